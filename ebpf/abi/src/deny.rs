@@ -1,0 +1,195 @@
+//! Deny keys, leases and the flags word: what the host writes and the kernel obeys.
+//!
+//! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
+//! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
+//! file, network; inside an entry in slot order, where the host puts `allow` first. The first deny
+//! in force denies. An `allow` lifts only later denies of the same owner.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Leases that one key can carry; a further one is refused to the plugin.
+pub const SLOTS: usize = 4;
+/// Lineages that one process can be marked with at a time.
+pub const LINEAGES: usize = 4;
+/// Largest errno of the kernel's error range (`MAX_ERRNO` in `include/linux/err.h`).
+pub const MAX_ERRNO: u16 = 4095;
+
+/// A process: thread group id and start time, never a bare pid.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+)]
+#[repr(C)]
+pub struct ProcessKey {
+    /// `task->group_leader->start_boottime`, nanoseconds of `CLOCK_BOOTTIME`.
+    pub start_boot_ns: u64,
+    /// `task->tgid` in the initial pid namespace.
+    pub tgid: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// A file: the kernel's `s_dev` (major << 20 | minor) and inode number.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+)]
+#[repr(C)]
+pub struct FileKey {
+    /// `inode->i_ino`.
+    pub ino: u64,
+    /// `inode->i_sb->s_dev`, the kernel's internal encoding.
+    pub dev: u32,
+    /// Zero.
+    pub pad: u32,
+}
+
+/// Bits of [`NetworkKey`] before the address: family and port are always matched in full.
+pub const NETWORK_FIXED_BITS: u32 = 32;
+
+/// A destination in the trie: family and port exactly, then an address prefix.
+///
+/// ```text
+/// 0        4        6       8                        24
+/// | prefix | family | port  | address (v4: first 4)  |
+/// ```
+/// An address of `::ffff:0:0/96` is entered and looked up as IPv4. Port 0 holds rules for every port.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    FromBytes,
+    IntoBytes,
+    KnownLayout,
+    Immutable,
+)]
+#[repr(C)]
+pub struct NetworkKey {
+    /// Matched bits: [`NETWORK_FIXED_BITS`] plus the address prefix.
+    pub prefix_bits: u32,
+    /// `AF_INET` or `AF_INET6`.
+    pub family: u16,
+    /// Port in network byte order, or 0.
+    pub port_be: u16,
+    /// Address in network byte order.
+    pub address: [u8; 16],
+}
+
+/// What a lease does when it applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Refuse with the errno.
+    Enforce = 1,
+    /// Report what would have been refused.
+    Audit = 2,
+    /// Lift later denies of the same owner.
+    Allow = 3,
+}
+
+/// Whom a lease concerns, beside its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Subject {
+    /// Every process.
+    Any = 0,
+    /// Members of the lineage `subject_id`.
+    Lineage = 1,
+}
+
+/// One rule on one key.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Lease {
+    /// Hooks it applies to, by [`crate::hook::Hook::bit`]; 0 = empty slot.
+    pub hooks: u64,
+    /// `CLOCK_BOOTTIME` at which it ends; 0 = never.
+    pub expires_boot_ns: u64,
+    /// Rule id, unique in the life of a host.
+    pub rule_id: u64,
+    /// Lineage id when `subject` is [`Subject::Lineage`].
+    pub subject_id: u64,
+    /// Errno to answer, positive, at most [`MAX_ERRNO`].
+    pub errno: u16,
+    /// [`Mode`].
+    pub mode: u8,
+    /// [`Subject`].
+    pub subject: u8,
+    /// Slot of the owning plugin, below 64; the administrator is 63.
+    pub owner: u32,
+}
+
+/// The value of every deny map.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Entry {
+    /// Leases in evaluation order, empty slots last.
+    pub slots: [Lease; SLOTS],
+}
+
+/// The lineages that a process belongs to; inherited on fork, in the kernel.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Membership {
+    /// Lineage ids, 0 = free.
+    pub lineages: [u64; LINEAGES],
+}
+
+/// Bits of a hook's flags word: what is worth doing in a call at all.
+pub mod flag {
+    /// Somebody subscribed: emit telemetry.
+    pub const FORWARD: u64 = 1 << 0;
+    /// The host is proving that the hook fires: count only.
+    pub const CANARY: u64 = 1 << 1;
+    /// The process map holds a rule for this hook.
+    pub const PROCESS: u64 = 1 << 2;
+    /// The lineage map holds a rule for this hook.
+    pub const LINEAGE: u64 = 1 << 3;
+    /// The file map holds a rule for this hook.
+    pub const FILE: u64 = 1 << 4;
+    /// The network trie holds a rule for this hook.
+    pub const NETWORK: u64 = 1 << 5;
+    /// Some lease of this hook has a lineage as its subject, or marks must be inherited.
+    pub const MEMBERSHIP: u64 = 1 << 6;
+}
+
+const _: () = assert!(size_of::<ProcessKey>() == 16);
+const _: () = assert!(size_of::<FileKey>() == 16);
+const _: () = assert!(size_of::<NetworkKey>() == 24);
+const _: () = assert!(size_of::<Lease>() == 40);
+const _: () = assert!(size_of::<Entry>() == 40 * SLOTS);
+const _: () = assert!(size_of::<Membership>() == 8 * LINEAGES);

@@ -1,0 +1,15 @@
+//! The byte contract between kernel and host: what crosses a ring or a map is declared here, once.
+//!
+//! No features, no allocation, no dependency but layout traits, so that the same source compiles
+//! for `bpfel-unknown-none` and for the host. Bytes become types only through `zerocopy`'s checked
+//! conversions; enums cross as integers and are validated by the reader.
+#![no_std]
+
+pub mod capture;
+pub mod counter;
+pub mod deny;
+pub mod hook;
+pub mod record;
+
+/// Version of every layout in this crate; the object carries it and the host refuses another one.
+pub const ABI_VERSION: u32 = 1;

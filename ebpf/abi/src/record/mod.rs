@@ -1,0 +1,102 @@
+//! The record on the rings: header, hook body, string tail.
+//!
+//! ```text
+//! 0              104            104+body        104+body+tail_short or tail_long
+//! | Header       | body of hook | path bytes … | argv bytes … |
+//! ```
+//! A reservation has one of two sizes (short and long tail), because a ring reservation must have
+//! a size the verifier knows; a body says where its strings lie and how long they are.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::deny::ProcessKey;
+
+mod exec;
+mod file;
+mod socket;
+mod task;
+
+pub use exec::{Exec, exec_flag};
+pub use file::FileOpen;
+pub use socket::Connect;
+pub use task::{Exit, Fork};
+
+/// Bytes of `comm` in the kernel (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+/// Path room of a short record.
+pub const PATH_SHORT: usize = 256;
+/// Path room of a long record (`PATH_MAX`).
+pub const PATH_LONG: usize = 4096;
+/// argv room of a short exec record.
+pub const ARGV_SHORT: usize = 2048;
+/// argv room of a long exec record; what does not fit is cut and flagged.
+pub const ARGV_LONG: usize = 4096;
+
+/// What the kernel answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Verdict {
+    /// Nothing to say: telemetry.
+    None = 0,
+    /// Refused with `errno`.
+    Denied = 1,
+    /// Would have been refused: an audit lease applied.
+    Audited = 2,
+}
+
+/// First bytes of every record.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Header {
+    /// [`crate::ABI_VERSION`].
+    pub abi: u16,
+    /// [`crate::hook::Hook::id`].
+    pub hook: u16,
+    /// CPU the hook ran on.
+    pub cpu: u32,
+    /// `CLOCK_BOOTTIME` of the call.
+    pub boot_ns: u64,
+    /// The calling process.
+    pub process: ProcessKey,
+    /// Its real parent.
+    pub parent: ProcessKey,
+    /// Calling thread.
+    pub tid: u32,
+    /// `current_uid()` in the initial user namespace.
+    pub uid: u32,
+    /// `current_gid()` in the initial user namespace.
+    pub gid: u32,
+    /// Inode number of the mount namespace; 0 when unknown.
+    pub mount_ns: u32,
+    /// Id of the cgroup in the unified hierarchy.
+    pub cgroup_id: u64,
+    /// Rule that decided; 0 without one.
+    pub rule_id: u64,
+    /// Errno of the verdict, positive.
+    pub errno: u16,
+    /// [`Verdict`].
+    pub verdict: u8,
+    /// Owner slot of the rule.
+    pub owner: u8,
+    /// Zero.
+    pub pad: u32,
+    /// Thread name, NUL padded.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A string in a record's tail.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Text {
+    /// First byte, counted from the end of the body.
+    pub offset: u16,
+    /// Bytes, without a final NUL.
+    pub len: u16,
+    /// 1 when the kernel had more than fits, or could not resolve it in full.
+    pub truncated: u16,
+    /// Zero.
+    pub pad: u16,
+}
+
+const _: () = assert!(size_of::<Header>() == 104);
+const _: () = assert!(size_of::<Text>() == 8);

@@ -1,0 +1,145 @@
+//! From a decided call to a record: reserve on the right ring, fill, submit, or count the loss.
+//!
+//! The reservation is the scratch space: per-CPU scratch would be overwritten by another task,
+//! because LSM programs are preemptible. Wake-ups are the kernel's adaptive ones: at once when the
+//! reader has caught up, none while it is behind.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use krsi_host_abi::counter::Counter;
+use krsi_host_abi::deny::ProcessKey;
+use krsi_host_abi::record::{Header, Verdict};
+
+use crate::capture::{self, Skip};
+use crate::filter::{self, Call};
+use crate::verdict::Decision;
+use crate::{map, offset};
+
+/// A record under construction: header, body, tail.
+#[repr(C)]
+pub struct Slot<B, T> {
+    header: Header,
+    body: B,
+    tail: T,
+}
+
+/// What filling a record came to.
+pub enum Fill {
+    /// Submit it.
+    Done,
+    /// The tail is too short for the strings.
+    TooLong,
+}
+
+/// Where a record's body and tail are written.
+pub struct Room<B, T> {
+    /// The body.
+    pub body: *mut B,
+    /// The tail.
+    pub tail: *mut T,
+}
+
+impl<B, T> Room<B, T> {
+    /// Writes the body.
+    #[inline(always)]
+    pub fn write(&self, body: B) {
+        // SAFETY: `body` points into a live reservation of `Slot<B, T>`.
+        unsafe { self.body.write(body) };
+    }
+}
+
+/// Emits a record if somebody subscribed or a rule decided. False: the tail was too short, nothing
+/// is counted yet, call again with a longer one.
+#[inline(always)]
+pub fn emit<B: 'static, T: 'static>(
+    call: &Call,
+    decision: &Decision,
+    fill: impl FnOnce(&Room<B, T>) -> Result<Fill, Skip>,
+) -> bool {
+    let (sent, lost) = match decision.verdict {
+        Verdict::None if !filter::forwards(call) => {
+            filter::leave(call.hook);
+            return true;
+        }
+        Verdict::None => (Counter::Forwarded, Counter::LostTelemetry),
+        Verdict::Denied | Verdict::Audited => (Counter::Verdicts, Counter::LostVerdicts),
+    };
+    let Some(mut entry) = reserve::<B, T>(decision) else {
+        map::count(call.hook, lost);
+        return true;
+    };
+    let slot = entry.as_mut_ptr();
+    // SAFETY: `slot` is a live reservation of the right size; fields are only written.
+    let (header, room) = unsafe {
+        (&raw mut (*slot).header, Room { body: &raw mut (*slot).body, tail: &raw mut (*slot).tail })
+    };
+    write_header(header, call, decision);
+    match fill(&room) {
+        Ok(Fill::Done) => {
+            entry.submit(0);
+            map::count(call.hook, sent);
+            true
+        }
+        Ok(Fill::TooLong) => {
+            entry.discard(0);
+            false
+        }
+        Err(skip) => {
+            entry.discard(0);
+            filter::skip(call.hook, skip);
+            true
+        }
+    }
+}
+
+/// Counts what was decided; called once per call.
+#[inline(always)]
+pub fn account(call: &Call, decision: &Decision) {
+    match decision.verdict {
+        Verdict::None => {}
+        Verdict::Denied => map::count(call.hook, Counter::Denied),
+        Verdict::Audited => map::count(call.hook, Counter::Audited),
+    }
+}
+
+#[inline(always)]
+fn reserve<B: 'static, T: 'static>(decision: &Decision) -> Option<RingBufEntry<Slot<B, T>>> {
+    match decision.verdict {
+        Verdict::None => map::TELEMETRY.reserve::<Slot<B, T>>(0),
+        Verdict::Denied | Verdict::Audited => map::VERDICTS.reserve::<Slot<B, T>>(0),
+    }
+}
+
+#[inline(always)]
+fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
+    let (tid, uid, gid, cgroup_id, cpu) = capture::caller();
+    let parent = call
+        .task
+        .ptr(&offset::TASK_REAL_PARENT)
+        .and_then(capture::process_key)
+        .unwrap_or(ProcessKey { start_boot_ns: 0, tgid: 0, pad: 0 });
+    // SAFETY: `out` points into a live reservation; every field is written.
+    unsafe {
+        (&raw mut (*out).abi).write(offset::abi());
+        (&raw mut (*out).hook).write(call.hook.id());
+        (&raw mut (*out).cpu).write(cpu);
+        (&raw mut (*out).boot_ns).write(capture::boot_ns());
+        (&raw mut (*out).process).write(call.process);
+        (&raw mut (*out).parent).write(parent);
+        (&raw mut (*out).tid).write(tid);
+        (&raw mut (*out).uid).write(uid);
+        (&raw mut (*out).gid).write(gid);
+        (&raw mut (*out).mount_ns).write(capture::mount_ns(call.task));
+        (&raw mut (*out).cgroup_id).write(cgroup_id);
+        (&raw mut (*out).rule_id).write(decision.rule_id);
+        (&raw mut (*out).errno).write(decision.errno);
+        (&raw mut (*out).verdict).write(decision.verdict as u8);
+        (&raw mut (*out).owner).write(decision.owner);
+        (&raw mut (*out).pad).write(0);
+        capture::comm(&raw mut (*out).comm);
+    }
+}
+
+/// A tail without strings.
+pub type NoTail = MaybeUninit<[u8; 0]>;

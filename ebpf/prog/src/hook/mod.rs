@@ -1,0 +1,6 @@
+//! The programs, one file per family.
+
+mod exec;
+mod file;
+mod socket;
+mod task;

@@ -1,0 +1,78 @@
+//! Programs of the task family: fork and exit, and the inheritance of lineage marks.
+
+use aya_ebpf::macros::btf_tracepoint;
+use aya_ebpf::programs::BtfTracePointContext;
+use krsi_host_abi::counter::Counter;
+use krsi_host_abi::deny::flag;
+use krsi_host_abi::hook::Hook;
+use krsi_host_abi::record::{Exit, Fork};
+
+use crate::capture::{self, Ptr, Skip};
+use crate::emit::{self, Fill, NoTail, Room};
+use crate::filter::{self, Call};
+use crate::verdict::Decision;
+use crate::{map, offset};
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: before the child is
+/// woken, so a mark is there before its first call.
+#[btf_tracepoint(function = "sched_process_fork")]
+pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
+    let Some(call) = filter::enter(Hook::SchedProcessFork) else { return 0 };
+    if let Err(skip) = Ptr::arg::<1>(&ctx).and_then(|child| fork(&call, child)) {
+        filter::skip(call.hook, skip);
+    }
+    0
+}
+
+/// `sched_process_exit(struct task_struct *p, …)`: once per thread; the last one is the process's.
+#[btf_tracepoint(function = "sched_process_exit")]
+pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
+    let Some(call) = filter::enter(Hook::SchedProcessExit) else { return 0 };
+    if let Err(skip) = Ptr::arg::<0>(&ctx).and_then(|task| exit(&call, task)) {
+        filter::skip(call.hook, skip);
+    }
+    0
+}
+
+#[inline(always)]
+fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
+    let tgid: u32 = child.load(&offset::TASK_TGID)?;
+    let pid: u32 = child.load(&offset::TASK_PID)?;
+    if tgid != pid {
+        filter::leave(call.hook);
+        return Ok(());
+    }
+    let child = capture::process_key(child)?;
+    if call.wants(flag::MEMBERSHIP) {
+        // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
+        if let Some(marks) = map::membership(&call.process)
+            && !map::mark(&child, &marks)
+        {
+            map::count(call.hook, Counter::LostMark);
+        }
+    }
+    emit::emit(call, &Decision::NONE, |room: &Room<Fork, NoTail>| {
+        room.write(Fork { child });
+        Ok(Fill::Done)
+    });
+    Ok(())
+}
+
+#[inline(always)]
+fn exit(call: &Call, task: Ptr) -> Result<(), Skip> {
+    // do_exit has already counted this thread out of `live`.
+    let live: u32 = task.ptr(&offset::TASK_SIGNAL)?.load(&offset::SIGNAL_LIVE)?;
+    if live != 0 {
+        filter::leave(call.hook);
+        return Ok(());
+    }
+    if call.wants(flag::MEMBERSHIP) {
+        map::unmark(&call.process);
+    }
+    let code: u32 = task.load(&offset::TASK_EXIT_CODE)?;
+    emit::emit(call, &Decision::NONE, |room: &Room<Exit, NoTail>| {
+        room.write(Exit { code, pad: 0 });
+        Ok(Fill::Done)
+    });
+    Ok(())
+}

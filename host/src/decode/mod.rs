@@ -1,0 +1,182 @@
+//! Raw records → events: bytes validated into types, the one room that sees both contracts.
+
+use std::borrow::Cow;
+
+use krsi_host_abi::deny::ProcessKey as AbiProcessKey;
+use krsi_host_abi::hook::{HOOK_SLOTS, HOOKS, Hook as AbiHook};
+use krsi_host_abi::record::{Header, Text, Verdict as AbiVerdict};
+use krsi_host_abi::{ABI_VERSION, deny};
+use krsi_plugin_schema::latest::{Body, Event, FileKey, Hook, Meta, ProcessKey, Verdict};
+use zerocopy::FromBytes;
+
+mod exec;
+mod file;
+mod socket;
+mod task;
+pub mod text;
+
+/// Why a record is not an event. Counted, never fatal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// Shorter than its header or body.
+    #[error("record of {len} bytes is cut off")]
+    Cut {
+        /// Bytes there are.
+        len: usize,
+    },
+    /// Written by an object of another version.
+    #[error("record of layout version {abi}, this host reads {ABI_VERSION}")]
+    Version {
+        /// Version it claims.
+        abi: u16,
+    },
+    /// No hook of that id.
+    #[error("record of unknown hook {hook}")]
+    Hook {
+        /// Id it claims.
+        hook: u16,
+    },
+    /// A string lies outside the record.
+    #[error("record of {hook} points outside itself", hook = hook.name())]
+    Text {
+        /// Its hook.
+        hook: AbiHook,
+    },
+    /// A verdict that is none.
+    #[error("record of {hook} has verdict {verdict}", hook = hook.name())]
+    Verdict {
+        /// Its hook.
+        hook: AbiHook,
+        /// What it claims.
+        verdict: u8,
+    },
+}
+
+/// A decoded record: the event and what only the host needs.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded<'a> {
+    /// What plugins see.
+    pub event: Event<'a>,
+    /// The caller's real parent.
+    pub parent: ProcessKey,
+    /// Owner slot of the rule that decided.
+    pub owner: u8,
+}
+
+/// Body and tail of a record, and its hook for errors.
+struct Payload<'a> {
+    hook: AbiHook,
+    bytes: &'a [u8],
+}
+
+type Decoder = for<'a> fn(&Payload<'a>) -> Result<Body<'a>, DecodeError>;
+
+const fn decoder(hook: AbiHook) -> Decoder {
+    match hook {
+        AbiHook::BprmCheckSecurity => exec::check,
+        AbiHook::BprmCommittedCreds => exec::committed,
+        AbiHook::FileOpen => file::open,
+        AbiHook::SocketConnect => socket::connect,
+        AbiHook::SchedProcessFork => task::fork,
+        AbiHook::SchedProcessExit => task::exit,
+    }
+}
+
+/// Decoders by hook id, built from the hook table.
+static DECODERS: [Option<(AbiHook, Decoder)>; HOOK_SLOTS] = {
+    let mut table = [None; HOOK_SLOTS];
+    let mut rest = HOOKS;
+    while let [row, tail @ ..] = rest {
+        #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
+        {
+            table[row.hook.id() as usize] = Some((row.hook, decoder(row.hook) as Decoder));
+        }
+        rest = tail;
+    }
+    table
+};
+
+/// The contract's hook for one of the kernel contract's.
+#[must_use]
+pub fn hook(hook: AbiHook) -> Option<Hook> {
+    Hook::from_name(hook.name())
+}
+
+/// The kernel contract's hook for one of the contract's.
+#[must_use]
+pub fn abi_hook(hook: Hook) -> Option<AbiHook> {
+    AbiHook::from_name(hook.name())
+}
+
+/// Decodes one record. Strings borrow from it unless they hold bytes that are not UTF-8.
+///
+/// # Errors
+/// When the bytes are not a record of this version.
+pub fn decode(record: &[u8]) -> Result<Decoded<'_>, DecodeError> {
+    let cut = DecodeError::Cut { len: record.len() };
+    let (header, bytes) = Header::read_from_prefix(record).map_err(|_| cut)?;
+    if u32::from(header.abi) != ABI_VERSION {
+        return Err(DecodeError::Version { abi: header.abi });
+    }
+    let unknown = DecodeError::Hook { hook: header.hook };
+    let (hook, decoder) =
+        DECODERS.get(usize::from(header.hook)).copied().flatten().ok_or(unknown)?;
+    let body = decoder(&Payload { hook, bytes })?;
+    // The name lies in the record, but `header` is a copy: borrow it from the record itself.
+    let comm = record.get(COMM_AT..COMM_AT + header.comm.len()).ok_or(cut)?;
+    let meta = Meta {
+        boot_ns: header.boot_ns,
+        process: process(header.process),
+        tid: header.tid,
+        uid: header.uid,
+        gid: header.gid,
+        mount_ns: header.mount_ns,
+        cgroup_id: header.cgroup_id,
+        comm: text::until_nul(comm),
+        verdict: verdict(hook, &header)?,
+    };
+    Ok(Decoded { event: Event { meta, body }, parent: process(header.parent), owner: header.owner })
+}
+
+const COMM_AT: usize = std::mem::offset_of!(Header, comm);
+
+fn verdict(hook: AbiHook, header: &Header) -> Result<Verdict, DecodeError> {
+    let (rule_id, errno) = (header.rule_id, header.errno);
+    match header.verdict {
+        verdict if verdict == AbiVerdict::None as u8 => Ok(Verdict::None),
+        verdict if verdict == AbiVerdict::Denied as u8 => Ok(Verdict::Denied { rule_id, errno }),
+        verdict if verdict == AbiVerdict::Audited as u8 => Ok(Verdict::Audited { rule_id, errno }),
+        verdict => Err(DecodeError::Verdict { hook, verdict }),
+    }
+}
+
+/// A process key of the kernel contract as plugins know it.
+#[must_use]
+pub const fn process(key: AbiProcessKey) -> ProcessKey {
+    ProcessKey { start_boot_ns: key.start_boot_ns, tgid: key.tgid }
+}
+
+const fn file_key(key: deny::FileKey) -> FileKey {
+    FileKey { ino: key.ino, dev: key.dev }
+}
+
+impl<'a> Payload<'a> {
+    /// The body, and the tail after it.
+    fn body<T: FromBytes>(&self) -> Result<(T, &'a [u8]), DecodeError> {
+        T::read_from_prefix(self.bytes).map_err(|_| DecodeError::Cut { len: self.bytes.len() })
+    }
+
+    /// The bytes of a string in the tail.
+    fn text(&self, tail: &'a [u8], text: Text) -> Result<&'a [u8], DecodeError> {
+        let start = usize::from(text.offset);
+        tail.get(start..start + usize::from(text.len)).ok_or(DecodeError::Text { hook: self.hook })
+    }
+
+    /// A path in the tail.
+    fn path(&self, tail: &'a [u8], path: Text) -> Result<Cow<'a, str>, DecodeError> {
+        self.text(tail, path).map(text::escape)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,140 @@
+//! The running kernel's types: member offsets and hook prototypes, from its BTF.
+//!
+//! Two structures of one name that disagree about a member are refused, never guessed between.
+
+use std::path::Path;
+
+use btf_rs::{Btf, Type};
+
+/// Where the kernel shows its BTF.
+pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+/// Anonymous structs and unions are searched this deep.
+const MAX_DEPTH: u32 = 4;
+
+/// Why the kernel's types could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BtfError {
+    /// The kernel was built without `CONFIG_DEBUG_INFO_BTF`.
+    #[error("{path} is missing: this kernel was built without BTF")]
+    Missing {
+        /// Path that was tried.
+        path: String,
+    },
+    /// The bytes are not BTF.
+    #[error("{path} is not valid BTF")]
+    Invalid {
+        /// Path that was read.
+        path: String,
+        /// What the parser said.
+        #[source]
+        source: btf_rs::Error,
+    },
+}
+
+/// Why a member has no offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OffsetError {
+    /// No structure of that name.
+    #[error("no such structure")]
+    NoStructure,
+    /// The structure has no such member.
+    #[error("no such member")]
+    NoMember,
+    /// Structures of that name disagree.
+    #[error("several structures of this name disagree")]
+    Ambiguous,
+    /// The member does not start at a byte.
+    #[error("a bit field")]
+    BitField,
+}
+
+/// The types of one kernel.
+pub struct KernelTypes {
+    btf: Btf,
+}
+
+impl KernelTypes {
+    /// Reads the types of the running kernel.
+    ///
+    /// # Errors
+    /// When the kernel has no BTF or it does not parse.
+    pub fn running() -> Result<Self, BtfError> {
+        Self::read(Path::new(VMLINUX))
+    }
+
+    /// Reads raw BTF from a file.
+    ///
+    /// # Errors
+    /// When the file is missing or does not parse.
+    pub fn read(path: &Path) -> Result<Self, BtfError> {
+        let shown = path.display().to_string();
+        if !path.exists() {
+            return Err(BtfError::Missing { path: shown });
+        }
+        match Btf::from_file(path) {
+            Ok(btf) => Ok(Self { btf }),
+            Err(source) => Err(BtfError::Invalid { path: shown, source }),
+        }
+    }
+
+    /// Byte offset of a member; members of anonymous structs and unions are the structure's own.
+    ///
+    /// # Errors
+    /// When the member is not there, or not in one place.
+    pub fn offset(&self, structure: &str, member: &str) -> Result<u32, OffsetError> {
+        let types = self.btf.resolve_types_by_name(structure).unwrap_or_default();
+        let mut seen = false;
+        let mut found = None;
+        for candidate in types {
+            let Type::Struct(candidate) = candidate else { continue };
+            seen = true;
+            let Some(bits) = self.member_bits(&candidate, member, 0) else { continue };
+            if found.is_some_and(|before| before != bits) {
+                return Err(OffsetError::Ambiguous);
+            }
+            found = Some(bits);
+        }
+        match found {
+            Some(bits) if bits % 8 == 0 => Ok(bits / 8),
+            Some(_) => Err(OffsetError::BitField),
+            None if seen => Err(OffsetError::NoMember),
+            None => Err(OffsetError::NoStructure),
+        }
+    }
+
+    /// Whether the kernel has a function of that name.
+    #[must_use]
+    pub fn has_function(&self, name: &str) -> bool {
+        self.btf
+            .resolve_types_by_name(name)
+            .is_ok_and(|types| types.iter().any(|found| matches!(found, Type::Func(_))))
+    }
+
+    /// Whether the kernel has a typed tracepoint of that name.
+    #[must_use]
+    pub fn has_tracepoint(&self, name: &str) -> bool {
+        self.btf
+            .resolve_types_by_name(&format!("btf_trace_{name}"))
+            .is_ok_and(|types| !types.is_empty())
+    }
+
+    fn member_bits(&self, parent: &btf_rs::Struct, member: &str, depth: u32) -> Option<u32> {
+        for candidate in &parent.members {
+            let name = self.btf.resolve_name(candidate).unwrap_or_default();
+            if name == member {
+                return Some(candidate.bit_offset());
+            }
+            if !name.is_empty() || depth >= MAX_DEPTH {
+                continue;
+            }
+            let inner = match self.btf.resolve_chained_type(candidate) {
+                Ok(Type::Struct(inner) | Type::Union(inner)) => inner,
+                _ => continue,
+            };
+            if let Some(bits) = self.member_bits(&inner, member, depth + 1) {
+                return Some(candidate.bit_offset() + bits);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,68 @@
+//! The proof of life: acts that must reach each attached hook, and the counters that show it.
+//!
+//! A kernel booted without `bpf` in `lsm=` loads and attaches LSM programs without error and never
+//! runs them (bpftrace #2716), so attaching proves nothing.
+
+use std::fs::File;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+
+use krsi_host_abi::counter::Counter;
+use krsi_host_abi::deny::flag;
+use krsi_host_abi::hook::Hook;
+
+use super::map::{Counters, Flags, MapError};
+
+/// Why life is not proven.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// Hooks were attached, the act was done, and the hooks did not fire.
+    #[error("attached but never called: {}", names(hooks))]
+    Silent {
+        /// Hooks that stayed silent.
+        hooks: Vec<Hook>,
+    },
+    /// The flags or counters could not be accessed.
+    #[error("the canary's maps")]
+    Map(#[source] MapError),
+}
+
+/// Does what each hook watches and checks that it was seen.
+///
+/// # Errors
+/// When a hook stayed silent.
+pub fn prove(hooks: &[Hook], flags: &mut Flags, counters: &Counters) -> Result<(), CanaryError> {
+    let seen = |hook| counters.total(hook, Counter::Seen).map_err(CanaryError::Map);
+    let mut before = Vec::with_capacity(hooks.len());
+    for &hook in hooks {
+        before.push((hook, seen(hook)?));
+        flags.raise(hook, flag::CANARY).map_err(CanaryError::Map)?;
+    }
+    act();
+    let mut silent = Vec::new();
+    for (hook, count) in before {
+        if seen(hook)? == count {
+            silent.push(hook);
+        }
+        flags.lower(hook, flag::CANARY).map_err(CanaryError::Map)?;
+    }
+    if silent.is_empty() { Ok(()) } else { Err(CanaryError::Silent { hooks: silent }) }
+}
+
+/// An open, a connect, and a fork, exec and exit. Their results do not matter, only that they
+/// reach the hooks.
+fn act() {
+    drop(File::open("/proc/self/exe"));
+    drop(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.connect("127.0.0.1:9")));
+    let child = Command::new("/proc/self/exe")
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    drop(child);
+}
+
+fn names(hooks: &[Hook]) -> String {
+    hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,276 @@
+//! Typed handles on the object's maps: flags, counters, rings and the deny maps.
+//!
+//! Maps are opened as byte arrays, which is all that aya needs to compare sizes, and converted by
+//! the layout traits of the byte contract.
+
+use aya::maps::lpm_trie::Key;
+use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
+use aya::{Ebpf, maps};
+use krsi_host_abi::counter::{COUNTERS, Counter};
+use krsi_host_abi::deny::{Entry, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::hook::Hook;
+use zerocopy::{FromBytes, IntoBytes};
+
+use super::store::{EntryKey, RuleStore, StoreError};
+
+const PROCESS_KEY: usize = size_of::<ProcessKey>();
+const ENTRY: usize = size_of::<Entry>();
+const MEMBERSHIP: usize = size_of::<Membership>();
+const ROW: usize = COUNTERS * 8;
+/// Trie data after the prefix length.
+const NETWORK_DATA: usize = size_of::<NetworkKey>() - 4;
+
+/// Why a map is unusable.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// The object lacks it: object and host do not belong together.
+    #[error("the object has no map {name}")]
+    Missing {
+        /// Name of the map.
+        name: &'static str,
+    },
+    /// Wrong kind or size, or a failed system call.
+    #[error("map {name}")]
+    Access {
+        /// Name of the map.
+        name: &'static str,
+        /// What aya said.
+        #[source]
+        source: maps::MapError,
+    },
+}
+
+/// Everything the host does with maps, taken out of the object once.
+pub struct KernelMaps {
+    /// Flags words.
+    pub flags: Flags,
+    /// Counters.
+    pub counters: Counters,
+    /// Deny maps.
+    pub rules: RuleMaps,
+    /// Ring of denials.
+    pub verdicts: RingBuf<MapData>,
+    /// Ring of telemetry.
+    pub telemetry: RingBuf<MapData>,
+}
+
+impl KernelMaps {
+    /// Takes the maps out of a loaded object.
+    ///
+    /// # Errors
+    /// When a map is missing or of another shape.
+    pub fn take(object: &mut Ebpf) -> Result<Self, MapError> {
+        let flags = Flags { words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
+            map: open(object, "FLAGS")?,
+            words: [0; krsi_host_abi::hook::HOOK_SLOTS],
+        })) };
+        Ok(Self {
+            counters: Counters { map: open(object, "COUNTS")? },
+            rules: RuleMaps {
+                flags: flags.clone(),
+                process: open(object, "PROCESS")?,
+                lineage: open(object, "LINEAGE")?,
+                file: open(object, "FILE")?,
+                network: open(object, "NETWORK")?,
+                member: open(object, "MEMBER")?,
+                hits: open(object, "HITS")?,
+            },
+            flags,
+            verdicts: open(object, "VERDICTS")?,
+            telemetry: open(object, "TELEMETRY")?,
+        })
+    }
+}
+
+fn open<T: TryFrom<Map, Error = maps::MapError>>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, MapError> {
+    let map = object.take_map(name).ok_or(MapError::Missing { name })?;
+    T::try_from(map).map_err(|source| MapError::Access { name, source })
+}
+
+struct FlagWords {
+    map: Array<MapData, u64>,
+    words: [u64; krsi_host_abi::hook::HOOK_SLOTS],
+}
+
+/// The flags words. Routing and policy each own some bits, so a handle is shared.
+#[derive(Clone)]
+pub struct Flags {
+    words: std::sync::Arc<std::sync::Mutex<FlagWords>>,
+}
+
+impl Flags {
+    /// Sets bits of a hook's word.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn raise(&mut self, hook: Hook, bits: u64) -> Result<(), MapError> {
+        self.change(hook, |word| word | bits)
+    }
+
+    /// Clears bits of a hook's word.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn lower(&mut self, hook: Hook, bits: u64) -> Result<(), MapError> {
+        self.change(hook, |word| word & !bits)
+    }
+
+    fn change(&self, hook: Hook, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
+        let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let FlagWords { map, words } = &mut *words;
+        let Some(word) = words.get_mut(usize::from(hook.id())) else { return Ok(()) };
+        let next = change(*word);
+        if next != *word {
+            map.set(u32::from(hook.id()), next, 0)
+                .map_err(|source| MapError::Access { name: "FLAGS", source })?;
+            *word = next;
+        }
+        Ok(())
+    }
+}
+
+/// The counters.
+pub struct Counters {
+    map: PerCpuArray<MapData, [u8; ROW]>,
+}
+
+impl Counters {
+    /// A counter's sum over all CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn total(&self, hook: Hook, counter: Counter) -> Result<u64, MapError> {
+        let rows = self
+            .map
+            .get(&u32::from(hook.id()), 0)
+            .map_err(|source| MapError::Access { name: "COUNTS", source })?;
+        let word = |row: &[u8; ROW]| {
+            <[u64; COUNTERS]>::read_from_bytes(row)
+                .ok()
+                .and_then(|row| row.get(counter as usize).copied())
+                .unwrap_or(0)
+        };
+        Ok(rows.iter().map(word).sum())
+    }
+}
+
+/// The deny maps.
+pub struct RuleMaps {
+    flags: Flags,
+    process: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    lineage: HashMap<MapData, u64, [u8; ENTRY]>,
+    file: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    network: LpmTrie<MapData, [u8; NETWORK_DATA], [u8; ENTRY]>,
+    member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
+    hits: HashMap<MapData, u64, u64>,
+}
+
+/// Bits that the ledger decides.
+const RULE_FLAGS: u64 =
+    flag::PROCESS | flag::LINEAGE | flag::FILE | flag::NETWORK | flag::MEMBERSHIP;
+
+impl RuleStore for RuleMaps {
+    fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
+        let value = bytes::<ENTRY>(entry);
+        match key {
+            EntryKey::Process(key) => stored("PROCESS", self.process.insert(bytes(&key), value, 0)),
+            EntryKey::Lineage(id) => stored("LINEAGE", self.lineage.insert(id, value, 0)),
+            EntryKey::File(key) => stored("FILE", self.file.insert(bytes(&key), value, 0)),
+            EntryKey::Network(key) => stored("NETWORK", self.network.insert(&trie(key), value, 0)),
+        }
+    }
+
+    fn remove(&mut self, key: EntryKey) -> Result<(), StoreError> {
+        match key {
+            EntryKey::Process(key) => removed("PROCESS", self.process.remove(&bytes(&key))),
+            EntryKey::Lineage(id) => removed("LINEAGE", self.lineage.remove(&id)),
+            EntryKey::File(key) => removed("FILE", self.file.remove(&bytes(&key))),
+            EntryKey::Network(key) => removed("NETWORK", self.network.remove(&trie(key))),
+        }
+    }
+
+    fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
+        stored("MEMBER", self.member.insert(bytes(&process), bytes::<MEMBERSHIP>(membership), 0))
+    }
+
+    fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        removed("MEMBER", self.member.remove(&bytes(&process)))
+    }
+
+    fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError> {
+        match self.member.get(&bytes(&process), 0) {
+            Ok(value) => Ok(Membership::read_from_bytes(&value).ok()),
+            Err(maps::MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(failed("MEMBER", error)),
+        }
+    }
+
+    fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
+        let bits = bits & RULE_FLAGS;
+        let raised = self.flags.raise(hook, bits);
+        raised.and_then(|()| self.flags.lower(hook, RULE_FLAGS & !bits)).map_err(|error| match error
+        {
+            MapError::Access { name, source } => failed(name, source),
+            MapError::Missing { name } => StoreError::Full { map: name },
+        })
+    }
+
+    fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
+        stored("HITS", self.hits.insert(rule_id, 0, 0))
+    }
+
+    fn hits(&self, rule_id: u64) -> Result<u64, StoreError> {
+        match self.hits.get(&rule_id, 0) {
+            Ok(hits) => Ok(hits),
+            Err(maps::MapError::KeyNotFound) => Ok(0),
+            Err(error) => Err(failed("HITS", error)),
+        }
+    }
+
+    fn close_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
+        removed("HITS", self.hits.remove(&rule_id))
+    }
+}
+
+/// The bytes of a value whose size is `N`.
+fn bytes<const N: usize>(value: &(impl IntoBytes + zerocopy::Immutable)) -> [u8; N] {
+    let mut out = [0; N];
+    for (slot, byte) in out.iter_mut().zip(value.as_bytes()) {
+        *slot = *byte;
+    }
+    out
+}
+
+fn trie(key: NetworkKey) -> Key<[u8; NETWORK_DATA]> {
+    let mut data = [0; NETWORK_DATA];
+    for (slot, byte) in data.iter_mut().zip(key.as_bytes().iter().skip(4)) {
+        *slot = *byte;
+    }
+    Key::new(key.prefix_bits, data)
+}
+
+fn stored(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), StoreError> {
+    result.map_err(|error| failed(map, error))
+}
+
+fn removed(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), StoreError> {
+    match result {
+        Err(maps::MapError::KeyNotFound) => Ok(()),
+        Err(maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(2) => Ok(()),
+        other => stored(map, other),
+    }
+}
+
+/// `E2BIG` of hash maps and `ENOSPC` of tries mean that there is no room for another key.
+fn failed(map: &'static str, error: maps::MapError) -> StoreError {
+    match error {
+        maps::MapError::SyscallError(error) => match error.io_error.raw_os_error() {
+            Some(7 | 28 | 12) => StoreError::Full { map },
+            _ => StoreError::Kernel { map, source: error.io_error },
+        },
+        other => StoreError::Kernel { map, source: std::io::Error::other(other) },
+    }
+}

@@ -1,0 +1,10 @@
+//! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
+
+pub mod attach;
+pub mod btf;
+pub mod canary;
+pub mod load;
+pub mod map;
+pub mod plan;
+pub mod probe;
+pub mod store;

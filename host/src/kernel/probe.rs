@@ -1,0 +1,67 @@
+//! Facts about the machine that decide whether and how hooks can be attached.
+
+use std::fs;
+use std::path::Path;
+
+/// Where securityfs lists the active LSMs in order.
+pub const LSM_LIST: &str = "/sys/kernel/security/lsm";
+
+/// Why this machine cannot take LSM programs.
+#[derive(Debug, thiserror::Error)]
+pub enum ProbeError {
+    /// Not enough privilege.
+    #[error("not root: loading BPF LSM programs needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
+    NotRoot,
+    /// `bpf` is not among the active LSMs.
+    #[error("the BPF LSM is not active: {LSM_LIST} is \"{list}\"")]
+    NoBpfLsm {
+        /// Active LSMs, comma separated.
+        list: String,
+    },
+    /// The kernel has no BTF.
+    #[error("{} is missing: this kernel was built without BTF", super::btf::VMLINUX)]
+    NoBtf,
+}
+
+/// Checks what can be known before loading. An absent LSM list proves nothing and passes: the
+/// canary decides.
+///
+/// # Errors
+/// The first thing that is missing.
+pub fn check() -> Result<(), ProbeError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(ProbeError::NotRoot);
+    }
+    if !Path::new(super::btf::VMLINUX).exists() {
+        return Err(ProbeError::NoBtf);
+    }
+    match fs::read_to_string(LSM_LIST) {
+        Ok(list) if !lists_bpf(&list) => {
+            Err(ProbeError::NoBpfLsm { list: list.trim().chars().take(256).collect() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn lists_bpf(list: &str) -> bool {
+    list.trim().split(',').any(|name| name == "bpf")
+}
+
+/// Release of the running kernel, as `uname -r` prints it.
+#[must_use]
+pub fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lists_bpf;
+
+    #[test]
+    fn bpf_must_be_a_whole_word_of_the_list() {
+        assert!(lists_bpf("lockdown,capability,bpf\n"));
+        assert!(lists_bpf("bpf"));
+        assert!(!lists_bpf("lockdown,capability,bpfx"));
+        assert!(!lists_bpf(""));
+    }
+}

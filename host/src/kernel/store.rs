@@ -1,0 +1,60 @@
+//! What policy may ask of the deny maps, so that the ledger can be tested without a kernel.
+
+use krsi_host_abi::deny::{Entry, FileKey, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::hook::Hook;
+
+/// A key of one of the deny maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum EntryKey {
+    /// One process.
+    Process(ProcessKey),
+    /// A lineage, by the id its members are marked with.
+    Lineage(u64),
+    /// A file.
+    File(FileKey),
+    /// A destination.
+    Network(NetworkKey),
+}
+
+/// Why a map update did not happen. What was in force before stays in force.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The map has no room for another key.
+    #[error("the {map} map is full")]
+    Full {
+        /// Name of the map.
+        map: &'static str,
+    },
+    /// The kernel refused for another reason.
+    #[error("updating the {map} map")]
+    Kernel {
+        /// Name of the map.
+        map: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// The deny maps, as the ledger sees them. Removing what is not there succeeds.
+pub trait RuleStore: Send {
+    /// Puts all leases of a key in force, replacing those before, in one step.
+    fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError>;
+    /// Removes a key.
+    fn remove(&mut self, key: EntryKey) -> Result<(), StoreError>;
+    /// Marks a process with lineages.
+    fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError>;
+    /// Removes a process's marks.
+    fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError>;
+    /// Marks of a process: the kernel's own view, inherited ones included.
+    fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError>;
+    /// Says which maps hold a rule for `hook`: bits of [`krsi_host_abi::deny::flag`] but
+    /// `FORWARD` and `CANARY`, which routing owns.
+    fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError>;
+    /// Starts counting the hits of a rule.
+    fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError>;
+    /// Hits of a rule so far; 0 for a rule that is not counted.
+    fn hits(&self, rule_id: u64) -> Result<u64, StoreError>;
+    /// Stops counting the hits of a rule.
+    fn close_hits(&mut self, rule_id: u64) -> Result<(), StoreError>;
+}

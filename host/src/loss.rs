@@ -1,0 +1,50 @@
+//! Every drop in the process, counted where it happens: the one place the summary reads.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A place where records can be lost, beside the kernel's own counters and the plugins' queues.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// A record that did not decode.
+    Decode,
+    /// An event that was too long for a frame.
+    Encode,
+    /// A line that the output could not take in time.
+    Output,
+}
+
+impl Loss {
+    /// Every place, in the order of the flow.
+    pub const ALL: [Loss; 3] = [Loss::Decode, Loss::Encode, Loss::Output];
+
+    /// Name in the summary.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Loss::Decode => "decode",
+            Loss::Encode => "encode",
+            Loss::Output => "output",
+        }
+    }
+}
+
+/// The counts.
+#[derive(Debug, Default)]
+pub struct Losses {
+    counts: [AtomicU64; Loss::ALL.len()],
+}
+
+impl Losses {
+    /// Adds to a count.
+    pub fn add(&self, loss: Loss, records: u64) {
+        if let Some(count) = self.counts.get(loss as usize) {
+            count.fetch_add(records, Ordering::Relaxed);
+        }
+    }
+
+    /// A count.
+    #[must_use]
+    pub fn count(&self, loss: Loss) -> u64 {
+        self.counts.get(loss as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,15 @@
+//! Reports as JSON lines.
+
+use std::io::{self, Write};
+
+use super::{Output, Report};
+
+/// One JSON object a line.
+pub struct Json;
+
+impl Output for Json {
+    fn write(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        serde_json::to_writer(&mut *out, report).map_err(io::Error::other)?;
+        out.write_all(b"\n")
+    }
+}

@@ -1,0 +1,25 @@
+//! The output room: what is told to people and machines, and `trait Output`, one sink each.
+
+mod errno;
+mod json;
+mod report;
+mod terminal;
+
+use std::io::{self, Write};
+
+pub use errno::errno_name;
+pub use json::Json;
+pub use report::{
+    AlertReport, FailureReport, HookSummary, NoteReport, PluginSummary, RefusalReport, Report,
+    RuleReport, Summary, VerdictReport,
+};
+pub use terminal::{Colour, Terminal};
+
+/// A sink for reports.
+pub trait Output: Send {
+    /// Writes one report.
+    ///
+    /// # Errors
+    /// When the sink cannot be written to.
+    fn write(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()>;
+}

@@ -1,0 +1,188 @@
+//! What is reported: alerts, verdicts, rules, refusals, failures, and the closing summary.
+
+use serde::Serialize;
+
+/// One thing to tell. `unix_ns` are nanoseconds since the Unix epoch.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Report {
+    /// The host is ready, or something about it changed.
+    Note(NoteReport),
+    /// A plugin raised an alert.
+    Alert(AlertReport),
+    /// A call was denied, or would have been.
+    Verdict(VerdictReport),
+    /// A rule is in force.
+    Rule(RuleReport),
+    /// A plugin's action was refused.
+    Refusal(RefusalReport),
+    /// A plugin was stopped.
+    Failure(FailureReport),
+    /// The host's last word.
+    Summary(Summary),
+}
+
+/// A line about the host itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NoteReport {
+    /// When.
+    pub unix_ns: i64,
+    /// What.
+    pub text: String,
+}
+
+/// A detection by a plugin.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertReport {
+    /// When.
+    pub unix_ns: i64,
+    /// Which plugin.
+    pub plugin: String,
+    /// MITRE ATT&CK technique; empty without one.
+    pub technique: String,
+    /// `info`, `low`, `medium`, `high` or `critical`.
+    pub severity: &'static str,
+    /// Process id, 0 without a process.
+    pub tgid: u32,
+    /// Its executable; empty when unknown.
+    pub exe: String,
+    /// What was seen.
+    pub text: String,
+}
+
+/// A call that a rule decided.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct VerdictReport {
+    /// When.
+    pub unix_ns: i64,
+    /// `denied` or `audited`.
+    pub verdict: &'static str,
+    /// Which hook.
+    pub hook: &'static str,
+    /// Name of the errno.
+    pub errno: String,
+    /// What was acted upon: a path or an address.
+    pub object: String,
+    /// Process id of the caller.
+    pub tgid: u32,
+    /// User id of the caller.
+    pub uid: u32,
+    /// Name of the calling thread.
+    pub comm: String,
+    /// Executable of the caller; empty when unknown.
+    pub exe: String,
+    /// Cgroup of the caller; empty when unknown.
+    pub cgroup: String,
+    /// Rule that decided.
+    pub rule_id: u64,
+    /// Plugin that owns the rule; empty when the rule is no longer known.
+    pub plugin: String,
+    /// Why the rule exists.
+    pub reason: String,
+    /// Until when, nanoseconds since the Unix epoch; `None` for no end.
+    pub until_unix_ns: Option<i64>,
+}
+
+/// A rule that came into force.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RuleReport {
+    /// When.
+    pub unix_ns: i64,
+    /// Its id.
+    pub rule_id: u64,
+    /// Who owns it.
+    pub plugin: String,
+    /// What it does, in words.
+    pub text: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// An action that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RefusalReport {
+    /// When.
+    pub unix_ns: i64,
+    /// Whose action.
+    pub plugin: String,
+    /// Token of the action.
+    pub token: u32,
+    /// Why.
+    pub reason: String,
+}
+
+/// A plugin that was stopped.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FailureReport {
+    /// When.
+    pub unix_ns: i64,
+    /// Which.
+    pub plugin: String,
+    /// Why, with a backtrace where there is one.
+    pub reason: String,
+    /// What becomes of its rules.
+    pub rules: String,
+}
+
+/// Counts of one hook.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct HookSummary {
+    /// Its name.
+    pub hook: &'static str,
+    /// Calls in which somebody wanted something.
+    pub seen: u64,
+    /// Records that were read and decoded.
+    pub delivered: u64,
+    /// Calls without a record, by rule.
+    pub filtered: u64,
+    /// Records lost, wherever.
+    pub lost: u64,
+    /// Calls whose arguments could not be captured.
+    pub skipped: u64,
+    /// Calls denied.
+    pub denied: u64,
+    /// Calls an audit rule applied to.
+    pub audited: u64,
+}
+
+/// Counts of one plugin.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct PluginSummary {
+    /// Its name.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// Where it is in its life.
+    pub state: String,
+    /// Records it was given.
+    pub records: u64,
+    /// Records its queue had no room for.
+    pub lost_queue: u64,
+    /// Records it failed on or that came after its end.
+    pub lost_plugin: u64,
+    /// Alerts it raised.
+    pub alerts: u64,
+    /// Rules it put in force.
+    pub rules: u64,
+    /// Actions of its that were refused.
+    pub refused: u64,
+}
+
+/// What a whole run came to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Summary {
+    /// When.
+    pub unix_ns: i64,
+    /// Every attached hook.
+    pub hooks: Vec<HookSummary>,
+    /// Every plugin.
+    pub plugins: Vec<PluginSummary>,
+    /// Losses in the host, by place.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Rules put in force.
+    pub rules: u64,
+    /// Median of the delay from a hook's call to the rule it caused, nanoseconds.
+    pub delay_p50_ns: u64,
+    /// 99th percentile of that delay, nanoseconds.
+    pub delay_p99_ns: u64,
+}

@@ -1,0 +1,204 @@
+//! Reports for a person: one aligned line each, coloured on a terminal, and the closing table.
+//!
+//! Texts come from plugins and the kernel: control characters are shown, never sent.
+
+use std::io::{self, Write};
+use std::time::{Duration, SystemTime};
+
+use super::{Output, PluginSummary, Report, Summary, VerdictReport};
+
+/// Whether escape sequences are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Yes.
+    On,
+    /// No.
+    Off,
+}
+
+/// A terminal, or a file that is read like one.
+pub struct Terminal {
+    colour: Colour,
+}
+
+impl Terminal {
+    /// A terminal with or without colours.
+    #[must_use]
+    pub const fn new(colour: Colour) -> Self {
+        Self { colour }
+    }
+
+    fn line(
+        &self,
+        out: &mut dyn Write,
+        unix_ns: i64,
+        (label, sgr): (&str, &str),
+        text: &str,
+    ) -> io::Result<()> {
+        let (on, off) = match self.colour {
+            Colour::On => (format!("\x1b[{sgr}m"), "\x1b[0m"),
+            Colour::Off => (String::new(), ""),
+        };
+        writeln!(out, "{}  {on}{label:<8}{off}  {}", clock(unix_ns), visible(text))
+    }
+}
+
+impl Output for Terminal {
+    fn write(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        match report {
+            Report::Note(note) => self.line(out, note.unix_ns, ("NOTE", "2"), &note.text),
+            Report::Alert(alert) => {
+                let text = format!(
+                    "{:<8} {:<9} {:<10} {}  {}",
+                    alert.severity,
+                    alert.technique,
+                    alert.plugin,
+                    who(alert.tgid, &alert.exe),
+                    alert.text
+                );
+                self.line(out, alert.unix_ns, ("ALERT", "1;33"), &text)
+            }
+            Report::Verdict(verdict) => {
+                let label =
+                    if verdict.verdict == "denied" { ("DENIED", "1;31") } else { ("AUDIT", "1;35") };
+                self.line(out, verdict.unix_ns, label, &verdict_text(verdict))
+            }
+            Report::Rule(rule) => {
+                let text = format!("{}#{}  {}  because {}", rule.plugin, rule.rule_id, rule.text, rule.reason);
+                self.line(out, rule.unix_ns, ("RULE", "36"), &text)
+            }
+            Report::Refusal(refusal) => {
+                let text = format!("{}  action {}: {}", refusal.plugin, refusal.token, refusal.reason);
+                self.line(out, refusal.unix_ns, ("REFUSED", "33"), &text)
+            }
+            Report::Failure(failure) => {
+                let text = format!("{}  {}  ({})", failure.plugin, failure.reason, failure.rules);
+                self.line(out, failure.unix_ns, ("FAILED", "1;31"), &text)
+            }
+            Report::Summary(summary) => write_summary(summary, out),
+        }
+    }
+}
+
+fn verdict_text(verdict: &VerdictReport) -> String {
+    let until = verdict.until_unix_ns.map_or_else(|| "revoked".into(), |until| format!("until {}", clock(until)));
+    format!(
+        "{:<8} {:<20} {}  by {} uid {} ({})  rule {}#{} {until}: {}",
+        verdict.errno,
+        verdict.hook,
+        verdict.object,
+        who(verdict.tgid, &verdict.exe),
+        verdict.uid,
+        verdict.comm,
+        verdict.plugin,
+        verdict.rule_id,
+        verdict.reason
+    )
+}
+
+fn who(tgid: u32, exe: &str) -> String {
+    if tgid == 0 { String::from("-") } else { format!("{tgid} {exe}") }
+}
+
+fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out)?;
+    writeln!(
+        out,
+        "{:<22}{:>10}{:>11}{:>10}{:>8}{:>9}{:>8}{:>9}",
+        "hook", "seen", "delivered", "filtered", "lost", "skipped", "denied", "audited"
+    )?;
+    for row in &summary.hooks {
+        writeln!(
+            out,
+            "{:<22}{:>10}{:>11}{:>10}{:>8}{:>9}{:>8}{:>9}",
+            row.hook, row.seen, row.delivered, row.filtered, row.lost, row.skipped, row.denied, row.audited
+        )?;
+    }
+    for plugin in &summary.plugins {
+        write_plugin(plugin, out)?;
+    }
+    let lost: Vec<String> =
+        summary.lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
+    writeln!(out, "lost in the host: {}", lost.join(", "))?;
+    writeln!(
+        out,
+        "rules put in force: {}; from hook to rule in force: p50 {} p99 {}",
+        summary.rules,
+        micros(summary.delay_p50_ns),
+        micros(summary.delay_p99_ns)
+    )
+}
+
+fn write_plugin(plugin: &PluginSummary, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(
+        out,
+        "plugin {} {}: {}; {} records, {} alerts, {} rules, {} refused, lost {} in its queue and {} in itself",
+        visible(&plugin.plugin),
+        visible(&plugin.version),
+        plugin.state,
+        plugin.records,
+        plugin.alerts,
+        plugin.rules,
+        plugin.refused,
+        plugin.lost_queue,
+        plugin.lost_plugin
+    )
+}
+
+fn micros(ns: u64) -> String {
+    if ns == 0 { String::from("-") } else { format!("{}.{:01} µs", ns / 1000, ns % 1000 / 100) }
+}
+
+/// UTC time of day.
+fn clock(unix_ns: i64) -> String {
+    let since = Duration::from_nanos(u64::try_from(unix_ns).unwrap_or(0));
+    let whole = humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string();
+    whole.split_once('T').map_or(whole.clone(), |(_, time)| time.to_owned())
+}
+
+/// The text with control characters escaped, but for the line breaks of a backtrace.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '\n' => out.push_str("\n            "),
+            control if control.is_control() => out.extend(control.escape_default()),
+            plain => out.push(plain),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{AlertReport, NoteReport};
+    use super::*;
+
+    fn text(report: &Report, colour: Colour) -> String {
+        let mut out = Vec::new();
+        Terminal::new(colour).write(report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn hostile_text_cannot_drive_the_terminal() {
+        let note = Report::Note(NoteReport { unix_ns: 0, text: "a\x1b[2Jb\r".into() });
+        assert_eq!(text(&note, Colour::Off), "00:00:00.000Z  NOTE      a\\u{1b}[2Jb\\r\n");
+    }
+
+    #[test]
+    fn an_alert_is_one_aligned_line() {
+        let alert = Report::Alert(AlertReport {
+            unix_ns: 1_500_000_000,
+            plugin: "miner".into(),
+            technique: "T1496".into(),
+            severity: "high",
+            tgid: 42,
+            exe: "/tmp/x".into(),
+            text: "mining".into(),
+        });
+        let plain = "00:00:01.500Z  ALERT     high     T1496     miner      42 /tmp/x  mining\n";
+        assert_eq!(text(&alert, Colour::Off), plain);
+        assert!(text(&alert, Colour::On).contains("\x1b[1;33mALERT   \x1b[0m"));
+    }
+}

@@ -1,0 +1,3 @@
+//! The read room: where raw records come from.
+
+pub mod ring;

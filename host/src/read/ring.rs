@@ -1,0 +1,71 @@
+//! The kernel rings → raw records, on the one thread that owns them.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use aya::maps::{MapData, RingBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// Why the rings cannot be waited on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// `poll(2)` failed.
+    #[error("waiting for the rings")]
+    Poll(#[source] Errno),
+}
+
+/// What ended a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// A ring may hold records, or the time is up.
+    Records,
+    /// The stop descriptor became readable.
+    Stop,
+}
+
+/// Both rings. Denials are read first, so that no flood of telemetry delays them.
+pub struct Rings {
+    verdicts: RingBuf<MapData>,
+    telemetry: RingBuf<MapData>,
+}
+
+impl Rings {
+    /// Takes over the rings.
+    #[must_use]
+    pub const fn new(verdicts: RingBuf<MapData>, telemetry: RingBuf<MapData>) -> Self {
+        Self { verdicts, telemetry }
+    }
+
+    /// Waits until a ring has records, `stop` becomes readable, or `timeout_ms` have passed.
+    ///
+    /// # Errors
+    /// When `poll(2)` fails for another reason than a signal.
+    pub fn wait(&self, stop: BorrowedFd<'_>, timeout_ms: i64) -> Result<Wake, ReadError> {
+        let (verdicts, telemetry) = (self.verdicts.as_fd(), self.telemetry.as_fd());
+        let mut fds = [
+            PollFd::new(&stop, PollFlags::IN),
+            PollFd::new(&verdicts, PollFlags::IN),
+            PollFd::new(&telemetry, PollFlags::IN),
+        ];
+        let timeout = Timespec { tv_sec: timeout_ms / 1000, tv_nsec: timeout_ms % 1000 * 1_000_000 };
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(ReadError::Poll(errno)),
+        }
+        let [stop, ..] = fds;
+        Ok(if stop.revents().is_empty() { Wake::Records } else { Wake::Stop })
+    }
+
+    /// Hands at most `budget` records to `sink`; returns how many.
+    pub fn drain(&mut self, budget: usize, mut sink: impl FnMut(&[u8])) -> usize {
+        let mut records = 0;
+        for ring in [&mut self.verdicts, &mut self.telemetry] {
+            while records < budget {
+                let Some(item) = ring.next() else { break };
+                sink(&item);
+                records += 1;
+            }
+        }
+        records
+    }
+}

@@ -1,0 +1,194 @@
+//! Events → one encoded batch: each process is described before the first record that names it.
+
+use std::collections::HashSet;
+
+use krsi_plugin_schema::frame::{FrameError, push};
+use krsi_plugin_schema::latest::{
+    BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
+};
+
+use super::queue::Batch;
+
+/// Described processes that a view remembers; beyond, it forgets all and describes anew.
+const KNOWN_MAX: usize = 65_536;
+/// Ancestors that are described with a process.
+const ANCESTORS_MAX: usize = 64;
+
+/// Where descriptions of processes come from.
+pub trait Processes {
+    /// What is known of a process.
+    fn process(&self, key: ProcessKey) -> Option<&Process<'static>>;
+}
+
+/// A batch under construction, and which processes its readers know.
+#[derive(Debug, Default)]
+pub struct BatchBuilder {
+    bytes: Vec<u8>,
+    records: u32,
+    known: HashSet<ProcessKey>,
+    /// Unknown ancestors of the process being described, youngest first.
+    lineage: Vec<ProcessKey>,
+    capacity: usize,
+}
+
+impl BatchBuilder {
+    /// Appends an event, preceded by the descriptions it needs.
+    ///
+    /// # Errors
+    /// When the event is too long for a frame; the batch is then as before.
+    pub fn push(
+        &mut self,
+        event: &Event<'_>,
+        processes: &impl Processes,
+    ) -> Result<(), FrameError> {
+        self.start();
+        self.describe(event.meta.process, processes);
+        if let Body::SchedProcessFork(fork) = &event.body {
+            self.describe(fork.child, processes);
+        }
+        event.push(&mut self.bytes)?;
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Follows an event that is not for this batch's readers: after an exec a process is described
+    /// anew, after its end it is forgotten.
+    pub fn follow(&mut self, event: &Event<'_>) {
+        match event.body {
+            Body::BprmCommittedCreds(_) => {
+                self.known.remove(&event.meta.process);
+            }
+            Body::SchedProcessExit(_) => self.forget(event.meta.process),
+            _ => {}
+        }
+    }
+
+    /// Makes the next events describe every process again, for a reader that has just come.
+    pub fn describe_anew(&mut self) {
+        self.known.clear();
+    }
+
+    /// Whether there is nothing to hand over.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Ends the batch and starts the next one.
+    pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
+        let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
+        let mut bytes = Vec::with_capacity(self.bytes.len() + 32);
+        // A batch start is a few bytes: it always fits a frame.
+        let _fits = push(&mut bytes, kind::BATCH_START, &start);
+        bytes.append(&mut self.bytes);
+        self.capacity = self.capacity.max(bytes.len());
+        Batch { bytes, records: std::mem::take(&mut self.records) }
+    }
+
+    fn start(&mut self) {
+        if self.bytes.capacity() < self.capacity {
+            self.bytes.reserve(self.capacity);
+        }
+        if self.known.len() > KNOWN_MAX {
+            self.known.clear();
+        }
+    }
+
+    fn describe(&mut self, key: ProcessKey, processes: &impl Processes) {
+        self.lineage.clear();
+        let mut next = key;
+        while self.lineage.len() < ANCESTORS_MAX && !self.known.contains(&next) {
+            let Some(process) = processes.process(next) else { break };
+            if self.lineage.contains(&next) {
+                break;
+            }
+            self.lineage.push(next);
+            next = process.parent;
+        }
+        while let Some(key) = self.lineage.pop() {
+            let Some(process) = processes.process(key) else { continue };
+            // Descriptions are bounded well below a frame by the process table.
+            if push(&mut self.bytes, kind::PROCESS, process).is_ok() {
+                self.known.insert(key);
+            }
+        }
+    }
+
+    fn forget(&mut self, key: ProcessKey) {
+        if self.known.remove(&key) {
+            self.start();
+            let _fits = push(&mut self.bytes, kind::GONE, &Gone { key });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use krsi_plugin_schema::frame::Frames;
+    use krsi_plugin_schema::latest::{Connect, Exec, Exit, Meta, Record};
+
+    use super::*;
+
+    struct Table(HashMap<ProcessKey, Process<'static>>);
+
+    impl Processes for Table {
+        fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
+            self.0.get(&key)
+        }
+    }
+
+    fn key(tgid: u32) -> ProcessKey {
+        ProcessKey { start_boot_ns: u64::from(tgid) * 10, tgid }
+    }
+
+    fn table() -> Table {
+        let process = |tgid, parent| Process { key: key(tgid), parent: key(parent), ..Process::default() };
+        Table([process(1, 0), process(2, 1), process(3, 2)].into_iter().map(|p| (p.key, p)).collect())
+    }
+
+    fn event(tgid: u32, body: Body<'static>) -> Event<'static> {
+        Event { meta: Meta { process: key(tgid), ..Meta::default() }, body }
+    }
+
+    fn kinds(batch: &Batch) -> Vec<String> {
+        Frames::new(&batch.bytes)
+            .map(|frame| match Record::decode(&frame.unwrap()).unwrap() {
+                Record::BatchStart(_) => "start".into(),
+                Record::Process(process) => format!("process {}", process.key.tgid),
+                Record::Gone(gone) => format!("gone {}", gone.key.tgid),
+                Record::Event(event) => event.body.hook().name().into(),
+                other => format!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_process_and_its_ancestors_are_described_once_before_they_are_named() {
+        let (table, mut batch) = (table(), BatchBuilder::default());
+        batch.push(&event(3, Body::SocketConnect(Connect::default())), &table).unwrap();
+        batch.push(&event(3, Body::SocketConnect(Connect::default())), &table).unwrap();
+        let first = batch.finish(5, 0);
+        assert_eq!(first.records, 2);
+        let expected =
+            ["start", "process 1", "process 2", "process 3", "socket_connect", "socket_connect"];
+        assert_eq!(kinds(&first), expected);
+        assert!(batch.is_empty());
+        batch.push(&event(2, Body::SocketConnect(Connect::default())), &table).unwrap();
+        assert_eq!(kinds(&batch.finish(6, 0)), ["start", "socket_connect"]);
+    }
+
+    #[test]
+    fn an_exec_describes_anew_and_an_exit_forgets() {
+        let (table, mut batch) = (table(), BatchBuilder::default());
+        batch.push(&event(2, Body::SocketConnect(Connect::default())), &table).unwrap();
+        batch.finish(1, 0);
+        batch.follow(&event(2, Body::BprmCommittedCreds(Exec::default())));
+        batch.push(&event(2, Body::SocketConnect(Connect::default())), &table).unwrap();
+        assert_eq!(kinds(&batch.finish(2, 0)), ["start", "process 2", "socket_connect"]);
+        batch.follow(&event(2, Body::SchedProcessExit(Exit::default())));
+        batch.follow(&event(9, Body::SchedProcessExit(Exit::default())));
+        assert_eq!(kinds(&batch.finish(3, 0)), ["start", "gone 2"]);
+    }
+}

@@ -1,0 +1,5 @@
+//! The route room: who gets which event, encoded once, handed over without waiting.
+
+pub mod batch;
+pub mod queue;
+pub mod subscription;

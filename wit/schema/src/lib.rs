@@ -1,0 +1,12 @@
+//! The schema of batches and actions, one module per released version; `latest` is the host's own.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod frame;
+pub mod v0_1;
+
+/// The newest schema: the host's `Event` is this one's.
+pub use v0_1 as latest;

@@ -1,0 +1,87 @@
+//! Schema 0.1: the records of a batch.
+//!
+//! Frozen once released. Fields are only appended to bodies that end a frame; enums only grow at
+//! their end. Kernel pointers never stand in a record, only what user space could have learnt.
+
+mod action;
+mod event;
+mod process;
+mod report;
+
+pub use action::{
+    Action, ActionKind, Alert, Allow, Deny, Kill, Metric, MetricKind, Revoke, Rule, RuleKey,
+    Severity, Subject,
+};
+pub use event::{
+    Body, Connect, Event, Exec, ExecFlags, Exit, FileOpen, Fork, Hook, HookSet, Meta, Verdict,
+};
+pub use process::{Argv, FileKey, Gone, Process, ProcessKey};
+pub use report::{BatchStart, Lost, LostWhere, Outcome, Refusal, Tick};
+
+use crate::frame::{Frame, FrameError};
+
+/// Number of this schema in a manifest and in [`BatchStart`].
+pub const SCHEMA: u16 = 1;
+
+/// Kinds of frames in a batch.
+pub mod kind {
+    /// [`super::BatchStart`]: always the first frame.
+    pub const BATCH_START: u16 = 1;
+    /// [`super::Process`]: before the first record that refers to it.
+    pub const PROCESS: u16 = 2;
+    /// [`super::Gone`]: a described process ended.
+    pub const GONE: u16 = 3;
+    /// [`super::Outcome`]: answer to an action of an earlier batch.
+    pub const OUTCOME: u16 = 4;
+    /// [`super::Lost`]: records that could not be delivered.
+    pub const LOST: u16 = 5;
+    /// [`super::Tick`]: time has passed.
+    pub const TICK: u16 = 6;
+    /// Events start here: `EVENT + hook id`.
+    pub const EVENT: u16 = 256;
+}
+
+/// A decoded frame of a batch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record<'a> {
+    /// See [`kind::BATCH_START`].
+    BatchStart(BatchStart),
+    /// See [`kind::PROCESS`].
+    Process(Process<'a>),
+    /// See [`kind::GONE`].
+    Gone(Gone),
+    /// See [`kind::OUTCOME`].
+    Outcome(Outcome<'a>),
+    /// See [`kind::LOST`].
+    Lost(Lost),
+    /// See [`kind::TICK`].
+    Tick(Tick),
+    /// A hook was called.
+    Event(Event<'a>),
+    /// A kind of a later version: skipped.
+    Unknown(u16),
+}
+
+impl<'a> Record<'a> {
+    /// Decodes one frame.
+    ///
+    /// # Errors
+    /// When the body is not what the kind says.
+    pub fn decode(frame: &Frame<'a>) -> Result<Self, FrameError> {
+        Ok(match frame.kind {
+            kind::BATCH_START => Record::BatchStart(frame.decode()?),
+            kind::PROCESS => Record::Process(frame.decode()?),
+            kind::GONE => Record::Gone(frame.decode()?),
+            kind::OUTCOME => Record::Outcome(frame.decode()?),
+            kind::LOST => Record::Lost(frame.decode()?),
+            kind::TICK => Record::Tick(frame.decode()?),
+            other => match other.checked_sub(kind::EVENT).and_then(Hook::from_id) {
+                Some(hook) => Record::Event(Event::decode(hook, frame)?),
+                None => Record::Unknown(other),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;
