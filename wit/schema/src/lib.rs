@@ -10,3 +10,6 @@ pub mod v0_1;
 
 /// The newest schema: the host's `Event` is this one's.
 pub use v0_1 as latest;
+
+/// What [`frame::push`] takes, for crates that do not name serde themselves.
+pub use serde::Serialize;

@@ -1,0 +1,142 @@
+//! Builders of rules: what is denied or allowed, for whom, how long, and why.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use krsi_plugin_schema::latest::{
+    ActionKind, Allow, Deny, Hook, HookSet, ProcessKey, Rule, RuleKey, Subject,
+};
+
+use crate::context::Ctx;
+
+/// A plugin's own name for a rule or a kill: to revoke it, and in [`crate::Outcome::token`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u32);
+
+/// What a denied call answers (`include/uapi/asm-generic/errno-base.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errno(pub u16);
+
+impl Errno {
+    /// Operation not permitted.
+    pub const EPERM: Errno = Errno(1);
+    /// No such file or directory.
+    pub const ENOENT: Errno = Errno(2);
+    /// Permission denied.
+    pub const EACCES: Errno = Errno(13);
+    /// Connection refused.
+    pub const ECONNREFUSED: Errno = Errno(111);
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Deny { audit: bool },
+    Allow,
+}
+
+/// A rule under construction; [`RuleBuilder::because`] issues it.
+#[must_use = "a rule is issued by `because`"]
+pub struct RuleBuilder<'c> {
+    ctx: &'c mut Ctx,
+    kind: Kind,
+    key: RuleKey,
+    subject: Subject,
+    hooks: HookSet,
+    ttl: Duration,
+    errno: Errno,
+}
+
+/// A rule without a time to live ends after an hour.
+const DEFAULT_TTL: Duration = Duration::from_secs(3600);
+
+impl<'c> RuleBuilder<'c> {
+    pub(crate) fn deny(ctx: &'c mut Ctx, key: RuleKey) -> Self {
+        Self::new(ctx, Kind::Deny { audit: false }, key)
+    }
+
+    pub(crate) fn allow(ctx: &'c mut Ctx, key: RuleKey) -> Self {
+        Self::new(ctx, Kind::Allow, key)
+    }
+
+    fn new(ctx: &'c mut Ctx, kind: Kind, key: RuleKey) -> Self {
+        Self {
+            ctx,
+            kind,
+            key,
+            subject: Subject::Any,
+            hooks: HookSet::default(),
+            ttl: DEFAULT_TTL,
+            errno: Errno::EPERM,
+        }
+    }
+
+    /// Applies to a hook; at least one is needed.
+    pub fn hook(mut self, hook: Hook) -> Self {
+        self.hooks = self.hooks.with(hook);
+        self
+    }
+
+    /// Applies to execs.
+    pub fn exec(self) -> Self {
+        self.hook(Hook::BprmCheckSecurity)
+    }
+
+    /// Applies to opens.
+    pub fn open(self) -> Self {
+        self.hook(Hook::FileOpen)
+    }
+
+    /// Applies to connects.
+    pub fn connect(self) -> Self {
+        self.hook(Hook::SocketConnect)
+    }
+
+    /// Ends after a time; an hour unless said otherwise.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Answers with an errno; `EPERM` unless said otherwise.
+    pub fn errno(mut self, errno: Errno) -> Self {
+        self.errno = errno;
+        self
+    }
+
+    /// Concerns only a process and its descendants.
+    pub fn only_lineage(mut self, root: ProcessKey) -> Self {
+        self.subject = Subject::Lineage(root);
+        self
+    }
+
+    /// Reports what would have been denied, and denies nothing.
+    pub fn audit(mut self) -> Self {
+        if let Kind::Deny { audit } = &mut self.kind {
+            *audit = true;
+        }
+        self
+    }
+
+    /// Issues the rule. The reason is shown with every call that it denies.
+    pub fn because(self, reason: impl AsRef<str>) -> Token {
+        let token = self.ctx.next_token();
+        let rule = Rule {
+            token: token.0,
+            cause_boot_ns: self.ctx.cause_boot_ns(),
+            key: self.key,
+            subject: self.subject,
+            hooks: self.hooks,
+            // A zero would mean no end.
+            ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX).max(1),
+            reason: Cow::Borrowed(reason.as_ref()),
+        };
+        match self.kind {
+            Kind::Deny { audit } => {
+                let deny = Deny { rule, errno: self.errno.0, audit };
+                self.ctx.issue(ActionKind::Deny, &deny);
+            }
+            Kind::Allow => self.ctx.issue(ActionKind::Allow, &Allow { rule }),
+        }
+        token
+    }
+}

@@ -1,0 +1,194 @@
+//! What a plugin can ask and do while it handles a record.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use krsi_plugin_schema::latest::{
+    ActionKind, Alert, BatchStart, FileKey, Gone, Kill, Metric, MetricKind, Process, ProcessKey,
+    Revoke, RuleKey, Severity,
+};
+use krsi_plugin_schema::{Serialize, frame};
+
+use crate::Level;
+use crate::action::{RuleBuilder, Token};
+use crate::process_table::ProcessTable;
+
+/// Time, processes, and the actions collected so far.
+#[derive(Debug, Default)]
+pub struct Ctx {
+    start: BatchStart,
+    cause_boot_ns: u64,
+    processes: ProcessTable,
+    actions: Vec<u8>,
+    pub(crate) next_token: u32,
+    log: sink::Log,
+}
+
+mod sink {
+    use crate::Level;
+
+    /// Where log lines go: the host's import on Wasm, a list in native tests.
+    #[derive(Debug, Default)]
+    pub(crate) struct Log {
+        #[cfg(not(target_arch = "wasm32"))]
+        pub(crate) lines: Vec<(Level, String)>,
+    }
+
+    impl Log {
+        #[cfg(target_arch = "wasm32")]
+        pub(crate) fn write(&mut self, level: Level, text: &str) {
+            crate::export::glue::log(level.into(), text);
+        }
+
+        #[cfg(not(target_arch = "wasm32"))]
+        pub(crate) fn write(&mut self, level: Level, text: &str) {
+            self.lines.push((level, text.to_owned()));
+        }
+    }
+}
+
+impl Ctx {
+    /// Time of the current batch, nanoseconds of `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub const fn now_boot_ns(&self) -> u64 {
+        self.start.boot_ns
+    }
+
+    /// Time of the current batch, nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn unix_ns(&self) -> i64 {
+        (self.start.boot_ns as i64).wrapping_add(self.start.unix_offset_ns)
+    }
+
+    /// What is known of a process.
+    #[must_use]
+    pub fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
+        self.processes.get(key)
+    }
+
+    /// The known ancestors of a process, parent first, at most 64.
+    pub fn ancestors(&self, key: ProcessKey) -> impl Iterator<Item = &Process<'static>> {
+        self.processes.ancestors(key)
+    }
+
+    /// Denies by file, by whatever name it is reached.
+    pub fn deny_file(&mut self, file: FileKey) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::File(file))
+    }
+
+    /// Denies by process.
+    pub fn deny_process(&mut self, process: ProcessKey) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::Process(process))
+    }
+
+    /// Denies by process and all its descendants, present and future.
+    pub fn deny_lineage(&mut self, root: ProcessKey) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::Lineage(root))
+    }
+
+    /// Denies by destination: `prefix` bits of `address` count, a `port` of 0 is every port.
+    pub fn deny_network(&mut self, address: IpAddr, prefix: u8, port: u16) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::Network { address, prefix, port })
+    }
+
+    /// Lifts this plugin's own denials that are looked up later than a file's.
+    pub fn allow_file(&mut self, file: FileKey) -> RuleBuilder<'_> {
+        RuleBuilder::allow(self, RuleKey::File(file))
+    }
+
+    /// Lifts this plugin's own denials for a process.
+    pub fn allow_process(&mut self, process: ProcessKey) -> RuleBuilder<'_> {
+        RuleBuilder::allow(self, RuleKey::Process(process))
+    }
+
+    /// Lifts this plugin's own denials for a process and its descendants, but not those by process.
+    pub fn allow_lineage(&mut self, root: ProcessKey) -> RuleBuilder<'_> {
+        RuleBuilder::allow(self, RuleKey::Lineage(root))
+    }
+
+    /// Lifts this plugin's own denials of shorter prefixes that cover this one.
+    pub fn allow_network(&mut self, address: IpAddr, prefix: u8, port: u16) -> RuleBuilder<'_> {
+        RuleBuilder::allow(self, RuleKey::Network { address, prefix, port })
+    }
+
+    /// Withdraws a rule.
+    pub fn revoke(&mut self, rule: Token) {
+        self.issue(ActionKind::Revoke, &Revoke { token: rule.0 });
+    }
+
+    /// Kills a process, if the operator granted it.
+    pub fn kill(&mut self, process: ProcessKey) -> Token {
+        let token = self.next_token();
+        self.issue(ActionKind::Kill, &Kill { token: token.0, process });
+        token
+    }
+
+    /// Raises an alert. `technique` is of MITRE ATT&CK, such as `T1496`, or empty.
+    pub fn alert(
+        &mut self,
+        technique: &str,
+        severity: Severity,
+        process: ProcessKey,
+        text: impl AsRef<str>,
+    ) {
+        let alert = Alert {
+            technique: Cow::Borrowed(technique),
+            severity,
+            process,
+            text: Cow::Borrowed(text.as_ref()),
+            cause_boot_ns: self.cause_boot_ns,
+        };
+        self.issue(ActionKind::Alert, &alert);
+    }
+
+    /// Adds to a counter or sets a gauge; the name is `[a-z0-9_]`.
+    pub fn metric(&mut self, name: &str, kind: MetricKind, value: f64) {
+        self.issue(ActionKind::Metric, &Metric { name: Cow::Borrowed(name), kind, value });
+    }
+
+    /// Writes a line to the host's log.
+    pub fn log(&mut self, level: Level, text: impl AsRef<str>) {
+        self.log.write(level, text.as_ref());
+    }
+
+    pub(crate) const fn cause_boot_ns(&self) -> u64 {
+        self.cause_boot_ns
+    }
+
+    pub(crate) const fn next_token(&mut self) -> Token {
+        // Tokens wrap after four billion rules; the host refuses one that is still in force.
+        self.next_token = self.next_token.wrapping_add(1);
+        Token(self.next_token)
+    }
+
+    pub(crate) fn issue(&mut self, kind: ActionKind, action: &impl Serialize) {
+        if let Err(error) = frame::push(&mut self.actions, kind as u16, action) {
+            self.log.write(Level::Error, &format!("an action was dropped: {error}"));
+        }
+    }
+
+    pub(crate) fn begin(&mut self, start: BatchStart) {
+        self.start = start;
+    }
+
+    pub(crate) const fn caused_by(&mut self, boot_ns: u64) {
+        self.cause_boot_ns = boot_ns;
+    }
+
+    pub(crate) fn describe(&mut self, process: Process<'_>) {
+        self.processes.insert(process.into_owned());
+    }
+
+    pub(crate) fn forget(&mut self, gone: Gone) {
+        self.processes.remove(gone.key);
+    }
+
+    pub(crate) fn take_actions(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.actions)
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn take_log(&mut self) -> Vec<(Level, String)> {
+        std::mem::take(&mut self.log.lines)
+    }
+}

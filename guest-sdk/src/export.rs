@@ -1,0 +1,167 @@
+//! The glue between a plugin and the WIT world: one instance, driven by the host's calls.
+
+use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::{Body, Event, Record};
+
+use crate::{Ctx, Level, Plugin, state};
+
+/// The bindings of world `krsi:plugin/plugin`, and what [`crate::export!`] needs beside them.
+#[cfg(target_arch = "wasm32")]
+#[allow(missing_docs, reason = "generated")]
+pub mod glue {
+    wit_bindgen::generate!({
+        path: "../wit/v0.1",
+        world: "plugin",
+        pub_export_macro: true,
+        default_bindings_module: "krsi_plugin::glue",
+    });
+
+    use crate::manifest::{Manifest as Asked, OnStop as AskedOnStop};
+
+    impl From<Asked> for Manifest {
+        fn from(asked: Asked) -> Self {
+            let names = |hooks: Vec<crate::Hook>| {
+                hooks.into_iter().map(|hook| hook.name().to_owned()).collect()
+            };
+            let mut deny = DenyKeys::empty();
+            deny.set(DenyKeys::PROCESS, asked.by_process);
+            deny.set(DenyKeys::LINEAGE, asked.by_lineage);
+            deny.set(DenyKeys::FILE, asked.by_file);
+            deny.set(DenyKeys::NETWORK, asked.by_network);
+            Manifest {
+                name: asked.name,
+                version: asked.version,
+                schema: krsi_plugin_schema::latest::SCHEMA,
+                hooks: names(asked.hooks),
+                deny,
+                deny_hooks: names(asked.deny_hooks),
+                kill: asked.kill,
+                tick_ms: asked.tick_ms,
+                on_stop: match asked.on_stop {
+                    AskedOnStop::Keep => OnStop::Keep,
+                    AskedOnStop::Clear => OnStop::Clear,
+                },
+            }
+        }
+    }
+
+    impl From<crate::Level> for Level {
+        fn from(level: crate::Level) -> Self {
+            match level {
+                crate::Level::Error => Level::Error,
+                crate::Level::Warn => Level::Warn,
+                crate::Level::Info => Level::Info,
+                crate::Level::Debug => Level::Debug,
+            }
+        }
+    }
+
+    /// Sends the text of a panic to the host's log before the trap.
+    pub fn catch_panics() {
+        std::panic::set_hook(Box::new(|panic| log(Level::Error, &panic.to_string())));
+    }
+}
+
+/// The bindings exist only on Wasm.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod glue {}
+
+/// A plugin and its context: what the exported functions drive.
+#[derive(Debug)]
+pub struct Instance<P> {
+    live: Option<(P, Ctx)>,
+}
+
+impl<P> Instance<P> {
+    /// Before `init`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { live: None }
+    }
+}
+
+impl<P> Default for Instance<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Plugin> Instance<P> {
+    /// Starts the plugin; returns its first actions.
+    ///
+    /// # Errors
+    /// What the plugin's own `init` says.
+    pub fn init(&mut self, config: &[u8], seed: u64) -> Result<Vec<u8>, String> {
+        let mut ctx = Ctx::default();
+        let plugin = P::init(config, seed, &mut ctx)?;
+        let actions = ctx.take_actions();
+        self.live = Some((plugin, ctx));
+        Ok(actions)
+    }
+
+    /// Hands every record of a batch to the plugin; returns its actions. Without an earlier `init`
+    /// nothing happens.
+    pub fn handle(&mut self, batch: &[u8]) -> Vec<u8> {
+        let Some((plugin, ctx)) = &mut self.live else { return Vec::new() };
+        for frame in Frames::new(batch) {
+            match frame.and_then(|frame| Record::decode(&frame)) {
+                Ok(record) => dispatch(plugin, record, ctx),
+                Err(error) => ctx.log(Level::Error, format!("a record was skipped: {error}")),
+            }
+        }
+        ctx.take_actions()
+    }
+
+    /// The state, for a successor.
+    #[must_use]
+    pub fn snapshot(&self) -> Vec<u8> {
+        match &self.live {
+            Some((plugin, ctx)) => state::wrap(ctx.next_token, &plugin.snapshot()),
+            None => state::wrap(0, &[]),
+        }
+    }
+
+    /// Takes over a predecessor's state.
+    ///
+    /// # Errors
+    /// When the snapshot is foreign or the plugin refuses it.
+    pub fn restore(&mut self, from: &str, snapshot: &[u8]) -> Result<(), String> {
+        let (next_token, state) = state::unwrap(snapshot)?;
+        let Some((plugin, ctx)) = &mut self.live else { return Err("not initialised".into()) };
+        plugin.restore(from, state)?;
+        ctx.next_token = next_token;
+        Ok(())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn take_log(&mut self) -> Vec<(Level, String)> {
+        self.live.as_mut().map(|(_, ctx)| ctx.take_log()).unwrap_or_default()
+    }
+}
+
+fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
+    ctx.caused_by(0);
+    match record {
+        Record::BatchStart(start) => ctx.begin(start),
+        Record::Process(process) => ctx.describe(process),
+        Record::Gone(gone) => {
+            plugin.gone(gone.key, ctx);
+            ctx.forget(gone);
+        }
+        Record::Outcome(outcome) => plugin.outcome(&outcome, ctx),
+        Record::Lost(lost) => plugin.lost(&lost, ctx),
+        Record::Tick(_) => plugin.tick(ctx),
+        Record::Event(Event { meta, body }) => {
+            ctx.caused_by(meta.boot_ns);
+            match body {
+                Body::BprmCheckSecurity(exec) => plugin.exec_check(&meta, &exec, ctx),
+                Body::BprmCommittedCreds(exec) => plugin.exec(&meta, &exec, ctx),
+                Body::FileOpen(open) => plugin.file_open(&meta, &open, ctx),
+                Body::SocketConnect(connect) => plugin.connect(&meta, &connect, ctx),
+                Body::SchedProcessFork(fork) => plugin.fork(&meta, &fork, ctx),
+                Body::SchedProcessExit(exit) => plugin.exit(&meta, &exit, ctx),
+            }
+        }
+        Record::Unknown(_) => {}
+    }
+}

@@ -1,0 +1,159 @@
+//! The author's API: implement [`Plugin`], name it in [`export!`], compile to `wasm32-unknown-unknown`.
+//!
+//! A plugin is a deterministic state machine: events go in, actions come out. It has no clock, no
+//! files and no network; time is [`Ctx::now_boot_ns`], what it knows of processes [`Ctx::process`].
+//!
+//! ```
+//! use std::time::Duration;
+//! use krsi_plugin::{Connect, Ctx, Hook, Manifest, Meta, Plugin, Severity};
+//!
+//! /// Refuses telnet.
+//! struct NoTelnet;
+//!
+//! impl Plugin for NoTelnet {
+//!     fn manifest() -> Manifest {
+//!         Manifest::new("no-telnet", "1.0.0")
+//!             .hook(Hook::SocketConnect)
+//!             .deny_by_lineage()
+//!             .deny_hook(Hook::SocketConnect)
+//!     }
+//!
+//!     fn init(_config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
+//!         Ok(NoTelnet)
+//!     }
+//!
+//!     fn connect(&mut self, meta: &Meta, connect: &Connect, ctx: &mut Ctx) {
+//!         if connect.port == 23 {
+//!             ctx.deny_lineage(meta.process)
+//!                 .hook(Hook::SocketConnect)
+//!                 .ttl(Duration::from_secs(60))
+//!                 .because("telnet is not allowed here");
+//!             ctx.alert("T1021", Severity::Medium, meta.process, "telnet");
+//!         }
+//!     }
+//! }
+//!
+//! # use krsi_plugin::testing::Script;
+//! let mut script = Script::<NoTelnet>::start(b"").unwrap();
+//! let actions = script.connect(42, "10.0.0.1:23");
+//! assert_eq!(actions.len(), 2);
+//! ```
+//! In a plugin crate, `krsi_plugin::export!(NoTelnet);` makes it a component.
+
+mod action;
+mod context;
+mod export;
+mod manifest;
+mod process_table;
+mod state;
+pub mod testing;
+
+pub use action::{Errno, RuleBuilder, Token};
+pub use context::Ctx;
+pub use export::{Instance, glue};
+pub use krsi_plugin_schema::latest::{
+    Argv, Connect, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork, Hook, Lost, LostWhere, Meta,
+    MetricKind, Outcome, Process, ProcessKey, Refusal, Severity, Verdict,
+};
+pub use manifest::{Manifest, OnStop};
+
+/// Severity of a line in the host's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Something is broken.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// Worth knowing.
+    Info,
+    /// For whoever looks for a fault.
+    Debug,
+}
+
+/// A detection. Every method but the first two does nothing unless implemented.
+///
+/// Events of a hook arrive only when [`Plugin::manifest`] names it; denials by this plugin's own
+/// rules always arrive, with [`Meta::verdict`] set.
+pub trait Plugin: Sized + 'static {
+    /// Name, hooks and capabilities.
+    fn manifest() -> Manifest;
+
+    /// Starts from a configuration. Rules made here are in force before the first event.
+    ///
+    /// # Errors
+    /// The text is shown to the operator, who wrote the configuration.
+    fn init(config: &[u8], seed: u64, ctx: &mut Ctx) -> Result<Self, String>;
+
+    /// An executable is about to run; arguments are not known yet.
+    fn exec_check(&mut self, _meta: &Meta, _exec: &Exec, _ctx: &mut Ctx) {}
+    /// An exec succeeded.
+    fn exec(&mut self, _meta: &Meta, _exec: &Exec, _ctx: &mut Ctx) {}
+    /// A file is being opened.
+    fn file_open(&mut self, _meta: &Meta, _open: &FileOpen, _ctx: &mut Ctx) {}
+    /// A socket is being connected.
+    fn connect(&mut self, _meta: &Meta, _connect: &Connect, _ctx: &mut Ctx) {}
+    /// A process was created.
+    fn fork(&mut self, _meta: &Meta, _fork: &Fork, _ctx: &mut Ctx) {}
+    /// A process ended.
+    fn exit(&mut self, _meta: &Meta, _exit: &Exit, _ctx: &mut Ctx) {}
+    /// A process that was described is gone; nothing later refers to it.
+    fn gone(&mut self, _process: ProcessKey, _ctx: &mut Ctx) {}
+    /// The interval of [`Manifest::tick_ms`] has passed.
+    fn tick(&mut self, _ctx: &mut Ctx) {}
+    /// An earlier action was done or refused.
+    fn outcome(&mut self, _outcome: &Outcome, _ctx: &mut Ctx) {}
+    /// Records did not reach this plugin.
+    fn lost(&mut self, _lost: &Lost, _ctx: &mut Ctx) {}
+
+    /// The state, for a successor or a restart.
+    fn snapshot(&self) -> Vec<u8> {
+        Vec::new()
+    }
+
+    /// Takes over a state that version `from` of this plugin wrote.
+    ///
+    /// # Errors
+    /// Keeps the predecessor running; the text says why.
+    fn restore(&mut self, _from: &str, _state: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// Makes a type that implements [`Plugin`] the plugin of this crate.
+#[macro_export]
+macro_rules! export {
+    ($plugin:ty) => {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            use $crate::glue as bindings;
+
+            thread_local! {
+                static INSTANCE: ::core::cell::RefCell<$crate::Instance<$plugin>> =
+                    const { ::core::cell::RefCell::new($crate::Instance::new()) };
+            }
+
+            struct Component;
+
+            impl bindings::Guest for Component {
+                fn describe() -> bindings::Manifest {
+                    bindings::catch_panics();
+                    <$plugin as $crate::Plugin>::manifest().into()
+                }
+                fn init(config: Vec<u8>, seed: u64) -> Result<Vec<u8>, String> {
+                    INSTANCE.with_borrow_mut(|instance| instance.init(&config, seed))
+                }
+                fn handle(batch: Vec<u8>) -> Vec<u8> {
+                    INSTANCE.with_borrow_mut(|instance| instance.handle(&batch))
+                }
+                fn snapshot() -> Vec<u8> {
+                    INSTANCE.with_borrow(|instance| instance.snapshot())
+                }
+                fn restore(from_version: String, state: Vec<u8>) -> Result<(), String> {
+                    INSTANCE.with_borrow_mut(|instance| instance.restore(&from_version, &state))
+                }
+            }
+
+    $crate::glue::export!(Component with_types_in $crate::glue);
+        };
+    };
+}

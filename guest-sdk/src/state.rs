@@ -1,0 +1,36 @@
+//! The snapshot around an author's state: what the SDK itself must carry over.
+//!
+//! ```text
+//! | "krs1" | u32 next token | the author's bytes … |
+//! ```
+
+const MAGIC: [u8; 4] = *b"krs1";
+
+/// Wraps an author's state.
+pub(crate) fn wrap(next_token: u32, state: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + state.len());
+    out.extend_from_slice(&MAGIC);
+    out.extend_from_slice(&next_token.to_le_bytes());
+    out.extend_from_slice(state);
+    out
+}
+
+/// Unwraps a snapshot: the next token and the author's state.
+pub(crate) fn unwrap(snapshot: &[u8]) -> Result<(u32, &[u8]), String> {
+    let wrong = || String::from("the snapshot was not written by this SDK");
+    let (magic, rest) = snapshot.split_first_chunk::<4>().ok_or_else(wrong)?;
+    let (token, state) = rest.split_first_chunk::<4>().ok_or_else(wrong)?;
+    if *magic == MAGIC { Ok((u32::from_le_bytes(*token), state)) } else { Err(wrong()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_round_trips_and_a_foreign_one_is_refused() {
+        assert_eq!(unwrap(&wrap(7, b"abc")), Ok((7, &b"abc"[..])));
+        assert!(unwrap(b"krs1").is_err());
+        assert!(unwrap(b"xxxx\0\0\0\0").is_err());
+    }
+}

@@ -1,0 +1,220 @@
+//! A scripted host for native tests: feed events, look at the actions.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+
+use krsi_plugin_schema::frame::{self, Frames};
+use krsi_plugin_schema::latest::{
+    Action, Argv, BatchStart, Body, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen, Gone,
+    Meta, Process, ProcessKey, SCHEMA, Severity, Tick, kind,
+};
+
+pub use krsi_plugin_schema::latest::{RuleKey, Subject};
+
+use crate::{Instance, Level, Plugin};
+
+/// An action, reduced to what tests ask about.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    /// A deny rule.
+    Deny {
+        /// Object.
+        key: RuleKey,
+        /// Subject.
+        subject: Subject,
+        /// Names of its hooks.
+        hooks: Vec<&'static str>,
+        /// Errno.
+        errno: u16,
+    },
+    /// An alert.
+    Alert {
+        /// ATT&CK technique.
+        technique: String,
+        /// How bad.
+        severity: Severity,
+        /// Text.
+        text: String,
+    },
+    /// Anything else, as its `Debug` shows it.
+    Other(String),
+}
+
+/// A process as a script describes it.
+#[derive(Clone, Debug, Default)]
+pub struct Spawn<'a> {
+    /// Its id; its start time is derived from it.
+    pub tgid: u32,
+    /// Its parent's id, 0 for none.
+    pub parent: u32,
+    /// Its executable.
+    pub exe: &'a str,
+    /// Its arguments.
+    pub argv: &'a [&'a str],
+    /// Kind of executable.
+    pub flags: ExecFlags,
+}
+
+/// A plugin under test, and the host's side of its conversation.
+pub struct Script<P> {
+    instance: Instance<P>,
+    batch: Vec<u8>,
+    boot_ns: u64,
+}
+
+impl<P: Plugin> Script<P> {
+    /// Starts a plugin with a configuration.
+    ///
+    /// # Errors
+    /// What its `init` says.
+    pub fn start(config: &[u8]) -> Result<Self, String> {
+        let mut instance = Instance::new();
+        instance.init(config, 0)?;
+        Ok(Self { instance, batch: Vec::new(), boot_ns: 1_000_000_000 })
+    }
+
+    /// The key that a script gives to a process id.
+    #[must_use]
+    pub const fn key(tgid: u32) -> ProcessKey {
+        ProcessKey { start_boot_ns: tgid as u64 * 1000, tgid }
+    }
+
+    /// The file that a script gives to a path.
+    #[must_use]
+    pub fn file(path: &str) -> FileKey {
+        let ino = path.bytes().fold(5381u64, |hash, byte| hash.wrapping_mul(33) ^ u64::from(byte));
+        FileKey { ino, dev: 1 }
+    }
+
+    /// A process runs an executable.
+    pub fn exec(&mut self, spawn: &Spawn<'_>) -> Vec<Seen> {
+        let mut joined = spawn.argv.join("\0");
+        joined.push('\0');
+        let argc = u32::try_from(spawn.argv.len()).unwrap_or(u32::MAX);
+        let argv = Argv { joined: Cow::Owned(joined), argc, truncated: false };
+        let file = Self::file(spawn.exe);
+        let process = Process {
+            key: Self::key(spawn.tgid),
+            parent: Self::key(spawn.parent),
+            exe: Cow::Borrowed(spawn.exe),
+            argv: argv.clone(),
+            file,
+            ..Process::default()
+        };
+        self.push(kind::PROCESS, &process);
+        let exec = Exec {
+            file,
+            path: Cow::Borrowed(spawn.exe),
+            path_truncated: false,
+            argv,
+            flags: spawn.flags,
+        };
+        self.event(spawn.tgid, Body::BprmCommittedCreds(exec))
+    }
+
+    /// A process connects to `address:port`. A text that is no socket address is port 0 of none.
+    pub fn connect(&mut self, tgid: u32, to: &str) -> Vec<Seen> {
+        let to: Option<SocketAddr> = to.parse().ok();
+        let connect = Connect {
+            address: to.map(|to| to.ip()),
+            port: to.map_or(0, |to| to.port()),
+            family: if to.is_some_and(|to| to.is_ipv6()) { 10 } else { 2 },
+            protocol: 6,
+            kind: 1,
+        };
+        self.event(tgid, Body::SocketConnect(connect))
+    }
+
+    /// A process opens a file.
+    pub fn open(&mut self, tgid: u32, path: &str) -> Vec<Seen> {
+        let file = Self::file(path);
+        let open = FileOpen { file, path: Cow::Borrowed(path), ..FileOpen::default() };
+        self.event(tgid, Body::FileOpen(open))
+    }
+
+    /// A process is gone.
+    pub fn gone(&mut self, tgid: u32) -> Vec<Seen> {
+        self.push(kind::GONE, &Gone { key: Self::key(tgid) });
+        self.flush()
+    }
+
+    /// Time passes.
+    pub fn tick(&mut self, milliseconds: u64) -> Vec<Seen> {
+        self.boot_ns += milliseconds * 1_000_000;
+        self.push(kind::TICK, &Tick {});
+        self.flush()
+    }
+
+    /// The same plugin after a reload: its state goes through snapshot and restore.
+    ///
+    /// # Errors
+    /// What `init` or `restore` say.
+    pub fn reload(self, config: &[u8]) -> Result<Self, String> {
+        let state = self.instance.snapshot();
+        let mut next = Self::start(config)?;
+        next.boot_ns = self.boot_ns;
+        next.instance.restore("0.0.0", &state)?;
+        Ok(next)
+    }
+
+    /// Lines that the plugin logged since the last call.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn log(&mut self) -> Vec<(Level, String)> {
+        self.instance.take_log()
+    }
+
+    fn event(&mut self, tgid: u32, body: Body<'_>) -> Vec<Seen> {
+        self.boot_ns += 1000;
+        let process = Self::key(tgid);
+        let meta = Meta { boot_ns: self.boot_ns, process, tid: tgid, ..Meta::default() };
+        self.begin();
+        let event = Event { meta, body };
+        if event.push(&mut self.batch).is_err() {
+            return vec![Seen::Other("an event too long for a frame".into())];
+        }
+        self.flush()
+    }
+
+    fn begin(&mut self) {
+        if self.batch.is_empty() {
+            let boot_ns = self.boot_ns;
+            let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns: 0 };
+            // A batch start always fits a frame.
+            let _fits = frame::push(&mut self.batch, kind::BATCH_START, &start);
+        }
+    }
+
+    fn push(&mut self, kind: u16, body: &impl krsi_plugin_schema::Serialize) {
+        self.begin();
+        // What a script writes fits a frame; what does not is missing, and its test fails.
+        let _fits = frame::push(&mut self.batch, kind, body);
+    }
+
+    fn flush(&mut self) -> Vec<Seen> {
+        let batch = std::mem::take(&mut self.batch);
+        let actions = self.instance.handle(&batch);
+        Frames::new(&actions)
+            .map(|frame| match frame.and_then(|frame| Action::decode(&frame)) {
+                Ok(action) => seen(&action),
+                Err(error) => Seen::Other(error.to_string()),
+            })
+            .collect()
+    }
+}
+
+fn seen(action: &Action<'_>) -> Seen {
+    match action {
+        Action::Deny(Deny { rule, errno, .. }) => Seen::Deny {
+            key: rule.key,
+            subject: rule.subject,
+            hooks: rule.hooks.iter().map(crate::Hook::name).collect(),
+            errno: *errno,
+        },
+        Action::Alert(alert) => Seen::Alert {
+            technique: alert.technique.clone().into_owned(),
+            severity: alert.severity,
+            text: alert.text.clone().into_owned(),
+        },
+        other => Seen::Other(format!("{other:?}")),
+    }
+}

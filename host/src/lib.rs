@@ -1,0 +1,20 @@
+//! krsi-host: LSM hooks below, sandboxed plugins above, changed while running.
+//!
+//! ```text
+//! hook → ring → read → decode → enrich → route → plugin → policy → deny maps → hook
+//! ```
+//! Modules stand in the order of the flow; `ARCHITECTURE.md` walks one event through them.
+
+pub mod kernel;
+pub mod read;
+pub mod decode;
+pub mod enrich;
+pub mod route;
+pub mod plugin;
+pub mod policy;
+pub mod output;
+
+pub mod cli;
+pub mod config;
+pub mod loss;
+pub mod pipeline;

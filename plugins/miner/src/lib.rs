@@ -1,0 +1,94 @@
+//! Crypto-mining by behaviour: evidence is gathered along a process's lineage and scored.
+//!
+//! Names can be changed; being told of a pool, running from where anybody can write, from memory or
+//! from a file that is gone, and talking to a pool's port cannot all be given up. No single kind of
+//! evidence reaches the default threshold.
+
+mod config;
+mod evidence;
+mod lineage;
+mod response;
+
+use krsi_plugin::{Connect, Ctx, Exec, Hook, Manifest, Meta, Outcome, Plugin, ProcessKey};
+
+use config::Config;
+use evidence::Evidence;
+use lineage::Lineages;
+use response::Responses;
+
+/// The plugin.
+pub struct Miner {
+    config: Config,
+    lineages: Lineages,
+    responses: Responses,
+}
+
+impl Plugin for Miner {
+    fn manifest() -> Manifest {
+        Manifest::new("miner", env!("CARGO_PKG_VERSION"))
+            .hook(Hook::BprmCommittedCreds)
+            .hook(Hook::SocketConnect)
+            .deny_by_file()
+            .deny_by_network()
+            .deny_by_lineage()
+            .deny_hook(Hook::BprmCheckSecurity)
+            .deny_hook(Hook::SocketConnect)
+    }
+
+    fn init(config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
+        Ok(Self {
+            config: Config::parse(config)?,
+            lineages: Lineages::default(),
+            responses: Responses::default(),
+        })
+    }
+
+    fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
+        let evidence = Evidence::of_exec(&self.config, exec);
+        self.judge(meta.process, evidence, ctx);
+    }
+
+    fn connect(&mut self, meta: &Meta, connect: &Connect, ctx: &mut Ctx) {
+        let evidence = Evidence::of_connect(&self.config, connect);
+        self.judge(meta.process, evidence, ctx);
+    }
+
+    fn gone(&mut self, process: ProcessKey, ctx: &mut Ctx) {
+        self.lineages.forget(process);
+        self.responses.forget(process, ctx.now_boot_ns());
+    }
+
+    fn outcome(&mut self, outcome: &Outcome, ctx: &mut Ctx) {
+        self.responses.answered(outcome, &self.config, ctx);
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        // A state that cannot be written is started anew.
+        postcard::to_allocvec(&(&self.lineages, &self.responses)).unwrap_or_default()
+    }
+
+    fn restore(&mut self, _from: &str, state: &[u8]) -> Result<(), String> {
+        (self.lineages, self.responses) =
+            postcard::from_bytes(state).map_err(|error| format!("state: {error}"))?;
+        Ok(())
+    }
+}
+
+impl Miner {
+    /// Adds evidence to a process; answers when its lineage's score reaches the threshold.
+    fn judge(&mut self, process: ProcessKey, evidence: Evidence, ctx: &mut Ctx) {
+        if evidence.is_none() {
+            return;
+        }
+        self.lineages.add(process, evidence);
+        let case = self.lineages.case(process, ctx);
+        if case.evidence.score() >= self.config.threshold {
+            self.responses.answer(&case, &self.config, ctx);
+        }
+    }
+}
+
+krsi_plugin::export!(Miner);
+
+#[cfg(test)]
+mod tests;

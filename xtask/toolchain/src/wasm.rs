@@ -1,0 +1,35 @@
+//! The recipe of the plugins.
+
+use std::path::{Path, PathBuf};
+
+use crate::find::{Compiler, WASM_LINKER, WASM_TARGET, wasm_compiler};
+use crate::recipe::{BuildError, cargo_build, run};
+
+/// Builds plugins of the workspace and returns the folder of their `.wasm` files.
+///
+/// # Errors
+/// When a tool is missing or the build fails.
+pub fn build_plugins(
+    workspace: &Path,
+    target_dir: &Path,
+    packages: &[String],
+) -> Result<PathBuf, BuildError> {
+    let compiler = wasm_compiler()?;
+    let mut cargo = cargo_build(&compiler, workspace, WASM_TARGET, target_dir);
+    cargo.args(["--profile", "wasm"]);
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    match compiler {
+        Compiler::Debian { .. } => {
+            cargo.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", WASM_LINKER);
+            cargo.arg("-Zbuild-std=std,panic_abort");
+        }
+        Compiler::Rustup { build_std: true, .. } => {
+            cargo.arg("-Zbuild-std=std,panic_abort");
+        }
+        Compiler::Rustup { build_std: false, .. } => {}
+    }
+    run("the plugins", &mut cargo)?;
+    Ok(target_dir.join(WASM_TARGET).join("wasm"))
+}
