@@ -11,7 +11,9 @@ use krsi_plugin_schema::latest::{
 
 pub use krsi_plugin_schema::latest::{RuleKey, Subject};
 
-use crate::{Instance, Level, Plugin};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::Level;
+use crate::{Instance, Plugin};
 
 /// An action, reduced to what tests ask about.
 #[derive(Clone, Debug, PartialEq)]

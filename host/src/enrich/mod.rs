@@ -1,0 +1,9 @@
+//! What is known of the system beside single events: processes, their descent, cgroup names.
+
+pub mod cgroup;
+mod descent;
+mod proc_scan;
+pub mod process_table;
+
+pub use cgroup::CgroupNames;
+pub use process_table::{Observation, ProcessTable};

@@ -1,0 +1,147 @@
+//! `/proc` → the processes that were there before the first event.
+//!
+//! Fields are those of proc(5). Processes come and go while it is read: what vanishes is left out.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use krsi_plugin_schema::latest::{Argv, FileKey, Process, ProcessKey};
+
+use crate::decode::text::escape;
+
+/// Nanoseconds of a clock tick: `USER_HZ` is 100 on every architecture that has BPF LSM.
+pub(super) const TICK_NS: u64 = 10_000_000;
+/// Bytes of a command line that are kept, as many as the kernel half captures.
+const CMDLINE_MAX: usize = 4096;
+/// Bytes of any other file that are read.
+const FILE_MAX: usize = 8192;
+/// Position of `ppid` after the name in `stat`.
+const PPID: usize = 1;
+/// Position of `starttime` after the name in `stat`.
+const STARTTIME: usize = 19;
+
+/// Why `/proc` could not be read at all.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: cannot be listed", root.display())]
+pub struct ScanError {
+    /// Where it was looked for.
+    root: std::path::PathBuf,
+    /// Why.
+    #[source]
+    source: std::io::Error,
+}
+
+/// Every process that `root` shows. Keys are rounded down to a clock tick.
+pub(super) fn scan(root: &Path) -> Result<Vec<Process<'static>>, ScanError> {
+    let entries =
+        fs::read_dir(root).map_err(|source| ScanError { root: root.to_owned(), source })?;
+    let tgids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let mut found: Vec<(Process<'static>, u32)> =
+        tgids.filter_map(|tgid| process(root, tgid)).collect();
+    let keys: HashMap<u32, ProcessKey> =
+        found.iter().map(|(process, _)| (process.key.tgid, process.key)).collect();
+    for (process, ppid) in &mut found {
+        process.parent = keys.get(ppid).copied().unwrap_or_default();
+    }
+    Ok(found.into_iter().map(|(process, _)| process).collect())
+}
+
+fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
+    let folder = root.join(tgid.to_string());
+    let stat = stat(&read(&folder.join("stat"), FILE_MAX)?)?;
+    let status = read(&folder.join("status"), FILE_MAX)?;
+    let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
+    let process = Process {
+        key: ProcessKey { start_boot_ns: stat.start_ticks.saturating_mul(TICK_NS), tgid },
+        parent: ProcessKey::default(),
+        exe: owned(escape(exe.as_os_str().as_bytes())),
+        argv: argv(read(&folder.join("cmdline"), CMDLINE_MAX + 1).unwrap_or_default()),
+        // stat(2) of a file on btrfs or overlayfs does not tell the kernel's s_dev.
+        file: FileKey::default(),
+        uid: id(&status, b"Uid:"),
+        gid: id(&status, b"Gid:"),
+        cgroup: owned(cgroup(&read(&folder.join("cgroup"), FILE_MAX).unwrap_or_default())),
+    };
+    Some((process, stat.ppid))
+}
+
+struct Stat {
+    ppid: u32,
+    start_ticks: u64,
+}
+
+/// A name may hold spaces and parentheses: fields are counted from the last one that closes.
+fn stat(bytes: &[u8]) -> Option<Stat> {
+    let end = bytes.iter().rposition(|byte| *byte == b')')?;
+    let text = std::str::from_utf8(bytes.get(end + 1..)?).ok()?;
+    let field = |at| text.split_ascii_whitespace().nth(at);
+    Some(Stat { ppid: field(PPID)?.parse().ok()?, start_ticks: field(STARTTIME)?.parse().ok()? })
+}
+
+fn argv(mut bytes: Vec<u8>) -> Argv<'static> {
+    let truncated = bytes.len() > CMDLINE_MAX;
+    bytes.truncate(CMDLINE_MAX);
+    if bytes.last().is_some_and(|byte| *byte != 0) {
+        bytes.push(0);
+    }
+    let argc = bytes.iter().filter(|byte| **byte == 0).count();
+    Argv { joined: owned(escape(&bytes)), argc: u32::try_from(argc).unwrap_or(u32::MAX), truncated }
+}
+
+/// The real id, first of the line's four.
+fn id(status: &[u8], name: &[u8]) -> u32 {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name));
+    let text = line.and_then(|line| std::str::from_utf8(line).ok());
+    text.and_then(|text| text.split_ascii_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
+/// The line of the unified hierarchy: `0::/path`.
+fn cgroup(bytes: &[u8]) -> Cow<'_, str> {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.find_map(|line| line.strip_prefix(b"0::")).map_or(Cow::Borrowed(""), escape)
+}
+
+fn read(path: &Path, max: usize) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(max as u64).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
+    Cow::Owned(text.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_name_moves_no_field() {
+        let line = b"7 (a) R 1 (x) S 3 7 7 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
+        let stat = stat(line).unwrap();
+        assert_eq!((stat.ppid, stat.start_ticks), (3, 4711));
+        assert!(super::stat(b"7 (a").is_none());
+    }
+
+    #[test]
+    fn a_hostile_command_line_is_escaped_and_bounded() {
+        let args = argv(b"sh\0-c\0\xff".to_vec());
+        assert_eq!(args.iter().collect::<Vec<_>>(), ["sh", "-c", "\\xff"]);
+        assert_eq!((args.argc, args.truncated), (3, false));
+        assert!(argv(vec![b'a'; CMDLINE_MAX + 1]).truncated);
+        assert_eq!(argv(Vec::new()).argc, 0);
+    }
+
+    #[test]
+    fn this_process_is_found_with_its_parent() {
+        let all = scan(Path::new("/proc")).unwrap();
+        let own = all.iter().find(|process| process.key.tgid == std::process::id()).unwrap();
+        assert!(!own.exe.is_empty() && own.argv.argc > 0);
+        assert!(own.parent.tgid == 0 || all.iter().any(|other| other.key == own.parent));
+        assert!(scan(Path::new("/nonexistent")).is_err());
+    }
+}

@@ -1,0 +1,329 @@
+//! (tgid, start) → process: what is known of every process, and which descends from which.
+//!
+//! Events fill it: a fork inherits, an exec replaces, an exit marks; the ended stay for a grace, so
+//! that late events still find them. Processes older than the host come from `/proc`, which tells
+//! starts only to a clock tick of 10 ms: their keys are *approximate*. They stand in a second index
+//! by tgid, and the first event of that tgid whose start lies within the same tick gives them their
+//! exact key. Until then a rule on such a process cannot match in the kernel; [`Observation`] tells
+//! policy of the change.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
+
+use krsi_plugin_schema::latest::{Argv, Body, Event, Exec, Meta, Process, ProcessKey};
+
+use super::descent::Descent;
+use super::proc_scan::{self, ScanError, TICK_NS};
+
+/// Processes that are remembered.
+pub const PROCESSES_MAX: usize = 65_536;
+/// Ended processes among them.
+const EXITED_MAX: usize = 16_384;
+/// How long an ended process is remembered.
+const GRACE_NS: u64 = 10_000_000_000;
+
+/// What an event told about processes; policy follows it. Empty, and free, for most events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Approximate keys that gave way: `(approximate, exact)`. To be followed first.
+    pub adopted: Vec<(ProcessKey, ProcessKey)>,
+    /// Processes that came to be known: `(parent, child)`.
+    pub joined: Vec<(ProcessKey, ProcessKey)>,
+    /// The process that ended.
+    pub exited: Option<ProcessKey>,
+}
+
+#[derive(Debug)]
+struct Row {
+    process: Process<'static>,
+    /// Cgroup that `process.cgroup` names; 0 when it is to be asked for.
+    cgroup_id: u64,
+    life: Life,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    Exited,
+}
+
+/// The processes.
+#[derive(Debug)]
+pub struct ProcessTable {
+    rows: BTreeMap<ProcessKey, Row>,
+    descent: Descent,
+    /// Approximate keys by tgid.
+    approximate: HashMap<u32, ProcessKey>,
+    /// Ended processes and when they ended, oldest first.
+    exited: VecDeque<(u64, ProcessKey)>,
+    capacity: usize,
+    dropped: u64,
+}
+
+impl Default for ProcessTable {
+    fn default() -> Self {
+        Self::with_capacity(PROCESSES_MAX)
+    }
+}
+
+impl ProcessTable {
+    /// A table of at most `capacity` processes.
+    #[must_use]
+    pub fn with_capacity(capacity: usize) -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            descent: Descent::default(),
+            approximate: HashMap::new(),
+            exited: VecDeque::new(),
+            capacity: capacity.max(1),
+            dropped: 0,
+        }
+    }
+
+    /// Adds the processes that `proc_root` shows. To be called after hooks are attached and before
+    /// their first event is observed, so that no process is missed. Returns how many were added.
+    ///
+    /// # Errors
+    /// When the folder cannot be listed; single processes that vanish are no error.
+    pub fn scan(&mut self, proc_root: &Path) -> Result<usize, ScanError> {
+        let found = proc_scan::scan(proc_root)?;
+        let before = self.rows.len();
+        for process in found {
+            if self.within_tick(process.key).is_none() {
+                self.approximate.insert(process.key.tgid, process.key);
+                self.insert(process, 0);
+            }
+        }
+        Ok(self.rows.len().saturating_sub(before))
+    }
+
+    /// Learns from an event. `parent` is the caller's real parent; `cgroup` names a cgroup id and is
+    /// asked only when a process is new or has moved.
+    pub fn observe(
+        &mut self,
+        event: &Event<'_>,
+        parent: ProcessKey,
+        cgroup: &mut dyn FnMut(u64) -> String,
+    ) -> Observation {
+        let meta = &event.meta;
+        let mut seen = Observation::default();
+        self.forget_exited(meta.boot_ns);
+        if meta.process.tgid == 0 {
+            return seen;
+        }
+        for key in [meta.process, parent] {
+            seen.adopted.extend(self.adopt(key));
+        }
+        self.caller(meta, parent, cgroup, &mut seen);
+        match &event.body {
+            Body::SchedProcessFork(fork) => {
+                seen.adopted.extend(self.adopt(fork.child));
+                self.fork(meta.process, fork.child);
+                seen.joined.push((meta.process, fork.child));
+            }
+            Body::BprmCommittedCreds(exec) => self.exec(meta.process, exec),
+            Body::SchedProcessExit(_) => {
+                self.exit(meta.process, meta.boot_ns);
+                seen.exited = Some(meta.process);
+            }
+            Body::BprmCheckSecurity(_) | Body::FileOpen(_) | Body::SocketConnect(_) => {}
+        }
+        seen
+    }
+
+    /// What is known of a process, ended ones within their grace included.
+    #[must_use]
+    pub fn get(&self, key: ProcessKey) -> Option<&Process<'static>> {
+        self.rows.get(&key).map(|row| &row.process)
+    }
+
+    /// Whether a process is known and has not ended.
+    #[must_use]
+    pub fn is_running(&self, key: ProcessKey) -> bool {
+        self.rows.get(&key).is_some_and(|row| row.life == Life::Running)
+    }
+
+    /// Running processes that were forked by `key` or by one of its descendants, nearest first.
+    #[must_use]
+    pub fn descendants(&self, key: ProcessKey) -> Vec<ProcessKey> {
+        let mut all = self.descent.descendants(key);
+        all.retain(|key| self.is_running(*key));
+        all
+    }
+
+    /// Known processes that a process descends from, nearest first.
+    #[must_use]
+    pub fn ancestors(&self, key: ProcessKey) -> Vec<ProcessKey> {
+        self.descent.ancestors(key)
+    }
+
+    /// Processes that are remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Processes forgotten before their time, for want of room.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn caller(
+        &mut self,
+        meta: &Meta<'_>,
+        parent: ProcessKey,
+        cgroup: &mut dyn FnMut(u64) -> String,
+        seen: &mut Observation,
+    ) {
+        if !self.rows.contains_key(&meta.process) {
+            self.insert(from_meta(meta, parent), 0);
+            if parent.tgid != 0 {
+                seen.joined.push((parent, meta.process));
+            }
+        }
+        let Some(row) = self.rows.get_mut(&meta.process) else { return };
+        row.process.uid = meta.uid;
+        row.process.gid = meta.gid;
+        if row.cgroup_id != meta.cgroup_id && row.life == Life::Running {
+            let name = cgroup(meta.cgroup_id);
+            if !name.is_empty() {
+                row.process.cgroup = Cow::Owned(name);
+                row.cgroup_id = meta.cgroup_id;
+            }
+        }
+    }
+
+    fn fork(&mut self, parent: ProcessKey, child: ProcessKey) {
+        let Some(from) = self.rows.get(&parent) else { return };
+        let inherited = Process { key: child, parent, ..from.process.clone() };
+        let cgroup_id = from.cgroup_id;
+        match self.rows.get_mut(&child) {
+            None => self.insert(inherited, cgroup_id),
+            // A record of the child overtook that of the fork, or /proc showed it.
+            Some(row) => {
+                row.process.parent = parent;
+                if row.process.exe.is_empty() {
+                    let known = row.process.clone();
+                    row.process = Process {
+                        uid: known.uid,
+                        gid: known.gid,
+                        cgroup: known.cgroup,
+                        ..inherited
+                    };
+                }
+                self.descent.link(child, parent);
+            }
+        }
+    }
+
+    fn exec(&mut self, key: ProcessKey, exec: &Exec<'_>) {
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        row.process.exe = Cow::Owned(exec.path.clone().into_owned());
+        row.process.argv = exec.argv.clone().into_owned();
+        row.process.file = exec.file;
+    }
+
+    fn exit(&mut self, key: ProcessKey, boot_ns: u64) {
+        let Some(row) = self.rows.get_mut(&key) else { return };
+        if row.life == Life::Running {
+            row.life = Life::Exited;
+            self.exited.push_back((boot_ns, key));
+        }
+    }
+
+    fn insert(&mut self, process: Process<'static>, cgroup_id: u64) {
+        while self.rows.len() >= self.capacity {
+            self.make_room();
+        }
+        self.descent.link(process.key, process.parent);
+        self.rows.insert(process.key, Row { process, cgroup_id, life: Life::Running });
+    }
+
+    fn make_room(&mut self) {
+        let oldest = self.exited.pop_front().map(|(_, key)| key);
+        let Some(key) = oldest.or_else(|| self.rows.keys().next().copied()) else { return };
+        self.remove(key);
+        self.dropped += 1;
+    }
+
+    fn forget_exited(&mut self, now_boot_ns: u64) {
+        while let Some((at, key)) = self.exited.front().copied() {
+            if self.exited.len() <= EXITED_MAX && at.saturating_add(GRACE_NS) > now_boot_ns {
+                break;
+            }
+            self.exited.pop_front();
+            self.remove(key);
+        }
+    }
+
+    fn remove(&mut self, key: ProcessKey) {
+        self.rows.remove(&key);
+        self.descent.remove(key);
+        if self.approximate.get(&key.tgid) == Some(&key) {
+            self.approximate.remove(&key.tgid);
+        }
+    }
+
+    /// Gives the process that `key` is exactly its key, if `/proc` had told it approximately.
+    fn adopt(&mut self, key: ProcessKey) -> Option<(ProcessKey, ProcessKey)> {
+        let before = self.approximate.get(&key.tgid).copied()?;
+        if before.start_boot_ns / TICK_NS != key.start_boot_ns / TICK_NS {
+            // The tgid has a new process, so the old one ended unseen.
+            if before < key {
+                self.approximate.remove(&key.tgid);
+                self.exit(before, key.start_boot_ns);
+            }
+            return None;
+        }
+        self.approximate.remove(&key.tgid);
+        if before == key {
+            return None;
+        }
+        let mut row = self.rows.remove(&before)?;
+        row.process.key = key;
+        self.rows.insert(key, row);
+        self.descent.rename(before, key);
+        let children: Vec<_> = self.descent.children(key).collect();
+        for child in children {
+            if let Some(row) = self.rows.get_mut(&child)
+                && row.process.parent == before
+            {
+                row.process.parent = key;
+            }
+        }
+        Some((before, key))
+    }
+
+    /// A known process of the same tgid whose start lies in the same tick.
+    fn within_tick(&self, key: ProcessKey) -> Option<ProcessKey> {
+        let start = key.start_boot_ns / TICK_NS * TICK_NS;
+        let first = ProcessKey { start_boot_ns: start, tgid: 0 };
+        let last = ProcessKey { start_boot_ns: start.saturating_add(TICK_NS), tgid: 0 };
+        self.rows.range(first..last).map(|(key, _)| *key).find(|other| other.tgid == key.tgid)
+    }
+}
+
+/// A process that was never seen to be forked: the thread's name stands in for its arguments.
+fn from_meta(meta: &Meta<'_>, parent: ProcessKey) -> Process<'static> {
+    let mut joined = meta.comm.clone().into_owned();
+    joined.push('\0');
+    Process {
+        key: meta.process,
+        parent,
+        argv: Argv { joined: Cow::Owned(joined), argc: 0, truncated: true },
+        uid: meta.uid,
+        gid: meta.gid,
+        ..Process::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
