@@ -1,1 +1,47 @@
-fn main(){}
+//! The VM tests' runner: on the host it boots every kernel and reports, in the guest it runs the tests.
+
+mod boot;
+mod exec;
+mod file;
+mod harness;
+mod host;
+mod plugin;
+mod runner;
+mod socket;
+mod task;
+
+use harness::Guest;
+
+/// How the kernel is booted for a test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Boot {
+    /// As the matrix says.
+    Default,
+    /// Without `bpf` among the LSMs.
+    WithoutBpf,
+}
+
+impl Boot {
+    const fn append(self) -> &'static str {
+        match self {
+            Boot::Default => "",
+            Boot::WithoutBpf => "lsm=lockdown,capability,yama",
+        }
+    }
+}
+
+/// One test: its name, its boot, what it does in the guest.
+type Test = (&'static str, Boot, fn(&mut Guest) -> anyhow::Result<()>);
+
+/// Every test, by family.
+fn tests() -> Vec<Test> {
+    [boot::TESTS, exec::TESTS, file::TESTS, socket::TESTS, task::TESTS, plugin::TESTS, host::TESTS]
+        .concat()
+}
+
+fn main() -> std::process::ExitCode {
+    if std::env::var_os("KRSI_GUEST").is_some() {
+        return harness::run_in_guest(&tests());
+    }
+    runner::run(&tests())
+}

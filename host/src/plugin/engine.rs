@@ -1,0 +1,99 @@
+//! The Wasm engine, and the clock that interrupts calls: a thread that sleeps while nothing runs.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use wasmtime::Config;
+
+/// Time between two epochs: how exact a deadline is.
+const TICK: Duration = Duration::from_millis(5);
+/// Native stack that a call may use.
+const STACK_BYTES: usize = 512 << 10;
+
+/// Why there is no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The configuration does not suit this machine.
+    #[error("the Wasm engine cannot be set up")]
+    Config(#[source] wasmtime::Error),
+    /// The clock's thread could not be started.
+    #[error("the thread of the Wasm clock")]
+    Thread(#[source] io::Error),
+}
+
+/// One engine for all plugins.
+#[derive(Clone)]
+pub struct Engine {
+    wasm: wasmtime::Engine,
+    running: Arc<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    calls: Mutex<usize>,
+    started: Condvar,
+}
+
+/// Keeps the clock going while it lives.
+pub(crate) struct Call<'e>(&'e Running);
+
+impl Engine {
+    /// Sets up the engine and its clock.
+    ///
+    /// # Errors
+    /// When the machine does not allow it.
+    pub fn new() -> Result<Self, EngineError> {
+        let mut config = Config::new();
+        config.wasm_component_model(true);
+        config.concurrency_support(false);
+        config.epoch_interruption(true);
+        config.consume_fuel(false);
+        // A recording must replay bit for bit.
+        config.cranelift_nan_canonicalization(true);
+        config.max_wasm_stack(STACK_BYTES);
+        let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Config)?;
+        let running = Arc::new(Running::default());
+        let clock = (wasm.weak(), Arc::clone(&running));
+        std::thread::Builder::new()
+            .name("wasm-clock".into())
+            .spawn(move || tick(&clock.0, &clock.1))
+            .map_err(EngineError::Thread)?;
+        Ok(Self { wasm, running })
+    }
+
+    pub(crate) const fn wasm(&self) -> &wasmtime::Engine {
+        &self.wasm
+    }
+
+    /// Marks the start of a call; the clock runs until the guard is dropped.
+    pub(crate) fn enter(&self) -> Call<'_> {
+        *self.running.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.running.started.notify_one();
+        Call(&self.running)
+    }
+
+    /// Epochs that cover a time.
+    pub(crate) fn ticks(deadline: Duration) -> u64 {
+        u64::try_from(deadline.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        *self.0.calls.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
+
+fn tick(engine: &wasmtime::EngineWeak, running: &Running) {
+    loop {
+        let mut calls = running.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        while *calls == 0 {
+            calls = running.started.wait(calls).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(calls);
+        std::thread::sleep(TICK);
+        let Some(engine) = engine.upgrade() else { return };
+        engine.increment_epoch();
+    }
+}

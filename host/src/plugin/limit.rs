@@ -1,0 +1,109 @@
+//! What a plugin may use, and the meter that says which limit it met.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+/// Limits of one plugin.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Linear memory, bytes.
+    pub memory_bytes: usize,
+    /// Elements of a table.
+    pub table_elements: usize,
+    /// Time of one call of `handle`.
+    pub call_deadline: Duration,
+    /// Time of `describe` and `init` together with instantiation.
+    pub init_deadline: Duration,
+    /// Size of the Wasm file, bytes.
+    pub binary_bytes: u64,
+    /// Actions of one call, bytes; also bounds every other value that a call returns.
+    pub output_bytes: usize,
+    /// One line of the log, bytes; what is longer is cut.
+    pub log_line_bytes: usize,
+    /// Lines of the log in one second; what is more is counted and dropped.
+    pub log_lines_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 << 20,
+            table_elements: 16 << 10,
+            call_deadline: Duration::from_secs(1),
+            init_deadline: Duration::from_secs(5),
+            binary_bytes: 16 << 20,
+            output_bytes: 1 << 20,
+            log_line_bytes: 4 << 10,
+            log_lines_per_second: 100,
+        }
+    }
+}
+
+/// A limit that was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Exceeded {
+    /// Of what.
+    pub(crate) what: &'static str,
+    /// What was asked for.
+    pub(crate) asked: usize,
+    /// What is allowed.
+    pub(crate) limit: usize,
+}
+
+/// Grants growth up to the limits and remembers what it refused.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    limits: Limits,
+    exceeded: Option<Exceeded>,
+}
+
+impl Meter {
+    pub(crate) const fn new(limits: Limits) -> Self {
+        Self { limits, exceeded: None }
+    }
+
+    /// The last refusal, if there was one.
+    pub(crate) const fn exceeded(&self) -> Option<Exceeded> {
+        self.exceeded
+    }
+
+    fn grant(&mut self, what: &'static str, asked: usize, limit: usize) -> bool {
+        if asked > limit {
+            self.exceeded = Some(Exceeded { what, asked, limit });
+        }
+        asked <= limit
+    }
+}
+
+impl ResourceLimiter for Meter {
+    fn memory_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grant("memory", desired, self.limits.memory_bytes))
+    }
+
+    fn table_growing(
+        &mut self,
+        _current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.grant("table elements", desired, self.limits.table_elements))
+    }
+
+    fn instances(&self) -> usize {
+        8
+    }
+
+    fn tables(&self) -> usize {
+        8
+    }
+
+    fn memories(&self) -> usize {
+        2
+    }
+}

@@ -1,0 +1,91 @@
+//! Lines that a plugin logs: cut, made visible, limited in rate, and its last words kept.
+
+use std::time::{Duration, Instant};
+
+use super::super::limit::Limits;
+
+/// Severity of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+}
+
+/// The log of one plugin.
+#[derive(Debug)]
+pub(super) struct Log {
+    pub(super) plugin: String,
+    limits: Limits,
+    second: Instant,
+    lines: u32,
+    pub(super) dropped: u64,
+    /// The last error: what a panic says before its trap.
+    pub(super) last_words: Option<String>,
+}
+
+impl Log {
+    pub(super) fn new(plugin: String, limits: Limits) -> Self {
+        Self { plugin, limits, second: Instant::now(), lines: 0, dropped: 0, last_words: None }
+    }
+
+    pub(super) fn write(&mut self, level: Level, text: &str) {
+        let text = visible(text, self.limits.log_line_bytes);
+        if level == Level::Error {
+            self.last_words = Some(text.clone());
+        }
+        if self.second.elapsed() >= Duration::from_secs(1) {
+            (self.second, self.lines) = (Instant::now(), 0);
+        }
+        if self.lines >= self.limits.log_lines_per_second {
+            self.dropped += 1;
+            return;
+        }
+        self.lines += 1;
+        let plugin = &self.plugin;
+        match level {
+            Level::Error => tracing::error!(%plugin, "{text}"),
+            Level::Warn => tracing::warn!(%plugin, "{text}"),
+            Level::Info => tracing::info!(%plugin, "{text}"),
+            Level::Debug => tracing::debug!(%plugin, "{text}"),
+        }
+    }
+}
+
+/// At most `limit` bytes of the text, control characters escaped.
+pub(super) fn visible(text: &str, limit: usize) -> String {
+    let mut out = String::new();
+    for character in text.chars() {
+        if out.len() >= limit {
+            out.push('…');
+            break;
+        }
+        if character.is_control() {
+            out.extend(character.escape_default());
+        } else {
+            out.push(character);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_cut_and_made_visible() {
+        assert_eq!(visible("a\x1b[31mb\n", 100), "a\\u{1b}[31mb\\n");
+        assert_eq!(visible("abcdef", 3), "abc…");
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_its_last_error_kept() {
+        let limits = Limits { log_lines_per_second: 2, ..Limits::default() };
+        let mut log = Log::new("a".into(), limits);
+        (0..5).for_each(|at| log.write(Level::Error, &format!("line {at}")));
+        assert_eq!(log.dropped, 3);
+        assert_eq!(log.last_words.as_deref(), Some("line 4"));
+    }
+}

@@ -1,0 +1,195 @@
+//! Contract 0.1: its bindings and the conversions to the contract-neutral view.
+
+use std::time::Duration;
+
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Store, Trap, WasmBacktrace};
+
+use super::super::engine::Engine;
+use super::super::limit::{Limits, Meter};
+use super::log::{Level, Log, visible};
+use super::{CallError, Manifest, ManifestError, OnStop, RawManifest, World};
+
+/// Frames of a backtrace that are told.
+const FRAMES: usize = 12;
+/// Longest refusal text that is told.
+const REFUSAL_BYTES: usize = 2048;
+
+mod bindings {
+    wasmtime::component::bindgen!({ path: "../wit/v0.1", world: "plugin" });
+}
+
+/// A compiled plugin of this contract.
+pub(in super::super) struct Pre(bindings::PluginPre<Host>);
+
+/// What a store holds for its plugin.
+struct Host {
+    meter: Meter,
+    log: Log,
+}
+
+impl bindings::PluginImports for Host {
+    fn log(&mut self, level: bindings::Level, text: String) {
+        let level = match level {
+            bindings::Level::Error => Level::Error,
+            bindings::Level::Warn => Level::Warn,
+            bindings::Level::Info => Level::Info,
+            bindings::Level::Debug => Level::Debug,
+        };
+        self.log.write(level, &text);
+    }
+}
+
+impl Pre {
+    pub(super) fn new(engine: &Engine, component: &Component) -> wasmtime::Result<Self> {
+        let mut linker = Linker::new(engine.wasm());
+        bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+        bindings::PluginPre::new(linker.instantiate_pre(component)?).map(Self)
+    }
+}
+
+/// A live plugin of this contract.
+pub(super) struct Live {
+    plugin: bindings::Plugin,
+    store: Store<Host>,
+    engine: Engine,
+    limits: Limits,
+}
+
+impl Live {
+    pub(super) fn new(
+        pre: &Pre,
+        engine: &Engine,
+        limits: Limits,
+        name: String,
+    ) -> Result<Self, CallError> {
+        let host = Host { meter: Meter::new(limits), log: Log::new(name, limits) };
+        let mut store = Store::new(engine.wasm(), host);
+        store.limiter(|host| &mut host.meter);
+        store.set_hostcall_fuel(limits.output_bytes * 2);
+        store.epoch_deadline_trap();
+        store.set_epoch_deadline(Engine::ticks(limits.init_deadline));
+        let running = engine.enter();
+        let plugin = pre.0.instantiate(&mut store);
+        drop(running);
+        match plugin {
+            Ok(plugin) => Ok(Self { plugin, store, engine: engine.clone(), limits }),
+            Err(error) => Err(failure("instantiation", limits.init_deadline, &error, store.data())),
+        }
+    }
+
+    fn call<T>(
+        &mut self,
+        call: &'static str,
+        deadline: Duration,
+        act: impl FnOnce(&bindings::Plugin, &mut Store<Host>) -> wasmtime::Result<T>,
+    ) -> Result<T, CallError> {
+        self.store.set_epoch_deadline(Engine::ticks(deadline));
+        let running = self.engine.enter();
+        let result = act(&self.plugin, &mut self.store);
+        drop(running);
+        result.map_err(|error| failure(call, deadline, &error, self.store.data()))
+    }
+
+    fn bounded(&self, call: &'static str, output: Vec<u8>) -> Result<Vec<u8>, CallError> {
+        let (bytes, limit) = (output.len(), self.limits.output_bytes);
+        if bytes > limit { Err(CallError::Output { call, bytes, limit }) } else { Ok(output) }
+    }
+}
+
+impl World for Live {
+    fn describe(&mut self) -> Result<Result<Manifest, ManifestError>, CallError> {
+        let deadline = self.limits.init_deadline;
+        let manifest = self.call("describe", deadline, |plugin, store| plugin.call_describe(store))?;
+        Ok(raw(manifest).check())
+    }
+
+    fn init(&mut self, config: &[u8], seed: u64) -> Result<Result<Vec<u8>, String>, CallError> {
+        let deadline = self.limits.init_deadline;
+        let started =
+            self.call("init", deadline, |plugin, store| plugin.call_init(store, config, seed))?;
+        match started {
+            Ok(actions) => self.bounded("init", actions).map(Ok),
+            Err(reason) => Ok(Err(visible(&reason, REFUSAL_BYTES))),
+        }
+    }
+
+    fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
+        let deadline = self.limits.call_deadline;
+        let actions = self.call("handle", deadline, |plugin, store| plugin.call_handle(store, batch))?;
+        self.bounded("handle", actions)
+    }
+
+    fn log_dropped(&self) -> u64 {
+        self.store.data().log.dropped
+    }
+
+    fn set_name(&mut self, name: &str) {
+        name.clone_into(&mut self.store.data_mut().log.plugin);
+    }
+}
+
+fn raw(manifest: bindings::Manifest) -> RawManifest {
+    use bindings::DenyKeys;
+    let keys = [DenyKeys::PROCESS, DenyKeys::LINEAGE, DenyKeys::FILE, DenyKeys::NETWORK];
+    RawManifest {
+        deny_keys: keys.map(|key| manifest.deny.contains(key)),
+        name: manifest.name,
+        version: manifest.version,
+        schema: manifest.schema,
+        hooks: manifest.hooks,
+        deny_hooks: manifest.deny_hooks,
+        kill: manifest.kill,
+        tick_ms: manifest.tick_ms,
+        on_stop: match manifest.on_stop {
+            bindings::OnStop::Keep => OnStop::Keep,
+            bindings::OnStop::Clear => OnStop::Clear,
+        },
+    }
+}
+
+/// Finds out which limit a failed call met, or what it trapped on.
+fn failure(
+    call: &'static str,
+    deadline: Duration,
+    error: &wasmtime::Error,
+    host: &Host,
+) -> CallError {
+    let trap = error.downcast_ref::<Trap>();
+    match trap {
+        Some(Trap::Interrupt) => return CallError::Deadline { call, deadline },
+        Some(Trap::StackOverflow) => return CallError::Stack { call },
+        _ => {}
+    }
+    if let Some(met) = host.meter.exceeded() {
+        return CallError::Limit { call, what: met.what, asked: met.asked, limit: met.limit };
+    }
+    let mut text = match trap {
+        Some(trap) => trap.to_string(),
+        None => visible(&error.root_cause().to_string(), REFUSAL_BYTES),
+    };
+    if let Some(words) = &host.log.last_words {
+        text = format!("{words}; {text}");
+    }
+    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
+    for frame in frames.iter().take(FRAMES) {
+        let name = frame.func_name().map_or_else(|| "?".into(), demangled);
+        text.push_str("\n  at ");
+        text.push_str(&visible(&name, 256));
+    }
+    CallError::Trap { call, text }
+}
+
+fn demangled(name: &str) -> String {
+    let mut out = String::new();
+    match wasmtime_environ_demangle(&mut out, name) {
+        Ok(()) => out,
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// Rust's mangled names end in a hash that nobody needs to read.
+fn wasmtime_environ_demangle(out: &mut String, name: &str) -> std::fmt::Result {
+    use std::fmt::Write;
+    write!(out, "{:#}", rustc_demangle::demangle(name))
+}

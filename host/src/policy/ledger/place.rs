@@ -1,0 +1,108 @@
+//! Which rules stand at which key of the deny maps, and in which order the kernel meets them.
+//!
+//! Order inside an entry: rules of the key itself, then of the destinations that cover it, the
+//! longest prefix first; at each of them `allow` first, then the oldest. So an `allow` lifts denials
+//! on its own key and on wider ones, and never one that is more specific than itself.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use krsi_host_abi::deny::{FileKey, Mode, ProcessKey};
+
+use super::network::Destination;
+use crate::kernel::store::EntryKey;
+
+/// A key, normalised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Place {
+    Process(ProcessKey),
+    Lineage(u64),
+    File(FileKey),
+    Network(Destination),
+}
+
+impl Place {
+    /// The key in the maps.
+    pub(super) fn key(self) -> EntryKey {
+        match self {
+            Place::Process(key) => EntryKey::Process(key),
+            Place::Lineage(id) => EntryKey::Lineage(id),
+            Place::File(key) => EntryKey::File(key),
+            Place::Network(destination) => EntryKey::Network(destination.key()),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Process(key) => write!(f, "process {}", key.tgid),
+            Place::Lineage(id) => write!(f, "lineage {id}"),
+            Place::File(key) => {
+                write!(f, "file {}:{} inode {}", key.dev >> 20, key.dev & 0xf_ffff, key.ino)
+            }
+            Place::Network(destination) => destination.fmt(f),
+        }
+    }
+}
+
+/// A rule in the order of its key: `allow` first, then by id.
+type Ranked = (bool, u64);
+
+fn ranked(mode: Mode, rule_id: u64) -> Ranked {
+    (mode != Mode::Allow, rule_id)
+}
+
+/// The rules by key.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    at: BTreeMap<Place, Vec<Ranked>>,
+}
+
+impl Places {
+    /// Puts a rule at a key.
+    pub(super) fn insert(&mut self, place: Place, mode: Mode, rule_id: u64) {
+        let rules = self.at.entry(place).or_default();
+        rules.push(ranked(mode, rule_id));
+        rules.sort_unstable();
+    }
+
+    /// Takes a rule from a key.
+    pub(super) fn remove(&mut self, place: Place, mode: Mode, rule_id: u64) {
+        let Some(rules) = self.at.get_mut(&place) else { return };
+        rules.retain(|rule| *rule != ranked(mode, rule_id));
+        if rules.is_empty() {
+            self.at.remove(&place);
+        }
+    }
+
+    /// Rules of the key itself, in order.
+    pub(super) fn own(&self, place: Place) -> impl Iterator<Item = u64> {
+        self.at.get(&place).into_iter().flatten().map(|(_, rule_id)| *rule_id)
+    }
+
+    /// Rules that the key's entry carries, in order; none when the key has no rule of its own,
+    /// because then it needs no entry.
+    pub(super) fn carried(&self, place: Place) -> Vec<u64> {
+        match place {
+            Place::Network(destination) if self.at.contains_key(&place) => {
+                let covering = destination.covering();
+                covering.flat_map(|cover| self.own(Place::Network(cover))).collect()
+            }
+            place => self.own(place).collect(),
+        }
+    }
+
+    /// Keys whose entry changes with the rules of `place`: itself first, then those it covers.
+    pub(super) fn affected(&self, place: Place) -> Vec<Place> {
+        let mut all = vec![place];
+        if let Place::Network(cover) = place {
+            let covered = self.at.range(place..=Place::Network(cover.last()));
+            all.extend(covered.map(|(other, _)| *other).filter(|other| match other {
+                Place::Network(other) => *other != cover && cover.covers(*other),
+                _ => false,
+            }));
+        }
+        all
+    }
+}

@@ -1,0 +1,181 @@
+//! A rule: what was asked for, what it became, and how it reads.
+
+use std::fmt;
+use std::sync::Arc;
+
+use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject};
+use krsi_host_abi::hook::{Hook as AbiHook, Keys};
+use krsi_plugin_schema::latest::{Hook, HookSet, RuleKey, Subject};
+
+use super::place::Place;
+
+/// A rule that a plugin wants, already within its grant.
+#[derive(Clone, Debug)]
+pub struct RuleSpec {
+    /// Slot of the plugin, below 63.
+    pub owner: u8,
+    /// Its name.
+    pub plugin: Arc<str>,
+    /// The plugin's own name for the rule.
+    pub token: u32,
+    /// Object.
+    pub key: RuleKey,
+    /// Subject.
+    pub subject: Subject,
+    /// Hooks.
+    pub hooks: HookSet,
+    /// Errno to answer; unused by an `allow`.
+    pub errno: u16,
+    /// What it does.
+    pub mode: Mode,
+    /// When it ends, `CLOCK_BOOTTIME`; 0 for never.
+    pub expires_boot_ns: u64,
+    /// Why.
+    pub reason: String,
+    /// Time of the event that caused it; 0 without one.
+    pub cause_boot_ns: u64,
+    /// Rules that the plugin may have.
+    pub max_rules: usize,
+}
+
+/// A rule in the book.
+#[derive(Clone, Debug)]
+pub(super) struct Rule {
+    pub(super) id: u64,
+    pub(super) spec: RuleSpec,
+    pub(super) place: Place,
+    /// Lineage of the subject, 0 without one.
+    pub(super) subject_lineage: u64,
+    /// Hooks, in the kernel contract's bits.
+    pub(super) hooks: u64,
+    pub(super) created_boot_ns: u64,
+}
+
+impl Rule {
+    /// What the kernel is told.
+    pub(super) fn lease(&self) -> Lease {
+        let subject =
+            if self.subject_lineage == 0 { AbiSubject::Any } else { AbiSubject::Lineage };
+        Lease {
+            hooks: self.hooks,
+            expires_boot_ns: self.spec.expires_boot_ns,
+            rule_id: self.id,
+            subject_id: self.subject_lineage,
+            errno: if self.spec.mode == Mode::Allow { 0 } else { self.spec.errno },
+            mode: self.spec.mode as u8,
+            subject: subject as u8,
+            owner: u32::from(self.spec.owner),
+        }
+    }
+
+    /// Lineages that it holds, its key's and its subject's.
+    pub(super) fn lineages(&self) -> impl Iterator<Item = u64> {
+        let key = match self.place {
+            Place::Lineage(id) => Some(id),
+            _ => None,
+        };
+        key.into_iter().chain((self.subject_lineage != 0).then_some(self.subject_lineage))
+    }
+
+    /// How it reads.
+    pub(super) fn view(&self, hits: u64, ending: Option<Ending>) -> RuleView {
+        let key = match self.spec.key {
+            RuleKey::Lineage(root) => format!("lineage of process {}", root.tgid),
+            _ => self.place.to_string(),
+        };
+        let subject = match self.spec.subject {
+            Subject::Any => String::new(),
+            Subject::Lineage(root) => format!("lineage of process {}", root.tgid),
+        };
+        RuleView {
+            rule_id: self.id,
+            owner: self.spec.owner,
+            plugin: Arc::clone(&self.spec.plugin),
+            token: self.spec.token,
+            key,
+            subject,
+            hooks: self.spec.hooks,
+            errno: self.spec.errno,
+            mode: self.spec.mode,
+            reason: self.spec.reason.clone(),
+            cause_boot_ns: self.spec.cause_boot_ns,
+            created_boot_ns: self.created_boot_ns,
+            expires_boot_ns: self.spec.expires_boot_ns,
+            hits,
+            ending,
+        }
+    }
+}
+
+/// How a rule ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its time was over.
+    Expired,
+    /// Its plugin revoked it.
+    Revoked,
+    /// Its plugin made another rule with its token.
+    Replaced,
+    /// Its plugin was stopped.
+    Withdrawn,
+}
+
+/// A rule for people, in force or ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleView {
+    /// Its id.
+    pub rule_id: u64,
+    /// Slot of its plugin.
+    pub owner: u8,
+    /// Its plugin.
+    pub plugin: Arc<str>,
+    /// The plugin's own name for it.
+    pub token: u32,
+    /// Object, in words.
+    pub key: String,
+    /// Subject, in words; empty for everybody.
+    pub subject: String,
+    /// Hooks.
+    pub hooks: HookSet,
+    /// Errno it answers.
+    pub errno: u16,
+    /// What it does.
+    pub mode: Mode,
+    /// Why.
+    pub reason: String,
+    /// Time of the event that caused it; 0 without one.
+    pub cause_boot_ns: u64,
+    /// When it came into force.
+    pub created_boot_ns: u64,
+    /// When it ends; 0 for never.
+    pub expires_boot_ns: u64,
+    /// Calls it decided.
+    pub hits: u64,
+    /// How it ended; `None` while in force.
+    pub ending: Option<Ending>,
+}
+
+impl fmt::Display for RuleView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.mode {
+            Mode::Enforce => "deny ",
+            Mode::Audit => "audit ",
+            Mode::Allow => "allow ",
+        })?;
+        for (at, hook) in self.hooks.iter().enumerate() {
+            write!(f, "{}{}", if at == 0 { "" } else { ", " }, hook.name())?;
+        }
+        write!(f, " on {}", self.key)?;
+        if self.subject.is_empty() { Ok(()) } else { write!(f, " for {}", self.subject) }
+    }
+}
+
+/// The kernel contract's hook, if the kernel looks up that kind of key in it.
+pub(super) fn applies(hook: Hook, key: &RuleKey) -> Option<AbiHook> {
+    let keys = match key {
+        RuleKey::Process(_) | RuleKey::Lineage(_) => Keys::SUBJECT,
+        RuleKey::File(_) => Keys::FILE,
+        RuleKey::Network { .. } => Keys::NETWORK,
+    };
+    AbiHook::from_name(hook.name()).filter(|hook| hook.row().keys.contains(keys))
+}

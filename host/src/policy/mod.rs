@@ -1,0 +1,12 @@
+//! Actions of plugins → rules in force: what was asked and granted, which lease is whose, until when.
+
+pub mod apply;
+pub mod capability;
+pub mod kill;
+pub mod ledger;
+mod rate;
+mod text;
+
+pub use apply::{Applied, Principal, RefusedAction, Surroundings, apply};
+pub use capability::{Asked, DenyKeys, Grant};
+pub use ledger::{Ending, Kinship, Ledger, RuleView};

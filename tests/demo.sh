@@ -1,0 +1,59 @@
+#!/bin/sh
+# The demo: a stand-in miner is detected by its behaviour, and the kernel refuses what it does next.
+# Runs as root, in a VM of `cargo xtask demo` or natively. Every line with a verdict is checked.
+set -u
+KRSI=${KRSI:-/krsi}
+PLUGINS=${KRSI_PLUGINS:-$KRSI}
+DIR=$(mktemp -d /tmp/krsi-demo.XXXXXX)
+SAFE=/opt/krsi-demo
+HOST=
+trap 'kill $HOST $LISTENER 2>/dev/null; rm -rf "$DIR" "$SAFE"' EXIT
+
+say() { printf '\n$ %s\n' "$*"; }
+fail() { echo "demo: $*"; cat "$DIR/log"; exit 1; }
+# Waits up to 30 s for a command to succeed.
+until_true() { n=0; while ! eval "$1"; do n=$((n + 1)); [ $n -gt 300 ] && return 1; sleep 0.1; done; }
+
+echo "kernel $(uname -r), LSMs $(cat /sys/kernel/security/lsm)"
+mkdir -p "$SAFE"
+cp "$KRSI/stand-in-miner" "$DIR/kworkerd"
+cp "$KRSI/stand-in-miner" "$SAFE/innocent"
+LISTENER=
+(while true; do nc -l -p 3333 >/dev/null 2>&1 </dev/null || sleep 0.1; done) &
+LISTENER=$!
+
+say krsi-host --plugin miner.wasm
+"$KRSI/krsi-host" --plugin "$PLUGINS/miner.wasm" --color always --ready-file "$DIR/ready" \
+    >"$DIR/out" 2>"$DIR/log" &
+HOST=$!
+until_true '[ -e "$DIR/ready" ] || ! kill -0 $HOST 2>/dev/null' || fail "krsi-host is not ready"
+[ -e "$DIR/ready" ] || fail "krsi-host did not start"
+cat "$DIR/out"
+
+say kworkerd --donate-level 1 -o stratum+tcp://127.0.0.1:3333 "&    # a renamed miner, left running"
+"$DIR/kworkerd" --donate-level 1 --repeat 100 --every 200 -o stratum+tcp://127.0.0.1:3333 \
+    >"$DIR/miner" 2>&1 &
+until_true 'grep -q EPERM "$DIR/miner"' || fail "the running miner was never refused"
+cat "$DIR/miner" | uniq | head -4
+echo "the running miner's connections are now refused with EPERM"
+
+say "kworkerd    # once more"
+until_true '! "$DIR/kworkerd" 2>/dev/null' || fail "the miner can still be executed"
+"$DIR/kworkerd" 2>&1 | head -1
+"$DIR/kworkerd" 2>/dev/null && fail "the miner can still be executed"
+
+say "innocent -o 127.0.0.1:3333    # the same bytes elsewhere, the same port, no miner's behaviour"
+until_true '"$SAFE/innocent" -o 127.0.0.1:3333 >"$DIR/innocent" 2>&1 && grep -q ": ok" "$DIR/innocent"' \
+    || fail "the innocent neighbour was harmed: $(cat "$DIR/innocent")"
+cat "$DIR/innocent"
+
+say "kill -INT krsi-host"
+kill -INT $HOST
+wait $HOST || fail "krsi-host ended with $?"
+HOST=
+cat "$DIR/out"
+grep -q T1496 "$DIR/out" || fail "no alert T1496"
+grep -q "bprm_check_security.*miner#" "$DIR/out" || fail "no denied exec with its rule"
+grep -q "socket_connect.*miner#" "$DIR/out" || fail "no denied connect with its rule"
+echo
+echo "demo: detected and denied in the kernel"

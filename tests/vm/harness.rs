@@ -1,0 +1,267 @@
+//! The guest side: a test's folder, its krsi-host and its children, and what to expect of them.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Test;
+
+/// Starts the line in which the guest tells what a test came to.
+pub(crate) const MARK: &str = "KRSI-TEST ";
+/// Emulated guests are slow; nothing here should take a tenth of this.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a test came to.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Said {
+    pub(crate) test: String,
+    pub(crate) failure: Option<String>,
+    pub(crate) seconds: f64,
+}
+
+/// Runs the tests that the arguments name.
+pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    for (name, _, test) in tests.iter().filter(|(name, ..)| wanted.iter().any(|want| want == name)) {
+        let start = Instant::now();
+        let mut guest = Guest { folder: PathBuf::from("/tmp").join(name) };
+        let result = fs::create_dir_all(&guest.folder).context("its folder").and_then(|()| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&mut guest)))
+                .unwrap_or_else(|_| bail!("panicked"))
+        });
+        let failure = result.err().map(|error| format!("{error:#}"));
+        let said = Said { test: (*name).into(), failure, seconds: start.elapsed().as_secs_f64() };
+        println!("{MARK}{}", serde_json::to_string(&said).unwrap_or_default());
+        // What a test filled must not starve the next one.
+        let _removed = fs::remove_dir_all(&guest.folder);
+    }
+    ExitCode::SUCCESS
+}
+
+/// A test's folder in the guest.
+pub(crate) struct Guest {
+    folder: PathBuf,
+}
+
+/// How krsi-host ended without getting ready.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+impl Guest {
+    /// A path in the test's folder.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// A file with some content.
+    pub(crate) fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
+        let path = self.path(name);
+        fs::write(&path, name)?;
+        Ok(path)
+    }
+
+    /// An executable of its own inode: a shell with applets, as its name starts with busybox.
+    pub(crate) fn executable(&self, name: &str) -> anyhow::Result<PathBuf> {
+        ensure!(name.starts_with("busybox"), "{name} would not run applets");
+        let path = self.path(name);
+        fs::copy("/bin/busybox", &path)?;
+        Ok(path)
+    }
+
+    /// Starts krsi-host with one plugin and waits until it is ready.
+    pub(crate) fn host(&self, plugin: &str, config: &str) -> anyhow::Result<Host> {
+        self.host_with(&[(plugin, config)], &[])
+    }
+
+    /// Starts krsi-host with plugins and further arguments and waits until it is ready.
+    pub(crate) fn host_with(&self, plugins: &[(&str, &str)], more: &[&str]) -> anyhow::Result<Host> {
+        let ready = self.path("ready");
+        let (out, err) = (self.path("host.out"), self.path("host.err"));
+        let mut command = Command::new("/krsi/krsi-host");
+        command.args(["--output", "json", "--color", "never"]).args(more);
+        command.arg("--ready-file").arg(&ready);
+        for (plugin, config) in plugins {
+            let path = self.path(&format!("{plugin}.conf"));
+            fs::write(&path, config)?;
+            command.arg("--plugin").arg(format!("/krsi/{plugin}.wasm"));
+            command.arg("--plugin-config").arg(path);
+        }
+        command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
+        let child = command.spawn().context("krsi-host")?;
+        let mut host = Host { child, out, err };
+        wait_for("krsi-host to be ready", || {
+            if let Some(status) = host.child.try_wait()? {
+                bail!("krsi-host ended with {status}: {}", host.stderr());
+            }
+            Ok(ready.exists().then_some(()))
+        })
+        .with_context(|| host.stderr())?;
+        Ok(host)
+    }
+
+    /// Runs krsi-host, which is expected to refuse.
+    pub(crate) fn refused(&self, command: &mut Command) -> anyhow::Result<Refused> {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+        let waited = wait_for("krsi-host to refuse", || Ok(child.try_wait()?));
+        if waited.is_err() {
+            child.kill()?;
+        }
+        let output = child.wait_with_output()?;
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        waited.with_context(|| stderr.clone())?;
+        Ok(Refused { code: output.status.code(), stderr })
+    }
+}
+
+/// A running krsi-host; killed when dropped.
+pub(crate) struct Host {
+    child: Child,
+    out: PathBuf,
+    err: PathBuf,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+}
+
+impl Host {
+    pub(crate) fn stderr(&self) -> String {
+        fs::read_to_string(&self.err).unwrap_or_default()
+    }
+
+    /// Every report so far.
+    pub(crate) fn reports(&self) -> anyhow::Result<Vec<Value>> {
+        let text = fs::read_to_string(&self.out)?;
+        let whole = text.rfind('\n').and_then(|end| text.get(..end)).unwrap_or_default();
+        whole.lines().map(|line| serde_json::from_str(line).context(line.to_owned())).collect()
+    }
+
+    /// The first report in which all the given fields have the given values.
+    pub(crate) fn report(&self, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
+        wait_for(&format!("a report with {fields:?}"), || {
+            let has = |report: &Value| fields.iter().all(|(key, value)| report[*key] == *value);
+            Ok(self.reports()?.into_iter().find(has))
+        })
+        .with_context(|| format!("reports: {:#?}\n{}", self.reports(), self.stderr()))
+    }
+
+    /// Whether it still runs.
+    pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
+    }
+
+    /// Ends it with a signal; returns its summary.
+    pub(crate) fn stop(mut self, signal: Signal) -> anyhow::Result<Value> {
+        let pid = i32::try_from(self.child.id())?;
+        kill_process(Pid::from_raw(pid).context("a pid")?, signal)?;
+        let status = wait_for("krsi-host to end", || Ok(self.child.try_wait()?))?;
+        ensure!(status.success(), "krsi-host ended with {status}: {}", self.stderr());
+        let reports = self.reports()?;
+        let summary = reports.into_iter().find(|report| report["kind"] == "summary");
+        summary.context("no summary")
+    }
+}
+
+/// Repeats a question until it has an answer.
+pub(crate) fn wait_for<T>(
+    what: &str,
+    mut question: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = question()? {
+            return Ok(answer);
+        }
+        ensure!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits until an act fails with an errno.
+pub(crate) fn wait_for_errno<T: Debug>(
+    errno: i32,
+    mut act: impl FnMut() -> io::Result<T>,
+) -> anyhow::Result<()> {
+    wait_for(&format!("errno {errno}"), || Ok(expect_errno(errno, act()).is_ok().then_some(())))
+}
+
+/// Waits until an act succeeds.
+pub(crate) fn wait_for_ok<T>(mut act: impl FnMut() -> io::Result<T>) -> anyhow::Result<T> {
+    wait_for("success", || Ok(act().ok()))
+}
+
+/// That an act failed with an errno, and no other.
+pub(crate) fn expect_errno<T: Debug>(errno: i32, result: io::Result<T>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.raw_os_error() == Some(errno) => Ok(()),
+        other => bail!("expected errno {errno}, got {other:?}"),
+    }
+}
+
+/// Runs an executable of [`Guest::executable`] with arguments.
+pub(crate) fn run(path: &Path, arguments: &[&str]) -> io::Result<()> {
+    Command::new(path).args(arguments).stdout(Stdio::null()).status().map(drop)
+}
+
+/// Listens on a port of the guest and takes every connection.
+pub(crate) fn listen(address: &str) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    Ok(())
+}
+
+/// A process that keeps connecting; killed when dropped.
+pub(crate) struct Connecting {
+    child: Child,
+    out: PathBuf,
+}
+
+impl Connecting {
+    /// Starts `command`, which prints what became of each connection into `out`.
+    pub(crate) fn start(command: &mut Command, out: PathBuf) -> anyhow::Result<Self> {
+        let child = command.stdout(File::create(&out)?).stdin(Stdio::null()).spawn()?;
+        Ok(Self { child, out })
+    }
+
+    /// The process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until its last connection ended with `outcome`.
+    pub(crate) fn wait_for(&self, outcome: &str) -> anyhow::Result<()> {
+        wait_for(&format!("a connection that ends with {outcome}"), || {
+            Ok((self.last()? == outcome).then_some(()))
+        })
+        .with_context(|| fs::read_to_string(&self.out).unwrap_or_default())
+    }
+
+    /// What became of the last connection.
+    pub(crate) fn last(&self) -> anyhow::Result<String> {
+        let text = fs::read_to_string(&self.out)?;
+        let line = text.lines().last().unwrap_or_default();
+        Ok(line.rsplit(": ").next().unwrap_or_default().to_owned())
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ended = self.child.kill().and_then(|()| self.child.wait());
+    }
+}

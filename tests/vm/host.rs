@@ -1,0 +1,65 @@
+//! Machines that cannot take LSM programs: each says what is missing and what to do.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::ensure;
+
+use super::{Boot, Test};
+use crate::harness::Guest;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("host_not_root", Boot::Default, not_root),
+    ("host_no_btf", Boot::Default, no_btf),
+    ("host_usage", Boot::Default, usage),
+    ("host_no_bpf_lsm", Boot::WithoutBpf, no_bpf_lsm),
+    ("host_no_bpf_lsm_unlisted", Boot::WithoutBpf, no_bpf_lsm_unlisted),
+];
+
+const HOST: [&str; 2] = ["--plugin", "/krsi/miner.wasm"];
+
+fn refuses(guest: &Guest, command: &mut Command, code: i32, words: &[&str]) -> anyhow::Result<()> {
+    let refused = guest.refused(command)?;
+    ensure!(refused.code == Some(code), "{refused:?}");
+    for word in words {
+        ensure!(refused.stderr.contains(word), "no {word:?} in {}", refused.stderr);
+    }
+    Ok(())
+}
+
+fn not_root(guest: &mut Guest) -> anyhow::Result<()> {
+    let mut command = Command::new("/krsi/krsi-host");
+    refuses(guest, command.args(HOST).uid(65534), 3, &["not root", "sudo"])
+}
+
+fn no_btf(guest: &mut Guest) -> anyhow::Result<()> {
+    let mount = |arguments: &[&str]| Command::new("/bin/busybox").args(arguments).status();
+    ensure!(mount(&["mount", "-t", "tmpfs", "none", "/sys/kernel/btf"])?.success(), "mount");
+    let mut command = Command::new("/krsi/krsi-host");
+    let result = refuses(guest, command.args(HOST), 3, &["BTF", "CONFIG_DEBUG_INFO_BTF"]);
+    ensure!(mount(&["umount", "/sys/kernel/btf"])?.success(), "umount");
+    result
+}
+
+fn usage(guest: &mut Guest) -> anyhow::Result<()> {
+    let mut command = Command::new("/krsi/krsi-host");
+    refuses(guest, &mut command, 2, &["--plugin"])?;
+    let mut command = Command::new("/krsi/krsi-host");
+    refuses(guest, command.args(HOST).args(["--ring-bytes", "5"]), 2, &["5", "power of two"])
+}
+
+fn no_bpf_lsm(guest: &mut Guest) -> anyhow::Result<()> {
+    let mut command = Command::new("/krsi/krsi-host");
+    refuses(guest, command.args(HOST), 3, &["lockdown,capability,yama", "lsm=", "bpf"])
+}
+
+/// Without securityfs the list cannot be read: the canary finds out.
+fn no_bpf_lsm_unlisted(guest: &mut Guest) -> anyhow::Result<()> {
+    let status = Command::new("/bin/busybox").args(["umount", "/sys/kernel/security"]).status()?;
+    ensure!(status.success(), "umount");
+    let mut command = Command::new("/krsi/krsi-host");
+    let result = refuses(guest, command.args(HOST), 3, &["never called", "lsm="]);
+    let mount = ["mount", "-t", "securityfs", "security", "/sys/kernel/security"];
+    Command::new("/bin/busybox").args(mount).status()?;
+    result
+}
