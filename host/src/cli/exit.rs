@@ -80,10 +80,10 @@ fn explain(error: &RunError) -> (Code, String) {
         }
         RunError::Canary(CanaryError::Map(_))
         | RunError::Map(_)
-        | RunError::Flags(_)
         | RunError::Read(_)
         | RunError::Thread(_)
         | RunError::Runtime(_)
+        | RunError::Engine(_)
         | RunError::ReadyFile { .. } => (Code::Internal, String::new()),
     }
 }

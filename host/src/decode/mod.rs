@@ -96,6 +96,12 @@ static DECODERS: [Option<(AbiHook, Decoder)>; HOOK_SLOTS] = {
     table
 };
 
+/// The hook id that a record claims to be of, 0 when it is too short to claim any.
+#[must_use]
+pub fn claimed_hook(record: &[u8]) -> u16 {
+    Header::read_from_prefix(record).map_or(0, |(header, _)| header.hook)
+}
+
 /// The contract's hook for one of the kernel contract's.
 #[must_use]
 pub fn hook(hook: AbiHook) -> Option<Hook> {

@@ -270,9 +270,8 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
 
 /// `T`, four digits, and perhaps a dot with three more; or nothing.
 fn is_technique(text: &str) -> bool {
-    let digits = |part: &str, count| {
-        part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit())
-    };
+    let digits =
+        |part: &str, count| part.len() == count && part.bytes().all(|byte| byte.is_ascii_digit());
     let Some(number) = text.strip_prefix('T') else { return text.is_empty() };
     match number.split_once('.') {
         Some((technique, sub)) => digits(technique, 4) && digits(sub, 3),

@@ -7,6 +7,6 @@ pub mod ledger;
 mod rate;
 mod text;
 
-pub use apply::{Applied, Principal, RefusedAction, Surroundings, apply};
+pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
 pub use capability::{Asked, DenyKeys, Grant};
 pub use ledger::{Ending, Kinship, Ledger, RuleView};

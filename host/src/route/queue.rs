@@ -83,7 +83,7 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    /// Waits for the next delivery: batches in order, then a tick, then the stop.
+    /// Waits for the next delivery: a tick before batches, batches in order, the stop last.
     pub fn pop(&self) -> Delivery {
         let mut waiting = self.lock();
         loop {

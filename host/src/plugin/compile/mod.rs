@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use wasmtime::component::Component;
 use wit_component::{ComponentEncoder, metadata};
+use wit_parser::{PackageName, WorldKey};
 
 use super::engine::Engine;
 use super::limit::Limits;
@@ -145,7 +146,7 @@ impl PluginPre {
     }
 
     /// A new instance.
-    pub(crate) fn instantiate(&self) -> Result<Box<dyn World>, world::CallError> {
+    pub(super) fn instantiate(&self) -> Result<Box<dyn World>, world::CallError> {
         world::instantiate(&self.contract, &self.engine, self.limits, self.file.clone())
     }
 }
@@ -188,7 +189,7 @@ fn encode(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let resolve = &bindgen.resolve;
     let ours = resolve.packages.iter().map(|(_, package)| &package.name);
     let ours = ours.filter(|name| name.namespace != "root").collect::<Vec<_>>();
-    let serves = |name: &&&wit_component_name::PackageName| {
+    let serves = |name: &&&PackageName| {
         let version = name.version.as_ref();
         (name.namespace.as_str(), name.name.as_str()) == world::PACKAGE
             && version.is_some_and(|version| (version.major, version.minor) == world::VERSION)
@@ -201,7 +202,7 @@ fn encode(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     for function in world::EXPORTS {
         let named = |name: &str| name == *function;
         let has = exports.is_some_and(|exports| {
-            exports.keys().any(|key| matches!(key, wit_component_name::WorldKey::Name(name) if named(name)))
+            exports.keys().any(|key| matches!(key, WorldKey::Name(name) if named(name)))
         });
         if !has {
             return Err(LoadError::MissingExport { file: file.into(), function });
@@ -209,11 +210,6 @@ fn encode(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     }
     let encoder = ComponentEncoder::default().module(bytes).map_err(|error| failed(&error))?;
     encoder.validate(true).encode().map_err(|error| failed(&error))
-}
-
-/// The parser's types, under the name of the crate that hands them out.
-mod wit_component_name {
-    pub(super) use wit_parser::{PackageName, WorldKey};
 }
 
 fn imports_wasi(bytes: &[u8]) -> bool {

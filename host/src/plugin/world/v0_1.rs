@@ -10,8 +10,10 @@ use super::super::limit::{Limits, Meter};
 use super::log::{Level, Log, visible};
 use super::{CallError, Manifest, ManifestError, OnStop, RawManifest, World};
 
-/// Frames of a backtrace that are told.
-const FRAMES: usize = 12;
+/// Lines of a backtrace that are told.
+const FRAMES: usize = 16;
+/// Longest of them.
+const FRAME_BYTES: usize = 256;
 /// Longest refusal text that is told.
 const REFUSAL_BYTES: usize = 2048;
 
@@ -171,25 +173,11 @@ fn failure(
     if let Some(words) = &host.log.last_words {
         text = format!("{words}; {text}");
     }
-    let frames = error.downcast_ref::<WasmBacktrace>().map(WasmBacktrace::frames).unwrap_or_default();
-    for frame in frames.iter().take(FRAMES) {
-        let name = frame.func_name().map_or_else(|| "?".into(), demangled);
-        text.push_str("\n  at ");
-        text.push_str(&visible(&name, 256));
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        for line in backtrace.to_string().lines().take(FRAMES) {
+            text.push_str("\n  ");
+            text.push_str(&visible(line.trim(), FRAME_BYTES));
+        }
     }
     CallError::Trap { call, text }
-}
-
-fn demangled(name: &str) -> String {
-    let mut out = String::new();
-    match wasmtime_environ_demangle(&mut out, name) {
-        Ok(()) => out,
-        Err(_) => name.to_owned(),
-    }
-}
-
-/// Rust's mangled names end in a hash that nobody needs to read.
-fn wasmtime_environ_demangle(out: &mut String, name: &str) -> std::fmt::Result {
-    use std::fmt::Write;
-    write!(out, "{:#}", rustc_demangle::demangle(name))
 }

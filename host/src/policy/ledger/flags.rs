@@ -78,6 +78,9 @@ impl FlagWords {
 fn pairs(hooks: u64, bits: u64) -> impl Iterator<Item = (Hook, u64)> {
     let hooks = HOOKS.iter().map(|row| row.hook).filter(move |hook| hooks & hook.bit() != 0);
     hooks.flat_map(move |hook| {
-        (0..u64::BITS).map(|at| 1 << at).filter(move |bit| bits & bit != 0).map(move |bit| (hook, bit))
+        (0..u64::BITS)
+            .map(|at| 1 << at)
+            .filter(move |bit| bits & bit != 0)
+            .map(move |bit| (hook, bit))
     })
 }

@@ -106,8 +106,7 @@ impl Lineages {
         for process in targets {
             let mut marks = self.marks(store, process)?;
             marks.insert(id);
-            let membership =
-                membership(&marks).ok_or(LineageError::Full { tgid: process.tgid })?;
+            let membership = membership(&marks).ok_or(LineageError::Full { tgid: process.tgid })?;
             marked.push((process, marks, membership));
         }
         for (process, _, membership) in &marked {
@@ -243,11 +242,7 @@ impl Lineages {
     }
 
     /// Makes the kernel's marks those of the book.
-    fn restore(
-        &self,
-        store: &mut impl RuleStore,
-        processes: impl IntoIterator<Item = ProcessKey>,
-    ) {
+    fn restore(&self, store: &mut impl RuleStore, processes: impl IntoIterator<Item = ProcessKey>) {
         for process in processes {
             let marks = self.members.get(&process).and_then(membership);
             let done = match marks {

@@ -54,8 +54,7 @@ pub(super) struct Rule {
 impl Rule {
     /// What the kernel is told.
     pub(super) fn lease(&self) -> Lease {
-        let subject =
-            if self.subject_lineage == 0 { AbiSubject::Any } else { AbiSubject::Lineage };
+        let subject = if self.subject_lineage == 0 { AbiSubject::Any } else { AbiSubject::Lineage };
         Lease {
             hooks: self.hooks,
             expires_boot_ns: self.spec.expires_boot_ns,
@@ -116,6 +115,8 @@ pub enum Ending {
     Revoked,
     /// Its plugin made another rule with its token.
     Replaced,
+    /// The process it was about ended.
+    Exited,
     /// Its plugin was stopped.
     Withdrawn,
 }

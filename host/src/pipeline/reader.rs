@@ -1,0 +1,127 @@
+//! The reader's thread: rings → decode → enrich → route, with the ledger following forks and exits.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use krsi_plugin_schema::latest::{Event, Process, ProcessKey, Verdict};
+
+use super::clock;
+use super::report;
+use super::shared::Shared;
+use crate::decode::{self, Decoded};
+use crate::enrich::{CgroupNames, Observation, ProcessTable};
+use crate::loss::Loss;
+use crate::output::VerdictReport;
+use crate::read::ring::{ReadError, Rings, Wake};
+use crate::route::batch::Processes;
+use crate::route::subscription::{PluginSlot, Router};
+
+/// Records of one drain: the table is locked, and batches are held back, no longer than for these.
+const DRAIN: usize = 512;
+/// Longest wait, after which expired caches and the like get their turn.
+const WAIT_MS: i64 = 1000;
+
+/// The stage owned by the reader's thread.
+pub(super) struct Reader {
+    rings: Rings,
+    router: Router,
+    cgroups: CgroupNames,
+    shared: Arc<Shared>,
+}
+
+/// What a drain found that needs the ledger, which may not be locked while the table is.
+#[derive(Default)]
+struct Found {
+    kin: Vec<Observation>,
+    verdicts: Vec<(VerdictReport, u64)>,
+}
+
+impl Processes for ProcessTable {
+    fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
+        self.get(key)
+    }
+}
+
+impl Reader {
+    pub(super) fn new(rings: Rings, router: Router, shared: Arc<Shared>) -> Self {
+        Self { rings, router, cgroups: CgroupNames::system(), shared }
+    }
+
+    /// Reads until `stop` becomes readable, then what is left.
+    pub(super) fn run(mut self, stop: &OwnedFd) -> Result<(), ReadError> {
+        loop {
+            let wake = self.rings.wait(stop.as_fd(), WAIT_MS)?;
+            while self.drain() == DRAIN {}
+            if wake == Wake::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    fn drain(&mut self) -> usize {
+        let mut found = Found::default();
+        let records = {
+            let Self { rings, router, cgroups, shared } = self;
+            let mut processes = shared.processes();
+            rings.drain(DRAIN, |record| match decode::decode(record) {
+                Ok(decoded) => {
+                    follow(&decoded, &mut processes, cgroups, &mut found);
+                    shared.delivered(decode::claimed_hook(record));
+                    let owner = Some(PluginSlot(decoded.owner));
+                    if router.route(&decoded.event, owner, &*processes).is_err() {
+                        shared.losses.add(Loss::Encode, 1);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "a record was dropped");
+                    shared.undecoded(decode::claimed_hook(record));
+                }
+            })
+        };
+        if records > 0 {
+            self.settle(found);
+            self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
+        }
+        records
+    }
+
+    /// Lets the ledger follow forks and exits, and tells of verdicts with the rules behind them.
+    fn settle(&mut self, found: Found) {
+        if found.kin.is_empty() && found.verdicts.is_empty() {
+            return;
+        }
+        let mut ledger = self.shared.ledger();
+        for seen in &found.kin {
+            seen.adopted.iter().for_each(|(before, exact)| ledger.on_adopt(*before, *exact));
+            seen.joined.iter().for_each(|(parent, child)| ledger.on_fork(*parent, *child));
+            if let Some(gone) = seen.exited {
+                ledger.on_exit(gone, clock::boot_ns());
+            }
+        }
+        for (verdict, rule_id) in found.verdicts {
+            let rule = ledger.explain(rule_id);
+            self.shared.report(report::explained(verdict, rule_id, rule.as_ref()));
+        }
+    }
+}
+
+fn follow(
+    decoded: &Decoded<'_>,
+    processes: &mut ProcessTable,
+    cgroups: &mut CgroupNames,
+    found: &mut Found,
+) {
+    let event: &Event<'_> = &decoded.event;
+    let mut name = |id| cgroups.name(id, event.meta.boot_ns).to_owned();
+    let observation = processes.observe(event, decoded.parent, &mut name);
+    if observation != Observation::default() {
+        found.kin.push(observation);
+    }
+    match event.meta.verdict {
+        Verdict::None => {}
+        Verdict::Denied { rule_id, .. } | Verdict::Audited { rule_id, .. } => {
+            let caller = processes.get(event.meta.process);
+            found.verdicts.push((report::verdict(event, caller), rule_id));
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! What threads share: the ledger, the process table, the accounts, and the way to the outputs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use hdrhistogram::Histogram;
+use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
+use tokio::sync::mpsc;
+
+use crate::enrich::ProcessTable;
+use crate::kernel::map::RuleMaps;
+use crate::loss::{Loss, Losses};
+use crate::output::Report;
+use crate::policy::Ledger;
+
+/// Reports that wait for the outputs; beyond, they are counted as lost.
+pub(super) const REPORTS_MAX: usize = 8192;
+/// Longest delay that is told apart: a minute.
+const DELAY_MAX_NS: u64 = 60_000_000_000;
+
+/// Shared by all threads. Locks are taken in the order ledger, processes, and never one per event:
+/// the reader holds the table for a whole drain, plugins the ledger for a list of actions.
+pub(super) struct Shared {
+    ledger: Mutex<Ledger<RuleMaps>>,
+    processes: Mutex<ProcessTable>,
+    /// Made with the first delay.
+    delays: Mutex<Option<Histogram<u64>>>,
+    /// Losses in this process.
+    pub(super) losses: Losses,
+    /// Rules put in force.
+    pub(super) rules: AtomicU64,
+    /// Records decoded, by hook id.
+    delivered: [AtomicU64; HOOK_SLOTS],
+    /// Records that did not decode, by the hook id they claim.
+    undecoded: [AtomicU64; HOOK_SLOTS],
+    reports: mpsc::Sender<Report>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        ledger: Ledger<RuleMaps>,
+        processes: ProcessTable,
+        reports: mpsc::Sender<Report>,
+    ) -> Self {
+        Self {
+            ledger: Mutex::new(ledger),
+            processes: Mutex::new(processes),
+            delays: Mutex::default(),
+            losses: Losses::default(),
+            rules: AtomicU64::new(0),
+            delivered: [const { AtomicU64::new(0) }; HOOK_SLOTS],
+            undecoded: [const { AtomicU64::new(0) }; HOOK_SLOTS],
+            reports,
+        }
+    }
+
+    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<RuleMaps>> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn processes(&self) -> MutexGuard<'_, ProcessTable> {
+        self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells something; what the outputs cannot take in time is counted.
+    pub(super) fn report(&self, report: Report) {
+        if self.reports.try_send(report).is_err() {
+            self.losses.add(Loss::Output, 1);
+        }
+    }
+
+    pub(super) fn delivered(&self, hook_id: u16) {
+        add(&self.delivered, usize::from(hook_id));
+    }
+
+    pub(super) fn undecoded(&self, hook_id: u16) {
+        self.losses.add(Loss::Decode, 1);
+        add(&self.undecoded, usize::from(hook_id));
+    }
+
+    /// Records of a hook that were decoded and that were not.
+    pub(super) fn read(&self, hook: Hook) -> (u64, u64) {
+        let at = usize::from(hook.id());
+        let count = |counts: &[AtomicU64]| counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed));
+        (count(&self.delivered), count(&self.undecoded))
+    }
+
+    /// Notes the delays from hooks to the rules they caused.
+    pub(super) fn delays(&self, delays_ns: &[u64]) {
+        let mut delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        if delays.is_none() && !delays_ns.is_empty() {
+            *delays = Histogram::new_with_bounds(1, DELAY_MAX_NS, 3).ok();
+        }
+        for delay in delays_ns {
+            if let Some(delays) = &mut *delays {
+                delays.saturating_record((*delay).max(1));
+            }
+        }
+    }
+
+    /// Median and 99th percentile of those delays; 0 without any.
+    pub(super) fn percentiles(&self) -> (u64, u64) {
+        let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = |quantile| delays.as_ref().map_or(0, |delays| delays.value_at_quantile(quantile));
+        (at(0.5), at(0.99))
+    }
+}
+
+fn add(counts: &[AtomicU64], at: usize) {
+    if let Some(count) = counts.get(at) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,232 @@
+//! Checked actions → ledger, signals and reports: a plugin's list, in order, each answered.
+
+use std::sync::Arc;
+
+use krsi_host_abi::deny::Mode;
+use krsi_plugin_schema::frame::{Frames, push};
+use krsi_plugin_schema::latest::{
+    Action, Alert, Allow, Deny, Outcome, ProcessKey, Refusal, Rule, Severity, kind,
+};
+
+use super::capability::{self, Grant};
+use super::kill;
+use super::ledger::{Kinship, Ledger, RuleSpec};
+use super::rate::Allowance;
+use super::text::one_line;
+use crate::kernel::store::RuleStore;
+
+/// Actions of one call; what is beyond is refused unread.
+const ACTIONS_MAX: usize = 1024;
+/// Bytes that are kept of a reason.
+const REASON_BYTES: usize = 256;
+/// Bytes that are kept of an alert's text.
+const ALERT_BYTES: usize = 1024;
+/// Alerts in one second.
+const ALERTS_PER_SECOND: u32 = 100;
+
+/// The plugin whose actions are applied.
+#[derive(Debug)]
+pub struct Principal {
+    /// Its slot, below 63.
+    pub slot: u8,
+    /// Its name.
+    pub plugin: Arc<str>,
+    /// What it may do.
+    pub grant: Grant,
+    alerts: Allowance,
+}
+
+impl Principal {
+    /// A plugin with a grant.
+    #[must_use]
+    pub const fn new(slot: u8, plugin: Arc<str>, grant: Grant) -> Self {
+        Self { slot, plugin, grant, alerts: Allowance::new(ALERTS_PER_SECOND) }
+    }
+}
+
+/// Time and processes around a list of actions.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// Now, `CLOCK_BOOTTIME`.
+    pub now_boot_ns: u64,
+    /// What is known of processes.
+    pub kinship: Kinship<'a>,
+}
+
+/// An alert, its texts bounded and made harmless.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaisedAlert {
+    /// ATT&CK technique, or empty.
+    pub technique: String,
+    /// How bad.
+    pub severity: Severity,
+    /// Who.
+    pub process: ProcessKey,
+    /// What was seen.
+    pub text: String,
+}
+
+/// An action that was not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedAction {
+    /// Its token; 0 for those without one.
+    pub token: u32,
+    /// Why, in words.
+    pub detail: String,
+}
+
+/// What a list of actions came to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Framed outcomes for the plugin.
+    pub outcomes: Vec<u8>,
+    /// Alerts to tell.
+    pub alerts: Vec<RaisedAlert>,
+    /// Alerts beyond the rate.
+    pub alerts_dropped: u64,
+    /// Rules that came into force.
+    pub rules: Vec<u64>,
+    /// From the hook's call to the rule in force, for each rule that an event caused.
+    pub delays_ns: Vec<u64>,
+    /// What was refused.
+    pub refused: Vec<RefusedAction>,
+}
+
+/// Applies a list of action frames in order.
+pub fn apply<S: RuleStore>(
+    ledger: &mut Ledger<S>,
+    principal: &mut Principal,
+    actions: &[u8],
+    around: Surroundings<'_>,
+) -> Applied {
+    let mut applied = Applied::default();
+    for (at, frame) in Frames::new(actions).enumerate() {
+        if at >= ACTIONS_MAX {
+            let detail = format!("more than {ACTIONS_MAX} actions in one call");
+            applied.refuse(0, Refusal::Invalid, detail);
+            break;
+        }
+        match frame.and_then(|frame| Action::decode(&frame)) {
+            Ok(action) => one(ledger, principal, &action, around, &mut applied),
+            // What follows cannot be trusted either.
+            Err(error) => {
+                applied.refuse(0, Refusal::Invalid, error.to_string());
+                break;
+            }
+        }
+    }
+    applied
+}
+
+fn one<S: RuleStore>(
+    ledger: &mut Ledger<S>,
+    principal: &mut Principal,
+    action: &Action<'_>,
+    around: Surroundings<'_>,
+    applied: &mut Applied,
+) {
+    let token = token(action);
+    if let Err(error) = capability::check(&principal.grant, action) {
+        applied.refuse(token, error.refusal(), error.to_string());
+        return;
+    }
+    match action {
+        Action::Deny(Deny { rule, errno, audit }) => {
+            let mode = if *audit { Mode::Audit } else { Mode::Enforce };
+            add(ledger, principal, (rule, *errno, mode), around, applied);
+        }
+        Action::Allow(Allow { rule }) => {
+            add(ledger, principal, (rule, 0, Mode::Allow), around, applied);
+        }
+        Action::Revoke(revoke) => {
+            match ledger.revoke(principal.slot, revoke.token, around.now_boot_ns) {
+                Ok(_ended) => applied.done(token, None),
+                Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
+            }
+        }
+        Action::Kill(kill) => match kill::kill(kill.process) {
+            Ok(()) => applied.done(token, None),
+            Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
+        },
+        Action::Alert(alert) => raise(principal, alert, around.now_boot_ns, applied),
+        Action::Metric(metric) => {
+            tracing::debug!(plugin = %principal.plugin, name = %metric.name, value = metric.value, "metric");
+        }
+        Action::Unknown(kind) => {
+            applied.refuse(0, Refusal::Unsupported, format!("actions of kind {kind} are unknown"));
+        }
+    }
+}
+
+const fn token(action: &Action<'_>) -> u32 {
+    match action {
+        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule.token,
+        Action::Revoke(revoke) => revoke.token,
+        Action::Kill(kill) => kill.token,
+        Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => 0,
+    }
+}
+
+fn add<S: RuleStore>(
+    ledger: &mut Ledger<S>,
+    principal: &Principal,
+    (rule, errno, mode): (&Rule<'_>, u16, Mode),
+    around: Surroundings<'_>,
+    applied: &mut Applied,
+) {
+    let now = around.now_boot_ns;
+    let expires_boot_ns = match rule.ttl_ms {
+        0 => 0,
+        ttl => now.saturating_add(ttl.saturating_mul(1_000_000)),
+    };
+    let spec = RuleSpec {
+        owner: principal.slot,
+        plugin: Arc::clone(&principal.plugin),
+        token: rule.token,
+        key: rule.key,
+        subject: rule.subject,
+        hooks: rule.hooks,
+        errno,
+        mode,
+        expires_boot_ns,
+        reason: one_line(&rule.reason, REASON_BYTES),
+        cause_boot_ns: rule.cause_boot_ns,
+        max_rules: principal.grant.max_rules,
+    };
+    match ledger.add(spec, now, around.kinship) {
+        Ok(id) => {
+            applied.rules.push(id);
+            applied.done(rule.token, Some(id));
+        }
+        Err(error) => applied.refuse(rule.token, error.refusal(), error.to_string()),
+    }
+}
+
+fn raise(principal: &mut Principal, alert: &Alert<'_>, now_boot_ns: u64, applied: &mut Applied) {
+    if !principal.alerts.take(now_boot_ns) {
+        applied.alerts_dropped += 1;
+        return;
+    }
+    applied.alerts.push(RaisedAlert {
+        technique: alert.technique.clone().into_owned(),
+        severity: alert.severity,
+        process: alert.process,
+        text: one_line(&alert.text, ALERT_BYTES),
+    });
+}
+
+impl Applied {
+    fn done(&mut self, token: u32, rule_id: Option<u64>) {
+        self.answer(&Outcome { token, rule_id, refusal: None, detail: "".into() });
+    }
+
+    fn refuse(&mut self, token: u32, refusal: Refusal, detail: String) {
+        self.answer(&Outcome { token, rule_id: None, refusal: Some(refusal), detail: (&detail).into() });
+        self.refused.push(RefusedAction { token, detail });
+    }
+
+    fn answer(&mut self, outcome: &Outcome<'_>) {
+        // An outcome is far shorter than a frame can be.
+        let _fits = push(&mut self.outcomes, kind::OUTCOME, outcome);
+    }
+}

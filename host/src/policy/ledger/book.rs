@@ -1,0 +1,181 @@
+//! The rules in force, and what a change of them means for the entries of the deny maps.
+
+use std::collections::{BTreeMap, HashSet};
+
+use krsi_host_abi::deny::{Entry, SLOTS};
+
+use super::place::{Place, Places};
+use super::rule::Rule;
+use crate::kernel::store::{EntryKey, RuleStore, StoreError};
+
+/// A key that would carry more rules than it can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Overfull(pub(super) Place);
+
+/// One entry, as it was and as it is to be.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    key: EntryKey,
+    before: Option<Entry>,
+    after: Option<Entry>,
+}
+
+/// A change that is in the book and not yet in the maps.
+#[derive(Debug)]
+pub(super) struct Change {
+    steps: Vec<Step>,
+    added: Option<u64>,
+    /// The rule that left the book.
+    pub(super) ended: Option<Rule>,
+}
+
+/// What a full map does to a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhenFull {
+    /// The change fails and nothing has changed.
+    Fail,
+    /// An entry is removed and put anew. Before 6.13 a full trie refuses to replace an entry; when
+    /// a rule ends, a moment without the entry's other rules is better than never ending.
+    Reinsert,
+}
+
+/// The rules in force.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    rules: BTreeMap<u64, Rule>,
+    places: Places,
+}
+
+impl Book {
+    /// A rule.
+    pub(super) fn get(&self, id: u64) -> Option<&Rule> {
+        self.rules.get(&id)
+    }
+
+    /// Every rule, in the order of ids.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.values()
+    }
+
+    /// Ids of the rules whose own key is `place`.
+    pub(super) fn at(&self, place: Place) -> Vec<u64> {
+        self.places.own(place).collect()
+    }
+
+    /// Takes one rule out and another one in. Entries of the new rule stand first among the steps,
+    /// each rule's own key before those it is pushed down to. An overfull key leaves the book as it
+    /// was.
+    pub(super) fn change(
+        &mut self,
+        add: Option<Rule>,
+        end: Option<u64>,
+    ) -> Result<Change, Overfull> {
+        let places = add.iter().map(|rule| rule.place);
+        let ended = end.and_then(|id| self.rules.get(&id)).map(|rule| rule.place);
+        let mut met = HashSet::new();
+        let mut touched: Vec<Place> =
+            places.chain(ended).flat_map(|place| self.places.affected(place)).collect();
+        touched.retain(|place| met.insert(*place));
+        let before: Vec<Option<Entry>> =
+            touched.iter().map(|place| self.entry(*place)).collect::<Result<_, _>>()?;
+
+        let ended = end.and_then(|id| self.remove(id));
+        let added = add.map(|rule| self.insert(rule));
+        let mut change = Change { steps: Vec::with_capacity(touched.len()), added, ended };
+        for (place, before) in touched.into_iter().zip(before) {
+            match self.entry(place) {
+                Ok(after) if after == before => {}
+                Ok(after) => change.steps.push(Step { key: place.key(), before, after }),
+                Err(overfull) => {
+                    self.revert(change);
+                    return Err(overfull);
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    /// Takes a change back.
+    pub(super) fn revert(&mut self, change: Change) {
+        if let Some(id) = change.added {
+            self.remove(id);
+        }
+        if let Some(rule) = change.ended {
+            self.insert(rule);
+        }
+    }
+
+    fn insert(&mut self, rule: Rule) -> u64 {
+        let id = rule.id;
+        self.places.insert(rule.place, rule.spec.mode, id);
+        self.rules.insert(id, rule);
+        id
+    }
+
+    fn remove(&mut self, id: u64) -> Option<Rule> {
+        let rule = self.rules.remove(&id)?;
+        self.places.remove(rule.place, rule.spec.mode, id);
+        Some(rule)
+    }
+
+    fn entry(&self, place: Place) -> Result<Option<Entry>, Overfull> {
+        let carried = self.places.carried(place);
+        if carried.is_empty() {
+            return Ok(None);
+        }
+        if carried.len() > SLOTS {
+            return Err(Overfull(place));
+        }
+        let mut entry = Entry::default();
+        let rules = carried.iter().filter_map(|id| self.rules.get(id));
+        for (slot, rule) in entry.slots.iter_mut().zip(rules) {
+            *slot = rule.lease();
+        }
+        Ok(Some(entry))
+    }
+}
+
+impl Change {
+    /// Puts the change into the maps, all of it or nothing.
+    pub(super) fn write(
+        &self,
+        store: &mut impl RuleStore,
+        when_full: WhenFull,
+    ) -> Result<(), StoreError> {
+        for (done, step) in self.steps.iter().enumerate() {
+            let mut result = put(store, step.key, step.after.as_ref());
+            if when_full == WhenFull::Reinsert && matches!(result, Err(StoreError::Full { .. })) {
+                result =
+                    store.remove(step.key).and_then(|()| put(store, step.key, step.after.as_ref()));
+            }
+            if let Err(error) = result {
+                undo(store, self.steps.get(..=done).unwrap_or_default());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the change out of the maps again.
+    pub(super) fn unwrite(&self, store: &mut impl RuleStore) {
+        undo(store, &self.steps);
+    }
+}
+
+/// Keys that were not there go first, so that a full map has room for the others.
+fn undo(store: &mut impl RuleStore, steps: &[Step]) {
+    let (there, absent): (Vec<&Step>, Vec<&Step>) =
+        steps.iter().partition(|step| step.before.is_some());
+    for step in absent.into_iter().chain(there) {
+        if let Err(error) = put(store, step.key, step.before.as_ref()) {
+            tracing::error!(key = ?step.key, %error, "a rule could not be restored");
+        }
+    }
+}
+
+fn put(store: &mut impl RuleStore, key: EntryKey, entry: Option<&Entry>) -> Result<(), StoreError> {
+    match entry {
+        Some(entry) => store.put(key, entry),
+        None => store.remove(key),
+    }
+}

@@ -1,0 +1,274 @@
+//! The only owner of leases: which rule is whose, why it exists, until when, and what the maps hold.
+//!
+//! A rule is in force when its lease is in the maps and the flags words of its hooks say so; flags
+//! are set after the entry and cleared after its removal. A refused rule changes nothing, and the
+//! rule it was to replace stays.
+
+mod book;
+mod commit;
+mod flags;
+mod lineage;
+mod network;
+mod place;
+mod rule;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use krsi_host_abi::hook::Hook as AbiHook;
+use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
+
+use self::book::{Book, WhenFull};
+use self::flags::{FlagWords, needs};
+use self::lineage::{Lineages, abi};
+use self::place::Place;
+use self::rule::Rule;
+use crate::kernel::store::{RuleStore, StoreError};
+
+pub use self::commit::LedgerError;
+pub use self::lineage::{Kinship, LineageError};
+pub use self::rule::{Ending, RuleSpec, RuleView};
+
+/// Ended rules that can still be explained: a denial's record can arrive after its rule's end.
+const ENDED_MAX: usize = 1024;
+/// When a removal that the kernel refused is tried again.
+const RETRY_NS: u64 = 1_000_000_000;
+
+/// The rules of all plugins and the maps that enforce them.
+#[derive(Debug)]
+pub struct Ledger<S> {
+    store: S,
+    /// Hooks that are attached, in the kernel contract's bits.
+    attached: u64,
+    last_id: u64,
+    book: Book,
+    lineages: Lineages,
+    flags: FlagWords,
+    by_token: HashMap<(u8, u32), u64>,
+    /// Rules by owner.
+    owned: HashMap<u8, usize>,
+    /// When rules end, and as what. A rule that ended otherwise leaves its line behind.
+    ends: BTreeMap<(u64, u64), Ending>,
+    /// The last that ended, oldest first.
+    ended: VecDeque<RuleView>,
+    /// Those that ended by themselves since the last [`Ledger::expire`].
+    unreported: Vec<RuleView>,
+}
+
+impl<S: RuleStore> Ledger<S> {
+    /// An empty ledger over empty maps. Rules on hooks that are not `attached` are refused.
+    pub fn new(store: S, attached: impl IntoIterator<Item = AbiHook>) -> Self {
+        Self {
+            store,
+            attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
+            last_id: 0,
+            book: Book::default(),
+            lineages: Lineages::default(),
+            flags: FlagWords::default(),
+            by_token: HashMap::new(),
+            owned: HashMap::new(),
+            ends: BTreeMap::new(),
+            ended: VecDeque::new(),
+            unreported: Vec::new(),
+        }
+    }
+
+    /// Puts a rule in force, in place of the plugin's rule with the same token. Returns its id.
+    ///
+    /// # Errors
+    /// When it cannot be in force; then nothing has changed.
+    pub fn add(
+        &mut self,
+        spec: RuleSpec,
+        now_boot_ns: u64,
+        kinship: Kinship<'_>,
+    ) -> Result<u64, LedgerError> {
+        self.sweep(now_boot_ns);
+        let at = (spec.owner, spec.token);
+        let replaced = self.by_token.get(&at).copied();
+        let hooks = self.check(&spec, replaced)?;
+        let rule = self.resolve(spec, hooks, now_boot_ns, kinship)?;
+        let (id, expires, held) = (rule.id, rule.spec.expires_boot_ns, rule.lineages().collect());
+        let ended = match self.commit(rule, replaced) {
+            Ok(ended) => ended,
+            Err(error) => {
+                self.release(held, now_boot_ns);
+                return Err(error);
+            }
+        };
+        self.by_token.insert(at, id);
+        *self.owned.entry(at.0).or_default() += 1;
+        if expires != 0 {
+            self.ends.insert((expires, id), Ending::Expired);
+        }
+        if let Some(rule) = ended {
+            self.conclude(&rule, Ending::Replaced, now_boot_ns);
+        }
+        Ok(id)
+    }
+
+    /// Ends a rule by its plugin's own name for it.
+    ///
+    /// # Errors
+    /// When there is none, or the kernel refuses; the rule is then still in force.
+    pub fn revoke(
+        &mut self,
+        owner: u8,
+        token: u32,
+        now_boot_ns: u64,
+    ) -> Result<RuleView, LedgerError> {
+        let id = self.by_token.get(&(owner, token)).copied();
+        let ended = id.map(|id| self.end(id, Ending::Revoked, now_boot_ns)).transpose()?;
+        ended.flatten().ok_or(LedgerError::UnknownRule { token })
+    }
+
+    /// Ends all rules of a plugin. One that the kernel refuses to remove is tried again by
+    /// [`Ledger::expire`].
+    pub fn withdraw(&mut self, owner: u8, now_boot_ns: u64) -> Vec<RuleView> {
+        let rules = self.book.iter().filter(|rule| rule.spec.owner == owner);
+        let ids: Vec<u64> = rules.map(|rule| rule.id).collect();
+        ids.into_iter().filter_map(|id| self.try_end(id, Ending::Withdrawn, now_boot_ns)).collect()
+    }
+
+    /// Clears away what has ended by itself: rules whose time is over, which the kernel has not
+    /// obeyed since, and those of processes that exited. To be called every second or so.
+    pub fn expire(&mut self, now_boot_ns: u64) -> Vec<RuleView> {
+        self.sweep(now_boot_ns);
+        self.lineages.fade(now_boot_ns);
+        std::mem::take(&mut self.unreported)
+    }
+
+    /// A rule, in force or among the last that ended.
+    #[must_use]
+    pub fn explain(&self, rule_id: u64) -> Option<RuleView> {
+        match self.book.get(rule_id) {
+            Some(rule) => Some(rule.view(self.hits(rule_id), None)),
+            None => self.ended.iter().rev().find(|view| view.rule_id == rule_id).cloned(),
+        }
+    }
+
+    /// Every rule in force, in the order of ids.
+    #[must_use]
+    pub fn rules(&self) -> Vec<RuleView> {
+        self.book.iter().map(|rule| rule.view(self.hits(rule.id), None)).collect()
+    }
+
+    /// Follows a fork: to be called for every `joined` of an observation, before any rule is made
+    /// from it.
+    pub fn on_fork(&mut self, parent: ProcessKey, child: ProcessKey) {
+        if let Err(error) = self.lineages.fork(&mut self.store, parent, child) {
+            tracing::warn!(tgid = child.tgid, %error, "a child did not inherit its lineages");
+        }
+    }
+
+    /// Follows an exit: forgets marks, and ends rules on that one process.
+    pub fn on_exit(&mut self, gone: ProcessKey, now_boot_ns: u64) {
+        self.lineages.exit(&mut self.store, gone);
+        for id in self.book.at(Place::Process(abi(gone))) {
+            let ended = self.try_end(id, Ending::Exited, now_boot_ns);
+            self.unreported.extend(ended);
+        }
+    }
+
+    /// Follows a process whose key became exact.
+    pub fn on_adopt(&mut self, before: ProcessKey, exact: ProcessKey) {
+        if let Err(error) = self.lineages.adopt(&mut self.store, before, exact) {
+            tracing::warn!(tgid = exact.tgid, %error, "lineage marks did not follow a process");
+        }
+        for id in self.book.at(Place::Process(abi(before))) {
+            let Some(mut rule) = self.book.get(id).cloned() else { continue };
+            rule.place = Place::Process(abi(exact));
+            rule.spec.key = RuleKey::Process(exact);
+            let Ok(change) = self.book.change(Some(rule), Some(id)) else {
+                tracing::warn!(tgid = exact.tgid, id, "a rule did not follow its process");
+                continue;
+            };
+            if let Err(error) = change.write(&mut self.store, WhenFull::Fail) {
+                tracing::warn!(tgid = exact.tgid, id, %error, "a rule did not follow its process");
+                self.book.revert(change);
+            }
+        }
+    }
+
+    fn sweep(&mut self, now_boot_ns: u64) {
+        while let Some(((at, id), ending)) = self.ends.first_key_value().map(|(at, to)| (*at, *to))
+            && at <= now_boot_ns
+        {
+            self.ends.remove(&(at, id));
+            let ended = self.try_end(id, ending, now_boot_ns);
+            self.unreported.extend(ended);
+        }
+    }
+
+    /// Ends a rule, later if the kernel refuses now.
+    fn try_end(&mut self, id: u64, ending: Ending, now_boot_ns: u64) -> Option<RuleView> {
+        self.end(id, ending, now_boot_ns).unwrap_or_else(|error| {
+            tracing::warn!(rule_id = id, %error, "a rule could not be removed yet");
+            self.ends.insert((now_boot_ns.saturating_add(RETRY_NS), id), ending);
+            None
+        })
+    }
+
+    fn end(
+        &mut self,
+        id: u64,
+        ending: Ending,
+        now_boot_ns: u64,
+    ) -> Result<Option<RuleView>, StoreError> {
+        // Taking a rule out makes no key overfull.
+        let Ok(mut change) = self.book.change(None, Some(id)) else { return Ok(None) };
+        if let Err(error) = change.write(&mut self.store, WhenFull::Reinsert) {
+            self.book.revert(change);
+            return Err(error);
+        }
+        let rule = change.ended.take();
+        Ok(rule.map(|rule| self.conclude(&rule, ending, now_boot_ns)))
+    }
+
+    /// Clears up after a rule that is out of the maps.
+    fn conclude(&mut self, rule: &Rule, ending: Ending, now_boot_ns: u64) -> RuleView {
+        let view = rule.view(self.hits(rule.id), Some(ending));
+        self.close_hits(rule.id);
+        let at = (rule.spec.owner, rule.spec.token);
+        if self.by_token.get(&at) == Some(&rule.id) {
+            self.by_token.remove(&at);
+        }
+        if let Some(owned) = self.owned.get_mut(&at.0) {
+            *owned = owned.saturating_sub(1);
+        }
+        self.ends.remove(&(rule.spec.expires_boot_ns, rule.id));
+        self.flags.remove(rule.hooks, needs(rule.place, rule.subject_lineage));
+        self.release(rule.lineages().collect(), now_boot_ns);
+        if self.ended.len() >= ENDED_MAX {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(view.clone());
+        view
+    }
+
+    /// Lets go of lineages and clears flags that nothing needs any more.
+    fn release(&mut self, lineages: Vec<u64>, now_boot_ns: u64) {
+        for id in lineages {
+            self.lineages.release(&mut self.store, id, now_boot_ns);
+        }
+        if let Err(error) = self.flags.write(&mut self.store, self.lineages.is_live()) {
+            tracing::warn!(%error, "a flag that nothing needs is still set");
+        }
+    }
+
+    fn hits(&self, rule_id: u64) -> u64 {
+        self.store.hits(rule_id).unwrap_or(0)
+    }
+
+    fn close_hits(&mut self, rule_id: u64) {
+        if let Err(error) = self.store.close_hits(rule_id) {
+            tracing::warn!(rule_id, %error, "hits of an ended rule are still counted");
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod fake;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod tests;
