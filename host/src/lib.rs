@@ -5,14 +5,14 @@
 //! ```
 //! Modules stand in the order of the flow; `ARCHITECTURE.md` walks one event through them.
 
-pub mod kernel;
-pub mod read;
 pub mod decode;
 pub mod enrich;
-pub mod route;
+pub mod kernel;
+pub mod output;
 pub mod plugin;
 pub mod policy;
-pub mod output;
+pub mod read;
+pub mod route;
 
 pub mod cli;
 pub mod config;

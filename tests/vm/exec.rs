@@ -29,7 +29,8 @@ fn denied_by_inode(guest: &mut Guest) -> anyhow::Result<()> {
     run(&victim, &["true"])?;
     wait_for_errno(EACCES, || run(&victim, &["true"]))?;
     let path = victim.to_string_lossy();
-    let record = host.report(&[("kind", "verdict"), ("hook", "bprm_check_security"), ("object", &path)])?;
+    let record =
+        host.report(&[("kind", "verdict"), ("hook", "bprm_check_security"), ("object", &path)])?;
     ensure!(record["verdict"] == "denied" && record["errno"] == "EACCES", "{record}");
     ensure!(record["plugin"] == "sentry" && record["rule_id"].as_u64() > Some(0), "{record}");
     ensure!(record["reason"] == format!("sentry: exec {path}"), "{record}");
@@ -101,7 +102,12 @@ fn miner_renamed(guest: &mut Guest) -> anyhow::Result<()> {
     let alert = host.report(&[("kind", "alert"), ("technique", "T1496")])?;
     ensure!(alert["tgid"] == mining.pid(), "{alert}");
     for hook in ["bprm_check_security", "socket_connect"] {
-        host.report(&[("kind", "verdict"), ("verdict", "denied"), ("hook", hook), ("plugin", "miner")])?;
+        host.report(&[
+            ("kind", "verdict"),
+            ("verdict", "denied"),
+            ("hook", hook),
+            ("plugin", "miner"),
+        ])?;
     }
     ensure!(innocent.last()? == "ok", "the innocent neighbour was denied");
     let summary = host.stop(Signal::INT)?;

@@ -73,6 +73,10 @@ fn long_path(guest: &mut Guest) -> anyhow::Result<()> {
     let host = guest.host("sentry", &format!("open {} 60000 13", secret.display()))?;
     drop(File::open(&secret)?);
     wait_for_errno(EACCES, || File::open(&secret))?;
-    host.report(&[("kind", "verdict"), ("hook", "file_open"), ("object", &secret.to_string_lossy())])?;
+    host.report(&[
+        ("kind", "verdict"),
+        ("hook", "file_open"),
+        ("object", &secret.to_string_lossy()),
+    ])?;
     host.stop(Signal::INT).map(drop)
 }

@@ -31,7 +31,8 @@ pub(crate) struct Said {
 /// Runs the tests that the arguments name.
 pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    for (name, _, test) in tests.iter().filter(|(name, ..)| wanted.iter().any(|want| want == name)) {
+    for (name, _, test) in tests.iter().filter(|(name, ..)| wanted.iter().any(|want| want == name))
+    {
         let start = Instant::now();
         let mut guest = Guest { folder: PathBuf::from("/tmp").join(name) };
         let result = fs::create_dir_all(&guest.folder).context("its folder").and_then(|()| {
@@ -86,7 +87,11 @@ impl Guest {
     }
 
     /// Starts krsi-host with plugins and further arguments and waits until it is ready.
-    pub(crate) fn host_with(&self, plugins: &[(&str, &str)], more: &[&str]) -> anyhow::Result<Host> {
+    pub(crate) fn host_with(
+        &self,
+        plugins: &[(&str, &str)],
+        more: &[&str],
+    ) -> anyhow::Result<Host> {
         let ready = self.path("ready");
         let (out, err) = (self.path("host.out"), self.path("host.err"));
         let mut command = Command::new("/krsi/krsi-host");

@@ -64,8 +64,14 @@ fn wrong_config(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 /// Runs a plugin beside a healthy one, makes it fail, and checks that the healthy one goes on.
-fn fails(guest: &Guest, plugin: &str, trigger: &str, words: &[&str]) -> anyhow::Result<()> {
-    let mut host = guest.host_with(&[(plugin, ""), ("tracer", "")], &["--deadline-ms", "300"])?;
+fn fails(
+    guest: &Guest,
+    plugin: &str,
+    trigger: &str,
+    limit: &[&str],
+    words: &[&str],
+) -> anyhow::Result<()> {
+    let mut host = guest.host_with(&[(plugin, ""), ("tracer", "")], limit)?;
     let trigger = link(guest, trigger)?;
     run(&trigger, &[])?;
     let failure = host.report(&[("kind", "failure"), ("plugin", plugin)])?;
@@ -87,13 +93,14 @@ fn link(guest: &Guest, name: &str) -> anyhow::Result<std::path::PathBuf> {
 }
 
 fn traps(guest: &mut Guest) -> anyhow::Result<()> {
-    fails(guest, "trapper", "trap-me", &["told to trap by", "unreachable"])
+    fails(guest, "trapper", "trap-me", &[], &["told to trap by", "unreachable"])
 }
 
 fn loops(guest: &mut Guest) -> anyhow::Result<()> {
-    fails(guest, "looper", "loop-me", &["300 ms"])
+    fails(guest, "looper", "loop-me", &["--deadline-ms", "700"], &["700 ms"])
 }
 
 fn hogs(guest: &mut Guest) -> anyhow::Result<()> {
-    fails(guest, "hog", "hog-me", &["memory", "64 MiB"])
+    let limit = ["--memory-mib", "4", "--deadline-ms", "20000"];
+    fails(guest, "hog", "hog-me", &limit, &["of memory, the limit is 4 MiB"])
 }

@@ -122,7 +122,10 @@ impl Group {
     }
 
     fn output(&self) -> anyhow::Result<String> {
-        let set = |name| std::env::var(name).with_context(|| format!("{name} is not set: run `cargo xtask test`"));
+        let set = |name| {
+            std::env::var(name)
+                .with_context(|| format!("{name} is not set: run `cargo xtask test`"))
+        };
         let mut vm = Command::new(set("KRSI_XTASK")?);
         vm.args(["vm", "--kernel", &self.kernel, "--append", self.boot.append()]);
         vm.args(["--timeout", &GUEST_SECONDS.to_string()]);
@@ -148,7 +151,8 @@ impl Group {
         let lines: Vec<&str> = output.lines().collect();
         let tail = lines[lines.len().saturating_sub(40)..].join("\n");
         for test in &self.tests {
-            let missing = || Err(format!("the guest said nothing of it; its output ends with\n{tail}"));
+            let missing =
+                || Err(format!("the guest said nothing of it; its output ends with\n{tail}"));
             results.entry((*test).to_owned()).or_insert_with(missing);
         }
         results
@@ -174,7 +178,8 @@ fn stripped() -> anyhow::Result<PathBuf> {
     }
     let own = std::env::current_exe()?;
     let path = own.with_extension("stripped");
-    let status = Command::new("strip").arg("--strip-debug").arg("-o").arg(&path).arg(&own).status()?;
+    let status =
+        Command::new("strip").arg("--strip-debug").arg("-o").arg(&path).arg(&own).status()?;
     ensure!(status.success(), "strip failed");
     *made = Some(path.clone());
     Ok(path)

@@ -26,7 +26,9 @@ fn connect(to: &str) -> std::io::Result<TcpStream> {
 }
 
 fn denied_by_network(guest: &mut Guest) -> anyhow::Result<()> {
-    for address in ["127.0.0.1:7001", "127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7003", "[::1]:7004"] {
+    for address in
+        ["127.0.0.1:7001", "127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7003", "[::1]:7004"]
+    {
         listen(address)?;
     }
     let config = "network 127.0.0.0/16:7001 60000 111\nnetwork ::1/128:7003 4000 1";
@@ -74,7 +76,8 @@ fn denied_by_lineage(guest: &mut Guest) -> anyhow::Result<()> {
     let host = guest.host("sentry", &format!("lineage {} 60000 1", root.display()))?;
     // One child is there before the rule; its grandchild comes long after, from an orphan.
     let connect = "/krsi/stand-in-miner --repeat 1000 --every 50 -o 127.0.0.1:7020";
-    let script = format!("{connect} & (sleep 2; {connect} > {}) & wait", guest.path("late").display());
+    let script =
+        format!("{connect} & (sleep 2; {connect} > {}) & wait", guest.path("late").display());
     let mut command = Command::new(&root);
     command.args(["sh", "-c", &script]);
     let early = Connecting::start(&mut command, guest.path("early"))?;

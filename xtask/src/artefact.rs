@@ -21,7 +21,8 @@ pub(crate) struct Artefacts {
 impl Artefacts {
     /// All of it, placed below `/krsi` in the guest.
     pub(crate) fn files(&self) -> Vec<Placed> {
-        let binary = |name: &str| Placed { from: self.binaries.join(name), to: format!("/krsi/{name}") };
+        let binary =
+            |name: &str| Placed { from: self.binaries.join(name), to: format!("/krsi/{name}") };
         let plugin = |path: &PathBuf| {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             Placed { from: path.clone(), to: format!("/krsi/{name}") }
@@ -69,8 +70,8 @@ fn plugins(root: &Path, target: &Path) -> anyhow::Result<Vec<PathBuf>> {
     for folder in ["plugins", "tests/plugins"] {
         for entry in fs::read_dir(root.join(folder))? {
             let manifest = entry?.path().join("Cargo.toml");
-            let text = fs::read_to_string(&manifest)
-                .with_context(|| manifest.display().to_string())?;
+            let text =
+                fs::read_to_string(&manifest).with_context(|| manifest.display().to_string())?;
             let table: toml::Table = toml::from_str(&text)?;
             let value = |section: &str| {
                 let name = table.get(section).and_then(|section| section.get("name"));

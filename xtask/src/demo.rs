@@ -60,7 +60,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
 fn native(root: &Path) -> anyhow::Result<ExitCode> {
     let list = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
     if !list.trim().split(',').any(|name| name == "bpf") {
-        bail!("this kernel's LSMs are {:?}, without bpf: run `cargo xtask demo` for the VM", list.trim());
+        bail!(
+            "this kernel's LSMs are {:?}, without bpf: run `cargo xtask demo` for the VM",
+            list.trim()
+        );
     }
     artefact::build(root)?;
     let folder = root.join("target");

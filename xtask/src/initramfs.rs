@@ -84,7 +84,8 @@ struct Archive {
 
 impl Archive {
     fn add(&mut self, path: &str, mode: u32, content: &[u8]) -> anyhow::Result<()> {
-        let parents: Vec<&str> = path.match_indices('/').filter_map(|(at, _)| path.get(..at)).collect();
+        let parents: Vec<&str> =
+            path.match_indices('/').filter_map(|(at, _)| path.get(..at)).collect();
         for parent in parents {
             if self.folders.insert(parent.to_owned()) {
                 self.entry(parent, DIRECTORY, &[])?;

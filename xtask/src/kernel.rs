@@ -78,7 +78,8 @@ pub(crate) fn ensure(kernel: &Kernel, refresh: bool) -> anyhow::Result<Image> {
 fn fetch(kernel: &Kernel, folder: &Path) -> anyhow::Result<String> {
     let apt = Apt::new(kernel, &folder.with_extension("apt"))?;
     apt.run("apt-get", &["update", "-q"])?;
-    let listed = apt.output("apt-cache", &["pkgnames", kernel.package.split('*').next().unwrap_or("")])?;
+    let listed =
+        apt.output("apt-cache", &["pkgnames", kernel.package.split('*').next().unwrap_or("")])?;
     let mut packages: Vec<&str> =
         listed.lines().filter(|name| matches(&kernel.package, name)).collect();
     packages.sort_by(|a, b| newest_first(a, b));
@@ -153,7 +154,9 @@ fn matches(pattern: &str, name: &str) -> bool {
     name.len() >= before.len() + after.len()
         && name.starts_with(before)
         && name.ends_with(after)
-        && !name.get(before.len()..name.len() - after.len()).is_some_and(|middle| middle.contains("-rt"))
+        && !name
+            .get(before.len()..name.len() - after.len())
+            .is_some_and(|middle| middle.contains("-rt"))
 }
 
 /// Compares the numbers in two package names.

@@ -54,7 +54,9 @@ impl Part {
         match self {
             Part::BpfCompiler => &["rustc-web", "libstd-rust-web-dev-bpf"],
             Part::WasmCompiler => &["rustc-web", "rust-web-src", "lld-22"],
-            Part::BpfLinker => &["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev", "g++"],
+            Part::BpfLinker => {
+                &["llvm-22-dev", "libpolly-22-dev", "libzstd-dev", "zlib1g-dev", "g++"]
+            }
             Part::Qemu => &["qemu-system-x86"],
             Part::Busybox => &["busybox-static"],
             Part::Strip => &["binutils"],
@@ -92,7 +94,8 @@ pub(crate) fn tools() -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let mut packages: Vec<&str> = missing.iter().flat_map(|part| part.packages()).copied().collect();
+    let mut packages: Vec<&str> =
+        missing.iter().flat_map(|part| part.packages()).copied().collect();
     packages.dedup();
     if !can_install() {
         bail!("missing: {missing:?}; {}", by_hand(&packages));
@@ -156,7 +159,11 @@ pub(crate) fn run_quietly(command: &mut Command) -> anyhow::Result<()> {
     let shown = format!("{command:?}");
     let output = command.output().with_context(|| format!("starting {shown}"))?;
     if !output.status.success() {
-        eprint!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        eprint!(
+            "{}{}",
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr)
+        );
         bail!("{shown} failed with {}", output.status);
     }
     Ok(())

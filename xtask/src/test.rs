@@ -33,7 +33,13 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     if args.filter.is_none() {
         phase("unit tests", || {
             let mut units = artefact::cargo(root, "test");
-            succeed(units.args(["--workspace", "--exclude", "krsi-tests", "--exclude", "krsi-host-ebpf"]))
+            succeed(units.args([
+                "--workspace",
+                "--exclude",
+                "krsi-tests",
+                "--exclude",
+                "krsi-host-ebpf",
+            ]))
         })?;
     }
     let mut vm = artefact::cargo(root, "test");

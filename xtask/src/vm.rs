@@ -89,9 +89,8 @@ pub(crate) fn boot(root: &Path, boot: &Boot<'_>) -> anyhow::Result<u8> {
     let folder = Scratch::new(root)?;
     let initramfs = folder.path("initramfs");
     initramfs::write(&initramfs, boot.files, boot.command)?;
-    let mut qemu = qemu(boot, &image.vmlinuz, &folder)
-        .spawn()
-        .context("starting qemu-system-x86_64")?;
+    let mut qemu =
+        qemu(boot, &image.vmlinuz, &folder).spawn().context("starting qemu-system-x86_64")?;
     let ended = wait(&mut qemu, boot.timeout)?;
     let status = fs::read_to_string(folder.path("status")).unwrap_or_default();
     match (ended, status.trim().parse::<u8>()) {
@@ -100,7 +99,9 @@ pub(crate) fn boot(root: &Path, boot: &Boot<'_>) -> anyhow::Result<u8> {
             let what = if ended { "ended without a status" } else { "hung and was killed" };
             eprintln!("xtask: kernel {} {what}; its console ends with", boot.kernel.name);
             eprintln!("{}", tail(&folder.path("console")));
-            if ended { bail!("the guest of kernel {} crashed", boot.kernel.name) }
+            if ended {
+                bail!("the guest of kernel {} crashed", boot.kernel.name)
+            }
             Ok(TIMED_OUT)
         }
     }

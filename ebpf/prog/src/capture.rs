@@ -176,7 +176,11 @@ pub fn last_component<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<Te
     let name = dentry.embedded(&offset::DENTRY_D_NAME)?.ptr(&offset::QSTR_NAME)?;
     // SAFETY: the verifier checks that `out` holds N bytes; the source is read fault-safe.
     let len = unsafe { helper::bpf_probe_read_kernel_str(out.cast(), N as u32, name.raw()) };
-    if len <= 0 { Err(Skip::Read) } else { Ok(Text { offset: 0, len: (len - 1) as u16, truncated: 1, pad: 0 }) }
+    if len <= 0 {
+        Err(Skip::Read)
+    } else {
+        Ok(Text { offset: 0, len: (len - 1) as u16, truncated: 1, pad: 0 })
+    }
 }
 
 /// Copies at most N bytes of user memory from `start`, not beyond `end`; returns how many.
@@ -198,9 +202,8 @@ pub fn user_bytes<const N: usize>(start: u64, end: u64, out: *mut [u8; N]) -> Re
 pub fn kernel_bytes<const N: usize>(from: Ptr) -> Result<[u8; N], Skip> {
     let mut out = [0; N];
     // SAFETY: `out` holds N bytes; the source is read fault-safe.
-    let failed = unsafe {
-        helper::bpf_probe_read_kernel(out.as_mut_ptr().cast(), N as u32, from.raw())
-    };
+    let failed =
+        unsafe { helper::bpf_probe_read_kernel(out.as_mut_ptr().cast(), N as u32, from.raw()) };
     if failed == 0 { Ok(out) } else { Err(Skip::Read) }
 }
 

@@ -7,13 +7,13 @@
 #![feature(core_intrinsics)]
 #![expect(internal_features, reason = "the only atomic add that the BPF target has")]
 
-mod offset;
-mod map;
 mod capture;
-mod filter;
-mod verdict;
 mod emit;
+mod filter;
 mod hook;
+mod map;
+mod offset;
+mod verdict;
 
 /// The kernel grants GPL-only helpers to this licence (`include/linux/license.h`).
 #[unsafe(no_mangle)]

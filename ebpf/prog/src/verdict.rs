@@ -66,12 +66,8 @@ pub fn decide(call: &Call, object: Object) -> Decision {
     if !call.wants(rules) {
         return Decision::NONE;
     }
-    let mut walk = Walk {
-        bit: call.hook.bit(),
-        lineages: members(call),
-        lifted: 0,
-        decision: Decision::NONE,
-    };
+    let mut walk =
+        Walk { bit: call.hook.bit(), lineages: members(call), lifted: 0, decision: Decision::NONE };
     walk.run(call, object);
     if !matches!(walk.decision.verdict, Verdict::None) {
         map::hit(walk.decision.rule_id);
@@ -145,7 +141,11 @@ impl Walk {
             rule_id: lease.rule_id,
             errno: lease.errno,
             owner: lease.owner as u8,
-            verdict: if lease.mode == Mode::Enforce as u8 { Verdict::Denied } else { Verdict::Audited },
+            verdict: if lease.mode == Mode::Enforce as u8 {
+                Verdict::Denied
+            } else {
+                Verdict::Audited
+            },
         };
         if matches!(decided.verdict, Verdict::Denied) {
             self.decision = decided;

@@ -14,7 +14,8 @@ pub fn main() -> ExitCode {
     let args = match run::Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            let informs = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            let informs =
+                matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
             // Nothing can be told when neither stream can be written to.
             let _told = error.print();
             return if informs { ExitCode::SUCCESS } else { exit::Code::Usage.into() };

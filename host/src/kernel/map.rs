@@ -60,10 +60,12 @@ impl KernelMaps {
     /// # Errors
     /// When a map is missing or of another shape.
     pub fn take(object: &mut Ebpf) -> Result<Self, MapError> {
-        let flags = Flags { words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
-            map: open(object, "FLAGS")?,
-            words: [0; krsi_host_abi::hook::HOOK_SLOTS],
-        })) };
+        let flags = Flags {
+            words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
+                map: open(object, "FLAGS")?,
+                words: [0; krsi_host_abi::hook::HOOK_SLOTS],
+            })),
+        };
         Ok(Self {
             counters: Counters { map: open(object, "COUNTS")? },
             rules: RuleMaps {
@@ -211,11 +213,12 @@ impl RuleStore for RuleMaps {
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
         let bits = bits & RULE_FLAGS;
         let raised = self.flags.raise(hook, bits);
-        raised.and_then(|()| self.flags.lower(hook, RULE_FLAGS & !bits)).map_err(|error| match error
-        {
-            MapError::Access { name, source } => failed(name, source),
-            MapError::Missing { name } => StoreError::Full { map: name },
-        })
+        raised.and_then(|()| self.flags.lower(hook, RULE_FLAGS & !bits)).map_err(
+            |error| match error {
+                MapError::Access { name, source } => failed(name, source),
+                MapError::Missing { name } => StoreError::Full { map: name },
+            },
+        )
     }
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
@@ -259,7 +262,9 @@ fn stored(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), S
 fn removed(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), StoreError> {
     match result {
         Err(maps::MapError::KeyNotFound) => Ok(()),
-        Err(maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(2) => Ok(()),
+        Err(maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(2) => {
+            Ok(())
+        }
         other => stored(map, other),
     }
 }

@@ -32,9 +32,13 @@ mod tests {
 
     #[test]
     fn names_stand_at_their_numbers() {
-        for (errno, name) in
-            [(1, "EPERM"), (13, "EACCES"), (36, "ENAMETOOLONG"), (40, "ELOOP"), (111, "ECONNREFUSED")]
-        {
+        for (errno, name) in [
+            (1, "EPERM"),
+            (13, "EACCES"),
+            (36, "ENAMETOOLONG"),
+            (40, "ELOOP"),
+            (111, "ECONNREFUSED"),
+        ] {
             assert_eq!(errno_name(errno), name);
         }
         assert_eq!(errno_name(0), "errno 0");

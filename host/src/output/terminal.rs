@@ -19,13 +19,21 @@ pub enum Colour {
 /// A terminal, or a file that is read like one.
 pub struct Terminal {
     colour: Colour,
+    /// Rules of one plugin for one reason that were counted instead of shown.
+    more: Option<More>,
+}
+
+struct More {
+    plugin: String,
+    reason: String,
+    rules: u64,
 }
 
 impl Terminal {
     /// A terminal with or without colours.
     #[must_use]
     pub const fn new(colour: Colour) -> Self {
-        Self { colour }
+        Self { colour, more: None }
     }
 
     fn line(
@@ -45,6 +53,20 @@ impl Terminal {
 
 impl Output for Terminal {
     fn write(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {
+        if let Report::Rule(rule) = report
+            && let Some(more) = &mut self.more
+            && (&more.plugin, &more.reason) == (&rule.plugin, &rule.reason)
+        {
+            more.rules += 1;
+            return Ok(());
+        }
+        if let Some(More { plugin, rules: rules @ 1.., .. }) = self.more.take() {
+            let (clock, label) = ("", "");
+            writeln!(
+                out,
+                "{clock:<15}{label:<10}{plugin}  and {rules} more rules for the same reason"
+            )?;
+        }
         match report {
             Report::Note(note) => self.line(out, note.unix_ns, ("NOTE", "2"), &note.text),
             Report::Alert(alert) => {
@@ -59,16 +81,22 @@ impl Output for Terminal {
                 self.line(out, alert.unix_ns, ("ALERT", "1;33"), &text)
             }
             Report::Verdict(verdict) => {
-                let label =
-                    if verdict.verdict == "denied" { ("DENIED", "1;31") } else { ("AUDIT", "1;35") };
+                let label = if verdict.verdict == "denied" {
+                    ("DENIED", "1;31")
+                } else {
+                    ("AUDIT", "1;35")
+                };
                 self.line(out, verdict.unix_ns, label, &verdict_text(verdict))
             }
             Report::Rule(rule) => {
-                let text = format!("{}#{}  {}  because {}", rule.plugin, rule.rule_id, rule.text, rule.reason);
+                let (plugin, reason) = (rule.plugin.clone(), rule.reason.clone());
+                let text = format!("{plugin}#{}  {}  because {reason}", rule.rule_id, rule.text);
+                self.more = Some(More { plugin, reason, rules: 0 });
                 self.line(out, rule.unix_ns, ("RULE", "36"), &text)
             }
             Report::Refusal(refusal) => {
-                let text = format!("{}  action {}: {}", refusal.plugin, refusal.token, refusal.reason);
+                let text =
+                    format!("{}  action {}: {}", refusal.plugin, refusal.token, refusal.reason);
                 self.line(out, refusal.unix_ns, ("REFUSED", "33"), &text)
             }
             Report::Failure(failure) => {
@@ -81,7 +109,9 @@ impl Output for Terminal {
 }
 
 fn verdict_text(verdict: &VerdictReport) -> String {
-    let until = verdict.until_unix_ns.map_or_else(|| "revoked".into(), |until| format!("until {}", clock(until)));
+    let until = verdict
+        .until_unix_ns
+        .map_or_else(|| "revoked".into(), |until| format!("until {}", clock(until)));
     format!(
         "{:<8} {:<20} {}  by {} uid {} ({})  rule {}#{} {until}: {}",
         verdict.errno,
@@ -111,7 +141,14 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "{:<22}{:>10}{:>11}{:>10}{:>8}{:>9}{:>8}{:>9}",
-            row.hook, row.seen, row.delivered, row.filtered, row.lost, row.skipped, row.denied, row.audited
+            row.hook,
+            row.seen,
+            row.delivered,
+            row.filtered,
+            row.lost,
+            row.skipped,
+            row.denied,
+            row.audited
         )?;
     }
     for plugin in &summary.plugins {
@@ -171,7 +208,7 @@ fn visible(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{AlertReport, NoteReport};
+    use super::super::{AlertReport, NoteReport, RuleReport};
     use super::*;
 
     fn text(report: &Report, colour: Colour) -> String {
@@ -200,5 +237,28 @@ mod tests {
         let plain = "00:00:01.500Z  ALERT     high     T1496     miner      42 /tmp/x  mining\n";
         assert_eq!(text(&alert, Colour::Off), plain);
         assert!(text(&alert, Colour::On).contains("\x1b[1;33mALERT   \x1b[0m"));
+    }
+
+    #[test]
+    fn rules_for_one_reason_are_one_line_and_a_count() {
+        let rule = |rule_id| {
+            Report::Rule(RuleReport {
+                unix_ns: 0,
+                rule_id,
+                plugin: "miner".into(),
+                text: "deny".into(),
+                reason: "mining".into(),
+            })
+        };
+        let mut terminal = Terminal::new(Colour::Off);
+        let mut out = Vec::new();
+        let note = Report::Note(NoteReport { unix_ns: 0, text: "end".into() });
+        for report in [rule(1), rule(2), rule(3), note] {
+            terminal.write(&report, &mut out).unwrap();
+        }
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(out.lines().count(), 3);
+        assert!(out.contains("miner#1  deny  because mining\n"));
+        assert!(out.contains("and 2 more rules"));
     }
 }

@@ -1,5 +1,6 @@
 //! The main thread: signals, ticks, expiry and outputs, and the orderly end.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,9 +18,13 @@ use super::shared::Shared;
 use super::sink::Counts;
 use super::start::Running;
 use crate::config::{Config, Format};
+use crate::kernel::load::Loaded;
 use crate::kernel::map::{Counters, MapError};
+use crate::kernel::probe;
 use crate::loss::Loss;
-use crate::output::{HookSummary, Json, Output, PluginSummary, Report, Summary, Terminal};
+use crate::output::{
+    HookSummary, Json, NoteReport, Output, PluginSummary, Report, Summary, Terminal,
+};
 use crate::plugin::Worker;
 use crate::route::queue::Delivery;
 
@@ -46,6 +51,7 @@ async fn run(mut running: Running, config: &Config) -> Result<(), RunError> {
     for (worker, _) in &running.workers {
         tick(worker);
     }
+    tell_ready(config, &running.shared, &running.loaded)?;
     loop {
         tokio::select! {
             Some(report) = running.reports.recv() => sink.write(&report, &mut running.reports),
@@ -80,6 +86,19 @@ async fn run(mut running: Running, config: &Config) -> Result<(), RunError> {
         Ok(read) => read.map_err(RunError::Read),
         Err(_) => Err(RunError::Thread(io::Error::other("the reader panicked"))),
     }
+}
+
+/// Says that hooks are live and rules in force, once a signal would end the run in order.
+fn tell_ready(config: &Config, shared: &Shared, loaded: &Loaded) -> Result<(), RunError> {
+    let hooks: Vec<&str> = loaded.hooks.iter().map(|hook| hook.name()).collect();
+    shared.report(Report::Note(NoteReport {
+        unix_ns: clock::unix_ns(clock::boot_ns()),
+        text: format!("ready on {}: {} proven live", probe::release(), hooks.join(", ")),
+    }));
+    if let Some(file) = &config.ready_file {
+        File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
+    }
+    Ok(())
 }
 
 /// Takes ended rules out of the maps.

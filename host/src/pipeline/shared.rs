@@ -81,7 +81,8 @@ impl Shared {
     /// Records of a hook that were decoded and that were not.
     pub(super) fn read(&self, hook: Hook) -> (u64, u64) {
         let at = usize::from(hook.id());
-        let count = |counts: &[AtomicU64]| counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed));
+        let count =
+            |counts: &[AtomicU64]| counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed));
         (count(&self.delivered), count(&self.undecoded))
     }
 

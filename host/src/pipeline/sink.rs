@@ -71,7 +71,8 @@ impl PolicySink {
             }));
         }
         self.shared.losses.add(Loss::Output, applied.alerts_dropped);
-        let count = |count: &AtomicU64, more: usize| count.fetch_add(more as u64, Ordering::Relaxed);
+        let count =
+            |count: &AtomicU64, more: usize| count.fetch_add(more as u64, Ordering::Relaxed);
         count(&self.counts.alerts, applied.alerts.len());
         count(&self.counts.rules, applied.rules.len());
         count(&self.counts.refused, applied.refused.len());

@@ -1,6 +1,5 @@
 //! From a configuration to everything running: machine, plugins, hooks, proof of life, rules, events.
 
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,7 +21,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::load::{self, LoadSpec, Loaded};
 use crate::kernel::map::{Counters, KernelMaps};
 use crate::kernel::{attach, canary, plan, probe};
-use crate::output::{NoteReport, Report};
+use crate::output::Report;
 use crate::plugin::{Engine, Limits, PluginPre, Worker, WorkerSpec};
 use crate::policy::Ledger;
 use crate::read::ring::{ReadError, Rings};
@@ -53,8 +52,11 @@ pub(super) fn start(config: &Config) -> Result<Running, RunError> {
     probe::check()?;
     let types = KernelTypes::running()?;
     let plugins = describe(config)?;
-    let subscribed = plugins.iter().fold(own_hooks(), |set, (_, spec)| HookSet(set.0 | spec.manifest.hooks.0));
-    let wanted = plugins.iter().fold(subscribed, |set, (_, spec)| HookSet(set.0 | spec.manifest.deny_hooks.0));
+    let subscribed =
+        plugins.iter().fold(own_hooks(), |set, (_, spec)| HookSet(set.0 | spec.manifest.hooks.0));
+    let wanted = plugins
+        .iter()
+        .fold(subscribed, |set, (_, spec)| HookSet(set.0 | spec.manifest.deny_hooks.0));
     let (loaded, mut maps) = attach(&types, wanted, config)?;
     canary::prove(&loaded.hooks, &mut maps.flags, &maps.counters)?;
     for hook in loaded.hooks.iter().filter(|hook| contains(subscribed, **hook)) {
@@ -66,20 +68,26 @@ pub(super) fn start(config: &Config) -> Result<Running, RunError> {
         tracing::warn!(%error, "processes that run already are unknown");
     }
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let shared = Arc::new(Shared::new(Ledger::new(maps.rules, loaded.hooks.iter().copied()), processes, sender));
+    let shared = Arc::new(Shared::new(
+        Ledger::new(maps.rules, loaded.hooks.iter().copied()),
+        processes,
+        sender,
+    ));
     let mut router = Router::default();
     let mut workers = Vec::new();
     for (slot, (plugin, spec)) in (0u8..).zip(plugins) {
         workers.push(start_plugin(config, slot, plugin, spec, &shared, &mut router)?);
     }
-    let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| RunError::Thread(errno.into()))?);
-    let reader = Reader::new(Rings::new(maps.verdicts, maps.telemetry), router, Arc::clone(&shared));
+    let stop = Arc::new(
+        eventfd(0, EventfdFlags::CLOEXEC).map_err(|errno| RunError::Thread(errno.into()))?,
+    );
+    let reader =
+        Reader::new(Rings::new(maps.verdicts, maps.telemetry), router, Arc::clone(&shared));
     let ends = Arc::clone(&stop);
     let reader = std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || reader.run(&ends))
         .map_err(RunError::Thread)?;
-    tell_ready(config, &shared, &loaded)?;
     Ok(Running { shared, loaded, counters: maps.counters, workers, reader, stop, reports })
 }
 
@@ -159,16 +167,4 @@ fn start_plugin(
     let worker = spec.start(&plugin.read_config()?, seed, Arc::clone(&queue), Box::new(sink))?;
     router.subscribe(PluginSlot(slot), hooks, &queue);
     Ok((worker, counts))
-}
-
-fn tell_ready(config: &Config, shared: &Shared, loaded: &Loaded) -> Result<(), RunError> {
-    let hooks: Vec<&str> = loaded.hooks.iter().map(|hook| hook.name()).collect();
-    shared.report(Report::Note(NoteReport {
-        unix_ns: clock::unix_ns(clock::boot_ns()),
-        text: format!("ready on {}: {} proven live", probe::release(), hooks.join(", ")),
-    }));
-    if let Some(file) = &config.ready_file {
-        File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
-    }
-    Ok(())
 }

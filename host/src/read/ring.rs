@@ -47,7 +47,8 @@ impl Rings {
             PollFd::new(&verdicts, PollFlags::IN),
             PollFd::new(&telemetry, PollFlags::IN),
         ];
-        let timeout = Timespec { tv_sec: timeout_ms / 1000, tv_nsec: timeout_ms % 1000 * 1_000_000 };
+        let timeout =
+            Timespec { tv_sec: timeout_ms / 1000, tv_nsec: timeout_ms % 1000 * 1_000_000 };
         match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(ReadError::Poll(errno)),

@@ -144,8 +144,11 @@ mod tests {
     }
 
     fn table() -> Table {
-        let process = |tgid, parent| Process { key: key(tgid), parent: key(parent), ..Process::default() };
-        Table([process(1, 0), process(2, 1), process(3, 2)].into_iter().map(|p| (p.key, p)).collect())
+        let process =
+            |tgid, parent| Process { key: key(tgid), parent: key(parent), ..Process::default() };
+        Table(
+            [process(1, 0), process(2, 1), process(3, 2)].into_iter().map(|p| (p.key, p)).collect(),
+        )
     }
 
     fn event(tgid: u32, body: Body<'static>) -> Event<'static> {

@@ -36,7 +36,11 @@ pub(crate) fn check(file: &File) -> Vec<Finding> {
                 !before.is_some_and(|before| before.is_alphanumeric() || before == '_')
             });
             if whole && !places.iter().any(|place| file.path.starts_with(place)) {
-                findings.push(Finding::new(&file.path, at + 1, format!("{word:?} may not stand here")));
+                findings.push(Finding::new(
+                    &file.path,
+                    at + 1,
+                    format!("{word:?} may not stand here"),
+                ));
             }
         }
     }

@@ -16,7 +16,11 @@ pub(crate) fn dependencies(manifest: &str) -> Vec<Finding> {
             inside = line == "[workspace.dependencies]";
         } else if inside && line.contains('=') && !line.contains("# ") {
             let name = line.split('=').next().unwrap_or_default().trim();
-            findings.push(Finding::new("Cargo.toml", at + 1, format!("what is {name} for? `# purpose`")));
+            findings.push(Finding::new(
+                "Cargo.toml",
+                at + 1,
+                format!("what is {name} for? `# purpose`"),
+            ));
         }
     }
     findings
@@ -39,14 +43,19 @@ pub(crate) fn adr_links(root: &Path, files: &[File]) -> anyhow::Result<Vec<Findi
                 let rest = line.get(start..).unwrap_or_default();
                 let end = rest.find(".md").map_or(0, |end| end + 3);
                 let link = rest.get(..end).unwrap_or_default();
-                if !link.is_empty() && !link.contains('N') && !link.contains('…') && !root.join(link).exists() {
+                if !link.is_empty() && !link.contains(['N', '…', '{']) && !root.join(link).exists()
+                {
                     findings.push(Finding::new(path, at + 1, format!("{link} does not exist")));
                 }
             }
         }
     };
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
-        check(name, &fs::read_to_string(root.join(name)).with_context(|| format!("{name} must be there"))?);
+        check(
+            name,
+            &fs::read_to_string(root.join(name))
+                .with_context(|| format!("{name} must be there"))?,
+        );
     }
     for file in files {
         check(&file.path, &file.text);
@@ -91,7 +100,8 @@ mod tests {
         assert_eq!(dependencies("[workspace.dependencies]\na = \"1\"\n[x]\nb = 1\n").len(), 1);
         assert_eq!(changelog("# Changelog\n\n## Unreleased\n").len(), 0);
         assert_eq!(changelog("# Changelog\n").len(), 1);
-        let link = |name: &str| File { path: "a.rs".into(), text: format!("//! See docs/adr/{name}.md.") };
+        let link =
+            |name: &str| File { path: "a.rs".into(), text: format!("//! See docs/adr/{name}.md.") };
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let missing = link("0000-no-such-decision");
         assert_eq!(adr_links(root, &[link("0002-postcard-batches")]).unwrap().len(), 0);

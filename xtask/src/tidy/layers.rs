@@ -23,13 +23,18 @@ pub(crate) fn check(architecture: &str, files: &[File]) -> Vec<Finding> {
             continue;
         }
         let Some(allowed) = layers.get(room) else {
-            findings.push(Finding::new(&file.path, 1, format!("room {room:?} is not in the layer table of {TABLE}")));
+            findings.push(Finding::new(
+                &file.path,
+                1,
+                format!("room {room:?} is not in the layer table of {TABLE}"),
+            ));
             continue;
         };
         for (line, import) in imports(&file.text) {
             let known = import == room || allowed.contains(&import) || allowed.contains("*");
             if !known {
-                let what = format!("{room} may not import {import}: see the layer table of {TABLE}");
+                let what =
+                    format!("{room} may not import {import}: see the layer table of {TABLE}");
                 findings.push(Finding::new(&file.path, line, what));
             }
         }
@@ -55,11 +60,16 @@ fn imports(text: &str) -> Vec<(usize, String)> {
         let code = line.split("//").next().unwrap_or_default();
         for (start, _) in code.match_indices("crate::") {
             let rest = code.get(start + "crate::".len()..).unwrap_or_default();
-            let room: String =
-                rest.chars().take_while(|character| character.is_alphanumeric() || *character == '_').collect();
+            let room: String = rest
+                .chars()
+                .take_while(|character| character.is_alphanumeric() || *character == '_')
+                .collect();
             // `crate::{a, b}` names its rooms one by one.
             let rooms: Vec<&str> = match rest.strip_prefix('{') {
-                Some(list) => list.split([',', '}']).map(|name| name.trim().split(':').next().unwrap_or("")).collect(),
+                Some(list) => list
+                    .split([',', '}'])
+                    .map(|name| name.trim().split(':').next().unwrap_or(""))
+                    .collect(),
                 None => vec![room.as_str()],
             };
             let lower = |name: &&str| name.chars().next().is_some_and(char::is_lowercase);
@@ -78,7 +88,8 @@ fn imports(text: &str) -> Vec<(usize, String)> {
 mod tests {
     use super::*;
 
-    const ARCHITECTURE: &str = "# x\n```layers\nkernel: abi\ndecode: abi, schema\npipeline: *\n```\n";
+    const ARCHITECTURE: &str =
+        "# x\n```layers\nkernel: abi\ndecode: abi, schema\npipeline: *\n```\n";
 
     fn findings(path: &str, text: &str) -> usize {
         check(ARCHITECTURE, &[File { path: path.into(), text: text.into() }]).len()
@@ -86,7 +97,10 @@ mod tests {
 
     #[test]
     fn imports_follow_the_table() {
-        assert_eq!(findings("host/src/decode/mod.rs", "use krsi_host_abi::x;\nuse crate::decode::y;"), 0);
+        assert_eq!(
+            findings("host/src/decode/mod.rs", "use krsi_host_abi::x;\nuse crate::decode::y;"),
+            0
+        );
         assert_eq!(findings("host/src/decode/mod.rs", "use crate::kernel::x;"), 1);
         assert_eq!(findings("host/src/kernel/map.rs", "use krsi_plugin_schema::x;"), 1);
         assert_eq!(findings("host/src/kernel/map.rs", "use crate::{kernel, decode};"), 1);

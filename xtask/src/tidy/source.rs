@@ -4,19 +4,38 @@ use super::{File, Finding};
 
 /// Names that say nothing about what a file holds.
 const REFUSED: &[&str] = &[
-    "util", "utils", "common", "core", "helper", "helpers", "misc", "types", "manager", "handler",
-    "base", "prelude", "constants",
+    "util",
+    "utils",
+    "common",
+    "core",
+    "helper",
+    "helpers",
+    "misc",
+    "types",
+    "manager",
+    "handler",
+    "base",
+    "prelude",
+    "constants",
 ];
 
 pub(crate) fn check(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
     let first = file.text.lines().next().unwrap_or_default();
     if !first.starts_with("//! ") {
-        findings.push(Finding::new(&file.path, 1, "the first line must say what the file holds: `//! …`"));
+        findings.push(Finding::new(
+            &file.path,
+            1,
+            "the first line must say what the file holds: `//! …`",
+        ));
     }
     for part in file.path.trim_end_matches(".rs").split('/') {
         if REFUSED.contains(&part) {
-            findings.push(Finding::new(&file.path, 1, format!("{part:?} is a name that says nothing")));
+            findings.push(Finding::new(
+                &file.path,
+                1,
+                format!("{part:?} is a name that says nothing"),
+            ));
         }
     }
     // Spelled apart, or this file would find itself.
@@ -54,7 +73,10 @@ mod tests {
         assert_eq!(findings("host/src/utils.rs", "//! Things.\n"), 1);
         assert_eq!(findings("host/src/common/mod.rs", "//! Things.\n"), 1);
         assert_eq!(findings("a.rs", concat!("//! A.\n#[", "allow(dead_code)]\n")), 1);
-        assert_eq!(findings("a.rs", concat!("//! A.\n#[", "allow(dead_code, reason = \"x\")]\n")), 0);
+        assert_eq!(
+            findings("a.rs", concat!("//! A.\n#[", "allow(dead_code, reason = \"x\")]\n")),
+            0
+        );
         assert_eq!(findings("a.rs", concat!("//! A.\n#[", "ignore]\n")), 1);
     }
 }

@@ -4,9 +4,7 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::hook::Hook;
-use krsi_host_abi::record::{
-    ARGV_LONG, ARGV_SHORT, Exec, PATH_LONG, PATH_SHORT, Text,
-};
+use krsi_host_abi::record::{ARGV_LONG, ARGV_SHORT, Exec, PATH_LONG, PATH_SHORT, Text};
 
 use crate::capture::{self, PathRead, Ptr, Skip};
 use crate::emit::{self, Fill, Room};

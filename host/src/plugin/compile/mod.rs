@@ -105,13 +105,21 @@ impl LoadError {
             LoadError::Read { .. } => "check the path and its permissions",
             LoadError::TooLarge { .. } => "strip the module, or build it with the wasm profile",
             LoadError::NotWasm { .. } => "give a file that was built for wasm32-unknown-unknown",
-            LoadError::Wasi { .. } => "build it for wasm32-unknown-unknown instead of wasm32-wasip1 or wasm32-wasip2",
-            LoadError::NoContract { .. } => "name the plugin with krsi_plugin::export!(YourPlugin) and build it again",
+            LoadError::Wasi { .. } => {
+                "build it for wasm32-unknown-unknown instead of wasm32-wasip1 or wasm32-wasip2"
+            }
+            LoadError::NoContract { .. } => {
+                "name the plugin with krsi_plugin::export!(YourPlugin) and build it again"
+            }
             LoadError::WrongContract { .. } | LoadError::MissingExport { .. } => {
                 "build it again with the krsi-plugin SDK of version 0.1"
             }
-            LoadError::UnknownImport { .. } => "remove what needs it: plugins import nothing but log",
-            LoadError::Invalid { .. } | LoadError::Encode { .. } => "build it again; the file may be damaged",
+            LoadError::UnknownImport { .. } => {
+                "remove what needs it: plugins import nothing but log"
+            }
+            LoadError::Invalid { .. } | LoadError::Encode { .. } => {
+                "build it again; the file may be damaged"
+            }
         }
     }
 }

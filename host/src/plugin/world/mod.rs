@@ -198,8 +198,10 @@ pub enum CallError {
 
 fn amount(what: &str, count: usize) -> String {
     match count {
-        bytes if what == "memory" => format!("{}.{} MiB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20)
-            .replace(".0 MiB", " MiB"),
+        bytes if what == "memory" => {
+            format!("{}.{} MiB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20)
+                .replace(".0 MiB", " MiB")
+        }
         count => count.to_string(),
     }
 }
@@ -250,7 +252,9 @@ impl StartError {
     pub const fn fix(&self) -> &'static str {
         match self {
             StartError::Call { .. } => "this is a fault of the plugin: tell its author",
-            StartError::Manifest { .. } => "this is a fault of the plugin, or it was written for a newer host",
+            StartError::Manifest { .. } => {
+                "this is a fault of the plugin, or it was written for a newer host"
+            }
             StartError::Config { .. } => "correct the plugin's configuration",
             StartError::Thread { .. } => "raise the limit of threads (ulimit -u)",
         }
@@ -333,7 +337,12 @@ mod tests {
 
     #[test]
     fn a_limit_is_told_in_its_unit() {
-        let error = CallError::Limit { call: "handle", what: "memory", asked: (64 << 20) + (1 << 19), limit: 64 << 20 };
+        let error = CallError::Limit {
+            call: "handle",
+            what: "memory",
+            asked: (64 << 20) + (1 << 19),
+            limit: 64 << 20,
+        };
         assert_eq!(error.to_string(), "handle asked for 64.5 MiB of memory, the limit is 64 MiB");
     }
 }

@@ -102,7 +102,8 @@ impl Live {
 impl World for Live {
     fn describe(&mut self) -> Result<Result<Manifest, ManifestError>, CallError> {
         let deadline = self.limits.init_deadline;
-        let manifest = self.call("describe", deadline, |plugin, store| plugin.call_describe(store))?;
+        let manifest =
+            self.call("describe", deadline, |plugin, store| plugin.call_describe(store))?;
         Ok(raw(manifest).check())
     }
 
@@ -118,7 +119,8 @@ impl World for Live {
 
     fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
         let deadline = self.limits.call_deadline;
-        let actions = self.call("handle", deadline, |plugin, store| plugin.call_handle(store, batch))?;
+        let actions =
+            self.call("handle", deadline, |plugin, store| plugin.call_handle(store, batch))?;
         self.bounded("handle", actions)
     }
 

@@ -221,7 +221,12 @@ impl Applied {
     }
 
     fn refuse(&mut self, token: u32, refusal: Refusal, detail: String) {
-        self.answer(&Outcome { token, rule_id: None, refusal: Some(refusal), detail: (&detail).into() });
+        self.answer(&Outcome {
+            token,
+            rule_id: None,
+            refusal: Some(refusal),
+            detail: (&detail).into(),
+        });
         self.refused.push(RefusedAction { token, detail });
     }
 

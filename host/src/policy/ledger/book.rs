@@ -1,12 +1,12 @@
 //! The rules in force, and what a change of them means for the entries of the deny maps.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use krsi_host_abi::deny::{Entry, SLOTS};
 
 use super::place::{Place, Places};
 use super::rule::Rule;
-use crate::kernel::store::{EntryKey, RuleStore, StoreError};
+use crate::kernel::store::{RuleStore, StoreError};
 
 /// A key that would carry more rules than it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(super) struct Overfull(pub(super) Place);
 /// One entry, as it was and as it is to be.
 #[derive(Clone, Copy, Debug)]
 struct Step {
-    key: EntryKey,
+    place: Place,
     before: Option<Entry>,
     after: Option<Entry>,
 }
@@ -44,6 +44,8 @@ pub(super) enum WhenFull {
 pub(super) struct Book {
     rules: BTreeMap<u64, Rule>,
     places: Places,
+    /// Keys whose entry could not be brought back to what it was.
+    astray: BTreeSet<Place>,
 }
 
 impl Book {
@@ -85,7 +87,7 @@ impl Book {
         for (place, before) in touched.into_iter().zip(before) {
             match self.entry(place) {
                 Ok(after) if after == before => {}
-                Ok(after) => change.steps.push(Step { key: place.key(), before, after }),
+                Ok(after) => change.steps.push(Step { place, before, after }),
                 Err(overfull) => {
                     self.revert(change);
                     return Err(overfull);
@@ -102,6 +104,54 @@ impl Book {
         }
         if let Some(rule) = change.ended {
             self.insert(rule);
+        }
+    }
+
+    /// Puts a change into the maps, all of it or nothing.
+    pub(super) fn write(
+        &mut self,
+        store: &mut impl RuleStore,
+        change: &Change,
+        when_full: WhenFull,
+    ) -> Result<(), StoreError> {
+        for (done, step) in change.steps.iter().enumerate() {
+            let mut result = put(store, step.place, step.after.as_ref());
+            if when_full == WhenFull::Reinsert && matches!(result, Err(StoreError::Full { .. })) {
+                result = put(store, step.place, None)
+                    .and_then(|()| put(store, step.place, step.after.as_ref()));
+            }
+            if let Err(error) = result {
+                self.undo(store, change.steps.get(..=done).unwrap_or_default());
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a change out of the maps again.
+    pub(super) fn unwrite(&mut self, store: &mut impl RuleStore, change: &Change) {
+        self.undo(store, &change.steps);
+    }
+
+    /// Tries again to make entries what the book says that could not be undone.
+    pub(super) fn repair(&mut self, store: &mut impl RuleStore) {
+        for place in std::mem::take(&mut self.astray) {
+            let entry = self.entry(place).ok().flatten();
+            if put(store, place, entry.as_ref()).is_err() {
+                self.astray.insert(place);
+            }
+        }
+    }
+
+    /// Keys that were not there go first, so that a full map has room for the others.
+    fn undo(&mut self, store: &mut impl RuleStore, steps: &[Step]) {
+        let (there, absent): (Vec<&Step>, Vec<&Step>) =
+            steps.iter().partition(|step| step.before.is_some());
+        for step in absent.into_iter().chain(there) {
+            if let Err(error) = put(store, step.place, step.before.as_ref()) {
+                tracing::error!(place = %step.place, %error, "rules of a key could not be restored");
+                self.astray.insert(step.place);
+            }
         }
     }
 
@@ -135,47 +185,9 @@ impl Book {
     }
 }
 
-impl Change {
-    /// Puts the change into the maps, all of it or nothing.
-    pub(super) fn write(
-        &self,
-        store: &mut impl RuleStore,
-        when_full: WhenFull,
-    ) -> Result<(), StoreError> {
-        for (done, step) in self.steps.iter().enumerate() {
-            let mut result = put(store, step.key, step.after.as_ref());
-            if when_full == WhenFull::Reinsert && matches!(result, Err(StoreError::Full { .. })) {
-                result =
-                    store.remove(step.key).and_then(|()| put(store, step.key, step.after.as_ref()));
-            }
-            if let Err(error) = result {
-                undo(store, self.steps.get(..=done).unwrap_or_default());
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the change out of the maps again.
-    pub(super) fn unwrite(&self, store: &mut impl RuleStore) {
-        undo(store, &self.steps);
-    }
-}
-
-/// Keys that were not there go first, so that a full map has room for the others.
-fn undo(store: &mut impl RuleStore, steps: &[Step]) {
-    let (there, absent): (Vec<&Step>, Vec<&Step>) =
-        steps.iter().partition(|step| step.before.is_some());
-    for step in absent.into_iter().chain(there) {
-        if let Err(error) = put(store, step.key, step.before.as_ref()) {
-            tracing::error!(key = ?step.key, %error, "a rule could not be restored");
-        }
-    }
-}
-
-fn put(store: &mut impl RuleStore, key: EntryKey, entry: Option<&Entry>) -> Result<(), StoreError> {
+fn put(store: &mut impl RuleStore, place: Place, entry: Option<&Entry>) -> Result<(), StoreError> {
     match entry {
-        Some(entry) => store.put(key, entry),
-        None => store.remove(key),
+        Some(entry) => store.put(place.key(), entry),
+        None => store.remove(place.key()),
     }
 }

@@ -193,7 +193,7 @@ impl<S: RuleStore> Ledger<S> {
                 return Err(LedgerError::KeyFull { place: overfull.0.to_string() });
             }
         };
-        if let Err(error) = change.write(&mut self.store, WhenFull::Fail) {
+        if let Err(error) = self.book.write(&mut self.store, &change, WhenFull::Fail) {
             self.book.revert(change);
             self.close_hits(id);
             return Err(error.into());
@@ -202,7 +202,7 @@ impl<S: RuleStore> Ledger<S> {
         self.flags.add(hooks, bits);
         if let Err(error) = self.flags.write(&mut self.store, self.lineages.is_live()) {
             self.flags.remove(hooks, bits);
-            change.unwrite(&mut self.store);
+            self.book.unwrite(&mut self.store, &change);
             self.book.revert(change);
             self.close_hits(id);
             return Err(error.into());

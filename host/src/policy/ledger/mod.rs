@@ -182,7 +182,7 @@ impl<S: RuleStore> Ledger<S> {
                 tracing::warn!(tgid = exact.tgid, id, "a rule did not follow its process");
                 continue;
             };
-            if let Err(error) = change.write(&mut self.store, WhenFull::Fail) {
+            if let Err(error) = self.book.write(&mut self.store, &change, WhenFull::Fail) {
                 tracing::warn!(tgid = exact.tgid, id, %error, "a rule did not follow its process");
                 self.book.revert(change);
             }
@@ -190,6 +190,7 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     fn sweep(&mut self, now_boot_ns: u64) {
+        self.book.repair(&mut self.store);
         while let Some(((at, id), ending)) = self.ends.first_key_value().map(|(at, to)| (*at, *to))
             && at <= now_boot_ns
         {
@@ -216,7 +217,7 @@ impl<S: RuleStore> Ledger<S> {
     ) -> Result<Option<RuleView>, StoreError> {
         // Taking a rule out makes no key overfull.
         let Ok(mut change) = self.book.change(None, Some(id)) else { return Ok(None) };
-        if let Err(error) = change.write(&mut self.store, WhenFull::Reinsert) {
+        if let Err(error) = self.book.write(&mut self.store, &change, WhenFull::Reinsert) {
             self.book.revert(change);
             return Err(error);
         }

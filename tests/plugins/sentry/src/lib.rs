@@ -66,7 +66,12 @@ impl Plugin for Sentry {
                 }
                 _ => continue,
             }
-            ctx.alert("T1059", Severity::Low, meta.process, format!("saw {} {}", line.verb, exec.path));
+            ctx.alert(
+                "T1059",
+                Severity::Low,
+                meta.process,
+                format!("saw {} {}", line.verb, exec.path),
+            );
         }
     }
 

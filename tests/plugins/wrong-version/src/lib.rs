@@ -1,4 +1,5 @@
 //! Speaks version 9.9.0 of the contract.
+#![allow(missing_docs, reason = "generated bindings")]
 
 wit_bindgen::generate!({ path: "wit", world: "plugin" });
 
