@@ -17,8 +17,8 @@ use super::Test;
 
 /// Starts the line in which the guest tells what a test came to.
 pub(crate) const MARK: &str = "KRSI-TEST ";
-/// Emulated guests are slow; nothing here should take a tenth of this.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Emulated guests are slow; nothing here should take a tenth of this, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What a test came to.
 #[derive(Debug, Serialize, Deserialize)]

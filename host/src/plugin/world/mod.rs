@@ -199,7 +199,7 @@ pub enum CallError {
 fn amount(what: &str, count: usize) -> String {
     match count {
         bytes if what == "memory" => {
-            format!("{}.{} MiB", bytes >> 20, (bytes & 0xf_ffff) * 10 >> 20)
+            format!("{}.{} MiB", bytes >> 20, ((bytes & 0xf_ffff) * 10) >> 20)
                 .replace(".0 MiB", " MiB")
         }
         count => count.to_string(),

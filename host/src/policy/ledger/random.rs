@@ -313,7 +313,7 @@ fn normal(key: RuleKey) -> RuleKey {
 #[test]
 fn the_maps_say_what_a_list_of_rules_says() {
     for seed in 1..40u64 {
-        let mut random = Random(seed * 0x9e37_79b9_7f4a_7c15);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut ledger = Ledger::new(Fake::default(), HOOKS.iter().map(|row| row.hook));
         let mut truth = Truth { last_tgid: 3, now: 1, ..Truth::default() };
         for tgid in 1..=3u32 {

@@ -1,4 +1,4 @@
-//! Makes the rules that its configuration names, one a line: what, of whom or what, TTL in ms, errno.
+//! Makes the rules that its configuration names, each once: what, of whom or what, TTL in ms, errno.
 //!
 //! ```text
 //! open PATH TTL ERRNO          deny opening a file, once it was opened
@@ -22,6 +22,7 @@ struct Line {
     object: String,
     ttl: Duration,
     errno: Errno,
+    done: bool,
 }
 
 struct Sentry {
@@ -56,7 +57,7 @@ impl Plugin for Sentry {
     }
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
-        for line in self.lines.iter().filter(|line| line.object == exec.path) {
+        for line in self.lines.iter_mut().filter(|line| !line.done && line.object == exec.path) {
             match line.verb.as_str() {
                 "exec" => line.issue(ctx.deny_file(exec.file).exec()),
                 "process" => line.issue(ctx.deny_process(meta.process).connect()),
@@ -66,6 +67,7 @@ impl Plugin for Sentry {
                 }
                 _ => continue,
             }
+            line.done = true;
             ctx.alert(
                 "T1059",
                 Severity::Low,
@@ -76,12 +78,13 @@ impl Plugin for Sentry {
     }
 
     fn file_open(&mut self, _meta: &Meta, open: &FileOpen, ctx: &mut Ctx) {
-        for line in self.lines.iter().filter(|line| line.object == open.path) {
+        for line in self.lines.iter_mut().filter(|line| !line.done && line.object == open.path) {
             match line.verb.as_str() {
                 "open" => line.issue(ctx.deny_file(open.file).open()),
                 "audit" => line.issue(ctx.deny_file(open.file).open().audit()),
-                _ => {}
+                _ => continue,
             }
+            line.done = true;
         }
     }
 
@@ -102,7 +105,7 @@ impl Line {
         let (verb, object) = (word()?.to_owned(), word()?.to_owned());
         let ttl = Duration::from_millis(word()?.parse().map_err(|_| wrong())?);
         let errno = Errno(word()?.parse().map_err(|_| wrong())?);
-        Ok(Self { verb, object, ttl, errno })
+        Ok(Self { verb, object, ttl, errno, done: false })
     }
 
     fn destination(&self) -> Result<(IpAddr, u8, u16), String> {

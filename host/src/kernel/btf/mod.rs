@@ -138,3 +138,6 @@ impl KernelTypes {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

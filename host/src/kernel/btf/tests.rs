@@ -1,0 +1,71 @@
+//! Offsets against stored BTF of Debian's 6.1.0-56, 6.12.117 and 7.2.13.
+//!
+//! The files hold the structures of `ebpf/abi/src/capture.rs` and the hooks' functions as those
+//! kernels have them; the types of named members were left out to keep them small.
+
+use std::path::PathBuf;
+
+use krsi_host_abi::capture::{ABSENT, OFFSETS};
+use krsi_host_abi::hook::Hook;
+
+use super::super::plan::{Lacking, plan};
+use super::*;
+
+fn stored(kernel: &str) -> KernelTypes {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/kernel/btf");
+    KernelTypes::read(&folder.join(format!("{kernel}.btf"))).unwrap()
+}
+
+#[test]
+fn offsets_differ_between_kernels_and_are_resolved() {
+    let check = |structure: &str, member: &str, expected: [u32; 3]| {
+        let found = ["6.1", "6.12", "7.2"].map(|kernel| stored(kernel).offset(structure, member));
+        assert_eq!(found, expected.map(Ok), "{structure}.{member}");
+    };
+    check("file", "f_path", [F_PATH.0, F_PATH.1, F_PATH.2]);
+    check("file", "f_inode", [32, 40, 32]);
+    check("inode", "i_ino", [64, 64, 64]);
+    check("path", "dentry", [8, 8, 8]);
+    // A member of an anonymous union.
+    check("inode", "i_nlink", [72, 72, 72]);
+}
+
+const F_PATH: (u32, u32, u32) = (16, 64, 64);
+
+#[test]
+fn every_offset_of_the_object_is_there_on_every_kernel() {
+    for kernel in ["6.1", "6.12", "7.2"] {
+        let plan = plan(&stored(kernel), |_| true);
+        assert_eq!(plan.missing, [], "{kernel}");
+        assert_eq!(plan.lacking, [], "{kernel}");
+        assert_eq!(plan.offsets.len(), OFFSETS.len());
+        assert!(plan.offsets.iter().all(|(_, value)| *value != ABSENT));
+    }
+}
+
+#[test]
+fn what_a_kernel_lacks_is_named_and_never_guessed() {
+    let types = stored("6.12");
+    assert_eq!(types.offset("file", "f_nothing"), Err(OffsetError::NoMember));
+    assert_eq!(types.offset("no_such_struct", "x"), Err(OffsetError::NoStructure));
+    assert!(!types.has_function("bpf_lsm_no_such_hook"));
+    let empty = [0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+    let file = std::env::temp_dir().join(format!("krsi-btf-{}", std::process::id()));
+    std::fs::write(&file, empty).unwrap();
+    let plan = plan(&KernelTypes::read(&file).unwrap(), |hook| hook == Hook::FileOpen);
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!((plan.hooks, plan.lacking), (vec![], vec![(Hook::FileOpen, Lacking::LsmHook)]));
+    assert!(plan.offsets.iter().all(|(_, value)| *value == ABSENT));
+    assert_eq!(plan.missing.len(), OFFSETS.len());
+}
+
+#[test]
+fn what_is_no_btf_is_an_error_that_names_the_file() {
+    let missing = KernelTypes::read("/no/such/btf".as_ref()).err().unwrap();
+    assert!(missing.to_string().contains("/no/such/btf"));
+    let file = std::env::temp_dir().join(format!("krsi-no-btf-{}", std::process::id()));
+    std::fs::write(&file, b"not BTF").unwrap();
+    let invalid = KernelTypes::read(&file).err().unwrap();
+    std::fs::remove_file(&file).unwrap();
+    assert!(matches!(invalid, BtfError::Invalid { .. }));
+}
