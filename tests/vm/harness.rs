@@ -37,15 +37,21 @@ pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
         let mut guest = Guest { folder: PathBuf::from("/tmp").join(name) };
         let result = fs::create_dir_all(&guest.folder).context("its folder").and_then(|()| {
             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&mut guest)))
-                .unwrap_or_else(|_| bail!("panicked"))
+                .unwrap_or_else(|panic| bail!("panicked: {}", words(&*panic)))
         });
         let failure = result.err().map(|error| format!("{error:#}"));
         let said = Said { test: (*name).into(), failure, seconds: start.elapsed().as_secs_f64() };
-        println!("{MARK}{}", serde_json::to_string(&said).unwrap_or_default());
+        println!("\n{MARK}{}", serde_json::to_string(&said).unwrap_or_default());
         // What a test filled must not starve the next one.
         let _removed = fs::remove_dir_all(&guest.folder);
     }
     ExitCode::SUCCESS
+}
+
+/// What a panic said.
+fn words(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
 }
 
 /// A test's folder in the guest.

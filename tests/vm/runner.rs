@@ -55,6 +55,10 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
             trials.push(Trial::test(name, move || group.wait(test)));
         }
     }
+    if trials.is_empty() {
+        eprintln!("vm tests: no test has {:?} in its name", arguments.filter);
+        return ExitCode::FAILURE;
+    }
     if !arguments.list {
         start(groups);
     }

@@ -28,9 +28,6 @@ pub(crate) struct Kernel {
     suites: Vec<String>,
     #[serde(default)]
     pub(crate) append: String,
-    #[serde(default)]
-    #[expect(dead_code, reason = "read by the VM tests")]
-    lacks: Vec<String>,
 }
 
 /// An image that can be booted.
@@ -76,7 +73,7 @@ pub(crate) fn ensure(kernel: &Kernel, refresh: bool) -> anyhow::Result<Image> {
 }
 
 fn fetch(kernel: &Kernel, folder: &Path) -> anyhow::Result<String> {
-    let apt = Apt::new(kernel, &folder.with_extension("apt"))?;
+    let apt = Apt::new(kernel, &folder.with_file_name(format!("{}.apt", kernel.name)))?;
     apt.run("apt-get", &["update", "-q"])?;
     let listed =
         apt.output("apt-cache", &["pkgnames", kernel.package.split('*').next().unwrap_or("")])?;

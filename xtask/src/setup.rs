@@ -17,6 +17,9 @@ pub(crate) struct Args {
     refresh: bool,
 }
 
+/// Where Debian's package puts the LLVM that bpf-linker is built with.
+const LLVM: &str = "/usr/lib/llvm-22";
+
 /// A part that can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -117,8 +120,8 @@ fn can_install() -> bool {
 
 fn by_hand(packages: &[&str]) -> String {
     format!(
-        "on Debian or Ubuntu, as root, run\n    apt-get install --no-install-recommends {}\n\
-         and as yourself\n    {}\n\
+        "on Debian or Ubuntu, as root, run\n    apt-get update\n    apt-get install --no-install-recommends {}\n\
+         and as yourself\n    LLVM_PREFIX={LLVM} {}\n\
          elsewhere, a rustup nightly serves too:\n    rustup toolchain install nightly --component rust-src\n    \
          rustup target add wasm32-unknown-unknown\n    cargo install bpf-linker\n\
          together with qemu-system-x86_64, a static /bin/busybox and strip",
@@ -148,7 +151,7 @@ fn bpf_linker_from_source() -> anyhow::Result<()> {
     let words = linker_command(&root);
     let (program, arguments) = words.split_first().context("a command")?;
     let mut cargo = Command::new(program);
-    cargo.args(arguments).env("LLVM_PREFIX", "/usr/lib/llvm-22");
+    cargo.args(arguments).env("LLVM_PREFIX", LLVM);
     // Neither the workspace's settings nor its toolchain file concern a foreign tool.
     cargo.current_dir("/").env_remove("RUSTFLAGS").env_remove("CARGO_TARGET_DIR");
     run_quietly(&mut cargo)

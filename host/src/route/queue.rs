@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// An encoded batch, shared by all readers of a view.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,19 +21,22 @@ pub enum Delivery {
     Batch(Arc<Batch>),
     /// Time has passed.
     Tick,
-    /// The end, after all that was queued before.
+    /// The end, after what was queued before and could be handled in time.
     Stop,
 }
 
 /// Batches without an event carry little; so many of them fill a queue too.
 const BATCHES_MAX: usize = 4096;
+/// How long a plugin may work off its queue once it is told to stop.
+const STOP_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
 struct Waiting {
     batches: VecDeque<Arc<Batch>>,
     records: usize,
     tick: bool,
-    stop: bool,
+    /// Since when the reader is to stop.
+    stop: Option<Instant>,
 }
 
 /// A queue with one reader. Writers never wait.
@@ -77,16 +81,22 @@ impl Queue {
                 waiting.batches.push_back(batch);
             }
             Delivery::Tick => waiting.tick = true,
-            Delivery::Stop => waiting.stop = true,
+            Delivery::Stop => waiting.stop = waiting.stop.or_else(|| Some(Instant::now())),
         }
         drop(waiting);
         self.arrived.notify_one();
     }
 
-    /// Waits for the next delivery: a tick before batches, batches in order, the stop last.
+    /// Waits for the next delivery: a tick before batches, batches in order, the stop last. What is
+    /// still queued some seconds after the stop is counted as lost.
     pub fn pop(&self) -> Delivery {
         let mut waiting = self.lock();
         loop {
+            if waiting.stop.is_some_and(|since| since.elapsed() > STOP_GRACE) {
+                self.lost.fetch_add(waiting.records as u64, Ordering::Relaxed);
+                *waiting = Waiting { stop: waiting.stop, ..Waiting::default() };
+                return Delivery::Stop;
+            }
             if waiting.tick {
                 waiting.tick = false;
                 return Delivery::Tick;
@@ -95,7 +105,7 @@ impl Queue {
                 waiting.records -= batch.records as usize;
                 return Delivery::Batch(batch);
             }
-            if waiting.stop {
+            if waiting.stop.is_some() {
                 return Delivery::Stop;
             }
             waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
@@ -136,6 +146,16 @@ mod tests {
         queue.push(batch(99));
         assert_eq!(queue.pop(), batch(99));
         assert_eq!(queue.lost(), 3);
+    }
+
+    #[test]
+    fn what_cannot_be_handled_before_the_end_is_counted() {
+        let queue = Queue::new(10);
+        queue.push(batch(4));
+        queue.push(batch(3));
+        queue.lock().stop = Instant::now().checked_sub(STOP_GRACE * 2);
+        assert_eq!((queue.pop(), queue.lost()), (Delivery::Stop, 7));
+        assert_eq!((queue.pop(), queue.lost()), (Delivery::Stop, 7));
     }
 
     #[test]
