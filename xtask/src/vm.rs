@@ -38,7 +38,7 @@ pub(crate) struct Args {
     #[arg(long)]
     with_build: bool,
     /// The command and its arguments.
-    #[arg(last = true, required = true)]
+    #[arg(last = true, default_values = ["uname", "-a"])]
     command: Vec<String>,
 }
 
