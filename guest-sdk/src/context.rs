@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Alert, BatchStart, FileKey, Gone, Kill, Metric, MetricKind, Process, ProcessKey,
+    ActionKind, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, Kill, Metric, MetricKind, Process, ProcessKey,
     Revoke, RuleKey, Severity,
 };
 use krsi_plugin_schema::{Serialize, frame};
@@ -155,9 +155,11 @@ impl Ctx {
         self.cause_boot_ns
     }
 
+    /// Tokens of `init` and those of later wrap apart, so that a new version's first rules take the
+    /// place of its predecessor's first rules and of no others.
     pub(crate) const fn next_token(&mut self) -> Token {
-        // Tokens wrap after four billion rules; the host refuses one that is still in force.
-        self.next_token = self.next_token.wrapping_add(1);
+        let init = self.next_token & INIT_TOKEN;
+        self.next_token = init | (self.next_token.wrapping_add(1) % INIT_TOKEN);
         Token(self.next_token)
     }
 

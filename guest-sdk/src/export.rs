@@ -1,7 +1,7 @@
 //! The glue between a plugin and the WIT world: one instance, driven by the host's calls.
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Body, Event, Record};
+use krsi_plugin_schema::latest::{Body, Event, INIT_TOKEN, Record};
 
 use crate::{Ctx, Level, Plugin, state};
 
@@ -93,7 +93,9 @@ impl<P: Plugin> Instance<P> {
     /// What the plugin's own `init` says.
     pub fn init(&mut self, config: &[u8], seed: u64) -> Result<Vec<u8>, String> {
         let mut ctx = Ctx::default();
+        ctx.next_token = INIT_TOKEN;
         let plugin = P::init(config, seed, &mut ctx)?;
+        ctx.next_token = 0;
         let actions = ctx.take_actions();
         self.live = Some((plugin, ctx));
         Ok(actions)
@@ -129,7 +131,7 @@ impl<P: Plugin> Instance<P> {
         let (next_token, state) = state::unwrap(snapshot)?;
         let Some((plugin, ctx)) = &mut self.live else { return Err("not initialised".into()) };
         plugin.restore(from, state)?;
-        ctx.next_token = next_token;
+        ctx.next_token = state::after_restore(next_token);
         Ok(())
     }
 

@@ -4,6 +4,12 @@
 //! | "krs1" | u32 next token | the author's bytes … |
 //! ```
 
+use krsi_plugin_schema::latest::INIT_TOKEN;
+
+/// Tokens that are left out after a restore: a checkpoint can be older than the rules in force, and
+/// a host makes one before a plugin can have issued so many.
+const TOKEN_GAP: u32 = 1 << 16;
+
 const MAGIC: [u8; 4] = *b"krs1";
 
 /// Wraps an author's state.
@@ -23,6 +29,11 @@ pub(crate) fn unwrap(snapshot: &[u8]) -> Result<(u32, &[u8]), String> {
     if *magic == MAGIC { Ok((u32::from_le_bytes(*token), state)) } else { Err(wrong()) }
 }
 
+/// The first token after a restore.
+pub(crate) const fn after_restore(next_token: u32) -> u32 {
+    next_token.wrapping_add(TOKEN_GAP) % INIT_TOKEN
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -32,5 +43,11 @@ mod tests {
         assert_eq!(unwrap(&wrap(7, b"abc")), Ok((7, &b"abc"[..])));
         assert!(unwrap(b"krs1").is_err());
         assert!(unwrap(b"xxxx\0\0\0\0").is_err());
+    }
+
+    #[test]
+    fn tokens_go_on_after_a_restore_and_never_become_those_of_init() {
+        assert_eq!(after_restore(7), 7 + TOKEN_GAP);
+        assert_eq!(after_restore(INIT_TOKEN - 1), TOKEN_GAP - 1);
     }
 }

@@ -16,5 +16,6 @@ pub mod route;
 
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod loss;
 pub mod pipeline;

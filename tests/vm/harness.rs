@@ -98,20 +98,33 @@ impl Guest {
         plugins: &[(&str, &str)],
         more: &[&str],
     ) -> anyhow::Result<Host> {
-        let ready = self.path("ready");
-        let (out, err) = (self.path("host.out"), self.path("host.err"));
-        let mut command = Command::new("/krsi/krsi-host");
-        command.args(["--output", "json", "--color", "never"]).args(more);
-        command.arg("--ready-file").arg(&ready);
+        let mut arguments: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
         for (plugin, config) in plugins {
             let path = self.path(&format!("{plugin}.conf"));
             fs::write(&path, config)?;
-            command.arg("--plugin").arg(format!("/krsi/{plugin}.wasm"));
-            command.arg("--plugin-config").arg(path);
+            arguments.extend(["--plugin".into(), format!("/krsi/{plugin}.wasm")]);
+            arguments.extend(["--plugin-config".into(), path.display().to_string()]);
         }
+        self.start(&arguments)
+    }
+
+    /// Starts krsi-host with arguments and waits until it is ready.
+    pub(crate) fn start(&self, arguments: &[String]) -> anyhow::Result<Host> {
+        let ready = self.path("ready");
+        let _absent = fs::remove_file(&ready);
+        let (out, err) = (self.path("host.out"), self.path("host.err"));
+        let control = self.path("control.sock");
+        let mut command = Command::new("/krsi/krsi-host");
+        command.args(["--output", "json", "--color", "never", "--control"]).arg(&control);
+        // Debug builds compile slowly: what one test compiled is there for the next.
+        if !arguments.iter().any(|word| word == "--cache-dir") {
+            command.args(["--cache-dir", "/tmp/krsi-cache"]);
+        }
+        command.args(arguments);
+        command.arg("--ready-file").arg(&ready);
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().context("krsi-host")?;
-        let mut host = Host { child, out, err };
+        let mut host = Host { child, out, err, control };
         wait_for("krsi-host to be ready", || {
             if let Some(status) = host.child.try_wait()? {
                 bail!("krsi-host ended with {status}: {}", host.stderr());
@@ -141,6 +154,7 @@ pub(crate) struct Host {
     child: Child,
     out: PathBuf,
     err: PathBuf,
+    control: PathBuf,
 }
 
 impl Drop for Host {
@@ -171,6 +185,48 @@ impl Host {
         .with_context(|| format!("reports: {:#?}\n{}", self.reports(), self.stderr()))
     }
 
+    /// Asks it something; standard output and error of the asking command, and whether it succeeded.
+    pub(crate) fn ask(&self, words: &[&str]) -> anyhow::Result<(bool, String)> {
+        let mut command = Command::new("/krsi/krsi-host");
+        command.args(words).arg("--control").arg(&self.control);
+        let output = command.stdin(Stdio::null()).output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// What `krsi-host status` says of a plugin.
+    pub(crate) fn status(&self, plugin: &str) -> anyhow::Result<Value> {
+        let (asked, text) = self.ask(&["status", "--json"])?;
+        ensure!(asked, "{text}");
+        let status: Value = serde_json::from_str(&text).context(text)?;
+        let plugins = status["plugins"].as_array().context("plugins")?;
+        let found = plugins.iter().find(|row| row["plugin"] == plugin).cloned();
+        Ok(found.unwrap_or_default())
+    }
+
+    /// The first note that holds all the words.
+    pub(crate) fn note(&self, words: &[&str]) -> anyhow::Result<Value> {
+        wait_for(&format!("a note with {words:?}"), || {
+            let has = |report: &Value| {
+                let text = report["text"].as_str().unwrap_or_default();
+                report["kind"] == "note" && words.iter().all(|word| text.contains(word))
+            };
+            Ok(self.reports()?.into_iter().find(has))
+        })
+        .with_context(|| format!("reports: {:#?}\n{}", self.reports(), self.stderr()))
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = i32::try_from(self.child.id())?;
+        Ok(kill_process(Pid::from_raw(pid).context("a pid")?, signal)?)
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
@@ -178,8 +234,7 @@ impl Host {
 
     /// Ends it with a signal; returns its summary.
     pub(crate) fn stop(mut self, signal: Signal) -> anyhow::Result<Value> {
-        let pid = i32::try_from(self.child.id())?;
-        kill_process(Pid::from_raw(pid).context("a pid")?, signal)?;
+        self.signal(signal)?;
         let status = wait_for("krsi-host to end", || Ok(self.child.try_wait()?))?;
         ensure!(status.success(), "krsi-host ended with {status}: {}", self.stderr());
         let reports = self.reports()?;

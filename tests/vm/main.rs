@@ -7,7 +7,9 @@ mod file;
 mod harness;
 mod host;
 mod plugin;
+mod reload;
 mod runner;
+mod runtime;
 mod socket;
 mod task;
 
@@ -36,8 +38,18 @@ type Test = (&'static str, Boot, fn(&mut Guest) -> anyhow::Result<()>);
 
 /// Every test, by family.
 fn tests() -> Vec<Test> {
-    [boot::TESTS, exec::TESTS, file::TESTS, socket::TESTS, task::TESTS, plugin::TESTS, host::TESTS]
-        .concat()
+    [
+        boot::TESTS,
+        exec::TESTS,
+        file::TESTS,
+        socket::TESTS,
+        task::TESTS,
+        plugin::TESTS,
+        reload::TESTS,
+        runtime::TESTS,
+        host::TESTS,
+    ]
+    .concat()
 }
 
 fn main() -> std::process::ExitCode {

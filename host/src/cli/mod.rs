@@ -2,6 +2,7 @@
 
 mod exit;
 mod run;
+mod verb;
 
 use std::process::ExitCode;
 
@@ -21,6 +22,9 @@ pub fn main() -> ExitCode {
             return if informs { ExitCode::SUCCESS } else { exit::Code::Usage.into() };
         }
     };
+    if let Some(verb) = args.verb {
+        return verb.run();
+    }
     run::log(&args);
     match run::run(args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -7,18 +7,35 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Config, Format, KillGrant, PluginSpec};
+use super::verb::{CONTROL, Verb};
+use crate::config::{Config, Format, PluginSpec, Settings};
 use crate::output::Colour;
 use crate::pipeline::{self, RunError};
+use crate::plugin::{CompileLimits, Limits};
+use crate::policy::GrantSpec;
 
 /// Runs plugins on the kernel's LSM hooks and enforces what they decide.
 #[derive(Debug, Parser)]
 #[command(name = "krsi-host", version, about, max_term_width = 100)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
+    #[command(subcommand)]
+    pub(super) verb: Option<Verb>,
     /// A plugin: a Wasm component or a core module built with the SDK. May be given several times.
-    /// `NAME.toml` beside `NAME.wasm` is its configuration.
-    #[arg(long = "plugin", value_name = "FILE", required = true)]
+    /// `NAME.toml` beside `NAME.wasm` is its configuration. When the file changes, the new version
+    /// takes over while events flow.
+    #[arg(long = "plugin", value_name = "FILE")]
     plugins: Vec<PathBuf>,
+    /// A folder whose `*.wasm` are plugins: they come, are replaced and go with their files.
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    plugin_dirs: Vec<PathBuf>,
+    /// A version of a plugin that runs beside it on the live stream, without effect; its actions are
+    /// compared.
+    #[arg(long = "shadow", value_name = "FILE")]
+    shadows: Vec<PathBuf>,
+    /// Limits and grants of plugins (docs/configuration.md).
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The configuration of the plugin at the same place in the order of `--plugin`, instead of the
     /// file beside it.
     #[arg(long = "plugin-config", value_name = "FILE")]
@@ -44,6 +61,27 @@ pub(super) struct Args {
     /// Lets plugins that ask for it kill processes.
     #[arg(long)]
     grant_kill: bool,
+    /// Only plugins with a minisign signature of this public key beside them are run.
+    #[arg(long, value_name = "FILE")]
+    require_signed: Option<PathBuf>,
+    /// Where compiled plugins are kept.
+    #[arg(long, value_name = "DIR", default_value = "/var/cache/krsi-host")]
+    cache_dir: PathBuf,
+    /// Compiles plugins anew at every start.
+    #[arg(long)]
+    no_cache: bool,
+    /// Memory that compiling a plugin may take, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=65_536))]
+    compile_memory_mib: u64,
+    /// Processor time that compiling a plugin may take, in seconds.
+    #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    compile_seconds: u64,
+    /// Control socket, for `krsi-host status` and `krsi-host reload`.
+    #[arg(long, value_name = "PATH", default_value = CONTROL)]
+    control: PathBuf,
+    /// Makes no control socket.
+    #[arg(long)]
+    no_control: bool,
     /// A file to create once the hooks are proven live and the plugins' first rules are in force.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
@@ -91,8 +129,17 @@ fn config(args: Args) -> Config {
         Some(config) => PluginSpec { file, config: Some(config) },
         None => PluginSpec::beside(file),
     });
+    let limits = Limits {
+        memory_bytes: usize::from(args.memory_mib) << 20,
+        call_deadline: Duration::from_millis(args.deadline_ms),
+        queue_records: args.queue_records,
+        ..Limits::default()
+    };
+    let grant = GrantSpec { kill: args.grant_kill, ..GrantSpec::default() };
     Config {
         plugins: plugins.collect(),
+        plugin_dirs: args.plugin_dirs,
+        shadows: args.shadows,
         format: match args.output {
             OutputArg::Json => Format::Json,
             OutputArg::Text => {
@@ -100,10 +147,12 @@ fn config(args: Args) -> Config {
             }
         },
         ring_bytes: args.ring_bytes,
-        queue_records: args.queue_records,
-        memory_bytes: usize::from(args.memory_mib) << 20,
-        call_deadline: Duration::from_millis(args.deadline_ms),
-        kill: if args.grant_kill { KillGrant::Granted } else { KillGrant::Withheld },
+        base: Settings { limits, grant, ..Settings::default() },
+        file: args.config,
+        compile: CompileLimits { memory_mib: args.compile_memory_mib, seconds: args.compile_seconds },
+        cache: (!args.no_cache).then_some(args.cache_dir),
+        require_signed: args.require_signed,
+        control: (!args.no_control).then_some(args.control),
         ready_file: args.ready_file,
     }
 }

@@ -1,23 +1,13 @@
-//! Loaded programs → live links, held by the object until it is dropped.
+//! Loaded programs → live links, held by the object until they are removed or it is dropped.
 
 use aya::Ebpf;
 use aya::programs::{BtfTracePoint, Lsm, ProgramError};
 use krsi_host_abi::hook::{Attach, Hook};
 
-use super::load::{HookError, Loaded};
+use super::load::HookError;
 
-/// Attaches every loaded program. A hook that the kernel refuses moves to `refused`.
-pub fn attach(loaded: &mut Loaded) {
-    let hooks = std::mem::take(&mut loaded.hooks);
-    for hook in hooks {
-        match attach_hook(&mut loaded.object, hook) {
-            Ok(()) => loaded.hooks.push(hook),
-            Err(error) => loaded.refused.push((hook, error)),
-        }
-    }
-}
-
-fn attach_hook(object: &mut Ebpf, hook: Hook) -> Result<(), HookError> {
+/// Attaches a loaded program.
+pub(super) fn attach(object: &mut Ebpf, hook: Hook) -> Result<(), HookError> {
     let program = object.program_mut(hook.name()).ok_or(HookError::NoProgram)?;
     let attached: Result<(), ProgramError> = match hook.row().attach {
         Attach::LsmDeny | Attach::LsmObserve => {

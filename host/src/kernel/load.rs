@@ -4,6 +4,7 @@ use aya::programs::{BtfTracePoint, Lsm, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use krsi_host_abi::hook::{Attach, Hook};
 
+use super::attach;
 use super::plan::HookPlan;
 
 /// The BPF object, built from `ebpf/` by the build script.
@@ -35,7 +36,7 @@ pub enum HookError {
 pub struct Loaded {
     /// The object with its maps and programs.
     pub object: Ebpf,
-    /// Hooks with a loaded program.
+    /// Hooks with an attached program.
     pub hooks: Vec<Hook>,
     /// Hooks whose program was refused.
     pub refused: Vec<(Hook, HookError)>,
@@ -48,10 +49,10 @@ pub struct LoadSpec {
     pub ring_bytes: u32,
 }
 
-/// Creates the maps and loads the programs of the plan's hooks.
+/// Creates the maps; programs are loaded one by one by [`add`].
 ///
 /// # Errors
-/// When the object as a whole cannot be loaded; a single program's refusal is in the result.
+/// When the object as a whole cannot be loaded.
 pub fn load(plan: &HookPlan, spec: LoadSpec) -> Result<Loaded, LoadError> {
     let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
     let host_tgid = std::process::id();
@@ -61,16 +62,45 @@ pub fn load(plan: &HookPlan, spec: LoadSpec) -> Result<Loaded, LoadError> {
     for (global, value) in &plan.offsets {
         loader.override_global(global, value, true);
     }
-    let mut object = loader.load(OBJECT).map_err(LoadError::Object)?;
-    let mut hooks = Vec::new();
-    let mut refused = Vec::new();
-    for &hook in &plan.hooks {
-        match load_hook(&mut object, hook, &btf) {
-            Ok(()) => hooks.push(hook),
-            Err(error) => refused.push((hook, error)),
+    let object = loader.load(OBJECT).map_err(LoadError::Object)?;
+    Ok(Loaded { object, hooks: Vec::new(), refused: Vec::new() })
+}
+
+/// Loads and attaches the programs of more hooks. One that the kernel refuses moves to `refused`.
+///
+/// # Errors
+/// When the kernel's BTF cannot be read.
+pub fn add(loaded: &mut Loaded, hooks: &[Hook]) -> Result<(), LoadError> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
+    for &hook in hooks {
+        let object = &mut loaded.object;
+        let added = load_hook(object, hook, &btf).and_then(|()| attach::attach(object, hook));
+        match added {
+            Ok(()) => loaded.hooks.push(hook),
+            Err(error) => loaded.refused.push((hook, error)),
         }
     }
-    Ok(Loaded { object, hooks, refused })
+    Ok(())
+}
+
+/// Detaches and unloads the program of a hook.
+pub fn remove(loaded: &mut Loaded, hook: Hook) {
+    loaded.hooks.retain(|other| *other != hook);
+    let Some(program) = loaded.object.program_mut(hook.name()) else { return };
+    let unloaded = match hook.row().attach {
+        Attach::LsmDeny | Attach::LsmObserve => {
+            <&mut Lsm>::try_from(program).and_then(|program| program.unload())
+        }
+        Attach::Tracepoint => {
+            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.unload())
+        }
+    };
+    if let Err(error) = unloaded {
+        tracing::warn!(hook = hook.name(), %error, "a program that nobody needs is still loaded");
+    }
 }
 
 fn load_hook(object: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), HookError> {

@@ -45,7 +45,7 @@ pub struct KernelMaps {
     /// Flags words.
     pub flags: Flags,
     /// Counters.
-    pub counters: Counters,
+    pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
     /// Ring of denials.
@@ -67,7 +67,7 @@ impl KernelMaps {
             })),
         };
         Ok(Self {
-            counters: Counters { map: open(object, "COUNTS")? },
+            counters: std::sync::Arc::new(Counters { map: open(object, "COUNTS")? }),
             rules: RuleMaps {
                 flags: flags.clone(),
                 process: open(object, "PROCESS")?,

@@ -26,9 +26,17 @@ pub fn errno_name(errno: u16) -> String {
     run.or_else(other).map_or_else(|| format!("errno {errno}"), str::to_owned)
 }
 
+/// The errno of a name.
+#[must_use]
+pub fn errno_number(name: &str) -> Option<u16> {
+    let run = NAMES.split_whitespace().position(|known| known == name);
+    let run = run.and_then(|at| u16::try_from(at + 1).ok());
+    run.or_else(|| OTHERS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::errno_name;
+    use super::{errno_name, errno_number};
 
     #[test]
     fn names_stand_at_their_numbers() {
@@ -40,6 +48,7 @@ mod tests {
             (111, "ECONNREFUSED"),
         ] {
             assert_eq!(errno_name(errno), name);
+            assert_eq!(errno_number(name), Some(errno));
         }
         assert_eq!(errno_name(0), "errno 0");
         assert_eq!(errno_name(4095), "errno 4095");

@@ -7,11 +7,11 @@ mod terminal;
 
 use std::io::{self, Write};
 
-pub use errno::errno_name;
+pub use errno::{errno_name, errno_number};
 pub use json::Json;
 pub use report::{
-    AlertReport, FailureReport, HookSummary, NoteReport, PluginSummary, RefusalReport, Report,
-    RuleReport, Summary, VerdictReport,
+    AlertReport, FailureReport, HookSummary, NoteReport, PluginStatus, PluginSummary,
+    RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport,
 };
 pub use terminal::{Colour, Terminal};
 

@@ -1,11 +1,11 @@
 //! The reader's thread: rings → decode → enrich → route, with the ledger following forks and exits.
 
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use krsi_plugin_schema::latest::{Event, Process, ProcessKey, Verdict};
 
 use super::clock;
+use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
 use crate::decode::{self, Decoded};
@@ -43,16 +43,26 @@ impl Processes for ProcessTable {
 }
 
 impl Reader {
-    pub(super) fn new(rings: Rings, router: Router, shared: Arc<Shared>) -> Self {
-        Self { rings, router, cgroups: CgroupNames::system(), shared }
+    pub(super) fn new(rings: Rings, shared: Arc<Shared>) -> Self {
+        Self { rings, router: Router::default(), cgroups: CgroupNames::system(), shared }
     }
 
-    /// Reads until `stop` becomes readable, then what is left.
-    pub(super) fn run(mut self, stop: &OwnedFd) -> Result<(), ReadError> {
+    /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
+    pub(super) fn run(mut self, mailbox: &Mailbox) -> Result<(), ReadError> {
         loop {
-            let wake = self.rings.wait(stop.as_fd(), WAIT_MS)?;
-            while self.drain() == DRAIN {}
-            if wake == Wake::Stop {
+            let wake = self.rings.wait(mailbox.bell(), WAIT_MS)?;
+            let changes = if wake == Wake::Bell { mailbox.take() } else { Vec::new() };
+            let mut stop = false;
+            for change in changes {
+                match change {
+                    Change::Subscribe(subscription) => self.router.subscribe(&subscription),
+                    Change::Unsubscribe(slot) => self.router.unsubscribe(slot),
+                    Change::Stop => stop = true,
+                }
+            }
+            // A flood of records must not keep the mailbox waiting.
+            while self.drain() == DRAIN && (stop || !mailbox.is_rung()) {}
+            if stop {
                 return Ok(());
             }
         }

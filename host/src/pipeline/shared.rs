@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
-use crate::output::Report;
+use crate::output::{NoteReport, Report};
 use crate::policy::Ledger;
 
 /// Reports that wait for the outputs; beyond, they are counted as lost.
@@ -34,6 +34,8 @@ pub(super) struct Shared {
     /// Records that did not decode, by the hook id they claim.
     undecoded: [AtomicU64; HOOK_SLOTS],
     reports: mpsc::Sender<Report>,
+    /// Names of the hooks that are attached.
+    hooks: Mutex<Vec<String>>,
 }
 
 impl Shared {
@@ -51,7 +53,18 @@ impl Shared {
             delivered: [const { AtomicU64::new(0) }; HOOK_SLOTS],
             undecoded: [const { AtomicU64::new(0) }; HOOK_SLOTS],
             reports,
+            hooks: Mutex::default(),
         }
+    }
+
+    /// Names of the hooks that are attached.
+    pub(super) fn hooks(&self) -> Vec<String> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_hooks(&self, hooks: &[Hook]) {
+        let names = hooks.iter().map(|hook| hook.name().to_owned()).collect();
+        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<RuleMaps>> {
@@ -67,6 +80,12 @@ impl Shared {
         if self.reports.try_send(report).is_err() {
             self.losses.add(Loss::Output, 1);
         }
+    }
+
+    /// Tells something about the host or a plugin's life.
+    pub(super) fn note(&self, text: String) {
+        let unix_ns = super::clock::unix_ns(super::clock::boot_ns());
+        self.report(Report::Note(NoteReport { unix_ns, text }));
     }
 
     pub(super) fn delivered(&self, hook_id: u16) {

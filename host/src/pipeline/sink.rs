@@ -3,17 +3,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use krsi_plugin_schema::latest::ProcessKey;
+use krsi_plugin_schema::frame::push;
+use krsi_plugin_schema::latest::{ProcessKey, kind};
 
 use super::clock;
+use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
-use crate::plugin::{ActionSink, CallError, Manifest, OnStop};
+use crate::plugin::{ActionSink, CallError, Manifest, Next, OnStop, ShadowSink};
 use crate::policy::{
     Applied, Asked, DenyKeys, Grant, Kinship, Principal, RaisedAlert, Surroundings, apply,
 };
+use crate::route::subscription::PluginSlot;
+
+/// Bytes of descriptions that a plugin is handed at a time.
+const INTRODUCTION_BYTES: usize = 256 << 10;
 
 /// What a plugin did.
 #[derive(Debug, Default)]
@@ -34,26 +40,81 @@ impl Counts {
 /// Where a plugin's actions go.
 pub(super) struct PolicySink {
     shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
     principal: Principal,
     on_stop: OnStop,
     counts: Arc<Counts>,
 }
 
+/// What a plugin's manifest asks for, in the words of policy.
+pub(super) fn asked(manifest: &Manifest) -> Asked {
+    let keys = [DenyKeys::PROCESS, DenyKeys::LINEAGE, DenyKeys::FILE, DenyKeys::NETWORK];
+    let asked = keys.into_iter().zip(manifest.deny_keys).filter(|(_, asked)| *asked);
+    let deny_keys = asked.fold(DenyKeys::default(), |all, (key, _)| all.with(key));
+    Asked {
+        hooks: manifest.hooks,
+        deny_keys,
+        deny_hooks: manifest.deny_hooks,
+        kill: manifest.kill,
+    }
+}
+
 impl PolicySink {
     pub(super) fn new(
         shared: Arc<Shared>,
-        slot: u8,
-        manifest: &Manifest,
-        may_kill: bool,
+        mailbox: Arc<Mailbox>,
+        (slot, manifest): (u8, &Manifest),
+        grant: Grant,
         counts: Arc<Counts>,
     ) -> Self {
-        let keys = [DenyKeys::PROCESS, DenyKeys::LINEAGE, DenyKeys::FILE, DenyKeys::NETWORK];
-        let asked = keys.into_iter().zip(manifest.deny_keys).filter(|(_, asked)| *asked);
-        let deny_keys = asked.fold(DenyKeys::default(), |all, (key, _)| all.with(key));
-        let asked = Asked { deny_keys, deny_hooks: manifest.deny_hooks, kill: manifest.kill };
-        let grant = Grant::default_for(asked).with_kill(may_kill);
         let principal = Principal::new(slot, manifest.name.as_str().into(), grant);
-        Self { shared, principal, on_stop: manifest.on_stop, counts }
+        Self { shared, mailbox, principal, on_stop: manifest.on_stop, counts }
+    }
+
+    /// Applies actions; those of `init` replace the earlier ones of `init`.
+    fn execute(&mut self, actions: &[u8], init: bool) -> Vec<u8> {
+        let now_boot_ns = clock::boot_ns();
+        let mut ledger = self.shared.ledger();
+        let scope = self.principal.grant.spec().scope.clone();
+        let exists = |key: ProcessKey| self.shared.processes().is_running(key);
+        let descendants = |key: ProcessKey| self.shared.processes().descendants(key);
+        let within = |key: ProcessKey| {
+            self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
+        };
+        let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let around = Surroundings { now_boot_ns, kinship, within: &within };
+        let mut applied = apply(&mut ledger, &mut self.principal, actions, around);
+        if init {
+            ledger.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
+        }
+        let in_force_boot_ns = clock::boot_ns();
+        for rule in applied.rules.iter().filter_map(|rule| ledger.explain(*rule)) {
+            if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {
+                applied.delays_ns.push(in_force_boot_ns - rule.cause_boot_ns);
+            }
+            self.shared.report(Report::Rule(RuleReport {
+                unix_ns: clock::unix_ns(rule.created_boot_ns),
+                rule_id: rule.rule_id,
+                plugin: rule.plugin.to_string(),
+                text: rule.to_string(),
+                reason: rule.reason,
+            }));
+        }
+        drop(ledger);
+        self.tell(&applied, now_boot_ns);
+        applied.outcomes
+    }
+
+    /// What becomes of the rules of a plugin that is given up, in words.
+    fn give_up(&self) -> String {
+        self.mailbox.post(Change::Unsubscribe(PluginSlot(self.principal.slot)));
+        match self.on_stop {
+            OnStop::Keep => "quarantined; its rules stand until they expire".to_owned(),
+            OnStop::Clear => {
+                let ended = self.shared.ledger().withdraw(self.principal.slot, clock::boot_ns());
+                format!("quarantined; its {} rules were withdrawn", ended.len())
+            }
+        }
     }
 
     fn tell(&self, applied: &Applied, now_boot_ns: u64) {
@@ -96,40 +157,24 @@ impl PolicySink {
 }
 
 impl ActionSink for PolicySink {
-    fn apply(&mut self, actions: &[u8]) -> Vec<u8> {
-        let now_boot_ns = clock::boot_ns();
-        let mut ledger = self.shared.ledger();
-        let exists = |key: ProcessKey| self.shared.processes().is_running(key);
-        let descendants = |key: ProcessKey| self.shared.processes().descendants(key);
-        let kinship = Kinship { exists: &exists, descendants: &descendants };
-        let around = Surroundings { now_boot_ns, kinship };
-        let mut applied = apply(&mut ledger, &mut self.principal, actions, around);
-        let in_force_boot_ns = clock::boot_ns();
-        for rule in applied.rules.iter().filter_map(|rule| ledger.explain(*rule)) {
-            if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {
-                applied.delays_ns.push(in_force_boot_ns - rule.cause_boot_ns);
-            }
-            self.shared.report(Report::Rule(RuleReport {
-                unix_ns: clock::unix_ns(rule.created_boot_ns),
-                rule_id: rule.rule_id,
-                plugin: rule.plugin.to_string(),
-                text: rule.to_string(),
-                reason: rule.reason,
-            }));
-        }
-        drop(ledger);
-        self.tell(&applied, now_boot_ns);
-        applied.outcomes
+    fn begin(&mut self, actions: &[u8]) -> Vec<u8> {
+        self.execute(actions, true)
     }
 
-    fn failed(&mut self, why: &CallError) {
+    fn apply(&mut self, actions: &[u8]) -> Vec<u8> {
+        self.execute(actions, false)
+    }
+
+    fn failed(&mut self, why: &CallError, next: Next) {
         let now_boot_ns = clock::boot_ns();
-        let rules = match self.on_stop {
-            OnStop::Keep => "its rules stand until they expire".to_owned(),
-            OnStop::Clear => {
-                let ended = self.shared.ledger().withdraw(self.principal.slot, now_boot_ns);
-                format!("its {} rules were withdrawn", ended.len())
+        let rules = match next {
+            Next::Quarantine => self.give_up(),
+            Next::FallBack => "the version before runs on".to_owned(),
+            Next::RestartAt { boot_ns } => {
+                let wait_ms = boot_ns.saturating_sub(now_boot_ns) / 1_000_000;
+                format!("restarted from its last checkpoint in {wait_ms} ms; its rules stand")
             }
+            Next::Go | Next::Settle => String::new(),
         };
         self.shared.report(Report::Failure(FailureReport {
             unix_ns: clock::unix_ns(now_boot_ns),
@@ -139,7 +184,60 @@ impl ActionSink for PolicySink {
         }));
     }
 
+    fn note(&mut self, text: &str) {
+        self.shared.note(format!("{}: {text}", self.principal.plugin));
+    }
+
+    fn processes(&self) -> Vec<Vec<u8>> {
+        let scope = &self.principal.grant.spec().scope;
+        let mut lists = vec![Vec::new()];
+        for process in self.shared.processes().iter().filter(|process| scope.holds(process)) {
+            if lists.last().is_some_and(|list| list.len() > INTRODUCTION_BYTES) {
+                lists.push(Vec::new());
+            }
+            if let Some(list) = lists.last_mut() {
+                // Descriptions are bounded well below a frame by the process table.
+                let _fits = push(list, kind::PROCESS, process);
+            }
+        }
+        lists
+    }
+
     fn now(&self) -> (u64, i64) {
         (clock::boot_ns(), clock::unix_offset_ns())
+    }
+}
+
+/// Tells how a shadow differs.
+pub(super) struct ShadowReports {
+    pub(super) shared: Arc<Shared>,
+    pub(super) plugin: String,
+    pub(super) version: String,
+    /// Differences that may still be told this second, and which second.
+    pub(super) told: (u64, u32),
+}
+
+/// Batches with differences that are told in a second; all are counted.
+const DIFFERENCES_PER_SECOND: u32 = 10;
+
+impl ShadowSink for ShadowReports {
+    fn differs(&mut self, lines: &[String]) {
+        let second = clock::boot_ns() / 1_000_000_000;
+        if self.told.0 != second {
+            self.told = (second, 0);
+        }
+        self.told.1 += 1;
+        if self.told.1 > DIFFERENCES_PER_SECOND {
+            return;
+        }
+        let (plugin, version) = (&self.plugin, &self.version);
+        for line in lines {
+            self.shared.note(format!("{plugin}: shadow {version} differs: {line}"));
+        }
+    }
+
+    fn failed(&mut self, why: &CallError) {
+        let (plugin, version) = (&self.plugin, &self.version);
+        self.shared.note(format!("{plugin}: shadow {version} failed and is gone: {why}"));
     }
 }

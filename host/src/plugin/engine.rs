@@ -8,8 +8,6 @@ use wasmtime::Config;
 
 /// Time between two epochs: how exact a deadline is.
 const TICK: Duration = Duration::from_millis(5);
-/// Native stack that a call may use.
-const STACK_BYTES: usize = 512 << 10;
 
 /// Why there is no engine.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +20,7 @@ pub enum EngineError {
     Thread(#[source] io::Error),
 }
 
-/// One engine for all plugins.
+/// An engine for all plugins with the same limit of stack.
 #[derive(Clone)]
 pub struct Engine {
     wasm: wasmtime::Engine,
@@ -39,19 +37,13 @@ struct Running {
 pub(crate) struct Call<'e>(&'e Running);
 
 impl Engine {
-    /// Sets up the engine and its clock.
+    /// Sets up an engine whose calls may use `stack_bytes` of native stack, and its clock.
     ///
     /// # Errors
     /// When the machine does not allow it.
-    pub fn new() -> Result<Self, EngineError> {
-        let mut config = Config::new();
-        config.wasm_component_model(true);
-        config.concurrency_support(false);
-        config.epoch_interruption(true);
-        config.consume_fuel(false);
-        // A recording must replay bit for bit.
-        config.cranelift_nan_canonicalization(true);
-        config.max_wasm_stack(STACK_BYTES);
+    pub fn new(stack_bytes: usize) -> Result<Self, EngineError> {
+        let mut config = config();
+        config.max_wasm_stack(stack_bytes);
         let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Config)?;
         let running = Arc::new(Running::default());
         let clock = (wasm.weak(), Arc::clone(&running));
@@ -60,6 +52,11 @@ impl Engine {
             .spawn(move || tick(&clock.0, &clock.1))
             .map_err(EngineError::Thread)?;
         Ok(Self { wasm, running })
+    }
+
+    /// An engine that only compiles, for the same code as every other.
+    pub(crate) fn compiling() -> Result<wasmtime::Engine, EngineError> {
+        wasmtime::Engine::new(&config()).map_err(EngineError::Config)
     }
 
     pub(crate) const fn wasm(&self) -> &wasmtime::Engine {
@@ -77,6 +74,18 @@ impl Engine {
     pub(crate) fn ticks(deadline: Duration) -> u64 {
         u64::try_from(deadline.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).saturating_add(1)
     }
+}
+
+/// What all engines share: code that one compiled runs on every other.
+fn config() -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.concurrency_support(false);
+    config.epoch_interruption(true);
+    config.consume_fuel(false);
+    // A recording must replay bit for bit.
+    config.cranelift_nan_canonicalization(true);
+    config
 }
 
 impl Drop for Call<'_> {

@@ -5,12 +5,14 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 /// Limits of one plugin.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory, bytes.
     pub memory_bytes: usize,
     /// Elements of a table.
     pub table_elements: usize,
+    /// Native stack of a call, bytes.
+    pub stack_bytes: usize,
     /// Time of one call of `handle`.
     pub call_deadline: Duration,
     /// Time of `describe` and `init` together with instantiation.
@@ -19,10 +21,14 @@ pub struct Limits {
     pub binary_bytes: u64,
     /// Actions of one call, bytes; also bounds every other value that a call returns.
     pub output_bytes: usize,
+    /// What `snapshot` may return, bytes.
+    pub state_bytes: usize,
+    /// Records that wait for it.
+    pub queue_records: usize,
     /// One line of the log, bytes; what is longer is cut.
     pub log_line_bytes: usize,
-    /// Lines of the log in one second; what is more is counted and dropped.
-    pub log_lines_per_second: u32,
+    /// Bytes of the log in one second; what is more is counted and dropped.
+    pub log_bytes_per_second: u32,
 }
 
 impl Default for Limits {
@@ -30,12 +36,15 @@ impl Default for Limits {
         Self {
             memory_bytes: 64 << 20,
             table_elements: 16 << 10,
+            stack_bytes: 512 << 10,
             call_deadline: Duration::from_secs(1),
             init_deadline: Duration::from_secs(5),
             binary_bytes: 16 << 20,
             output_bytes: 1 << 20,
+            state_bytes: 4 << 20,
+            queue_records: 65_536,
             log_line_bytes: 4 << 10,
-            log_lines_per_second: 100,
+            log_bytes_per_second: 16 << 10,
         }
     }
 }

@@ -1,15 +1,24 @@
-//! The plugin room: untrusted Wasm, compiled, limited, and driven by one thread each.
+//! The plugin room: untrusted Wasm, compiled apart, limited, and driven by one thread each.
 
+mod candidate;
 mod compile;
 mod engine;
 mod lifecycle;
 mod limit;
+mod live;
+mod shadow;
+mod tenure;
 mod worker;
 mod world;
 
-pub use compile::{LoadError, PluginPre};
+pub use candidate::{Candidate, Start};
+pub use compile::{
+    Cache, CacheError, CompileLimits, Compiler, Fault, Identity, LoadError, Origin, PluginPre,
+    SignatureError, TrustedKey, VERB as COMPILE_VERB, child as compile_child,
+};
 pub use engine::{Engine, EngineError};
-pub use lifecycle::State;
+pub use lifecycle::{Next, RestartPolicy, State};
 pub use limit::Limits;
-pub use worker::{ActionSink, Worker, WorkerSpec, WorkerStats};
+pub use shadow::{ShadowSink, ShadowStats};
+pub use worker::{About, ActionSink, Swapped, Worker, WorkerStats};
 pub use world::{CallError, Manifest, ManifestError, OnStop, StartError};

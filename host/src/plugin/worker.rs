@@ -1,24 +1,34 @@
-//! One thread per plugin: deliveries in, calls, actions out, answers back in order.
+//! One thread per plugin: deliveries in, calls, actions out, answers back in order; faults and swaps
+//! between two batches.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
-use krsi_plugin_schema::frame::push;
-use krsi_plugin_schema::latest::{BatchStart, Lost, LostWhere, SCHEMA, Tick, kind};
-
-use super::compile::PluginPre;
-use super::lifecycle::{Input, State};
-use super::world::{CallError, Manifest, StartError, World};
+use super::candidate::{Candidate, Start, start};
+use super::compile::Identity;
+use super::lifecycle::{Life, Next, RestartPolicy, State};
+use super::live::Live;
+use super::shadow::{ShadowSink, ShadowStats};
+use super::tenure::Tenure;
+use super::world::{CallError, Manifest, StartError};
 use crate::route::queue::{Delivery, Queue};
 
 /// Where a plugin's actions go.
 pub trait ActionSink: Send {
+    /// Puts the actions of `init` into force and withdraws those of an earlier `init` that are not
+    /// among them; returns the framed outcomes.
+    fn begin(&mut self, actions: &[u8]) -> Vec<u8>;
     /// Applies a list of action frames in order; returns the framed outcomes.
     fn apply(&mut self, actions: &[u8]) -> Vec<u8>;
-    /// Learns that the plugin has failed and will never act again.
-    fn failed(&mut self, why: &CallError);
+    /// Learns that a call failed, and what is done about it.
+    fn failed(&mut self, why: &CallError, next: Next);
+    /// Learns something else that people should know.
+    fn note(&mut self, text: &str);
+    /// Framed descriptions of all processes that the plugin may know of, in lists of bounded size.
+    fn processes(&self) -> Vec<Vec<u8>>;
     /// The time: nanoseconds of `CLOCK_BOOTTIME`, and what to add for those since the Unix epoch.
     fn now(&self) -> (u64, i64);
 }
@@ -26,12 +36,20 @@ pub trait ActionSink: Send {
 /// Counts of one plugin, readable while it runs.
 #[derive(Debug, Default)]
 pub struct WorkerStats {
-    /// Records that it was given.
+    /// Records that it handled.
     pub records: AtomicU64,
-    /// Records that it failed on, or that came after its end.
+    /// Records that it failed on.
     pub lost: AtomicU64,
     /// Lines of its log that were dropped.
     pub log_dropped: AtomicU64,
+    /// Calls that failed.
+    pub faults: AtomicU64,
+    /// Times that it was started again after one.
+    pub restarts: AtomicU64,
+    /// New versions that took over.
+    pub swaps: AtomicU64,
+    /// What a shadow differed in.
+    pub shadow: ShadowStats,
     state: AtomicU8,
 }
 
@@ -39,91 +57,181 @@ impl WorkerStats {
     /// Where the plugin is in its life.
     #[must_use]
     pub fn state(&self) -> State {
-        let states = [State::Loaded, State::Running, State::Failed, State::Stopped];
         let at = usize::from(self.state.load(Ordering::Relaxed));
-        states.get(at).copied().unwrap_or(State::Failed)
+        State::ALL.get(at).copied().unwrap_or(State::Stopped)
     }
 
-    fn input(&self, input: Input) {
-        self.state.store(self.state().after(input) as u8, Ordering::Relaxed);
+    pub(super) fn set_state(&self, state: State) {
+        self.state.store(state as u8, Ordering::Relaxed);
     }
 }
 
-/// A plugin that was described and can be started.
-pub struct WorkerSpec {
-    /// What it asks for.
+/// Who runs.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// What it asked for.
     pub manifest: Manifest,
-    file: PathBuf,
-    world: Box<dyn World>,
+    /// Its file and hash.
+    pub identity: Identity,
 }
 
-impl WorkerSpec {
-    /// Instantiates a plugin and asks what it wants.
-    ///
-    /// # Errors
-    /// When a call fails or the manifest is refused.
-    pub fn describe(pre: &PluginPre) -> Result<Self, StartError> {
-        let file = pre.file().to_path_buf();
-        let failed = |source| StartError::Call { file: file.clone(), source };
-        let mut world = pre.instantiate().map_err(failed)?;
-        let manifest = world.describe().map_err(failed)?;
-        let manifest =
-            manifest.map_err(|source| StartError::Manifest { file: file.clone(), source })?;
-        world.set_name(&manifest.name);
-        Ok(Self { manifest, file, world })
+/// What came of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swapped {
+    /// Version that gave way.
+    pub from: String,
+    /// Bytes of state that were handed over.
+    pub state_bytes: usize,
+    /// How long no batch was handled.
+    pub pause: Duration,
+}
+
+/// What a worker is told to do between two batches.
+pub(super) enum Order {
+    /// A new version takes over.
+    Swap(Box<Successor>),
+    /// A version runs beside, without effect.
+    Shadow(Box<Successor>, Box<dyn ShadowSink>),
+    /// It runs beside no more.
+    Unshadow,
+}
+
+/// A version that is to take over, and where it tells how that went.
+pub(super) struct Successor {
+    pub(super) candidate: Candidate,
+    pub(super) start: Start,
+    pub(super) sink: Option<Box<dyn ActionSink>>,
+    pub(super) reply: SyncSender<Result<Swapped, StartError>>,
+}
+
+/// What the thread and its owner share.
+pub(super) struct Desk {
+    pub(super) queue: Arc<Queue>,
+    pub(super) stats: Arc<WorkerStats>,
+    orders: Mutex<Vec<Order>>,
+    about: Mutex<Arc<About>>,
+}
+
+impl Desk {
+    pub(super) fn orders(&self) -> Vec<Order> {
+        std::mem::take(&mut *lock(&self.orders))
     }
 
-    /// Initialises the plugin, puts its first rules in force, and starts its thread.
-    ///
-    /// # Errors
-    /// When it fails, refuses its configuration, or gets no thread.
-    pub fn start(
-        mut self,
-        config: &[u8],
-        seed: u64,
-        queue: Arc<Queue>,
-        mut sink: Box<dyn ActionSink>,
-    ) -> Result<Worker, StartError> {
-        let file = self.file.clone();
-        let failed = |source| StartError::Call { file: file.clone(), source };
-        let actions = self.world.init(config, seed).map_err(failed)?;
-        let actions =
-            actions.map_err(|reason| StartError::Config { file: file.clone(), reason })?;
-        let outcomes = sink.apply(&actions);
-        let stats = Arc::new(WorkerStats::default());
-        stats.input(Input::Initialised);
-        let mut thread = Running {
-            world: self.world,
-            sink,
-            outcomes,
-            queue: Arc::clone(&queue),
-            stats: Arc::clone(&stats),
-        };
-        let thread = std::thread::Builder::new()
-            .name(format!("plugin-{}", self.manifest.name).chars().take(15).collect())
-            .spawn(move || thread.run())
-            .map_err(|source| StartError::Thread { file, source })?;
-        let thread = Mutex::new(Some(thread));
-        Ok(Worker { manifest: self.manifest, queue, stats, thread })
+    pub(super) fn set_about(&self, about: Arc<About>) {
+        *lock(&self.about) = about;
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A running plugin.
 pub struct Worker {
-    /// What it asked for.
-    pub manifest: Manifest,
-    /// Its queue.
-    pub queue: Arc<Queue>,
-    /// Its counts.
-    pub stats: Arc<WorkerStats>,
+    desk: Arc<Desk>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Worker {
+    /// Initialises a plugin, puts its first rules in force, and starts its thread.
+    ///
+    /// # Errors
+    /// When it fails, refuses its configuration, or gets no thread.
+    pub fn start(
+        candidate: Candidate,
+        begin: Start,
+        policy: RestartPolicy,
+        queue: Arc<Queue>,
+        mut sink: Box<dyn ActionSink>,
+    ) -> Result<Self, StartError> {
+        let Candidate { manifest, pre, mut world } = candidate;
+        let identity = pre.identity().clone();
+        let actions = start(&mut *world, &begin, None).map_err(|why| why.of(&identity))?;
+        let outcomes = sink.begin(&actions);
+        let name: String = format!("plugin-{}", manifest.name).chars().take(15).collect();
+        let about = Arc::new(About { manifest, identity });
+        let desk = Arc::new(Desk {
+            queue,
+            stats: Arc::default(),
+            orders: Mutex::default(),
+            about: Mutex::new(Arc::clone(&about)),
+        });
+        let live = Live::new(Arc::clone(&about), pre, world, begin, sink, (actions, outcomes));
+        let mut tenure = Tenure::new(Arc::clone(&desk), Life::new(policy), live);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || tenure.run())
+            .map_err(|source| StartError::Thread { file: about.identity.file.clone(), source })?;
+        Ok(Self { desk, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Who runs now.
+    #[must_use]
+    pub fn about(&self) -> Arc<About> {
+        Arc::clone(&lock(&self.desk.about))
+    }
+
+    /// Its counts.
+    #[must_use]
+    pub fn stats(&self) -> &WorkerStats {
+        &self.desk.stats
+    }
+
+    /// Its queue.
+    #[must_use]
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.desk.queue
+    }
+
+    /// Lets a new version take over between two batches, and waits for how that goes. On an error
+    /// the old one runs on.
+    ///
+    /// # Errors
+    /// When the new version fails, or refuses its configuration or the state.
+    pub fn swap(
+        &self,
+        candidate: Candidate,
+        start: Start,
+        sink: Box<dyn ActionSink>,
+    ) -> Result<Swapped, StartError> {
+        let file = candidate.identity().file.clone();
+        let (reply, answer) = sync_channel(1);
+        let successor = Successor { candidate, start, sink: Some(sink), reply };
+        self.order(Order::Swap(Box::new(successor)));
+        answered(&answer, file)
+    }
+
+    /// Runs a version beside, from the same state, without effect; its differences go to `sink`.
+    ///
+    /// # Errors
+    /// When it fails, or refuses its configuration or the state.
+    pub fn shadow(
+        &self,
+        candidate: Candidate,
+        start: Start,
+        sink: Box<dyn ShadowSink>,
+    ) -> Result<Swapped, StartError> {
+        let file = candidate.identity().file.clone();
+        let (reply, answer) = sync_channel(1);
+        let successor = Successor { candidate, start, sink: None, reply };
+        self.order(Order::Shadow(Box::new(successor), sink));
+        answered(&answer, file)
+    }
+
+    /// Ends what runs beside.
+    pub fn unshadow(&self) {
+        self.order(Order::Unshadow);
+    }
+
+    fn order(&self, order: Order) {
+        lock(&self.desk.orders).push(order);
+        self.desk.queue.push(Delivery::Knock);
+    }
+
     /// Lets the plugin finish what is queued, and waits for it.
     pub fn stop(&self) {
-        self.queue.push(Delivery::Stop);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.desk.queue.push(Delivery::Stop);
+        let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
             // A thread that panicked has nothing more to say.
             let _ended = thread.join();
@@ -131,94 +239,15 @@ impl Worker {
     }
 }
 
-struct Running {
-    world: Box<dyn World>,
-    sink: Box<dyn ActionSink>,
-    /// Framed answers that the plugin has not seen yet.
-    outcomes: Vec<u8>,
-    queue: Arc<Queue>,
-    stats: Arc<WorkerStats>,
+fn answered(
+    answer: &Receiver<Result<Swapped, StartError>>,
+    file: std::path::PathBuf,
+) -> Result<Swapped, StartError> {
+    // A worker that stops meanwhile drops the order unanswered.
+    answer.recv().unwrap_or(Err(StartError::Stopping { file }))
 }
 
-impl Running {
-    fn run(&mut self) {
-        loop {
-            let (records, result) = match self.queue.pop() {
-                Delivery::Stop => break self.stats.input(Input::Stop),
-                Delivery::Tick => (0, self.tick()),
-                Delivery::Batch(batch) => {
-                    let records = u64::from(batch.records);
-                    (records, self.reports().and_then(|()| self.handle(&batch.bytes)))
-                }
-            };
-            let result = result.and_then(|()| self.reports());
-            self.stats.log_dropped.store(self.world.log_dropped(), Ordering::Relaxed);
-            match result {
-                Ok(()) => {
-                    self.stats.records.fetch_add(records, Ordering::Relaxed);
-                }
-                Err(error) => {
-                    self.stats.lost.fetch_add(records, Ordering::Relaxed);
-                    break self.fail(&error);
-                }
-            }
-        }
-    }
-
-    fn fail(&mut self, error: &CallError) {
-        self.stats.input(Input::Fault);
-        self.sink.failed(error);
-        // What still comes is counted, so that nothing is lost silently.
-        loop {
-            match self.queue.pop() {
-                Delivery::Stop => return,
-                Delivery::Tick => {}
-                Delivery::Batch(batch) => {
-                    self.stats.lost.fetch_add(u64::from(batch.records), Ordering::Relaxed);
-                }
-            }
-        }
-    }
-
-    fn tick(&mut self) -> Result<(), CallError> {
-        let mut batch = self.private();
-        // A tick is an empty body.
-        let _fits = push(&mut batch, kind::TICK, &Tick {});
-        self.handle(&batch)
-    }
-
-    /// Hands over answers and losses, if there are any. Answers to what that causes wait for the
-    /// next round, or two plugins' worth of talk could go on for ever.
-    fn reports(&mut self) -> Result<(), CallError> {
-        let lost = self.queue.take_unreported();
-        if self.outcomes.is_empty() && lost == 0 {
-            return Ok(());
-        }
-        let mut batch = self.private();
-        batch.append(&mut self.outcomes);
-        if lost > 0 {
-            let lost = Lost { place: LostWhere::Queue, records: lost };
-            // A loss is a few bytes.
-            let _fits = push(&mut batch, kind::LOST, &lost);
-        }
-        self.handle(&batch)
-    }
-
-    fn private(&self) -> Vec<u8> {
-        let (boot_ns, unix_offset_ns) = self.sink.now();
-        let mut batch = Vec::new();
-        let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
-        // A batch start is a few bytes.
-        let _fits = push(&mut batch, kind::BATCH_START, &start);
-        batch
-    }
-
-    fn handle(&mut self, batch: &[u8]) -> Result<(), CallError> {
-        let actions = self.world.handle(batch)?;
-        if !actions.is_empty() {
-            let outcomes = self.sink.apply(&actions);
-            self.outcomes.extend_from_slice(&outcomes);
-        }
-        Ok(())
-    }
+/// How long ago.
+pub(super) fn since(start: Instant) -> Duration {
+    start.elapsed()
 }

@@ -4,9 +4,12 @@
 
 use std::fmt;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use krsi_host_abi::deny::MAX_ERRNO;
 use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey};
+
+use crate::route::scope::Scope;
 
 /// Rules that a plugin may have in force.
 pub const RULES_MAX: usize = 4096;
@@ -42,6 +45,18 @@ impl DenyKeys {
         self.0 & other.0 == other.0
     }
 
+    /// The kind with that name in a configuration.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let names = [
+            ("process", Self::PROCESS),
+            ("lineage", Self::LINEAGE),
+            ("file", Self::FILE),
+            ("network", Self::NETWORK),
+        ];
+        names.into_iter().find(|(known, _)| *known == name).map(|(_, key)| key)
+    }
+
     /// The kind of a key.
     #[must_use]
     pub const fn of(key: &RuleKey) -> Self {
@@ -74,6 +89,8 @@ impl fmt::Display for DenyKeys {
 /// What a plugin's manifest asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
+    /// Hooks it wants to see.
+    pub hooks: HookSet,
     /// Kinds of keys.
     pub deny_keys: DenyKeys,
     /// Hooks that its rules refuse.
@@ -82,21 +99,56 @@ pub struct Asked {
     pub kill: bool,
 }
 
-/// What a plugin may do.
+/// The operator's word on a plugin. What is `None` follows the manifest as it was first accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// What was asked for: no grant goes beyond it.
-    asked: Asked,
-    /// Whether the operator lets it kill.
-    kill: bool,
+pub struct GrantSpec {
+    /// Hooks it may see.
+    pub hooks: Option<HookSet>,
+    /// Hooks its rules may refuse.
+    pub deny_hooks: Option<HookSet>,
+    /// Kinds of keys.
+    pub deny_keys: Option<DenyKeys>,
+    /// Whether it may kill.
+    pub kill: bool,
+    /// Errnos it may answer; `None` for [`ERRNOS`].
+    pub errnos: Option<Arc<[u16]>>,
     /// Longest life of a rule, milliseconds.
     pub max_ttl_ms: u64,
-    /// Errnos it may answer.
-    pub errnos: RangeInclusive<u16>,
+    /// Whether a denial may be without end.
+    pub permanent: bool,
     /// Rules it may have in force.
     pub max_rules: usize,
-    /// Whether a denial may be without end. An `allow` always may: it lifts only what is its own.
-    pub may_permanent: bool,
+    /// Actions of one call that are executed.
+    pub actions_max: usize,
+    /// Alerts in one second.
+    pub alerts_per_second: u32,
+    /// Whose events it may see, and whom its rules may concern.
+    pub scope: Scope,
+}
+
+impl Default for GrantSpec {
+    fn default() -> Self {
+        Self {
+            hooks: None,
+            deny_hooks: None,
+            deny_keys: None,
+            kill: false,
+            errnos: None,
+            max_ttl_ms: TTL_MAX_MS,
+            permanent: false,
+            max_rules: RULES_MAX,
+            actions_max: 1024,
+            alerts_per_second: 100,
+            scope: Scope::System,
+        }
+    }
+}
+
+/// What a plugin may do: asked for and granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    may: Asked,
+    spec: GrantSpec,
 }
 
 /// Why an action is refused before anything is touched.
@@ -130,12 +182,10 @@ pub enum CapabilityError {
         errno: u16,
     },
     /// An errno outside what was granted.
-    #[error("errno {errno} is not granted, {} to {} are", range.0, range.1)]
+    #[error("errno {errno} is not granted")]
     ErrnoGrant {
         /// What was given.
         errno: u16,
-        /// Least and greatest that are granted.
-        range: (u16, u16),
     },
     /// A life that is too long.
     #[error("a life of {ttl_ms} ms is not granted, at most {max_ms} ms are")]
@@ -186,36 +236,87 @@ impl CapabilityError {
     }
 }
 
-impl Grant {
-    /// What a plugin may do that asked for `asked`, without configuration.
+impl Asked {
+    /// What is in `self` and not in `other`, in words; empty when nothing is.
     #[must_use]
-    pub const fn default_for(asked: Asked) -> Self {
+    pub fn beyond(&self, other: &Asked) -> Vec<String> {
+        let mut more = Vec::new();
+        let lists = [
+            ("see", self.hooks.0 & !other.hooks.0),
+            ("refuse calls of", self.deny_hooks.0 & !other.deny_hooks.0),
+        ];
+        for (verb, hooks) in lists {
+            more.extend(HookSet(hooks).iter().map(|hook| format!("{verb} {}", hook.name())));
+        }
+        let keys = DenyKeys(self.deny_keys.0 & !other.deny_keys.0);
+        if keys != DenyKeys::default() {
+            more.push(format!("make rules on {keys} keys"));
+        }
+        if self.kill && !other.kill {
+            more.push("kill".into());
+        }
+        more
+    }
+
+    /// What is in both.
+    #[must_use]
+    pub const fn cut_to(self, other: &Asked) -> Self {
         Self {
-            asked,
-            kill: false,
-            max_ttl_ms: TTL_MAX_MS,
-            errnos: ERRNOS,
-            max_rules: RULES_MAX,
-            may_permanent: false,
+            hooks: HookSet(self.hooks.0 & other.hooks.0),
+            deny_hooks: HookSet(self.deny_hooks.0 & other.deny_hooks.0),
+            deny_keys: DenyKeys(self.deny_keys.0 & other.deny_keys.0),
+            kill: self.kill && other.kill,
         }
     }
+}
 
-    /// The same with the operator's word on killing.
+impl GrantSpec {
+    /// What the operator grants of what was accepted: explicit words stand, the rest follows
+    /// `accepted`.
     #[must_use]
-    pub const fn with_kill(mut self, kill: bool) -> Self {
-        self.kill = kill;
-        self
+    pub fn of(&self, accepted: &Asked) -> Asked {
+        Asked {
+            hooks: self.hooks.unwrap_or(accepted.hooks),
+            deny_hooks: self.deny_hooks.unwrap_or(accepted.deny_hooks),
+            deny_keys: self.deny_keys.unwrap_or(accepted.deny_keys),
+            kill: self.kill,
+        }
+    }
+}
+
+impl Grant {
+    /// What a plugin may do that asks for `asked`.
+    #[must_use]
+    pub fn new(asked: Asked, spec: GrantSpec) -> Self {
+        Self { may: asked.cut_to(&spec.of(&asked)), spec }
     }
 
-    /// Whether it may kill: asked for and granted.
+    /// Kinds of keys, hooks and killing that it may.
     #[must_use]
-    pub const fn may_kill(&self) -> bool {
-        self.kill && self.asked.kill
+    pub const fn may(&self) -> &Asked {
+        &self.may
+    }
+
+    /// The operator's numbers.
+    #[must_use]
+    pub const fn spec(&self) -> &GrantSpec {
+        &self.spec
+    }
+
+    fn check_errno(&self, errno: u16) -> Result<(), CapabilityError> {
+        if !(1..=MAX_ERRNO).contains(&errno) {
+            return Err(CapabilityError::Errno { errno });
+        }
+        let granted = match &self.spec.errnos {
+            Some(errnos) => errnos.contains(&errno),
+            None => ERRNOS.contains(&errno),
+        };
+        if granted { Ok(()) } else { Err(CapabilityError::ErrnoGrant { errno }) }
     }
 
     fn check_rule(&self, rule: &Rule<'_>) -> Result<(), CapabilityError> {
         let key = DenyKeys::of(&rule.key);
-        if !self.asked.deny_keys.contains(key) {
+        if !self.may.deny_keys.contains(key) {
             return Err(CapabilityError::Key { key });
         }
         if rule.hooks.is_empty() {
@@ -224,11 +325,11 @@ impl Grant {
         if !rule.hooks.is_known() {
             return Err(CapabilityError::UnknownHook { bits: rule.hooks.0 });
         }
-        if let Some(hook) = rule.hooks.iter().find(|hook| !self.asked.deny_hooks.contains(*hook)) {
+        if let Some(hook) = rule.hooks.iter().find(|hook| !self.may.deny_hooks.contains(*hook)) {
             return Err(CapabilityError::Hook { hook });
         }
-        if rule.ttl_ms > self.max_ttl_ms {
-            return Err(CapabilityError::Ttl { ttl_ms: rule.ttl_ms, max_ms: self.max_ttl_ms });
+        if rule.ttl_ms > self.spec.max_ttl_ms {
+            return Err(CapabilityError::Ttl { ttl_ms: rule.ttl_ms, max_ms: self.spec.max_ttl_ms });
         }
         Ok(())
     }
@@ -242,21 +343,14 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
     match action {
         Action::Deny(deny) => {
             grant.check_rule(&deny.rule)?;
-            let errno = deny.errno;
-            if !(1..=MAX_ERRNO).contains(&errno) {
-                return Err(CapabilityError::Errno { errno });
-            }
-            if !grant.errnos.contains(&errno) {
-                let range = (*grant.errnos.start(), *grant.errnos.end());
-                return Err(CapabilityError::ErrnoGrant { errno, range });
-            }
-            if deny.rule.ttl_ms == 0 && !grant.may_permanent {
-                return Err(CapabilityError::Permanent { max_ms: grant.max_ttl_ms });
+            grant.check_errno(deny.errno)?;
+            if deny.rule.ttl_ms == 0 && !grant.spec.permanent {
+                return Err(CapabilityError::Permanent { max_ms: grant.spec.max_ttl_ms });
             }
             Ok(())
         }
         Action::Allow(allow) => grant.check_rule(&allow.rule),
-        Action::Kill(_) if !grant.may_kill() => Err(CapabilityError::Kill),
+        Action::Kill(_) if !grant.may.kill => Err(CapabilityError::Kill),
         Action::Alert(alert) if !is_technique(&alert.technique) => Err(CapabilityError::Technique),
         Action::Metric(metric) if !is_metric_name(&metric.name) => Err(CapabilityError::MetricName),
         Action::Metric(metric) if !metric.value.is_finite() => Err(CapabilityError::MetricValue),
@@ -302,9 +396,13 @@ mod tests {
         }
     }
 
-    fn grant() -> Grant {
+    fn asked() -> Asked {
         let deny_hooks = HookSet::default().with(Hook::FileOpen);
-        Grant::default_for(Asked { deny_keys: DenyKeys::FILE, deny_hooks, kill: true })
+        Asked { hooks: HookSet::default(), deny_keys: DenyKeys::FILE, deny_hooks, kill: true }
+    }
+
+    fn grant() -> Grant {
+        Grant::new(asked(), GrantSpec::default())
     }
 
     fn deny(rule: Rule<'static>, errno: u16) -> Option<Refusal> {
@@ -332,10 +430,40 @@ mod tests {
     #[test]
     fn killing_needs_both_words() {
         let kill = Action::Kill(Kill { token: 1, process: ProcessKey::default() });
+        let granted = GrantSpec { kill: true, ..GrantSpec::default() };
         assert_eq!(check(&grant(), &kill), Err(CapabilityError::Kill));
-        assert_eq!(check(&grant().with_kill(true), &kill), Ok(()));
-        let unasked = Grant::default_for(Asked::default()).with_kill(true);
+        assert_eq!(check(&Grant::new(asked(), granted.clone()), &kill), Ok(()));
+        let unasked = Grant::new(Asked::default(), granted);
         assert_eq!(check(&unasked, &kill), Err(CapabilityError::Kill));
+    }
+
+    #[test]
+    fn the_operators_word_cuts_what_is_asked() {
+        let spec = GrantSpec {
+            deny_keys: Some(DenyKeys::NETWORK),
+            errnos: Some([1].into()),
+            ..GrantSpec::default()
+        };
+        let action = Action::Deny(Deny { rule: rule(), errno: 1, audit: false });
+        let denied = check(&Grant::new(asked(), spec.clone()), &action);
+        assert_eq!(denied, Err(CapabilityError::Key { key: DenyKeys::FILE }));
+        let spec = GrantSpec { deny_keys: None, ..spec };
+        assert_eq!(check(&Grant::new(asked(), spec.clone()), &action), Ok(()));
+        let action = Action::Deny(Deny { rule: rule(), errno: 13, audit: false });
+        let denied = check(&Grant::new(asked(), spec), &action);
+        assert_eq!(denied, Err(CapabilityError::ErrnoGrant { errno: 13 }));
+    }
+
+    #[test]
+    fn what_a_new_version_asks_beyond_the_old_one_is_said() {
+        let before = asked();
+        let exec = HookSet::default().with(Hook::BprmCheckSecurity);
+        let deny_keys = DenyKeys::FILE.with(DenyKeys::LINEAGE);
+        let wider = Asked { hooks: exec, deny_keys, ..before };
+        assert_eq!(before.beyond(&wider), Vec::<String>::new());
+        let more = ["see bprm_check_security", "make rules on lineage keys"];
+        assert_eq!(wider.beyond(&before), more);
+        assert_eq!(GrantSpec::default().of(&before).hooks, before.hooks);
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod rate;
 mod text;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
-pub use capability::{Asked, DenyKeys, Grant};
+pub use capability::{Asked, DenyKeys, Grant, GrantSpec};
 pub use ledger::{Ending, Kinship, Ledger, RuleView};

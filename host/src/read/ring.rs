@@ -19,8 +19,8 @@ pub enum ReadError {
 pub enum Wake {
     /// A ring may hold records, or the time is up.
     Records,
-    /// The stop descriptor became readable.
-    Stop,
+    /// The bell's descriptor became readable.
+    Bell,
 }
 
 /// Both rings. Denials are read first, so that no flood of telemetry delays them.
@@ -36,14 +36,14 @@ impl Rings {
         Self { verdicts, telemetry }
     }
 
-    /// Waits until a ring has records, `stop` becomes readable, or `timeout_ms` have passed.
+    /// Waits until a ring has records, `bell` becomes readable, or `timeout_ms` have passed.
     ///
     /// # Errors
     /// When `poll(2)` fails for another reason than a signal.
-    pub fn wait(&self, stop: BorrowedFd<'_>, timeout_ms: i64) -> Result<Wake, ReadError> {
+    pub fn wait(&self, bell: BorrowedFd<'_>, timeout_ms: i64) -> Result<Wake, ReadError> {
         let (verdicts, telemetry) = (self.verdicts.as_fd(), self.telemetry.as_fd());
         let mut fds = [
-            PollFd::new(&stop, PollFlags::IN),
+            PollFd::new(&bell, PollFlags::IN),
             PollFd::new(&verdicts, PollFlags::IN),
             PollFd::new(&telemetry, PollFlags::IN),
         ];
@@ -53,8 +53,8 @@ impl Rings {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(ReadError::Poll(errno)),
         }
-        let [stop, ..] = fds;
-        Ok(if stop.revents().is_empty() { Wake::Records } else { Wake::Stop })
+        let [bell, ..] = fds;
+        Ok(if bell.revents().is_empty() { Wake::Records } else { Wake::Bell })
     }
 
     /// Hands at most `budget` records to `sink`; returns how many.

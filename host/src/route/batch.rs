@@ -1,13 +1,15 @@
 //! Events → one encoded batch: each process is described before the first record that names it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use krsi_plugin_schema::frame::{FrameError, push};
 use krsi_plugin_schema::latest::{
     BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
 };
 
-use super::queue::Batch;
+use super::queue::{Batch, Spare};
+use super::scope::Scope;
 
 /// Described processes that a view remembers; beyond, it forgets all and describes anew.
 const KNOWN_MAX: usize = 65_536;
@@ -28,10 +30,18 @@ pub struct BatchBuilder {
     known: HashSet<ProcessKey>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
-    capacity: usize,
+    spare: Arc<Spare>,
+    /// Whom its readers may know of.
+    scope: Scope,
 }
 
 impl BatchBuilder {
+    /// An empty batch for readers of a scope.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self { scope, ..Self::default() }
+    }
+
     /// Appends an event, preceded by the descriptions it needs.
     ///
     /// # Errors
@@ -77,18 +87,15 @@ impl BatchBuilder {
     /// Ends the batch and starts the next one.
     pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
         let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
-        let mut bytes = Vec::with_capacity(self.bytes.len() + 32);
+        let mut bytes = self.spare.take();
         // A batch start is a few bytes: it always fits a frame.
         let _fits = push(&mut bytes, kind::BATCH_START, &start);
-        bytes.append(&mut self.bytes);
-        self.capacity = self.capacity.max(bytes.len());
-        Batch { bytes, records: std::mem::take(&mut self.records) }
+        bytes.extend_from_slice(&self.bytes);
+        self.bytes.clear();
+        Batch::new(bytes, std::mem::take(&mut self.records), Some(Arc::clone(&self.spare)))
     }
 
     fn start(&mut self) {
-        if self.bytes.capacity() < self.capacity {
-            self.bytes.reserve(self.capacity);
-        }
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
         }
@@ -99,6 +106,9 @@ impl BatchBuilder {
         let mut next = key;
         while self.lineage.len() < ANCESTORS_MAX && !self.known.contains(&next) {
             let Some(process) = processes.process(next) else { break };
+            if !self.scope.holds(process) {
+                break;
+            }
             if self.lineage.contains(&next) {
                 break;
             }
@@ -156,7 +166,7 @@ mod tests {
     }
 
     fn kinds(batch: &Batch) -> Vec<String> {
-        Frames::new(&batch.bytes)
+        Frames::new(batch.bytes())
             .map(|frame| match Record::decode(&frame.unwrap()).unwrap() {
                 Record::BatchStart(_) => "start".into(),
                 Record::Process(process) => format!("process {}", process.key.tgid),
@@ -173,7 +183,7 @@ mod tests {
         batch.push(&event(3, Body::SocketConnect(Connect::default())), &table).unwrap();
         batch.push(&event(3, Body::SocketConnect(Connect::default())), &table).unwrap();
         let first = batch.finish(5, 0);
-        assert_eq!(first.records, 2);
+        assert_eq!(first.records(), 2);
         let expected =
             ["start", "process 1", "process 2", "process 3", "socket_connect", "socket_connect"];
         assert_eq!(kinds(&first), expected);

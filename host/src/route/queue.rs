@@ -5,23 +5,100 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Buffers that wait for their next use.
+const SPARE_MAX: usize = 64;
+
+/// Buffers of batches that all readers are done with, so that none is allocated under load.
+#[derive(Debug, Default)]
+pub struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    /// An empty buffer, used before if there is one.
+    pub fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn give(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare.len() < SPARE_MAX {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
+}
+
 /// An encoded batch, shared by all readers of a view.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Batch {
+    bytes: Vec<u8>,
+    records: u32,
+    /// Where the buffer goes afterwards.
+    home: Option<Arc<Spare>>,
+}
+
+impl Batch {
+    /// A batch of so many events; descriptions of processes are not counted.
+    #[must_use]
+    pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<Spare>>) -> Self {
+        Self { bytes, records, home }
+    }
+
+    /// A batch without events.
+    #[must_use]
+    pub const fn private(bytes: Vec<u8>) -> Self {
+        Self::new(bytes, 0, None)
+    }
+
     /// Frames, a batch start first.
-    pub bytes: Vec<u8>,
-    /// Events in it; descriptions of processes are not counted.
-    pub records: u32,
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Events in it.
+    #[must_use]
+    pub const fn records(&self) -> u32 {
+        self.records
+    }
+}
+
+impl PartialEq for Batch {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.bytes, self.records) == (&other.bytes, other.records)
+    }
+}
+
+impl Eq for Batch {}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            home.give(std::mem::take(&mut self.bytes));
+        }
+    }
 }
 
 /// What a plugin's thread is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
+    /// An order lies ready elsewhere.
+    Knock,
     /// Events.
     Batch(Arc<Batch>),
     /// Time has passed.
     Tick,
     /// The end, after what was queued before and could be handled in time.
+    Stop,
+}
+
+/// What ended a pause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// Its time is over.
+    Over,
+    /// An order lies ready.
+    Knock,
+    /// The end.
     Stop,
 }
 
@@ -34,7 +111,7 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 struct Waiting {
     batches: VecDeque<Arc<Batch>>,
     records: usize,
-    tick: bool,
+    knock: bool,
     /// Since when the reader is to stop.
     stop: Option<Instant>,
 }
@@ -63,12 +140,12 @@ impl Queue {
     }
 
     /// Queues a delivery. A batch that does not fit is dropped and its records are counted; a
-    /// second tick is the same as one; a stop always fits.
+    /// second knock is the same as one; a stop always fits.
     pub fn push(&self, delivery: Delivery) {
         let mut waiting = self.lock();
         match delivery {
             Delivery::Batch(batch) => {
-                let records = batch.records as usize;
+                let records = batch.records() as usize;
                 let fits = waiting.records + records <= self.capacity_records
                     && waiting.batches.len() < BATCHES_MAX;
                 // A batch larger than the whole queue still passes through an empty one.
@@ -80,36 +157,89 @@ impl Queue {
                 waiting.records += records;
                 waiting.batches.push_back(batch);
             }
-            Delivery::Tick => waiting.tick = true,
+            // Ticks are made here, by the reader's own clock.
+            Delivery::Tick => {}
+            Delivery::Knock => waiting.knock = true,
             Delivery::Stop => waiting.stop = waiting.stop.or_else(|| Some(Instant::now())),
         }
         drop(waiting);
         self.arrived.notify_one();
     }
 
-    /// Waits for the next delivery: a tick before batches, batches in order, the stop last. What is
-    /// still queued some seconds after the stop is counted as lost.
-    pub fn pop(&self) -> Delivery {
+    /// Waits for the next delivery: a knock first, a tick once `tick_at` has come, batches in order,
+    /// the stop last. What is still queued some seconds after the stop is counted as lost.
+    pub fn pop(&self, tick_at: Option<Instant>) -> Delivery {
         let mut waiting = self.lock();
         loop {
+            if waiting.knock {
+                waiting.knock = false;
+                return Delivery::Knock;
+            }
             if waiting.stop.is_some_and(|since| since.elapsed() > STOP_GRACE) {
                 self.lost.fetch_add(waiting.records as u64, Ordering::Relaxed);
                 *waiting = Waiting { stop: waiting.stop, ..Waiting::default() };
                 return Delivery::Stop;
             }
-            if waiting.tick {
-                waiting.tick = false;
+            let left = tick_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) && waiting.stop.is_none() {
                 return Delivery::Tick;
             }
             if let Some(batch) = waiting.batches.pop_front() {
-                waiting.records -= batch.records as usize;
+                waiting.records -= batch.records() as usize;
                 return Delivery::Batch(batch);
             }
             if waiting.stop.is_some() {
                 return Delivery::Stop;
             }
-            waiting = self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = self.wait(waiting, left);
         }
+    }
+
+    fn wait<'q>(
+        &'q self,
+        waiting: MutexGuard<'q, Waiting>,
+        most: Option<Duration>,
+    ) -> MutexGuard<'q, Waiting> {
+        match most {
+            None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
+            Some(most) => {
+                let woken = self.arrived.wait_timeout(waiting, most);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            }
+        }
+    }
+
+    /// Waits for a knock or a stop until `until`, or for ever; everything else stays queued.
+    pub fn pause(&self, until: Option<Instant>) -> Pause {
+        let mut waiting = self.lock();
+        loop {
+            if waiting.stop.is_some() {
+                return Pause::Stop;
+            }
+            if waiting.knock {
+                waiting.knock = false;
+                return Pause::Knock;
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return Pause::Over;
+            }
+            waiting = self.wait(waiting, left);
+        }
+    }
+
+    /// Counts everything that is queued as lost.
+    pub fn discard(&self) {
+        let mut waiting = self.lock();
+        self.lost.fetch_add(waiting.records as u64, Ordering::Relaxed);
+        self.unreported.fetch_add(waiting.records as u64, Ordering::Relaxed);
+        waiting.batches.clear();
+        waiting.records = 0;
+    }
+
+    /// Records that wait.
+    pub fn depth(&self) -> usize {
+        self.lock().records
     }
 
     /// Records that did not fit, from the start on.
@@ -132,7 +262,7 @@ mod tests {
     use super::*;
 
     fn batch(records: u32) -> Delivery {
-        Delivery::Batch(Arc::new(Batch { bytes: Vec::new(), records }))
+        Delivery::Batch(Arc::new(Batch::new(Vec::new(), records, None)))
     }
 
     #[test]
@@ -142,9 +272,9 @@ mod tests {
         queue.push(batch(3));
         queue.push(batch(2));
         assert_eq!((queue.lost(), queue.take_unreported(), queue.take_unreported()), (3, 3, 0));
-        assert_eq!((queue.pop(), queue.pop()), (batch(8), batch(2)));
+        assert_eq!((queue.pop(None), queue.pop(None)), (batch(8), batch(2)));
         queue.push(batch(99));
-        assert_eq!(queue.pop(), batch(99));
+        assert_eq!(queue.pop(None), batch(99));
         assert_eq!(queue.lost(), 3);
     }
 
@@ -154,18 +284,34 @@ mod tests {
         queue.push(batch(4));
         queue.push(batch(3));
         queue.lock().stop = Instant::now().checked_sub(STOP_GRACE * 2);
-        assert_eq!((queue.pop(), queue.lost()), (Delivery::Stop, 7));
-        assert_eq!((queue.pop(), queue.lost()), (Delivery::Stop, 7));
+        assert_eq!((queue.pop(None), queue.lost()), (Delivery::Stop, 7));
+        assert_eq!((queue.pop(None), queue.lost()), (Delivery::Stop, 7));
     }
 
     #[test]
-    fn ticks_merge_and_the_stop_comes_last() {
+    fn a_pause_leaves_batches_where_they_are() {
         let queue = Queue::new(10);
+        queue.push(batch(4));
+        assert_eq!(queue.pause(Some(Instant::now())), Pause::Over);
+        queue.push(Delivery::Knock);
+        assert_eq!((queue.pause(None), queue.depth()), (Pause::Knock, 4));
+        queue.discard();
+        assert_eq!((queue.lost(), queue.take_unreported(), queue.depth()), (4, 4, 0));
         queue.push(Delivery::Stop);
-        queue.push(Delivery::Tick);
-        queue.push(Delivery::Tick);
+        assert_eq!(queue.pause(None), Pause::Stop);
+    }
+
+    #[test]
+    fn a_due_tick_comes_before_batches_and_the_stop_last() {
+        let queue = Queue::new(10);
         queue.push(batch(1));
-        let order = [queue.pop(), queue.pop(), queue.pop()];
-        assert_eq!(order, [Delivery::Tick, batch(1), Delivery::Stop]);
+        assert_eq!(queue.pop(Some(Instant::now())), Delivery::Tick);
+        let later = Some(Instant::now() + Duration::from_secs(60));
+        assert_eq!(queue.pop(later), batch(1));
+        let soon = Some(Instant::now() + Duration::from_millis(5));
+        assert_eq!(queue.pop(soon), Delivery::Tick);
+        queue.push(Delivery::Stop);
+        queue.push(batch(1));
+        assert_eq!((queue.pop(soon), queue.pop(soon)), (batch(1), Delivery::Stop));
     }
 }

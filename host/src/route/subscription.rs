@@ -1,4 +1,4 @@
-//! Who wants what: plugins with the same hooks share one view, encoded once for all of them.
+//! Who wants what: plugins with the same hooks and scope share one view, encoded once for all of them.
 //!
 //! A denial reaches the plugin that owns its rule also when that plugin does not subscribe to the
 //! hook; such events go through a view of its own.
@@ -10,10 +10,24 @@ use krsi_plugin_schema::latest::{Event, HookSet, Verdict};
 
 use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
+use super::scope::Scope;
 
 /// Slot of a plugin: owner of rules, index of its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginSlot(pub u8);
+
+/// What a plugin is to be sent.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// Its slot.
+    pub slot: PluginSlot,
+    /// Hooks it wants.
+    pub hooks: HookSet,
+    /// Whose events it may see.
+    pub scope: Scope,
+    /// Its queue.
+    pub queue: Arc<Queue>,
+}
 
 struct Subscriber {
     slot: PluginSlot,
@@ -22,8 +36,26 @@ struct Subscriber {
 
 struct View {
     hooks: HookSet,
+    scope: Scope,
     batch: BatchBuilder,
     subscribers: Vec<Subscriber>,
+}
+
+impl View {
+    fn new(subscription: &Subscription) -> Self {
+        Self {
+            hooks: subscription.hooks,
+            scope: subscription.scope.clone(),
+            batch: BatchBuilder::new(subscription.scope.clone()),
+            subscribers: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, subscription: &Subscription) {
+        self.batch.describe_anew();
+        let queue = Arc::clone(&subscription.queue);
+        self.subscribers.push(Subscriber { slot: subscription.slot, queue });
+    }
 }
 
 /// All views.
@@ -34,22 +66,31 @@ pub struct Router {
 }
 
 impl Router {
-    /// Adds a plugin.
-    pub fn subscribe(&mut self, slot: PluginSlot, hooks: HookSet, queue: &Arc<Queue>) {
-        let subscriber = || Subscriber { slot, queue: Arc::clone(queue) };
-        let own = View { hooks, batch: BatchBuilder::default(), subscribers: vec![subscriber()] };
+    /// Adds a plugin, or moves it to another view. To be called between two flushes.
+    pub fn subscribe(&mut self, subscription: &Subscription) {
+        self.unsubscribe(subscription.slot);
+        let mut own = View::new(subscription);
+        own.add(subscription);
         self.own.push(own);
-        match self.shared.iter_mut().find(|view| view.hooks == hooks) {
-            Some(view) => {
-                view.batch.describe_anew();
-                view.subscribers.push(subscriber());
+        let same =
+            |view: &&mut View| view.hooks == subscription.hooks && view.scope == subscription.scope;
+        match self.shared.iter_mut().find(same) {
+            Some(view) => view.add(subscription),
+            None => {
+                let mut view = View::new(subscription);
+                view.add(subscription);
+                self.shared.push(view);
             }
-            None => self.shared.push(View {
-                hooks,
-                batch: BatchBuilder::default(),
-                subscribers: vec![subscriber()],
-            }),
         }
+    }
+
+    /// Takes a plugin out of every view. To be called between two flushes.
+    pub fn unsubscribe(&mut self, slot: PluginSlot) {
+        for view in self.shared.iter_mut().chain(&mut self.own) {
+            view.subscribers.retain(|subscriber| subscriber.slot != slot);
+        }
+        self.shared.retain(|view| !view.subscribers.is_empty());
+        self.own.retain(|view| !view.subscribers.is_empty());
     }
 
     /// Puts an event into every batch whose readers want it. `owner` is the slot of the rule that
@@ -65,7 +106,7 @@ impl Router {
     ) -> Result<(), FrameError> {
         let hook = event.body.hook();
         for view in &mut self.shared {
-            if view.hooks.contains(hook) {
+            if view.hooks.contains(hook) && view.scope.sees(event, processes) {
                 view.batch.push(event, processes)?;
             }
             view.batch.follow(event);
@@ -73,7 +114,7 @@ impl Router {
         let owner = owner.filter(|_| event.meta.verdict != Verdict::None);
         for view in &mut self.own {
             let owns = view.subscribers.iter().any(|subscriber| Some(subscriber.slot) == owner);
-            if owns && !view.hooks.contains(hook) {
+            if owns && !view.hooks.contains(hook) && view.scope.sees(event, processes) {
                 view.batch.push(event, processes)?;
             }
             view.batch.follow(event);
@@ -92,5 +133,75 @@ impl Router {
                 subscriber.queue.push(Delivery::Batch(Arc::clone(&batch)));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::frame::Frames;
+    use krsi_plugin_schema::latest::{Body, Connect, Hook, Meta, Process, ProcessKey, Record};
+
+    use super::*;
+
+    struct Nobody;
+
+    impl Processes for Nobody {
+        fn process(&self, _key: ProcessKey) -> Option<&Process<'static>> {
+            None
+        }
+    }
+
+    fn subscription(slot: u8, scope: Scope) -> Subscription {
+        let hooks = HookSet::default().with(Hook::SocketConnect);
+        let queue = Arc::new(Queue::new(100));
+        Subscription { slot: PluginSlot(slot), hooks, scope, queue }
+    }
+
+    fn connect(uid: u32) -> Event<'static> {
+        let meta = Meta { uid, ..Meta::default() };
+        Event { meta, body: Body::SocketConnect(Connect::default()) }
+    }
+
+    fn uids(queue: &Queue) -> Vec<u32> {
+        queue.push(Delivery::Stop);
+        let mut uids = Vec::new();
+        while let Delivery::Batch(batch) = queue.pop(None) {
+            for frame in Frames::new(batch.bytes()) {
+                if let Ok(Record::Event(event)) = Record::decode(&frame.unwrap()) {
+                    uids.push(event.meta.uid);
+                }
+            }
+        }
+        uids
+    }
+
+    #[test]
+    fn who_comes_and_goes_gets_what_was_routed_meanwhile() {
+        let mut router = Router::default();
+        let (first, second) = (subscription(1, Scope::System), subscription(2, Scope::System));
+        let route = |router: &mut Router, uid| {
+            router.route(&connect(uid), None, &Nobody).unwrap();
+            router.flush(1, 0);
+        };
+        router.subscribe(&first);
+        route(&mut router, 1);
+        router.subscribe(&second);
+        route(&mut router, 2);
+        router.unsubscribe(first.slot);
+        route(&mut router, 3);
+        assert_eq!((uids(&first.queue), uids(&second.queue)), (vec![1, 2], vec![2, 3]));
+    }
+
+    #[test]
+    fn a_scope_hides_what_others_do() {
+        let mut router = Router::default();
+        let (all, one) = (subscription(1, Scope::System), subscription(2, Scope::Uid(7)));
+        router.subscribe(&all);
+        router.subscribe(&one);
+        for uid in [0, 7, 8] {
+            router.route(&connect(uid), None, &Nobody).unwrap();
+        }
+        router.flush(1, 0);
+        assert_eq!((uids(&all.queue), uids(&one.queue)), (vec![0, 7, 8], vec![7]));
     }
 }

@@ -158,6 +158,11 @@ impl ProcessTable {
         self.descent.ancestors(key)
     }
 
+    /// Every process that is remembered, ended ones within their grace included, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Process<'static>> {
+        self.rows.values().map(|row| &row.process)
+    }
+
     /// Processes that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

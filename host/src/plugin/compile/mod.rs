@@ -1,20 +1,28 @@
-//! A file → a plugin that can be instantiated: bounded, recognised, checked against our table, compiled.
+//! A file → a plugin that can be instantiated: bounded, signed, compiled apart or cached, checked.
+
+mod apart;
+mod cache;
+mod fault;
+mod native;
+mod recognise;
+mod signature;
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
-use wit_component::{ComponentEncoder, metadata};
-use wit_parser::{PackageName, WorldKey};
 
+pub use self::apart::{CompileLimits, VERB, child};
+pub use self::cache::{Cache, CacheError};
+pub use self::fault::Fault;
+pub use self::signature::{SignatureError, TrustedKey};
+
+use self::cache::{Found, hex};
 use super::engine::Engine;
 use super::limit::Limits;
 use super::world::{self, Contract, World};
-
-const MAGIC: [u8; 4] = *b"\0asm";
-const CORE: [u8; 4] = [1, 0, 0, 0];
-const COMPONENT: [u8; 4] = [0x0d, 0, 1, 0];
 
 /// Why a file is no plugin. Each message names the file.
 #[derive(Debug, thiserror::Error)]
@@ -36,64 +44,16 @@ pub enum LoadError {
         /// The limit.
         limit: u64,
     },
-    /// No Wasm at all.
-    #[error("{}: not Wasm (it does not start with \\0asm)", file.display())]
-    NotWasm {
+    /// Not signed as required.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
+    /// Something is wrong with its bytes.
+    #[error("{}: {fault}", file.display())]
+    Fault {
         /// The file.
         file: PathBuf,
-    },
-    /// Built for WASI.
-    #[error("{}: built for WASI, which plugins do not have", file.display())]
-    Wasi {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A core module that no SDK prepared.
-    #[error("{}: a Wasm module without a component-type section, so it implements no contract", file.display())]
-    NoContract {
-        /// The file.
-        file: PathBuf,
-    },
-    /// A contract or version that this host does not serve.
-    #[error("{}: implements {found}, this host serves krsi:plugin@0.1", file.display())]
-    WrongContract {
-        /// The file.
-        file: PathBuf,
-        /// What it implements.
-        found: String,
-    },
-    /// A function of the contract is missing.
-    #[error("{}: does not export `{function}`, which krsi:plugin@0.1 requires", file.display())]
-    MissingExport {
-        /// The file.
-        file: PathBuf,
-        /// The function.
-        function: &'static str,
-    },
-    /// An import that no host offers.
-    #[error("{}: imports `{import}`, which no host offers", file.display())]
-    UnknownImport {
-        /// The file.
-        file: PathBuf,
-        /// The import.
-        import: String,
-    },
-    /// The bytes are not valid.
-    #[error("{}: not a valid component", file.display())]
-    Invalid {
-        /// The file.
-        file: PathBuf,
-        /// What is wrong.
-        #[source]
-        source: wasmtime::Error,
-    },
-    /// The module could not be made a component.
-    #[error("{}: cannot be made a component: {reason}", file.display())]
-    Encode {
-        /// The file.
-        file: PathBuf,
-        /// What the encoder said.
-        reason: String,
+        /// What.
+        fault: Fault,
     },
 }
 
@@ -103,59 +63,144 @@ impl LoadError {
     pub const fn fix(&self) -> &'static str {
         match self {
             LoadError::Read { .. } => "check the path and its permissions",
-            LoadError::TooLarge { .. } => "strip the module, or build it with the wasm profile",
-            LoadError::NotWasm { .. } => "give a file that was built for wasm32-unknown-unknown",
-            LoadError::Wasi { .. } => {
-                "build it for wasm32-unknown-unknown instead of wasm32-wasip1 or wasm32-wasip2"
+            LoadError::TooLarge { .. } => {
+                "strip the module, build it with the wasm profile, or raise binary-mib"
             }
-            LoadError::NoContract { .. } => {
-                "name the plugin with krsi_plugin::export!(YourPlugin) and build it again"
+            LoadError::Signature(SignatureError::Key { .. } | SignatureError::Read { .. }) => {
+                "give --require-signed the public key file that `minisign -G` wrote"
             }
-            LoadError::WrongContract { .. } | LoadError::MissingExport { .. } => {
-                "build it again with the krsi-plugin SDK of version 0.1"
-            }
-            LoadError::UnknownImport { .. } => {
-                "remove what needs it: plugins import nothing but log"
-            }
-            LoadError::Invalid { .. } | LoadError::Encode { .. } => {
-                "build it again; the file may be damaged"
-            }
+            LoadError::Signature(_) => "sign it with `minisign -Sm FILE`, or do not run it",
+            LoadError::Fault { fault, .. } => fault.fix(),
         }
     }
 }
 
+/// Turns files into plugins.
+pub struct Compiler {
+    /// The host's own binary, for the child.
+    program: PathBuf,
+    limits: CompileLimits,
+    cache: Option<Cache>,
+    key: Option<TrustedKey>,
+}
+
+/// Where a plugin's code came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Compiled just now.
+    Compiled,
+    /// Found in the cache.
+    Cached,
+    /// Compiled just now, because the cached code was not what the host had put there.
+    Distrusted,
+}
+
+/// Who a plugin's bytes are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its file.
+    pub file: PathBuf,
+    /// SHA-256 of the file, hexadecimal.
+    pub sha256: String,
+    /// Id of the key that signed it, if a signature was required.
+    pub signed_by: Option<String>,
+    /// Contract that it implements.
+    pub contract: String,
+    /// Where its code came from.
+    pub origin: Origin,
+}
+
 /// A compiled plugin, not yet live.
 pub struct PluginPre {
-    file: PathBuf,
+    identity: Identity,
     contract: Contract,
     limits: Limits,
     engine: Engine,
 }
 
-impl PluginPre {
-    /// Reads, checks and compiles a plugin.
+impl Compiler {
+    /// A compiler that starts `program` as its child, and may keep what it compiled.
+    #[must_use]
+    pub const fn new(
+        program: PathBuf,
+        limits: CompileLimits,
+        cache: Option<Cache>,
+        key: Option<TrustedKey>,
+    ) -> Self {
+        Self { program, limits, cache, key }
+    }
+
+    /// Reads, checks and compiles a plugin, or takes its code from the cache.
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub fn load(engine: &Engine, file: &Path, limits: Limits) -> Result<Self, LoadError> {
+    pub fn load(&self, engine: &Engine, file: &Path, limits: Limits) -> Result<PluginPre, LoadError> {
         let bytes = read(file, limits.binary_bytes)?;
-        let component = componentise(file, bytes)?;
-        let invalid = |source| LoadError::Invalid { file: file.into(), source };
-        let component = Component::new(engine.wasm(), &component).map_err(invalid)?;
-        check_component(file, engine, &component)?;
-        let contract = world::contract(engine, &component).map_err(invalid)?;
-        Ok(Self { file: file.into(), contract, limits, engine: engine.clone() })
+        if let Some(key) = &self.key {
+            key.check(file, &bytes)?;
+        }
+        let fault = |fault| LoadError::Fault { file: file.into(), fault };
+        let sha256: [u8; 32] = Sha256::digest(&bytes).into();
+        let (component, origin) = self.component(engine, &bytes, &sha256).map_err(fault)?;
+        let row = recognise::contract(engine, &component).map_err(fault)?;
+        let contract = (row.bind)(engine, &component)
+            .map_err(|error| fault(Fault::Invalid { reason: Fault::words(&error) }))?;
+        let identity = Identity {
+            file: file.into(),
+            sha256: hex(&sha256),
+            signed_by: self.key.as_ref().map(|key| key.id().to_owned()),
+            contract: row.to_string(),
+            origin,
+        };
+        Ok(PluginPre { identity, contract, limits, engine: engine.clone() })
     }
 
-    /// The file it came from.
+    fn component(
+        &self,
+        engine: &Engine,
+        bytes: &[u8],
+        sha256: &[u8; 32],
+    ) -> Result<(Component, Origin), Fault> {
+        let name = self.cache.as_ref().map(|cache| (cache, Cache::name(engine, sha256)));
+        let mut origin = Origin::Compiled;
+        if let Some((cache, name)) = &name {
+            match cache.find(engine, name) {
+                Found::Code(component) => return Ok((component, Origin::Cached)),
+                Found::Nothing => {}
+                Found::Tampered => {
+                    tracing::warn!(entry = name, "cached code was not what was put there: compiled anew");
+                    origin = Origin::Distrusted;
+                }
+            }
+        }
+        let code = apart::compile(&self.program, bytes, self.limits)?;
+        if let Some((cache, name)) = &name
+            && let Err(error) = cache.keep(name, &code)
+        {
+            tracing::warn!(%error, "compiled code could not be kept");
+        }
+        let component = native::take(engine, &code)
+            .map_err(|error| Fault::Compiler { reason: Fault::words(&error) })?;
+        Ok((component, origin))
+    }
+}
+
+impl PluginPre {
+    /// Who it is.
     #[must_use]
-    pub fn file(&self) -> &Path {
-        &self.file
+    pub const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What it may use.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
     }
 
     /// A new instance.
     pub(super) fn instantiate(&self) -> Result<Box<dyn World>, world::CallError> {
-        world::instantiate(&self.contract, &self.engine, self.limits, self.file.clone())
+        world::instantiate(&self.contract, &self.engine, self.limits, &self.identity.file)
     }
 }
 
@@ -168,80 +213,6 @@ fn read(file: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
         return Err(LoadError::TooLarge { file: file.into(), limit });
     }
     Ok(bytes)
-}
-
-fn componentise(file: &Path, bytes: Vec<u8>) -> Result<Vec<u8>, LoadError> {
-    let not_wasm = || LoadError::NotWasm { file: file.into() };
-    let (magic, rest) = bytes.split_first_chunk::<4>().ok_or_else(not_wasm)?;
-    let (version, _) = rest.split_first_chunk::<4>().ok_or_else(not_wasm)?;
-    match (*magic, *version) {
-        (MAGIC, COMPONENT) => Ok(bytes),
-        (MAGIC, CORE) => encode(file, &bytes),
-        _ => Err(not_wasm()),
-    }
-}
-
-/// Makes a component of a core module whose component-type section names our contract.
-fn encode(file: &Path, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let failed = |error: &dyn std::fmt::Display| LoadError::Encode {
-        file: file.into(),
-        reason: format!("{error:#}").chars().take(512).collect(),
-    };
-    if bytes.windows(4).any(|window| window == b"wasi") && imports_wasi(bytes) {
-        return Err(LoadError::Wasi { file: file.into() });
-    }
-    let (found, bindgen) = metadata::decode(bytes).map_err(|error| failed(&error))?;
-    if found.is_none() {
-        return Err(LoadError::NoContract { file: file.into() });
-    }
-    let resolve = &bindgen.resolve;
-    let ours = resolve.packages.iter().map(|(_, package)| &package.name);
-    let ours = ours.filter(|name| name.namespace != "root").collect::<Vec<_>>();
-    let serves = |name: &&&PackageName| {
-        let version = name.version.as_ref();
-        (name.namespace.as_str(), name.name.as_str()) == world::PACKAGE
-            && version.is_some_and(|version| (version.major, version.minor) == world::VERSION)
-    };
-    if !ours.iter().any(|name| serves(&name)) {
-        let found = ours.first().map_or_else(|| "another contract".into(), ToString::to_string);
-        return Err(LoadError::WrongContract { file: file.into(), found });
-    }
-    let exports = resolve.worlds.get(bindgen.world).map(|world| &world.exports);
-    for function in world::EXPORTS {
-        let named = |name: &str| name == *function;
-        let has = exports.is_some_and(|exports| {
-            exports.keys().any(|key| matches!(key, WorldKey::Name(name) if named(name)))
-        });
-        if !has {
-            return Err(LoadError::MissingExport { file: file.into(), function });
-        }
-    }
-    let encoder = ComponentEncoder::default().module(bytes).map_err(|error| failed(&error))?;
-    encoder.validate(true).encode().map_err(|error| failed(&error))
-}
-
-fn imports_wasi(bytes: &[u8]) -> bool {
-    let names: [&[u8]; 2] = [b"wasi_snapshot_preview1", b"wasi:cli"];
-    names.iter().any(|name| bytes.windows(name.len()).any(|window| window == *name))
-}
-
-/// Compares what a component imports and exports with the table of the contract.
-fn check_component(file: &Path, engine: &Engine, component: &Component) -> Result<(), LoadError> {
-    let types = component.component_type();
-    for (import, _) in types.imports(engine.wasm()) {
-        if import.starts_with("wasi:") {
-            return Err(LoadError::Wasi { file: file.into() });
-        }
-        if !world::IMPORTS.contains(&import) {
-            return Err(LoadError::UnknownImport { file: file.into(), import: import.to_owned() });
-        }
-    }
-    for function in world::EXPORTS {
-        if !types.exports(engine.wasm()).any(|(export, _)| export == *function) {
-            return Err(LoadError::MissingExport { file: file.into(), function });
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub(super) struct Log {
     pub(super) plugin: String,
     limits: Limits,
     second: Instant,
-    lines: u32,
+    bytes: usize,
     pub(super) dropped: u64,
     /// The last error: what a panic says before its trap.
     pub(super) last_words: Option<String>,
@@ -27,7 +27,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn new(plugin: String, limits: Limits) -> Self {
-        Self { plugin, limits, second: Instant::now(), lines: 0, dropped: 0, last_words: None }
+        Self { plugin, limits, second: Instant::now(), bytes: 0, dropped: 0, last_words: None }
     }
 
     pub(super) fn write(&mut self, level: Level, text: &str) {
@@ -36,13 +36,14 @@ impl Log {
             self.last_words = Some(text.clone());
         }
         if self.second.elapsed() >= Duration::from_secs(1) {
-            (self.second, self.lines) = (Instant::now(), 0);
+            (self.second, self.bytes) = (Instant::now(), 0);
         }
-        if self.lines >= self.limits.log_lines_per_second {
+        // An empty line costs the host one too.
+        self.bytes = self.bytes.saturating_add(text.len() + 1);
+        if self.bytes > self.limits.log_bytes_per_second as usize {
             self.dropped += 1;
             return;
         }
-        self.lines += 1;
         let plugin = &self.plugin;
         match level {
             Level::Error => tracing::error!(%plugin, "{text}"),
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_flood_is_counted_and_its_last_error_kept() {
-        let limits = Limits { log_lines_per_second: 2, ..Limits::default() };
+        let limits = Limits { log_bytes_per_second: 14, ..Limits::default() };
         let mut log = Log::new("a".into(), limits);
         (0..5).for_each(|at| log.write(Level::Error, &format!("line {at}")));
         assert_eq!(log.dropped, 3);

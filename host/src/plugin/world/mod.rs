@@ -3,7 +3,7 @@
 mod log;
 mod v0_1;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{Hook, HookSet};
@@ -14,12 +14,47 @@ use super::limit::Limits;
 
 /// Package of the contract.
 pub(super) const PACKAGE: (&str, &str) = ("krsi", "plugin");
-/// Version of the contract: major and minor.
-pub(super) const VERSION: (u64, u64) = (0, 1);
-/// Functions that a plugin must export.
-pub(super) const EXPORTS: &[&str] = &["describe", "init", "handle", "snapshot", "restore"];
-/// What a plugin may import; all but `log` are types.
-pub(super) const IMPORTS: &[&str] = &["log", "level", "deny-keys", "on-stop", "manifest"];
+
+/// A contract that this host serves. Old rows stay for ever; a newer one is appended with its module.
+#[derive(Debug)]
+pub(super) struct ContractRow {
+    /// Version: major and minor.
+    pub(super) version: (u64, u64),
+    /// Functions that a plugin must export.
+    pub(super) exports: &'static [&'static str],
+    /// What a plugin may import, functions and types.
+    pub(super) imports: &'static [&'static str],
+    /// Binds a component to it.
+    pub(super) bind: fn(&Engine, &Component) -> wasmtime::Result<Contract>,
+}
+
+/// The contracts, oldest first.
+pub(super) const CONTRACTS: &[ContractRow] = &[v0_1::ROW];
+
+/// A compiled plugin of some contract.
+pub(super) type Contract = Box<dyn Pre>;
+
+/// What a contract's module makes of a component.
+pub(super) trait Pre: Send + Sync {
+    /// A live plugin. `name` is for its log until it has told its own.
+    fn instantiate(
+        &self,
+        engine: &Engine,
+        limits: Limits,
+        name: String,
+    ) -> Result<Box<dyn World>, CallError>;
+}
+
+impl std::fmt::Display for ContractRow {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}@{}.{}", PACKAGE.0, PACKAGE.1, self.version.0, self.version.1)
+    }
+}
+
+/// The contracts in words.
+pub(super) fn served() -> String {
+    CONTRACTS.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
 
 /// Longest name of a plugin.
 const NAME_MAX: usize = 64;
@@ -235,6 +270,20 @@ pub enum StartError {
         /// In its own words, control characters escaped.
         reason: String,
     },
+    /// It refused the state of its predecessor.
+    #[error("{}: refuses its predecessor's state: {reason}", file.display())]
+    State {
+        /// The file.
+        file: PathBuf,
+        /// In its own words, control characters escaped.
+        reason: String,
+    },
+    /// The plugin that it was to replace does not run.
+    #[error("{}: the plugin that it is for is not running", file.display())]
+    Stopping {
+        /// The file.
+        file: PathBuf,
+    },
     /// Its thread could not be started.
     #[error("{}: no thread for it", file.display())]
     Thread {
@@ -256,6 +305,10 @@ impl StartError {
                 "this is a fault of the plugin, or it was written for a newer host"
             }
             StartError::Config { .. } => "correct the plugin's configuration",
+            StartError::State { .. } => {
+                "unload the plugin first to start without the state, or make it migrate"
+            }
+            StartError::Stopping { .. } => "start the plugin first",
             StartError::Thread { .. } => "raise the limit of threads (ulimit -u)",
         }
     }
@@ -269,21 +322,15 @@ pub(super) trait World: Send {
     fn init(&mut self, config: &[u8], seed: u64) -> Result<Result<Vec<u8>, String>, CallError>;
     /// Hands it a batch; returns its actions.
     fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError>;
+    /// Its state.
+    fn snapshot(&mut self) -> Result<Vec<u8>, CallError>;
+    /// Hands it a state that `from_version` of it wrote; the inner error is its own refusal.
+    fn restore(&mut self, from_version: &str, state: &[u8])
+    -> Result<Result<(), String>, CallError>;
     /// Lines of its log that were dropped.
     fn log_dropped(&self) -> u64;
     /// Names it in the log.
     fn set_name(&mut self, name: &str);
-}
-
-/// A compiled plugin of one contract version.
-pub(super) enum Contract {
-    /// `krsi:plugin@0.1`.
-    V0_1(v0_1::Pre),
-}
-
-/// Finds the contract of a component and binds it.
-pub(super) fn contract(engine: &Engine, component: &Component) -> wasmtime::Result<Contract> {
-    v0_1::Pre::new(engine, component).map(Contract::V0_1)
 }
 
 /// Makes a compiled plugin live.
@@ -291,12 +338,10 @@ pub(super) fn instantiate(
     contract: &Contract,
     engine: &Engine,
     limits: Limits,
-    file: PathBuf,
+    file: &Path,
 ) -> Result<Box<dyn World>, CallError> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match contract {
-        Contract::V0_1(pre) => Ok(Box::new(v0_1::Live::new(pre, engine, limits, name)?)),
-    }
+    contract.instantiate(engine, limits, name)
 }
 
 #[cfg(test)]

@@ -8,7 +8,15 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use super::super::engine::Engine;
 use super::super::limit::{Limits, Meter};
 use super::log::{Level, Log, visible};
-use super::{CallError, Manifest, ManifestError, OnStop, RawManifest, World};
+use super::{CallError, Contract, ContractRow, Manifest, ManifestError, OnStop, RawManifest, World};
+
+/// This contract in the table.
+pub(super) const ROW: ContractRow = ContractRow {
+    version: (0, 1),
+    exports: &["describe", "init", "handle", "snapshot", "restore"],
+    imports: &["log", "level", "deny-keys", "on-stop", "manifest"],
+    bind,
+};
 
 /// Lines of a backtrace that are told.
 const FRAMES: usize = 16;
@@ -22,7 +30,7 @@ mod bindings {
 }
 
 /// A compiled plugin of this contract.
-pub(in super::super) struct Pre(bindings::PluginPre<Host>);
+struct Pre(bindings::PluginPre<Host>);
 
 /// What a store holds for its plugin.
 struct Host {
@@ -42,16 +50,25 @@ impl bindings::PluginImports for Host {
     }
 }
 
-impl Pre {
-    pub(super) fn new(engine: &Engine, component: &Component) -> wasmtime::Result<Self> {
-        let mut linker = Linker::new(engine.wasm());
-        bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-        bindings::PluginPre::new(linker.instantiate_pre(component)?).map(Self)
+fn bind(engine: &Engine, component: &Component) -> wasmtime::Result<Contract> {
+    let mut linker = Linker::new(engine.wasm());
+    bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    Ok(Box::new(Pre(bindings::PluginPre::new(linker.instantiate_pre(component)?)?)))
+}
+
+impl super::Pre for Pre {
+    fn instantiate(
+        &self,
+        engine: &Engine,
+        limits: Limits,
+        name: String,
+    ) -> Result<Box<dyn World>, CallError> {
+        Ok(Box::new(Live::new(self, engine, limits, name)?))
     }
 }
 
 /// A live plugin of this contract.
-pub(super) struct Live {
+struct Live {
     plugin: bindings::Plugin,
     store: Store<Host>,
     engine: Engine,
@@ -68,7 +85,8 @@ impl Live {
         let host = Host { meter: Meter::new(limits), log: Log::new(name, limits) };
         let mut store = Store::new(engine.wasm(), host);
         store.limiter(|host| &mut host.meter);
-        store.set_hostcall_fuel(limits.output_bytes * 2);
+        // Bounds what the host copies out of the guest in one call.
+        store.set_hostcall_fuel(limits.output_bytes.max(limits.state_bytes) * 2);
         store.epoch_deadline_trap();
         store.set_epoch_deadline(Engine::ticks(limits.init_deadline));
         let running = engine.enter();
@@ -94,9 +112,13 @@ impl Live {
     }
 
     fn bounded(&self, call: &'static str, output: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        let (bytes, limit) = (output.len(), self.limits.output_bytes);
-        if bytes > limit { Err(CallError::Output { call, bytes, limit }) } else { Ok(output) }
+        within(call, output, self.limits.output_bytes)
     }
+}
+
+fn within(call: &'static str, output: Vec<u8>, limit: usize) -> Result<Vec<u8>, CallError> {
+    let bytes = output.len();
+    if bytes > limit { Err(CallError::Output { call, bytes, limit }) } else { Ok(output) }
 }
 
 impl World for Live {
@@ -122,6 +144,24 @@ impl World for Live {
         let actions =
             self.call("handle", deadline, |plugin, store| plugin.call_handle(store, batch))?;
         self.bounded("handle", actions)
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<u8>, CallError> {
+        let deadline = self.limits.call_deadline;
+        let state = self.call("snapshot", deadline, |plugin, store| plugin.call_snapshot(store))?;
+        within("snapshot", state, self.limits.state_bytes)
+    }
+
+    fn restore(
+        &mut self,
+        from_version: &str,
+        state: &[u8],
+    ) -> Result<Result<(), String>, CallError> {
+        let deadline = self.limits.init_deadline;
+        let restored = self.call("restore", deadline, |plugin, store| {
+            plugin.call_restore(store, from_version, state)
+        })?;
+        Ok(restored.map_err(|reason| visible(&reason, REFUSAL_BYTES)))
     }
 
     fn log_dropped(&self) -> u64 {

@@ -1,11 +1,13 @@
 //! Checked actions → ledger, signals and reports: a plugin's list, in order, each answered.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::Mode;
 use krsi_plugin_schema::frame::{Frames, push};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, Outcome, ProcessKey, Refusal, Rule, Severity, kind,
+    Action, Alert, Allow, Deny, INIT_TOKEN, Outcome, ProcessKey, Refusal, Rule, RuleKey, Severity,
+    Subject, kind,
 };
 
 use super::capability::{self, Grant};
@@ -14,15 +16,12 @@ use super::ledger::{Kinship, Ledger, RuleSpec};
 use super::rate::Allowance;
 use super::text::one_line;
 use crate::kernel::store::RuleStore;
+use crate::route::scope::Scope;
 
-/// Actions of one call; what is beyond is refused unread.
-const ACTIONS_MAX: usize = 1024;
 /// Bytes that are kept of a reason.
 const REASON_BYTES: usize = 256;
 /// Bytes that are kept of an alert's text.
 const ALERT_BYTES: usize = 1024;
-/// Alerts in one second.
-const ALERTS_PER_SECOND: u32 = 100;
 
 /// The plugin whose actions are applied.
 #[derive(Debug)]
@@ -39,8 +38,9 @@ pub struct Principal {
 impl Principal {
     /// A plugin with a grant.
     #[must_use]
-    pub const fn new(slot: u8, plugin: Arc<str>, grant: Grant) -> Self {
-        Self { slot, plugin, grant, alerts: Allowance::new(ALERTS_PER_SECOND) }
+    pub fn new(slot: u8, plugin: Arc<str>, grant: Grant) -> Self {
+        let alerts = Allowance::new(grant.spec().alerts_per_second);
+        Self { slot, plugin, grant, alerts }
     }
 }
 
@@ -51,6 +51,8 @@ pub struct Surroundings<'a> {
     pub now_boot_ns: u64,
     /// What is known of processes.
     pub kinship: Kinship<'a>,
+    /// Whether a process lies within the plugin's scope.
+    pub within: &'a dyn Fn(ProcessKey) -> bool,
 }
 
 /// An alert, its texts bounded and made harmless.
@@ -86,6 +88,10 @@ pub struct Applied {
     pub alerts_dropped: u64,
     /// Rules that came into force.
     pub rules: Vec<u64>,
+    /// Tokens of those of them that were made by `init`.
+    pub init_tokens: HashSet<u32>,
+    /// Metrics, by name.
+    pub metrics: u64,
     /// From the hook's call to the rule in force, for each rule that an event caused.
     pub delays_ns: Vec<u64>,
     /// What was refused.
@@ -100,9 +106,11 @@ pub fn apply<S: RuleStore>(
     around: Surroundings<'_>,
 ) -> Applied {
     let mut applied = Applied::default();
+    let most = principal.grant.spec().actions_max;
     for (at, frame) in Frames::new(actions).enumerate() {
-        if at >= ACTIONS_MAX {
-            let detail = format!("more than {ACTIONS_MAX} actions in one call");
+        if at >= most {
+            let beyond = Frames::new(actions).skip(most).count();
+            let detail = format!("{beyond} actions beyond the {most} of one call");
             applied.refuse(0, Refusal::Invalid, detail);
             break;
         }
@@ -130,6 +138,11 @@ fn one<S: RuleStore>(
         applied.refuse(token, error.refusal(), error.to_string());
         return;
     }
+    if !in_scope(principal, action, around) {
+        let detail = format!("only {} may be concerned", principal.grant.spec().scope);
+        applied.refuse(token, Refusal::OutOfScope, detail);
+        return;
+    }
     match action {
         Action::Deny(Deny { rule, errno, audit }) => {
             let mode = if *audit { Mode::Audit } else { Mode::Enforce };
@@ -150,11 +163,30 @@ fn one<S: RuleStore>(
         },
         Action::Alert(alert) => raise(principal, alert, around.now_boot_ns, applied),
         Action::Metric(metric) => {
+            applied.metrics += 1;
             tracing::debug!(plugin = %principal.plugin, name = %metric.name, value = metric.value, "metric");
         }
         Action::Unknown(kind) => {
             applied.refuse(0, Refusal::Unsupported, format!("actions of kind {kind} are unknown"));
         }
+    }
+}
+
+/// Whether an action concerns nobody outside the plugin's scope.
+fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>) -> bool {
+    if principal.grant.spec().scope == Scope::System {
+        return true;
+    }
+    match action {
+        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
+            match (rule.subject, rule.key) {
+                (Subject::Lineage(root), _)
+                | (_, RuleKey::Process(root) | RuleKey::Lineage(root)) => (around.within)(root),
+                (Subject::Any, RuleKey::File(_) | RuleKey::Network { .. }) => false,
+            }
+        }
+        Action::Kill(kill) => (around.within)(kill.process),
+        Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
     }
 }
 
@@ -191,11 +223,14 @@ fn add<S: RuleStore>(
         expires_boot_ns,
         reason: one_line(&rule.reason, REASON_BYTES),
         cause_boot_ns: rule.cause_boot_ns,
-        max_rules: principal.grant.max_rules,
+        max_rules: principal.grant.spec().max_rules,
     };
     match ledger.add(spec, now, around.kinship) {
         Ok(id) => {
             applied.rules.push(id);
+            if rule.token >= INIT_TOKEN {
+                applied.init_tokens.insert(rule.token);
+            }
             applied.done(rule.token, Some(id));
         }
         Err(error) => applied.refuse(rule.token, error.refusal(), error.to_string()),

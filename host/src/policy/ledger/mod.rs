@@ -12,10 +12,10 @@ mod network;
 mod place;
 mod rule;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use krsi_host_abi::hook::Hook as AbiHook;
-use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
+use krsi_plugin_schema::latest::{INIT_TOKEN, ProcessKey, RuleKey};
 
 use self::book::{Book, WhenFull};
 use self::flags::{FlagWords, needs};
@@ -129,6 +129,22 @@ impl<S: RuleStore> Ledger<S> {
         ids.into_iter().filter_map(|id| self.try_end(id, Ending::Withdrawn, now_boot_ns)).collect()
     }
 
+    /// Ends the rules of a plugin's `init` whose tokens are not in `stay`.
+    pub fn withdraw_init(&mut self, owner: u8, stay: &HashSet<u32>, now_boot_ns: u64) {
+        let first = self.book.iter().filter(|rule| rule.spec.owner == owner);
+        let first = first.filter(|rule| rule.spec.token >= INIT_TOKEN);
+        let ids: Vec<u64> =
+            first.filter(|rule| !stay.contains(&rule.spec.token)).map(|rule| rule.id).collect();
+        for id in ids {
+            self.try_end(id, Ending::Replaced, now_boot_ns);
+        }
+    }
+
+    /// Allows rules on a hook that has been attached since, or no more on one that has not.
+    pub fn set_attached(&mut self, hooks: impl IntoIterator<Item = AbiHook>) {
+        self.attached = hooks.into_iter().fold(0, |bits, hook| bits | hook.bit());
+    }
+
     /// Clears away what has ended by itself: rules whose time is over, which the kernel has not
     /// obeyed since, and those of processes that exited. To be called every second or so.
     pub fn expire(&mut self, now_boot_ns: u64) -> Vec<RuleView> {
@@ -144,6 +160,12 @@ impl<S: RuleStore> Ledger<S> {
             Some(rule) => Some(rule.view(self.hits(rule_id), None)),
             None => self.ended.iter().rev().find(|view| view.rule_id == rule_id).cloned(),
         }
+    }
+
+    /// How many rules of a plugin are in force.
+    #[must_use]
+    pub fn owned(&self, owner: u8) -> usize {
+        self.owned.get(&owner).copied().unwrap_or(0)
     }
 
     /// Every rule in force, in the order of ids.

@@ -23,6 +23,10 @@ use crate::frame::{Frame, FrameError};
 /// Number of this schema in a manifest and in [`BatchStart`].
 pub const SCHEMA: u16 = 1;
 
+/// Tokens from here on belong to the actions of `init`. When a new version of a plugin takes over,
+/// rules with such a token that its own `init` does not issue again are withdrawn; all others stay.
+pub const INIT_TOKEN: u32 = 1 << 31;
+
 /// Kinds of frames in a batch.
 pub mod kind {
     /// [`super::BatchStart`]: always the first frame.

@@ -38,6 +38,8 @@ pub enum Refusal {
     Unsupported,
     /// The kernel refused the update.
     Kernel,
+    /// The plugin's scope does not reach so far.
+    OutOfScope,
 }
 
 /// The answer to an action.

@@ -1,8 +1,12 @@
-//! What the operator chose, validated: from the command line into [`Config`].
+//! What the operator chose, validated: command line and file into [`Config`].
+
+mod file;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+
+use crate::plugin::{CompileLimits, Limits, RestartPolicy};
+use crate::policy::GrantSpec;
 
 /// Largest configuration file of a plugin.
 pub const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
@@ -27,13 +31,15 @@ pub enum Format {
     Json,
 }
 
-/// Whether plugins may kill.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KillGrant {
-    /// A plugin that asks for it may.
-    Granted,
-    /// None may.
-    Withheld,
+/// What is said of one plugin.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// What it may use.
+    pub limits: Limits,
+    /// When its faults are forgiven.
+    pub restart: RestartPolicy,
+    /// What it may do.
+    pub grant: GrantSpec,
 }
 
 /// Everything a run needs.
@@ -41,20 +47,46 @@ pub enum KillGrant {
 pub struct Config {
     /// Plugins, in order of their slots.
     pub plugins: Vec<PluginSpec>,
+    /// Folders whose `*.wasm` are plugins.
+    pub plugin_dirs: Vec<PathBuf>,
+    /// Versions that run beside a plugin of their name, without effect.
+    pub shadows: Vec<PathBuf>,
     /// How reports are written.
     pub format: Format,
     /// Bytes of the telemetry ring.
     pub ring_bytes: u32,
-    /// Records that wait for a plugin before it loses some.
-    pub queue_records: usize,
-    /// Linear memory of a plugin, bytes.
-    pub memory_bytes: usize,
-    /// Time of one call into a plugin.
-    pub call_deadline: Duration,
-    /// Whether plugins may kill.
-    pub kill: KillGrant,
+    /// What the command line says of every plugin.
+    pub base: Settings,
+    /// The configuration file.
+    pub file: Option<PathBuf>,
+    /// What compiling a plugin may cost.
+    pub compile: CompileLimits,
+    /// Where compiled code is kept.
+    pub cache: Option<PathBuf>,
+    /// Public key that every plugin must be signed with.
+    pub require_signed: Option<PathBuf>,
+    /// Where the control socket is.
+    pub control: Option<PathBuf>,
     /// Created once hooks are proven live and rules of `init` are in force.
     pub ready_file: Option<PathBuf>,
+}
+
+/// Limits and grants of any plugin.
+#[derive(Clone, Debug, Default)]
+pub struct Policies {
+    base: Settings,
+    file: file::File,
+}
+
+impl Policies {
+    /// What is said of a plugin.
+    ///
+    /// # Errors
+    /// When the file's values are out of range.
+    pub fn of(&self, name: &str) -> Result<Settings, ConfigError> {
+        let wrong = |reason| ConfigError::File { file: PathBuf::new(), reason };
+        self.file.apply(name, self.base.clone()).map_err(wrong)
+    }
 }
 
 /// Why a configuration is refused.
@@ -81,6 +113,17 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// A configuration file that does not parse, or says what cannot be.
+    #[error("{}: {reason}", file.display())]
+    File {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, with its place.
+        reason: String,
+    },
+    /// Nothing to run.
+    #[error("no plugin: neither --plugin nor --plugin-dir is given")]
+    NoPlugin,
     /// A configuration file beyond [`PLUGIN_CONFIG_MAX`].
     #[error("{}: {bytes} bytes, at most {PLUGIN_CONFIG_MAX} are read", file.display())]
     TooLong {
@@ -97,6 +140,9 @@ impl Config {
     /// # Errors
     /// Names the value and its bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
+        if self.plugins.is_empty() && self.plugin_dirs.is_empty() {
+            return Err(ConfigError::NoPlugin);
+        }
         if self.plugins.len() > PLUGINS_MAX {
             return Err(ConfigError::TooManyPlugins { count: self.plugins.len() });
         }
@@ -106,6 +152,15 @@ impl Config {
         }
         Ok(())
     }
+
+    /// Limits and grants, as the file says them now.
+    ///
+    /// # Errors
+    /// Names the file, the line and the key.
+    pub fn policies(&self) -> Result<Policies, ConfigError> {
+        let file = self.file.as_deref().map(file::File::read).transpose()?.unwrap_or_default();
+        Ok(Policies { base: self.base.clone(), file })
+    }
 }
 
 impl PluginSpec {
@@ -114,6 +169,16 @@ impl PluginSpec {
     pub fn beside(file: PathBuf) -> Self {
         let config = file.with_extension("toml");
         Self { config: config.is_file().then_some(config), file }
+    }
+
+    /// The same, with the configuration that lies beside the file now.
+    #[must_use]
+    pub fn again(self) -> Self {
+        let beside = self.file.with_extension("toml");
+        match &self.config {
+            Some(config) if *config != beside => self,
+            _ => Self::beside(self.file),
+        }
     }
 
     /// The bytes of the configuration, empty without one.
@@ -141,13 +206,17 @@ mod tests {
     #[test]
     fn ring_sizes_are_bounded_powers_of_two() {
         let config = |ring_bytes| Config {
-            plugins: Vec::new(),
+            plugins: vec![PluginSpec::beside("a.wasm".into())],
+            plugin_dirs: Vec::new(),
+            shadows: Vec::new(),
             format: Format::Json,
             ring_bytes,
-            queue_records: 1,
-            memory_bytes: 1,
-            call_deadline: Duration::from_secs(1),
-            kill: KillGrant::Withheld,
+            base: Settings::default(),
+            file: None,
+            compile: CompileLimits::default(),
+            cache: None,
+            require_signed: None,
+            control: None,
             ready_file: None,
         };
         assert!(config(1 << 22).check().is_ok());

@@ -1,0 +1,132 @@
+//! Verbs that ask a running host, and the one that is the compiler's child.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+use super::exit;
+use crate::control::{Answer, Query, ask};
+use crate::output::Status;
+use crate::plugin::{COMPILE_VERB, CompileLimits, compile_child};
+
+/// Where the control socket is unless said otherwise.
+pub(super) const CONTROL: &str = "/run/krsi-host/control.sock";
+
+/// What else krsi-host can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Shows what runs: plugins, their state, hashes, counts.
+    Status {
+        #[command(flatten)]
+        socket: Socket,
+        /// Prints the answer as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Loads plugins from their files again, without losing an event or a rule.
+    Reload {
+        /// Name of a plugin; every one without it.
+        plugin: Option<String>,
+        /// Grants what a manifest asks beyond that of the version before.
+        #[arg(long)]
+        accept: bool,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Compiles a plugin from standard input; krsi-host's own child.
+    #[command(name = COMPILE_VERB, hide = true)]
+    Compile {
+        /// Address space in MiB.
+        memory_mib: u64,
+        /// Processor seconds.
+        seconds: u64,
+    },
+}
+
+/// Which host.
+#[derive(Debug, Args)]
+pub(super) struct Socket {
+    /// Control socket of the host.
+    #[arg(long, value_name = "PATH", default_value = CONTROL)]
+    control: PathBuf,
+}
+
+impl Verb {
+    pub(super) fn run(self) -> ExitCode {
+        match self {
+            Verb::Compile { memory_mib, seconds } => {
+                compile_child(CompileLimits { memory_mib, seconds })
+            }
+            Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
+            Verb::Reload { plugin, accept, socket } => {
+                tell(&socket, &Query::Reload { plugin, accept }, false)
+            }
+        }
+    }
+}
+
+fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
+    match ask(&socket.control, query) {
+        Err(error) => exit::tell_control(error),
+        Ok(Answer::Status(status)) if json => {
+            println!("{}", serde_json::to_string(&status).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Ok(Answer::Status(status)) => {
+            print!("{}", text(&status));
+            ExitCode::SUCCESS
+        }
+        Ok(Answer::Reloaded(results)) => {
+            for result in &results {
+                match result {
+                    Ok(line) => println!("{line}"),
+                    Err(line) => eprintln!("krsi-host: {line}"),
+                }
+            }
+            let failed = results.iter().any(Result::is_err);
+            if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS }
+        }
+        Ok(Answer::Refused(reason)) => {
+            eprintln!("krsi-host: {reason}");
+            exit::Code::Usage.into()
+        }
+    }
+}
+
+/// A status for people.
+fn text(status: &Status) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    let hooks = status.hooks.join(", ");
+    // Writing to a String cannot fail.
+    let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
+    let _ok = writeln!(
+        out,
+        "{:<16}{:<10}{:<12}{:>10}{:>8}{:>7}{:>8}{:>7}  {:<10}{}",
+        "plugin", "version", "state", "records", "lost", "rules", "faults", "swaps", "scope", "sha256"
+    );
+    for row in &status.plugins {
+        let lost = row.lost_queue + row.lost_plugin;
+        let hash: String = row.sha256.chars().take(16).collect();
+        let _ok = writeln!(
+            out,
+            "{:<16}{:<10}{:<12}{:>10}{lost:>8}{:>7}{:>8}{:>7}  {:<10}{hash}",
+            row.plugin, row.version, row.state, row.records, row.rules, row.faults, row.swaps, row.scope
+        );
+        if let Some(shadow) = &row.shadow {
+            let _ok = writeln!(
+                out,
+                "  beside it {}: {} batches the same, {} different, {} not compared",
+                shadow.version, shadow.same, shadow.different, shadow.skipped
+            );
+        }
+        if let Some(key) = &row.signed_by {
+            let _ok = writeln!(out, "  signed by {key}");
+        }
+        if !row.may.is_empty() {
+            let _ok = writeln!(out, "  may {}", row.may.join(", "));
+        }
+    }
+    out
+}

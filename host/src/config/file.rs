@@ -1,0 +1,252 @@
+//! The configuration file: limits and grants, for all plugins and for single ones.
+//!
+//! ```toml
+//! [defaults]              # every plugin
+//! memory-mib = 64
+//! [plugin.miner]          # the plugin of that name, over the defaults
+//! kill = true
+//! errnos = ["EPERM", "EACCES"]
+//! scope = "cgroup:/user.slice"
+//! ```
+//! A list of hooks or keys bounds what the manifest asks for; without one the manifest counts, as it
+//! was when the plugin was first loaded.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use krsi_plugin_schema::latest::{Hook, HookSet};
+use serde::Deserialize;
+
+use super::{ConfigError, Settings, read_bounded};
+use crate::output::errno_number;
+use crate::policy::DenyKeys;
+use crate::route::scope::Scope;
+
+/// The file as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct File {
+    #[serde(default)]
+    defaults: Table,
+    #[serde(default)]
+    plugin: BTreeMap<String, Table>,
+}
+
+/// What can be said of a plugin.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Table {
+    /// Linear memory, MiB.
+    memory_mib: Option<u16>,
+    /// Elements of a table.
+    table_elements: Option<u32>,
+    /// Native stack of a call, KiB.
+    stack_kib: Option<u16>,
+    /// Time of a call, milliseconds.
+    deadline_ms: Option<u32>,
+    /// Time of `describe`, `init` and `restore`, milliseconds.
+    init_deadline_ms: Option<u32>,
+    /// Size of the Wasm file, MiB.
+    binary_mib: Option<u16>,
+    /// What a call may return, KiB.
+    output_kib: Option<u16>,
+    /// What `snapshot` may return, KiB.
+    state_kib: Option<u32>,
+    /// Records that wait.
+    queue_records: Option<u32>,
+    /// Bytes of its log in a second.
+    log_bytes_per_second: Option<u32>,
+    /// Faults after which it is given up.
+    faults: Option<u32>,
+    /// Batches that a new version must handle before the old one is let go.
+    probation_batches: Option<u32>,
+    /// Hooks it may see.
+    hooks: Option<Vec<String>>,
+    /// Hooks its rules may refuse.
+    deny_hooks: Option<Vec<String>>,
+    /// `process`, `lineage`, `file`, `network`.
+    deny_keys: Option<Vec<String>>,
+    /// Whether it may kill.
+    kill: Option<bool>,
+    /// Errnos it may answer.
+    errnos: Option<Vec<String>>,
+    /// Longest life of a rule, seconds.
+    max_ttl_s: Option<u32>,
+    /// Whether a denial may be without end.
+    permanent: Option<bool>,
+    /// Rules it may have in force.
+    rules: Option<u32>,
+    /// Actions of one call.
+    actions: Option<u32>,
+    /// Alerts in a second.
+    alerts_per_second: Option<u32>,
+    /// `system`, `uid:N` or `cgroup:/PATH`.
+    scope: Option<String>,
+}
+
+impl File {
+    pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
+        let bytes = read_bounded(file)?;
+        let wrong = |reason: String| ConfigError::File { file: file.into(), reason };
+        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+        let parsed: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        // Every table is tried now, so that a mistake is told at once and not when a plugin comes.
+        for name in parsed.plugin.keys() {
+            parsed.apply(name, Settings::default()).map_err(wrong)?;
+        }
+        parsed.apply("", Settings::default()).map_err(wrong)?;
+        Ok(parsed)
+    }
+
+    /// `base` with what the file says of a plugin.
+    pub(super) fn apply(&self, name: &str, mut base: Settings) -> Result<Settings, String> {
+        self.defaults.apply(&mut base).map_err(|error| format!("[defaults] {error}"))?;
+        if let Some(table) = self.plugin.get(name) {
+            table.apply(&mut base).map_err(|error| format!("[plugin.{name}] {error}"))?;
+        }
+        Ok(base)
+    }
+}
+
+impl Table {
+    fn apply(&self, to: &mut Settings) -> Result<(), String> {
+        self.limit(to)?;
+        self.grant(to)
+    }
+
+    fn limit(&self, to: &mut Settings) -> Result<(), String> {
+        let limits = &mut to.limits;
+        let (kib, mib) = (|n: u32| (n as usize) << 10, |n: u16| usize::from(n) << 20);
+        let ms = |n: u32| Duration::from_millis(u64::from(n));
+        set(&mut limits.memory_bytes, self.memory_mib.map(mib));
+        set(&mut limits.table_elements, self.table_elements.map(|n| n as usize));
+        set(&mut limits.stack_bytes, self.stack_kib.map(|n| kib(u32::from(n))));
+        set(&mut limits.call_deadline, self.deadline_ms.map(ms));
+        set(&mut limits.init_deadline, self.init_deadline_ms.map(ms));
+        set(&mut limits.binary_bytes, self.binary_mib.map(|n| u64::from(n) << 20));
+        set(&mut limits.output_bytes, self.output_kib.map(|n| kib(u32::from(n))));
+        set(&mut limits.state_bytes, self.state_kib.map(kib));
+        set(&mut limits.queue_records, self.queue_records.map(|n| n as usize));
+        set(&mut limits.log_bytes_per_second, self.log_bytes_per_second);
+        set(&mut to.restart.faults_max, self.faults);
+        set(&mut to.restart.probation_batches, self.probation_batches);
+        within("memory-mib", limits.memory_bytes >> 20, 1, 4096)?;
+        // Less leaves no room for the host's own part of a call, more than a thread has is fatal.
+        within("stack-kib", limits.stack_bytes >> 10, 64, 1024)?;
+        within("deadline-ms", millis(limits.call_deadline), 10, 60_000)?;
+        within("init-deadline-ms", millis(limits.init_deadline), 10, 600_000)?;
+        within("binary-mib", (limits.binary_bytes >> 20) as usize, 1, 256)?;
+        within("state-kib", limits.state_bytes >> 10, 0, 1 << 20)?;
+        within("queue-records", limits.queue_records, 1, 1 << 24)?;
+        within("faults", to.restart.faults_max as usize, 1, 1000)
+    }
+
+    fn grant(&self, to: &mut Settings) -> Result<(), String> {
+        let grant = &mut to.grant;
+        if let Some(names) = &self.hooks {
+            grant.hooks = Some(hooks(names)?);
+        }
+        if let Some(names) = &self.deny_hooks {
+            grant.deny_hooks = Some(hooks(names)?);
+        }
+        if let Some(names) = &self.deny_keys {
+            let key = |name: &String| {
+                DenyKeys::from_name(name).ok_or_else(|| {
+                    format!("deny-keys: {name:?} is none of process, lineage, file, network")
+                })
+            };
+            let keys: Result<Vec<DenyKeys>, String> = names.iter().map(key).collect();
+            grant.deny_keys = Some(keys?.into_iter().fold(DenyKeys::default(), DenyKeys::with));
+        }
+        if let Some(names) = &self.errnos {
+            let number = |name: &String| {
+                errno_number(name).ok_or_else(|| format!("errnos: {name:?} is no errno"))
+            };
+            let numbers: Result<Vec<u16>, String> = names.iter().map(number).collect();
+            grant.errnos = Some(numbers?.into());
+        }
+        if let Some(text) = &self.scope {
+            grant.scope = scope(text)?;
+        }
+        set(&mut grant.kill, self.kill);
+        set(&mut grant.max_ttl_ms, self.max_ttl_s.map(|seconds| u64::from(seconds) * 1000));
+        set(&mut grant.permanent, self.permanent);
+        set(&mut grant.max_rules, self.rules.map(|n| n as usize));
+        set(&mut grant.actions_max, self.actions.map(|n| n as usize));
+        set(&mut grant.alerts_per_second, self.alerts_per_second);
+        // The host reckons with at most so many between two checkpoints.
+        within("actions", grant.actions_max, 1, 4096)
+    }
+}
+
+fn set<T>(slot: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *slot = value;
+    }
+}
+
+fn millis(time: Duration) -> usize {
+    usize::try_from(time.as_millis()).unwrap_or(usize::MAX)
+}
+
+fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(format!("{key} = {value} is not from {least} to {most}"))
+}
+
+fn hooks(names: &[String]) -> Result<HookSet, String> {
+    names.iter().try_fold(HookSet::default(), |set, name| {
+        let known = || Hook::ALL.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
+        let hook = Hook::from_name(name);
+        hook.map(|hook| set.with(hook)).ok_or_else(|| format!("{name:?} is none of {}", known()))
+    })
+}
+
+fn scope(text: &str) -> Result<Scope, String> {
+    let wrong = || format!("scope = {text:?} is not \"system\", \"uid:N\" or \"cgroup:/PATH\"");
+    match text.split_once(':') {
+        None if text == "system" => Ok(Scope::System),
+        Some(("uid", id)) => id.parse().map(Scope::Uid).map_err(|_| wrong()),
+        Some(("cgroup", path)) if path.starts_with('/') => Ok(Scope::Cgroup(path.into())),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        file.apply("miner", Settings::default())
+    }
+
+    #[test]
+    fn a_plugins_table_goes_over_the_defaults() {
+        let text = "[defaults]\nmemory-mib = 8\nkill = true\n[plugin.miner]\nmemory-mib = 16\n\
+                    errnos = [\"EACCES\"]\nscope = \"uid:7\"\nhooks = [\"file_open\"]\n\
+                    [plugin.other]\nmemory-mib = 1";
+        let settings = parse(text).unwrap();
+        assert_eq!((settings.limits.memory_bytes, settings.grant.kill), (16 << 20, true));
+        assert_eq!(settings.grant.errnos.as_deref(), Some(&[13][..]));
+        assert_eq!(settings.grant.scope, Scope::Uid(7));
+        assert_eq!(settings.grant.hooks, Some(HookSet::default().with(Hook::FileOpen)));
+    }
+
+    #[test]
+    fn mistakes_name_the_key_and_what_is_known() {
+        let check = |text: &str, words: &str| {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{error}");
+        };
+        check("[defaults]\nmemory = 8", "memory-mib");
+        check("[default]", "defaults");
+        check("[defaults]\nmemory-mib = 0", "[defaults] memory-mib = 0 is not from 1 to 4096");
+        check("[plugin.miner]\nhooks = [\"open\"]", "file_open");
+        check("[plugin.miner]\nscope = \"uid:x\"", "cgroup:/PATH");
+        check("[plugin.miner]\nerrnos = [\"EWHAT\"]", "EWHAT");
+    }
+}

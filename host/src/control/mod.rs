@@ -1,0 +1,67 @@
+//! The control room: a socket for the administrator, and the verbs that use it.
+//!
+//! One line of JSON asks, one line answers, the connection ends. Lines are bounded, and only root and
+//! the host's own user are heard.
+
+mod client;
+mod protocol;
+mod server;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use self::client::ask;
+pub use self::protocol::{Answer, Query};
+pub use self::server::Server;
+
+/// Why the control socket does not work.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// It cannot be made.
+    #[error("{}: the control socket cannot be made", path.display())]
+    Bind {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another host listens there.
+    #[error("{}: another krsi-host listens there", path.display())]
+    Taken {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Nobody listens there.
+    #[error("{}: no krsi-host can be asked there", path.display())]
+    Connect {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The answer is no answer.
+    #[error("{}: the answer cannot be read: {reason}", path.display())]
+    Answer {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl ControlError {
+    /// What to do about it.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            ControlError::Bind { .. } => "give --control another path, or --no-control",
+            ControlError::Taken { .. } => "stop it, or give --control another path",
+            ControlError::Connect { .. } => {
+                "start krsi-host, give its --control path, and ask as root"
+            }
+            ControlError::Answer { .. } => "are client and host of the same version?",
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The socket: who may ask, bounded lines in, one line out.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::net::UnixStream as Probe;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::ControlError;
+use super::protocol::{Answer, QUERY_MAX, Query};
+
+/// Questions that wait; beyond, askers wait.
+const WAITING_MAX: usize = 16;
+/// How long a connection may take to ask.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The socket of a running host; removed when dropped.
+pub struct Server {
+    path: PathBuf,
+    questions: mpsc::Receiver<(Query, oneshot::Sender<Answer>)>,
+}
+
+impl Server {
+    /// Listens at a path, in place of a host that is gone. To be called within the runtime.
+    ///
+    /// # Errors
+    /// When the path is taken or cannot be made.
+    pub fn bind(path: &Path) -> Result<Self, ControlError> {
+        let failed = |source| ControlError::Bind { path: path.into(), source };
+        if let Some(folder) = path.parent() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        }
+        if Probe::connect(path).is_ok() {
+            return Err(ControlError::Taken { path: path.into() });
+        }
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path).map_err(failed)?;
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let (sender, questions) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(async move {
+            loop {
+                match listener.accept().await {
+                    Ok((stream, _)) => {
+                        tokio::spawn(converse(stream, sender.clone()));
+                    }
+                    // Out of descriptors, say: the next one may find some.
+                    Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+                }
+            }
+        });
+        Ok(Self { path: path.into(), questions })
+    }
+
+    /// The next question, and where its answer goes.
+    pub async fn next(&mut self) -> (Query, oneshot::Sender<Answer>) {
+        match self.questions.recv().await {
+            Some(question) => question,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A socket that stays is replaced by the next host.
+        let _removed = fs::remove_file(&self.path);
+    }
+}
+
+async fn converse(
+    mut stream: UnixStream,
+    questions: mpsc::Sender<(Query, oneshot::Sender<Answer>)>,
+) {
+    let own = rustix::process::geteuid().as_raw();
+    let allowed = stream.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == own);
+    if !allowed {
+        return;
+    }
+    let asked = timeout(PATIENCE, line(&mut stream)).await;
+    let answer = match asked {
+        Ok(Ok(query)) => {
+            let (sender, answer) = oneshot::channel();
+            if questions.send((query, sender)).await.is_err() {
+                return;
+            }
+            answer.await.unwrap_or_else(|_| Answer::Refused("the host is ending".into()))
+        }
+        Ok(Err(reason)) => Answer::Refused(reason),
+        Err(_) => Answer::Refused("no line within 5 s".into()),
+    };
+    let Ok(mut text) = serde_json::to_vec(&answer) else { return };
+    text.push(b'\n');
+    // Whoever asked may be gone.
+    let _written = timeout(PATIENCE, stream.write_all(&text)).await;
+}
+
+async fn line(stream: &mut UnixStream) -> Result<Query, String> {
+    let mut text = Vec::new();
+    let mut chunk = [0; 512];
+    loop {
+        let read = stream.read(&mut chunk).await.map_err(|error| error.to_string())?;
+        text.extend_from_slice(chunk.get(..read).unwrap_or_default());
+        if let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            let line = text.get(..end).unwrap_or_default();
+            return serde_json::from_slice(line).map_err(|error| error.to_string());
+        }
+        if read == 0 || text.len() > QUERY_MAX {
+            return Err(format!("a question is one line of at most {QUERY_MAX} bytes"));
+        }
+    }
+}

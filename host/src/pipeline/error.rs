@@ -1,0 +1,176 @@
+//! Why a run, or a change of it, did not happen; and what to do about each.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use crate::config::ConfigError;
+use crate::control::ControlError;
+use crate::kernel::btf::BtfError;
+use crate::kernel::canary::CanaryError;
+use crate::kernel::load;
+use crate::kernel::map::MapError;
+use crate::kernel::probe::ProbeError;
+use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
+use crate::read::ring::ReadError;
+
+/// Why a plugin was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// No plugin of that name runs.
+    #[error("no plugin {name:?} runs")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// It asks for more than the version before.
+    #[error("{}: {name} asks for more than before: to {}", file.display(), more.join(", to "))]
+    Wider {
+        /// The file.
+        file: PathBuf,
+        /// The plugin.
+        name: String,
+        /// What, in words.
+        more: Vec<String>,
+    },
+}
+
+/// Why a run did not happen or ended early. `cli/exit.rs` says what to do about each.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The machine cannot take LSM programs.
+    #[error(transparent)]
+    Probe(#[from] ProbeError),
+    /// The kernel's types cannot be read.
+    #[error(transparent)]
+    Btf(#[from] BtfError),
+    /// The object cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] load::LoadError),
+    /// No hook that a plugin wants can be attached.
+    #[error("no hook could be attached; {hook}: {reason}")]
+    NoHook {
+        /// The first of them.
+        hook: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// Attached hooks do not fire.
+    #[error("the BPF LSM is not active")]
+    Canary(#[from] CanaryError),
+    /// A map is unusable.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The Wasm engine cannot be set up.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file is no plugin.
+    #[error(transparent)]
+    Plugin(#[from] LoadError),
+    /// A plugin could not be started.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Two plugins with one name.
+    #[error("{}: its name {name:?} is taken by another plugin", file.display())]
+    SameName {
+        /// The later file.
+        file: PathBuf,
+        /// The name of both.
+        name: String,
+    },
+    /// A plugin cannot be reloaded.
+    #[error(transparent)]
+    Reload(#[from] ReloadError),
+    /// Compiled code cannot be kept.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The key is no key.
+    #[error(transparent)]
+    Key(#[from] SignatureError),
+    /// The control socket cannot be had.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The rings cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+    /// Signals cannot be waited for.
+    #[error("the control plane cannot be set up")]
+    Runtime(#[source] std::io::Error),
+    /// The ready file cannot be created.
+    #[error("{}: cannot be created", file.display())]
+    ReadyFile {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+const ENABLE_BPF_LSM: &str = "enable it: add bpf to the lsm= parameter of the kernel's command line, \
+for example in /etc/default/grub\n    GRUB_CMDLINE_LINUX=\"lsm=landlock,lockdown,yama,integrity,apparmor,bpf\"\n\
+then run update-grub and reboot; without a reboot, `cargo xtask demo` shows krsi-host in a VM";
+
+impl RunError {
+    /// What to do about it; empty where only a report helps.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            RunError::Config(error) => match error {
+                ConfigError::RingBytes { .. } => "give --ring-bytes a power of two, such as 4194304",
+                ConfigError::TooManyPlugins { .. } => "run fewer plugins, or several hosts",
+                ConfigError::Read { .. } => "check the path and its permissions",
+                ConfigError::TooLong { .. } => "shorten the file",
+                ConfigError::File { .. } => "correct the configuration file",
+                ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
+            },
+            RunError::Probe(ProbeError::NotRoot) => "run it as root, for example with sudo",
+            RunError::Probe(ProbeError::NoBpfLsm { .. })
+            | RunError::Canary(CanaryError::Silent { .. }) => ENABLE_BPF_LSM,
+            RunError::Probe(ProbeError::NoBtf) | RunError::Btf(BtfError::Missing { .. }) => {
+                "use a kernel built with CONFIG_DEBUG_INFO_BTF=y"
+            }
+            RunError::Btf(BtfError::Invalid { .. })
+            | RunError::Load(_)
+            | RunError::NoHook { .. } => "please report this with the output of `uname -a`",
+            RunError::Plugin(error) => error.fix(),
+            RunError::Start(error) => error.fix(),
+            RunError::SameName { .. } => "rules belong to a plugin's name: give each plugin its own",
+            RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
+            RunError::Reload(ReloadError::Wider { .. }) => {
+                "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
+            }
+            RunError::Cache(_) => "give --cache-dir a folder that only its owner may enter",
+            RunError::Key(_) => "give --require-signed the public key file that `minisign -G` wrote",
+            RunError::Control(error) => error.fix(),
+            RunError::Canary(CanaryError::Map(_))
+            | RunError::Map(_)
+            | RunError::Read(_)
+            | RunError::Thread(_)
+            | RunError::Runtime(_)
+            | RunError::Engine(_)
+            | RunError::ReadyFile { .. } => "",
+        }
+    }
+
+    /// The error and what caused it, on one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            let words = cause.to_string();
+            if !text.ends_with(&words) {
+                text.push_str(": ");
+                text.push_str(&words);
+            }
+            source = cause.source();
+        }
+        text
+    }
+}

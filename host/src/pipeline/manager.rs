@@ -1,0 +1,221 @@
+//! The thread that lets plugins come and go: one command after the other, so that none meets another halfway.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::hooks::Hooks;
+use super::mailbox::{Change, Mailbox};
+use super::roster::{Roster, Wider, in_folder};
+use super::shared::Shared;
+use super::{ReloadError, RunError};
+use crate::config::{Config, PluginSpec};
+use crate::output::PluginSummary;
+use crate::read::ring::ReadError;
+
+/// A program that runs while its link goes may still count and report.
+const LINGER: Duration = Duration::from_millis(50);
+
+/// Where an answer goes; whoever asked may be gone.
+pub(super) type Reply<T> = oneshot::Sender<T>;
+
+/// What the manager is told.
+pub(super) enum Command {
+    /// Load the plugin of this name, or every one, from its file again.
+    Reload {
+        /// Which; `None` for all.
+        name: Option<String>,
+        /// Whether more than before is granted.
+        wider: Wider,
+        /// What became of each.
+        reply: Option<Reply<Vec<Result<String, String>>>>,
+    },
+    /// Files that may have changed, come or gone.
+    Changed(HashSet<PathBuf>),
+    /// Detach, read what is left, let plugins finish.
+    Stop(Reply<Ended>),
+}
+
+/// How everything ended.
+pub(super) struct Ended {
+    pub(super) plugins: Vec<PluginSummary>,
+    pub(super) hooks: Vec<krsi_host_abi::hook::Hook>,
+    pub(super) read: Result<(), RunError>,
+}
+
+/// What the thread holds.
+pub(super) struct Manager {
+    pub(super) config: Config,
+    pub(super) hooks: Hooks,
+    pub(super) roster: Roster,
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) reader: JoinHandle<Result<(), ReadError>>,
+}
+
+impl Manager {
+    /// Starts the thread.
+    pub(super) fn spawn(self) -> Result<Sender<Command>, RunError> {
+        let (sender, commands) = channel();
+        std::thread::Builder::new()
+            .name("manager".into())
+            .spawn(move || self.run(&commands))
+            .map_err(RunError::Thread)?;
+        Ok(sender)
+    }
+
+    fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(command) = commands.recv() {
+            match command {
+                Command::Reload { name, wider, reply } => {
+                    let told = self.reload(name.as_deref(), wider);
+                    for line in told.iter().filter_map(|result| result.as_ref().err()) {
+                        self.shared.note(line.clone());
+                    }
+                    if let Some(reply) = reply {
+                        // Whoever asked may be gone.
+                        let _told = reply.send(told);
+                    }
+                }
+                Command::Changed(files) => self.changed(&files),
+                Command::Stop(reply) => {
+                    let _told = reply.send(self.stop());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn reload(&mut self, name: Option<&str>, wider: Wider) -> Vec<Result<String, String>> {
+        match self.config.policies() {
+            Ok(policies) => self.roster.policies = policies,
+            Err(error) => return vec![Err(told(&RunError::Config(error)))],
+        }
+        let specs = match name {
+            None => self.roster.specs(),
+            Some(name) => match self.roster.spec(name) {
+                Some(spec) => vec![spec],
+                None => {
+                    let error = ReloadError::Unknown { name: name.into() };
+                    return vec![Err(told(&RunError::Reload(error)))];
+                }
+            },
+        };
+        let mut results: Vec<Result<String, String>> =
+            specs.into_iter().map(|spec| self.reload_file(spec, wider)).collect();
+        if name.is_none() {
+            results.extend(self.folders().into_iter().map(|file| self.load_file(file)));
+        }
+        self.settle();
+        results
+    }
+
+    /// Files in the folders that do not run yet.
+    fn folders(&self) -> Vec<PathBuf> {
+        let running: HashSet<PathBuf> =
+            self.roster.specs().into_iter().map(|spec| spec.file).collect();
+        let folders = self.config.plugin_dirs.iter();
+        let files = folders.filter_map(|folder| in_folder(folder).ok()).flatten();
+        files.filter(|file| !running.contains(file)).collect()
+    }
+
+    fn changed(&mut self, files: &HashSet<PathBuf>) {
+        let shadows = self.config.shadows.clone();
+        for file in files {
+            // A configuration beside a plugin counts as the plugin.
+            let wasm = file.with_extension("wasm");
+            let running = self.roster.specs().into_iter().find(|spec| {
+                spec.file == *file || spec.file == wasm || spec.config.as_ref() == Some(file)
+            });
+            let result = match running {
+                Some(spec) if spec.file.exists() => self.reload_file(spec, Wider::Refuse),
+                Some(spec) if self.is_in_folder(&spec.file) => {
+                    self.roster.remove(&spec.file);
+                    continue;
+                }
+                // A file that was named on the command line and is gone: what runs, runs on.
+                Some(_) => continue,
+                None if shadows.contains(file) && file.exists() => self.shadow_file(file),
+                None if self.is_in_folder(&wasm) && wasm.exists() => self.load_file(wasm),
+                None => continue,
+            };
+            if let Err(text) = result {
+                self.shared.note(text);
+            }
+        }
+        self.settle();
+    }
+
+    fn is_in_folder(&self, file: &Path) -> bool {
+        self.config.plugin_dirs.iter().any(|folder| file.parent() == Some(folder))
+    }
+
+    fn reload_file(&mut self, spec: PluginSpec, wider: Wider) -> Result<String, String> {
+        let spec = spec.again();
+        let result = self.roster.prepare(spec).and_then(|prepared| {
+            self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
+            self.hooks.want(self.roster.wanted(Some(prepared.wanted())))?;
+            self.hooks.publish(&self.shared);
+            let name = prepared.name().to_owned();
+            self.roster.replace(prepared).map(|swapped| {
+                format!("{name}: took over from {} in {} µs", swapped.from, swapped.pause.as_micros())
+            })
+        });
+        result.map_err(|error| told(&error))
+    }
+
+    fn load_file(&mut self, file: PathBuf) -> Result<String, String> {
+        let result = self.roster.prepare(PluginSpec::beside(file)).and_then(|prepared| {
+            self.hooks.want(self.roster.wanted(Some(prepared.wanted())))?;
+            self.hooks.publish(&self.shared);
+            let name = prepared.name().to_owned();
+            self.roster.add(prepared).map(|()| format!("{name}: loaded"))
+        });
+        result.map_err(|error| told(&error))
+    }
+
+    /// Starts a version beside the plugin of its name.
+    pub(super) fn shadow_file(&mut self, file: &Path) -> Result<String, String> {
+        let spec = PluginSpec::beside(file.into());
+        let result = self.roster.prepare(spec).and_then(|prepared| self.roster.shadow(prepared));
+        result.map(|()| format!("{}: runs beside", file.display())).map_err(|error| told(&error))
+    }
+
+    /// Detaches what nobody wants any more.
+    fn settle(&mut self) {
+        if let Err(error) = self.hooks.want(self.roster.wanted(None)) {
+            self.shared.note(told(&error));
+        }
+        self.hooks.publish(&self.shared);
+        self.shared.set_hooks(self.hooks.attached());
+    }
+
+    fn stop(self) -> Ended {
+        let hooks = self.hooks.used().to_vec();
+        drop(self.hooks);
+        std::thread::sleep(LINGER);
+        self.mailbox.post(Change::Stop);
+        let read = match self.reader.join() {
+            Ok(read) => read.map_err(RunError::Read),
+            Err(_) => {
+                Err(RunError::Thread(std::io::Error::other("the reader panicked")))
+            }
+        };
+        self.roster.stop();
+        Ended { plugins: self.roster.summaries(), hooks, read }
+    }
+}
+
+/// An error with its causes and what to do about it, on one line.
+fn told(error: &RunError) -> String {
+    let text = error.chain();
+    match error.fix() {
+        "" => text,
+        fix => format!("{text} ({fix})"),
+    }
+}

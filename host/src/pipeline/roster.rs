@@ -1,0 +1,416 @@
+//! The plugins that run: each comes, is replaced, and goes, while events flow.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use krsi_plugin_schema::latest::HookSet;
+
+use super::hooks::Wanted;
+use super::mailbox::{Change, Mailbox};
+use super::shared::Shared;
+use super::sink::{Counts, PolicySink, ShadowReports, asked};
+use super::{ReloadError, RunError, clock};
+use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
+use crate::output::{PluginSummary, PluginStatus, ShadowStatus};
+use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
+use crate::policy::{Asked, Grant};
+use crate::route::queue::Queue;
+use crate::route::scope::Scope;
+use crate::route::subscription::{PluginSlot, Subscription};
+
+/// Whether a manifest that asks for more than its predecessor is granted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wider {
+    /// No: the old version stays, and the difference is told.
+    Refuse,
+    /// The operator has said so.
+    Accept,
+}
+
+/// A plugin that runs.
+pub(super) struct Entry {
+    pub(super) spec: PluginSpec,
+    slot: u8,
+    pub(super) name: String,
+    worker: Arc<Worker>,
+    counts: Arc<Counts>,
+    /// What its manifest was accepted to ask for.
+    accepted: Asked,
+    /// What it may do now.
+    grant: Grant,
+    shadow: Option<String>,
+}
+
+/// All of them.
+pub(super) struct Roster {
+    compiler: Compiler,
+    /// One engine for each limit of stack.
+    engines: Vec<(usize, Engine)>,
+    pub(super) policies: Policies,
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    entries: Arc<Mutex<Vec<Entry>>>,
+    next_slot: u8,
+    /// Plugins that are gone, for the summary.
+    gone: Vec<PluginSummary>,
+}
+
+/// A described plugin and what the operator says of it.
+pub(super) struct Prepared {
+    spec: PluginSpec,
+    candidate: Candidate,
+    settings: Settings,
+    asked: Asked,
+}
+
+impl Prepared {
+    /// What it wants of the kernel.
+    pub(super) fn wanted(&self) -> Wanted {
+        let grant = Grant::new(self.asked, self.settings.grant.clone());
+        Wanted { seen: grant.may().hooks, denied: grant.may().deny_hooks }
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.candidate.manifest.name
+    }
+}
+
+/// What is shown of the plugins while the roster is busy.
+#[derive(Clone)]
+pub(super) struct Board(Arc<Mutex<Vec<Entry>>>, Arc<Shared>);
+
+impl Roster {
+    pub(super) fn new(
+        compiler: Compiler,
+        policies: Policies,
+        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox>,
+    ) -> Self {
+        let entries = Arc::default();
+        let (engines, gone) = (Vec::new(), Vec::new());
+        Self { compiler, engines, policies, shared, mailbox, entries, next_slot: 0, gone }
+    }
+
+    pub(super) fn board(&self) -> Board {
+        Board(Arc::clone(&self.entries), Arc::clone(&self.shared))
+    }
+
+    /// What all plugins want of the kernel, and perhaps one more.
+    pub(super) fn wanted(&self, more: Option<Wanted>) -> Wanted {
+        let entries = self.entries();
+        let each = entries.iter().map(|entry| {
+            let may = entry.grant.may();
+            Wanted { seen: may.hooks, denied: may.deny_hooks }
+        });
+        each.chain(more).fold(Wanted::default(), Wanted::and)
+    }
+
+    /// Files of the plugins that run.
+    pub(super) fn specs(&self) -> Vec<PluginSpec> {
+        self.entries().iter().map(|entry| entry.spec.clone()).collect()
+    }
+
+    /// The file of a plugin.
+    pub(super) fn spec(&self, name: &str) -> Option<PluginSpec> {
+        self.entries().iter().find(|entry| entry.name == name).map(|entry| entry.spec.clone())
+    }
+
+    /// Compiles a plugin and asks what it wants.
+    pub(super) fn prepare(&mut self, spec: PluginSpec) -> Result<Prepared, RunError> {
+        let stem = spec.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let settings = self.policies.of(&stem)?;
+        let candidate = self.describe(&spec.file, &settings)?;
+        // The file is named as the plugin is, as a rule; if not, what counts is the plugin's name.
+        let named = self.policies.of(&candidate.manifest.name)?;
+        let candidate =
+            if named == settings { candidate } else { self.describe(&spec.file, &named)? };
+        let asked = asked(&candidate.manifest);
+        Ok(Prepared { spec, candidate, settings: named, asked })
+    }
+
+    fn describe(&mut self, file: &Path, settings: &Settings) -> Result<Candidate, RunError> {
+        let engine = self.engine(settings.limits.stack_bytes)?;
+        Ok(Candidate::describe(self.compiler.load(&engine, file, settings.limits)?)?)
+    }
+
+    fn engine(&mut self, stack_bytes: usize) -> Result<Engine, RunError> {
+        if let Some((_, engine)) = self.engines.iter().find(|(bytes, _)| *bytes == stack_bytes) {
+            return Ok(engine.clone());
+        }
+        let engine = Engine::new(stack_bytes)?;
+        self.engines.push((stack_bytes, engine.clone()));
+        Ok(engine)
+    }
+
+    /// Starts a plugin whose name nobody has.
+    pub(super) fn add(&mut self, prepared: Prepared) -> Result<(), RunError> {
+        let Prepared { spec, candidate, settings, asked } = prepared;
+        let name = candidate.manifest.name.clone();
+        if self.entries().iter().any(|entry| entry.name == name) {
+            return Err(RunError::SameName { file: spec.file, name });
+        }
+        let slot = self.free_slot().ok_or(crate::config::ConfigError::TooManyPlugins {
+            count: PLUGINS_MAX + 1,
+        })?;
+        let grant = Grant::new(asked, settings.grant.clone());
+        let counts = Arc::new(Counts::default());
+        let sink = self.sink(slot, &candidate, &grant, &counts);
+        let queue = Arc::new(Queue::new(settings.limits.queue_records));
+        let (subscription, hello) = (
+            subscription(slot, &grant, &queue),
+            hello(&candidate, &asked, &grant),
+        );
+        let start = begin(&spec)?;
+        let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
+        self.mailbox.post(Change::Subscribe(subscription));
+        let worker = Arc::new(worker);
+        self.entries().push(Entry {
+            spec,
+            slot,
+            name: name.clone(),
+            worker,
+            counts,
+            accepted: asked,
+            grant,
+            shadow: None,
+        });
+        self.shared.note(format!("{name} {hello}"));
+        Ok(())
+    }
+
+    /// Whether a version may take over the plugin of its name, from the operator's side.
+    pub(super) fn check(&self, prepared: &Prepared, wider: Wider) -> Result<(), ReloadError> {
+        let name = prepared.name().to_owned();
+        let entries = self.entries();
+        let entry = entries.iter().find(|entry| entry.name == name);
+        let entry = entry.ok_or_else(|| ReloadError::Unknown { name: name.clone() })?;
+        let spec = &prepared.settings.grant;
+        let (asked, accepted) = (&prepared.asked, &entry.accepted);
+        // Where the operator's configuration speaks, it decides; elsewhere the first manifest does.
+        let bound = Asked {
+            hooks: if spec.hooks.is_some() { asked.hooks } else { accepted.hooks },
+            deny_hooks: if spec.deny_hooks.is_some() { asked.deny_hooks } else { accepted.deny_hooks },
+            deny_keys: if spec.deny_keys.is_some() { asked.deny_keys } else { accepted.deny_keys },
+            kill: asked.kill,
+        };
+        let more = asked.beyond(&bound);
+        if !more.is_empty() && wider == Wider::Refuse {
+            return Err(ReloadError::Wider { file: prepared.spec.file.clone(), name, more });
+        }
+        Ok(())
+    }
+
+    /// Lets a new version take over between two batches.
+    pub(super) fn replace(&mut self, prepared: Prepared) -> Result<Swapped, RunError> {
+        let Prepared { spec, candidate, settings, asked } = prepared;
+        let name = candidate.manifest.name.clone();
+        let found = self.entries().iter().find(|entry| entry.name == name).map(|entry| {
+            (entry.slot, Arc::clone(&entry.worker), Arc::clone(&entry.counts))
+        });
+        let Some((slot, worker, counts)) = found else {
+            return Err(RunError::Reload(ReloadError::Unknown { name }));
+        };
+        let grant = Grant::new(asked, settings.grant.clone());
+        let hello = hello(&candidate, &asked, &grant);
+        let sink = self.sink(slot, &candidate, &grant, &counts);
+        let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
+        self.mailbox.post(Change::Subscribe(subscription(slot, &grant, worker.queue())));
+        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
+            (entry.accepted, entry.grant, entry.spec) = (asked, grant, spec);
+            entry.shadow = None;
+        }
+        let (from, bytes) = (&swapped.from, swapped.state_bytes);
+        let pause = swapped.pause.as_micros();
+        self.shared.note(format!(
+            "{name} {hello}, in place of {from}, with {bytes} bytes of state, after a pause of {pause} µs"
+        ));
+        Ok(swapped)
+    }
+
+    /// Runs a version beside the plugin of its name.
+    pub(super) fn shadow(&mut self, prepared: Prepared) -> Result<(), RunError> {
+        let Prepared { spec, candidate, .. } = prepared;
+        let (name, version) =
+            (candidate.manifest.name.clone(), candidate.manifest.version.clone());
+        let found = self.entries().iter().find(|entry| entry.name == name).map(|entry| {
+            (entry.slot, Arc::clone(&entry.worker))
+        });
+        let Some((slot, worker)) = found else {
+            return Err(RunError::Reload(ReloadError::Unknown { name }));
+        };
+        let sink = ShadowReports {
+            shared: Arc::clone(&self.shared),
+            plugin: name.clone(),
+            version: version.clone(),
+            told: (0, 0),
+        };
+        worker.shadow(candidate, begin(&spec)?, Box::new(sink))?;
+        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
+            entry.shadow = Some(version.clone());
+        }
+        self.shared.note(format!("{name}: shadow {version} runs beside, without effect"));
+        Ok(())
+    }
+
+    /// Ends a plugin: its events, its thread, its rules.
+    pub(super) fn remove(&mut self, file: &Path) {
+        let at = self.entries().iter().position(|entry| entry.spec.file == file);
+        let Some(at) = at else { return };
+        let entry = self.entries().remove(at);
+        self.mailbox.post(Change::Unsubscribe(PluginSlot(entry.slot)));
+        entry.worker.stop();
+        let ended = self.shared.ledger().withdraw(entry.slot, clock::boot_ns()).len();
+        self.gone.push(summary(&entry));
+        self.shared.note(format!("{} unloaded, {ended} rules withdrawn", entry.name));
+    }
+
+    /// Lets every plugin finish what is queued.
+    pub(super) fn stop(&self) {
+        let workers: Vec<Arc<Worker>> =
+            self.entries().iter().map(|entry| Arc::clone(&entry.worker)).collect();
+        workers.iter().for_each(|worker| worker.stop());
+    }
+
+    /// Counts of every plugin that ran.
+    pub(super) fn summaries(&self) -> Vec<PluginSummary> {
+        self.entries().iter().map(summary).chain(self.gone.iter().cloned()).collect()
+    }
+
+    fn sink(&self, slot: u8, candidate: &Candidate, grant: &Grant, counts: &Arc<Counts>) -> PolicySink {
+        PolicySink::new(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.mailbox),
+            (slot, &candidate.manifest),
+            grant.clone(),
+            Arc::clone(counts),
+        )
+    }
+
+    /// Slots are taken in turn, so that records of a plugin that is gone find nobody in its place.
+    fn free_slot(&mut self) -> Option<u8> {
+        let most = u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX);
+        let taken = |slot| self.entries().iter().any(|entry| entry.slot == slot);
+        let slot = (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))?;
+        self.next_slot = (slot + 1) % most;
+        Some(slot)
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Board {
+    /// Every plugin as it is now.
+    pub(super) fn status(&self) -> Vec<PluginStatus> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all: Vec<PluginStatus> =
+            entries.iter().map(|entry| status(entry, &self.1)).collect();
+        all.sort_by(|a, b| a.plugin.cmp(&b.plugin));
+        all
+    }
+}
+
+fn begin(spec: &PluginSpec) -> Result<Start, RunError> {
+    // A seed that differs from run to run; a recording will keep it.
+    let seed = clock::boot_ns() ^ u64::from(std::process::id()) << 32;
+    Ok(Start { config: spec.read_config()?.into(), seed })
+}
+
+fn subscription(slot: u8, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
+    Subscription {
+        slot: PluginSlot(slot),
+        hooks: grant.may().hooks,
+        scope: grant.spec().scope.clone(),
+        queue: Arc::clone(queue),
+    }
+}
+
+/// Who has come, in words: what was asked and not granted is said.
+fn hello(candidate: &Candidate, asked: &Asked, grant: &Grant) -> String {
+    let identity = candidate.identity();
+    let hash: String = identity.sha256.chars().take(16).collect();
+    let origin = match identity.origin {
+        Origin::Compiled => "compiled",
+        Origin::Cached => "from the cache",
+        Origin::Distrusted => "compiled anew, as the cached code was not to be trusted",
+    };
+    let version = &candidate.manifest.version;
+    let mut text = format!("{version} runs: {}, sha256 {hash}…, {origin}", identity.contract);
+    if let Some(key) = &identity.signed_by {
+        text.push_str(&format!(", signed by {key}"));
+    }
+    let refused = asked.beyond(grant.may());
+    if !refused.is_empty() {
+        text.push_str(&format!(", not granted: {}", refused.join(", ")));
+    }
+    text
+}
+
+fn summary(entry: &Entry) -> PluginSummary {
+    let (alerts, rules, refused) = entry.counts.read();
+    let (stats, about) = (entry.worker.stats(), entry.worker.about());
+    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    PluginSummary {
+        plugin: entry.name.clone(),
+        version: about.manifest.version.clone(),
+        state: stats.state().name().to_owned(),
+        records: count(&stats.records),
+        lost_queue: entry.worker.queue().lost(),
+        lost_plugin: count(&stats.lost),
+        alerts,
+        rules,
+        refused,
+        faults: count(&stats.faults),
+        restarts: count(&stats.restarts),
+        swaps: count(&stats.swaps),
+        log_dropped: count(&stats.log_dropped),
+        sha256: about.identity.sha256.clone(),
+    }
+}
+
+fn status(entry: &Entry, shared: &Shared) -> PluginStatus {
+    let sum = summary(entry);
+    let (about, stats) = (entry.worker.about(), entry.worker.stats());
+    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+    let may = entry.grant.may().beyond(&Asked { hooks: HookSet(0), ..Asked::default() });
+    PluginStatus {
+        plugin: sum.plugin,
+        version: sum.version,
+        state: sum.state,
+        file: about.identity.file.display().to_string(),
+        sha256: sum.sha256,
+        signed_by: about.identity.signed_by.clone(),
+        contract: about.identity.contract.clone(),
+        scope: match &entry.grant.spec().scope {
+            Scope::System => "system".into(),
+            scope => scope.to_string(),
+        },
+        may,
+        rules: shared.ledger().owned(entry.slot) as u64,
+        waiting: entry.worker.queue().depth() as u64,
+        records: sum.records,
+        lost_queue: sum.lost_queue,
+        lost_plugin: sum.lost_plugin,
+        faults: sum.faults,
+        restarts: sum.restarts,
+        swaps: sum.swaps,
+        shadow: entry.shadow.clone().map(|version| ShadowStatus {
+            version,
+            same: count(&stats.shadow.same),
+            different: count(&stats.shadow.different),
+            skipped: count(&stats.shadow.skipped),
+        }),
+    }
+}
+
+/// Paths of the plugins in a folder, in order.
+pub(super) fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(folder)?;
+    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,184 @@
+//! The main thread: signals, watched files, the control socket, expiry and outputs, and the orderly end.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::interval;
+
+use super::RunError;
+use super::clock;
+use super::manager::Command;
+use super::roster::{Board, Wider};
+use super::shared::Shared;
+use super::start::Running;
+use super::summary::summary;
+use super::watch::Watch;
+use crate::config::{Config, Format};
+use crate::control::{Answer, Query, Server};
+use crate::kernel::probe;
+use crate::loss::Loss;
+use crate::output::{Json, Output, Report, Status, Terminal};
+
+/// How often expired rules are taken out of the maps. The kernel does not wait for it.
+const EXPIRY: Duration = Duration::from_secs(1);
+
+/// Serves until a signal, then ends in order and tells the summary.
+pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(RunError::Runtime)?;
+    runtime.block_on(run(running, config))
+}
+
+async fn run(running: Running, config: &Config) -> Result<(), RunError> {
+    let Running { shared, counters, commands, board, mut reports } = running;
+    let mut sink = Sink::new(config, Arc::clone(&shared));
+    let [mut interrupt, mut terminate, mut hangup] =
+        [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
+    let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
+    let (interrupt, terminate, hangup) = (live(interrupt)?, live(terminate)?, live(hangup)?);
+    let mut watch = Watch::new(config)?;
+    let mut server = match &config.control {
+        Some(path) => Some(Server::bind(path)?),
+        None => None,
+    };
+    let mut expiry = interval(EXPIRY);
+    tell_ready(config, &shared)?;
+    loop {
+        tokio::select! {
+            Some(report) = reports.recv() => sink.write(&report, &mut reports),
+            _ = expiry.tick() => expire(&shared),
+            files = watch.changed() => send(&commands, Command::Changed(files)),
+            (query, reply) = asked(&mut server) => answer(query, reply, &commands, &board, &shared),
+            _ = hangup.recv() => {
+                send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
+            }
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+        }
+    }
+    drop(server);
+    let (reply, mut ended) = oneshot::channel();
+    send(&commands, Command::Stop(reply));
+    let ended = loop {
+        tokio::select! {
+            Some(report) = reports.recv() => sink.write(&report, &mut reports),
+            ended = &mut ended => break ended,
+        }
+    };
+    let ended =
+        ended.map_err(|_| RunError::Thread(io::Error::other("the manager panicked")))?;
+    while let Ok(report) = reports.try_recv() {
+        sink.write(&report, &mut reports);
+    }
+    let summary = summary(&shared, &counters, &ended)?;
+    sink.write(&Report::Summary(summary), &mut reports);
+    ended.read
+}
+
+type Signals = tokio::signal::unix::Signal;
+
+fn live(signal: &mut io::Result<Signals>) -> Result<&mut Signals, RunError> {
+    signal.as_mut().map_err(|error| RunError::Runtime(io::Error::other(error.to_string())))
+}
+
+fn send(commands: &Sender<Command>, command: Command) {
+    // A manager that panicked is found out by the stop.
+    let _sent = commands.send(command);
+}
+
+/// The next question; never without a socket.
+async fn asked(server: &mut Option<Server>) -> (Query, oneshot::Sender<Answer>) {
+    match server {
+        Some(server) => server.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn answer(
+    query: Query,
+    reply: oneshot::Sender<Answer>,
+    commands: &Sender<Command>,
+    board: &Board,
+    shared: &Shared,
+) {
+    match query {
+        Query::Status => {
+            let status = Status {
+                version: env!("CARGO_PKG_VERSION").into(),
+                kernel: probe::release(),
+                hooks: shared.hooks(),
+                plugins: board.status(),
+            };
+            // Whoever asked may be gone.
+            let _told = reply.send(Answer::Status(status));
+        }
+        Query::Reload { plugin, accept } => {
+            let wider = if accept { Wider::Accept } else { Wider::Refuse };
+            let (sender, results) = oneshot::channel();
+            send(commands, Command::Reload { name: plugin, wider, reply: Some(sender) });
+            tokio::spawn(async move {
+                let _told = reply.send(Answer::Reloaded(results.await.unwrap_or_default()));
+            });
+        }
+    }
+}
+
+/// Says that hooks are live and rules in force, once a signal would end the run in order.
+fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
+    shared.note(format!("ready on {}: {} proven live", probe::release(), shared.hooks().join(", ")));
+    if let Some(file) = &config.ready_file {
+        File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
+    }
+    Ok(())
+}
+
+/// Takes ended rules out of the maps.
+fn expire(shared: &Shared) {
+    for rule in shared.ledger().expire(clock::boot_ns()) {
+        tracing::info!(plugin = %rule.plugin, rule_id = rule.rule_id, hits = rule.hits, ending = ?rule.ending, "{rule}");
+    }
+}
+
+/// Standard output, in the format that the operator chose.
+struct Sink {
+    output: Box<dyn Output>,
+    shared: Arc<Shared>,
+    lines: Vec<u8>,
+}
+
+impl Sink {
+    fn new(config: &Config, shared: Arc<Shared>) -> Self {
+        let output: Box<dyn Output> = match config.format {
+            Format::Json => Box::new(Json),
+            Format::Terminal(colour) => Box::new(Terminal::new(colour)),
+        };
+        Self { output, shared, lines: Vec::new() }
+    }
+
+    /// Writes a report and whatever else waits, in one system call.
+    fn write(&mut self, report: &Report, waiting: &mut mpsc::Receiver<Report>) {
+        self.lines.clear();
+        let mut reports = 1;
+        let mut result = self.output.write(report, &mut self.lines);
+        while result.is_ok()
+            && self.lines.len() < 1 << 16
+            && let Ok(report) = waiting.try_recv()
+        {
+            reports += 1;
+            result = self.output.write(&report, &mut self.lines);
+        }
+        let mut out = io::stdout().lock();
+        let written = result.and_then(|()| out.write_all(&self.lines)).and_then(|()| out.flush());
+        if written.is_err() {
+            self.shared.losses.add(Loss::Output, reports);
+        }
+    }
+}

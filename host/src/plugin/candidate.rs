@@ -1,0 +1,98 @@
+//! A compiled plugin → one that has described itself, and is ready to start or to take over.
+
+use std::sync::Arc;
+
+use super::compile::{Identity, PluginPre};
+use super::world::{CallError, Manifest, StartError, World};
+
+/// A plugin with its manifest, not yet started.
+pub struct Candidate {
+    /// What it asks for.
+    pub manifest: Manifest,
+    pub(super) pre: Arc<PluginPre>,
+    pub(super) world: Box<dyn World>,
+}
+
+/// What a plugin is started with.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Configuration, as the operator wrote it.
+    pub config: Arc<[u8]>,
+    /// Seed; a recording keeps it.
+    pub seed: u64,
+}
+
+impl Candidate {
+    /// Instantiates a plugin and asks what it wants.
+    ///
+    /// # Errors
+    /// When a call fails or the manifest is refused.
+    pub fn describe(pre: PluginPre) -> Result<Self, StartError> {
+        let pre = Arc::new(pre);
+        let file = || pre.identity().file.clone();
+        let described = describe(&pre)
+            .map_err(|source| StartError::Call { file: file(), source })?
+            .map_err(|source| StartError::Manifest { file: file(), source })?;
+        let (manifest, world) = described;
+        Ok(Self { manifest, pre, world })
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        self.pre.identity()
+    }
+}
+
+type Described = Result<(Manifest, Box<dyn World>), super::world::ManifestError>;
+
+/// A fresh instance that has told its manifest.
+pub(super) fn describe(pre: &PluginPre) -> Result<Described, CallError> {
+    let mut world = pre.instantiate()?;
+    let manifest = world.describe()?;
+    Ok(manifest.map(|manifest| {
+        world.set_name(&manifest.name);
+        (manifest, world)
+    }))
+}
+
+/// Why a plugin did not start, or did not take over.
+pub(super) enum Refused {
+    /// A call failed.
+    Call(CallError),
+    /// It refused its configuration.
+    Config(String),
+    /// It refused its predecessor's state.
+    State(String),
+}
+
+impl From<CallError> for Refused {
+    fn from(error: CallError) -> Self {
+        Refused::Call(error)
+    }
+}
+
+impl Refused {
+    /// With the file that it is about.
+    pub(super) fn of(self, identity: &Identity) -> StartError {
+        let file = identity.file.clone();
+        match self {
+            Refused::Call(source) => StartError::Call { file, source },
+            Refused::Config(reason) => StartError::Config { file, reason },
+            Refused::State(reason) => StartError::State { file, reason },
+        }
+    }
+}
+
+/// Initialises an instance and hands it a state; its first actions.
+pub(super) fn start(
+    world: &mut dyn World,
+    start: &Start,
+    state: Option<(&str, &[u8])>,
+) -> Result<Vec<u8>, Refused> {
+    let actions = world.init(&start.config, start.seed)?.map_err(Refused::Config)?;
+    if let Some((version, state)) = state {
+        world.restore(version, state)?.map_err(Refused::State)?;
+    }
+    Ok(actions)
+}

@@ -1,0 +1,198 @@
+//! One version of a plugin while it runs: its instance, its last checkpoint, the answers it waits for.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use krsi_plugin_schema::frame::{Frames, push};
+use krsi_plugin_schema::latest::{BatchStart, Lost, LostWhere, SCHEMA, Tick, kind};
+
+use super::candidate::{Refused, Start, describe, start};
+use super::compile::PluginPre;
+use super::shadow::Shadow;
+use super::worker::{About, ActionSink};
+use super::world::{CallError, World};
+use crate::route::queue::Batch;
+
+/// Time between two checkpoints of a plugin that is given something.
+const CHECKPOINT: Duration = Duration::from_secs(1);
+/// Answered actions after which one is made at once: fewer than the tokens that the SDK leaves out
+/// after a restore.
+const CHECKPOINT_ACTIONS: usize = 1 << 14;
+
+/// A running version.
+pub(super) struct Live {
+    pub(super) about: Arc<About>,
+    pre: Arc<PluginPre>,
+    world: Box<dyn World>,
+    start: Start,
+    pub(super) sink: Box<dyn ActionSink>,
+    /// Actions of `init`, for when it comes back.
+    first: Vec<u8>,
+    /// Framed answers that it has not seen yet.
+    outcomes: Vec<u8>,
+    /// A state, and the version that wrote it.
+    checkpoint: Option<(String, Vec<u8>)>,
+    checked: Instant,
+    /// Actions that were answered since the checkpoint.
+    answered: usize,
+    pub(super) shadow: Option<Shadow>,
+}
+
+impl Live {
+    pub(super) fn new(
+        about: Arc<About>,
+        pre: Arc<PluginPre>,
+        world: Box<dyn World>,
+        start: Start,
+        sink: Box<dyn ActionSink>,
+        (first, outcomes): (Vec<u8>, Vec<u8>),
+    ) -> Self {
+        Self {
+            about,
+            pre,
+            world,
+            start,
+            sink,
+            first,
+            outcomes,
+            checkpoint: None,
+            checked: Instant::now(),
+            answered: 0,
+            shadow: None,
+        }
+    }
+
+    /// Lines of its log that were dropped.
+    pub(super) fn log_dropped(&self) -> u64 {
+        self.world.log_dropped()
+    }
+
+    /// Its state now; the last checkpoint if that cannot be had.
+    pub(super) fn state(&mut self, alive: bool) -> (Option<(String, Vec<u8>)>, Option<CallError>) {
+        if !alive {
+            return (self.checkpoint.clone(), None);
+        }
+        match self.world.snapshot() {
+            Ok(state) => (Some((self.about.manifest.version.clone(), state)), None),
+            Err(error) => (self.checkpoint.clone(), Some(error)),
+        }
+    }
+
+    /// Hands over a batch of events.
+    pub(super) fn batch(&mut self, batch: &Arc<Batch>, lost: u64) -> Result<(), CallError> {
+        self.reports(lost)?;
+        self.handle(batch)?;
+        self.reports(0)?;
+        self.check()
+    }
+
+    /// Tells it that time has passed.
+    pub(super) fn tick(&mut self, lost: u64) -> Result<(), CallError> {
+        let mut batch = self.private();
+        // A tick is an empty body.
+        let _fits = push(&mut batch, kind::TICK, &Tick {});
+        self.handle(&Arc::new(Batch::private(batch)))?;
+        self.reports(lost)?;
+        self.check()
+    }
+
+    /// Describes all processes, for an instance that has not followed the stream.
+    pub(super) fn introduce(&mut self) -> Result<(), CallError> {
+        for mut described in self.sink.processes() {
+            let mut batch = self.private();
+            batch.append(&mut described);
+            self.handle(&Arc::new(Batch::private(batch)))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a fresh instance from the last checkpoint. One that refuses its own checkpoint starts
+    /// without.
+    pub(super) fn restart(&mut self) -> Result<(), CallError> {
+        match self.fresh(true) {
+            Ok(()) => self.introduce(),
+            Err(Refused::Call(error)) => Err(error),
+            Err(Refused::State(reason) | Refused::Config(reason)) => {
+                self.sink.note(&format!("starts without its state: {reason}"));
+                match self.fresh(false) {
+                    Ok(()) => self.introduce(),
+                    Err(Refused::Call(error)) => Err(error),
+                    Err(Refused::State(text) | Refused::Config(text)) => {
+                        Err(CallError::Trap { call: "init", text })
+                    }
+                }
+            }
+        }
+    }
+
+    fn fresh(&mut self, with_state: bool) -> Result<(), Refused> {
+        let described = describe(&self.pre)?;
+        let (_, mut world) = described.map_err(|error| Refused::Config(error.to_string()))?;
+        let checkpoint = self.checkpoint.as_ref().filter(|_| with_state);
+        let state = checkpoint.map(|(version, state)| (version.as_str(), state.as_slice()));
+        self.first = start(&mut *world, &self.start, state)?;
+        self.world = world;
+        // Answers to what the failed instance wanted have no reader.
+        self.outcomes = self.sink.begin(&self.first);
+        self.answered = 0;
+        Ok(())
+    }
+
+    /// Comes back after a successor: its first rules stand again, and it learns what it missed.
+    pub(super) fn resume(&mut self) -> Result<(), CallError> {
+        self.outcomes = self.sink.begin(&self.first);
+        self.introduce()
+    }
+
+    /// Hands over answers and losses, if there are any. Answers to what that causes wait for the
+    /// next round, or two plugins' worth of talk could go on for ever.
+    fn reports(&mut self, lost: u64) -> Result<(), CallError> {
+        if self.outcomes.is_empty() && lost == 0 {
+            return Ok(());
+        }
+        let mut batch = self.private();
+        batch.append(&mut self.outcomes);
+        if lost > 0 {
+            let lost = Lost { place: LostWhere::Queue, records: lost };
+            // A loss is a few bytes.
+            let _fits = push(&mut batch, kind::LOST, &lost);
+        }
+        self.handle(&Arc::new(Batch::private(batch)))
+    }
+
+    fn private(&self) -> Vec<u8> {
+        let (boot_ns, unix_offset_ns) = self.sink.now();
+        let mut batch = Vec::new();
+        let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
+        // A batch start is a few bytes.
+        let _fits = push(&mut batch, kind::BATCH_START, &start);
+        batch
+    }
+
+    fn handle(&mut self, batch: &Arc<Batch>) -> Result<(), CallError> {
+        let actions = self.world.handle(batch.bytes())?;
+        if !actions.is_empty() {
+            let outcomes = self.sink.apply(&actions);
+            self.answered += Frames::new(&outcomes).count();
+            self.outcomes.extend_from_slice(&outcomes);
+        }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.feed(batch, actions);
+        }
+        Ok(())
+    }
+
+    fn check(&mut self) -> Result<(), CallError> {
+        if self.answered < CHECKPOINT_ACTIONS && self.checked.elapsed() < CHECKPOINT {
+            return Ok(());
+        }
+        self.checkpoint = Some((self.about.manifest.version.clone(), self.world.snapshot()?));
+        (self.checked, self.answered) = (Instant::now(), 0);
+        Ok(())
+    }
+
+    /// Keeps a state as its last checkpoint.
+    pub(super) fn keep(&mut self, state: Option<(String, Vec<u8>)>) {
+        self.checkpoint = state;
+    }
+}

@@ -1,0 +1,176 @@
+//! A version that runs beside the live one, on the same stream and without effect: do their actions differ?
+//!
+//! The live version's thread hands over what it was given and what it wanted; if the shadow is too
+//! slow for that, comparisons are left out and counted, and the live version does not wait.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke};
+
+use super::candidate::{Candidate, Start, start};
+use super::world::{CallError, StartError, World};
+use crate::route::queue::Batch;
+
+/// Batches that wait for a shadow.
+const WAITING_MAX: usize = 256;
+/// Differences of one batch that are told.
+const TOLD_MAX: usize = 8;
+
+/// Where differences are told.
+pub trait ShadowSink: Send {
+    /// Actions that only the live version (`-`) or only the shadow (`+`) wanted, in words.
+    fn differs(&mut self, lines: &[String]);
+    /// The shadow failed and is gone.
+    fn failed(&mut self, why: &CallError);
+}
+
+/// What comparing came to.
+#[derive(Debug, Default)]
+pub struct ShadowStats {
+    /// Batches in which both wanted the same.
+    pub same: AtomicU64,
+    /// Batches in which they did not.
+    pub different: AtomicU64,
+    /// Batches that were not compared.
+    pub skipped: AtomicU64,
+}
+
+type Fed = (Arc<Batch>, Vec<u8>);
+
+/// The way to a shadow; it ends when this is dropped.
+pub(super) struct Shadow {
+    feed: SyncSender<Fed>,
+    stats: Arc<super::worker::WorkerStats>,
+}
+
+impl Shadow {
+    /// Starts a version from a state, and its thread.
+    pub(super) fn start(
+        candidate: Candidate,
+        begin: &Start,
+        state: Option<(&str, &[u8])>,
+        processes: Vec<Vec<u8>>,
+        stats: Arc<super::worker::WorkerStats>,
+        sink: Box<dyn ShadowSink>,
+    ) -> Result<Self, StartError> {
+        let Candidate { pre, mut world, .. } = candidate;
+        let identity = pre.identity();
+        start(&mut *world, begin, state).map_err(|why| why.of(identity))?;
+        for list in &processes {
+            let introduced = world.handle(list);
+            introduced.map_err(|source| StartError::Call { file: identity.file.clone(), source })?;
+        }
+        let (feed, fed) = sync_channel(WAITING_MAX);
+        let counts = Arc::clone(&stats);
+        std::thread::Builder::new()
+            .name("shadow".into())
+            .spawn(move || run(&fed, world, &counts.shadow, sink))
+            .map_err(|source| StartError::Thread { file: identity.file.clone(), source })?;
+        Ok(Self { feed, stats })
+    }
+
+    /// Hands over a batch and what the live version wanted of it.
+    pub(super) fn feed(&mut self, batch: &Arc<Batch>, actions: Vec<u8>) {
+        match self.feed.try_send((Arc::clone(batch), actions)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.stats.shadow.skipped.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn run(
+    fed: &Receiver<Fed>,
+    mut world: Box<dyn World>,
+    stats: &ShadowStats,
+    mut sink: Box<dyn ShadowSink>,
+) {
+    while let Ok((batch, live)) = fed.recv() {
+        let count = match world.handle(batch.bytes()) {
+            Ok(own) if own == live => &stats.same,
+            Ok(own) => {
+                let lines = differences(&live, &own);
+                if lines.is_empty() {
+                    &stats.same
+                } else {
+                    sink.differs(&lines);
+                    &stats.different
+                }
+            }
+            Err(error) => return sink.failed(&error),
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// What one list of actions has and the other has not. Tokens are names that each version gives as
+/// it likes, so they do not count.
+fn differences(live: &[u8], shadow: &[u8]) -> Vec<String> {
+    let mut balance: BTreeMap<String, i64> = BTreeMap::new();
+    for (list, weight) in [(live, -1), (shadow, 1)] {
+        for frame in Frames::new(list) {
+            let words = frame.and_then(|frame| Action::decode(&frame).map(|action| words(&action)));
+            let words = words.unwrap_or_else(|error| error.to_string());
+            *balance.entry(words).or_default() += weight;
+        }
+    }
+    let differing = balance.into_iter().filter(|(_, balance)| *balance != 0);
+    let mut lines: Vec<String> = differing
+        .map(|(words, balance)| format!("{}{words}", if balance > 0 { '+' } else { '-' }))
+        .collect();
+    let more = lines.len().saturating_sub(TOLD_MAX);
+    lines.truncate(TOLD_MAX);
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines
+}
+
+fn words(action: &Action<'_>) -> String {
+    let mut action = action.clone();
+    match &mut action {
+        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule.token = 0,
+        Action::Revoke(Revoke { token }) | Action::Kill(Kill { token, .. }) => *token = 0,
+        Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => {}
+    }
+    format!("{action:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::frame::push;
+    use krsi_plugin_schema::latest::{ActionKind, Alert, ProcessKey, Severity};
+
+    use super::*;
+
+    fn alert(text: &str) -> Vec<u8> {
+        let process = ProcessKey::default();
+        let (technique, severity) = ("T1496".into(), Severity::High);
+        let alert = Alert { technique, severity, process, text: text.into(), cause_boot_ns: 0 };
+        let mut out = Vec::new();
+        push(&mut out, ActionKind::Alert as u16, &alert).unwrap();
+        out
+    }
+
+    #[test]
+    fn what_one_wants_and_the_other_does_not_is_told_from_both_sides() {
+        let both = [alert("a"), alert("b")].concat();
+        let turned = [alert("b"), alert("a")].concat();
+        assert_eq!(differences(&both, &turned), Vec::<String>::new());
+        let lines = differences(&both, &alert("c"));
+        assert_eq!(lines.iter().filter(|line| line.starts_with('-')).count(), 2);
+        assert!(lines.iter().any(|line| line.starts_with('+') && line.contains("\"c\"")));
+        let kill = |token| {
+            let mut out = Vec::new();
+            let kill = Kill { token, process: ProcessKey::default() };
+            push(&mut out, ActionKind::Kill as u16, &kill).unwrap();
+            out
+        };
+        assert_eq!(differences(&kill(1), &kill(9)), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,242 @@
+//! The thread of one plugin's name: whichever version holds it, in turn.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::candidate::{Candidate, start};
+use super::lifecycle::{Input, Life, Next, State};
+use super::live::Live;
+use super::shadow::{Shadow, ShadowSink};
+use super::worker::{About, Desk, Order, Successor, Swapped, since};
+use super::world::{CallError, StartError};
+use crate::route::queue::{Batch, Delivery, Pause};
+
+/// What the thread holds.
+pub(super) struct Tenure {
+    desk: Arc<Desk>,
+    life: Life,
+    live: Live,
+    /// The version before, while the new one is in probation.
+    predecessor: Option<Live>,
+    restart_at: Option<Instant>,
+    /// When it was last told the time.
+    ticked: Instant,
+}
+
+/// What a version is given.
+enum Step {
+    Tick,
+    Batch(Arc<Batch>),
+}
+
+impl Step {
+    fn records(&self) -> u64 {
+        match self {
+            Step::Tick => 0,
+            Step::Batch(batch) => u64::from(batch.records()),
+        }
+    }
+}
+
+impl Tenure {
+    pub(super) fn new(desk: Arc<Desk>, mut life: Life, live: Live) -> Self {
+        life.after(Input::Started);
+        desk.stats.set_state(life.state());
+        Self { desk, life, live, predecessor: None, restart_at: None, ticked: Instant::now() }
+    }
+
+    /// Until the stop.
+    pub(super) fn run(&mut self) {
+        loop {
+            match self.life.state() {
+                State::Running => match self.desk.queue.pop(self.tick_at()) {
+                    Delivery::Knock => self.orders(),
+                    Delivery::Tick => {
+                        self.ticked = Instant::now();
+                        self.step(&Step::Tick);
+                    }
+                    Delivery::Batch(batch) => self.step(&Step::Batch(batch)),
+                    Delivery::Stop => break,
+                },
+                State::Waiting => match self.desk.queue.pause(self.restart_at) {
+                    Pause::Over => self.restart(),
+                    Pause::Knock => self.orders(),
+                    Pause::Stop => break,
+                },
+                State::Loaded | State::Quarantined | State::Stopped => {
+                    match self.desk.queue.pause(None) {
+                        Pause::Knock => self.orders(),
+                        Pause::Stop | Pause::Over => break,
+                    }
+                }
+            }
+        }
+        // What nobody handles any more is counted, so that nothing is lost silently.
+        self.desk.queue.discard();
+        if self.life.state() != State::Quarantined {
+            self.input(Input::Stop);
+        }
+    }
+
+    fn tick_at(&self) -> Option<Instant> {
+        self.live.about.manifest.tick.map(|period| self.ticked + period)
+    }
+
+    fn input(&mut self, input: Input) -> Next {
+        let next = self.life.after(input);
+        self.desk.stats.set_state(self.life.state());
+        next
+    }
+
+    fn step(&mut self, step: &Step) {
+        let lost = self.desk.queue.take_unreported();
+        let result = match step {
+            Step::Tick => self.live.tick(lost),
+            Step::Batch(batch) => self.live.batch(batch, lost),
+        };
+        let stats = &self.desk.stats;
+        stats.log_dropped.store(self.live.log_dropped(), Ordering::Relaxed);
+        match result {
+            Ok(()) => {
+                stats.records.fetch_add(step.records(), Ordering::Relaxed);
+                if self.input(Input::Handled) == Next::Settle {
+                    self.predecessor = None;
+                }
+            }
+            Err(error) => self.fault(&error, Some(step)),
+        }
+    }
+
+    /// A call failed: the predecessor comes back and is given the same step, or this version is
+    /// started again without it, or given up.
+    fn fault(&mut self, error: &CallError, step: Option<&Step>) {
+        self.desk.stats.faults.fetch_add(1, Ordering::Relaxed);
+        let (boot_ns, _) = self.live.sink.now();
+        let mut next = self.input(Input::Fault { boot_ns });
+        if next == Next::FallBack {
+            match self.predecessor.take() {
+                Some(predecessor) => {
+                    self.live.sink.failed(error, next);
+                    return self.fall_back(predecessor, step);
+                }
+                None => next = self.input(Input::Fault { boot_ns }),
+            }
+        }
+        self.desk.stats.lost.fetch_add(step.map_or(0, Step::records), Ordering::Relaxed);
+        self.live.sink.failed(error, next);
+        self.live.shadow = None;
+        match next {
+            Next::RestartAt { boot_ns: at } if at > boot_ns => {
+                self.restart_at = Some(Instant::now() + Duration::from_nanos(at - boot_ns));
+            }
+            Next::RestartAt { .. } => self.restart(),
+            Next::Quarantine => self.desk.queue.discard(),
+            Next::Go | Next::Settle | Next::FallBack => {}
+        }
+    }
+
+    fn restart(&mut self) {
+        match self.live.restart() {
+            Ok(()) => {
+                self.desk.stats.restarts.fetch_add(1, Ordering::Relaxed);
+                self.input(Input::Started);
+            }
+            Err(error) => self.fault(&error, None),
+        }
+    }
+
+    fn fall_back(&mut self, predecessor: Live, step: Option<&Step>) {
+        self.live = predecessor;
+        self.desk.set_about(Arc::clone(&self.live.about));
+        match self.live.resume() {
+            Ok(()) => {
+                if let Some(step) = step {
+                    self.step(step);
+                }
+            }
+            Err(error) => self.fault(&error, step),
+        }
+    }
+
+    fn orders(&mut self) {
+        for order in self.desk.orders() {
+            match order {
+                Order::Swap(successor) => self.swap(*successor),
+                Order::Shadow(successor, sink) => self.shadow(*successor, sink),
+                Order::Unshadow => self.live.shadow = None,
+            }
+        }
+    }
+
+    fn swap(&mut self, successor: Successor) {
+        let began = Instant::now();
+        let Successor { candidate, start: begin, sink, reply } = successor;
+        let Some(mut sink) = sink else { return };
+        let Candidate { manifest, pre, mut world } = candidate;
+        let identity = pre.identity().clone();
+        let alive = self.life.state() == State::Running;
+        let (state, failed) = self.live.state(alive);
+        let from = self.live.about.manifest.version.clone();
+        let state_bytes = state.as_ref().map_or(0, |(_, state)| state.len());
+        let handed = state.as_ref().map(|(version, state)| (version.as_str(), state.as_slice()));
+        match start(&mut *world, &begin, handed) {
+            Ok(actions) => {
+                let outcomes = sink.begin(&actions);
+                let about = Arc::new(About { manifest, identity });
+                let actions = (actions, outcomes);
+                let mut live = Live::new(Arc::clone(&about), pre, world, begin, sink, actions);
+                live.keep(state);
+                let predecessor = std::mem::replace(&mut self.live, live);
+                let revocable = alive && failed.is_none();
+                self.predecessor = revocable.then_some(predecessor);
+                self.restart_at = None;
+                self.input(Input::Replaced { revocable });
+                self.desk.set_about(about);
+                self.desk.stats.swaps.fetch_add(1, Ordering::Relaxed);
+                let introduced = self.live.introduce();
+                let swapped = Swapped { from, state_bytes, pause: since(began) };
+                // Whoever asked may be gone.
+                let _told = reply.send(Ok(swapped));
+                if let Err(error) = introduced {
+                    self.fault(&error, None);
+                }
+            }
+            Err(why) => {
+                let _told = reply.send(Err(why.of(&identity)));
+                if let Some(error) = failed {
+                    self.fault(&error, None);
+                }
+            }
+        }
+    }
+
+    fn shadow(&mut self, successor: Successor, sink: Box<dyn ShadowSink>) {
+        let began = Instant::now();
+        let Successor { candidate, start, reply, .. } = successor;
+        let identity = candidate.identity().clone();
+        if self.life.state() != State::Running {
+            let _told = reply.send(Err(StartError::Stopping { file: identity.file }));
+            return;
+        }
+        let (state, failed) = self.live.state(true);
+        let from = self.live.about.manifest.version.clone();
+        let state_bytes = state.as_ref().map_or(0, |(_, state)| state.len());
+        let handed = state.as_ref().map(|(version, state)| (version.as_str(), state.as_slice()));
+        let processes = self.live.sink.processes();
+        let stats = Arc::clone(&self.desk.stats);
+        let shadow = Shadow::start(candidate, &start, handed, processes, stats, sink);
+        match shadow {
+            Ok(shadow) => {
+                self.live.shadow = Some(shadow);
+                let _told = reply.send(Ok(Swapped { from, state_bytes, pause: since(began) }));
+            }
+            Err(error) => {
+                let _told = reply.send(Err(error));
+            }
+        }
+        if let Some(error) = failed {
+            self.fault(&error, None);
+        }
+    }
+}

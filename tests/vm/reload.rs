@@ -1,0 +1,302 @@
+//! New versions of a plugin take over while events flow: nothing is lost, no rule is in doubt.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{Boot, Test};
+use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for, wait_for_errno};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("reload_200_versions", Boot::Default, many),
+    ("reload_when_the_file_changes", Boot::Default, watched),
+    ("reload_on_hangup", Boot::Default, hangup),
+    ("reload_folder", Boot::Default, folder),
+    ("reload_falls_back", Boot::Default, falls_back),
+    ("reload_refused_keeps_the_old", Boot::Default, refused),
+    ("reload_shadow_compares", Boot::Default, shadow),
+];
+
+const EACCES: i32 = 13;
+/// Versions that take over in the long test.
+const VERSIONS: usize = 200;
+
+/// A census of another version and temper.
+pub(crate) fn census(version: &str, temper: &str) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = fs::read("/krsi/census.wasm")?;
+    for (from, to) in [("1.0.000", version), ("TRAP-OFF", temper)] {
+        ensure!(from.len() == to.len(), "{to} does not fit");
+        let at = bytes.windows(from.len()).position(|window| window == from.as_bytes());
+        let at = at.with_context(|| format!("no {from} in the census"))?;
+        bytes.splice(at..at + from.len(), to.bytes());
+    }
+    Ok(bytes)
+}
+
+/// Puts a file in place of another at once.
+pub(crate) fn put(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    fs::write(&new, bytes)?;
+    Ok(fs::rename(&new, path)?)
+}
+
+/// Starts a host with a census that lies in the test's folder.
+pub(crate) fn host(guest: &Guest, more: &[&str]) -> anyhow::Result<(Host, PathBuf)> {
+    let plugin = guest.path("census.wasm");
+    put(&plugin, &census("1.0.000", "TRAP-OFF")?)?;
+    let mut arguments = vec!["--plugin".to_owned(), plugin.display().to_string()];
+    arguments.extend(more.iter().map(|word| (*word).to_owned()));
+    Ok((guest.start(&arguments)?, plugin))
+}
+
+/// A program that ends at once, under a name that means something to a fixture.
+pub(crate) fn trigger(guest: &Guest, name: &str) -> anyhow::Result<()> {
+    let path = guest.path(name);
+    if !path.exists() {
+        fs::copy("/krsi/stand-in-miner", &path)?;
+    }
+    Ok(run(&path, &[])?)
+}
+
+/// What the census says it counted: words by name.
+pub(crate) fn count(guest: &Guest, host: &Host) -> anyhow::Result<Count> {
+    let told = |host: &Host| -> anyhow::Result<Vec<Value>> {
+        let alerts = host.reports()?.into_iter();
+        Ok(alerts.filter(|report| report["technique"] == "T1083").collect())
+    };
+    let before = told(host)?.len();
+    trigger(guest, "report-me")?;
+    let alert = wait_for("the census", || Ok(told(host)?.into_iter().nth(before)))
+        .with_context(|| format!("{:#?}\n{}", host.reports(), host.stderr()))?;
+    Ok(Count(alert["text"].as_str().unwrap_or_default().to_owned()))
+}
+
+/// A report of the census.
+#[derive(Debug)]
+pub(crate) struct Count(String);
+
+impl Count {
+    pub(crate) fn word(&self, name: &str) -> &str {
+        let mut words = self.0.split(' ');
+        words.find(|word| *word == name);
+        words.next().unwrap_or_default()
+    }
+
+    pub(crate) fn number(&self, name: &str) -> anyhow::Result<u64> {
+        self.word(name).parse().with_context(|| format!("{name} in {}", self.0))
+    }
+}
+
+/// Resident memory of a process, KiB.
+fn resident(pid: u32) -> anyhow::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let line = text.lines().find(|line| line.starts_with("Rss:")).context("Rss")?;
+    Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+}
+
+fn many(guest: &mut Guest) -> anyhow::Result<()> {
+    listen("127.0.0.1:4711")?;
+    fs::write(guest.path("census.toml"), "127.0.0.1:4711")?;
+    let (host, plugin) = host(guest, &["--queue-records", "1000000", "--ring-bytes", "67108864"])?;
+    let both = [census("1.0.001", "TRAP-OFF")?, census("1.0.000", "TRAP-OFF")?];
+    let denied = guest.file("deny-me")?;
+    drop(File::open(&denied));
+    wait_for_errno(EACCES, || File::open(&denied))?;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let folder = guest.path("");
+    let opener = {
+        let stop = Arc::clone(&stop);
+        std::thread::spawn(move || {
+            let mut opened = 0u64;
+            while !stop.load(Ordering::Relaxed) {
+                opened += 1;
+                // It is not there: the hook of its creation is called all the same.
+                let path = folder.join(format!("seq-{opened}"));
+                drop(File::create(&path));
+                let _gone = fs::remove_file(&path);
+            }
+            opened
+        })
+    };
+    let (let_through, tried) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let intruder = {
+        let (stop, through, tried) =
+            (Arc::clone(&stop), Arc::clone(&let_through), Arc::clone(&tried));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let opened = File::open(&denied).is_ok();
+                let connected = TcpStream::connect("127.0.0.1:4711").is_ok();
+                through.fetch_add(u64::from(opened) + u64::from(connected), Ordering::Relaxed);
+                tried.fetch_add(2, Ordering::Relaxed);
+            }
+        })
+    };
+    let mut early = 0;
+    for turn in 0..VERSIONS {
+        put(&plugin, &both[turn % 2])?;
+        let (done, text) = host.ask(&["reload", "census"])?;
+        ensure!(done, "turn {turn}: {text}\n{}", host.stderr());
+        if turn == VERSIONS / 4 {
+            early = resident(host.pid())?;
+        }
+    }
+    let late = resident(host.pid())?;
+    stop.store(true, Ordering::Relaxed);
+    let opened = opener.join().map_err(|_| anyhow::anyhow!("the opener"))?;
+    intruder.join().map_err(|_| anyhow::anyhow!("the intruder"))?;
+    ensure!(let_through.load(Ordering::Relaxed) == 0, "{let_through:?} of {tried:?} let through");
+
+    let status = host.status("census")?;
+    ensure!(status["swaps"].as_u64() >= Some(VERSIONS as u64), "{status}");
+    ensure!(status["rules"] == 2 && status["faults"] == 0, "{status}");
+    ensure!(late < early + 6 * 1024, "resident {early} KiB, then {late} KiB");
+    let count = count(guest, &host)?;
+    let summary = host.stop(Signal::INT)?;
+    let row = summary["plugins"].as_array().and_then(|rows| rows.first()).context("a plugin")?;
+    let lost = row["lost_queue"].as_u64().unwrap_or(1) + row["lost_plugin"].as_u64().unwrap_or(1);
+    ensure!(lost == 0, "{row}");
+    // Exactly once: the numbers, their sum and the sum of their squares.
+    let n = u128::from(opened);
+    ensure!(u128::from(count.number("opens")?) == n, "{count:?}, {opened} opened");
+    ensure!(u128::from(count.number("sum")?) == n * (n + 1) / 2, "{count:?}, {opened} opened");
+    let squares = n * (n + 1) * (2 * n + 1) / 6;
+    ensure!(u128::from(count.number("squares")?) == squares % (1 << 64), "{count:?}, {opened}");
+    let by_version = count.word("versions").split(',').map(|part| {
+        part.rsplit('=').next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0)
+    });
+    ensure!(by_version.sum::<u64>() == opened, "{count:?}");
+    // What the state counted is what the host says it delivered; the stop may add a few.
+    ensure!(count.number("all")? <= row["records"].as_u64().unwrap_or(0), "{count:?} {row}");
+    Ok(())
+}
+
+fn watched(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, plugin) = host(guest, &[])?;
+    // Renamed into place.
+    put(&plugin, &census("1.0.001", "TRAP-OFF")?)?;
+    host.note(&["census 1.0.001 runs", "in place of 1.0.000"])?;
+    // Written in place, in halves: what is half there does not take over.
+    let bytes = census("1.0.002", "TRAP-OFF")?;
+    let mut file = File::create(&plugin)?;
+    file.write_all(&bytes[..bytes.len() / 2])?;
+    std::thread::sleep(Duration::from_millis(500));
+    file.write_all(&bytes[bytes.len() / 2..])?;
+    drop(file);
+    host.note(&["census 1.0.002 runs"])?;
+    // A burst of writes is one change.
+    for version in ["1.0.003", "1.0.004", "1.0.005"] {
+        fs::write(&plugin, census(version, "TRAP-OFF")?)?;
+    }
+    host.note(&["census 1.0.005 runs"])?;
+    let failed = host.reports()?.into_iter().filter(|report| report["kind"] == "failure").count();
+    ensure!(failed == 0, "{:#?}", host.reports());
+    let status = host.status("census")?;
+    ensure!(status["version"] == "1.0.005" && status["state"] == "running", "{status}");
+    ensure!(status["sha256"].as_str().map(str::len) == Some(64), "{status}");
+    host.stop(Signal::INT).map(drop)
+}
+
+fn hangup(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, _plugin) = host(guest, &[])?;
+    host.signal(Signal::HUP)?;
+    host.note(&["census 1.0.000 runs", "in place of 1.0.000", "from the cache"])?;
+    host.stop(Signal::INT).map(drop)
+}
+
+fn folder(guest: &mut Guest) -> anyhow::Result<()> {
+    let folder = guest.path("plugins");
+    fs::create_dir_all(&folder)?;
+    fs::write(folder.join("broken.wasm"), "no Wasm")?;
+    let arguments = ["--plugin-dir".to_owned(), folder.display().to_string()];
+    let host = guest.start(&arguments)?;
+    host.note(&["broken.wasm", "not Wasm"])?;
+    // Added.
+    put(&folder.join("census.wasm"), &census("1.0.000", "TRAP-OFF")?)?;
+    host.note(&["census 1.0.000 runs"])?;
+    let denied = guest.file("deny-me")?;
+    drop(File::open(&denied));
+    wait_for_errno(EACCES, || File::open(&denied))?;
+    // Replaced: its rule stands.
+    put(&folder.join("census.wasm"), &census("1.0.001", "TRAP-OFF")?)?;
+    host.note(&["census 1.0.001 runs"])?;
+    expect_errno(EACCES, File::open(&denied))?;
+    // Removed: its rule goes.
+    fs::remove_file(folder.join("census.wasm"))?;
+    host.note(&["census unloaded", "1 rules withdrawn"])?;
+    File::open(&denied)?;
+    ensure!(host.status("census")?.is_null(), "still there");
+    host.stop(Signal::INT).map(drop)
+}
+
+fn falls_back(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, plugin) = host(guest, &[])?;
+    drop(File::create(guest.path("seq-1")));
+    wait_for("the first open", || Ok((count(guest, &host)?.number("opens")? == 1).then_some(())))?;
+    put(&plugin, &census("1.0.001", "TRAP-NOW")?)?;
+    host.note(&["census 1.0.001 runs"])?;
+    drop(File::create(guest.path("seq-2")));
+    let failure = host.report(&[("kind", "failure"), ("plugin", "census")])?;
+    ensure!(failure["rules"] == "the version before runs on", "{failure}");
+    // The open that felled the new version is seen by the old one, once.
+    let count = count(guest, &host)?;
+    ensure!(count.word("by") == "1.0.000", "{count:?}");
+    ensure!((count.number("opens")?, count.number("sum")?) == (2, 3), "{count:?}");
+    let status = host.status("census")?;
+    ensure!(status["version"] == "1.0.000" && status["state"] == "running", "{status}");
+    ensure!(status["lost_plugin"] == 0 && status["faults"] == 1, "{status}");
+    host.stop(Signal::INT).map(drop)
+}
+
+fn refused(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, plugin) = host(guest, &[])?;
+    drop(File::create(guest.path("seq-1")));
+    put(&plugin, b"\0asm no more")?;
+    host.note(&["census.wasm", "not Wasm"])?;
+    put(&plugin, &census("1.0.001", "TRAP-OLD")?)?;
+    host.note(&["census.wasm", "a state of 1.0.000 is not understood"])?;
+    // A wider manifest is not granted silently.
+    put(&plugin, &fs::read("/krsi/census_wide.wasm")?)?;
+    host.note(&["asks for more", "see socket_connect", "rules on lineage keys", "--accept"])?;
+    let count = count(guest, &host)?;
+    ensure!(count.word("by") == "1.0.000" && count.number("opens")? == 1, "{count:?}");
+    ensure!(host.status("census")?["swaps"] == 0, "{}", host.status("census")?);
+    let (done, text) = host.ask(&["reload", "census"])?;
+    ensure!(!done && text.contains("see socket_connect"), "{text}");
+    let (done, text) = host.ask(&["reload", "census", "--accept"])?;
+    ensure!(done && text.contains("took over from 1.0.000"), "{text}");
+    let status = host.status("census")?;
+    let may = status["may"].to_string();
+    ensure!(status["version"] == "3.0.0" && may.contains("see socket_connect"), "{status}");
+    let (done, text) = host.ask(&["reload", "nobody"])?;
+    ensure!(!done && text.contains("no plugin \"nobody\" runs"), "{text}");
+    host.stop(Signal::INT).map(drop)
+}
+
+fn shadow(guest: &mut Guest) -> anyhow::Result<()> {
+    let beside = guest.path("beside.wasm");
+    put(&beside, &census("2.0.000", "TRAP-OFF")?)?;
+    let (host, _plugin) = host(guest, &["--shadow", &beside.display().to_string()])?;
+    host.note(&["census: shadow 2.0.000 runs beside"])?;
+    let denied = guest.file("deny-me")?;
+    drop(File::open(&denied));
+    wait_for_errno(EACCES, || File::open(&denied))?;
+    // The report names the version, and so differs; only the live one has an effect.
+    let count = count(guest, &host)?;
+    ensure!(count.word("by") == "1.0.000", "{count:?}");
+    host.note(&["census: shadow 2.0.000 differs: -", "by 1.0.000"])?;
+    host.note(&["census: shadow 2.0.000 differs: +", "by 2.0.000"])?;
+    let status = host.status("census")?;
+    let shadow = &status["shadow"];
+    ensure!(shadow["version"] == "2.0.000" && shadow["different"] == 1, "{status}");
+    ensure!(shadow["same"].as_u64() > Some(0) && status["rules"] == 1, "{status}");
+    host.stop(Signal::INT).map(drop)
+}
