@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, Kill, Metric, MetricKind, Process, ProcessKey,
-    Revoke, RuleKey, Severity,
+    ActionKind, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, Kill, Metric, MetricKind, Process,
+    ProcessKey, Revoke, RuleKey, Severity,
 };
 use krsi_plugin_schema::{Serialize, frame};
 

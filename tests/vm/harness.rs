@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +21,9 @@ pub(crate) const MARK: &str = "KRSI-TEST ";
 /// Emulated guests are slow; nothing here should take a tenth of this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// A test that takes longer hangs.
+const TEST_TIME: Duration = Duration::from_secs(150);
+
 /// What a test came to.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Said {
@@ -34,18 +38,34 @@ pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
     for (name, _, test) in tests.iter().filter(|(name, ..)| wanted.iter().any(|want| want == name))
     {
         let start = Instant::now();
-        let mut guest = Guest { folder: PathBuf::from("/tmp").join(name) };
-        let result = fs::create_dir_all(&guest.folder).context("its folder").and_then(|()| {
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&mut guest)))
-                .unwrap_or_else(|panic| bail!("panicked: {}", words(&*panic)))
-        });
+        let guest = Guest { folder: PathBuf::from("/tmp").join(name) };
+        let folder = guest.folder.clone();
+        let made = fs::create_dir_all(&folder).context("its folder");
+        let result = made.and_then(|()| in_time(guest, *test));
         let failure = result.err().map(|error| format!("{error:#}"));
         let said = Said { test: (*name).into(), failure, seconds: start.elapsed().as_secs_f64() };
         println!("\n{MARK}{}", serde_json::to_string(&said).unwrap_or_default());
         // What a test filled must not starve the next one.
-        let _removed = fs::remove_dir_all(&guest.folder);
+        let _removed = fs::remove_dir_all(&folder);
     }
     ExitCode::SUCCESS
+}
+
+/// Runs a test in a thread of its own; one that hangs fails, and its krsi-host is killed.
+fn in_time(mut guest: Guest, test: fn(&mut Guest) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    let (ended, result) = std::sync::mpsc::channel();
+    let err = guest.path("host.err");
+    std::thread::spawn(move || {
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&mut guest)));
+        // Nobody listens any more once the time is over.
+        let _told =
+            ended.send(result.unwrap_or_else(|panic| bail!("panicked: {}", words(&*panic))));
+    });
+    result.recv_timeout(TEST_TIME).unwrap_or_else(|_| {
+        let said = fs::read_to_string(&err).unwrap_or_default();
+        Command::new("/bin/busybox").args(["killall", "-9", "krsi-host"]).status()?;
+        bail!("not over after {TEST_TIME:?}; krsi-host said {said}")
+    })
 }
 
 /// What a panic said.
@@ -194,12 +214,24 @@ impl Host {
         Ok((output.status.success(), String::from_utf8_lossy(&text).into_owned()))
     }
 
-    /// What `krsi-host status` says of a plugin.
+    /// Has it reload a plugin, without a process for the question; its answer.
+    pub(crate) fn reload(&self, plugin: &str) -> anyhow::Result<String> {
+        self.converse(&format!("{{\"ask\":\"reload\",\"plugin\":\"{plugin}\",\"accept\":false}}\n"))
+    }
+
+    fn converse(&self, line: &str) -> anyhow::Result<String> {
+        let mut stream = UnixStream::connect(&self.control)?;
+        stream.write_all(line.as_bytes())?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    /// What its status says of a plugin.
     pub(crate) fn status(&self, plugin: &str) -> anyhow::Result<Value> {
-        let (asked, text) = self.ask(&["status", "--json"])?;
-        ensure!(asked, "{text}");
+        let text = self.converse("{\"ask\":\"status\"}\n")?;
         let status: Value = serde_json::from_str(&text).context(text)?;
-        let plugins = status["plugins"].as_array().context("plugins")?;
+        let plugins = status["status"]["plugins"].as_array().context("plugins")?;
         let found = plugins.iter().find(|row| row["plugin"] == plugin).cloned();
         Ok(found.unwrap_or_default())
     }

@@ -1,6 +1,7 @@
 //! The VM tests' runner: on the host it boots every kernel and reports, in the guest it runs the tests.
 #![allow(clippy::indexing_slicing, reason = "a JSON value answers null for what is not there")]
 
+mod bomb;
 mod boot;
 mod exec;
 mod file;

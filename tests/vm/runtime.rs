@@ -12,6 +12,7 @@ use minisign::KeyPair;
 use rustix::process::Signal;
 
 use super::{Boot, Test};
+use crate::bomb;
 use crate::harness::{Guest, Host, expect_errno, wait_for, wait_for_errno};
 use crate::reload::{census, count, host, put, trigger};
 
@@ -72,7 +73,10 @@ fn quarantines(guest: &mut Guest) -> anyhow::Result<()> {
     }
     let status = host.status("census")?;
     ensure!(status["state"] == "quarantined", "{status}");
-    host.report(&[("kind", "failure"), ("rules", "quarantined; its rules stand until they expire")])?;
+    host.report(&[
+        ("kind", "failure"),
+        ("rules", "quarantined; its rules stand until they expire"),
+    ])?;
     // Its rule stands, as its manifest says; a new version runs.
     expect_errno(EACCES, File::open(&denied))?;
     put(&plugin, &census("1.0.001", "TRAP-OFF")?)?;
@@ -86,12 +90,11 @@ fn floods(guest: &mut Guest) -> anyhow::Result<()> {
     trigger(guest, "flood-log")?;
     trigger(guest, "flood-alerts")?;
     trigger(guest, "flood-actions")?;
-    let refusal = host.report(&[("kind", "refusal"), ("plugin", "flooder")])?;
-    let reason = refusal["reason"].as_str().unwrap_or_default();
-    ensure!(reason.contains("3976 actions beyond the 1024 of one call"), "{refusal}");
+    let beyond = "3976 actions beyond the 1024 of one call";
+    host.report(&[("kind", "refusal"), ("plugin", "flooder"), ("reason", beyond)])?;
     trigger(guest, "flood-report")?;
     let is_report = |report: &serde_json::Value| {
-        report["text"].as_str().is_some_and(|text| text.starts_with("done 1024 refused 1"))
+        report["text"].as_str().is_some_and(|text| text.starts_with("done 1024 refused 2"))
     };
     // Alerts are rationed: the report comes through once the second is over.
     wait_for("the report", || {
@@ -117,10 +120,13 @@ fn floods(guest: &mut Guest) -> anyhow::Result<()> {
 
 fn limits(guest: &mut Guest) -> anyhow::Result<()> {
     let config = guest.path("host.toml");
-    fs::write(&config, "[defaults]\nfaults = 9\n[plugin.flooder]\nstack-kib = 128\nstate-kib = 64\n")?;
+    fs::write(
+        &config,
+        "[defaults]\nfaults = 9\n[plugin.flooder]\nstack-kib = 128\nstate-kib = 64\n",
+    )?;
     let more = ["--config", &config.display().to_string()];
     let host = guest.host_with(&[("flooder", ""), ("tracer", "")], &more)?;
-    let mut check = |act: &str, words: &str| -> anyhow::Result<()> {
+    let check = |act: &str, words: &str| -> anyhow::Result<()> {
         trigger(guest, act)?;
         wait_for(words, || {
             let has = |report: &serde_json::Value| {
@@ -130,9 +136,10 @@ fn limits(guest: &mut Guest) -> anyhow::Result<()> {
             Ok(host.reports()?.iter().any(has).then_some(()))
         })
         .with_context(|| format!("{:#?}", host.reports()))?;
-        wait_for("the restart", || {
-            Ok((host.status("flooder")?["state"] == "running").then_some(()))
-        })
+        wait_for(
+            "the restart",
+            || Ok((host.status("flooder")?["state"] == "running").then_some(())),
+        )
     };
     check("flood-stack", "overflowed its stack")?;
     check("flood-output", "the limit is 1048576")?;
@@ -202,13 +209,15 @@ fn scope(guest: &mut Guest) -> anyhow::Result<()> {
     let cat = Command::new(&runner).arg("cat").arg(&file).uid(1000).gid(1000).output()?;
     ensure!(cat.status.success(), "{cat:?}");
     host.report(&[("kind", "refusal"), ("reason", "only uid 1000 may be concerned")])?;
-    wait_for("a rule on the process", || {
-        let rule = |report: &serde_json::Value| {
+    let mut lasting = Command::new(&runner).args(["sleep", "60"]).uid(1000).gid(1000).spawn()?;
+    let rule = wait_for("a rule on the process", || {
+        let is_rule = |report: &serde_json::Value| {
             report["kind"] == "rule" && report["text"].to_string().contains("process")
         };
-        as_user(1000)?;
-        Ok(host.reports()?.iter().any(rule).then_some(()))
-    })?;
+        Ok(host.reports()?.into_iter().find(is_rule))
+    });
+    lasting.kill().and_then(|()| lasting.wait())?;
+    rule?;
     File::open(&file)?;
     ensure!(host.status("sentry")?["scope"] == "uid 1000", "{}", host.status("sentry")?);
     host.stop(Signal::INT).map(drop)
@@ -217,7 +226,10 @@ fn scope(guest: &mut Guest) -> anyhow::Result<()> {
 fn wrong_configuration(guest: &mut Guest) -> anyhow::Result<()> {
     let config = guest.path("host.toml");
     for (text, words) in [
-        ("[plugin.miner]\nmemroy-mib = 8\n", &["host.toml", "memroy-mib", "line 2", "memory-mib"][..]),
+        (
+            "[plugin.miner]\nmemroy-mib = 8\n",
+            &["host.toml", "memroy-mib", "line 2", "memory-mib"][..],
+        ),
         ("[defaults]\nstack-kib = 1\n", &["stack-kib = 1 is not from 64 to 1024"][..]),
         ("[defaults]\nerrnos = [\"EWHAT\"]\n", &["EWHAT"][..]),
     ] {
@@ -309,28 +321,44 @@ fn cached(guest: &mut Guest) -> anyhow::Result<()> {
     let mut command = Command::new("/krsi/krsi-host");
     command.arg("--plugin").arg(&plugin).arg("--cache-dir").arg(&folder);
     let refused = guest.refused(&mut command)?;
-    ensure!(refused.code == Some(1) && refused.stderr.contains("others than its owner"), "{refused:?}");
+    ensure!(
+        refused.code == Some(1) && refused.stderr.contains("others than its owner"),
+        "{refused:?}"
+    );
     Ok(())
 }
 
 fn apart(guest: &mut Guest) -> anyhow::Result<()> {
     // The child of a running host is nobody, and what is too much for it costs an error.
-    let plugin = guest.path("plugins");
-    fs::create_dir_all(&plugin)?;
-    let words = ["--plugin-dir", &plugin.display().to_string(), "--compile-seconds", "1"];
+    let folder = guest.path("plugins");
+    fs::create_dir_all(&folder)?;
+    let words = ["--plugin-dir", &folder.display().to_string(), "--compile-seconds", "15"];
     let mut arguments: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
-    arguments.push("--no-cache".into());
     arguments.extend(["--plugin".into(), "/krsi/tracer.wasm".into()]);
-    arguments[3] = "120".into();
     let mut host = guest.start(&arguments)?;
     let before = host.status("tracer")?;
     ensure!(before["state"] == "running", "{before}");
-    put(&plugin.join("bomb.wasm"), &fs::read("/krsi/bomb.wasm")?)?;
+    put(&folder.join("bomb.wasm"), &bomb::plant(&fs::read("/krsi/tracer.wasm")?)?)?;
+    let child = wait_for("the child", || Ok(child_of(host.pid())))?;
+    let status = fs::read_to_string(format!("/proc/{child}/status"))?;
+    ensure!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
+    ensure!(status.contains("CapEff:\t0000000000000000"), "{status}");
+    ensure!(status.contains("NoNewPrivs:\t1"), "{status}");
     host.note(&["bomb.wasm", "compiling it takes more than", "do not trust this file"])?;
     ensure!(host.is_running()?, "the host ended");
     trigger(guest, "trace-me")?;
     host.report(&[("kind", "alert"), ("plugin", "tracer"), ("technique", "T1622")])?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// The compiling child of a host, once it has given up what it had.
+fn child_of(host: u32) -> Option<String> {
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let named = processes.filter_map(|entry| entry.file_name().into_string().ok());
+    named.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())).find(|pid| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains(&format!("PPid:\t{host}\n")) && status.contains("Uid:\t65534")
+    })
 }
 
 fn control(guest: &mut Guest) -> anyhow::Result<()> {

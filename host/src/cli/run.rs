@@ -149,7 +149,10 @@ fn config(args: Args) -> Config {
         ring_bytes: args.ring_bytes,
         base: Settings { limits, grant, ..Settings::default() },
         file: args.config,
-        compile: CompileLimits { memory_mib: args.compile_memory_mib, seconds: args.compile_seconds },
+        compile: CompileLimits {
+            memory_mib: args.compile_memory_mib,
+            seconds: args.compile_seconds,
+        },
         cache: (!args.no_cache).then_some(args.cache_dir),
         require_signed: args.require_signed,
         control: (!args.no_control).then_some(args.control),

@@ -103,8 +103,16 @@ fn text(status: &Status) -> String {
     let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
     let _ok = writeln!(
         out,
-        "{:<16}{:<10}{:<12}{:>10}{:>8}{:>7}{:>8}{:>7}  {:<10}{}",
-        "plugin", "version", "state", "records", "lost", "rules", "faults", "swaps", "scope", "sha256"
+        "{:<16}{:<10}{:<12}{:>10}{:>8}{:>7}{:>8}{:>7}  {:<10}sha256",
+        "plugin",
+        "version",
+        "state",
+        "records",
+        "lost",
+        "rules",
+        "faults",
+        "swaps",
+        "scope"
     );
     for row in &status.plugins {
         let lost = row.lost_queue + row.lost_plugin;
@@ -112,7 +120,14 @@ fn text(status: &Status) -> String {
         let _ok = writeln!(
             out,
             "{:<16}{:<10}{:<12}{:>10}{lost:>8}{:>7}{:>8}{:>7}  {:<10}{hash}",
-            row.plugin, row.version, row.state, row.records, row.rules, row.faults, row.swaps, row.scope
+            row.plugin,
+            row.version,
+            row.state,
+            row.records,
+            row.rules,
+            row.faults,
+            row.swaps,
+            row.scope
         );
         if let Some(shadow) = &row.shadow {
             let _ok = writeln!(

@@ -8,3 +8,4 @@ pub mod map;
 pub mod plan;
 pub mod probe;
 pub mod store;
+pub mod trim;

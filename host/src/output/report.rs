@@ -170,6 +170,8 @@ pub struct PluginSummary {
     pub faults: u64,
     /// Times that it was started again after one.
     pub restarts: u64,
+    /// How long the last of these took, microseconds.
+    pub restart_us: u64,
     /// New versions that took over.
     pub swaps: u64,
     /// Lines of its log that were dropped.

@@ -122,7 +122,9 @@ impl RunError {
     pub const fn fix(&self) -> &'static str {
         match self {
             RunError::Config(error) => match error {
-                ConfigError::RingBytes { .. } => "give --ring-bytes a power of two, such as 4194304",
+                ConfigError::RingBytes { .. } => {
+                    "give --ring-bytes a power of two, such as 4194304"
+                }
                 ConfigError::TooManyPlugins { .. } => "run fewer plugins, or several hosts",
                 ConfigError::Read { .. } => "check the path and its permissions",
                 ConfigError::TooLong { .. } => "shorten the file",
@@ -140,13 +142,17 @@ impl RunError {
             | RunError::NoHook { .. } => "please report this with the output of `uname -a`",
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
-            RunError::SameName { .. } => "rules belong to a plugin's name: give each plugin its own",
+            RunError::SameName { .. } => {
+                "rules belong to a plugin's name: give each plugin its own"
+            }
             RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
             RunError::Reload(ReloadError::Wider { .. }) => {
                 "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
             }
             RunError::Cache(_) => "give --cache-dir a folder that only its owner may enter",
-            RunError::Key(_) => "give --require-signed the public key file that `minisign -G` wrote",
+            RunError::Key(_) => {
+                "give --require-signed the public key file that `minisign -G` wrote"
+            }
             RunError::Control(error) => error.fix(),
             RunError::Canary(CanaryError::Map(_))
             | RunError::Map(_)

@@ -14,6 +14,7 @@ use crate::kernel::canary;
 use crate::kernel::load::{self, LoadSpec, Loaded};
 use crate::kernel::map::{Counters, Flags, KernelMaps};
 use crate::kernel::plan::{self, HookPlan};
+use crate::kernel::trim;
 
 /// Hooks that the host's own process table lives on.
 const OWN_HOOKS: [Hook; 3] =
@@ -51,13 +52,14 @@ pub(super) struct Hooks {
 impl Hooks {
     /// Creates the maps and attaches nothing.
     pub(super) fn load(config: &Config) -> Result<(Self, KernelMaps), RunError> {
-        let types = KernelTypes::running()?;
-        let plan = plan::plan(&types, |_| true);
+        let plan = plan::plan(&KernelTypes::running()?, |_| true);
         for field in &plan.missing {
             let (structure, member, why) = (field.structure, field.member, field.why);
             tracing::warn!(structure, member, %why, "field left out");
         }
-        let mut loaded = load::load(&plan, LoadSpec { ring_bytes: config.ring_bytes })?;
+        let spec = LoadSpec { ring_bytes: config.ring_bytes };
+        let mut loaded = load::load(&plan, spec)?;
+        trim::give_back();
         let maps = KernelMaps::take(&mut loaded.object)?;
         let (flags, counters) = (maps.flags.clone(), Arc::clone(&maps.counters));
         Ok((Self { loaded, plan, flags, counters, used: Vec::new() }, maps))
@@ -80,6 +82,9 @@ impl Hooks {
             }
         }
         load::add(&mut self.loaded, &fresh)?;
+        if !fresh.is_empty() {
+            trim::give_back();
+        }
         for (hook, error) in &self.loaded.refused {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             let cause = cause.unwrap_or_default();
@@ -91,7 +96,9 @@ impl Hooks {
         self.loaded.refused.clear();
         fresh.retain(|hook| self.loaded.hooks.contains(hook));
         canary::prove(&fresh, &mut self.flags, &self.counters)?;
-        self.used.extend(fresh.iter().filter(|hook| !self.used.contains(hook)).copied().collect::<Vec<_>>());
+        self.used.extend(
+            fresh.iter().filter(|hook| !self.used.contains(hook)).copied().collect::<Vec<_>>(),
+        );
         for hook in self.loaded.hooks.clone() {
             if contains(wanted.seen, hook) {
                 self.flags.raise(hook, flag::FORWARD)?;

@@ -3,7 +3,7 @@
 //! ```text
 //! reader thread:  rings → decode → enrich → route → queues          (owns rings and views)
 //! plugin threads: queue → guest → actions → policy → maps           (one each)
-//! manager thread: plugins and hooks come and go                     (one command at a time)
+//! steward thread: plugins and hooks come and go                     (one command at a time)
 //! main thread:    signals, watched files, control, expiry, reports → standard output (tokio)
 //! ```
 
@@ -11,14 +11,15 @@ mod clock;
 mod error;
 mod hooks;
 mod mailbox;
-mod manager;
 mod reader;
 mod report;
+pub mod rig;
 mod roster;
 mod serve;
 mod shared;
 mod sink;
 mod start;
+mod steward;
 mod summary;
 mod watch;
 

@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::sink::{Counts, PolicySink, ShadowReports, asked};
 use super::{ReloadError, RunError, clock};
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
-use crate::output::{PluginSummary, PluginStatus, ShadowStatus};
+use crate::output::{PluginStatus, PluginSummary, ShadowStatus};
 use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
 use crate::policy::{Asked, Grant};
 use crate::route::queue::Queue;
@@ -151,17 +151,15 @@ impl Roster {
         if self.entries().iter().any(|entry| entry.name == name) {
             return Err(RunError::SameName { file: spec.file, name });
         }
-        let slot = self.free_slot().ok_or(crate::config::ConfigError::TooManyPlugins {
-            count: PLUGINS_MAX + 1,
-        })?;
+        let slot = self
+            .free_slot()
+            .ok_or(crate::config::ConfigError::TooManyPlugins { count: PLUGINS_MAX + 1 })?;
         let grant = Grant::new(asked, settings.grant.clone());
         let counts = Arc::new(Counts::default());
         let sink = self.sink(slot, &candidate, &grant, &counts);
         let queue = Arc::new(Queue::new(settings.limits.queue_records));
-        let (subscription, hello) = (
-            subscription(slot, &grant, &queue),
-            hello(&candidate, &asked, &grant),
-        );
+        let (subscription, hello) =
+            (subscription(slot, &grant, &queue), hello(&candidate, &asked, &grant));
         let start = begin(&spec)?;
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(Change::Subscribe(subscription));
@@ -191,7 +189,11 @@ impl Roster {
         // Where the operator's configuration speaks, it decides; elsewhere the first manifest does.
         let bound = Asked {
             hooks: if spec.hooks.is_some() { asked.hooks } else { accepted.hooks },
-            deny_hooks: if spec.deny_hooks.is_some() { asked.deny_hooks } else { accepted.deny_hooks },
+            deny_hooks: if spec.deny_hooks.is_some() {
+                asked.deny_hooks
+            } else {
+                accepted.deny_hooks
+            },
             deny_keys: if spec.deny_keys.is_some() { asked.deny_keys } else { accepted.deny_keys },
             kill: asked.kill,
         };
@@ -206,9 +208,11 @@ impl Roster {
     pub(super) fn replace(&mut self, prepared: Prepared) -> Result<Swapped, RunError> {
         let Prepared { spec, candidate, settings, asked } = prepared;
         let name = candidate.manifest.name.clone();
-        let found = self.entries().iter().find(|entry| entry.name == name).map(|entry| {
-            (entry.slot, Arc::clone(&entry.worker), Arc::clone(&entry.counts))
-        });
+        let found = self
+            .entries()
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| (entry.slot, Arc::clone(&entry.worker), Arc::clone(&entry.counts)));
         let Some((slot, worker, counts)) = found else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
@@ -232,11 +236,12 @@ impl Roster {
     /// Runs a version beside the plugin of its name.
     pub(super) fn shadow(&mut self, prepared: Prepared) -> Result<(), RunError> {
         let Prepared { spec, candidate, .. } = prepared;
-        let (name, version) =
-            (candidate.manifest.name.clone(), candidate.manifest.version.clone());
-        let found = self.entries().iter().find(|entry| entry.name == name).map(|entry| {
-            (entry.slot, Arc::clone(&entry.worker))
-        });
+        let (name, version) = (candidate.manifest.name.clone(), candidate.manifest.version.clone());
+        let found = self
+            .entries()
+            .iter()
+            .find(|entry| entry.name == name)
+            .map(|entry| (entry.slot, Arc::clone(&entry.worker)));
         let Some((slot, worker)) = found else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
@@ -278,7 +283,13 @@ impl Roster {
         self.entries().iter().map(summary).chain(self.gone.iter().cloned()).collect()
     }
 
-    fn sink(&self, slot: u8, candidate: &Candidate, grant: &Grant, counts: &Arc<Counts>) -> PolicySink {
+    fn sink(
+        &self,
+        slot: u8,
+        candidate: &Candidate,
+        grant: &Grant,
+        counts: &Arc<Counts>,
+    ) -> PolicySink {
         PolicySink::new(
             Arc::clone(&self.shared),
             Arc::clone(&self.mailbox),
@@ -292,7 +303,8 @@ impl Roster {
     fn free_slot(&mut self) -> Option<u8> {
         let most = u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX);
         let taken = |slot| self.entries().iter().any(|entry| entry.slot == slot);
-        let slot = (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))?;
+        let slot =
+            (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))?;
         self.next_slot = (slot + 1) % most;
         Some(slot)
     }
@@ -365,6 +377,7 @@ fn summary(entry: &Entry) -> PluginSummary {
         refused,
         faults: count(&stats.faults),
         restarts: count(&stats.restarts),
+        restart_us: count(&stats.restart_us),
         swaps: count(&stats.swaps),
         log_dropped: count(&stats.log_dropped),
         sha256: about.identity.sha256.clone(),

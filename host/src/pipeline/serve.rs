@@ -12,10 +12,10 @@ use tokio::time::interval;
 
 use super::RunError;
 use super::clock;
-use super::manager::Command;
 use super::roster::{Board, Wider};
 use super::shared::Shared;
 use super::start::Running;
+use super::steward::Command;
 use super::summary::summary;
 use super::watch::Watch;
 use crate::config::{Config, Format};
@@ -73,8 +73,7 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
             ended = &mut ended => break ended,
         }
     };
-    let ended =
-        ended.map_err(|_| RunError::Thread(io::Error::other("the manager panicked")))?;
+    let ended = ended.map_err(|_| RunError::Thread(io::Error::other("the steward panicked")))?;
     while let Ok(report) = reports.try_recv() {
         sink.write(&report, &mut reports);
     }
@@ -90,7 +89,7 @@ fn live(signal: &mut io::Result<Signals>) -> Result<&mut Signals, RunError> {
 }
 
 fn send(commands: &Sender<Command>, command: Command) {
-    // A manager that panicked is found out by the stop.
+    // A steward that panicked is found out by the stop.
     let _sent = commands.send(command);
 }
 
@@ -133,7 +132,11 @@ fn answer(
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.
 fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
-    shared.note(format!("ready on {}: {} proven live", probe::release(), shared.hooks().join(", ")));
+    shared.note(format!(
+        "ready on {}: {} proven live",
+        probe::release(),
+        shared.hooks().join(", ")
+    ));
     if let Some(file) = &config.ready_file {
         File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
     }

@@ -118,6 +118,12 @@ impl Shared {
         }
     }
 
+    /// Those delays at a quantile, nanoseconds; 0 without any.
+    pub(super) fn delay(&self, quantile: f64) -> u64 {
+        let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
+        delays.as_ref().map_or(0, |delays| delays.value_at_quantile(quantile))
+    }
+
     /// Median and 99th percentile of those delays; 0 without any.
     pub(super) fn percentiles(&self) -> (u64, u64) {
         let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);

@@ -51,12 +51,7 @@ pub(super) fn asked(manifest: &Manifest) -> Asked {
     let keys = [DenyKeys::PROCESS, DenyKeys::LINEAGE, DenyKeys::FILE, DenyKeys::NETWORK];
     let asked = keys.into_iter().zip(manifest.deny_keys).filter(|(_, asked)| *asked);
     let deny_keys = asked.fold(DenyKeys::default(), |all, (key, _)| all.with(key));
-    Asked {
-        hooks: manifest.hooks,
-        deny_keys,
-        deny_hooks: manifest.deny_hooks,
-        kill: manifest.kill,
-    }
+    Asked { hooks: manifest.hooks, deny_keys, deny_hooks: manifest.deny_hooks, kill: manifest.kill }
 }
 
 impl PolicySink {

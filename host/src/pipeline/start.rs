@@ -1,5 +1,6 @@
 //! From a configuration to everything running: machine, plugins, hooks, proof of life, rules, events.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
@@ -8,10 +9,10 @@ use tokio::sync::mpsc;
 use super::RunError;
 use super::hooks::Hooks;
 use super::mailbox::Mailbox;
-use super::manager::{Command, Manager};
 use super::reader::Reader;
 use super::roster::{Board, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
+use super::steward::{Command, Steward};
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
@@ -37,11 +38,15 @@ pub(super) struct Running {
 pub(super) fn start(config: Config) -> Result<Running, RunError> {
     probe::check()?;
     let policies = config.policies()?;
-    let compiler = compiler(&config)?;
+    // The running binary, whatever has happened to its file.
+    let compiler = compiler(&config, "/proc/self/exe".into())?;
     let (mut hooks, maps) = Hooks::load(&config)?;
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let shared =
-        Arc::new(Shared::new(Ledger::new(maps.rules, []), ProcessTable::with_capacity(PROCESSES_MAX), sender));
+    let shared = Arc::new(Shared::new(
+        Ledger::new(maps.rules, []),
+        ProcessTable::with_capacity(PROCESSES_MAX),
+        sender,
+    ));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
 
@@ -58,9 +63,10 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
             }
         }
     }
-    let wanted = prepared.iter().fold(Default::default(), |wanted: super::hooks::Wanted, plugin| {
-        wanted.and(plugin.wanted())
-    });
+    let wanted =
+        prepared.iter().fold(Default::default(), |wanted: super::hooks::Wanted, plugin| {
+            wanted.and(plugin.wanted())
+        });
     hooks.want(wanted)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached());
@@ -79,7 +85,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         .map_err(RunError::Thread)?;
     let board = roster.board();
     let counters = maps.counters;
-    let mut manager = Manager {
+    let mut steward = Steward {
         config: config.clone(),
         hooks,
         roster,
@@ -88,17 +94,17 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         reader,
     };
     for shadow in &config.shadows {
-        if let Err(text) = manager.shadow_file(shadow) {
+        if let Err(text) = steward.shadow_file(shadow) {
             shared.note(text);
         }
     }
-    let commands = manager.spawn()?;
+    let commands = steward.spawn()?;
     Ok(Running { shared, counters, commands, board, reports })
 }
 
-fn compiler(config: &Config) -> Result<Compiler, RunError> {
+/// `program` is a krsi-host, whose child compiles.
+pub(super) fn compiler(config: &Config, program: PathBuf) -> Result<Compiler, RunError> {
     let key = config.require_signed.as_deref().map(TrustedKey::read).transpose()?;
     let cache = config.cache.as_deref().map(Cache::open).transpose()?;
-    // The running binary, whatever has happened to its file.
-    Ok(Compiler::new("/proc/self/exe".into(), config.compile, cache, key))
+    Ok(Compiler::new(program, config.compile, cache, key))
 }

@@ -6,8 +6,8 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::hook::Hook;
 
 use super::clock;
-use super::manager::Ended;
 use super::shared::Shared;
+use super::steward::Ended;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
 use crate::output::{HookSummary, Summary};

@@ -39,8 +39,7 @@ type Sign = (PathBuf, Duration);
 impl Watch {
     pub(super) fn new(config: &Config) -> Result<Self, RunError> {
         let failed = |errno: rustix::io::Errno| RunError::Runtime(errno.into());
-        let events =
-            inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
+        let events = inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
         let files =
             config.plugins.iter().flat_map(|spec| std::iter::once(&spec.file).chain(&spec.config));
         let files = files.chain(&config.shadows);
@@ -79,8 +78,12 @@ impl Watch {
     pub(super) async fn changed(&mut self) -> HashSet<PathBuf> {
         loop {
             let now = Instant::now();
-            let complete: HashSet<PathBuf> =
-                self.changed.iter().filter(|(_, at)| **at <= now).map(|(file, _)| file.clone()).collect();
+            let complete: HashSet<PathBuf> = self
+                .changed
+                .iter()
+                .filter(|(_, at)| **at <= now)
+                .map(|(file, _)| file.clone())
+                .collect();
             if !complete.is_empty() {
                 self.changed.retain(|file, _| !complete.contains(file));
                 return complete;

@@ -245,6 +245,9 @@ mod tests {
         let mut life = running();
         life.after(Input::Stop);
         life.after(Input::Replaced { revocable: true });
-        assert_eq!((life.after(Input::Fault { boot_ns: 1 }), life.state()), (Next::Go, State::Stopped));
+        assert_eq!(
+            (life.after(Input::Fault { boot_ns: 1 }), life.state()),
+            (Next::Go, State::Stopped)
+        );
     }
 }

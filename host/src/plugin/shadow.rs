@@ -62,7 +62,8 @@ impl Shadow {
         start(&mut *world, begin, state).map_err(|why| why.of(identity))?;
         for list in &processes {
             let introduced = world.handle(list);
-            introduced.map_err(|source| StartError::Call { file: identity.file.clone(), source })?;
+            introduced
+                .map_err(|source| StartError::Call { file: identity.file.clone(), source })?;
         }
         let (feed, fed) = sync_channel(WAITING_MAX);
         let counts = Arc::clone(&stats);

@@ -137,8 +137,11 @@ impl Tenure {
     }
 
     fn restart(&mut self) {
+        let began = Instant::now();
         match self.live.restart() {
             Ok(()) => {
+                let took = u64::try_from(since(began).as_micros()).unwrap_or(u64::MAX);
+                self.desk.stats.restart_us.store(took, Ordering::Relaxed);
                 self.desk.stats.restarts.fetch_add(1, Ordering::Relaxed);
                 self.input(Input::Started);
             }

@@ -46,6 +46,8 @@ pub struct WorkerStats {
     pub faults: AtomicU64,
     /// Times that it was started again after one.
     pub restarts: AtomicU64,
+    /// How long the last of these took, microseconds.
+    pub restart_us: AtomicU64,
     /// New versions that took over.
     pub swaps: AtomicU64,
     /// What a shadow differed in.

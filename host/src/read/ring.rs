@@ -23,16 +23,19 @@ pub enum Wake {
     Bell,
 }
 
+/// A ring of the kernel.
+pub type Ring = RingBuf<MapData>;
+
 /// Both rings. Denials are read first, so that no flood of telemetry delays them.
 pub struct Rings {
-    verdicts: RingBuf<MapData>,
-    telemetry: RingBuf<MapData>,
+    verdicts: Ring,
+    telemetry: Ring,
 }
 
 impl Rings {
     /// Takes over the rings.
     #[must_use]
-    pub const fn new(verdicts: RingBuf<MapData>, telemetry: RingBuf<MapData>) -> Self {
+    pub const fn new(verdicts: Ring, telemetry: Ring) -> Self {
         Self { verdicts, telemetry }
     }
 

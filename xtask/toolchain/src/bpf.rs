@@ -1,4 +1,4 @@
-//! The recipe of the BPF object.
+//! The recipe of the BPF objects.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,22 @@ use crate::recipe::{BuildError, cargo_build, run};
 /// # Errors
 /// When a tool is missing or the build fails.
 pub fn build_object(workspace: &Path, target_dir: &Path) -> Result<PathBuf, BuildError> {
+    build("krsi-host-ebpf", workspace, target_dir)
+}
+
+/// Builds the object that feeds benches, and returns its path.
+///
+/// # Errors
+/// When a tool is missing or the build fails.
+pub fn build_feeder(workspace: &Path, target_dir: &Path) -> Result<PathBuf, BuildError> {
+    build("krsi-host-feeder", workspace, target_dir)
+}
+
+fn build(package: &str, workspace: &Path, target_dir: &Path) -> Result<PathBuf, BuildError> {
     let compiler = bpf_compiler()?;
     let linker = bpf_linker()?;
     let mut cargo = cargo_build(&compiler, workspace, BPF_TARGET, target_dir);
-    cargo.args(["--package", "krsi-host-ebpf", "--profile", "bpf"]);
+    cargo.args(["--package", package, "--profile", "bpf"]);
     let flags = [
         format!("-Clinker={}", linker.display()),
         "-Cdebuginfo=2".to_owned(),
@@ -24,5 +36,5 @@ pub fn build_object(workspace: &Path, target_dir: &Path) -> Result<PathBuf, Buil
         cargo.arg("-Zbuild-std=core");
     }
     run("the BPF object", &mut cargo)?;
-    Ok(target_dir.join(BPF_TARGET).join("bpf/krsi-host-ebpf"))
+    Ok(target_dir.join(BPF_TARGET).join("bpf").join(package))
 }

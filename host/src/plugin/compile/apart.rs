@@ -50,8 +50,13 @@ impl Default for CompileLimits {
 }
 
 /// Compiles in a child of `program`.
-pub(super) fn compile(program: &Path, bytes: &[u8], limits: CompileLimits) -> Result<Vec<u8>, Fault> {
-    let failed = |what: &str, error: io::Error| Fault::Compiler { reason: format!("{what}: {error}") };
+pub(super) fn compile(
+    program: &Path,
+    bytes: &[u8],
+    limits: CompileLimits,
+) -> Result<Vec<u8>, Fault> {
+    let failed =
+        |what: &str, error: io::Error| Fault::Compiler { reason: format!("{what}: {error}") };
     let mut command = Command::new(program);
     command.arg(VERB).arg(limits.memory_mib.to_string()).arg(limits.seconds.to_string());
     command.env_clear().current_dir("/");
@@ -179,7 +184,8 @@ fn confine(limits: CompileLimits) -> rustix::io::Result<()> {
     setrlimit(Resource::Nofile, limit(3))?;
     set_no_new_privs(true)?;
     if rustix::process::geteuid().is_root() {
-        let nobody = (rustix::process::Uid::from_raw(NOBODY), rustix::process::Gid::from_raw(NOBODY));
+        let nobody =
+            (rustix::process::Uid::from_raw(NOBODY), rustix::process::Gid::from_raw(NOBODY));
         // One thread runs so far: it is the whole process. Without root there is nothing to give up.
         set_thread_groups(&[])?;
         set_thread_gid(nobody.1)?;

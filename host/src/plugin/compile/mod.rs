@@ -134,7 +134,12 @@ impl Compiler {
     ///
     /// # Errors
     /// Names the file and what is wrong with it.
-    pub fn load(&self, engine: &Engine, file: &Path, limits: Limits) -> Result<PluginPre, LoadError> {
+    pub fn load(
+        &self,
+        engine: &Engine,
+        file: &Path,
+        limits: Limits,
+    ) -> Result<PluginPre, LoadError> {
         let bytes = read(file, limits.binary_bytes)?;
         if let Some(key) = &self.key {
             key.check(file, &bytes)?;
@@ -142,7 +147,7 @@ impl Compiler {
         let fault = |fault| LoadError::Fault { file: file.into(), fault };
         let sha256: [u8; 32] = Sha256::digest(&bytes).into();
         let (component, origin) = self.component(engine, &bytes, &sha256).map_err(fault)?;
-        let row = recognise::contract(engine, &component).map_err(fault)?;
+        let row = recognise::contract(world::CONTRACTS, engine, &component).map_err(fault)?;
         let contract = (row.bind)(engine, &component)
             .map_err(|error| fault(Fault::Invalid { reason: Fault::words(&error) }))?;
         let identity = Identity {
@@ -168,7 +173,10 @@ impl Compiler {
                 Found::Code(component) => return Ok((component, Origin::Cached)),
                 Found::Nothing => {}
                 Found::Tampered => {
-                    tracing::warn!(entry = name, "cached code was not what was put there: compiled anew");
+                    tracing::warn!(
+                        entry = name,
+                        "cached code was not what was put there: compiled anew"
+                    );
                     origin = Origin::Distrusted;
                 }
             }

@@ -73,10 +73,11 @@ fn imports_wasi(bytes: &[u8]) -> bool {
 ///
 /// A component does not say which version of a contract it was built for, only what it imports and
 /// exports: the newest contract whose table it satisfies is taken.
-pub(super) fn contract(
+pub(super) fn contract<'r>(
+    rows: &'r [ContractRow],
     engine: &Engine,
     component: &Component,
-) -> Result<&'static ContractRow, Fault> {
+) -> Result<&'r ContractRow, Fault> {
     let types = component.component_type();
     let imports: Vec<&str> = types.imports(engine.wasm()).map(|(import, _)| import).collect();
     let exports: Vec<&str> = types.exports(engine.wasm()).map(|(export, _)| export).collect();
@@ -84,7 +85,7 @@ pub(super) fn contract(
         return Err(Fault::Wasi);
     }
     let mut why = None;
-    for row in CONTRACTS.iter().rev() {
+    for row in rows.iter().rev() {
         let unknown = imports.iter().find(|import| !row.imports.contains(import));
         let lacking = row.exports.iter().find(|function| !exports.contains(function));
         why = Some(match (lacking, unknown) {

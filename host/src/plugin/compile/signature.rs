@@ -59,8 +59,8 @@ impl TrustedKey {
     /// # Errors
     /// Names the file.
     pub fn read(file: &Path) -> Result<Self, SignatureError> {
-        let text = read(file)
-            .map_err(|source| SignatureError::Read { file: file.to_owned(), source })?;
+        let text =
+            read(file).map_err(|source| SignatureError::Read { file: file.to_owned(), source })?;
         let wrong = || SignatureError::Key { file: file.to_owned() };
         // With or without the comment line above it.
         let line = text.lines().rfind(|line| !line.trim().is_empty()).ok_or_else(wrong)?.trim();

@@ -1,5 +1,6 @@
 //! Files that are no plugins, each refused in its own words.
 
+use super::super::world::ContractRow;
 use super::*;
 
 #[test]
@@ -22,11 +23,10 @@ fn what_is_no_plugin_is_refused_in_its_own_words() {
 fn a_component_without_exports_is_compared_with_the_table() {
     let engine = Engine::new(64 << 10).unwrap();
     let code = apart::code(b"\0asm\x0d\0\x01\0".to_vec()).unwrap();
-    let fault = recognise::contract(&engine, &native::take(&engine, &code).unwrap()).unwrap_err();
-    assert_eq!(
-        fault.to_string(),
-        "does not export `describe`, which krsi:plugin@0.1 requires"
-    );
+    let fault =
+        recognise::contract(world::CONTRACTS, &engine, &native::take(&engine, &code).unwrap())
+            .unwrap_err();
+    assert_eq!(fault.to_string(), "does not export `describe`, which krsi:plugin@0.1 requires");
 }
 
 #[test]
@@ -38,4 +38,62 @@ fn a_file_beyond_the_limit_or_missing_is_named() {
     assert!(error.to_string().contains("limit of 10 bytes"), "{error}");
     let error = read(Path::new("/no/such.wasm"), 10).unwrap_err();
     assert_eq!(error.to_string(), "/no/such.wasm: cannot be read");
+}
+
+/// A plugin that SDK 0.1.0 built, never to be built again.
+const PINNED: &[u8] = include_bytes!("../../../../tests/contract/0.1.0/census.wasm");
+/// A batch of schema 0.1, frozen too.
+const GOLDEN: &[u8] = include_bytes!("../../../../wit/schema/src/v0_1/golden.batch");
+
+/// A contract beside 0.1 that wants one function more.
+const LATER: ContractRow = ContractRow {
+    version: (0, 2),
+    exports: &["describe", "init", "handle", "snapshot", "restore", "later"],
+    ..world::CONTRACTS[0]
+};
+
+fn component(bytes: &[u8]) -> (Engine, Component) {
+    let engine = Engine::new(256 << 10).unwrap();
+    let code = apart::code(bytes.to_vec()).unwrap();
+    let component = native::take(&engine, &code).unwrap();
+    (engine, component)
+}
+
+#[test]
+fn a_plugin_of_the_first_contract_lives_beside_a_later_one() {
+    let rows = [world::CONTRACTS[0], LATER];
+    let (engine, component) = component(PINNED);
+    let row = recognise::contract(&rows, &engine, &component).unwrap();
+    assert_eq!(row.to_string(), "krsi:plugin@0.1");
+
+    let pre = (row.bind)(&engine, &component).unwrap();
+    let limits = Limits::default();
+    let mut plugin = world::instantiate(&pre, &engine, limits, Path::new("census.wasm")).unwrap();
+    let manifest = plugin.describe().unwrap().unwrap();
+    assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("census", "1.0.000"));
+    let actions = plugin.init(b"127.0.0.1:1", 7).unwrap().unwrap();
+    assert!(!actions.is_empty());
+    plugin.handle(GOLDEN).unwrap();
+    let state = plugin.snapshot().unwrap();
+    plugin.restore("1.0.000", &state).unwrap().unwrap();
+}
+
+#[test]
+fn a_plugin_of_a_later_contract_is_told_from_the_first() {
+    let text = std::fs::read_to_string("../wit/v0.1/plugin.wit").unwrap();
+    let text = text.replace("export snapshot", "export later: func();\n    export snapshot");
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("plugin.wit", &text).unwrap();
+    let world = resolve.select_world(&[package], None).unwrap();
+    let mut module =
+        wit_component::dummy_module(&resolve, world, wit_parser::ManglingAndAbi::Standard32);
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
+    let (engine, component) = component(&module);
+    let row = |rows: &'static [ContractRow]| {
+        recognise::contract(rows, &engine, &component).map(ToString::to_string)
+    };
+    const ROWS: &[ContractRow] = &[world::CONTRACTS[0], LATER];
+    assert_eq!(row(ROWS).unwrap(), "krsi:plugin@0.2");
+    assert_eq!(row(world::CONTRACTS).unwrap(), "krsi:plugin@0.1");
 }

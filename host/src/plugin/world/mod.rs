@@ -16,7 +16,7 @@ use super::limit::Limits;
 pub(super) const PACKAGE: (&str, &str) = ("krsi", "plugin");
 
 /// A contract that this host serves. Old rows stay for ever; a newer one is appended with its module.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct ContractRow {
     /// Version: major and minor.
     pub(super) version: (u64, u64),
@@ -325,8 +325,11 @@ pub(super) trait World: Send {
     /// Its state.
     fn snapshot(&mut self) -> Result<Vec<u8>, CallError>;
     /// Hands it a state that `from_version` of it wrote; the inner error is its own refusal.
-    fn restore(&mut self, from_version: &str, state: &[u8])
-    -> Result<Result<(), String>, CallError>;
+    fn restore(
+        &mut self,
+        from_version: &str,
+        state: &[u8],
+    ) -> Result<Result<(), String>, CallError>;
     /// Lines of its log that were dropped.
     fn log_dropped(&self) -> u64;
     /// Names it in the log.

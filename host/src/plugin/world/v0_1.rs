@@ -8,7 +8,9 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 use super::super::engine::Engine;
 use super::super::limit::{Limits, Meter};
 use super::log::{Level, Log, visible};
-use super::{CallError, Contract, ContractRow, Manifest, ManifestError, OnStop, RawManifest, World};
+use super::{
+    CallError, Contract, ContractRow, Manifest, ManifestError, OnStop, RawManifest, World,
+};
 
 /// This contract in the table.
 pub(super) const ROW: ContractRow = ContractRow {
@@ -18,6 +20,8 @@ pub(super) const ROW: ContractRow = ContractRow {
     bind,
 };
 
+/// What is copied beyond a limit, bytes.
+const COPY_SLACK: usize = 16 << 20;
 /// Lines of a backtrace that are told.
 const FRAMES: usize = 16;
 /// Longest of them.
@@ -85,8 +89,9 @@ impl Live {
         let host = Host { meter: Meter::new(limits), log: Log::new(name, limits) };
         let mut store = Store::new(engine.wasm(), host);
         store.limiter(|host| &mut host.meter);
-        // Bounds what the host copies out of the guest in one call.
-        store.set_hostcall_fuel(limits.output_bytes.max(limits.state_bytes) * 2);
+        // Bounds what the host copies out of the guest in one call; a little beyond a limit is still
+        // copied, so that the message can say how much it was.
+        store.set_hostcall_fuel(limits.output_bytes.max(limits.state_bytes) + COPY_SLACK);
         store.epoch_deadline_trap();
         store.set_epoch_deadline(Engine::ticks(limits.init_deadline));
         let running = engine.enter();

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
-use krsi_plugin::{
-    Ctx, Errno, Exec, FileOpen, Hook, Manifest, Meta, Outcome, Plugin, Severity,
-};
+use krsi_plugin::{Ctx, Errno, Exec, FileOpen, Hook, Manifest, Meta, Outcome, Plugin, Severity};
 
 /// Patched to other versions.
 static VERSION: [u8; 7] = *b"1.0.000";
@@ -26,6 +24,8 @@ struct Census {
     squares: u64,
     by_version: BTreeMap<String, u64>,
     refused: u64,
+    /// Whether `deny-me` is denied already; 1 or 0.
+    denied: u64,
 }
 
 impl Plugin for Census {
@@ -55,6 +55,7 @@ impl Plugin for Census {
             squares: 0,
             by_version: BTreeMap::new(),
             refused: 0,
+            denied: 0,
         })
     }
 
@@ -64,8 +65,11 @@ impl Plugin for Census {
             panic!("told to trap by {}", exec.path);
         }
         if exec.path.ends_with("/report-me") {
-            let versions: Vec<String> =
-                self.by_version.iter().map(|(version, count)| format!("{version}={count}")).collect();
+            let versions: Vec<String> = self
+                .by_version
+                .iter()
+                .map(|(version, count)| format!("{version}={count}"))
+                .collect();
             let known = ctx.process(meta.process).is_some();
             let text = format!(
                 "by {} all {} opens {} sum {} squares {} refused {} known {known} versions {}",
@@ -86,7 +90,8 @@ impl Plugin for Census {
             panic!("told to trap at the first open");
         }
         self.all += 1;
-        if open.path.ends_with("/deny-me") {
+        if self.denied == 0 && open.path.ends_with("/deny-me") {
+            self.denied = 1;
             let rule = ctx.deny_file(open.file).open().errno(Errno::EACCES);
             rule.ttl(Duration::from_secs(3600)).because("census: deny-me");
         }
@@ -103,10 +108,8 @@ impl Plugin for Census {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        let mut text = format!(
-            "{} {} {} {} {}",
-            self.all, self.opens, self.sum, self.squares, self.refused
-        );
+        let numbers = [self.all, self.opens, self.sum, self.squares, self.refused, self.denied];
+        let mut text = numbers.map(|number| number.to_string()).join(" ");
         for (version, count) in &self.by_version {
             text.push_str(&format!(" {version}={count}"));
         }
@@ -123,7 +126,7 @@ impl Plugin for Census {
         let mut number =
             || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or_else(wrong);
         (self.all, self.opens, self.sum) = (number()?, number()?, number()?);
-        (self.squares, self.refused) = (number()?, number()?);
+        (self.squares, self.refused, self.denied) = (number()?, number()?, number()?);
         for word in words {
             let (version, count) = word.split_once('=').ok_or_else(wrong)?;
             self.by_version.insert(version.into(), count.parse().map_err(|_| wrong())?);

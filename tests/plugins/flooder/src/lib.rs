@@ -12,9 +12,7 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use krsi_plugin::{
-    Ctx, Exec, FileKey, Hook, Level, Manifest, Meta, Outcome, Plugin, Severity,
-};
+use krsi_plugin::{Ctx, Exec, FileKey, Hook, Level, Manifest, Meta, Outcome, Plugin, Severity};
 
 #[derive(Default)]
 struct Flooder {

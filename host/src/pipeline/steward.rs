@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_millis(50);
 /// Where an answer goes; whoever asked may be gone.
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
-/// What the manager is told.
+/// What the steward is told.
 pub(super) enum Command {
     /// Load the plugin of this name, or every one, from its file again.
     Reload {
@@ -49,7 +49,7 @@ pub(super) struct Ended {
 }
 
 /// What the thread holds.
-pub(super) struct Manager {
+pub(super) struct Steward {
     pub(super) config: Config,
     pub(super) hooks: Hooks,
     pub(super) roster: Roster,
@@ -58,12 +58,12 @@ pub(super) struct Manager {
     pub(super) reader: JoinHandle<Result<(), ReadError>>,
 }
 
-impl Manager {
+impl Steward {
     /// Starts the thread.
     pub(super) fn spawn(self) -> Result<Sender<Command>, RunError> {
         let (sender, commands) = channel();
         std::thread::Builder::new()
-            .name("manager".into())
+            .name("steward".into())
             .spawn(move || self.run(&commands))
             .map_err(RunError::Thread)?;
         Ok(sender)
@@ -163,7 +163,11 @@ impl Manager {
             self.hooks.publish(&self.shared);
             let name = prepared.name().to_owned();
             self.roster.replace(prepared).map(|swapped| {
-                format!("{name}: took over from {} in {} µs", swapped.from, swapped.pause.as_micros())
+                format!(
+                    "{name}: took over from {} in {} µs",
+                    swapped.from,
+                    swapped.pause.as_micros()
+                )
             })
         });
         result.map_err(|error| told(&error))
@@ -202,9 +206,7 @@ impl Manager {
         self.mailbox.post(Change::Stop);
         let read = match self.reader.join() {
             Ok(read) => read.map_err(RunError::Read),
-            Err(_) => {
-                Err(RunError::Thread(std::io::Error::other("the reader panicked")))
-            }
+            Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
         };
         self.roster.stop();
         Ended { plugins: self.roster.summaries(), hooks, read }

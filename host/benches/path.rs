@@ -1,0 +1,148 @@
+//! Events a second through the whole path on one core: ring → decode → enrich → encode → plugin.
+//!
+//! `ring` only reads, the limit; `native` runs the plugin's logic as a function of the host, the
+//! baseline; `wasm` is the host as it is, with 1, 4 and 16 plugins. Root and BPF are needed.
+
+mod feed;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, Throughput};
+use feed::{BURST, Feeder, NO_WAKEUP};
+use gauge::Gauge;
+use krsi_host::decode;
+use krsi_host::enrich::ProcessTable;
+use krsi_host::pipeline::rig::Rig;
+use krsi_host::route::queue::{Delivery, Queue};
+use krsi_host::route::scope::Scope;
+use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
+use krsi_plugin::{Hook, Instance};
+use krsi_plugin_schema::latest::HookSet;
+
+/// Records of one iteration.
+const RECORDS: u64 = 1 << 18;
+/// Room for them.
+const RING_BYTES: u32 = 1 << 26;
+/// Mask of the 64 processes they come from.
+const PROCESSES: u64 = 63;
+
+fn fill(feeder: &mut Feeder) -> anyhow::Result<()> {
+    feeder.order(BURST, PROCESSES, NO_WAKEUP)?;
+    (0..RECORDS / BURST).for_each(|_| feeder.fire());
+    Ok(())
+}
+
+fn ring() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
+    let mut feeder = Feeder::start(RING_BYTES)?;
+    let mut ring = feeder.ring()?;
+    Ok(move || {
+        fill(&mut feeder)?;
+        let (start, mut seen) = (Instant::now(), 0);
+        while let Some(item) = ring.next() {
+            black_box(item.first());
+            seen += 1;
+        }
+        let took = start.elapsed();
+        anyhow::ensure!(seen == RECORDS, "{seen} of {RECORDS}");
+        Ok(took)
+    })
+}
+
+fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
+    let mut feeder = Feeder::start(RING_BYTES)?;
+    let mut ring = feeder.ring()?;
+    let mut gauge = Instance::<Gauge>::new();
+    gauge.init(b"", 1).map_err(anyhow::Error::msg)?;
+    let (mut router, mut processes) = (Router::default(), ProcessTable::default());
+    let queue = std::sync::Arc::new(Queue::new(1 << 20));
+    let hooks = HookSet::default().with(Hook::FileOpen);
+    let (slot, scope) = (PluginSlot(0), Scope::System);
+    router.subscribe(&Subscription { slot, hooks, scope, queue: queue.clone() });
+    Ok(move || {
+        fill(&mut feeder)?;
+        let (start, mut seen) = (Instant::now(), 0);
+        loop {
+            let mut drained = 0;
+            while drained < 512
+                && let Some(item) = ring.next()
+            {
+                let decoded = decode::decode(&item)?;
+                processes.observe(&decoded.event, decoded.parent, &mut |_| String::new());
+                router.route(&decoded.event, None, &processes)?;
+                drained += 1;
+            }
+            if drained == 0 {
+                break;
+            }
+            seen += drained;
+            router.flush(1, 0);
+            if let Delivery::Batch(batch) = queue.pop(None) {
+                black_box(gauge.handle(batch.bytes()));
+            }
+        }
+        let took = start.elapsed();
+        anyhow::ensure!(seen == RECORDS, "{seen} of {RECORDS}");
+        Ok(took)
+    })
+}
+
+fn wasm(plugins: usize) -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
+    let mut feeder = Feeder::start(RING_BYTES)?;
+    feed::pin(0)?;
+    let config = feed::config(feed::gauges(plugins, "")?)?;
+    let mut rig = Rig::start(&config, env!("CARGO_BIN_EXE_krsi-host").into(), feeder.ring()?)?;
+    rig.go()?;
+    // The rig stays on its core; who measures does not disturb it.
+    feed::pin(1)?;
+    let mut done = 0;
+    Ok(move || {
+        fill(&mut feeder)?;
+        let start = Instant::now();
+        feeder.order(1, PROCESSES, 2)?;
+        feeder.fire();
+        done += RECORDS + 1;
+        while rig.plugins().iter().any(|plugin| plugin.records < done) {
+            std::thread::sleep(Duration::from_micros(200));
+            anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "{:?}", rig.plugins());
+        }
+        Ok(start.elapsed())
+    })
+}
+
+fn measure(
+    criterion: &mut Criterion,
+    name: &str,
+    run: anyhow::Result<impl FnMut() -> anyhow::Result<Duration>>,
+) -> anyhow::Result<()> {
+    let mut run = run?;
+    run()?;
+    let mut group = criterion.benchmark_group("path");
+    group.throughput(Throughput::Elements(RECORDS)).sample_size(10);
+    let mut failed = None;
+    group.bench_function(name, |bencher| {
+        bencher.iter_custom(|iterations| {
+            (0..iterations)
+                .map(|_| {
+                    run().unwrap_or_else(|error| {
+                        failed.get_or_insert(error);
+                        Duration::from_secs(1)
+                    })
+                })
+                .sum()
+        });
+    });
+    group.finish();
+    failed.map_or(Ok(()), Err)
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut criterion = Criterion::default().configure_from_args();
+    feed::pin(0)?;
+    measure(&mut criterion, "ring", ring())?;
+    measure(&mut criterion, "native", native())?;
+    for plugins in [1, 4, 16] {
+        measure(&mut criterion, &format!("wasm-{plugins}"), wasm(plugins))?;
+    }
+    Ok(())
+}
