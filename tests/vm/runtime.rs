@@ -206,9 +206,6 @@ fn scope(guest: &mut Guest) -> anyhow::Result<()> {
     std::thread::sleep(std::time::Duration::from_millis(300));
     ensure!(records()? == before, "{before} records, then {}", records()?);
     // What uid 1000 does is; a rule on its process may be made, one for everybody may not.
-    let cat = Command::new(&runner).arg("cat").arg(&file).uid(1000).gid(1000).output()?;
-    ensure!(cat.status.success(), "{cat:?}");
-    host.report(&[("kind", "refusal"), ("reason", "only uid 1000 may be concerned")])?;
     let mut lasting = Command::new(&runner).args(["sleep", "60"]).uid(1000).gid(1000).spawn()?;
     let rule = wait_for("a rule on the process", || {
         let is_rule = |report: &serde_json::Value| {
@@ -217,7 +214,10 @@ fn scope(guest: &mut Guest) -> anyhow::Result<()> {
         Ok(host.reports()?.into_iter().find(is_rule))
     });
     lasting.kill().and_then(|()| lasting.wait())?;
-    rule?;
+    rule.with_context(|| format!("{:#?}", host.reports()))?;
+    let cat = Command::new(&runner).arg("cat").arg(&file).uid(1000).gid(1000).output()?;
+    ensure!(cat.status.success(), "{cat:?}");
+    host.report(&[("kind", "refusal"), ("reason", "only uid 1000 may be concerned")])?;
     File::open(&file)?;
     ensure!(host.status("sentry")?["scope"] == "uid 1000", "{}", host.status("sentry")?);
     host.stop(Signal::INT).map(drop)

@@ -104,15 +104,7 @@ fn text(status: &Status) -> String {
     let _ok = writeln!(
         out,
         "{:<16}{:<10}{:<12}{:>10}{:>8}{:>7}{:>8}{:>7}  {:<10}sha256",
-        "plugin",
-        "version",
-        "state",
-        "records",
-        "lost",
-        "rules",
-        "faults",
-        "swaps",
-        "scope"
+        "plugin", "version", "state", "records", "lost", "rules", "faults", "swaps", "scope"
     );
     for row in &status.plugins {
         let lost = row.lost_queue + row.lost_plugin;

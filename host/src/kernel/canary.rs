@@ -32,6 +32,9 @@ pub enum CanaryError {
 /// # Errors
 /// When a hook stayed silent.
 pub fn prove(hooks: &[Hook], flags: &mut Flags, counters: &Counters) -> Result<(), CanaryError> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
     let seen = |hook| counters.total(hook, Counter::Seen).map_err(CanaryError::Map);
     let mut before = Vec::with_capacity(hooks.len());
     for &hook in hooks {

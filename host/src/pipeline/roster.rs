@@ -178,6 +178,14 @@ impl Roster {
         Ok(())
     }
 
+    /// Whether the very same file runs already.
+    pub(super) fn runs(&self, prepared: &Prepared) -> bool {
+        let sha256 = &prepared.candidate.identity().sha256;
+        let entries = self.entries();
+        let mut same = entries.iter().filter(|entry| entry.name == prepared.name());
+        same.any(|entry| entry.worker.about().identity.sha256 == *sha256)
+    }
+
     /// Whether a version may take over the plugin of its name, from the operator's side.
     pub(super) fn check(&self, prepared: &Prepared, wider: Wider) -> Result<(), ReloadError> {
         let name = prepared.name().to_owned();

@@ -24,6 +24,15 @@ const LINGER: Duration = Duration::from_millis(50);
 /// Where an answer goes; whoever asked may be gone.
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
+/// Why a plugin is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Its file may have changed: if it has not, nothing happens.
+    File,
+    /// Somebody wants it, or its configuration has changed.
+    Order,
+}
+
 /// What the steward is told.
 pub(super) enum Command {
     /// Load the plugin of this name, or every one, from its file again.
@@ -107,7 +116,7 @@ impl Steward {
             },
         };
         let mut results: Vec<Result<String, String>> =
-            specs.into_iter().map(|spec| self.reload_file(spec, wider)).collect();
+            specs.into_iter().map(|spec| self.reload_file(spec, wider, Cause::Order)).collect();
         if name.is_none() {
             results.extend(self.folders().into_iter().map(|file| self.load_file(file)));
         }
@@ -133,7 +142,10 @@ impl Steward {
                 spec.file == *file || spec.file == wasm || spec.config.as_ref() == Some(file)
             });
             let result = match running {
-                Some(spec) if spec.file.exists() => self.reload_file(spec, Wider::Refuse),
+                Some(spec) if spec.file.exists() => {
+                    let cause = if *file == spec.file { Cause::File } else { Cause::Order };
+                    self.reload_file(spec, Wider::Refuse, cause)
+                }
                 Some(spec) if self.is_in_folder(&spec.file) => {
                     self.roster.remove(&spec.file);
                     continue;
@@ -155,9 +167,17 @@ impl Steward {
         self.config.plugin_dirs.iter().any(|folder| file.parent() == Some(folder))
     }
 
-    fn reload_file(&mut self, spec: PluginSpec, wider: Wider) -> Result<String, String> {
+    fn reload_file(
+        &mut self,
+        spec: PluginSpec,
+        wider: Wider,
+        cause: Cause,
+    ) -> Result<String, String> {
         let spec = spec.again();
         let result = self.roster.prepare(spec).and_then(|prepared| {
+            if cause == Cause::File && self.roster.runs(&prepared) {
+                return Ok(format!("{}: runs already", prepared.name()));
+            }
             self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
             self.hooks.want(self.roster.wanted(Some(prepared.wanted())))?;
             self.hooks.publish(&self.shared);
