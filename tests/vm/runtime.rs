@@ -19,6 +19,7 @@ use crate::reload::{census, count, host, put, trigger};
 pub(crate) const TESTS: &[Test] = &[
     ("runtime_restarts_from_its_checkpoint", Boot::Default, restarts),
     ("runtime_quarantines", Boot::Default, quarantines),
+    ("runtime_withdraws_rules_on_request", Boot::Default, withdraws),
     ("runtime_floods", Boot::Default, floods),
     ("runtime_limits_name_themselves", Boot::Default, limits),
     ("runtime_grants", Boot::Default, grants),
@@ -82,6 +83,21 @@ fn quarantines(guest: &mut Guest) -> anyhow::Result<()> {
     put(&plugin, &census("1.0.001", "TRAP-OFF")?)?;
     host.note(&["census 1.0.001 runs"])?;
     ensure!(count(guest, &host)?.word("by") == "1.0.001", "not by the new one");
+    host.stop(Signal::INT).map(drop)
+}
+
+/// A plugin whose manifest says so leaves no rule behind when it is given up.
+fn withdraws(guest: &mut Guest) -> anyhow::Result<()> {
+    let config = guest.path("host.toml");
+    fs::write(&config, "[plugin.flooder]\nfaults = 1\n")?;
+    let more = ["--config", &config.display().to_string()];
+    let host = guest.host_with(&[("flooder", "")], &more)?;
+    trigger(guest, "flood-actions")?;
+    wait_for("the rules", || Ok((host.status("flooder")?["rules"] == 1024).then_some(())))?;
+    trigger(guest, "flood-stack")?;
+    host.report(&[("kind", "failure"), ("rules", "quarantined; its 1024 rules were withdrawn")])?;
+    let status = host.status("flooder")?;
+    ensure!(status["state"] == "quarantined" && status["rules"] == 0, "{status}");
     host.stop(Signal::INT).map(drop)
 }
 

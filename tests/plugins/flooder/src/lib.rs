@@ -12,7 +12,9 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use krsi_plugin::{Ctx, Exec, FileKey, Hook, Level, Manifest, Meta, Outcome, Plugin, Severity};
+use krsi_plugin::{
+    Ctx, Exec, FileKey, Hook, Level, Manifest, Meta, OnStop, Outcome, Plugin, Severity,
+};
 
 #[derive(Default)]
 struct Flooder {
@@ -27,6 +29,7 @@ impl Plugin for Flooder {
             .hook(Hook::BprmCommittedCreds)
             .deny_by_file()
             .deny_hook(Hook::FileOpen)
+            .on_stop(OnStop::Clear)
     }
 
     fn init(_config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
