@@ -179,4 +179,13 @@ impl RunError {
         }
         text
     }
+
+    /// The same with what to do about it.
+    #[must_use]
+    pub fn line(&self) -> String {
+        match self.fix() {
+            "" => self.chain(),
+            fix => format!("{} ({fix})", self.chain()),
+        }
+    }
 }

@@ -7,10 +7,10 @@ use std::sync::mpsc::Sender;
 use tokio::sync::mpsc;
 
 use super::RunError;
-use super::hooks::Hooks;
+use super::hooks::{Hooks, Wanted};
 use super::mailbox::Mailbox;
 use super::reader::Reader;
-use super::roster::{Board, Roster, in_folder};
+use super::roster::{Board, Prepared, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
 use super::steward::{Command, Steward};
 use crate::config::{Config, PluginSpec};
@@ -50,23 +50,11 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
 
-    let mut prepared = Vec::new();
-    for spec in &config.plugins {
-        prepared.push(roster.prepare(spec.clone())?);
-    }
-    for folder in &config.plugin_dirs {
-        // A folder that is not there yet may come, and a file in it that is no plugin is told.
-        for file in in_folder(folder).unwrap_or_default() {
-            match roster.prepare(PluginSpec::beside(file)) {
-                Ok(plugin) => prepared.push(plugin),
-                Err(error) => shared.note(format!("{} ({})", error.chain(), error.fix())),
-            }
-        }
-    }
+    let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
+    let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
+    let found = found(&config, &mut roster, &shared);
     let wanted =
-        prepared.iter().fold(Default::default(), |wanted: super::hooks::Wanted, plugin| {
-            wanted.and(plugin.wanted())
-        });
+        named.iter().chain(&found).fold(Wanted::default(), |all, plugin| all.and(plugin.wanted()));
     hooks.want(wanted)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached());
@@ -74,8 +62,13 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");
     }
-    for plugin in prepared {
+    for plugin in named {
         roster.add(plugin)?;
+    }
+    for plugin in found {
+        if let Err(error) = roster.add(plugin) {
+            shared.note(error.line());
+        }
     }
     let reader = Reader::new(Rings::new(maps.verdicts, maps.telemetry), Arc::clone(&shared));
     let told = Arc::clone(&mailbox);
@@ -100,6 +93,13 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     }
     let commands = steward.spawn()?;
     Ok(Running { shared, counters, commands, board, reports })
+}
+
+/// What the folders hold. One that is not there yet may come, and a file that is no plugin is told.
+fn found(config: &Config, roster: &mut Roster, shared: &Shared) -> Vec<Prepared> {
+    let files = config.plugin_dirs.iter().filter_map(|folder| in_folder(folder).ok()).flatten();
+    let prepared = files.map(|file| roster.prepare(PluginSpec::beside(file)));
+    prepared.filter_map(|plugin| plugin.map_err(|error| shared.note(error.line())).ok()).collect()
 }
 
 /// `program` is a krsi-host, whose child compiles.

@@ -103,7 +103,7 @@ impl Steward {
     fn reload(&mut self, name: Option<&str>, wider: Wider) -> Vec<Result<String, String>> {
         match self.config.policies() {
             Ok(policies) => self.roster.policies = policies,
-            Err(error) => return vec![Err(told(&RunError::Config(error)))],
+            Err(error) => return vec![Err(RunError::Config(error).line())],
         }
         let specs = match name {
             None => self.roster.specs(),
@@ -111,7 +111,7 @@ impl Steward {
                 Some(spec) => vec![spec],
                 None => {
                     let error = ReloadError::Unknown { name: name.into() };
-                    return vec![Err(told(&RunError::Reload(error)))];
+                    return vec![Err(RunError::Reload(error).line())];
                 }
             },
         };
@@ -190,7 +190,7 @@ impl Steward {
                 )
             })
         });
-        result.map_err(|error| told(&error))
+        result.map_err(|error| error.line())
     }
 
     fn load_file(&mut self, file: PathBuf) -> Result<String, String> {
@@ -200,20 +200,20 @@ impl Steward {
             let name = prepared.name().to_owned();
             self.roster.add(prepared).map(|()| format!("{name}: loaded"))
         });
-        result.map_err(|error| told(&error))
+        result.map_err(|error| error.line())
     }
 
     /// Starts a version beside the plugin of its name.
     pub(super) fn shadow_file(&mut self, file: &Path) -> Result<String, String> {
         let spec = PluginSpec::beside(file.into());
         let result = self.roster.prepare(spec).and_then(|prepared| self.roster.shadow(prepared));
-        result.map(|()| format!("{}: runs beside", file.display())).map_err(|error| told(&error))
+        result.map(|()| format!("{}: runs beside", file.display())).map_err(|error| error.line())
     }
 
     /// Detaches what nobody wants any more.
     fn settle(&mut self) {
         if let Err(error) = self.hooks.want(self.roster.wanted(None)) {
-            self.shared.note(told(&error));
+            self.shared.note(error.line());
         }
         self.hooks.publish(&self.shared);
         self.shared.set_hooks(self.hooks.attached());
@@ -230,14 +230,5 @@ impl Steward {
         };
         self.roster.stop();
         Ended { plugins: self.roster.summaries(), hooks, read }
-    }
-}
-
-/// An error with its causes and what to do about it, on one line.
-fn told(error: &RunError) -> String {
-    let text = error.chain();
-    match error.fix() {
-        "" => text,
-        fix => format!("{text} ({fix})"),
     }
 }

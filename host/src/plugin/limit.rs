@@ -116,3 +116,23 @@ impl ResourceLimiter for Meter {
         2
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_beyond_a_limit_is_refused_and_remembered() {
+        let limits = Limits { memory_bytes: 1 << 16, table_elements: 10, ..Limits::default() };
+        let mut meter = Meter::new(limits);
+        assert!(meter.memory_growing(0, 1 << 16, None).is_ok_and(|granted| granted));
+        assert!(meter.table_growing(0, 10, None).is_ok_and(|granted| granted));
+        assert_eq!(meter.exceeded(), None);
+        assert!(meter.table_growing(10, 11, None).is_ok_and(|granted| !granted));
+        let table = Exceeded { what: "table elements", asked: 11, limit: 10 };
+        assert_eq!(meter.exceeded(), Some(table));
+        assert!(meter.memory_growing(0, 1 << 17, None).is_ok_and(|granted| !granted));
+        let memory = Exceeded { what: "memory", asked: 1 << 17, limit: 1 << 16 };
+        assert_eq!(meter.exceeded(), Some(memory));
+    }
+}

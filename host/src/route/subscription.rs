@@ -193,6 +193,21 @@ mod tests {
     }
 
     #[test]
+    fn plugins_with_the_same_view_share_one_encoding() {
+        let mut router = Router::default();
+        let subscriptions = [1, 2, 3].map(|slot| subscription(slot, Scope::System));
+        subscriptions.iter().for_each(|plugin| router.subscribe(plugin));
+        router.route(&connect(1), None, &Nobody).unwrap();
+        router.flush(1, 0);
+        let [first, second, third] = subscriptions.each_ref().map(|plugin| plugin.queue.pop(None));
+        let (Delivery::Batch(a), Delivery::Batch(b), Delivery::Batch(c)) = (first, second, third)
+        else {
+            panic!("no batch");
+        };
+        assert!(Arc::ptr_eq(&a, &b) && Arc::ptr_eq(&b, &c));
+    }
+
+    #[test]
     fn a_scope_hides_what_others_do() {
         let mut router = Router::default();
         let (all, one) = (subscription(1, Scope::System), subscription(2, Scope::Uid(7)));
