@@ -131,8 +131,8 @@ pub enum Subject {
 )]
 #[repr(C)]
 pub struct Lease {
-    /// Hooks it applies to, by [`crate::hook::Hook::bit`]; 0 = empty slot.
-    pub hooks: u64,
+    /// Hooks it applies to, by [`crate::hook::Hook::bit`], low half first; 0 = empty slot.
+    pub hooks: [u64; 2],
     /// `CLOCK_BOOTTIME` at which it ends; 0 = never.
     pub expires_boot_ns: u64,
     /// Rule id, unique in the life of a host.
@@ -147,6 +147,12 @@ pub struct Lease {
     pub subject: u8,
     /// Slot of the owning plugin, below 64; the administrator is 63.
     pub owner: u32,
+}
+
+/// A hook mask as a lease carries it.
+#[must_use]
+pub const fn halves(hooks: u128) -> [u64; 2] {
+    [hooks as u64, (hooks >> 64) as u64]
 }
 
 /// The value of every deny map.
@@ -190,6 +196,6 @@ pub mod flag {
 const _: () = assert!(size_of::<ProcessKey>() == 16);
 const _: () = assert!(size_of::<FileKey>() == 16);
 const _: () = assert!(size_of::<NetworkKey>() == 24);
-const _: () = assert!(size_of::<Lease>() == 40);
-const _: () = assert!(size_of::<Entry>() == 40 * SLOTS);
+const _: () = assert!(size_of::<Lease>() == 48);
+const _: () = assert!(size_of::<Entry>() == 48 * SLOTS);
 const _: () = assert!(size_of::<Membership>() == 8 * LINEAGES);

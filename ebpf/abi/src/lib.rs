@@ -5,11 +5,15 @@
 //! conversions; enums cross as integers and are validated by the reader.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod capture;
 pub mod counter;
 pub mod deny;
 pub mod hook;
 pub mod record;
+pub mod spec;
 
 /// Version of every layout in this crate; the object carries it and the host refuses another one.
 pub const ABI_VERSION: u32 = 1;

@@ -3,7 +3,7 @@
 //! A map is looked up only when the flags word says that it holds a rule for this hook.
 
 use krsi_host_abi::deny::{
-    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, Subject, flag,
+    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, Subject, flag, halves,
 };
 use krsi_host_abi::record::Verdict;
 
@@ -52,7 +52,7 @@ pub enum Object {
 }
 
 struct Walk {
-    bit: u64,
+    bits: [u64; 2],
     lineages: [u64; LINEAGES],
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
@@ -66,8 +66,12 @@ pub fn decide(call: &Call, object: Object) -> Decision {
     if !call.wants(rules) {
         return Decision::NONE;
     }
-    let mut walk =
-        Walk { bit: call.hook.bit(), lineages: members(call), lifted: 0, decision: Decision::NONE };
+    let mut walk = Walk {
+        bits: halves(call.hook.bit()),
+        lineages: members(call),
+        lifted: 0,
+        decision: Decision::NONE,
+    };
     walk.run(call, object);
     if !matches!(walk.decision.verdict, Verdict::None) {
         map::hit(walk.decision.rule_id);
@@ -123,7 +127,9 @@ impl Walk {
 
     #[inline(always)]
     fn lease(&mut self, lease: &Lease) -> bool {
-        if lease.hooks & self.bit == 0 || !self.concerns(lease) {
+        let [low, high] = lease.hooks;
+        let [low_bit, high_bit] = self.bits;
+        if low & low_bit == 0 && high & high_bit == 0 || !self.concerns(lease) {
             return false;
         }
         if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {

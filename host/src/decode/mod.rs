@@ -9,6 +9,7 @@ use krsi_host_abi::{ABI_VERSION, deny};
 use krsi_plugin_schema::latest::{Body, Event, FileKey, Hook, Meta, ProcessKey, Verdict};
 use zerocopy::FromBytes;
 
+mod call;
 mod exec;
 mod file;
 mod socket;
@@ -79,6 +80,7 @@ const fn decoder(hook: AbiHook) -> Decoder {
         AbiHook::SocketConnect => socket::connect,
         AbiHook::SchedProcessFork => task::fork,
         AbiHook::SchedProcessExit => task::exit,
+        _ => call::call,
     }
 }
 

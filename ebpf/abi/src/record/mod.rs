@@ -11,11 +11,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::deny::ProcessKey;
 
+mod call;
 mod exec;
 mod file;
 mod socket;
 mod task;
 
+pub use call::{Call, text_value};
 pub use exec::{Exec, exec_flag};
 pub use file::FileOpen;
 pub use socket::Connect;

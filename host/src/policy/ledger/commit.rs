@@ -102,7 +102,11 @@ impl LedgerError {
 
 impl<S: RuleStore> Ledger<S> {
     /// Checks what needs no map. Returns the hooks in the kernel contract's bits.
-    pub(super) fn check(&self, spec: &RuleSpec, replaced: Option<u64>) -> Result<u64, LedgerError> {
+    pub(super) fn check(
+        &self,
+        spec: &RuleSpec,
+        replaced: Option<u64>,
+    ) -> Result<u128, LedgerError> {
         if spec.owner >= OWNERS {
             return Err(LedgerError::Owner { owner: spec.owner });
         }
@@ -128,7 +132,7 @@ impl<S: RuleStore> Ledger<S> {
     pub(super) fn resolve(
         &mut self,
         spec: RuleSpec,
-        hooks: u64,
+        hooks: u128,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Result<Rule, LedgerError> {

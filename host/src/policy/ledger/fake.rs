@@ -152,7 +152,13 @@ fn applies(lease: &Lease, hook: Hook, lineages: &[u64], now: u64) -> bool {
     let concerns = lease.subject == Subject::Any as u8
         || (lease.subject_id != 0 && lineages.contains(&lease.subject_id));
     let expired = lease.expires_boot_ns != 0 && lease.expires_boot_ns <= now;
-    lease.hooks & hook.bit() != 0 && concerns && !expired
+    lease
+        .hooks
+        .iter()
+        .zip(krsi_host_abi::deny::halves(hook.bit()))
+        .any(|(hooks, bit)| hooks & bit != 0)
+        && concerns
+        && !expired
 }
 
 impl RuleStore for Fake {

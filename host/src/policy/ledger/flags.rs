@@ -34,14 +34,14 @@ pub(super) struct FlagWords {
 
 impl FlagWords {
     /// Counts a rule in.
-    pub(super) fn add(&mut self, hooks: u64, bits: u64) {
+    pub(super) fn add(&mut self, hooks: u128, bits: u64) {
         for at in pairs(hooks, bits) {
             *self.rules.entry(at).or_default() += 1;
         }
     }
 
     /// Counts a rule out.
-    pub(super) fn remove(&mut self, hooks: u64, bits: u64) {
+    pub(super) fn remove(&mut self, hooks: u128, bits: u64) {
         for at in pairs(hooks, bits) {
             if let Some(count) = self.rules.get_mut(&at) {
                 *count = count.saturating_sub(1);
@@ -75,7 +75,7 @@ impl FlagWords {
 }
 
 /// Every hook of the mask with every bit.
-fn pairs(hooks: u64, bits: u64) -> impl Iterator<Item = (Hook, u64)> {
+fn pairs(hooks: u128, bits: u64) -> impl Iterator<Item = (Hook, u64)> {
     let hooks = HOOKS.iter().map(|row| row.hook).filter(move |hook| hooks & hook.bit() != 0);
     hooks.flat_map(move |hook| {
         (0..u64::BITS)

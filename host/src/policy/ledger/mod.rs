@@ -38,7 +38,7 @@ const RETRY_NS: u64 = 1_000_000_000;
 pub struct Ledger<S> {
     store: S,
     /// Hooks that are attached, in the kernel contract's bits.
-    attached: u64,
+    attached: u128,
     last_id: u64,
     book: Book,
     lineages: Lineages,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject};
+use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, halves};
 use krsi_host_abi::hook::{Hook as AbiHook, Keys};
 use krsi_plugin_schema::latest::{Hook, HookSet, RuleKey, Subject};
 
@@ -47,7 +47,7 @@ pub(super) struct Rule {
     /// Lineage of the subject, 0 without one.
     pub(super) subject_lineage: u64,
     /// Hooks, in the kernel contract's bits.
-    pub(super) hooks: u64,
+    pub(super) hooks: u128,
     pub(super) created_boot_ns: u64,
 }
 
@@ -56,7 +56,7 @@ impl Rule {
     pub(super) fn lease(&self) -> Lease {
         let subject = if self.subject_lineage == 0 { AbiSubject::Any } else { AbiSubject::Lineage };
         Lease {
-            hooks: self.hooks,
+            hooks: halves(self.hooks),
             expires_boot_ns: self.spec.expires_boot_ns,
             rule_id: self.id,
             subject_id: self.subject_lineage,

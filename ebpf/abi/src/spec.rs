@@ -1,0 +1,260 @@
+//! What one loaded instance of the template program does: captures, predicate, verdict.
+//!
+//! The host resolves a [`Spec`] against the running kernel's BTF and freezes it as a read-only
+//! global, so the verifier knows every field as a constant and drops the branches that are not
+//! taken. Nothing in here is a kernel pointer.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Captures of one program.
+pub const CAPTURES: usize = 12;
+/// Pointers that one capture follows, its argument not counted.
+pub const HOPS: usize = 6;
+/// Tests of one predicate.
+pub const ATOMS: usize = 16;
+/// Alternatives of one predicate.
+pub const TERMS: usize = 16;
+/// Constants that tests compare strings with.
+pub const STRINGS: usize = 8;
+/// Bytes of one of them.
+pub const STRING_LEN: usize = 64;
+/// Arguments of a hook that can be read: BPF trampolines of x86 pass six, and twelve since 6.6.
+pub const ARGS: usize = 6;
+/// Texts, byte ranges and addresses of one program.
+pub const ROOMS: usize = 4;
+/// Bytes that one text capture may take; a path may take more.
+pub const TEXT_MAX: usize = 256;
+
+/// Where a capture starts.
+pub mod root {
+    /// Argument `n` of the hook, below [`super::ARGS`].
+    pub const ARG: u8 = 0;
+    /// `current`, the calling task.
+    pub const TASK: u8 = 1;
+    /// `current->cred`, the calling task's credentials.
+    pub const CRED: u8 = 2;
+}
+
+/// What a capture reads at the end of its hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Read {
+    /// Nothing: an unused row.
+    None = 0,
+    /// A number: the argument itself without hops, else `size` bytes at the last offset.
+    Scalar = 1,
+    /// The string that the last member points to; without hops, the argument points to it.
+    Text = 2,
+    /// The string that is embedded at the last offset (`comm`, `d_iname`).
+    TextInline = 3,
+    /// `bound` bytes at the last offset.
+    Bytes = 4,
+    /// `bound` bytes that the last member points to; without hops, the argument points to them.
+    BytesBehind = 5,
+    /// The `struct path` that is embedded at the last offset (or that the argument points to), by
+    /// `bpf_d_path`; walked where the kernel does not allow that.
+    Path = 6,
+    /// The names from a `struct dentry` upwards within its own mount, joined by the host.
+    Dentry = 7,
+    /// A `struct sockaddr` that the last member points to, or the argument without hops; `bound`
+    /// is the argument that holds its length, plus one, or 0 when the kernel gives none. Takes a
+    /// room, filled as a [`crate::deny::NetworkKey`] without its prefix, and the row after it.
+    SockAddr = 8,
+    /// The `struct inode` that the last member points to, or the argument without hops: the inode
+    /// number. The row after it is [`Read::InodeDev`].
+    Inode = 9,
+    /// Second value of an [`Read::Inode`]: the device, as the kernel encodes it.
+    InodeDev = 10,
+    /// Second value of a [`Read::SockAddr`]: family, and the port in host order from bit 16 on.
+    SockAddrPort = 11,
+}
+
+/// One capture.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Capture {
+    /// [`Read`].
+    pub read: u8,
+    /// [`root`].
+    pub root: u8,
+    /// Index of the argument.
+    pub arg: u8,
+    /// Pointers to follow: that many of `offsets` are loads of a pointer; the one after them is the
+    /// offset of what is read.
+    pub hops: u8,
+    /// Bytes of a scalar's container: 1, 2, 4 or 8.
+    pub size: u8,
+    /// Bits to drop below it.
+    pub shift: u8,
+    /// Bits that count after the shift; 0 for all.
+    pub width: u8,
+    /// 1 when the highest bit is a sign.
+    pub signed: u8,
+    /// Bytes of a text or byte range, at most [`TEXT_MAX`].
+    pub bound: u16,
+    /// Room in the record's tail that a text, byte range or address takes, below [`ROOMS`]; each
+    /// such capture has its own.
+    pub room: u16,
+    /// Offsets, in bytes.
+    pub offsets: [u32; HOPS + 1],
+}
+
+/// How a test compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Compare {
+    /// Unused row: never true.
+    None = 0,
+    /// `value & mask == number`.
+    Equal = 1,
+    /// `value & mask < number`, unsigned.
+    Below = 2,
+    /// `value < number`, signed.
+    BelowSigned = 3,
+    /// `value & mask != 0`.
+    AnyBit = 4,
+    /// The text is string `number`.
+    TextEqual = 5,
+    /// The text starts with string `number`.
+    TextPrefix = 6,
+    /// The text ends with string `number`.
+    TextSuffix = 7,
+    /// The capture could be read.
+    Present = 8,
+}
+
+/// One test of a predicate. A capture that could not be read makes every test on it false, and the
+/// call is counted as skipped.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Atom {
+    /// [`Compare`].
+    pub compare: u8,
+    /// Capture that is tested.
+    pub capture: u8,
+    /// Length of the string of a text test.
+    pub len: u8,
+    /// Zero.
+    pub pad: [u8; 5],
+    /// Bits that count.
+    pub mask: u64,
+    /// What is compared with.
+    pub number: u64,
+}
+
+/// One alternative: all atoms in `care` must be as in `value`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Term {
+    /// Atoms that matter, as bits. 0 in an unused row.
+    pub care: u32,
+    /// What they must be.
+    pub value: u32,
+}
+
+/// What a deny key of the call is taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ObjectKind {
+    /// Only subject keys apply.
+    None = 0,
+    /// The [`Read::Inode`] capture at `object_capture`.
+    File = 1,
+    /// The [`Read::SockAddr`] capture at `object_capture`.
+    Network = 2,
+}
+
+/// Bits of [`Spec::flags`].
+pub mod spec_flag {
+    /// The hook can refuse: leases apply and a denial is answered.
+    pub const DENY: u32 = 1 << 0;
+    /// `bpf_d_path` may be called here.
+    pub const D_PATH: u32 = 1 << 1;
+    /// The predicate decides whether there is a record; without it every call has one.
+    pub const PREDICATE: u32 = 1 << 2;
+    /// A call that the predicate holds for is refused with `errno`.
+    pub const WATCH_DENY: u32 = 1 << 3;
+    /// The same, but only reported.
+    pub const WATCH_AUDIT: u32 = 1 << 4;
+    /// A capture that the predicate needs and that cannot be read counts as a match: fail closed.
+    pub const ERROR_MATCHES: u32 = 1 << 5;
+}
+
+/// All of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Spec {
+    /// Slot of the hook in flags and counters, and in records.
+    pub slot: u32,
+    /// Bits of [`spec_flag`].
+    pub flags: u32,
+    /// Arguments that are read, as bits: others are never touched.
+    pub args: u32,
+    /// Errno of a watch that refuses.
+    pub errno: u32,
+    /// Rule id of a watch that refuses.
+    pub rule_id: u64,
+    /// [`ObjectKind`].
+    pub object: u32,
+    /// Capture that the object is taken from.
+    pub object_capture: u32,
+    /// Captures in use.
+    pub capture_count: u32,
+    /// Atoms in use.
+    pub atom_count: u32,
+    /// Terms in use; a predicate without any is never true.
+    pub term_count: u32,
+    /// Owner slot of a watch that refuses.
+    pub owner: u32,
+    /// Captures.
+    pub captures: [Capture; CAPTURES],
+    /// Tests.
+    pub atoms: [Atom; ATOMS],
+    /// Alternatives.
+    pub terms: [Term; TERMS],
+    /// Strings.
+    pub strings: [[u8; STRING_LEN]; STRINGS],
+}
+
+impl Spec {
+    /// Reads nothing and wants nothing.
+    pub const EMPTY: Spec = Spec {
+        slot: 0,
+        flags: 0,
+        args: 0,
+        errno: 0,
+        rule_id: 0,
+        object: 0,
+        object_capture: 0,
+        capture_count: 0,
+        atom_count: 0,
+        term_count: 0,
+        owner: 0,
+        captures: [Capture {
+            read: 0,
+            root: 0,
+            arg: 0,
+            hops: 0,
+            size: 0,
+            shift: 0,
+            width: 0,
+            signed: 0,
+            bound: 0,
+            room: 0,
+            offsets: [0; HOPS + 1],
+        }; CAPTURES],
+        atoms: [Atom { compare: 0, capture: 0, len: 0, pad: [0; 5], mask: 0, number: 0 }; ATOMS],
+        terms: [Term { care: 0, value: 0 }; TERMS],
+        strings: [[0; STRING_LEN]; STRINGS],
+    };
+}
+
+const _: () = assert!(size_of::<Capture>() == 40);
+const _: () = assert!(size_of::<Atom>() == 24);
+const _: () = assert!(size_of::<Term>() == 8);
