@@ -8,4 +8,5 @@ pub mod map;
 pub mod plan;
 pub mod probe;
 pub mod store;
+pub mod syscall;
 pub mod trim;
