@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use krsi_host_abi::deny::ProcessKey as AbiProcessKey;
 use krsi_host_abi::hook::{HOOK_SLOTS, HOOKS, Hook as AbiHook};
-use krsi_host_abi::record::{Header, Text, Verdict as AbiVerdict};
+use krsi_host_abi::record::{Header, Text, Verdict as AbiVerdict, text_flag};
 use krsi_host_abi::{ABI_VERSION, deny};
 use krsi_plugin_schema::latest::{Body, Event, FileKey, Hook, Meta, ProcessKey, Verdict};
 use zerocopy::FromBytes;
@@ -182,7 +182,12 @@ impl<'a> Payload<'a> {
 
     /// A path in the tail.
     fn path(&self, tail: &'a [u8], path: Text) -> Result<Cow<'a, str>, DecodeError> {
-        self.text(tail, path).map(text::escape)
+        let bytes = self.text(tail, path)?;
+        Ok(if path.flags & text_flag::UPWARDS == 0 {
+            text::escape(bytes)
+        } else {
+            text::upwards(bytes)
+        })
     }
 }
 

@@ -37,7 +37,7 @@ fn exec(path: Text, argv: Text) -> Exec {
 }
 
 fn text(offset: u16, len: u16) -> Text {
-    Text { offset, len, truncated: 0, pad: 0 }
+    Text { offset, len, flags: 0, pad: 0 }
 }
 
 fn record(header: &Header, body: &[u8], tail: &[u8]) -> Vec<u8> {
