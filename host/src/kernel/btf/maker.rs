@@ -44,7 +44,7 @@ impl Maker {
 
     fn add(&mut self, name: &str, kind: u32, len: usize, size: u32, body: &[u32]) -> u32 {
         let name = self.name(name);
-        let info = (kind & !KIND_FLAG) << 24 | (kind & KIND_FLAG) | u32::try_from(len).unwrap();
+        let info = ((kind & !KIND_FLAG) << 24) | (kind & KIND_FLAG) | u32::try_from(len).unwrap();
         for word in [name, info, size].iter().chain(body) {
             self.types.extend(word.to_le_bytes());
         }
@@ -54,7 +54,7 @@ impl Maker {
 
     /// `encoding`: 1 signed, 2 char, 4 bool.
     pub(crate) fn int(&mut self, name: &str, bytes: u32, encoding: u32) -> u32 {
-        self.add(name, INT, 0, bytes, &[encoding << 24 | bytes * 8])
+        self.add(name, INT, 0, bytes, &[(encoding << 24) | (bytes * 8)])
     }
 
     pub(crate) fn pointer(&mut self, to: u32) -> u32 {
@@ -92,7 +92,7 @@ impl Maker {
     fn members(&mut self, name: &str, kind: u32, bytes: u32, members: &[Made<'_>]) -> u32 {
         let mut body = Vec::new();
         for (name, of, bits, width) in members {
-            body.extend([self.name(name), *of, width << 24 | bits]);
+            body.extend([self.name(name), *of, (width << 24) | bits]);
         }
         self.add(name, kind | KIND_FLAG, members.len(), bytes, &body)
     }

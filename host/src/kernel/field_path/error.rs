@@ -9,7 +9,10 @@ const COMPARED: usize = 64;
 
 /// The names that would have been right, and the one that is nearest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice {
+pub struct Choice(Box<Names>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
     near: Option<String>,
     names: Vec<String>,
     more: usize,
@@ -20,21 +23,22 @@ impl Choice {
         let near = nearest(wanted, &names).map(str::to_owned);
         let more = names.len().saturating_sub(LISTED);
         names.truncate(LISTED);
-        Self { near, names, more }
+        Self(Box::new(Names { near, names, more }))
     }
 }
 
 impl fmt::Display for Choice {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(near) = &self.near {
+        let Self(names) = self;
+        if let Some(near) = &names.near {
             write!(out, "did you mean {near}? ")?;
         }
-        if self.names.is_empty() {
+        if names.names.is_empty() {
             return write!(out, "there is nothing");
         }
-        write!(out, "there is {}", self.names.join(", "))?;
-        if self.more > 0 {
-            write!(out, " and {} more", self.more)?;
+        write!(out, "there is {}", names.names.join(", "))?;
+        if names.more > 0 {
+            write!(out, " and {} more", names.more)?;
         }
         Ok(())
     }

@@ -30,79 +30,76 @@ fn scalar(root: u8, arg: u8, size: u8, signed: u8, offsets: &[u32]) -> Capture {
     Capture { size, signed, ..row(Read::Scalar, root, arg, offsets) }
 }
 
-/// `hook(struct thing *thing, small by, kuid_t uid, struct wide w, int last)`.
+/// Ids of the types of numbers.
+struct Numbers {
+    int: u32,
+    uint: u32,
+    long: u32,
+    letter: u32,
+    u8_name: u32,
+}
+
+impl Numbers {
+    fn of(make: &mut Maker) -> Self {
+        let byte = make.int("unsigned char", 1, 0);
+        Self {
+            int: make.int("int", 4, 1),
+            uint: make.int("unsigned int", 4, 0),
+            long: make.int("long unsigned int", 8, 0),
+            letter: make.int("char", 1, 1),
+            u8_name: make.typedef("u8", byte),
+        }
+    }
+}
+
+/// Id of `struct thing`, which has pointers to itself.
+const THING: u32 = 60;
+
+/// The struct, all of whose members are there for one test each.
+fn thing(make: &mut Maker, numbers: &Numbers) -> u32 {
+    let Numbers { int, uint, long, letter, u8_name } = *numbers;
+    let kinds = [make.int("__int128", 16, 1), make.int("_Bool", 1, 4)];
+    let [comm, flexible] = [16, 0].map(|len| make.array(letter, len));
+    let [raw, large, open_raw] = [6, 4000, 0].map(|len| make.array(u8_name, len));
+    let row = make.array(uint, 4);
+    let rows = make.array(row, 3);
+    let inner = make.union("", 8, &[("as_long", long, 0, 0), ("as_int", int, 0, 0)]);
+    let outer = make.structure("", 16, &[("before", int, 0, 0), ("", inner, 64, 0)]);
+    let (constant, user) = (make.constant(letter), make.tag("user", letter));
+    let (percpu, away) = (make.tag("percpu", int), make.declared("away"));
+    let targets = [constant, u8_name, user, away, percpu, THING, 0, int];
+    let [text, bytes, user, away, percpu, next, data, call] = targets.map(|to| make.pointer(to));
+    let both = make.array(next, 2);
+    let kuid = make.structure("", 4, &[("val", uint, 0, 0)]);
+    let kuid = make.typedef("kuid_t", kuid);
+    let qstr = make.structure("qstr", 16, &[("hash", uint, 0, 0), ("name", text, 64, 0)]);
+    while make.int("pad", 4, 0) < THING - 1 {}
+    #[rustfmt::skip]
+    let members = [
+        ("number", int, 0, 0), ("low", uint, 32, 3), ("middle", int, 35, 12), ("across", long, 92, 8),
+        ("text", text, 128, 0), ("comm", comm, 192, 0), ("raw", raw, 320, 0), ("numbers", row, 384, 0),
+        ("rows", rows, 512, 0), ("", outer, 1024, 0), ("next", next, 1152, 0), ("both", both, 1216, 0),
+        ("uid", kuid, 1344, 0), ("away", away, 1408, 0), ("user_text", user, 1472, 0),
+        ("percpu", percpu, 1536, 0), ("huge", kinds[0], 1600, 0), ("truth", kinds[1], 1728, 0),
+        ("data", data, 1792, 0), ("bytes", bytes, 1856, 0), ("name", qstr, 1920, 0),
+        ("call", call, 2048, 0), ("large", large, 2112, 0), ("open_raw", open_raw, 34112, 0),
+        ("tail", flexible, 34112, 0),
+    ];
+    make.structure("thing", 4800, &members)
+}
+
+/// `hook(struct thing *thing, unsigned int by, kuid_t uid, struct wide w, int, int x, int y)`.
 fn made() -> (KernelTypes, Prototype) {
     let mut make = Maker::new();
-    let int = make.int("int", 4, 1);
-    let uint = make.int("unsigned int", 4, 0);
-    let long = make.int("long unsigned int", 8, 0);
-    let huge = make.int("__int128", 16, 1);
-    let truth = make.int("_Bool", 1, 4);
-    let letter = make.int("char", 1, 1);
-    let byte = make.int("unsigned char", 1, 0);
-    let u8_name = make.typedef("u8", byte);
-    let const_letter = make.constant(letter);
-    let text = make.pointer(const_letter);
-    let bytes = make.pointer(u8_name);
-    let user_letter = make.tag("user", letter);
-    let user_text = make.pointer(user_letter);
-    let user_thing = make.declared("away");
-    let away = make.pointer(user_thing);
-    let percpu_int = make.tag("percpu", int);
-    let percpu = make.pointer(percpu_int);
-    let comm = make.array(letter, 16);
-    let flexible = make.array(letter, 0);
-    let raw = make.array(u8_name, 6);
-    let large = make.array(u8_name, 4000);
-    let open_raw = make.array(u8_name, 0);
-    let numbers = make.array(uint, 4);
-    let rows = make.array(numbers, 3);
+    let numbers = Numbers::of(&mut make);
+    assert_eq!(thing(&mut make, &numbers), THING);
+    let Numbers { int, uint, long, .. } = numbers;
+    let pointer = make.pointer(THING);
     let kuid = make.structure("", 4, &[("val", uint, 0, 0)]);
     let kuid = make.typedef("kuid_t", kuid);
     let wide = make.structure("wide", 16, &[("first", long, 0, 0), ("second", int, 64, 0)]);
-    let inner = make.union("", 8, &[("as_long", long, 0, 0), ("as_int", int, 0, 0)]);
-    let outer = make.structure("", 16, &[("before", int, 0, 0), ("", inner, 64, 0)]);
-    let thing_id = 45;
-    let thing_pointer = make.pointer(thing_id);
-    let of_pointers = make.array(thing_pointer, 2);
-    let void_pointer = make.pointer(0);
-    let qstr = make.structure("qstr", 16, &[("hash", uint, 0, 0), ("name", text, 64, 0)]);
-    let function = make.pointer(1);
-    while make.int("pad", 4, 0) < thing_id - 1 {}
-    let made = make.structure(
-        "thing",
-        4800,
-        &[
-            ("number", int, 0, 0),
-            ("low", uint, 32, 3),
-            ("middle", int, 35, 12),
-            ("across", long, 92, 8),
-            ("text", text, 128, 0),
-            ("comm", comm, 192, 0),
-            ("raw", raw, 320, 0),
-            ("numbers", numbers, 384, 0),
-            ("rows", rows, 512, 0),
-            ("", outer, 1024, 0),
-            ("next", thing_pointer, 1152, 0),
-            ("both", of_pointers, 1216, 0),
-            ("uid", kuid, 1344, 0),
-            ("away", away, 1408, 0),
-            ("user_text", user_text, 1472, 0),
-            ("percpu", percpu, 1536, 0),
-            ("huge", huge, 1600, 0),
-            ("truth", truth, 1728, 0),
-            ("data", void_pointer, 1792, 0),
-            ("bytes", bytes, 1856, 0),
-            ("name", qstr, 1920, 0),
-            ("call", function, 2048, 0),
-            ("large", large, 2112, 0),
-            ("open_raw", open_raw, 34112, 0),
-            ("tail", flexible, 34112, 0),
-        ],
-    );
-    assert_eq!(made, thing_id);
     let arguments = [
-        ("thing", thing_pointer),
+        ("thing", pointer),
         ("by", uint),
         ("uid", kuid),
         ("w", wide),
@@ -216,6 +213,11 @@ fn an_error_names_the_bad_step_and_what_is_there() {
     check("current.tgid", "current: this kernel's types have no struct task_struct, or several");
     let deep = "thing".to_owned() + &".next".repeat(7) + ".number";
     check(&deep, "thing.next.next.next.next.next.next.next.number: follows more than 6 pointers");
+}
+
+#[test]
+fn what_is_no_path_is_refused() {
+    let (types, hook) = made();
     for malformed in [
         "",
         ".",

@@ -397,7 +397,8 @@ impl Reader<'_> {
         let letters: Vec<char> = self.text.chars().collect();
         // A call's node starts at its bracket, behind the name.
         let at = |at: usize| letters.get(at).copied().unwrap_or_default();
-        while start > 0 && at(start) == '(' || start > 0 && is_name(at(start - 1)) {
+        let in_name = |start: usize| at(start) == '(' || is_name(at(start));
+        while start > 0 && in_name(start) && is_name(at(start - 1)) {
             start -= 1;
         }
         let mut part: String =
