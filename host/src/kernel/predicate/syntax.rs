@@ -288,7 +288,15 @@ impl Reader<'_> {
             (true, false) => (order.mirrored(), right, left),
             (true, true) => return Err(self.refused(tree, "compares two constants")),
             (false, false) => {
-                return Err(self.refused(tree, "compares two fields; one side must be a constant"));
+                let odd = |of: &IdedExpr| matches!(of.expr, Expr::Literal(_) | Expr::List(_));
+                return Err(self.refused(
+                    tree,
+                    if odd(left) || odd(right) {
+                        "compares with what is no whole number, string or truth value"
+                    } else {
+                        "compares two fields; one side must be a constant"
+                    },
+                ));
             }
         };
         let test = Test::Compare(order, self.constant(constant)?);
