@@ -97,7 +97,7 @@ pub struct Capture {
     pub shift: u8,
     /// Bits that count after the shift; 0 for all.
     pub width: u8,
-    /// 1 when the highest bit is a sign.
+    /// 1 when the highest bit is a sign: the value is extended to 64 bits with it.
     pub signed: u8,
     /// Bytes of a text or byte range, at most [`TEXT_MAX`].
     pub bound: u16,
@@ -114,7 +114,7 @@ pub struct Capture {
 pub enum Compare {
     /// Unused row: never true.
     None = 0,
-    /// `value & mask == number`.
+    /// `value & mask == number`. A signed value is compared as it is extended, under a full mask.
     Equal = 1,
     /// `value & mask < number`, unsigned.
     Below = 2,

@@ -3,10 +3,13 @@
 pub mod attach;
 pub mod btf;
 pub mod canary;
+pub mod field_path;
 pub mod load;
 pub mod map;
 pub mod plan;
+pub mod predicate;
 pub mod probe;
 pub mod store;
 pub mod syscall;
 pub mod trim;
+pub mod watch;
