@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod btf;
 pub mod canary;
+pub mod curated;
 pub mod field_path;
 pub mod load;
 pub mod map;
