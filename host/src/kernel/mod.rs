@@ -1,11 +1,16 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
 pub mod attach;
+pub mod attached;
 pub mod btf;
 pub mod canary;
+pub mod facts;
 pub mod load;
 pub mod map;
 pub mod plan;
 pub mod probe;
 pub mod store;
+pub mod survey;
+pub mod target;
+pub mod trial;
 pub mod trim;
