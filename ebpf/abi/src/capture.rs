@@ -41,6 +41,8 @@ offsets! {
     TASK_SIGNAL = "task_struct"."signal";
     TASK_EXIT_CODE = "task_struct"."exit_code";
     TASK_NSPROXY = "task_struct"."nsproxy";
+    TASK_CRED = "task_struct"."cred";
+    CRED_UID = "cred"."uid";
     NSPROXY_MNT_NS = "nsproxy"."mnt_ns";
     MNT_NAMESPACE_NS = "mnt_namespace"."ns";
     NS_COMMON_INUM = "ns_common"."inum";
@@ -52,8 +54,13 @@ offsets! {
     FILE_F_PATH = "file"."f_path";
     FILE_F_INODE = "file"."f_inode";
     FILE_F_FLAGS = "file"."f_flags";
-    FILE_F_MODE = "file"."f_mode";
     PATH_DENTRY = "path"."dentry";
+    PATH_MNT = "path"."mnt";
+    VFSMOUNT_MNT_ROOT = "vfsmount"."mnt_root";
+    MOUNT_MNT = "mount"."mnt";
+    MOUNT_MNT_PARENT = "mount"."mnt_parent";
+    MOUNT_MNT_MOUNTPOINT = "mount"."mnt_mountpoint";
+    DENTRY_D_PARENT = "dentry"."d_parent";
     DENTRY_D_NAME = "dentry"."d_name";
     QSTR_NAME = "qstr"."name";
     INODE_I_INO = "inode"."i_ino";

@@ -28,6 +28,8 @@ pub enum Counter {
     SkippedRead = 10,
     /// Lineage marks that found no room on fork.
     LostMark = 11,
+    /// Calls whose rule could not be checked and was answered by its on-error verdict.
+    Errors = 12,
 }
 
 /// Columns of a row.
@@ -47,4 +49,5 @@ pub const NAMES: &[(Counter, &str)] = &[
     (Counter::SkippedField, "skipped_field"),
     (Counter::SkippedRead, "skipped_read"),
     (Counter::LostMark, "lost_mark"),
+    (Counter::Errors, "errors"),
 ];

@@ -2,8 +2,8 @@
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
 //! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
-//! file, network; inside an entry in slot order, where the host puts `allow` first. The first deny
-//! in force denies. An `allow` lifts only later denies of the same owner.
+//! cgroup, file, network, hook; inside an entry in slot order, where the host puts `allow` first. The
+//! first deny in force denies. An `allow` lifts only later denies of the same owner.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -149,6 +149,17 @@ pub struct Lease {
     pub owner: u32,
 }
 
+/// The bits of one hook slot in a lease's mask; none for a watch, which no lease can name. BPF has
+/// no 128-bit shift.
+#[must_use]
+pub const fn bits_of(slot: u32) -> [u64; 2] {
+    match slot {
+        0..64 => [1 << slot, 0],
+        64..128 => [0, 1 << (slot - 64)],
+        _ => [0, 0],
+    }
+}
+
 /// A hook mask as a lease carries it.
 #[must_use]
 pub const fn halves(hooks: u128) -> [u64; 2] {
@@ -191,6 +202,18 @@ pub mod flag {
     pub const NETWORK: u64 = 1 << 5;
     /// Some lease of this hook has a lineage as its subject, or marks must be inherited.
     pub const MEMBERSHIP: u64 = 1 << 6;
+    /// The cgroup map holds a rule for this hook.
+    pub const CGROUP: u64 = 1 << 7;
+    /// The hook itself carries a rule.
+    pub const HOOK: u64 = 1 << 8;
+    /// Somebody is exempt from every rule of this hook.
+    pub const EXEMPT: u64 = 1 << 9;
+    /// Telemetry is forwarded only when the filter of this hook lets it pass.
+    pub const FILTER: u64 = 1 << 10;
+    /// Nothing is refused: what would have been is reported (`--mode audit`).
+    pub const AUDIT_ONLY: u64 = 1 << 11;
+    /// A call whose object cannot be read is answered by the rule of `ON_ERROR`.
+    pub const ERROR_RULE: u64 = 1 << 12;
 }
 
 const _: () = assert!(size_of::<ProcessKey>() == 16);

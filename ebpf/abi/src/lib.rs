@@ -11,6 +11,8 @@ extern crate std;
 pub mod capture;
 pub mod counter;
 pub mod deny;
+pub mod filter;
+pub mod frozen;
 pub mod hook;
 pub mod record;
 pub mod spec;

@@ -3,7 +3,8 @@
 //! A map is looked up only when the flags word says that it holds a rule for this hook.
 
 use krsi_host_abi::deny::{
-    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, Subject, flag, halves,
+    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, Subject, bits_of,
+    flag,
 };
 use krsi_host_abi::record::Verdict;
 
@@ -67,7 +68,7 @@ pub fn decide(call: &Call, object: Object) -> Decision {
         return Decision::NONE;
     }
     let mut walk = Walk {
-        bits: halves(call.hook.bit()),
+        bits: bits_of(call.hook.id() as u32),
         lineages: members(call),
         lifted: 0,
         decision: Decision::NONE,

@@ -1,6 +1,4 @@
 //! What is attached now: every BPF program on a kernel function, whoever attached it, and who holds it.
-//!
-//! Layouts: `struct bpf_link_info` and `struct bpf_prog_info` of `include/uapi/linux/bpf.h`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -8,16 +6,13 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
+use aya_obj::generated::bpf_prog_info;
 use serde::Serialize;
 
-use super::syscall::{Object, info, next_id, open_id};
+use super::syscall::{self, TracingLink};
 
-/// Bytes of an answer that are asked for: more than any field read here needs.
-const INFO_BYTES: usize = 256;
-/// Objects that are looked at; beyond, the rest is not listed.
-const OBJECTS_MAX: usize = 4096;
-
-const LINK_TYPE_TRACING: u32 = 2;
+/// Links that are looked at; beyond, the rest is not listed.
+const LINKS_MAX: usize = 4096;
 
 /// Why the list cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -102,60 +97,43 @@ pub fn attached() -> Result<Vec<AttachedProgram>, AttachedError> {
     let mut holders = holders(Path::new("/proc"));
     let mut found = Vec::new();
     let mut id = 0;
-    for _ in 0..OBJECTS_MAX {
-        id = match next_id(Object::Link, id).map_err(AttachedError::List)? {
+    for _ in 0..LINKS_MAX {
+        id = match syscall::next_link(id).map_err(AttachedError::List)? {
             Some(next) => next,
             None => break,
         };
         // What went meanwhile is not attached any more.
-        let Ok(link) = answer(Object::Link, id) else { continue };
-        let Some((prog_id, kind, target_btf_id)) = tracing_link(&link) else { continue };
-        let Ok(program) = answer(Object::Prog, prog_id) else { continue };
-        let mut program = program_of(&program, kind, target_btf_id);
+        let Ok(Some(link)) = syscall::tracing_link(id) else { continue };
+        let info = syscall::open_program(link.prog_id).and_then(|fd| syscall::info(fd.as_fd()));
+        let Some(mut program) = info.ok().and_then(|info| program_of(link, &info)) else {
+            continue;
+        };
         program.holders = holders.remove(&program.prog_id).unwrap_or_default();
         found.push(program);
     }
     Ok(found)
 }
 
-fn answer(object: Object, id: u32) -> io::Result<[u8; INFO_BYTES]> {
-    info(open_id(object, id)?.as_fd())
-}
-
-/// Program, kind and function of a link, if it is one to a function.
-fn tracing_link(info: &[u8]) -> Option<(u32, Kind, Option<u32>)> {
-    if word(info, 0) != LINK_TYPE_TRACING {
-        return None;
-    }
-    let target = word(info, 24);
-    Some((word(info, 8), Kind::of(word(info, 16))?, (target != 0).then_some(target)))
-}
-
-fn program_of(info: &[u8], kind: Kind, target_btf_id: Option<u32>) -> AttachedProgram {
-    let name = info.get(64..80).unwrap_or_default();
-    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
-    // Kernels from 6.0 tell it of the program too.
-    let target = word(info, 224);
-    AttachedProgram {
-        prog_id: word(info, 4),
-        name: String::from_utf8_lossy(name.get(..end).unwrap_or_default()).into_owned(),
+/// A link and its program, if it is on a function.
+fn program_of(link: TracingLink, info: &bpf_prog_info) -> Option<AttachedProgram> {
+    let (kind, target_btf_id) = place(link, info.attach_btf_id)?;
+    let name = info.name.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0);
+    Some(AttachedProgram {
+        prog_id: link.prog_id,
+        name: String::from_utf8_lossy(&name.collect::<Vec<u8>>()).into_owned(),
         kind,
-        target_btf_id: target_btf_id.or((target != 0).then_some(target)),
+        target_btf_id,
         holders: Vec::new(),
-        run_cnt: long(info, 200),
-        run_time_ns: long(info, 192),
-        recursion_misses: long(info, 208),
-    }
+        run_cnt: info.run_cnt,
+        run_time_ns: info.run_time_ns,
+        recursion_misses: info.recursion_misses,
+    })
 }
 
-fn word(bytes: &[u8], at: usize) -> u32 {
-    let field = bytes.get(at..at + 4).and_then(|field| field.try_into().ok());
-    field.map_or(0, u32::from_ne_bytes)
-}
-
-fn long(bytes: &[u8], at: usize) -> u64 {
-    let field = bytes.get(at..at + 8).and_then(|field| field.try_into().ok());
-    field.map_or(0, u64::from_ne_bytes)
+/// How and where a link attaches its program. Kernels from 6.0 tell the function of the program too.
+fn place(link: TracingLink, attach_btf_id: u32) -> Option<(Kind, Option<u32>)> {
+    let target = [link.target_btf_id, attach_btf_id].into_iter().find(|id| *id != 0);
+    Some((Kind::of(link.attach_type)?, target))
 }
 
 /// Who holds which program, from the descriptors of all processes that may be looked into.
@@ -191,44 +169,18 @@ fn prog_id(fdinfo: &str) -> Option<u32> {
 mod tests {
     use super::*;
 
-    fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-        bytes[at..at + value.len()].copy_from_slice(value);
-    }
-
     #[test]
-    fn links_to_functions_are_told_from_others() {
-        let check = |fields: &[(usize, u32)], expected| {
-            let mut info = [0; INFO_BYTES];
-            for (at, value) in fields {
-                put(&mut info, *at, &value.to_ne_bytes());
-            }
-            assert_eq!(tracing_link(&info), expected, "{fields:?}");
+    fn programs_on_functions_are_told_from_others() {
+        let check = |attach_type: u32, target_btf_id: u32, attach_btf_id: u32, expected| {
+            let link = TracingLink { prog_id: 31, attach_type, target_btf_id };
+            assert_eq!(place(link, attach_btf_id), expected, "{attach_type}");
         };
-        let lsm = [(0, 2), (4, 9), (8, 31), (16, 27), (20, 1), (24, 4711)];
-        check(&lsm, Some((31, Kind::Lsm, Some(4711))));
-        check(&lsm[..4], Some((31, Kind::Lsm, None)));
-        check(&[(0, 2), (8, 31), (16, 26)], Some((31, Kind::FmodRet, None)));
-        // A typed tracepoint, and a link of a cgroup.
-        check(&[(0, 2), (8, 31), (16, 23)], None);
-        check(&[(0, 3), (8, 31), (16, 27)], None);
-        assert_eq!(tracing_link(&[]), None);
-    }
-
-    #[test]
-    fn programs_are_read_where_the_kernel_writes_them() {
-        let mut info = [0; INFO_BYTES];
-        put(&mut info, 4, &31_u32.to_ne_bytes());
-        put(&mut info, 64, b"bprm_check_secu");
-        put(&mut info, 192, &9000_u64.to_ne_bytes());
-        put(&mut info, 200, &3_u64.to_ne_bytes());
-        put(&mut info, 208, &1_u64.to_ne_bytes());
-        let program = program_of(&info, Kind::Lsm, None);
-        assert_eq!((program.prog_id, program.name.as_str()), (31, "bprm_check_secu"));
-        assert_eq!((program.run_cnt, program.run_time_ns), (3, 9000));
-        assert_eq!((program.recursion_misses, program.target_btf_id), (1, None));
-        put(&mut info, 224, &4711_u32.to_ne_bytes());
-        assert_eq!(program_of(&info, Kind::Lsm, None).target_btf_id, Some(4711));
-        assert_eq!(program_of(&info, Kind::Lsm, Some(1)).target_btf_id, Some(1));
+        check(27, 4711, 0, Some((Kind::Lsm, Some(4711))));
+        check(27, 0, 4711, Some((Kind::Lsm, Some(4711))));
+        check(26, 0, 0, Some((Kind::FmodRet, None)));
+        check(25, 7, 8, Some((Kind::Fexit, Some(7))));
+        // A typed tracepoint.
+        check(23, 4711, 0, None);
     }
 
     #[test]

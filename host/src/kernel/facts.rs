@@ -158,9 +158,9 @@ fn ask_types(facts: &mut Facts, types: &KernelTypes) {
     // Hooks that this kernel has and refuses: its list of disabled ones.
     for row in HOOKS.iter().filter(|row| row.attach != Attach::Tracepoint) {
         if let Some(on) = stub(row.name)
-            && let Outcome::Refused(refusal) = tried(Attempt::Lsm, Some(on))
+            && let Outcome::Refused(obstacle) = tried(Attempt::Lsm, Some(on))
         {
-            facts.lacking.push(LackingHook { hook: row.name, why: refusal.to_string() });
+            facts.lacking.push(LackingHook { hook: row.name, why: obstacle.to_string() });
         }
     }
 }

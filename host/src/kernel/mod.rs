@@ -11,6 +11,7 @@ pub mod plan;
 pub mod probe;
 pub mod store;
 pub mod survey;
+pub mod syscall;
 pub mod target;
 pub mod trial;
 pub mod trim;

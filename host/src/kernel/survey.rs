@@ -6,7 +6,7 @@ use super::attached::{self, AttachedProgram};
 use super::btf::KernelTypes;
 use super::btf::signature::Signature;
 use super::target::security_function;
-use super::trial::{self, Attempt, Cause, Outcome};
+use super::trial::{self, Attempt, Grounds, Outcome};
 
 /// What could be found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -121,5 +121,5 @@ fn function(name: String, stub: &Signature, target: Option<&Signature>) -> Strin
 }
 
 fn is_forbidden(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(refusal) if refusal.cause == Cause::NotPermitted)
+    matches!(outcome, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted)
 }

@@ -4,19 +4,15 @@
 
 use std::fmt;
 
+use aya_obj::generated::bpf_insn;
 use serde::Serialize;
 
-use super::syscall::{ProgSpec, Rejected, prog_load};
+use super::syscall::{self, Meeting, Program, Sleep};
 
-/// `r0 = 0; exit`.
-const NEUTRAL: [u64; 2] = [0xb7, 0x95];
-
-const TRACING: u32 = 26;
-const LSM: u32 = 29;
-const TRACE_FENTRY: u32 = 24;
-const MODIFY_RETURN: u32 = 26;
-const LSM_MAC: u32 = 27;
-const SLEEPABLE: u32 = 1 << 4;
+/// `r0 = imm`: `BPF_ALU64 | BPF_MOV | BPF_K`.
+const SET_R0: u8 = 0xb7;
+/// `exit`: `BPF_JMP | BPF_EXIT`.
+const EXIT: u8 = 0x95;
 
 const EPERM: i32 = 1;
 
@@ -45,24 +41,24 @@ pub enum Outcome {
     /// The kernel has no such function.
     NoFunction,
     /// The kernel refuses.
-    Refused(Refusal),
+    Refused(Obstacle),
 }
 
-/// A refusal in the kernel's own words.
+/// A obstacle in the kernel's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refusal {
+pub struct Obstacle {
     /// What it means.
-    pub cause: Cause,
+    pub grounds: Grounds,
     /// The errno.
     pub errno: i32,
     /// What the verifier said; empty when it said nothing.
     pub words: String,
 }
 
-/// What a refusal means.
+/// What a obstacle means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Cause {
+pub enum Grounds {
     /// The hook is on the kernel's list of hooks that BPF may not have.
     Disabled,
     /// The function is the BPF LSM's own and no hook.
@@ -75,10 +71,10 @@ pub enum Cause {
     Other,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for Obstacle {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.cause, self.words.as_str()) {
-            (Cause::NotPermitted, "") => write!(formatter, "not permitted to load programs"),
+        match (self.grounds, self.words.as_str()) {
+            (Grounds::NotPermitted, "") => write!(formatter, "not permitted to load programs"),
             (_, "") => write!(formatter, "{}", std::io::Error::from_raw_os_error(self.errno)),
             (_, words) => write!(formatter, "{words}"),
         }
@@ -87,37 +83,47 @@ impl fmt::Display for Refusal {
 
 /// Loads a program that does nothing for the function with that BTF id, and unloads it.
 #[must_use]
-pub fn load(attempt: Attempt, attach_btf_id: u32) -> Outcome {
-    let (prog_type, attach_type, flags) = match attempt {
-        Attempt::Lsm => (LSM, LSM_MAC, 0),
-        Attempt::LsmSleepable => (LSM, LSM_MAC, SLEEPABLE),
-        Attempt::FmodRet => (TRACING, MODIFY_RETURN, 0),
-        Attempt::Observe => (TRACING, TRACE_FENTRY, 0),
+pub fn load(attempt: Attempt, target: u32) -> Outcome {
+    let (meeting, sleep) = match attempt {
+        Attempt::Lsm => (Meeting::Lsm, Sleep::Never),
+        Attempt::LsmSleepable => (Meeting::Lsm, Sleep::Allowed),
+        Attempt::FmodRet => (Meeting::ModifyReturn, Sleep::Never),
+        Attempt::Observe => (Meeting::Exit, Sleep::Never),
     };
-    let spec =
-        ProgSpec { prog_type, attach_type, attach_btf_id, flags, name: "trial", code: &NEUTRAL };
-    match prog_load(&spec) {
+    let neutral = [instruction(SET_R0), instruction(EXIT)];
+    let program = Program { name: "trial", instructions: &neutral, meeting, target, sleep };
+    match syscall::load(&program) {
         Ok(_closed) => Outcome::Accepted,
-        Err(rejected) => Outcome::Refused(refusal(&rejected)),
+        Err(refusal) => Outcome::Refused(obstacle(&refusal)),
     }
 }
 
-fn refusal(rejected: &Rejected) -> Refusal {
-    let errno = rejected.source.raw_os_error().unwrap_or_default();
-    let words = words(&rejected.log);
+fn instruction(code: u8) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    }
+}
+
+fn obstacle(refusal: &syscall::Refusal) -> Obstacle {
+    let errno = refusal.source.raw_os_error().unwrap_or_default();
+    let words = words(&refusal.log);
     // The texts of kernel/bpf/bpf_lsm.c and kernel/bpf/verifier.c.
-    let cause = if words.contains("disabled hook") {
-        Cause::Disabled
+    let grounds = if words.contains("disabled hook") {
+        Grounds::Disabled
     } else if words.contains("wrong type name") {
-        Cause::NoHook
+        Grounds::NoHook
     } else if words.contains("sleepable") {
-        Cause::NotSleepable
+        Grounds::NotSleepable
     } else if errno == EPERM {
-        Cause::NotPermitted
+        Grounds::NotPermitted
     } else {
-        Cause::Other
+        Grounds::Other
     };
-    Refusal { cause, errno, words: words.to_owned() }
+    Obstacle { grounds, errno, words: words.to_owned() }
 }
 
 /// The line of a verifier's log that says why; its last one are statistics.
@@ -139,20 +145,24 @@ mod tests {
 
     #[test]
     fn a_refusal_is_told_in_the_kernels_words() {
-        let check = |errno: i32, log: &str, cause: Cause, shown: &str| {
+        let check = |errno: i32, log: &str, grounds: Grounds, shown: &str| {
             let source = io::Error::from_raw_os_error(errno);
-            let refusal = refusal(&Rejected { source, log: log.into() });
-            assert_eq!((refusal.cause, refusal.to_string().as_str()), (cause, shown), "{log}");
+            let obstacle = obstacle(&syscall::Refusal { source, log: log.into() });
+            assert_eq!(
+                (obstacle.grounds, obstacle.to_string().as_str()),
+                (grounds, shown),
+                "{log}"
+            );
         };
         let statistics = "processed 0 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
         let disabled = "attach_btf_id 77 points to disabled hook bpf_lsm_getprocattr";
-        check(22, &format!("{disabled}\n{statistics}"), Cause::Disabled, disabled);
+        check(22, &format!("{disabled}\n{statistics}"), Grounds::Disabled, disabled);
         let own = "attach_btf_id 78 points to wrong type name bpf_lsm_func_proto";
-        check(22, &format!("{own}\n"), Cause::NoHook, own);
+        check(22, &format!("{own}\n"), Grounds::NoHook, own);
         let awake = "bpf_lsm_file_mprotect is not sleepable";
-        check(22, &format!("{awake}\n{statistics}"), Cause::NotSleepable, awake);
-        check(1, "", Cause::NotPermitted, "not permitted to load programs");
-        check(22, statistics, Cause::Other, "Invalid argument (os error 22)");
+        check(22, &format!("{awake}\n{statistics}"), Grounds::NotSleepable, awake);
+        check(1, "", Grounds::NotPermitted, "not permitted to load programs");
+        check(22, statistics, Grounds::Other, "Invalid argument (os error 22)");
     }
 
     /// Whoever runs this, nothing is on the kernel's side of BTF id `u32::MAX`.

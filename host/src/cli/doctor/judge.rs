@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::super::exit::Health;
 use crate::kernel::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use crate::kernel::trial::{Cause, Outcome};
+use crate::kernel::trial::{Grounds, Outcome};
 
 /// Memory below which a cgroup is too small for maps, one plugin and the host itself.
 const MEMORY_BYTES: u64 = 256 << 20;
@@ -205,7 +205,7 @@ fn reason(facts: &Facts, list: &str) -> String {
 
 fn refused(facts: &Facts) -> Finding {
     let what = format!("the kernel takes no program on a hook{}", words(&facts.lsm_trial));
-    let forbidden = matches!(&facts.lsm_trial, Outcome::Refused(refusal) if refusal.cause == Cause::NotPermitted);
+    let forbidden = matches!(&facts.lsm_trial, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted);
     let fix = if forbidden {
         "run it in the initial user namespace, without a seccomp filter on bpf(2)"
     } else {
@@ -217,7 +217,7 @@ fn refused(facts: &Facts) -> Finding {
 /// What the kernel said, to be put behind a statement.
 fn words(outcome: &Outcome) -> String {
     match outcome {
-        Outcome::Refused(refusal) => format!(": {refusal}"),
+        Outcome::Refused(obstacle) => format!(": {obstacle}"),
         Outcome::NoFunction => ": it has no such function".into(),
         Outcome::Untried | Outcome::Accepted => String::new(),
     }

@@ -13,7 +13,7 @@ use crate::kernel::facts::{self, Facts};
 
 /// The answer as JSON: one object on one line.
 #[derive(Serialize)]
-struct Answer<'a> {
+struct Examination<'a> {
     version: &'static str,
     #[serde(flatten)]
     diagnosis: &'a Diagnosis,
@@ -27,8 +27,11 @@ pub(super) fn run(output: OutputArg) -> ExitCode {
     match output {
         OutputArg::Text => super::print(&text::render(&facts, &diagnosis)),
         OutputArg::Json => {
-            let answer =
-                Answer { version: env!("CARGO_PKG_VERSION"), diagnosis: &diagnosis, facts: &facts };
+            let answer = Examination {
+                version: env!("CARGO_PKG_VERSION"),
+                diagnosis: &diagnosis,
+                facts: &facts,
+            };
             super::print(&super::line(&answer));
         }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::cli::exit::Health;
 use crate::kernel::facts::{LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use crate::kernel::trial::{Cause, Outcome, Refusal};
+use crate::kernel::trial::{Grounds, Obstacle, Outcome};
 use judge::{Choice, Severity};
 
 /// A machine that lacks nothing.
@@ -28,8 +28,8 @@ fn whole() -> Facts {
     }
 }
 
-fn refused(cause: Cause, errno: i32, words: &str) -> Outcome {
-    Outcome::Refused(Refusal { cause, errno, words: words.into() })
+fn refused(grounds: Grounds, errno: i32, words: &str) -> Outcome {
+    Outcome::Refused(Obstacle { grounds, errno, words: words.into() })
 }
 
 fn without_bpf() -> Option<Vec<String>> {
@@ -92,22 +92,22 @@ fn what_blocks() {
         facts.functions.clear();
     };
     check(no_types, Unable, None, Blocks, &["vmlinux is missing", "CONFIG_DEBUG_INFO_BTF"]);
-    let kernel = |cause, errno, words: &'static str| {
+    let kernel = |grounds, errno, words: &'static str| {
         move |facts: &mut Facts| {
-            facts.lsm_trial = refused(cause, errno, words);
-            facts.fmod_ret_trial = refused(cause, errno, words);
-            facts.observe_trial = refused(cause, errno, words);
+            facts.lsm_trial = refused(grounds, errno, words);
+            facts.fmod_ret_trial = refused(grounds, errno, words);
+            facts.observe_trial = refused(grounds, errno, words);
         }
     };
     check(
-        kernel(Cause::NotPermitted, 1, ""),
+        kernel(Grounds::NotPermitted, 1, ""),
         Unable,
         None,
         Blocks,
         &["not permitted", "namespace"],
     );
     check(
-        kernel(Cause::Other, 524, "no JIT"),
+        kernel(Grounds::Other, 524, "no JIT"),
         Unable,
         None,
         Blocks,
@@ -134,10 +134,10 @@ fn what_limits() {
     check(|facts| facts.lsm = without_bpf(), Limited, FmodRet, Limits, &boot);
     let observe = |facts: &mut Facts| {
         facts.lsm = without_bpf();
-        facts.fmod_ret_trial = refused(Cause::Other, 22, "not modifiable");
+        facts.fmod_ret_trial = refused(Grounds::Other, 22, "not modifiable");
     };
     check(observe, Limited, ObserveOnly, Limits, &["not modifiable", "nothing can be denied"]);
-    let no_lsm = |facts: &mut Facts| facts.lsm_trial = refused(Cause::Other, 22, "no LSM type");
+    let no_lsm = |facts: &mut Facts| facts.lsm_trial = refused(Grounds::Other, 22, "no LSM type");
     check(no_lsm, Limited, FmodRet, Limits, &["no LSM type", "backend fmod_ret"]);
     check(|facts| facts.lsm = None, Limited, Lsm, Limits, &["cannot be read", "securityfs"]);
     let no_kill = |facts: &mut Facts| facts.capabilities = Some(0x1ff_ffff_ffff & !(1 << 5));
@@ -219,7 +219,7 @@ fn the_answer_for_people() {
 fn the_answer_for_machines() {
     let facts = Facts { lsm: without_bpf(), ..whole() };
     let diagnosis = judge(&facts);
-    let answer = Answer { version: "0", diagnosis: &diagnosis, facts: &facts };
+    let answer = Examination { version: "0", diagnosis: &diagnosis, facts: &facts };
     let json = serde_json::to_value(answer).unwrap();
     assert_eq!((&json["health"], &json["backend"]), (&"limited".into(), &"fmod_ret".into()));
     assert_eq!(json["findings"][0]["severity"], "limits");

@@ -22,14 +22,14 @@ use crate::pipeline::RunError;
 #[derive(Serialize)]
 struct Listing {
     kernel: String,
-    hooks: Vec<Row>,
+    hooks: Vec<HookLine>,
     unplaced: Vec<AttachedProgram>,
     unknown: Vec<String>,
 }
 
 /// A hook with what is known of its calls.
 #[derive(Serialize)]
-struct Row {
+struct HookLine {
     #[serde(flatten)]
     hook: SurveyedHook,
     /// Calls: of programs while the kernel counts them, or else those that krsi-host had to look at.
@@ -79,7 +79,7 @@ fn listing(survey: Survey, counts: &[HookCount]) -> Listing {
         let count = counts.iter().find(|count| count.hook == hook.hook);
         // Every call runs every program once.
         let most = hook.attached.iter().map(|program| program.run_cnt).max();
-        Row {
+        HookLine {
             calls: most.filter(|most| *most > 0).or(count.map(|count| count.seen)),
             denied: count.map(|count| count.denied),
             mean_ns: mean_ns(&hook.attached),

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::attached::{Holder, Kind};
-use crate::kernel::trial::{Cause, Outcome, Refusal};
+use crate::kernel::trial::{Grounds, Obstacle, Outcome};
 
 fn hook(name: &str, lsm: Outcome, attached: Vec<AttachedProgram>) -> SurveyedHook {
     SurveyedHook {
@@ -33,7 +33,7 @@ fn program(run_cnt: u64, run_time_ns: u64, holders: Vec<Holder>) -> AttachedProg
 fn made_up() -> Listing {
     let host = vec![Holder { tgid: 212, comm: "krsi-host".into() }];
     let words = "attach_btf_id 77 points to disabled hook bpf_lsm_getprocattr";
-    let disabled = Refusal { cause: Cause::Disabled, errno: 22, words: words.into() };
+    let disabled = Obstacle { grounds: Grounds::Disabled, errno: 22, words: words.into() };
     let watched = vec![program(10, 4000, host), program(30, 3000, vec![])];
     let survey = Survey {
         hooks: vec![
@@ -68,7 +68,7 @@ fn the_listing_for_machines() {
         (&30.into(), &2.into(), &500.into())
     );
     assert_eq!(row(0)["attached"][0]["holders"][0]["tgid"], 212);
-    assert_eq!(row(1)["lsm"]["refused"]["cause"], "disabled");
+    assert_eq!(row(1)["lsm"]["refused"]["grounds"], "disabled");
     assert_eq!(row(1)["calls"], serde_json::Value::Null);
     // While the kernel does not count, the host's own count serves.
     assert_eq!((&row(2)["calls"], &row(2)["mean_ns"]), (&5.into(), &serde_json::Value::Null));

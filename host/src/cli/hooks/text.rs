@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Listing, Row};
+use super::{HookLine, Listing};
 use crate::kernel::attached::AttachedProgram;
-use crate::kernel::trial::{Cause, Outcome};
+use crate::kernel::trial::{Grounds, Outcome};
 
 pub(super) fn render(listing: &Listing) -> String {
     let mut out = String::new();
@@ -29,7 +29,7 @@ pub(super) fn render(listing: &Listing) -> String {
     out
 }
 
-fn hook(out: &mut String, row: &Row) {
+fn hook(out: &mut String, row: &HookLine) {
     let hook = &row.hook;
     let number = |value: Option<u64>| value.map_or_else(|| "-".into(), |value| value.to_string());
     let yes = |value: bool| if value { "yes" } else { "no" };
@@ -50,8 +50,8 @@ fn hook(out: &mut String, row: &Row) {
         let _ok = writeln!(out, "    fmod_ret: {function}");
     }
     for (backend, outcome) in [("lsm", &hook.lsm), ("fmod_ret", &hook.fmod_ret)] {
-        if let Outcome::Refused(refusal) = outcome {
-            let _ok = writeln!(out, "    {backend}: {refusal}");
+        if let Outcome::Refused(obstacle) = outcome {
+            let _ok = writeln!(out, "    {backend}: {obstacle}");
         }
     }
     for program in &hook.attached {
@@ -64,10 +64,10 @@ fn word(outcome: &Outcome) -> &'static str {
         Outcome::Untried => "?",
         Outcome::Accepted => "yes",
         Outcome::NoFunction => "none",
-        Outcome::Refused(refusal) => match refusal.cause {
-            Cause::Disabled => "disabled",
-            Cause::NoHook => "no hook",
-            Cause::NotSleepable | Cause::NotPermitted | Cause::Other => "no",
+        Outcome::Refused(obstacle) => match obstacle.grounds {
+            Grounds::Disabled => "disabled",
+            Grounds::NoHook => "no hook",
+            Grounds::NotSleepable | Grounds::NotPermitted | Grounds::Other => "no",
         },
     }
 }

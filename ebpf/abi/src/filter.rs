@@ -1,0 +1,99 @@
+//! In-kernel filters of telemetry: the union of what plugins ask of a hook.
+//!
+//! A call is forwarded when one clause holds. A hook with a subscriber that asks for everything has
+//! no filter at all.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// Clauses of one hook: one a subscriber; more subscribers than that mean no filter.
+pub const CLAUSES: usize = 8;
+/// Bytes of a path prefix.
+pub const PREFIX_LEN: usize = 64;
+
+/// Bits of [`Clause::tests`]: what a clause asks; all of it must hold.
+pub mod test {
+    /// The clause is in use.
+    pub const LIVE: u32 = 1 << 0;
+    /// `uid` is the caller's.
+    pub const UID: u32 = 1 << 1;
+    /// `cgroup_id` is the caller's.
+    pub const CGROUP: u32 = 1 << 2;
+    /// One of `flags_any` is among the open flags.
+    pub const FLAGS: u32 = 1 << 3;
+    /// `port` is the destination's.
+    pub const PORT: u32 = 1 << 4;
+    /// The path starts with `prefix`.
+    pub const PREFIX: u32 = 1 << 5;
+    /// The process, object and hook have not been seen together lately.
+    pub const FIRST_SEEN: u32 = 1 << 6;
+    /// The process has had less than `rate` records of the hook this second.
+    pub const RATE: u32 = 1 << 7;
+}
+
+/// What one subscriber asks.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Clause {
+    /// Bits of [`test`].
+    pub tests: u32,
+    /// User id in the initial user namespace.
+    pub uid: u32,
+    /// Id of the cgroup.
+    pub cgroup_id: u64,
+    /// Open flags (`O_*`).
+    pub flags_any: u32,
+    /// Records a second and process.
+    pub rate: u32,
+    /// Port, host order.
+    pub port: u16,
+    /// Bytes of `prefix`.
+    pub prefix_len: u16,
+    /// Slot of the subscriber.
+    pub owner: u32,
+}
+
+/// What a hook's subscribers ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub struct Filter {
+    /// Clauses; unused ones last.
+    pub clauses: [Clause; CLAUSES],
+    /// Their path prefixes.
+    pub prefixes: [[u8; PREFIX_LEN]; CLAUSES],
+}
+
+/// A process, a hook and an object that were seen together.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct SeenKey {
+    /// Start of the process, `CLOCK_BOOTTIME`.
+    pub start_boot_ns: u64,
+    /// Inode number, or the first half of an address.
+    pub object: u64,
+    /// Device, or port and the rest of an address.
+    pub object_more: u64,
+    /// Thread group id.
+    pub tgid: u32,
+    /// Slot of the hook.
+    pub slot: u32,
+}
+
+/// Records of a process and hook in the current second.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Rate {
+    /// The second, `CLOCK_BOOTTIME`.
+    pub second: u64,
+    /// Records in it.
+    pub records: u64,
+}
+
+const _: () = assert!(size_of::<Clause>() == 32);
+const _: () = assert!(size_of::<Filter>() == CLAUSES * (32 + PREFIX_LEN));
+const _: () = assert!(size_of::<SeenKey>() == 32);

@@ -1,0 +1,12 @@
+//! Names of the frozen globals that are no offsets: what the host knows when it loads a program.
+
+/// The host's thread group id: its own calls are never judged nor reported. `u32`.
+pub const HOST_TGID: &str = "HOST_TGID";
+/// 1 where `bpf_d_path` may be called; elsewhere paths are walked. `u32`.
+pub const D_PATH: &str = "D_PATH";
+/// 1 where `bpf_get_current_task_btf` exists (5.11); elsewhere the task is read by probes. `u32`.
+pub const TASK_BTF: &str = "TASK_BTF";
+/// 1 in a program that may sleep: user memory is faulted in. `u32`.
+pub const MAY_SLEEP: &str = "MAY_SLEEP";
+/// What an instance of the template does. [`crate::spec::Spec`].
+pub const SPEC: &str = "SPEC";

@@ -1,0 +1,155 @@
+//! The frozen [`Spec`] of an instance of the template, field by field.
+//!
+//! Each field is read where it is used: a copy on the stack would be unknown to the verifier.
+
+use krsi_host_abi::spec::{ARGS, Atom, Capture, HOPS, STRING_LEN, Spec, Term};
+
+#[unsafe(no_mangle)]
+static SPEC: Spec = Spec::EMPTY;
+
+macro_rules! fields {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        $(
+            $(#[$doc])*
+            #[inline(always)]
+            pub fn $name() -> $type {
+                // SAFETY: a shared reference to a static is always readable.
+                unsafe { core::ptr::read_volatile(&raw const SPEC.$name) }
+            }
+        )*
+    };
+}
+
+fields! {
+    /// Slot of the hook.
+    slot: u32;
+    /// Bits of `spec_flag`.
+    flags: u32;
+    /// Arguments that are read, as bits.
+    args: u32;
+    /// Errno of a watch that refuses.
+    errno: u32;
+    /// Rule id of a watch that refuses.
+    rule_id: u64;
+    /// Kind of the object.
+    object: u32;
+    /// Capture of the object.
+    object_capture: u32;
+    /// Captures in use.
+    capture_count: u32;
+    /// Atoms in use.
+    atom_count: u32;
+    /// Terms in use.
+    term_count: u32;
+    /// Owner slot of a watch that refuses.
+    owner: u32;
+}
+
+/// Whether a bit of the flags is set.
+#[inline(always)]
+pub fn has(flag: u32) -> bool {
+    flags() & flag != 0
+}
+
+/// Whether argument `N` is read.
+#[inline(always)]
+pub fn reads_arg<const N: usize>() -> bool {
+    const { assert!(N < ARGS) };
+    args() & (1 << N) != 0
+}
+
+macro_rules! row_fields {
+    ($row:ident, $array:ident, $index:ident: $($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        impl<const $index: usize> $row<$index> {
+            $(
+                $(#[$doc])*
+                #[inline(always)]
+                pub fn $name() -> $type {
+                    // SAFETY: a shared reference to a static is always readable.
+                    unsafe { core::ptr::read_volatile(&raw const SPEC.$array[$index].$name) }
+                }
+            )*
+        }
+    };
+}
+
+/// Capture `I`.
+pub struct Row<const I: usize>;
+/// Atom `I`.
+pub struct Test<const I: usize>;
+/// Term `I`.
+pub struct Alternative<const I: usize>;
+
+row_fields! { Row, captures, I:
+    /// What is read.
+    read: u8;
+    /// Where it starts.
+    root: u8;
+    /// Which argument.
+    arg: u8;
+    /// Pointers to follow.
+    hops: u8;
+    /// Bytes of a scalar.
+    size: u8;
+    /// Bits to drop.
+    shift: u8;
+    /// Bits that count.
+    width: u8;
+    /// Whether the highest bit is a sign.
+    signed: u8;
+    /// Bytes at most.
+    bound: u16;
+    /// Room in the tail.
+    room: u16;
+}
+
+impl<const I: usize> Row<I> {
+    /// Offset number `hop`, below [`HOPS`] + 1.
+    #[inline(always)]
+    pub fn offset(hop: usize) -> usize {
+        let first = (&raw const SPEC.captures[I].offsets).cast::<u32>();
+        let hop = if hop > HOPS { HOPS } else { hop };
+        // SAFETY: `hop` is within the array; a static is always readable.
+        unsafe { core::ptr::read_volatile(first.add(hop)) as usize }
+    }
+}
+
+row_fields! { Test, atoms, I:
+    /// How it compares.
+    compare: u8;
+    /// Which capture.
+    capture: u8;
+    /// Length of its string.
+    len: u8;
+    /// Bits that count.
+    mask: u64;
+    /// What is compared with.
+    number: u64;
+}
+
+row_fields! { Alternative, terms, I:
+    /// Atoms that matter.
+    care: u32;
+    /// What they must be.
+    value: u32;
+}
+
+/// Byte `at` of string `which`.
+#[inline(always)]
+pub fn string_byte(which: usize, at: usize) -> u8 {
+    let first = (&raw const SPEC.strings).cast::<u8>();
+    let at = which * STRING_LEN + at;
+    if at >= size_of_val_of_strings() {
+        return 0;
+    }
+    // SAFETY: `at` is within the array; a static is always readable.
+    unsafe { core::ptr::read_volatile(first.add(at)) }
+}
+
+#[inline(always)]
+const fn size_of_val_of_strings() -> usize {
+    krsi_host_abi::spec::STRINGS * STRING_LEN
+}
+
+const _: () = assert!(size_of::<Capture>() == 40 && size_of::<Atom>() == 24);
+const _: () = assert!(size_of::<Term>() == 8);
