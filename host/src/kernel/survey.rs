@@ -57,7 +57,7 @@ pub fn survey(types: &KernelTypes, wanted: impl Fn(&str) -> bool) -> Survey {
         let name = security_function(&hook, |name| types.has_function(name));
         let target = name.as_deref().and_then(|name| types.signature(name));
         let mut tried = tried(&stub, target.as_ref(), permitted);
-        if permitted && is_forbidden(&tried.lsm) {
+        if permitted && is(&tried.lsm, Grounds::NotPermitted) {
             permitted = false;
             let lacks =
                 "whether programs may be attached was not tried: not permitted to load programs";
@@ -66,6 +66,8 @@ pub fn survey(types: &KernelTypes, wanted: impl Fn(&str) -> bool) -> Survey {
         if !permitted {
             tried = Tried::default();
         }
+        // What is no hook has no function either, whatever is called like it.
+        let name = name.filter(|_| !is(&tried.lsm, Grounds::NoHook));
         let here = |program: &AttachedProgram| {
             let on = |signature: &Signature| program.target_btf_id == Some(signature.btf_id);
             on(&stub) || target.as_ref().is_some_and(on)
@@ -120,6 +122,6 @@ fn function(name: String, stub: &Signature, target: Option<&Signature>) -> Strin
     }
 }
 
-fn is_forbidden(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted)
+fn is(outcome: &Outcome, grounds: Grounds) -> bool {
+    matches!(outcome, Outcome::Refused(obstacle) if obstacle.grounds == grounds)
 }
