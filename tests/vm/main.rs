@@ -1,6 +1,7 @@
 //! The VM tests' runner: on the host it boots every kernel and reports, in the guest it runs the tests.
 #![allow(clippy::indexing_slicing, reason = "a JSON value answers null for what is not there")]
 
+mod act;
 mod bomb;
 mod boot;
 mod exec;
@@ -13,6 +14,7 @@ mod runner;
 mod runtime;
 mod socket;
 mod task;
+mod tools;
 
 use harness::Guest;
 
@@ -49,6 +51,8 @@ fn tests() -> Vec<Test> {
         reload::TESTS,
         runtime::TESTS,
         host::TESTS,
+        tools::TESTS,
+        act::TESTS,
     ]
     .concat()
 }

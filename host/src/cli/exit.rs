@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
+
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::canary::CanaryError;
@@ -19,6 +21,25 @@ pub(super) enum Code {
     Machine = 3,
     /// A plugin cannot be run.
     Plugin = 4,
+}
+
+/// How well krsi-host can work on a machine: the exit code of `doctor`, and of it alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub(super) enum Health {
+    /// It can do everything.
+    Fine = 0,
+    /// It works, within limits.
+    Limited = 1,
+    /// It cannot work.
+    Unable = Code::Machine as u8,
+}
+
+impl From<Health> for ExitCode {
+    fn from(health: Health) -> Self {
+        ExitCode::from(health as u8)
+    }
 }
 
 impl From<Code> for ExitCode {

@@ -88,7 +88,7 @@ pub(super) struct Args {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum OutputArg {
+pub(super) enum OutputArg {
     /// Aligned lines.
     Text,
     /// One JSON object a line.

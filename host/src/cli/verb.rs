@@ -1,11 +1,12 @@
-//! Verbs that ask a running host, and the one that is the compiler's child.
+//! The list of verbs; those that ask a running host, and the one that is the compiler's child.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use super::exit;
+use super::run::OutputArg;
+use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
 use crate::output::Status;
 use crate::plugin::{COMPILE_VERB, CompileLimits, compile_child};
@@ -34,6 +35,25 @@ pub(super) enum Verb {
         #[command(flatten)]
         socket: Socket,
     },
+    /// Lists the LSM hooks of this kernel: signature, whether BPF may attach, deny and sleep, and what
+    /// is attached.
+    Hooks {
+        /// Hooks to list; all without a name.
+        #[arg(value_name = "NAME")]
+        names: Vec<String>,
+        /// How the list is written.
+        #[arg(long, value_enum, default_value_t = OutputArg::Text)]
+        output: OutputArg,
+        #[command(flatten)]
+        socket: Socket,
+    },
+    /// Says how well krsi-host can work on this machine, what is missing, and the fix. Exits with 0
+    /// when nothing is, 1 when it works within limits, 3 when it cannot work.
+    Doctor {
+        /// How the answer is written.
+        #[arg(long, value_enum, default_value_t = OutputArg::Text)]
+        output: OutputArg,
+    },
     /// Compiles a plugin from standard input; krsi-host's own child.
     #[command(name = COMPILE_VERB, hide = true)]
     Compile {
@@ -58,6 +78,8 @@ impl Verb {
             Verb::Compile { memory_mib, seconds } => {
                 compile_child(CompileLimits { memory_mib, seconds })
             }
+            Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
+            Verb::Doctor { output } => doctor::run(output),
             Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
             Verb::Reload { plugin, accept, socket } => {
                 tell(&socket, &Query::Reload { plugin, accept }, false)

@@ -1,9 +1,11 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
 pub mod attach;
+pub mod attached;
 pub mod btf;
 pub mod canary;
 pub mod curated;
+pub mod facts;
 pub mod field_path;
 pub mod load;
 pub mod map;
@@ -11,6 +13,9 @@ pub mod plan;
 pub mod predicate;
 pub mod probe;
 pub mod store;
+pub mod survey;
 pub mod syscall;
+pub mod target;
+pub mod trial;
 pub mod trim;
 pub mod watch;

@@ -7,7 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::{
-    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type,
+    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_link_type,
+    bpf_prog_info, bpf_prog_type,
 };
 
 /// Bytes of a verifier log that are kept: its end says why.
@@ -203,6 +204,61 @@ pub fn open_program(id: u32) -> io::Result<OwnedFd> {
     let fd = bpf(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr)?;
     // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A link of a program to a function of the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TracingLink {
+    /// Id of the program.
+    pub prog_id: u32,
+    /// `enum bpf_attach_type`.
+    pub attach_type: u32,
+    /// BTF id of the function; 0 where the kernel does not tell (before 5.13).
+    pub target_btf_id: u32,
+}
+
+/// The id of the link after `id`; `None` after the last (`BPF_LINK_GET_NEXT_ID`).
+///
+/// # Errors
+/// `EPERM` without `CAP_SYS_ADMIN`.
+pub fn next_link(id: u32) -> io::Result<Option<u32>> {
+    let mut attr = empty();
+    attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
+    match bpf(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attr) {
+        // SAFETY: the kernel has just written this arm of the union, a number.
+        Ok(_) => Ok(Some(unsafe { attr.__bindgen_anon_6.next_id })),
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What the kernel tells of a link, if it is one to a function or typed tracepoint.
+///
+/// # Errors
+/// What the kernel says; links come and go.
+pub fn tracing_link(id: u32) -> io::Result<Option<TracingLink>> {
+    let mut attr = empty();
+    attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
+    let fd = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr)?;
+    // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
+    let link = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: `bpf_link_info` is a struct of numbers, for which zeroes are a value.
+    let mut info: bpf_link_info = unsafe { std::mem::zeroed() };
+    let mut attr = empty();
+    attr.info.bpf_fd = link.as_raw_fd() as u32;
+    attr.info.info = (&raw mut info) as u64;
+    attr.info.info_len = size_of::<bpf_link_info>() as u32;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attr)?;
+    if info.type_ != bpf_link_type::BPF_LINK_TYPE_TRACING as u32 {
+        return Ok(None);
+    }
+    // SAFETY: the arm of the union that links of this type have, all numbers.
+    let tracing = unsafe { info.__bindgen_anon_1.tracing };
+    Ok(Some(TracingLink {
+        prog_id: info.prog_id,
+        attach_type: tracing.attach_type,
+        target_btf_id: tracing.target_btf_id,
+    }))
 }
 
 /// A name as the kernel takes it.

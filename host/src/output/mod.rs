@@ -10,7 +10,7 @@ use std::io::{self, Write};
 pub use errno::{errno_name, errno_number};
 pub use json::Json;
 pub use report::{
-    AlertReport, FailureReport, HookSummary, NoteReport, PluginStatus, PluginSummary,
+    AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,
     RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport,
 };
 pub use terminal::{Colour, Terminal};

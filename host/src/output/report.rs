@@ -234,6 +234,17 @@ pub struct ShadowStatus {
     pub skipped: u64,
 }
 
+/// What was counted at one hook so far.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HookCount {
+    /// The hook.
+    pub hook: String,
+    /// Calls in which somebody wanted something.
+    pub seen: u64,
+    /// Calls denied.
+    pub denied: u64,
+}
+
 /// The host, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -243,6 +254,9 @@ pub struct Status {
     pub kernel: String,
     /// Hooks with a live program.
     pub hooks: Vec<String>,
+    /// What was counted at each of them.
+    #[serde(default)]
+    pub counts: Vec<HookCount>,
     /// Plugins, by name.
     pub plugins: Vec<PluginStatus>,
 }

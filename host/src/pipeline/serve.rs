@@ -16,10 +16,11 @@ use super::roster::{Board, Wider};
 use super::shared::Shared;
 use super::start::Running;
 use super::steward::Command;
-use super::summary::summary;
+use super::summary::{counts, summary};
 use super::watch::Watch;
 use crate::config::{Config, Format};
 use crate::control::{Answer, Query, Server};
+use crate::kernel::map::Counters;
 use crate::kernel::probe;
 use crate::loss::Loss;
 use crate::output::{Json, Output, Report, Status, Terminal};
@@ -56,7 +57,9 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
             Some(report) = reports.recv() => sink.write(&report, &mut reports),
             _ = expiry.tick() => expire(&shared),
             files = watch.changed() => send(&commands, Command::Changed(files)),
-            (query, reply) = asked(&mut server) => answer(query, reply, &commands, &board, &shared),
+            (query, reply) = asked(&mut server) => {
+                answer(query, reply, &commands, &board, &shared, &counters);
+            }
             _ = hangup.recv() => {
                 send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
             }
@@ -107,6 +110,7 @@ fn answer(
     commands: &Sender<Command>,
     board: &Board,
     shared: &Shared,
+    counters: &Counters,
 ) {
     match query {
         Query::Status => {
@@ -114,6 +118,7 @@ fn answer(
                 version: env!("CARGO_PKG_VERSION").into(),
                 kernel: probe::release(),
                 hooks: shared.hooks(),
+                counts: counts(&shared.hooks(), counters),
                 plugins: board.status(),
             };
             // Whoever asked may be gone.

@@ -10,7 +10,7 @@ use super::shared::Shared;
 use super::steward::Ended;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
-use crate::output::{HookSummary, Summary};
+use crate::output::{HookCount, HookSummary, Summary};
 
 /// The host's last word.
 pub(super) fn summary(
@@ -30,6 +30,17 @@ pub(super) fn summary(
         delay_p50_ns,
         delay_p99_ns,
     })
+}
+
+/// What was counted at hooks so far; one that cannot be read is left out.
+pub(super) fn counts(hooks: &[impl AsRef<str>], counters: &Counters) -> Vec<HookCount> {
+    let count = |name: &str| -> Option<HookCount> {
+        let hook = Hook::from_name(name)?;
+        let total = |counter| counters.total(hook, counter).ok();
+        let (seen, denied) = (total(Counter::Seen)?, total(Counter::Denied)?);
+        Some(HookCount { hook: name.to_owned(), seen, denied })
+    };
+    hooks.iter().filter_map(|name| count(name.as_ref())).collect()
 }
 
 fn hook_summary(shared: &Shared, hook: Hook, counters: &Counters) -> Result<HookSummary, MapError> {

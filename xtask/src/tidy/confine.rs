@@ -17,6 +17,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "host/src/kernel/trim.rs",
             "host/src/plugin/compile/native.rs",
             "host/tests/allocation.rs",
+            "tests/vm/act/",
         ],
     ),
     ("unsafe impl", &["host/tests/allocation.rs"]),

@@ -2,6 +2,8 @@
 //!
 //! Two structures of one name that disagree about a member are refused, never guessed between.
 
+pub mod signature;
+
 use std::path::Path;
 
 use btf_rs::{Btf, Type};

@@ -1,0 +1,42 @@
+//! `krsi-host doctor`: how well this machine can run krsi-host, and what would make it better.
+
+mod judge;
+mod text;
+
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use self::judge::{Diagnosis, judge};
+use super::run::OutputArg;
+use crate::kernel::facts::{self, Facts};
+
+/// The answer as JSON: one object on one line.
+#[derive(Serialize)]
+struct Examination<'a> {
+    version: &'static str,
+    #[serde(flatten)]
+    diagnosis: &'a Diagnosis,
+    facts: &'a Facts,
+}
+
+/// Looks, judges, tells; the exit code is the verdict.
+pub(super) fn run(output: OutputArg) -> ExitCode {
+    let facts = facts::gather();
+    let diagnosis = judge(&facts);
+    match output {
+        OutputArg::Text => super::print(&text::render(&facts, &diagnosis)),
+        OutputArg::Json => {
+            let answer = Examination {
+                version: env!("CARGO_PKG_VERSION"),
+                diagnosis: &diagnosis,
+                facts: &facts,
+            };
+            super::print(&super::line(&answer));
+        }
+    }
+    diagnosis.health.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,104 @@
+//! `krsi-host hooks`: every LSM hook of the running kernel, and what can be done with it.
+
+mod text;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use super::exit::{self, Code};
+use super::run::OutputArg;
+use crate::control::{Answer, Query, ask};
+use crate::kernel::attached::AttachedProgram;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::facts;
+use crate::kernel::probe;
+use crate::kernel::survey::{Survey, SurveyedHook, survey};
+use crate::output::HookCount;
+use crate::pipeline::RunError;
+
+/// The answer as JSON: one object on one line.
+#[derive(Serialize)]
+struct Listing {
+    kernel: String,
+    hooks: Vec<HookLine>,
+    unplaced: Vec<AttachedProgram>,
+    unknown: Vec<String>,
+}
+
+/// A hook with what is known of its calls.
+#[derive(Serialize)]
+struct HookLine {
+    #[serde(flatten)]
+    hook: SurveyedHook,
+    /// Calls: of programs while the kernel counts them, or else those that krsi-host had to look at.
+    calls: Option<u64>,
+    /// Calls that krsi-host denied.
+    denied: Option<u64>,
+    /// What its programs add to a call on average, nanoseconds.
+    mean_ns: Option<u64>,
+}
+
+/// Surveys and tells. `names` are those of the hooks to show; all without one.
+pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCode {
+    let types = match KernelTypes::running() {
+        Ok(types) => types,
+        Err(error) => return exit::tell(&RunError::Btf(error)),
+    };
+    let wanted = |hook: &str| names.is_empty() || names.iter().any(|name| name == hook);
+    let mut survey = survey(&types, wanted);
+    let absent = |name: &&String| survey.hooks.iter().all(|hook| hook.hook != **name);
+    let absent: Vec<&String> = names.iter().filter(absent).collect();
+    for name in &absent {
+        eprintln!("krsi-host: this kernel has no LSM hook {name:?}");
+    }
+    if facts::active_lsms().is_some_and(|list| list.iter().all(|name| name != "bpf")) {
+        survey.unknown.push(
+            "bpf is not among the active LSMs: programs of type lsm load here, and are never called".into(),
+        );
+    }
+    let listing = listing(survey, &counts(control));
+    match output {
+        OutputArg::Text => super::print(&text::render(&listing)),
+        OutputArg::Json => super::print(&super::line(&listing)),
+    }
+    if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() }
+}
+
+/// What a running host counted; nothing where none runs.
+fn counts(control: &Path) -> Vec<HookCount> {
+    match ask(control, &Query::Status) {
+        Ok(Answer::Status(status)) => status.counts,
+        _ => Vec::new(),
+    }
+}
+
+fn listing(survey: Survey, counts: &[HookCount]) -> Listing {
+    let rows = survey.hooks.into_iter().map(|hook| {
+        let count = counts.iter().find(|count| count.hook == hook.hook);
+        // Every call runs every program once.
+        let most = hook.attached.iter().map(|program| program.run_cnt).max();
+        HookLine {
+            calls: most.filter(|most| *most > 0).or(count.map(|count| count.seen)),
+            denied: count.map(|count| count.denied),
+            mean_ns: mean_ns(&hook.attached),
+            hook,
+        }
+    });
+    Listing {
+        kernel: probe::release(),
+        hooks: rows.collect(),
+        unplaced: survey.unplaced,
+        unknown: survey.unknown,
+    }
+}
+
+/// The sum of the means of all programs that ran.
+fn mean_ns(programs: &[AttachedProgram]) -> Option<u64> {
+    let mean = |program: &AttachedProgram| program.run_time_ns.checked_div(program.run_cnt);
+    programs.iter().filter_map(mean).reduce(u64::saturating_add)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,76 @@
+//! The listing of made-up hooks, as people and as machines get it.
+
+use super::*;
+use crate::kernel::attached::{Holder, Kind};
+use crate::kernel::trial::{Grounds, Obstacle, Outcome};
+
+fn hook(name: &str, lsm: Outcome, attached: Vec<AttachedProgram>) -> SurveyedHook {
+    SurveyedHook {
+        hook: name.into(),
+        signature: format!("int {name}(struct file *file)"),
+        can_deny: true,
+        can_sleep: Some(lsm == Outcome::Accepted),
+        lsm,
+        function: Some(format!("security_{name}")),
+        fmod_ret: Outcome::Accepted,
+        attached,
+    }
+}
+
+fn program(run_cnt: u64, run_time_ns: u64, holders: Vec<Holder>) -> AttachedProgram {
+    AttachedProgram {
+        prog_id: 31,
+        name: "file_open".into(),
+        kind: Kind::Lsm,
+        target_btf_id: Some(7),
+        holders,
+        run_cnt,
+        run_time_ns,
+        recursion_misses: 0,
+    }
+}
+
+fn made_up() -> Listing {
+    let host = vec![Holder { tgid: 212, comm: "krsi-host".into() }];
+    let words = "attach_btf_id 77 points to disabled hook bpf_lsm_getprocattr";
+    let disabled = Obstacle { grounds: Grounds::Disabled, errno: 22, words: words.into() };
+    let watched = vec![program(10, 4000, host), program(30, 3000, vec![])];
+    let survey = Survey {
+        hooks: vec![
+            hook("file_open", Outcome::Accepted, watched),
+            hook("getprocattr", Outcome::Refused(disabled), vec![]),
+            hook("socket_connect", Outcome::Untried, vec![program(0, 0, vec![])]),
+        ],
+        unplaced: vec![program(0, 0, vec![])],
+        unknown: vec!["something is not known".into()],
+    };
+    let counts = [
+        HookCount { hook: "file_open".into(), seen: 12, denied: 2 },
+        HookCount { hook: "socket_connect".into(), seen: 5, denied: 0 },
+    ];
+    Listing { kernel: "6.12".into(), ..listing(survey, &counts) }
+}
+
+#[test]
+fn the_listing_for_people() {
+    assert_eq!(text::render(&made_up()), include_str!("golden/listing.txt"));
+}
+
+#[test]
+fn the_listing_for_machines() {
+    let json = serde_json::to_value(made_up()).unwrap();
+    let row = |at: usize| &json["hooks"][at];
+    assert_eq!(row(0)["hook"], "file_open");
+    assert_eq!(row(0)["lsm"], "accepted");
+    // Both programs ran at each call of the time they were there.
+    assert_eq!(
+        (&row(0)["calls"], &row(0)["denied"], &row(0)["mean_ns"]),
+        (&30.into(), &2.into(), &500.into())
+    );
+    assert_eq!(row(0)["attached"][0]["holders"][0]["tgid"], 212);
+    assert_eq!(row(1)["lsm"]["refused"]["grounds"], "disabled");
+    assert_eq!(row(1)["calls"], serde_json::Value::Null);
+    // While the kernel does not count, the host's own count serves.
+    assert_eq!((&row(2)["calls"], &row(2)["mean_ns"]), (&5.into(), &serde_json::Value::Null));
+    assert_eq!(json["unplaced"][0]["kind"], "lsm");
+}

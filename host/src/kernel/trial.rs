@@ -1,0 +1,175 @@
+//! Trial loads: whether the kernel would take a program for a hook, asked by loading one that does nothing.
+//!
+//! The program is `r0 = 0; exit`. It is attached to nothing and gone when its descriptor is closed.
+
+use std::fmt;
+
+use aya_obj::generated::bpf_insn;
+use serde::Serialize;
+
+use super::syscall::{self, Meeting, Program, Sleep};
+
+/// `r0 = imm`: `BPF_ALU64 | BPF_MOV | BPF_K`.
+const SET_R0: u8 = 0xb7;
+/// `exit`: `BPF_JMP | BPF_EXIT`.
+const EXIT: u8 = 0x95;
+
+const EPERM: i32 = 1;
+
+/// What is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// A program of type LSM, on the hook's `bpf_lsm_*` function.
+    Lsm,
+    /// The same, one that may sleep.
+    LsmSleepable,
+    /// A program that modifies what the hook's `security_*` function returns.
+    FmodRet,
+    /// A program that watches that function.
+    Observe,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Nobody tried.
+    #[default]
+    Untried,
+    /// The kernel would take it.
+    Accepted,
+    /// The kernel has no such function.
+    NoFunction,
+    /// The kernel refuses.
+    Refused(Obstacle),
+}
+
+/// A obstacle in the kernel's own words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    /// What it means.
+    pub grounds: Grounds,
+    /// The errno.
+    pub errno: i32,
+    /// What the verifier said; empty when it said nothing.
+    pub words: String,
+}
+
+/// What a obstacle means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Grounds {
+    /// The hook is on the kernel's list of hooks that BPF may not have.
+    Disabled,
+    /// The function is the BPF LSM's own and no hook.
+    NoHook,
+    /// A program for it may not sleep.
+    NotSleepable,
+    /// The caller may not load programs.
+    NotPermitted,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.grounds, self.words.as_str()) {
+            (Grounds::NotPermitted, "") => write!(formatter, "not permitted to load programs"),
+            (_, "") => write!(formatter, "{}", std::io::Error::from_raw_os_error(self.errno)),
+            (_, words) => write!(formatter, "{words}"),
+        }
+    }
+}
+
+/// Loads a program that does nothing for the function with that BTF id, and unloads it.
+#[must_use]
+pub fn load(attempt: Attempt, target: u32) -> Outcome {
+    let (meeting, sleep) = match attempt {
+        Attempt::Lsm => (Meeting::Lsm, Sleep::Never),
+        Attempt::LsmSleepable => (Meeting::Lsm, Sleep::Allowed),
+        Attempt::FmodRet => (Meeting::ModifyReturn, Sleep::Never),
+        Attempt::Observe => (Meeting::Exit, Sleep::Never),
+    };
+    let neutral = [instruction(SET_R0), instruction(EXIT)];
+    let program = Program { name: "trial", instructions: &neutral, meeting, target, sleep };
+    match syscall::load(&program) {
+        Ok(_closed) => Outcome::Accepted,
+        Err(refusal) => Outcome::Refused(obstacle(&refusal)),
+    }
+}
+
+fn instruction(code: u8) -> bpf_insn {
+    bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    }
+}
+
+fn obstacle(refusal: &syscall::Refusal) -> Obstacle {
+    let errno = refusal.source.raw_os_error().unwrap_or_default();
+    let words = words(&refusal.log);
+    // The texts of kernel/bpf/bpf_lsm.c and kernel/bpf/verifier.c.
+    let grounds = if words.contains("disabled hook") {
+        Grounds::Disabled
+    } else if words.contains("wrong type name") {
+        Grounds::NoHook
+    } else if words.contains("sleepable") {
+        Grounds::NotSleepable
+    } else if errno == EPERM {
+        Grounds::NotPermitted
+    } else {
+        Grounds::Other
+    };
+    Obstacle { grounds, errno, words: words.to_owned() }
+}
+
+/// The line of a verifier's log that says why; its last one are statistics.
+fn words(log: &str) -> &str {
+    let says = |line: &&str| {
+        !line.is_empty()
+            && !line.starts_with("processed ")
+            && !line.starts_with("verification time")
+            && !line.starts_with("stack depth")
+    };
+    log.lines().map(str::trim).rfind(says).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_told_in_the_kernels_words() {
+        let check = |errno: i32, log: &str, grounds: Grounds, shown: &str| {
+            let source = io::Error::from_raw_os_error(errno);
+            let obstacle = obstacle(&syscall::Refusal { source, log: log.into() });
+            assert_eq!(
+                (obstacle.grounds, obstacle.to_string().as_str()),
+                (grounds, shown),
+                "{log}"
+            );
+        };
+        let statistics = "processed 0 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
+        let disabled = "attach_btf_id 77 points to disabled hook bpf_lsm_getprocattr";
+        check(22, &format!("{disabled}\n{statistics}"), Grounds::Disabled, disabled);
+        let own = "attach_btf_id 78 points to wrong type name bpf_lsm_func_proto";
+        check(22, &format!("{own}\n"), Grounds::NoHook, own);
+        let awake = "bpf_lsm_file_mprotect is not sleepable";
+        check(22, &format!("{awake}\n{statistics}"), Grounds::NotSleepable, awake);
+        check(1, "", Grounds::NotPermitted, "not permitted to load programs");
+        check(22, statistics, Grounds::Other, "Invalid argument (os error 22)");
+    }
+
+    /// Whoever runs this, nothing is on the kernel's side of BTF id `u32::MAX`.
+    #[test]
+    fn a_function_that_is_not_there_is_refused() {
+        for attempt in [Attempt::Lsm, Attempt::LsmSleepable, Attempt::FmodRet, Attempt::Observe] {
+            assert!(matches!(load(attempt, u32::MAX), Outcome::Refused(_)), "{attempt:?}");
+        }
+    }
+}

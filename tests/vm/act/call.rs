@@ -1,0 +1,98 @@
+//! System calls as the kernel takes them, for acts that no library offers, and acts in a child.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use libc::c_long;
+
+/// Makes a system call. Pointers among the arguments are to memory that the caller keeps alive and
+/// that is as large as the call wants it.
+pub(super) fn call<const N: usize>(number: c_long, arguments: [usize; N]) -> io::Result<usize> {
+    let argument = |at: usize| arguments.get(at).copied().unwrap_or_default();
+    let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(argument);
+    // SAFETY: the kernel checks every argument; what it writes to is what callers say above.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) };
+    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+}
+
+/// A call that makes a descriptor.
+pub(super) fn open<const N: usize>(number: c_long, arguments: [usize; N]) -> io::Result<OwnedFd> {
+    let raw = i32::try_from(call(number, arguments)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// A path as the kernel takes it.
+pub(super) fn path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+/// The address of something, as an argument.
+pub(super) fn at<T: ?Sized>(value: &T) -> usize {
+    std::ptr::from_ref(value).cast::<u8>() as usize
+}
+
+/// A child that waits to be killed; killed when dropped.
+pub(super) struct Waiting(libc::pid_t);
+
+impl Waiting {
+    pub(super) fn start() -> io::Result<Self> {
+        match fork()? {
+            0 => loop {
+                // A signal that does not kill wakes it.
+                let _woken = call(libc::SYS_pause, []);
+            },
+            child => Ok(Self(child)),
+        }
+    }
+
+    pub(super) fn pid(&self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _killed = call(libc::SYS_kill, [self.pid(), libc::SIGKILL as usize]);
+        let _ended = wait(self.0);
+    }
+}
+
+/// Does something in a child, which changes what a process cannot change back; its errno is the
+/// child's exit code.
+pub(super) fn in_child(act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    match fork()? {
+        0 => {
+            let code = act().err().map_or(0, |error| error.raw_os_error().unwrap_or(255));
+            // SAFETY: it ends the child and nothing else: no destructor, no buffer of the parent.
+            unsafe { libc::_exit(code) }
+        }
+        child => match wait(child)? {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        },
+    }
+}
+
+fn fork() -> io::Result<libc::pid_t> {
+    // SAFETY: the child makes system calls and ends; glibc keeps its allocator usable over a fork.
+    let child = unsafe { libc::fork() };
+    if child < 0 { Err(io::Error::last_os_error()) } else { Ok(child) }
+}
+
+/// The exit code of a child that has ended; 128 and its signal, if one ended it.
+fn wait(child: libc::pid_t) -> io::Result<i32> {
+    let mut status = 0;
+    // SAFETY: the kernel writes one number, which is there.
+    while unsafe { libc::waitpid(child, &raw mut status, 0) } < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    let signal = libc::WTERMSIG(status);
+    Ok(if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + signal })
+}
