@@ -8,5 +8,7 @@ pub const D_PATH: &str = "D_PATH";
 pub const TASK_BTF: &str = "TASK_BTF";
 /// 1 in a program that may sleep: user memory is faulted in. `u32`.
 pub const MAY_SLEEP: &str = "MAY_SLEEP";
+/// 1 where the answer refuses; after a function (`fexit`) it must be 0. `u32`.
+pub const CAN_DENY: &str = "CAN_DENY";
 /// What an instance of the template does. [`crate::spec::Spec`].
 pub const SPEC: &str = "SPEC";

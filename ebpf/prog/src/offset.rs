@@ -42,6 +42,8 @@ static D_PATH: u32 = 0;
 static TASK_BTF: u32 = 0;
 #[unsafe(no_mangle)]
 static MAY_SLEEP: u32 = 0;
+#[unsafe(no_mangle)]
+static CAN_DENY: u32 = 0;
 /// Names that a walk along dentries follows; frozen so that the compiler does not unroll the walk.
 #[unsafe(no_mangle)]
 static WALK_NAMES: u32 = 48;
@@ -71,6 +73,13 @@ pub fn d_path() -> bool {
 pub fn task_btf() -> bool {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const TASK_BTF) != 0 }
+}
+
+/// Whether the answer of this program refuses; after a function it must be 0.
+#[inline(always)]
+pub fn can_deny() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const CAN_DENY) != 0 }
 }
 
 /// Whether this program may sleep.

@@ -38,7 +38,9 @@ impl Decision {
     #[inline(always)]
     pub fn answer(&self) -> i32 {
         match self.verdict {
-            Verdict::Denied => (offset::zero() - i64::from(self.errno & MAX_ERRNO)) as i32,
+            Verdict::Denied if offset::can_deny() => {
+                (offset::zero() - i64::from(self.errno & MAX_ERRNO)) as i32
+            }
             _ => 0,
         }
     }

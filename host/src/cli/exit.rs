@@ -68,7 +68,10 @@ fn say(text: &str, fix: &str) {
 
 const fn code(error: &RunError) -> Code {
     match error {
-        RunError::Config(_) | RunError::SameName { .. } | RunError::Key(_) => Code::Usage,
+        RunError::Config(_)
+        | RunError::SameName { .. }
+        | RunError::Key(_)
+        | RunError::Watch { .. } => Code::Usage,
         RunError::Probe(_)
         | RunError::Canary(CanaryError::Silent { .. })
         | RunError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })

@@ -8,7 +8,8 @@ use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use super::verb::{CONTROL, Verb};
-use crate::config::{Config, Format, PluginSpec, Settings};
+use crate::config::{Config, Format, ModeArg, PluginSpec, Settings};
+use crate::kernel::backend::BackendKind;
 use crate::output::Colour;
 use crate::pipeline::{self, RunError};
 use crate::plugin::{CompileLimits, Limits};
@@ -49,6 +50,16 @@ pub(super) struct Args {
     /// Size of the telemetry ring in bytes: a power of two.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     ring_bytes: u32,
+    /// How hooks are met; the first that works unless said.
+    #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
+    backend: BackendArg,
+    /// Whether rules refuse calls, or only report what they would have refused.
+    #[arg(long, value_enum, default_value_t = Mode::Enforce)]
+    mode: Mode,
+    /// Shows calls of any LSM hook, and may refuse them:
+    /// `HOOK: FIELD, … [if PREDICATE] [deny ERRNO]` (docs/watches.md). May be given several times.
+    #[arg(long = "watch", value_name = "WATCH")]
+    watches: Vec<String>,
     /// Records that wait for a plugin before it loses some.
     #[arg(long, value_name = "RECORDS", default_value_t = 65_536)]
     queue_records: usize,
@@ -93,6 +104,27 @@ pub(super) enum OutputArg {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum BackendArg {
+    /// LSM programs where `bpf` is among the LSMs, else `fmod_ret`, else `observe`.
+    Auto,
+    /// LSM programs.
+    Lsm,
+    /// Programs that modify what the kernel's `security_*` functions return.
+    FmodRet,
+    /// Programs that see what these functions returned, and refuse nothing.
+    Observe,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// Refuse.
+    Enforce,
+    /// Only report.
+    Audit,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -147,6 +179,17 @@ fn config(args: Args) -> Config {
             }
         },
         ring_bytes: args.ring_bytes,
+        backend: match args.backend {
+            BackendArg::Auto => None,
+            BackendArg::Lsm => Some(BackendKind::Lsm),
+            BackendArg::FmodRet => Some(BackendKind::FmodRet),
+            BackendArg::Observe => Some(BackendKind::Observe),
+        },
+        mode: match args.mode {
+            Mode::Enforce => ModeArg::Enforce,
+            Mode::Audit => ModeArg::Audit,
+        },
+        watches: args.watches,
         base: Settings { limits, grant, ..Settings::default() },
         file: args.config,
         compile: CompileLimits {

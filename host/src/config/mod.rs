@@ -5,6 +5,7 @@ mod file;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::kernel::backend::BackendKind;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
 
@@ -20,6 +21,16 @@ pub struct PluginSpec {
     pub file: PathBuf,
     /// Its configuration, if it has one.
     pub config: Option<PathBuf>,
+}
+
+/// What becomes of what rules refuse.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ModeArg {
+    /// It is refused.
+    #[default]
+    Enforce,
+    /// It is let through and reported.
+    Audit,
 }
 
 /// How reports are written.
@@ -55,6 +66,12 @@ pub struct Config {
     pub format: Format,
     /// Bytes of the telemetry ring.
     pub ring_bytes: u32,
+    /// How hooks are met; found out when not said.
+    pub backend: Option<BackendKind>,
+    /// Whether rules refuse, or only report what they would.
+    pub mode: ModeArg,
+    /// The administrator's watches.
+    pub watches: Vec<String>,
     /// What the command line says of every plugin.
     pub base: Settings,
     /// The configuration file.
@@ -140,7 +157,7 @@ impl Config {
     /// # Errors
     /// Names the value and its bounds.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.plugins.is_empty() && self.plugin_dirs.is_empty() {
+        if self.plugins.is_empty() && self.plugin_dirs.is_empty() && self.watches.is_empty() {
             return Err(ConfigError::NoPlugin);
         }
         if self.plugins.len() > PLUGINS_MAX {
@@ -211,6 +228,9 @@ mod tests {
             shadows: Vec::new(),
             format: Format::Json,
             ring_bytes,
+            backend: None,
+            mode: ModeArg::Enforce,
+            watches: Vec::new(),
             base: Settings::default(),
             file: None,
             compile: CompileLimits::default(),

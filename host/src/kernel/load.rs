@@ -1,118 +1,218 @@
-//! Object and plan → loaded programs. A program that the verifier refuses takes no other with it.
+//! Programs in the kernel: one instance a hook or watch, loaded and attached one by one.
+//!
+//! A program that the kernel refuses takes no other with it.
 
-use aya::programs::{BtfTracePoint, Lsm, ProgramError};
-use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use krsi_host_abi::frozen;
 use krsi_host_abi::hook::{Attach, Hook};
+use krsi_host_abi::spec::{Spec, spec_flag};
+use zerocopy::IntoBytes;
 
-use super::attach;
+use super::backend::{Backend, Target};
+use super::btf::KernelTypes;
+use super::object::{ObjectError, ObjectFile};
 use super::plan::HookPlan;
+use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 
-/// The BPF object, built from `ebpf/` by the build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krsi-host-ebpf"));
+/// Program of the hooks without one of their own.
+const TEMPLATE: &str = "template";
 
-/// Why nothing could be loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// aya could not read the kernel's BTF.
-    #[error("the kernel's BTF does not parse")]
-    Btf(#[source] aya::BtfError),
-    /// Maps could not be created or the object does not parse.
-    #[error("the BPF object cannot be loaded")]
-    Object(#[source] EbpfError),
-}
-
-/// Why one hook has no program.
+/// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]
 pub enum HookError {
-    /// The object has no program of that name.
-    #[error("the object holds no program for it")]
-    NoProgram,
+    /// The kernel has no function to attach to.
+    #[error("this kernel has no function for it")]
+    NoFunction,
+    /// The object cannot be made into its program.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
     /// The verifier or the kernel refused it.
-    #[error("the kernel refuses the program")]
-    Refused(#[source] ProgramError),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// It was loaded and could not be attached.
+    #[error("the kernel does not attach the program")]
+    Attach(#[source] io::Error),
 }
 
-/// What is loaded, and what was refused.
-pub struct Loaded {
-    /// The object with its maps and programs.
-    pub object: Ebpf,
-    /// Hooks with an attached program.
-    pub hooks: Vec<Hook>,
-    /// Hooks whose program was refused.
-    pub refused: Vec<(Hook, HookError)>,
+/// Which program, and what it is told.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A hook with a program of its own.
+    Own(Hook),
+    /// An instance of the template for an LSM hook.
+    Template {
+        /// Name of the LSM hook.
+        hook: String,
+        /// What it does.
+        spec: Box<Spec>,
+    },
 }
 
-/// Sizes that the operator may choose.
-#[derive(Clone, Copy, Debug)]
-pub struct LoadSpec {
-    /// Bytes of the telemetry ring: a power of two of at least a page.
-    pub ring_bytes: u32,
-}
-
-/// Creates the maps; programs are loaded one by one by [`add`].
-///
-/// # Errors
-/// When the object as a whole cannot be loaded.
-pub fn load(plan: &HookPlan, spec: LoadSpec) -> Result<Loaded, LoadError> {
-    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-    let host_tgid = std::process::id();
-    let mut loader = EbpfLoader::new();
-    loader.btf(Some(&btf)).map_max_entries("TELEMETRY", spec.ring_bytes);
-    loader.override_global("HOST_TGID", &host_tgid, true);
-    for (global, value) in &plan.offsets {
-        loader.override_global(global, value, true);
-    }
-    let object = loader.load(OBJECT).map_err(LoadError::Object)?;
-    Ok(Loaded { object, hooks: Vec::new(), refused: Vec::new() })
-}
-
-/// Loads and attaches the programs of more hooks. One that the kernel refuses moves to `refused`.
-///
-/// # Errors
-/// When the kernel's BTF cannot be read.
-pub fn add(loaded: &mut Loaded, hooks: &[Hook]) -> Result<(), LoadError> {
-    if hooks.is_empty() {
-        return Ok(());
-    }
-    let btf = Btf::from_sys_fs().map_err(LoadError::Btf)?;
-    for &hook in hooks {
-        let object = &mut loaded.object;
-        let added = load_hook(object, hook, &btf).and_then(|()| attach::attach(object, hook));
-        match added {
-            Ok(()) => loaded.hooks.push(hook),
-            Err(error) => loaded.refused.push((hook, error)),
+impl Job {
+    /// Slot of its flags and counters.
+    #[must_use]
+    pub fn slot(&self) -> u16 {
+        match self {
+            Job::Own(hook) => hook.id(),
+            Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
         }
     }
-    Ok(())
 }
 
-/// Detaches and unloads the program of a hook.
-pub fn remove(loaded: &mut Loaded, hook: Hook) {
-    loaded.hooks.retain(|other| *other != hook);
-    let Some(program) = loaded.object.program_mut(hook.name()) else { return };
-    let unloaded = match hook.row().attach {
-        Attach::LsmDeny | Attach::LsmObserve => {
-            <&mut Lsm>::try_from(program).and_then(|program| program.unload())
-        }
-        Attach::Tracepoint => {
-            <&mut BtfTracePoint>::try_from(program).and_then(|program| program.unload())
-        }
-    };
-    if let Err(error) = unloaded {
-        tracing::warn!(hook = hook.name(), %error, "a program that nobody needs is still loaded");
+/// A live program: dropping it detaches and unloads it.
+pub struct Live {
+    /// Slot of its flags and counters.
+    pub slot: u16,
+    /// Name of its hook.
+    pub hook: String,
+    /// Function that it is attached to.
+    pub function: String,
+    link: Option<OwnedFd>,
+    program: OwnedFd,
+}
+
+impl Live {
+    /// What the kernel tells of it: runs, misses, verified instructions.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn info(&self) -> io::Result<aya_obj::generated::bpf_prog_info> {
+        syscall::info(self.program.as_fd())
+    }
+
+    /// Detaches it; what runs, runs on to its end.
+    pub fn detach(&mut self) {
+        self.link = None;
     }
 }
 
-fn load_hook(object: &mut Ebpf, hook: Hook, btf: &Btf) -> Result<(), HookError> {
-    let program = object.program_mut(hook.name()).ok_or(HookError::NoProgram)?;
-    match hook.row().attach {
-        Attach::LsmDeny | Attach::LsmObserve => {
-            let program: &mut Lsm = program.try_into().map_err(HookError::Refused)?;
-            program.load(hook.name(), btf).map_err(HookError::Refused)
-        }
-        Attach::Tracepoint => {
-            let program: &mut BtfTracePoint = program.try_into().map_err(HookError::Refused)?;
-            program.load(hook.name(), btf).map_err(HookError::Refused)
-        }
+/// The object, and the way its programs are met.
+pub struct Loader {
+    file: ObjectFile,
+    backend: &'static dyn Backend,
+    offsets: Vec<(&'static str, u32)>,
+    task_btf: bool,
+}
+
+impl Loader {
+    /// A loader for this kernel.
+    #[must_use]
+    pub fn new(
+        file: ObjectFile,
+        backend: &'static dyn Backend,
+        plan: &HookPlan,
+        types: &KernelTypes,
+    ) -> Self {
+        let task_btf = types.has_function("bpf_get_current_task_btf");
+        Self { file, backend, offsets: plan.offsets.clone(), task_btf }
     }
+
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> &'static dyn Backend {
+        self.backend
+    }
+
+    /// Meets hooks another way from now on.
+    pub fn set_backend(&mut self, backend: &'static dyn Backend) {
+        self.backend = backend;
+    }
+
+    /// Loads and attaches a program.
+    ///
+    /// # Errors
+    /// When this kernel has no place for it, or refuses it.
+    pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<Live, HookError> {
+        let (hook, attach, program) = match job {
+            Job::Own(hook) => (hook.name(), hook.row().attach, hook.name()),
+            Job::Template { hook, .. } => (hook.as_str(), Attach::LsmDeny, TEMPLATE),
+        };
+        let target = match attach {
+            Attach::Tracepoint => {
+                Target { function: format!("btf_trace_{hook}"), meeting: Meeting::Tracepoint }
+            }
+            _ => self.backend.target(types, hook).ok_or(HookError::NoFunction)?,
+        };
+        let id = match target.meeting {
+            Meeting::Tracepoint => types.typedef_id(&target.function),
+            _ => types.function_id(&target.function),
+        };
+        let id = id.ok_or(HookError::NoFunction)?;
+        let resolved = self.refined(job, &target, program, id, true);
+        let fd = match resolved {
+            Ok(fd) => fd,
+            // Where the kernel does not let `bpf_d_path` be called, paths are walked.
+            Err(first) => self.refined(job, &target, program, id, false).map_err(|_| first)?,
+        };
+        let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
+        Ok(Live {
+            slot: job.slot(),
+            hook: hook.to_owned(),
+            function: target.function,
+            link: Some(link),
+            program: fd,
+        })
+    }
+
+    fn refined(
+        &self,
+        job: &Job,
+        target: &Target,
+        program: &str,
+        id: u32,
+        d_path: bool,
+    ) -> Result<OwnedFd, HookError> {
+        let mut words: HashMap<&str, [u8; 4]> = HashMap::new();
+        let mut set = |name: &'static str, value: u32| words.insert(name, value.to_ne_bytes());
+        for (name, offset) in &self.offsets {
+            set(name, *offset);
+        }
+        set(frozen::HOST_TGID, std::process::id());
+        set(frozen::D_PATH, u32::from(d_path));
+        set(frozen::TASK_BTF, u32::from(self.task_btf));
+        set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
+        let sleep = match target.meeting {
+            Meeting::Lsm => self.backend.sleep(self.file.sleep(program)),
+            _ => Sleep::Never,
+        };
+        set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
+        let spec = match job {
+            Job::Own(_) => None,
+            Job::Template { spec, .. } => {
+                let mut spec = (**spec).seal();
+                if !self.backend.can_deny() {
+                    spec.flags &= !spec_flag::DENY;
+                }
+                Some(spec)
+            }
+        };
+        let globals = globals(&words, spec.as_ref());
+        let instance = self.file.instance(program, &globals)?;
+        let fd = syscall::load(&Program {
+            name: job_name(job),
+            instructions: &instance.instructions,
+            meeting: target.meeting,
+            target: id,
+            sleep,
+        })?;
+        Ok(fd)
+    }
+}
+
+fn job_name(job: &Job) -> &str {
+    match job {
+        Job::Own(hook) => hook.name(),
+        Job::Template { hook, .. } => hook,
+    }
+}
+
+fn globals<'a>(
+    words: &'a HashMap<&'a str, [u8; 4]>,
+    spec: Option<&'a Spec>,
+) -> HashMap<&'a str, (&'a [u8], bool)> {
+    let words = words.iter().map(|(name, bytes)| (*name, (&bytes[..], true)));
+    words.chain(spec.map(|spec| (frozen::SPEC, (spec.as_bytes(), true)))).collect()
 }

@@ -3,11 +3,12 @@
 //! Maps are opened as byte arrays, which is all that aya needs to compare sizes, and converted by
 //! the layout traits of the byte contract.
 
+use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
-use aya::{Ebpf, maps};
 use krsi_host_abi::counter::{COUNTERS, Counter};
 use krsi_host_abi::deny::{Entry, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -40,6 +41,9 @@ pub enum MapError {
     },
 }
 
+/// The object's maps by name.
+pub type Maps = std::collections::HashMap<String, Map>;
+
 /// Everything the host does with maps, taken out of the object once.
 pub struct KernelMaps {
     /// Flags words.
@@ -48,6 +52,8 @@ pub struct KernelMaps {
     pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
+    /// Filters of telemetry.
+    pub filters: Filters,
     /// Ring of denials.
     pub verdicts: RingBuf<MapData>,
     /// Ring of telemetry.
@@ -55,11 +61,11 @@ pub struct KernelMaps {
 }
 
 impl KernelMaps {
-    /// Takes the maps out of a loaded object.
+    /// Takes over the maps of the object.
     ///
     /// # Errors
     /// When a map is missing or of another shape.
-    pub fn take(object: &mut Ebpf) -> Result<Self, MapError> {
+    pub fn take(object: &mut Maps) -> Result<Self, MapError> {
         let flags = Flags {
             words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
                 map: open(object, "FLAGS")?,
@@ -74,8 +80,13 @@ impl KernelMaps {
                 lineage: open(object, "LINEAGE")?,
                 file: open(object, "FILE")?,
                 network: open(object, "NETWORK")?,
+                cgroup: open(object, "CGROUP")?,
+                hook: open(object, "HOOK")?,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
+            },
+            filters: Filters {
+                map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "FILTER")?)),
             },
             flags,
             verdicts: open(object, "VERDICTS")?,
@@ -85,10 +96,10 @@ impl KernelMaps {
 }
 
 fn open<T: TryFrom<Map, Error = maps::MapError>>(
-    object: &mut Ebpf,
+    object: &mut Maps,
     name: &'static str,
 ) -> Result<T, MapError> {
-    let map = object.take_map(name).ok_or(MapError::Missing { name })?;
+    let map = object.remove(name).ok_or(MapError::Missing { name })?;
     T::try_from(map).map_err(|source| MapError::Access { name, source })
 }
 
@@ -108,25 +119,25 @@ impl Flags {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn raise(&mut self, hook: Hook, bits: u64) -> Result<(), MapError> {
-        self.change(hook, |word| word | bits)
+    pub fn raise(&self, slot: u16, bits: u64) -> Result<(), MapError> {
+        self.change(slot, |word| word | bits)
     }
 
     /// Clears bits of a hook's word.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn lower(&mut self, hook: Hook, bits: u64) -> Result<(), MapError> {
-        self.change(hook, |word| word & !bits)
+    pub fn lower(&self, slot: u16, bits: u64) -> Result<(), MapError> {
+        self.change(slot, |word| word & !bits)
     }
 
-    fn change(&self, hook: Hook, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
+    fn change(&self, slot: u16, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let FlagWords { map, words } = &mut *words;
-        let Some(word) = words.get_mut(usize::from(hook.id())) else { return Ok(()) };
+        let Some(word) = words.get_mut(usize::from(slot)) else { return Ok(()) };
         let next = change(*word);
         if next != *word {
-            map.set(u32::from(hook.id()), next, 0)
+            map.set(u32::from(slot), next, 0)
                 .map_err(|source| MapError::Access { name: "FLAGS", source })?;
             *word = next;
         }
@@ -144,10 +155,10 @@ impl Counters {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn total(&self, hook: Hook, counter: Counter) -> Result<u64, MapError> {
+    pub fn total(&self, slot: u16, counter: Counter) -> Result<u64, MapError> {
         let rows = self
             .map
-            .get(&u32::from(hook.id()), 0)
+            .get(&u32::from(slot), 0)
             .map_err(|source| MapError::Access { name: "COUNTS", source })?;
         let word = |row: &[u8; ROW]| {
             <[u64; COUNTERS]>::read_from_bytes(row)
@@ -159,6 +170,26 @@ impl Counters {
     }
 }
 
+const FILTER: usize = size_of::<Filter>();
+
+/// The filters of telemetry, by hook slot.
+#[derive(Clone)]
+pub struct Filters {
+    map: std::sync::Arc<std::sync::Mutex<Array<MapData, [u8; FILTER]>>>,
+}
+
+impl Filters {
+    /// Sets the filter of a hook.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set(&self, slot: u16, filter: &Filter) -> Result<(), MapError> {
+        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        map.set(u32::from(slot), bytes::<FILTER>(filter), 0)
+            .map_err(|source| MapError::Access { name: "FILTER", source })
+    }
+}
+
 /// The deny maps.
 pub struct RuleMaps {
     flags: Flags,
@@ -166,13 +197,20 @@ pub struct RuleMaps {
     lineage: HashMap<MapData, u64, [u8; ENTRY]>,
     file: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
     network: LpmTrie<MapData, [u8; NETWORK_DATA], [u8; ENTRY]>,
+    cgroup: HashMap<MapData, u64, [u8; ENTRY]>,
+    hook: Array<MapData, [u8; ENTRY]>,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
 }
 
 /// Bits that the ledger decides.
-const RULE_FLAGS: u64 =
-    flag::PROCESS | flag::LINEAGE | flag::FILE | flag::NETWORK | flag::MEMBERSHIP;
+const RULE_FLAGS: u64 = flag::PROCESS
+    | flag::LINEAGE
+    | flag::FILE
+    | flag::NETWORK
+    | flag::MEMBERSHIP
+    | flag::CGROUP
+    | flag::HOOK;
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
@@ -182,6 +220,8 @@ impl RuleStore for RuleMaps {
             EntryKey::Lineage(id) => stored("LINEAGE", self.lineage.insert(id, value, 0)),
             EntryKey::File(key) => stored("FILE", self.file.insert(bytes(&key), value, 0)),
             EntryKey::Network(key) => stored("NETWORK", self.network.insert(&trie(key), value, 0)),
+            EntryKey::Cgroup(id) => stored("CGROUP", self.cgroup.insert(id, value, 0)),
+            EntryKey::Hook(hook) => stored("HOOK", self.hook.set(u32::from(hook.id()), value, 0)),
         }
     }
 
@@ -191,6 +231,10 @@ impl RuleStore for RuleMaps {
             EntryKey::Lineage(id) => removed("LINEAGE", self.lineage.remove(&id)),
             EntryKey::File(key) => removed("FILE", self.file.remove(&bytes(&key))),
             EntryKey::Network(key) => removed("NETWORK", self.network.remove(&trie(key))),
+            EntryKey::Cgroup(id) => removed("CGROUP", self.cgroup.remove(&id)),
+            EntryKey::Hook(hook) => {
+                stored("HOOK", self.hook.set(u32::from(hook.id()), [0; ENTRY], 0))
+            }
         }
     }
 
@@ -212,13 +256,13 @@ impl RuleStore for RuleMaps {
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
         let bits = bits & RULE_FLAGS;
-        let raised = self.flags.raise(hook, bits);
-        raised.and_then(|()| self.flags.lower(hook, RULE_FLAGS & !bits)).map_err(
-            |error| match error {
+        let raised = self.flags.raise(hook.id(), bits);
+        raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits)).map_err(|error| {
+            match error {
                 MapError::Access { name, source } => failed(name, source),
                 MapError::Missing { name } => StoreError::Full { map: name },
-            },
-        )
+            }
+        })
     }
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {

@@ -1,7 +1,7 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
-pub mod attach;
 pub mod attached;
+pub mod backend;
 pub mod btf;
 pub mod canary;
 pub mod curated;
@@ -9,6 +9,7 @@ pub mod facts;
 pub mod field_path;
 pub mod load;
 pub mod map;
+pub mod object;
 pub mod plan;
 pub mod predicate;
 pub mod probe;

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use super::backend::BackendKind;
+
 /// Where securityfs lists the active LSMs in order.
 pub const LSM_LIST: &str = "/sys/kernel/security/lsm";
 
@@ -27,8 +29,8 @@ pub enum ProbeError {
 /// canary decides.
 ///
 /// # Errors
-/// The first thing that is missing.
-pub fn check() -> Result<(), ProbeError> {
+/// The first thing that is missing for the backend that is asked for.
+pub fn check(backend: Option<BackendKind>) -> Result<(), ProbeError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ProbeError::NotRoot);
     }
@@ -36,10 +38,19 @@ pub fn check() -> Result<(), ProbeError> {
         return Err(ProbeError::NoBtf);
     }
     match fs::read_to_string(LSM_LIST) {
-        Ok(list) if !lists_bpf(&list) => {
+        Ok(list) if backend == Some(BackendKind::Lsm) && !lists_bpf(&list) => {
             Err(ProbeError::NoBpfLsm { list: list.trim().chars().take(256).collect() })
         }
         _ => Ok(()),
+    }
+}
+
+/// The backend that this machine takes: LSM programs where `bpf` is listed or the list cannot be read.
+#[must_use]
+pub fn backend() -> BackendKind {
+    match fs::read_to_string(LSM_LIST) {
+        Ok(list) if !lists_bpf(&list) => BackendKind::FmodRet,
+        _ => BackendKind::Lsm,
     }
 }
 

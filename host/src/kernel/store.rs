@@ -14,6 +14,10 @@ pub enum EntryKey {
     File(FileKey),
     /// A destination.
     Network(NetworkKey),
+    /// A cgroup, by its id.
+    Cgroup(u64),
+    /// A whole hook.
+    Hook(Hook),
 }
 
 /// Why a map update did not happen. What was in force before stays in force.

@@ -11,7 +11,7 @@ pub use errno::{errno_name, errno_number};
 pub use json::Json;
 pub use report::{
     AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,
-    RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport,
+    RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport, WatchReport,
 };
 pub use terminal::{Colour, Terminal};
 

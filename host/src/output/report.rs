@@ -12,6 +12,8 @@ pub enum Report {
     Alert(AlertReport),
     /// A call was denied, or would have been.
     Verdict(VerdictReport),
+    /// A call that a watch of the administrator's matched.
+    Watch(WatchReport),
     /// A rule is in force.
     Rule(RuleReport),
     /// A plugin's action was refused.
@@ -83,6 +85,29 @@ pub struct VerdictReport {
     pub until_unix_ns: Option<i64>,
 }
 
+/// A call that a watch matched.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WatchReport {
+    /// When.
+    pub unix_ns: i64,
+    /// Place of the watch on the command line, from 0.
+    pub watch: u16,
+    /// Which hook.
+    pub hook: String,
+    /// What was read, by field; a field that could not be read says why.
+    pub fields: Vec<(String, String)>,
+    /// `denied`, `audited`, or empty.
+    pub verdict: &'static str,
+    /// Process id of the caller.
+    pub tgid: u32,
+    /// User id of the caller.
+    pub uid: u32,
+    /// Name of the calling thread.
+    pub comm: String,
+    /// Executable of the caller; empty when unknown.
+    pub exe: String,
+}
+
 /// A rule that came into force.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleReport {
@@ -128,7 +153,7 @@ pub struct FailureReport {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HookSummary {
     /// Its name.
-    pub hook: &'static str,
+    pub hook: String,
     /// Calls in which somebody wanted something.
     pub seen: u64,
     /// Records that were read and decoded.
@@ -143,6 +168,8 @@ pub struct HookSummary {
     pub denied: u64,
     /// Calls an audit rule applied to.
     pub audited: u64,
+    /// Calls whose rule could not be checked and was answered by its word on errors.
+    pub errors: u64,
 }
 
 /// Counts of one plugin.
@@ -274,6 +301,10 @@ pub struct Summary {
     pub lost: Vec<(&'static str, u64)>,
     /// Rules put in force.
     pub rules: u64,
+    /// How hooks were met: `lsm`, `fmod_ret` or `observe`.
+    pub backend: &'static str,
+    /// Calls that a program missed because it was preempted (`recursion_misses`).
+    pub missed: u64,
     /// Median of the delay from a hook's call to the rule it caused, nanoseconds.
     pub delay_p50_ns: u64,
     /// 99th percentile of that delay, nanoseconds.

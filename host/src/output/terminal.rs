@@ -88,6 +88,19 @@ impl Output for Terminal {
                 };
                 self.line(out, verdict.unix_ns, label, &verdict_text(verdict))
             }
+            Report::Watch(watch) => {
+                let fields: Vec<String> =
+                    watch.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let text = format!(
+                    "{:<20} {}  by {} uid {} ({})",
+                    watch.hook,
+                    fields.join(" "),
+                    who(watch.tgid, &watch.exe),
+                    watch.uid,
+                    watch.comm
+                );
+                self.line(out, watch.unix_ns, ("WATCH", "36"), &text)
+            }
             Report::Rule(rule) => {
                 let (plugin, reason) = (rule.plugin.clone(), rule.reason.clone());
                 let text = format!("{plugin}#{}  {}  because {reason}", rule.rule_id, rule.text);
@@ -156,6 +169,11 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     }
     let lost: Vec<String> =
         summary.lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
+    writeln!(
+        out,
+        "hooks met by {}; calls missed under preemption: {}",
+        summary.backend, summary.missed
+    )?;
     writeln!(out, "lost in the host: {}", lost.join(", "))?;
     writeln!(
         out,

@@ -7,8 +7,8 @@ use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::canary::CanaryError;
-use crate::kernel::load;
 use crate::kernel::map::MapError;
+use crate::kernel::object::ObjectError;
 use crate::kernel::probe::ProbeError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
@@ -46,14 +46,22 @@ pub enum RunError {
     /// The kernel's types cannot be read.
     #[error(transparent)]
     Btf(#[from] BtfError),
-    /// The object cannot be loaded.
+    /// The object cannot be used.
     #[error(transparent)]
-    Load(#[from] load::LoadError),
+    Load(#[from] ObjectError),
+    /// A watch of the command line.
+    #[error("--watch {watch:?}: {why}")]
+    Watch {
+        /// As it was given.
+        watch: String,
+        /// What is wrong.
+        why: String,
+    },
     /// No hook that a plugin wants can be attached.
     #[error("no hook could be attached; {hook}: {reason}")]
     NoHook {
         /// The first of them.
-        hook: &'static str,
+        hook: String,
         /// Why.
         reason: String,
     },
@@ -140,6 +148,9 @@ impl RunError {
             RunError::Btf(BtfError::Invalid { .. })
             | RunError::Load(_)
             | RunError::NoHook { .. } => "please report this with the output of `uname -a`",
+            RunError::Watch { .. } => {
+                "docs/watches.md has the language; `krsi-host hooks` lists the hooks"
+            }
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
             RunError::SameName { .. } => {

@@ -3,138 +3,332 @@
 use std::sync::Arc;
 
 use krsi_host_abi::deny::flag;
-use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
+use krsi_host_abi::filter::Filter;
+use krsi_host_abi::hook::{Attach, HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{Hook, HookSet};
 
 use super::RunError;
 use super::shared::Shared;
-use crate::config::Config;
+use super::watches::{LiveWatch, Watch, Watches};
+use crate::config::{Config, ModeArg};
+use crate::decode::{CallLayout, CallLayouts};
+use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::canary;
-use crate::kernel::load::{self, LoadSpec, Loaded};
-use crate::kernel::map::{Counters, Flags, KernelMaps};
+use crate::kernel::canary::{self, CanaryError};
+use crate::kernel::curated;
+use crate::kernel::load::{Job, Live, Loader};
+use crate::kernel::map::{Counters, Filters, Flags, KernelMaps};
+use crate::kernel::object::ObjectFile;
 use crate::kernel::plan::{self, HookPlan};
-use crate::kernel::trim;
+use crate::kernel::{probe, trim};
 
 /// Hooks that the host's own process table lives on.
 const OWN_HOOKS: [Hook; 3] =
     [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
 
 /// What plugins ask of the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Wanted {
     /// Hooks whose calls somebody wants to see.
     pub(super) seen: HookSet,
     /// Hooks that somebody's rules refuse calls of.
     pub(super) denied: HookSet,
+    /// Watches on any hook.
+    pub(super) watches: Vec<Watch>,
+    /// What is forwarded of each hook, as far as everybody who sees it asks for less than all.
+    pub(super) filters: super::filters::Asked,
 }
 
 impl Wanted {
     /// With what another one asks.
-    pub(super) const fn and(self, other: Wanted) -> Self {
-        Self {
-            seen: HookSet(self.seen.0 | other.seen.0),
-            denied: HookSet(self.denied.0 | other.denied.0),
-        }
+    pub(super) fn and(mut self, other: Wanted) -> Self {
+        self.filters.join(&other.filters);
+        self.seen = HookSet(self.seen.0 | other.seen.0);
+        self.denied = HookSet(self.denied.0 | other.denied.0);
+        self.watches.extend(other.watches);
+        self
     }
 }
 
-/// The object and its links: dropping it detaches every hook.
+/// The object and its programs: dropping it detaches every hook.
 pub(super) struct Hooks {
-    loaded: Loaded,
+    loader: Loader,
     plan: HookPlan,
+    live: Vec<Live>,
+    watches: Watches,
+    layouts: CallLayouts,
     flags: Flags,
+    filters: Filters,
     counters: Arc<Counters>,
-    /// Hooks that were attached at some time, for the summary.
-    used: Vec<AbiHook>,
+    /// Whether another backend may be tried when this one's hooks stay silent.
+    auto: bool,
+    mode: ModeArg,
+    /// Slots that had a program at some time, with their names, for the summary.
+    used: Vec<(u16, String)>,
+    refused: Vec<(String, String)>,
 }
 
 impl Hooks {
     /// Creates the maps and attaches nothing.
     pub(super) fn load(config: &Config) -> Result<(Self, KernelMaps), RunError> {
-        let plan = plan::plan(&KernelTypes::running()?, |_| true);
+        let types = KernelTypes::running()?;
+        let plan = plan::plan(&types, |_| true);
         for field in &plan.missing {
             let (structure, member, why) = (field.structure, field.member, field.why);
             tracing::warn!(structure, member, %why, "field left out");
         }
-        let spec = LoadSpec { ring_bytes: config.ring_bytes };
-        let mut loaded = load::load(&plan, spec)?;
+        let sizes = [("TELEMETRY", config.ring_bytes)];
+        let (file, mut maps) = ObjectFile::create(&sizes)?;
+        let backend = config.backend.unwrap_or_else(probe::backend);
+        let loader = Loader::new(file, backend.backend(), &plan, &types);
+        drop(types);
         trim::give_back();
-        let maps = KernelMaps::take(&mut loaded.object)?;
-        let (flags, counters) = (maps.flags.clone(), Arc::clone(&maps.counters));
-        Ok((Self { loaded, plan, flags, counters, used: Vec::new() }, maps))
+        let maps = KernelMaps::take(&mut maps)?;
+        let hooks = Self {
+            loader,
+            plan,
+            live: Vec::new(),
+            watches: Watches::default(),
+            layouts: CallLayouts::default(),
+            flags: maps.flags.clone(),
+            filters: maps.filters.clone(),
+            counters: Arc::clone(&maps.counters),
+            auto: config.backend.is_none(),
+            mode: config.mode,
+            used: Vec::new(),
+            refused: Vec::new(),
+        };
+        Ok((hooks, maps))
+    }
+
+    /// The backend in use.
+    pub(super) fn backend(&self) -> BackendKind {
+        self.loader.backend().kind()
     }
 
     /// Attaches what is wanted and was not, proves it live, detaches what nobody wants any more.
     /// A hook that this kernel lacks is told, not fatal.
-    pub(super) fn want(&mut self, wanted: Wanted) -> Result<(), RunError> {
+    pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), RunError> {
         let own = OWN_HOOKS.into_iter().fold(HookSet::default(), HookSet::with);
-        let wanted = wanted.and(Wanted { seen: own, denied: HookSet::default() });
-        let is_wanted = |hook| contains(wanted.seen, hook) || contains(wanted.denied, hook);
-        let mut fresh = Vec::new();
-        for hook in HOOKS.iter().map(|row| row.hook).filter(|hook| is_wanted(*hook)) {
-            if self.loaded.hooks.contains(&hook) {
-                continue;
-            }
-            match self.plan.lacking.iter().find(|(lacking, _)| *lacking == hook) {
-                Some((_, why)) => tracing::warn!(hook = hook.name(), %why, "hook left out"),
-                None => fresh.push(hook),
+        let seen = HookSet(wanted.seen.0 | own.0);
+        loop {
+            match self.settle(seen, wanted) {
+                // Loaded, attached, and never called: the LSM does not ask BPF here.
+                Err(RunError::Canary(CanaryError::Silent { .. }))
+                    if self.auto && self.backend() == BackendKind::Lsm =>
+                {
+                    self.live.clear();
+                    self.watches = Watches::default();
+                    self.loader.set_backend(BackendKind::FmodRet.backend());
+                }
+                result => return result,
             }
         }
-        load::add(&mut self.loaded, &fresh)?;
-        if !fresh.is_empty() {
+    }
+
+    fn settle(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), RunError> {
+        let is_wanted = |hook| contains(seen, hook) || contains(wanted.denied, hook);
+        let is_live = |live: &[Live], hook: AbiHook| live.iter().any(|one| one.slot == hook.id());
+        let fresh: Vec<AbiHook> = HOOKS
+            .iter()
+            .map(|row| row.hook)
+            .filter(|hook| is_wanted(*hook) && !is_live(&self.live, *hook))
+            .collect();
+        self.refused.clear();
+        let come = self.watches.missing(&wanted.watches);
+        if !fresh.is_empty() || !come.is_empty() {
+            let types = KernelTypes::running()?;
+            for hook in &fresh {
+                self.add(&types, *hook);
+            }
+            for watch in come {
+                self.add_watch(&types, watch);
+            }
+            drop(types);
             trim::give_back();
         }
-        for (hook, error) in &self.loaded.refused {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            let cause = cause.unwrap_or_default();
-            tracing::warn!(hook = hook.name(), %error, cause, "hook left out");
+        for (hook, why) in &self.refused {
+            tracing::warn!(hook, why, "hook left out");
         }
-        if self.loaded.hooks.is_empty() {
-            return Err(self.nothing());
+        if self.live.is_empty() {
+            let (hook, reason) = self.refused.first().cloned().unwrap_or_default();
+            return Err(RunError::NoHook { hook, reason });
         }
-        self.loaded.refused.clear();
-        fresh.retain(|hook| self.loaded.hooks.contains(hook));
-        canary::prove(&fresh, &mut self.flags, &self.counters)?;
-        self.used.extend(
-            fresh.iter().filter(|hook| !self.used.contains(hook)).copied().collect::<Vec<_>>(),
-        );
-        for hook in self.loaded.hooks.clone() {
-            if contains(wanted.seen, hook) {
-                self.flags.raise(hook, flag::FORWARD)?;
-            } else {
-                self.flags.lower(hook, flag::FORWARD)?;
+        let attached: Vec<AbiHook> =
+            fresh.into_iter().filter(|hook| is_live(&self.live, *hook)).collect();
+        canary::prove(&attached, &self.flags, &self.counters)?;
+        self.forward(seen, wanted)?;
+        self.live.retain(|live| {
+            live.slot >= WATCH_FIRST || AbiHook::from_id(live.slot).is_some_and(is_wanted)
+        });
+        let gone = self.watches.retain(&wanted.watches);
+        for slot in &gone {
+            self.flags.lower(*slot, u64::MAX)?;
+            self.layouts.clear(*slot);
+        }
+        self.live.retain(|live| !gone.contains(&live.slot));
+        Ok(())
+    }
+
+    /// Sets what is forwarded of each hook.
+    fn forward(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), RunError> {
+        let audit = if self.mode == ModeArg::Audit || !self.loader.backend().can_deny() {
+            flag::AUDIT_ONLY
+        } else {
+            0
+        };
+        for live in &self.live {
+            let forward = match AbiHook::from_id(live.slot) {
+                Some(hook) if !contains(seen, hook) => 0,
+                _ => flag::FORWARD,
+            };
+            let filter = AbiHook::from_id(live.slot)
+                .and_then(crate::decode::hook)
+                .and_then(|hook| wanted.filters.of(hook));
+            let filtered = if filter.is_some() { flag::FILTER } else { 0 };
+            if let Some(filter) = filter {
+                self.filters.set(live.slot, &filter)?;
             }
-            if !is_wanted(hook) {
-                load::remove(&mut self.loaded, hook);
-            }
+            let all = flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY;
+            let on = forward | filtered | if forward != 0 || audit != 0 { audit } else { 0 };
+            self.flags.raise(live.slot, on)?;
+            self.flags.lower(live.slot, all & !on)?;
         }
         Ok(())
     }
 
-    fn nothing(&self) -> RunError {
-        let lacking = self.plan.lacking.first().map(|(hook, why)| (hook.name(), why.to_string()));
-        let refused = self.loaded.refused.first().map(|(hook, why)| (hook.name(), why.to_string()));
-        let (hook, reason) = refused.or(lacking).unwrap_or_default();
-        RunError::NoHook { hook, reason }
+    fn add(&mut self, types: &KernelTypes, hook: AbiHook) {
+        let job = if hook.is_call() {
+            match self.template(types, hook) {
+                Ok(job) => job,
+                Err(why) => return self.refuse(hook.name(), why),
+            }
+        } else {
+            Job::Own(hook)
+        };
+        self.start(types, &job);
     }
 
-    /// Lets rules on every attached hook be made, and no others.
+    /// The template's job for a curated hook, and how its records are read.
+    fn template(&mut self, types: &KernelTypes, hook: AbiHook) -> Result<Job, String> {
+        let row = curated::of(hook).ok_or("it has no fields")?;
+        let target = self.loader.backend().target(types, hook.name());
+        let target = target.ok_or("this kernel has no such LSM hook for BPF")?;
+        let prototype = types.prototype(&target.function).map_err(|error| error.to_string())?;
+        let resolved = row.resolve(types, &prototype);
+        if !resolved.missing.is_empty() {
+            let missing = resolved.missing.join(", ");
+            tracing::info!(hook = hook.name(), missing, "fields left out");
+        }
+        let there = crate::decode::hook(hook).ok_or("no contract names it")?;
+        let layout = CallLayout::curated(there, &resolved.places, &resolved.spec.captures)
+            .map_err(|error| error.to_string())?;
+        self.layouts.set(hook.id(), layout);
+        Ok(Job::Template { hook: hook.name().to_owned(), spec: Box::new(resolved.spec) })
+    }
+
+    fn add_watch(&mut self, types: &KernelTypes, watch: Watch) {
+        let Some(slot) = self.watches.free_slot() else {
+            return self.refuse(&watch.text, "there are too many watches".to_owned());
+        };
+        let backend = self.loader.backend();
+        match LiveWatch::resolve(types, backend, watch, slot) {
+            Ok((live, layout, job)) => {
+                if self.start(types, &job) {
+                    self.layouts.set(slot, layout);
+                    self.watches.add(live);
+                }
+            }
+            Err((text, why)) => self.refuse(&text, why),
+        }
+    }
+
+    fn start(&mut self, types: &KernelTypes, job: &Job) -> bool {
+        match self.loader.load(types, job) {
+            Ok(live) => {
+                let slot = (live.slot, live.hook.clone());
+                if !self.used.contains(&slot) {
+                    self.used.push(slot);
+                }
+                self.live.push(live);
+                true
+            }
+            Err(error) => {
+                let hook = match job {
+                    Job::Own(hook) => hook.name().to_owned(),
+                    Job::Template { hook, .. } => hook.clone(),
+                };
+                self.refuse(&hook, error.to_string());
+                false
+            }
+        }
+    }
+
+    fn refuse(&mut self, what: &str, why: String) {
+        self.refused.push((what.to_owned(), why));
+    }
+
+    /// What was refused at the last change, with the reason.
+    pub(super) fn refused(&self) -> &[(String, String)] {
+        &self.refused
+    }
+
+    /// Lets rules on every attached hook be made, and no others; tells how records are read.
     pub(super) fn publish(&self, shared: &Shared) {
-        shared.ledger().set_attached(self.loaded.hooks.iter().copied());
+        let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
+        let can_deny = self.loader.backend().can_deny() || self.mode == ModeArg::Audit;
+        shared.ledger().set_attached(hooks.filter(|_| can_deny));
+        shared.set_layouts(self.layouts.clone());
+        shared.set_watches(self.watches.told());
     }
 
-    /// Hooks with a live program.
-    pub(super) fn attached(&self) -> &[AbiHook] {
-        &self.loaded.hooks
+    /// Names of hooks with a live program, in the order of their slots.
+    pub(super) fn attached(&self) -> Vec<String> {
+        let mut slots: Vec<(u16, &str)> =
+            self.live.iter().map(|live| (live.slot, live.hook.as_str())).collect();
+        slots.sort_unstable();
+        slots.into_iter().map(|(_, hook)| hook.to_owned()).collect()
     }
 
-    /// Hooks that ever had one.
-    pub(super) fn used(&self) -> &[AbiHook] {
+    /// Slots that ever had one.
+    pub(super) fn used(&self) -> &[(u16, String)] {
         &self.used
     }
+
+    /// Calls that a preempted program missed, by the kernel's count (`recursion_misses`).
+    pub(super) fn misses(&self) -> u64 {
+        let missed = |live: &Live| live.info().map_or(0, |info| info.recursion_misses);
+        self.live.iter().map(missed).sum()
+    }
+
+    /// Hooks that this kernel lacks, with the reason.
+    pub(super) fn lacking(&self) -> &HookPlan {
+        &self.plan
+    }
+}
+
+/// Whether the kernel ever calls a hook's program for its own answer.
+pub(super) const fn can_refuse(hook: AbiHook) -> bool {
+    matches!(hook.row().attach, Attach::LsmDeny)
 }
 
 fn contains(set: HookSet, hook: AbiHook) -> bool {
     crate::decode::hook(hook).is_some_and(|hook| set.contains(hook))
+}
+
+/// An empty filter: nothing passes.
+pub(super) const fn nothing() -> Filter {
+    Filter {
+        clauses: [krsi_host_abi::filter::Clause {
+            tests: 0,
+            uid: 0,
+            cgroup_id: 0,
+            flags_any: 0,
+            rate: 0,
+            port: 0,
+            prefix_len: 0,
+            owner: 0,
+        }; krsi_host_abi::filter::CLAUSES],
+        prefixes: [[0; krsi_host_abi::filter::PREFIX_LEN]; krsi_host_abi::filter::CLAUSES],
+    }
 }

@@ -9,6 +9,7 @@
 
 mod clock;
 mod error;
+mod filters;
 mod hooks;
 mod mailbox;
 mod reader;
@@ -22,6 +23,7 @@ mod start;
 mod steward;
 mod summary;
 mod watch;
+mod watches;
 
 pub use self::error::{ReloadError, RunError};
 

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use krsi_plugin_schema::latest::{Event, Process, ProcessKey, Verdict};
+use krsi_plugin_schema::latest::{Body, Event, Process, ProcessKey, Verdict};
 
 use super::clock;
 use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
+use super::watches::{ADMINISTRATOR, WATCH_RULES};
 use crate::decode::{self, Decoded};
 use crate::enrich::{CgroupNames, Observation, ProcessTable};
 use crate::loss::Loss;
@@ -72,12 +73,20 @@ impl Reader {
         let mut found = Found::default();
         let records = {
             let Self { rings, router, cgroups, shared } = self;
-            let layouts = shared.layouts();
+            let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
                 Ok(decoded) => {
                     follow(&decoded, &mut processes, cgroups, &mut found);
                     shared.delivered(decode::claimed_hook(record));
+                    if let Body::Watch(watch) = &decoded.event.body
+                        && decoded.owner == ADMINISTRATOR
+                    {
+                        let told = watches.get(&decode::claimed_hook(record));
+                        let names = told.map(|told| &told.fields[..]).unwrap_or_default();
+                        let caller = processes.get(decoded.event.meta.process);
+                        shared.report(report::watch(&decoded.event, watch, names, caller));
+                    }
                     let owner = Some(PluginSlot(decoded.owner));
                     if router.route(&decoded.event, owner, &*processes).is_err() {
                         shared.losses.add(Loss::Encode, 1);
@@ -101,6 +110,7 @@ impl Reader {
         if found.kin.is_empty() && found.verdicts.is_empty() {
             return;
         }
+        let watches = self.shared.watches();
         let mut ledger = self.shared.ledger();
         for seen in &found.kin {
             seen.adopted.iter().for_each(|(before, exact)| ledger.on_adopt(*before, *exact));
@@ -110,8 +120,12 @@ impl Reader {
             }
         }
         for (verdict, rule_id) in found.verdicts {
-            let rule = ledger.explain(rule_id);
-            self.shared.report(report::explained(verdict, rule_id, rule.as_ref()));
+            self.shared.report(if rule_id >= WATCH_RULES {
+                let slot = u16::try_from(rule_id - WATCH_RULES).unwrap_or(0);
+                report::of_watch(verdict, rule_id, watches.get(&slot))
+            } else {
+                report::explained(verdict, rule_id, ledger.explain(rule_id).as_ref())
+            });
         }
     }
 }

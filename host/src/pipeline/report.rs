@@ -1,23 +1,23 @@
 //! Nouns of the stages → reports for the outputs.
 
 use krsi_plugin_schema::latest::{
-    Body, Call, Event, FieldRow, Kind, Process, Severity, Value, Verdict,
+    Body, Call, Event, FieldRow, Kind, Process, Severity, Value, Verdict, Watch,
 };
 
 use super::clock;
-use crate::output::{Report, VerdictReport, errno_name};
+use super::watches::Told;
+use crate::output::{Report, VerdictReport, WatchReport, errno_name};
 use crate::policy::RuleView;
 
 /// A decided call, without the rule behind it.
 pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> VerdictReport {
-    let (verdict, errno) = match event.meta.verdict {
-        Verdict::None => ("", 0),
-        Verdict::Denied { errno, .. } => ("denied", errno),
-        Verdict::Audited { errno, .. } => ("audited", errno),
+    let errno = match event.meta.verdict {
+        Verdict::None => 0,
+        Verdict::Denied { errno, .. } | Verdict::Audited { errno, .. } => errno,
     };
     VerdictReport {
         unix_ns: clock::unix_ns(event.meta.boot_ns),
-        verdict,
+        verdict: verdict_word(event.meta.verdict),
         hook: event.body.name().to_owned(),
         errno: errno_name(errno),
         object: object(&event.body),
@@ -31,6 +31,45 @@ pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> Verdic
         reason: String::new(),
         until_unix_ns: None,
     }
+}
+
+/// A call that a watch of the administrator's matched.
+pub(super) fn watch(
+    event: &Event<'_>,
+    watch: &Watch<'_>,
+    names: &[String],
+    caller: Option<&Process<'_>>,
+) -> Report {
+    let fields = names.iter().zip(&watch.values);
+    Report::Watch(WatchReport {
+        unix_ns: clock::unix_ns(event.meta.boot_ns),
+        watch: watch.index,
+        hook: watch.hook.clone().into_owned(),
+        fields: fields.map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        verdict: verdict_word(event.meta.verdict),
+        tgid: event.meta.process.tgid,
+        uid: event.meta.uid,
+        comm: event.meta.comm.clone().into_owned(),
+        exe: caller.map(|caller| caller.exe.clone().into_owned()).unwrap_or_default(),
+    })
+}
+
+const fn verdict_word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::None => "",
+        Verdict::Denied { .. } => "denied",
+        Verdict::Audited { .. } => "audited",
+    }
+}
+
+/// A decision of a watch.
+pub(super) fn of_watch(verdict: VerdictReport, rule_id: u64, watch: Option<&Told>) -> Report {
+    Report::Verdict(VerdictReport {
+        rule_id,
+        plugin: watch.map(|watch| watch.plugin.clone()).unwrap_or_default(),
+        reason: watch.map(|watch| format!("watch {}", watch.text)).unwrap_or_default(),
+        ..verdict
+    })
 }
 
 /// The same with its rule.

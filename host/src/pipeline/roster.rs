@@ -6,14 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use krsi_plugin_schema::latest::HookSet;
 
+use super::filters;
 use super::hooks::Wanted;
 use super::mailbox::{Change, Mailbox};
 use super::shared::Shared;
 use super::sink::{Counts, PolicySink, ShadowReports, asked};
+use super::watches::Watch;
 use super::{ReloadError, RunError, clock};
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
 use crate::output::{PluginStatus, PluginSummary, ShadowStatus};
-use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
+use crate::plugin::{Candidate, Compiler, Engine, Manifest, Origin, Start, Swapped, Worker};
 use crate::policy::{Asked, Grant};
 use crate::route::queue::Queue;
 use crate::route::scope::Scope;
@@ -65,10 +67,10 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// What it wants of the kernel.
-    pub(super) fn wanted(&self) -> Wanted {
+    /// What it wants of the kernel, as the plugin of a slot.
+    pub(super) fn wanted(&self, slot: u8) -> Wanted {
         let grant = Grant::new(self.asked, self.settings.grant.clone());
-        Wanted { seen: grant.may().hooks, denied: grant.may().deny_hooks }
+        wanted(slot, &self.candidate.manifest, &grant)
     }
 
     /// Its name.
@@ -100,11 +102,16 @@ impl Roster {
     /// What all plugins want of the kernel, and perhaps one more.
     pub(super) fn wanted(&self, more: Option<Wanted>) -> Wanted {
         let entries = self.entries();
-        let each = entries.iter().map(|entry| {
-            let may = entry.grant.may();
-            Wanted { seen: may.hooks, denied: may.deny_hooks }
-        });
+        let each = entries
+            .iter()
+            .map(|entry| wanted(entry.slot, &entry.worker.about().manifest, &entry.grant));
         each.chain(more).fold(Wanted::default(), Wanted::and)
+    }
+
+    /// The slot that a plugin has, or would get next.
+    pub(super) fn slot_of(&self, name: &str) -> u8 {
+        let running = self.entries().iter().find(|entry| entry.name == name).map(|one| one.slot);
+        running.or_else(|| self.next_free()).unwrap_or(self.next_slot)
     }
 
     /// Files of the plugins that run.
@@ -311,12 +318,15 @@ impl Roster {
 
     /// Slots are taken in turn, so that records of a plugin that is gone find nobody in its place.
     fn free_slot(&mut self) -> Option<u8> {
-        let most = u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX);
-        let taken = |slot| self.entries().iter().any(|entry| entry.slot == slot);
-        let slot =
-            (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))?;
-        self.next_slot = (slot + 1) % most;
+        let slot = self.next_free()?;
+        self.next_slot = (slot + 1) % most_slots();
         Some(slot)
+    }
+
+    fn next_free(&self) -> Option<u8> {
+        let taken = |slot| self.entries().iter().any(|entry| entry.slot == slot);
+        let most = most_slots();
+        (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))
     }
 
     fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
@@ -332,6 +342,28 @@ impl Board {
             entries.iter().map(|entry| status(entry, &self.1)).collect();
         all.sort_by(|a, b| a.plugin.cmp(&b.plugin));
         all
+    }
+}
+
+fn most_slots() -> u8 {
+    u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX)
+}
+
+/// What a plugin wants of the kernel.
+fn wanted(slot: u8, manifest: &Manifest, grant: &Grant) -> Wanted {
+    let may = grant.may();
+    let watch = |(index, text): (u16, &String)| Watch {
+        owner: slot,
+        plugin: manifest.name.clone(),
+        index,
+        text: text.clone(),
+        may_deny: grant.spec().permanent,
+    };
+    Wanted {
+        seen: may.hooks,
+        denied: may.deny_hooks,
+        watches: (0..).zip(&manifest.watches).map(watch).collect(),
+        filters: filters::Asked::of_plugin(slot, may.hooks.iter(), &manifest.filters),
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
-use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
+use krsi_host_abi::hook::HOOK_SLOTS;
 use tokio::sync::mpsc;
 
+use super::watches::ToldWatches;
 use crate::decode::CallLayouts;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::RuleMaps;
@@ -35,8 +36,10 @@ pub(super) struct Shared {
     /// Records that did not decode, by the hook id they claim.
     undecoded: [AtomicU64; HOOK_SLOTS],
     reports: mpsc::Sender<Report>,
-    /// Names of the hooks that are attached.
-    hooks: Mutex<Vec<String>>,
+    /// Names of the hooks that are attached, and how.
+    hooks: Mutex<(Vec<String>, &'static str)>,
+    /// What is told of watches.
+    watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
     layouts: Mutex<Arc<CallLayouts>>,
 }
@@ -57,18 +60,32 @@ impl Shared {
             undecoded: [const { AtomicU64::new(0) }; HOOK_SLOTS],
             reports,
             hooks: Mutex::default(),
+            watches: Mutex::default(),
             layouts: Mutex::default(),
         }
     }
 
     /// Names of the hooks that are attached.
     pub(super) fn hooks(&self) -> Vec<String> {
-        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    pub(super) fn set_hooks(&self, hooks: &[Hook]) {
-        let names = hooks.iter().map(|hook| hook.name().to_owned()).collect();
-        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    /// How they are attached.
+    pub(super) fn backend(&self) -> &'static str {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner).1
+    }
+
+    pub(super) fn set_hooks(&self, hooks: Vec<String>, backend: &'static str) {
+        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = (hooks, backend);
+    }
+
+    /// What is told of watches, by slot.
+    pub(super) fn watches(&self) -> Arc<ToldWatches> {
+        Arc::clone(&self.watches.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_watches(&self, watches: ToldWatches) {
+        *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(watches);
     }
 
     /// How records of the template program are read now.
@@ -114,8 +131,8 @@ impl Shared {
     }
 
     /// Records of a hook that were decoded and that were not.
-    pub(super) fn read(&self, hook: Hook) -> (u64, u64) {
-        let at = usize::from(hook.id());
+    pub(super) fn read(&self, slot: u16) -> (u64, u64) {
+        let at = usize::from(slot);
         let count =
             |counts: &[AtomicU64]| counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed));
         (count(&self.delivered), count(&self.undecoded))

@@ -7,12 +7,12 @@ use std::sync::mpsc::Sender;
 use tokio::sync::mpsc;
 
 use super::RunError;
-use super::hooks::{Hooks, Wanted};
+use super::hooks::Hooks;
 use super::mailbox::Mailbox;
 use super::reader::Reader;
 use super::roster::{Board, Prepared, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
-use super::steward::{Command, Steward};
+use super::steward::{Command, Steward, administrator};
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
@@ -36,7 +36,7 @@ pub(super) struct Running {
 
 /// Starts everything; on an error nothing stays attached.
 pub(super) fn start(config: Config) -> Result<Running, RunError> {
-    probe::check()?;
+    probe::check(config.backend)?;
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
     let compiler = compiler(&config, "/proc/self/exe".into())?;
@@ -53,11 +53,17 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
     let found = found(&config, &mut roster, &shared);
+    let first = (0..).zip(named.iter().chain(&found));
     let wanted =
-        named.iter().chain(&found).fold(Wanted::default(), |all, plugin| all.and(plugin.wanted()));
-    hooks.want(wanted)?;
+        first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
+    hooks.want(&wanted)?;
+    if let Some((what, why)) =
+        hooks.refused().iter().find(|(what, _)| config.watches.contains(what))
+    {
+        return Err(RunError::Watch { watch: what.clone(), why: why.clone() });
+    }
     hooks.publish(&shared);
-    shared.set_hooks(hooks.attached());
+    shared.set_hooks(hooks.attached(), hooks.backend().name());
     // Events wait in the ring from here on, so that nothing falls between the scan and the reader.
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");

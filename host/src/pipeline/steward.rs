@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::hooks::Hooks;
+use super::hooks::{Hooks, Wanted};
 use super::mailbox::{Change, Mailbox};
 use super::roster::{Roster, Wider, in_folder};
 use super::shared::Shared;
+use super::watches::{ADMINISTRATOR, Watch};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
 use crate::output::PluginSummary;
@@ -50,10 +51,25 @@ pub(super) enum Command {
     Stop(Reply<Ended>),
 }
 
+/// What the administrator asks for on the command line.
+pub(super) fn administrator(config: &Config) -> Wanted {
+    let watch = |(index, text): (u16, &String)| Watch {
+        owner: ADMINISTRATOR,
+        plugin: "administrator".to_owned(),
+        index,
+        text: text.clone(),
+        may_deny: true,
+    };
+    Wanted { watches: (0..).zip(&config.watches).map(watch).collect(), ..Wanted::default() }
+}
+
 /// How everything ended.
 pub(super) struct Ended {
     pub(super) plugins: Vec<PluginSummary>,
-    pub(super) hooks: Vec<krsi_host_abi::hook::Hook>,
+    /// Slots that had a program, with their names.
+    pub(super) hooks: Vec<(u16, String)>,
+    /// Calls that preempted programs missed.
+    pub(super) misses: u64,
     pub(super) read: Result<(), RunError>,
 }
 
@@ -179,7 +195,10 @@ impl Steward {
                 return Ok(format!("{}: runs already", prepared.name()));
             }
             self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
-            self.hooks.want(self.roster.wanted(Some(prepared.wanted())))?;
+            let slot = self.roster.slot_of(prepared.name());
+            let wanted = self.wanted(Some(prepared.wanted(slot)));
+            self.hooks.want(&wanted)?;
+            self.tell_refused();
             self.hooks.publish(&self.shared);
             let name = prepared.name().to_owned();
             self.roster.replace(prepared).map(|swapped| {
@@ -195,7 +214,10 @@ impl Steward {
 
     fn load_file(&mut self, file: PathBuf) -> Result<String, String> {
         let result = self.roster.prepare(PluginSpec::beside(file)).and_then(|prepared| {
-            self.hooks.want(self.roster.wanted(Some(prepared.wanted())))?;
+            let slot = self.roster.slot_of(prepared.name());
+            let wanted = self.wanted(Some(prepared.wanted(slot)));
+            self.hooks.want(&wanted)?;
+            self.tell_refused();
             self.hooks.publish(&self.shared);
             let name = prepared.name().to_owned();
             self.roster.add(prepared).map(|()| format!("{name}: loaded"))
@@ -210,17 +232,30 @@ impl Steward {
         result.map(|()| format!("{}: runs beside", file.display())).map_err(|error| error.line())
     }
 
+    /// What plugins and the administrator want, and perhaps one more plugin.
+    fn wanted(&self, more: Option<Wanted>) -> Wanted {
+        self.roster.wanted(more).and(administrator(&self.config))
+    }
+
+    /// Tells of hooks and watches that this kernel does not take.
+    fn tell_refused(&self) {
+        for (what, why) in self.hooks.refused() {
+            self.shared.note(format!("{what}: left out: {why}"));
+        }
+    }
+
     /// Detaches what nobody wants any more.
     fn settle(&mut self) {
-        if let Err(error) = self.hooks.want(self.roster.wanted(None)) {
+        let wanted = self.wanted(None);
+        if let Err(error) = self.hooks.want(&wanted) {
             self.shared.note(error.line());
         }
         self.hooks.publish(&self.shared);
-        self.shared.set_hooks(self.hooks.attached());
+        self.shared.set_hooks(self.hooks.attached(), self.hooks.backend().name());
     }
 
     fn stop(self) -> Ended {
-        let hooks = self.hooks.used().to_vec();
+        let (hooks, misses) = (self.hooks.used().to_vec(), self.hooks.misses());
         drop(self.hooks);
         std::thread::sleep(LINGER);
         self.mailbox.post(Change::Stop);
@@ -229,6 +264,6 @@ impl Steward {
             Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
         };
         self.roster.stop();
-        Ended { plugins: self.roster.summaries(), hooks, read }
+        Ended { plugins: self.roster.summaries(), hooks, misses, read }
     }
 }

@@ -18,8 +18,11 @@ pub(super) fn summary(
     counters: &Counters,
     ended: &Ended,
 ) -> Result<Summary, MapError> {
-    let rows: Result<Vec<HookSummary>, MapError> =
-        ended.hooks.iter().map(|hook| hook_summary(shared, *hook, counters)).collect();
+    let rows: Result<Vec<HookSummary>, MapError> = ended
+        .hooks
+        .iter()
+        .map(|(slot, hook)| hook_summary(shared, *slot, hook, counters))
+        .collect();
     let (delay_p50_ns, delay_p99_ns) = shared.percentiles();
     Ok(Summary {
         unix_ns: clock::unix_ns(clock::boot_ns()),
@@ -27,6 +30,8 @@ pub(super) fn summary(
         plugins: ended.plugins.clone(),
         lost: Loss::ALL.map(|loss| (loss.name(), shared.losses.count(loss))).to_vec(),
         rules: shared.rules.load(Ordering::Relaxed),
+        backend: shared.backend(),
+        missed: ended.misses,
         delay_p50_ns,
         delay_p99_ns,
     })
@@ -36,18 +41,23 @@ pub(super) fn summary(
 pub(super) fn counts(hooks: &[impl AsRef<str>], counters: &Counters) -> Vec<HookCount> {
     let count = |name: &str| -> Option<HookCount> {
         let hook = Hook::from_name(name)?;
-        let total = |counter| counters.total(hook, counter).ok();
+        let total = |counter| counters.total(hook.id(), counter).ok();
         let (seen, denied) = (total(Counter::Seen)?, total(Counter::Denied)?);
         Some(HookCount { hook: name.to_owned(), seen, denied })
     };
     hooks.iter().filter_map(|name| count(name.as_ref())).collect()
 }
 
-fn hook_summary(shared: &Shared, hook: Hook, counters: &Counters) -> Result<HookSummary, MapError> {
-    let total = |counter| counters.total(hook, counter);
-    let (delivered, undecoded) = shared.read(hook);
+fn hook_summary(
+    shared: &Shared,
+    slot: u16,
+    hook: &str,
+    counters: &Counters,
+) -> Result<HookSummary, MapError> {
+    let total = |counter| counters.total(slot, counter);
+    let (delivered, undecoded) = shared.read(slot);
     Ok(HookSummary {
-        hook: hook.name(),
+        hook: hook.to_owned(),
         seen: total(Counter::Seen)?,
         delivered,
         filtered: total(Counter::Filtered)?,
@@ -57,5 +67,6 @@ fn hook_summary(shared: &Shared, hook: Hook, counters: &Counters) -> Result<Hook
             + total(Counter::SkippedRead)?,
         denied: total(Counter::Denied)?,
         audited: total(Counter::Audited)?,
+        errors: total(Counter::Errors)?,
     })
 }

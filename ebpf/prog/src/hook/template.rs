@@ -4,8 +4,8 @@
 //! Numbers are read first, then rules and the part of the predicate that needs no text; only then a
 //! record is reserved, and texts are read straight into it.
 
-use aya_ebpf::macros::{fexit, lsm};
-use aya_ebpf::programs::{FExitContext, LsmContext};
+use aya_ebpf::macros::lsm;
+use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{FileKey, flag};
 use krsi_host_abi::record::{Call as Body, PATH_LONG, PATH_SHORT, Verdict};
@@ -28,15 +28,6 @@ pub fn template(ctx: LsmContext) -> i32 {
         Some(call) => run(&mut State::new(call, &ctx)),
         None => 0,
     }
-}
-
-/// The same where nothing can be refused: after the hook.
-#[fexit(function = "template_exit")]
-pub fn template_exit(ctx: FExitContext) -> i32 {
-    if let Some(call) = filter::enter(spec::slot()) {
-        run(&mut State::new(call, &ctx));
-    }
-    0
 }
 
 /// What is decided before the texts are read.

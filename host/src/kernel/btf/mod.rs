@@ -8,6 +8,7 @@ use std::path::Path;
 
 use btf_rs::{Btf, Type};
 
+mod id;
 mod prototype;
 mod walk;
 

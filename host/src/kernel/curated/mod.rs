@@ -14,9 +14,12 @@ mod memory;
 mod module;
 mod mount;
 mod path;
+mod resolve;
 mod socket;
 mod task;
 mod uring;
+
+pub use resolve::CuratedSpec;
 
 use krsi_host_abi::hook::Hook;
 

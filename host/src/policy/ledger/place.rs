@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use krsi_host_abi::deny::{FileKey, Mode, ProcessKey};
+use krsi_host_abi::hook::Hook;
 
 use super::network::Destination;
 use crate::kernel::store::EntryKey;
@@ -19,6 +20,8 @@ pub(super) enum Place {
     Lineage(u64),
     File(FileKey),
     Network(Destination),
+    Cgroup(u64),
+    Hook(Hook),
 }
 
 impl Place {
@@ -29,6 +32,8 @@ impl Place {
             Place::Lineage(id) => EntryKey::Lineage(id),
             Place::File(key) => EntryKey::File(key),
             Place::Network(destination) => EntryKey::Network(destination.key()),
+            Place::Cgroup(id) => EntryKey::Cgroup(id),
+            Place::Hook(hook) => EntryKey::Hook(hook),
         }
     }
 }
@@ -42,6 +47,8 @@ impl fmt::Display for Place {
                 write!(f, "file {}:{} inode {}", key.dev >> 20, key.dev & 0xf_ffff, key.ino)
             }
             Place::Network(destination) => destination.fmt(f),
+            Place::Cgroup(id) => write!(f, "cgroup {id}"),
+            Place::Hook(_) => f.write_str("every call"),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! A curated hook on this kernel: its fields' paths resolved into the template's [`Spec`].
+
+use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Read, Spec, root, spec_flag};
+
+use super::{CuratedObject, CuratedRow, Shape};
+use crate::kernel::btf::{KernelTypes, Prototype, Returns};
+use crate::kernel::field_path::{self, Captured, FieldKind};
+
+/// A curated hook that this kernel can run.
+#[derive(Clone, Debug)]
+pub struct CuratedSpec {
+    /// What the template is frozen with.
+    pub spec: Spec,
+    /// First row of each field, in the order of the contract's record; none where this kernel has no
+    /// such field.
+    pub places: Vec<Option<usize>>,
+    /// Fields that this kernel lacks.
+    pub missing: Vec<&'static str>,
+}
+
+impl CuratedRow {
+    /// Resolves the fields of a hook against the prototype of the function that it is met at.
+    #[must_use]
+    pub fn resolve(&self, types: &KernelTypes, prototype: &Prototype) -> CuratedSpec {
+        let mut spec = Spec { slot: u32::from(self.hook.id()), ..Spec::EMPTY };
+        let mut places = Vec::with_capacity(self.fields.len());
+        let mut missing = Vec::new();
+        let (mut row, mut room) = (0usize, 0u16);
+        for field in self.fields {
+            let paths = field.paths.iter();
+            let found = paths
+                .filter_map(|path| field_path::resolve(types, prototype, path).ok())
+                .find_map(|captured| fits(field.shape, captured));
+            let rows = found.unwrap_or_default();
+            let texts = u16::from(rows.first().is_some_and(|first| takes_room(first.read)));
+            let full = row + rows.len() > CAPTURES || usize::from(room + texts) > ROOMS;
+            if rows.is_empty() || full {
+                places.push(None);
+                missing.push(field.name);
+                continue;
+            }
+            places.push(Some(row));
+            for mut capture in rows {
+                if takes_room(capture.read) {
+                    capture.room = room;
+                    room += 1;
+                }
+                if matches!(capture.root, root::ARG | root::VALUE) {
+                    spec.args |= 1 << capture.arg;
+                }
+                if let Some(place) = spec.captures.get_mut(row) {
+                    *place = capture;
+                }
+                row += 1;
+            }
+        }
+        spec.capture_count = u32::try_from(row).unwrap_or(0);
+        let (kind, name) = match self.object {
+            CuratedObject::None => (ObjectKind::None, ""),
+            CuratedObject::File(name) => (ObjectKind::File, name),
+            CuratedObject::Network(name) => (ObjectKind::Network, name),
+        };
+        let field = self.fields.iter().position(|field| field.name == name);
+        if let Some(Some(at)) = field.and_then(|field| places.get(field).copied()) {
+            spec.object = kind as u32;
+            spec.object_capture = u32::try_from(at).unwrap_or(0);
+        }
+        if prototype.returns == Returns::Int {
+            spec.flags |= spec_flag::DENY;
+        }
+        CuratedSpec { spec, places, missing }
+    }
+}
+
+const fn takes_room(read: u8) -> bool {
+    read >= Read::Text as u8 && read <= Read::SockAddr as u8
+}
+
+/// The rows of what was found, if that is what the field is.
+fn fits(shape: Shape, captured: Captured) -> Option<Vec<Capture>> {
+    let is = match (shape, captured.field.kind) {
+        (Shape::Number, FieldKind::Unsigned(_) | FieldKind::Signed(_))
+        | (Shape::Text | Shape::Inline, FieldKind::Text(_))
+        | (Shape::Bytes(_), FieldKind::Bytes(_))
+        | (Shape::Path, FieldKind::Path)
+        | (Shape::Dentry, FieldKind::Names)
+        | (Shape::Inode, FieldKind::Inode)
+        | (Shape::SockAddr, FieldKind::Address) => true,
+        _ => false,
+    };
+    is.then_some(captured.rows)
+}

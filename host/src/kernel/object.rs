@@ -1,0 +1,137 @@
+//! The BPF object: its maps, made once, and its programs, patched and relocated for each instance.
+//!
+//! Each instance has a read-only map of its own, frozen before the program is loaded, so that the
+//! verifier knows what stands there.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use aya::maps::{Map, MapData, MapError};
+use aya_obj::generated::bpf_insn;
+use aya_obj::relocation::EbpfRelocationError;
+use aya_obj::{Object, ParseError, ProgramSection};
+
+use super::syscall::{self, Sleep};
+
+/// The BPF object, built from `ebpf/` by the build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krsi-host-ebpf"));
+
+/// Map of the read-only globals.
+const RODATA: &str = ".rodata";
+
+/// Why the object cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ObjectError {
+    /// It does not parse.
+    #[error("the BPF object does not parse")]
+    Parse(#[from] ParseError),
+    /// A map could not be made.
+    #[error("map {name} cannot be made")]
+    Map {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<MapError>,
+    },
+    /// A map's descriptor could not be kept, or its content not be frozen.
+    #[error("map {name}")]
+    Freeze {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds no program of that name.
+    #[error("the object holds no program {program}")]
+    NoProgram {
+        /// The program.
+        program: String,
+    },
+    /// References cannot be resolved.
+    #[error("the object's references cannot be resolved")]
+    Relocation(#[from] EbpfRelocationError),
+}
+
+/// The parsed object with the maps that its programs share.
+pub struct ObjectFile {
+    object: Object,
+    maps: Vec<(String, aya_obj::Map, OwnedFd)>,
+}
+
+/// A program ready to load.
+pub struct Instance {
+    /// Its instructions.
+    pub instructions: Vec<bpf_insn>,
+    /// Its read-only globals: kept as long as it is to be loaded.
+    pub rodata: OwnedFd,
+}
+
+impl ObjectFile {
+    /// Parses the object and makes its maps; `entries` names those that get another size.
+    ///
+    /// # Errors
+    /// When the object does not parse or the kernel refuses a map.
+    pub fn create(entries: &[(&str, u32)]) -> Result<(Self, HashMap<String, Map>), ObjectError> {
+        let object = Object::parse(OBJECT)?;
+        let mut maps = Vec::new();
+        let mut typed = HashMap::new();
+        for (name, map) in object.maps.iter().filter(|(name, _)| name.as_str() != RODATA) {
+            let failed = |source| ObjectError::Map { name: name.clone(), source: Box::new(source) };
+            let mut map = map.clone();
+            if let Some((_, size)) = entries.iter().find(|(wanted, _)| wanted == name) {
+                map.set_max_entries(*size);
+            }
+            let data = MapData::create(map.clone(), name, None).map_err(failed)?;
+            let fd = data.fd().as_fd().try_clone_to_owned();
+            let fd = fd.map_err(|source| ObjectError::Freeze { name: name.clone(), source })?;
+            typed.insert(name.clone(), Map::from_map_data(data).map_err(failed)?);
+            maps.push((name.clone(), map, fd));
+        }
+        Ok((Self { object, maps }, typed))
+    }
+
+    /// An instance of a program with its globals set.
+    ///
+    /// # Errors
+    /// When there is no such program or global, or the kernel refuses the map of globals.
+    pub fn instance(
+        &self,
+        program: &str,
+        globals: &HashMap<&str, (&[u8], bool)>,
+    ) -> Result<Instance, ObjectError> {
+        let mut object = self.object.clone();
+        let found = object.programs.get(program).cloned();
+        let found = found.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
+        object.patch_map_data(globals.clone())?;
+        let frozen = |source| ObjectError::Freeze { name: RODATA.to_owned(), source };
+        let none = || frozen(io::ErrorKind::NotFound.into());
+        let rodata = object.maps.get(RODATA).cloned().ok_or_else(none)?;
+        let bytes = rodata.data().to_vec();
+        let data = MapData::create(rodata.clone(), RODATA, None).map_err(|source| {
+            ObjectError::Map { name: RODATA.to_owned(), source: Box::new(source) }
+        })?;
+        let fd = data.fd().as_fd().try_clone_to_owned().map_err(frozen)?;
+        syscall::freeze(fd.as_fd(), &bytes).map_err(frozen)?;
+
+        let texts: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+        let shared = self.maps.iter().map(|(name, map, fd)| (name.as_str(), fd.as_raw_fd(), map));
+        object.relocate_maps(shared.chain([(RODATA, fd.as_raw_fd(), &rodata)]), &texts)?;
+        object.relocate_calls(&texts)?;
+        let function = object.functions.remove(&found.function_key());
+        let function =
+            function.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
+        Ok(Instance { instructions: function.instructions, rodata: fd })
+    }
+
+    /// Whether the source of a program says that it sleeps.
+    #[must_use]
+    pub fn sleep(&self, program: &str) -> Sleep {
+        match self.object.programs.get(program).map(|program| &program.section) {
+            Some(ProgramSection::Lsm { sleepable: true }) => Sleep::Allowed,
+            _ => Sleep::Never,
+        }
+    }
+}

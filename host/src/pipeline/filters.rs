@@ -1,0 +1,93 @@
+//! In-kernel filters: what every subscriber of a hook asks for, joined into one.
+
+use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, test};
+use krsi_plugin_schema::latest::Hook;
+
+use super::hooks::nothing;
+use crate::plugin::Filter as HookFilter;
+
+/// What subscribers ask of each hook. A hook of which somebody wants everything has no filter.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Asked {
+    /// Clauses by hook, with their path prefixes.
+    clauses: Vec<(Hook, Clause, Vec<u8>)>,
+    /// Hooks of which somebody wants everything.
+    whole: Vec<Hook>,
+}
+
+impl Asked {
+    /// What one subscriber asks of the hooks it sees.
+    pub(super) fn of_plugin(
+        owner: u8,
+        seen: impl Iterator<Item = Hook>,
+        filters: &[HookFilter],
+    ) -> Self {
+        let mut asked = Self::default();
+        for hook in seen {
+            let own = filters.iter().filter(|filter| filter.hook == hook);
+            let before = asked.clauses.len();
+            asked.clauses.extend(own.map(|filter| clause(owner, filter)));
+            if asked.clauses.len() == before {
+                asked.whole.push(hook);
+            }
+        }
+        asked
+    }
+
+    /// Joins what others ask.
+    pub(super) fn join(&mut self, other: &Asked) {
+        self.clauses.extend(other.clauses.iter().cloned());
+        self.whole.extend(other.whole.iter().copied());
+    }
+
+    /// The filter of a hook; none when everything is forwarded.
+    pub(super) fn of(&self, hook: Hook) -> Option<Filter> {
+        let own = || self.clauses.iter().filter(|(of, ..)| *of == hook);
+        let count = own().count();
+        if self.whole.contains(&hook) || count == 0 || count > CLAUSES {
+            return None;
+        }
+        let mut filter = nothing();
+        let slots = filter.clauses.iter_mut().zip(&mut filter.prefixes);
+        for ((clause, prefix), (_, wanted, path)) in slots.zip(own()) {
+            *clause = *wanted;
+            prefix.iter_mut().zip(path).for_each(|(to, from)| *to = *from);
+        }
+        Some(filter)
+    }
+}
+
+fn clause(owner: u8, filter: &HookFilter) -> (Hook, Clause, Vec<u8>) {
+    let mut clause = Clause { tests: test::LIVE, owner: u32::from(owner), ..Clause::default() };
+    let mut path = Vec::new();
+    if let Some(uid) = filter.uid {
+        clause.tests |= test::UID;
+        clause.uid = uid;
+    }
+    if let Some(cgroup) = filter.cgroup {
+        clause.tests |= test::CGROUP;
+        clause.cgroup_id = cgroup;
+    }
+    if let Some(flags) = filter.flags_any {
+        clause.tests |= test::FLAGS;
+        clause.flags_any = flags;
+    }
+    if let Some(port) = filter.port {
+        clause.tests |= test::PORT;
+        clause.port = port;
+    }
+    if let Some(rate) = filter.per_process_rate {
+        clause.tests |= test::RATE;
+        clause.rate = rate;
+    }
+    if filter.first_seen {
+        clause.tests |= test::FIRST_SEEN;
+    }
+    if let Some(prefix) = &filter.path_prefix {
+        // What is longer than the kernel compares passes with its beginning: the plugin sees more.
+        path = prefix.as_bytes().iter().copied().take(PREFIX_LEN).collect();
+        clause.tests |= test::PREFIX;
+        clause.prefix_len = u16::try_from(path.len()).unwrap_or(0);
+    }
+    (filter.hook, clause, path)
+}

@@ -1,0 +1,139 @@
+//! Watches on any hook: asked for by plugins and the administrator, each a slot of its own.
+
+use std::collections::HashMap;
+
+use krsi_host_abi::hook::{HOOK_SLOTS, WATCH_FIRST};
+use krsi_host_abi::spec::spec_flag;
+
+use crate::decode::CallLayout;
+use crate::kernel::backend::Backend;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::load::Job;
+use crate::kernel::watch::{self, WatchVerdict};
+use crate::output::errno_number;
+
+/// Owner slot of the administrator's watches and rules.
+pub(super) const ADMINISTRATOR: u8 = 63;
+/// Rules of watches have ids from here on: above those of the ledger.
+pub(super) const WATCH_RULES: u64 = 1 << 63;
+
+/// A watch that somebody asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Watch {
+    /// Slot of the plugin, or [`ADMINISTRATOR`].
+    pub(super) owner: u8,
+    /// Its name.
+    pub(super) plugin: String,
+    /// Place in the plugin's list.
+    pub(super) index: u16,
+    /// As it was written.
+    pub(super) text: String,
+    /// Whether it may refuse calls.
+    pub(super) may_deny: bool,
+}
+
+/// A watch with a program.
+#[derive(Clone, Debug)]
+pub(super) struct LiveWatch {
+    watch: Watch,
+    slot: u16,
+    /// Names of the values that are shown, in order.
+    fields: Vec<String>,
+}
+
+/// What is told of a watch when it decides a call or is shown.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    /// Whose it is.
+    pub(super) plugin: String,
+    /// As it was written.
+    pub(super) text: String,
+    /// Names of its values.
+    pub(super) fields: Vec<String>,
+}
+
+/// Those by slot.
+pub(super) type ToldWatches = HashMap<u16, Told>;
+
+/// All watches with a program.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    live: Vec<LiveWatch>,
+}
+
+impl LiveWatch {
+    /// Checks a watch against this kernel; on an error its text and the reason.
+    pub(super) fn resolve(
+        types: &KernelTypes,
+        backend: &dyn Backend,
+        watch: Watch,
+        slot: u16,
+    ) -> Result<(Self, CallLayout, Job), (String, String)> {
+        let failed = |text: &str, why: &dyn std::fmt::Display| (text.to_owned(), why.to_string());
+        let parsed =
+            watch::parse(&watch.text, errno_number).map_err(|error| failed(&watch.text, &error))?;
+        let denies = matches!(parsed.verdict, Some(WatchVerdict::Deny(_)));
+        if denies && !watch.may_deny {
+            let why = "a denial without end is not granted: `permanent = true` grants it";
+            return Err(failed(&watch.text, &why));
+        }
+        let prototype = |hook: &str| {
+            let target = backend.target(types, hook).map(|target| target.function);
+            types.prototype(&target.unwrap_or_else(|| format!("bpf_lsm_{hook}")))
+        };
+        let resolved =
+            parsed.resolve(types, prototype).map_err(|error| failed(&watch.text, &error))?;
+        let mut spec = resolved.spec;
+        spec.slot = u32::from(slot);
+        spec.rule_id = WATCH_RULES | u64::from(slot);
+        spec.owner = u32::from(watch.owner);
+        if resolved.can_deny {
+            spec.flags |= spec_flag::DENY;
+        }
+        let shown: Vec<_> = resolved.fields.iter().filter(|field| field.shown).collect();
+        let rows: Vec<usize> = shown.iter().map(|field| field.row).collect();
+        let layout =
+            CallLayout::watch(watch.owner, watch.index, &resolved.hook, &rows, &spec.captures)
+                .map_err(|error| failed(&watch.text, &error))?;
+        let fields = shown.iter().map(|field| field.name.clone()).collect();
+        let job = Job::Template { hook: resolved.hook, spec: Box::new(spec) };
+        Ok((Self { watch, slot, fields }, layout, job))
+    }
+}
+
+impl Watches {
+    /// Those that have no program yet.
+    pub(super) fn missing(&self, wanted: &[Watch]) -> Vec<Watch> {
+        let has = |watch: &&Watch| self.live.iter().any(|live| live.watch == **watch);
+        wanted.iter().filter(|watch| !has(watch)).cloned().collect()
+    }
+
+    /// A slot that no watch has.
+    pub(super) fn free_slot(&self) -> Option<u16> {
+        let last = u16::try_from(HOOK_SLOTS).unwrap_or(u16::MAX);
+        (WATCH_FIRST..last).find(|slot| !self.live.iter().any(|live| live.slot == *slot))
+    }
+
+    /// Keeps one that has a program now.
+    pub(super) fn add(&mut self, live: LiveWatch) {
+        self.live.push(live);
+    }
+
+    /// Forgets those that nobody asks for any more; their slots.
+    pub(super) fn retain(&mut self, wanted: &[Watch]) -> Vec<u16> {
+        let stays = |live: &LiveWatch| wanted.contains(&live.watch);
+        let gone = self.live.iter().filter(|live| !stays(live)).map(|live| live.slot).collect();
+        self.live.retain(stays);
+        gone
+    }
+
+    /// What is told of each.
+    pub(super) fn told(&self) -> ToldWatches {
+        let told = |live: &LiveWatch| Told {
+            plugin: live.watch.plugin.clone(),
+            text: live.watch.text.clone(),
+            fields: live.fields.clone(),
+        };
+        self.live.iter().map(|live| (live.slot, told(live))).collect()
+    }
+}
