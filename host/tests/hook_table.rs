@@ -1,4 +1,5 @@
 //! The tables of hooks agree: the kernel contract's, the plugin contract's, the curated fields, and docs/hooks.md.
+#![allow(clippy::unwrap_used, reason = "helpers of a test")]
 
 use std::fmt::Write;
 
