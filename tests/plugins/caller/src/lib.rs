@@ -53,3 +53,5 @@ fn told(name: &str, values: &[Value]) -> String {
     }
     text
 }
+
+krsi_plugin::export!(Caller);
