@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use krsi_plugin_schema::frame::{Frames, push};
-use krsi_plugin_schema::latest::{BatchStart, Lost, LostWhere, SCHEMA, Tick, kind};
+use krsi_plugin_schema::latest::{BatchStart, Lost, LostWhere, Tick, kind};
 
 use super::candidate::{Refused, Start, describe, start};
 use super::compile::PluginPre;
 use super::shadow::Shadow;
 use super::worker::{About, ActionSink};
 use super::world::{CallError, World};
-use crate::route::batch::lowered;
+use crate::route::batch::fit;
 use crate::route::queue::Batch;
 
 /// Time between two checkpoints of a plugin that is given something.
@@ -173,8 +173,7 @@ impl Live {
 
     fn handle(&mut self, batch: &Arc<Batch>) -> Result<(), CallError> {
         let schema = self.about.manifest.schema;
-        let lower = if schema < SCHEMA { lowered(batch.bytes(), schema) } else { None };
-        let actions = self.world.handle(lower.as_deref().unwrap_or(batch.bytes()))?;
+        let actions = self.world.handle(&fit(batch.bytes(), schema))?;
         if !actions.is_empty() {
             let outcomes = self.sink.apply(&actions);
             self.answered += Frames::new(&outcomes).count();

@@ -13,6 +13,7 @@ use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke};
 
 use super::candidate::{Candidate, Start, start};
 use super::world::{CallError, StartError, World};
+use crate::route::batch::fit;
 use crate::route::queue::Batch;
 
 /// Batches that wait for a shadow.
@@ -57,7 +58,7 @@ impl Shadow {
         stats: Arc<super::worker::WorkerStats>,
         sink: Box<dyn ShadowSink>,
     ) -> Result<Self, StartError> {
-        let Candidate { pre, mut world, .. } = candidate;
+        let Candidate { manifest, pre, mut world } = candidate;
         let identity = pre.identity();
         start(&mut *world, begin, state).map_err(|why| why.of(identity))?;
         for list in &processes {
@@ -69,7 +70,7 @@ impl Shadow {
         let counts = Arc::clone(&stats);
         std::thread::Builder::new()
             .name("shadow".into())
-            .spawn(move || run(&fed, world, &counts.shadow, sink))
+            .spawn(move || run(&fed, (world, manifest.schema), &counts.shadow, sink))
             .map_err(|source| StartError::Thread { file: identity.file.clone(), source })?;
         Ok(Self { feed, stats })
     }
@@ -87,12 +88,12 @@ impl Shadow {
 
 fn run(
     fed: &Receiver<Fed>,
-    mut world: Box<dyn World>,
+    (mut world, schema): (Box<dyn World>, u16),
     stats: &ShadowStats,
     mut sink: Box<dyn ShadowSink>,
 ) {
     while let Ok((batch, live)) = fed.recv() {
-        let count = match world.handle(batch.bytes()) {
+        let count = match world.handle(&fit(batch.bytes(), schema)) {
             Ok(own) if own == live => &stats.same,
             Ok(own) => {
                 let lines = differences(&live, &own);

@@ -2,13 +2,13 @@
 //!
 //! Without configuration the grant is: observe, alert, and deny with an expiry; no kill.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::MAX_ERRNO;
 use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey};
 
+use super::deny_keys::DenyKeys;
 use crate::route::scope::Scope;
 
 /// Rules that a plugin may have in force.
@@ -20,85 +20,6 @@ pub const PATH_MAX: usize = 255;
 /// Errnos that user space knows (`include/uapi/asm-generic/errno.h`). From 512 on the kernel keeps
 /// some for itself, such as `ERESTARTSYS`, that would make a system call restart forever.
 pub const ERRNOS: RangeInclusive<u16> = 1..=133;
-
-/// Kinds of keys of rules, in the bits of the manifest's `deny-keys`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DenyKeys(u8);
-
-impl DenyKeys {
-    /// One process.
-    pub const PROCESS: DenyKeys = DenyKeys(1);
-    /// A process and its descendants.
-    pub const LINEAGE: DenyKeys = DenyKeys(1 << 1);
-    /// A file.
-    pub const FILE: DenyKeys = DenyKeys(1 << 2);
-    /// A destination.
-    pub const NETWORK: DenyKeys = DenyKeys(1 << 3);
-    /// A cgroup.
-    pub const CGROUP: DenyKeys = DenyKeys(1 << 4);
-    /// A path prefix.
-    pub const PATH: DenyKeys = DenyKeys(1 << 5);
-    /// A digest of the executable.
-    pub const DIGEST: DenyKeys = DenyKeys(1 << 6);
-    /// Every call of a hook.
-    pub const HOOK: DenyKeys = DenyKeys(1 << 7);
-
-    /// Every kind with its name in a configuration.
-    pub const NAMES: [(DenyKeys, &str); 8] = [
-        (Self::PROCESS, "process"),
-        (Self::LINEAGE, "lineage"),
-        (Self::FILE, "file"),
-        (Self::NETWORK, "network"),
-        (Self::CGROUP, "cgroup"),
-        (Self::PATH, "path"),
-        (Self::DIGEST, "digest"),
-        (Self::HOOK, "hook"),
-    ];
-
-    /// The kinds of both.
-    #[must_use]
-    pub const fn with(self, other: DenyKeys) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// Whether all of `other` are in `self`.
-    #[must_use]
-    pub const fn contains(self, other: DenyKeys) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// The kind with that name in a configuration.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::NAMES.into_iter().find(|(_, known)| *known == name).map(|(key, _)| key)
-    }
-
-    /// The kind of a key.
-    #[must_use]
-    pub const fn of(key: &RuleKey<'_>) -> Self {
-        match key {
-            RuleKey::Process(_) => Self::PROCESS,
-            RuleKey::Lineage(_) => Self::LINEAGE,
-            RuleKey::File(_) => Self::FILE,
-            RuleKey::Network { .. } => Self::NETWORK,
-            RuleKey::Cgroup(_) => Self::CGROUP,
-            RuleKey::Path { .. } => Self::PATH,
-            RuleKey::Digest(_) => Self::DIGEST,
-            RuleKey::Hook => Self::HOOK,
-        }
-    }
-}
-
-impl fmt::Display for DenyKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut between = "";
-        for (_, name) in Self::NAMES.into_iter().filter(|(key, _)| self.contains(*key)) {
-            write!(f, "{between}{name}")?;
-            between = ", ";
-        }
-        Ok(())
-    }
-}
 
 /// What a plugin's manifest asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -266,7 +187,7 @@ impl Asked {
         for (verb, hooks) in lists {
             more.extend(HookSet(hooks).iter().map(|hook| format!("{verb} {}", hook.name())));
         }
-        let keys = DenyKeys(self.deny_keys.0 & !other.deny_keys.0);
+        let keys = self.deny_keys.without(other.deny_keys);
         if keys != DenyKeys::default() {
             more.push(format!("make rules on {keys} keys"));
         }
@@ -282,7 +203,7 @@ impl Asked {
         Self {
             hooks: HookSet(self.hooks.0 & other.hooks.0),
             deny_hooks: HookSet(self.deny_hooks.0 & other.deny_hooks.0),
-            deny_keys: DenyKeys(self.deny_keys.0 & other.deny_keys.0),
+            deny_keys: self.deny_keys.and(other.deny_keys),
             kill: self.kill && other.kill,
         }
     }
@@ -403,7 +324,9 @@ fn is_metric_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::latest::{Allow, Deny, FileKey, Kill, ProcessKey, Subject};
+    use krsi_plugin_schema::latest::{
+        Allow, Deny, FileKey, IfUnresolved, Kill, ProcessKey, Subject,
+    };
 
     use super::*;
 
@@ -448,6 +371,36 @@ mod tests {
         assert_eq!(deny(Rule { hooks: HookSet(1 << 127), ..rule() }, 13), Some(Refusal::Invalid));
         let allow = Action::Allow(Allow { rule: Rule { ttl_ms: 0, ..rule() } });
         assert_eq!(check(&grant(), &allow), Ok(()));
+    }
+
+    #[test]
+    fn every_kind_of_key_is_granted_by_its_own_word() {
+        let path = |prefix: &str| RuleKey::Path {
+            prefix: prefix.to_owned().into(),
+            if_unresolved: IfUnresolved::Pass,
+        };
+        let keys = [
+            (RuleKey::Cgroup(1), DenyKeys::CGROUP),
+            (path("/etc/"), DenyKeys::PATH),
+            (RuleKey::Digest([1; 32]), DenyKeys::DIGEST),
+            (RuleKey::Hook, DenyKeys::HOOK),
+        ];
+        for (key, kind) in keys {
+            assert_eq!(DenyKeys::of(&key), kind);
+            assert_eq!(DenyKeys::from_name(&kind.to_string()), Some(kind));
+            let action =
+                Action::Deny(Deny { rule: Rule { key, ..rule() }, errno: 1, audit: false });
+            assert_eq!(check(&grant(), &action), Err(CapabilityError::Key { key: kind }));
+            let granted = Grant::new(Asked { deny_keys: kind, ..asked() }, GrantSpec::default());
+            assert_eq!(check(&granted, &action), Ok(()));
+        }
+        let asked = Asked { deny_keys: DenyKeys::PATH, ..asked() };
+        for prefix in ["", "etc", "/\0", &format!("/{}", "x".repeat(PATH_MAX))] {
+            let rule = Rule { key: path(prefix), ..rule() };
+            let action = Action::Allow(Allow { rule });
+            let granted = Grant::new(asked, GrantSpec::default());
+            assert_eq!(check(&granted, &action), Err(CapabilityError::Path), "{prefix:?}");
+        }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 
 pub mod apply;
 pub mod capability;
+mod deny_keys;
 pub mod kill;
 pub mod ledger;
 mod rate;
 mod text;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
-pub use capability::{Asked, DenyKeys, Grant, GrantSpec};
+pub use capability::{Asked, Grant, GrantSpec};
+pub use deny_keys::DenyKeys;
 pub use ledger::{Ending, Kinship, Ledger, RuleView, looked_up};

@@ -1,10 +1,13 @@
 //! Events → one encoded batch: each process is described before the first record that names it.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use krsi_plugin_schema::frame::{FrameError, Frames, push};
-use krsi_plugin_schema::latest::{BatchStart, Body, Event, Gone, Process, ProcessKey, kind};
+use krsi_plugin_schema::latest::{
+    BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
+};
 use krsi_plugin_schema::v0_1;
 
 use super::queue::{Batch, Spare};
@@ -133,10 +136,18 @@ impl BatchBuilder {
     }
 }
 
-/// The batch as a reader of an older schema may have it, when it was made for a newer one: while a
-/// version of another contract takes over, its predecessor's batches are still queued.
+/// A batch as a reader of a schema may have it. Views are made for their readers, so this is the
+/// batch itself; but while a version of another contract takes over or runs beside, there are
+/// batches that were made for a newer schema.
 #[must_use]
-pub fn lowered(batch: &[u8], schema: u16) -> Option<Vec<u8>> {
+pub fn fit(batch: &[u8], schema: u16) -> Cow<'_, [u8]> {
+    if schema >= SCHEMA {
+        return Cow::Borrowed(batch);
+    }
+    lowered(batch, schema).map_or(Cow::Borrowed(batch), Cow::Owned)
+}
+
+fn lowered(batch: &[u8], schema: u16) -> Option<Vec<u8>> {
     let first = Frames::new(batch).next()?.ok()?;
     let start: BatchStart = first.decode().ok()?;
     if start.schema <= schema {
@@ -169,9 +180,7 @@ mod tests {
     use std::collections::HashMap;
 
     use krsi_plugin_schema::frame::Frames;
-    use krsi_plugin_schema::latest::{
-        Call, Connect, Exec, Exit, Hook, Meta, Record, SCHEMA, Watch,
-    };
+    use krsi_plugin_schema::latest::{Call, Connect, Exec, Exit, Hook, Meta, Record, Watch};
 
     use super::*;
 
@@ -235,7 +244,7 @@ mod tests {
         batch.push(&event(1, Body::SocketConnect(Connect::default())), &table).unwrap();
         batch.push(&event(1, Body::Watch(watch())), &table).unwrap();
         let newer = batch.finish(5, -3);
-        let lower = lowered(newer.bytes(), v0_1::SCHEMA).unwrap();
+        let lower = fit(newer.bytes(), v0_1::SCHEMA);
         let records: Vec<_> = Frames::new(&lower)
             .map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap())
             .collect();
@@ -244,9 +253,9 @@ mod tests {
         };
         let expected = BatchStart { schema: v0_1::SCHEMA, boot_ns: 5, unix_offset_ns: -3 };
         assert_eq!(*start, v0_1::Record::BatchStart(expected));
-        assert_eq!(lowered(newer.bytes(), SCHEMA), None);
-        assert_eq!(lowered(&lower, v0_1::SCHEMA), None);
-        assert_eq!(lowered(b"", v0_1::SCHEMA), None);
+        for (bytes, schema) in [(newer.bytes(), SCHEMA), (&lower, v0_1::SCHEMA), (b"", 1)] {
+            assert!(matches!(fit(bytes, schema), Cow::Borrowed(same) if same == bytes));
+        }
     }
 
     #[test]

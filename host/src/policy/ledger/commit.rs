@@ -3,7 +3,7 @@
 use krsi_host_abi::deny::{FileKey, SLOTS};
 use krsi_plugin_schema::latest::{Hook, ProcessKey, Refusal, RuleKey, Subject};
 
-use super::super::capability::DenyKeys;
+use super::super::deny_keys::DenyKeys;
 use super::Ledger;
 use super::book::WhenFull;
 use super::flags::needs;

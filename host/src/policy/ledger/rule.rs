@@ -7,7 +7,7 @@ use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, halves};
 use krsi_host_abi::hook::{Hook as AbiHook, Keys};
 use krsi_plugin_schema::latest::{Hook, HookSet, RuleKey, Subject};
 
-use super::super::capability::DenyKeys;
+use super::super::deny_keys::DenyKeys;
 use super::place::Place;
 
 /// A rule that a plugin wants, already within its grant.

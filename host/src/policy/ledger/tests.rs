@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use krsi_host_abi::deny::{Mode, flag};
 use krsi_host_abi::hook::HOOKS;
-use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, Refusal, Subject};
+use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnresolved, Refusal, Subject};
 
 use super::fake::{Decision, Fake, Maps, Object};
 use super::*;
@@ -329,6 +329,11 @@ fn hooks_must_look_up_the_key_and_be_attached() {
     let fork = RuleSpec { hooks: fork, ..spec(1, RuleKey::Process(process(1))) };
     assert_eq!(add(&mut ledger, fork), Err(Refusal::Invalid));
     assert_eq!(add(&mut ledger, spec(1, net("::/0", 1))), Err(Refusal::Unsupported));
+    let prefix = "/etc".into();
+    let path = RuleKey::Path { prefix, if_unresolved: IfUnresolved::Pass };
+    for key in [RuleKey::Cgroup(1), path, RuleKey::Digest([0; 32]), RuleKey::Hook] {
+        assert_eq!(add(&mut ledger, spec(1, key)), Err(Refusal::Unsupported));
+    }
     let nobody = RuleSpec { hooks: HookSet(0), ..spec(1, file(1)) };
     assert_eq!(add(&mut ledger, nobody), Err(Refusal::Invalid));
     assert_eq!(add(&mut ledger, RuleSpec { owner: 63, ..spec(1, file(1)) }), Err(Refusal::Invalid));

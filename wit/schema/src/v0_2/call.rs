@@ -1,4 +1,6 @@
 //! One call of a hook as a list of values, and what a value can be.
+//!
+//! Why: docs/adr/0011-calls-are-lists-of-values.md.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;

@@ -1,0 +1,111 @@
+//! The tables of hooks agree: the kernel contract's, the plugin contract's, the curated fields, and docs/hooks.md.
+#![allow(clippy::unwrap_used, reason = "helpers of a test")]
+
+use std::fmt::Write;
+
+use krsi_host::kernel::curated::{self, CuratedObject, OLDEST, Shape};
+use krsi_host::policy::{DenyKeys, looked_up};
+use krsi_host_abi::hook::{Attach, HOOKS, Hook as AbiHook};
+use krsi_plugin_schema::latest::{Connect, Exec, Exit, FieldRow, FileOpen, Fork, Hook, Kind};
+
+#[test]
+fn both_contracts_name_the_same_hooks_by_the_same_ids() {
+    let abi: Vec<_> = HOOKS.iter().map(|row| (row.hook.id(), row.name)).collect();
+    let schema: Vec<_> = Hook::all().map(|hook| (hook as u16, hook.name())).collect();
+    assert_eq!(abi, schema);
+}
+
+#[test]
+fn curated_fields_are_those_of_the_records_in_name_order_and_kind() {
+    for row in curated::rows() {
+        let hook = Hook::from_name(row.hook.name()).unwrap();
+        let found: Vec<&str> = row.fields.iter().map(|field| field.name).collect();
+        let wanted: Vec<&str> = hook.fields().iter().map(|field| field.name).collect();
+        assert_eq!(found, wanted, "{}", hook.name());
+        for (field, &FieldRow { name, kind, .. }) in row.fields.iter().zip(hook.fields()) {
+            let fits = match field.shape {
+                Shape::Number => matches!(kind, Kind::Number | Kind::Signed),
+                Shape::Text | Shape::Inline | Shape::Path | Shape::Dentry => kind == Kind::Text,
+                Shape::Bytes(_) => kind == Kind::Bytes,
+                Shape::Inode => kind == Kind::File,
+                Shape::SockAddr => kind == Kind::Address,
+            };
+            assert!(fits, "{}.{name} is a {kind:?}", hook.name());
+        }
+    }
+}
+
+/// Names of the fields of a hook's record.
+fn fields(hook: Hook) -> String {
+    let names: Vec<String> = match hook {
+        Hook::BprmCheckSecurity | Hook::BprmCommittedCreds => body(&Exec::default()),
+        Hook::FileOpen => body(&FileOpen::default()),
+        Hook::SocketConnect => body(&Connect::default()),
+        Hook::SchedProcessFork => body(&Fork::default()),
+        Hook::SchedProcessExit => body(&Exit::default()),
+        hook => hook.fields().iter().map(|field: &FieldRow| field.name.to_owned()).collect(),
+    };
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn body(body: &impl krsi_plugin_schema::Serialize) -> Vec<String> {
+    let value = serde_json::to_value(body).unwrap();
+    value.as_object().unwrap().keys().cloned().collect()
+}
+
+fn keys(hook: AbiHook) -> String {
+    let keys = hook.row().keys;
+    let applies = |kind| looked_up(kind).is_some_and(|needed| keys.contains(needed));
+    let names = DenyKeys::NAMES.iter().filter(|(kind, _)| applies(*kind)).map(|(_, name)| *name);
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn table() -> String {
+    let mut out = String::from(
+        "# Hooks\n\n\
+        Generated from the code by a test (`KRSI_BLESS=1 cargo test -p krsi-host --test hook_table`); \
+        do not edit.\n\n\
+        A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
+        `krsi_plugin::record`, or of its own body for the first six; one that a kernel lacks or that cannot be\n\
+        read is `None`. The field in parentheses is what a rule's file or address is compared with. *Kernel* is\n\
+        the first one with the hook; the hook behind *or* denies by the same keys where this one is missing.\n\n\
+        | hook | record fields | deny keys that apply | can deny | kernel |\n\
+        | --- | --- | --- | --- | --- |\n",
+    );
+    for row in HOOKS {
+        let hook = Hook::from_name(row.name).unwrap();
+        let curated = curated::of(row.hook);
+        let object = match curated.map_or(CuratedObject::None, |curated| curated.object) {
+            CuratedObject::None => String::new(),
+            CuratedObject::File(field) | CuratedObject::Network(field) => format!(" (`{field}`)"),
+        };
+        let deny = match row.attach {
+            Attach::LsmDeny => "yes",
+            Attach::LsmObserve | Attach::Tracepoint => "no",
+        };
+        let since = curated.map_or(OLDEST, |curated| curated.since);
+        let before = if since == OLDEST { "≤ " } else { "" };
+        let or = curated.and_then(|curated| curated.or);
+        let or = or.map_or(String::new(), |other| format!(", or `{}`", other.name()));
+        writeln!(
+            out,
+            "| `{}` | {} | {}{object} | {deny} | {before}{since}{or} |",
+            row.name,
+            fields(hook),
+            keys(row.hook),
+        )
+        .unwrap();
+    }
+    out
+}
+
+#[test]
+fn docs_hooks_md_is_what_the_code_says() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/hooks.md");
+    if std::env::var_os("KRSI_BLESS").is_some() {
+        std::fs::write(path, table()).unwrap();
+        return;
+    }
+    let found = std::fs::read_to_string(path).unwrap();
+    assert_eq!(found, table(), "run it with KRSI_BLESS=1");
+}
