@@ -1,6 +1,7 @@
 //! One rule into force, or not at all: checks, lineages, book, maps, flags, in this order.
 
 use krsi_host_abi::deny::{FileKey, SLOTS};
+use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
 use krsi_plugin_schema::latest::{Hook, ProcessKey, Refusal, RuleKey, Subject};
 
 use super::super::deny_keys::DenyKeys;
@@ -37,6 +38,9 @@ pub enum LedgerError {
         /// The kind.
         kind: DenyKeys,
     },
+    /// A rule of a whole hook that names several.
+    #[error("a rule of a whole hook names one hook")]
+    SeveralHooks,
     /// No hook.
     #[error("the rule names no hook")]
     NoHook,
@@ -89,9 +93,11 @@ impl LedgerError {
     #[must_use]
     pub const fn refusal(&self) -> Refusal {
         match self {
-            Self::Owner { .. } | Self::Hook { .. } | Self::NoHook | Self::Prefix { .. } => {
-                Refusal::Invalid
-            }
+            Self::Owner { .. }
+            | Self::Hook { .. }
+            | Self::NoHook
+            | Self::SeveralHooks
+            | Self::Prefix { .. } => Refusal::Invalid,
             Self::Unattached { .. } | Self::NoMap { .. } => Refusal::Unsupported,
             Self::UnknownProcess { .. } | Self::Lineage(LineageError::Unknown { .. }) => {
                 Refusal::UnknownProcess
@@ -105,6 +111,12 @@ impl LedgerError {
             },
         }
     }
+}
+
+/// The hook of a mask that names one.
+fn only(hooks: u128) -> Option<AbiHook> {
+    let mut named = HOOKS.iter().map(|row| row.hook).filter(|hook| hooks & hook.bit() != 0);
+    named.next().filter(|_| named.next().is_none())
 }
 
 impl<S: RuleStore> Ledger<S> {
@@ -153,7 +165,9 @@ impl<S: RuleStore> Ledger<S> {
                 .map(Place::Network)
                 .ok_or(LedgerError::Prefix { prefix })?,
             RuleKey::Lineage(root) => Place::Lineage(self.lineage(root, now_boot_ns, kinship)?),
-            RuleKey::Cgroup(_) | RuleKey::Path { .. } | RuleKey::Digest(_) | RuleKey::Hook => {
+            RuleKey::Cgroup(id) => Place::Cgroup(id),
+            RuleKey::Hook => Place::Hook(only(hooks).ok_or(LedgerError::SeveralHooks)?),
+            RuleKey::Path { .. } | RuleKey::Digest(_) => {
                 return Err(LedgerError::NoMap { kind: DenyKeys::of(&spec.key) });
             }
         };

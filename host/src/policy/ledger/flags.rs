@@ -15,6 +15,8 @@ pub(super) const fn needs(place: Place, subject_lineage: u64) -> u64 {
         Place::Lineage(_) => flag::LINEAGE,
         Place::File(_) => flag::FILE,
         Place::Network(_) => flag::NETWORK,
+        Place::Cgroup(_) => flag::CGROUP,
+        Place::Hook(_) => flag::HOOK,
     };
     if subject_lineage == 0 { key } else { key | flag::MEMBERSHIP }
 }

@@ -178,7 +178,9 @@ impl fmt::Display for RuleView {
 #[must_use]
 pub fn looked_up(kind: DenyKeys) -> Option<Keys> {
     match kind {
-        DenyKeys::PROCESS | DenyKeys::LINEAGE => Some(Keys::SUBJECT),
+        DenyKeys::PROCESS | DenyKeys::LINEAGE | DenyKeys::CGROUP | DenyKeys::HOOK => {
+            Some(Keys::SUBJECT)
+        }
         DenyKeys::FILE => Some(Keys::FILE),
         DenyKeys::NETWORK => Some(Keys::NETWORK),
         _ => None,
