@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Allow, Deny, Hook, HookSet, ProcessKey, Rule, RuleKey, Subject,
+    ActionKind, Allow, Deny, Hook, HookSet, IfUnresolved, ProcessKey, Rule, RuleKey, Subject,
 };
 
 use crate::context::Ctx;
@@ -39,7 +39,7 @@ enum Kind {
 pub struct RuleBuilder<'c> {
     ctx: &'c mut Ctx,
     kind: Kind,
-    key: RuleKey,
+    key: RuleKey<'static>,
     subject: Subject,
     hooks: HookSet,
     ttl: Duration,
@@ -50,15 +50,15 @@ pub struct RuleBuilder<'c> {
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
 
 impl<'c> RuleBuilder<'c> {
-    pub(crate) fn deny(ctx: &'c mut Ctx, key: RuleKey) -> Self {
+    pub(crate) fn deny(ctx: &'c mut Ctx, key: RuleKey<'static>) -> Self {
         Self::new(ctx, Kind::Deny { audit: false }, key)
     }
 
-    pub(crate) fn allow(ctx: &'c mut Ctx, key: RuleKey) -> Self {
+    pub(crate) fn allow(ctx: &'c mut Ctx, key: RuleKey<'static>) -> Self {
         Self::new(ctx, Kind::Allow, key)
     }
 
-    fn new(ctx: &'c mut Ctx, kind: Kind, key: RuleKey) -> Self {
+    fn new(ctx: &'c mut Ctx, kind: Kind, key: RuleKey<'static>) -> Self {
         Self {
             ctx,
             kind,
@@ -74,6 +74,11 @@ impl<'c> RuleBuilder<'c> {
     pub fn hook(mut self, hook: Hook) -> Self {
         self.hooks = self.hooks.with(hook);
         self
+    }
+
+    /// Applies to hooks; hooks that do not look up the rule's kind of key make the host refuse it.
+    pub fn hooks(self, hooks: impl IntoIterator<Item = Hook>) -> Self {
+        hooks.into_iter().fold(self, Self::hook)
     }
 
     /// Applies to execs.
@@ -106,6 +111,15 @@ impl<'c> RuleBuilder<'c> {
     /// Concerns only a process and its descendants.
     pub fn only_lineage(mut self, root: ProcessKey) -> Self {
         self.subject = Subject::Lineage(root);
+        self
+    }
+
+    /// Says what a path means that the kernel could not resolve in full; such a path does not match
+    /// unless said otherwise. Of no meaning to rules on other keys than paths.
+    pub fn if_unresolved(mut self, meaning: IfUnresolved) -> Self {
+        if let RuleKey::Path { if_unresolved, .. } = &mut self.key {
+            *if_unresolved = meaning;
+        }
         self
     }
 

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, Kill, Metric, MetricKind, Process,
-    ProcessKey, Revoke, RuleKey, Severity,
+    ActionKind, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, IfUnresolved, Kill, Metric,
+    MetricKind, Process, ProcessKey, Revoke, RuleKey, Severity,
 };
 use krsi_plugin_schema::{Serialize, frame};
 
@@ -45,6 +45,10 @@ mod sink {
             self.lines.push((level, text.to_owned()));
         }
     }
+}
+
+fn path(prefix: &str) -> RuleKey<'static> {
+    RuleKey::Path { prefix: Cow::Owned(prefix.into()), if_unresolved: IfUnresolved::default() }
 }
 
 impl Ctx {
@@ -91,6 +95,26 @@ impl Ctx {
         RuleBuilder::deny(self, RuleKey::Network { address, prefix, port })
     }
 
+    /// Denies by cgroup, by its id ([`crate::Meta::cgroup_id`]).
+    pub fn deny_cgroup(&mut self, id: u64) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::Cgroup(id))
+    }
+
+    /// Denies by path: every file whose path starts so, from a slash on.
+    pub fn deny_path(&mut self, prefix: &str) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, path(prefix))
+    }
+
+    /// Denies by SHA-256 digest of the executable, where the kernel has one.
+    pub fn deny_digest(&mut self, sha256: [u8; 32]) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::Digest(sha256))
+    }
+
+    /// Denies every call of the rule's hooks.
+    pub fn deny_hook(&mut self) -> RuleBuilder<'_> {
+        RuleBuilder::deny(self, RuleKey::Hook)
+    }
+
     /// Lifts this plugin's own denials that are looked up later than a file's.
     pub fn allow_file(&mut self, file: FileKey) -> RuleBuilder<'_> {
         RuleBuilder::allow(self, RuleKey::File(file))
@@ -109,6 +133,16 @@ impl Ctx {
     /// Lifts this plugin's own denials of shorter prefixes that cover this one.
     pub fn allow_network(&mut self, address: IpAddr, prefix: u8, port: u16) -> RuleBuilder<'_> {
         RuleBuilder::allow(self, RuleKey::Network { address, prefix, port })
+    }
+
+    /// Lifts this plugin's own denials that are looked up later than a cgroup's.
+    pub fn allow_cgroup(&mut self, id: u64) -> RuleBuilder<'_> {
+        RuleBuilder::allow(self, RuleKey::Cgroup(id))
+    }
+
+    /// Lifts this plugin's own denials of shorter prefixes that cover this one.
+    pub fn allow_path(&mut self, prefix: &str) -> RuleBuilder<'_> {
+        RuleBuilder::allow(self, path(prefix))
     }
 
     /// Withdraws a rule.

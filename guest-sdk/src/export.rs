@@ -10,13 +10,15 @@ use crate::{Ctx, Level, Plugin, state};
 #[allow(missing_docs, reason = "generated")]
 pub mod glue {
     wit_bindgen::generate!({
-        path: "../wit/v0.1",
+        path: "../wit/v0.2",
         world: "plugin",
         pub_export_macro: true,
         default_bindings_module: "krsi_plugin::glue",
     });
 
-    use crate::manifest::{Manifest as Asked, OnStop as AskedOnStop};
+    use crate::manifest::{
+        DenyKey, Filter as AskedFilter, Manifest as Asked, OnStop as AskedOnStop,
+    };
 
     impl From<Asked> for Manifest {
         fn from(asked: Asked) -> Self {
@@ -24,15 +26,21 @@ pub mod glue {
                 hooks.into_iter().map(|hook| hook.name().to_owned()).collect()
             };
             let mut deny = DenyKeys::empty();
-            deny.set(DenyKeys::PROCESS, asked.by_process);
-            deny.set(DenyKeys::LINEAGE, asked.by_lineage);
-            deny.set(DenyKeys::FILE, asked.by_file);
-            deny.set(DenyKeys::NETWORK, asked.by_network);
+            deny.set(DenyKeys::PROCESS, asked.denies_by(DenyKey::Process));
+            deny.set(DenyKeys::LINEAGE, asked.denies_by(DenyKey::Lineage));
+            deny.set(DenyKeys::FILE, asked.denies_by(DenyKey::File));
+            deny.set(DenyKeys::NETWORK, asked.denies_by(DenyKey::Network));
+            deny.set(DenyKeys::CGROUP, asked.denies_by(DenyKey::Cgroup));
+            deny.set(DenyKeys::PATH, asked.denies_by(DenyKey::Path));
+            deny.set(DenyKeys::DIGEST, asked.denies_by(DenyKey::Digest));
+            deny.set(DenyKeys::HOOK, asked.denies_by(DenyKey::Hook));
             Manifest {
                 name: asked.name,
                 version: asked.version,
                 schema: krsi_plugin_schema::latest::SCHEMA,
                 hooks: names(asked.hooks),
+                watches: asked.watches,
+                filters: asked.filters.into_iter().map(Filter::from).collect(),
                 deny,
                 deny_hooks: names(asked.deny_hooks),
                 kill: asked.kill,
@@ -41,6 +49,21 @@ pub mod glue {
                     AskedOnStop::Keep => OnStop::Keep,
                     AskedOnStop::Clear => OnStop::Clear,
                 },
+            }
+        }
+    }
+
+    impl From<AskedFilter> for Filter {
+        fn from(asked: AskedFilter) -> Self {
+            Filter {
+                hook: asked.hook.name().to_owned(),
+                uid: asked.uid,
+                cgroup: asked.cgroup,
+                path_prefix: asked.path_prefix,
+                flags_any: asked.flags_any,
+                port: asked.port,
+                first_seen: asked.first_seen,
+                per_process_rate: asked.per_process_rate,
             }
         }
     }
@@ -162,6 +185,8 @@ fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
                 Body::SocketConnect(connect) => plugin.connect(&meta, &connect, ctx),
                 Body::SchedProcessFork(fork) => plugin.fork(&meta, &fork, ctx),
                 Body::SchedProcessExit(exit) => plugin.exit(&meta, &exit, ctx),
+                Body::Call(call) => plugin.call(&meta, &call, ctx),
+                Body::Watch(watch) => plugin.watch(&meta, &watch, ctx),
             }
         }
         Record::Unknown(_) => {}

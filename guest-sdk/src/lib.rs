@@ -52,10 +52,11 @@ pub use action::{Errno, RuleBuilder, Token};
 pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
-    Argv, Connect, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork, Hook, Lost, LostWhere, Meta,
-    MetricKind, Outcome, Process, ProcessKey, Refusal, Severity, Verdict,
+    Address, Argv, Call, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen, Fork, Hook,
+    IfUnresolved, Kind, Lost, LostWhere, Meta, MetricKind, Outcome, Process, ProcessKey,
+    RecordError, Refusal, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
 };
-pub use manifest::{Manifest, OnStop};
+pub use manifest::{Filter, Manifest, OnStop};
 
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +97,31 @@ pub trait Plugin: Sized + 'static {
     fn fork(&mut self, _meta: &Meta, _fork: &Fork, _ctx: &mut Ctx) {}
     /// A process ended.
     fn exit(&mut self, _meta: &Meta, _exit: &Exit, _ctx: &mut Ctx) {}
+    /// Any other hook was called. [`record`] has a struct with named fields for each:
+    ///
+    /// ```
+    /// # use krsi_plugin::{Call, Ctx, Hook, Manifest, Meta, Plugin, Severity, record};
+    /// # struct WriteToExec;
+    /// # impl Plugin for WriteToExec {
+    /// #     fn manifest() -> Manifest { Manifest::new("w-to-x", "1.0.0").hook(Hook::FileMprotect) }
+    /// #     fn init(_: &[u8], _: u64, _: &mut Ctx) -> Result<Self, String> { Ok(WriteToExec) }
+    /// fn call(&mut self, meta: &Meta, call: &Call, ctx: &mut Ctx) {
+    ///     if let Ok(mprotect) = record::FileMprotect::try_from(call)
+    ///         && mprotect.write_to_exec()
+    ///     {
+    ///         ctx.alert("T1055", Severity::Low, meta.process, "writable memory becomes executable");
+    ///     }
+    /// }
+    /// # }
+    /// # use krsi_plugin::{Value, testing::Script};
+    /// # let mut script = Script::<WriteToExec>::start(b"").unwrap();
+    /// # let values = [("vm_flags", Value::Number(3)), ("protection", Value::Number(5))];
+    /// # assert_eq!(script.call(7, Hook::FileMprotect, &values).len(), 1);
+    /// # assert_eq!(script.call(7, Hook::FileMprotect, &values[1..]).len(), 0);
+    /// ```
+    fn call(&mut self, _meta: &Meta, _call: &Call, _ctx: &mut Ctx) {}
+    /// One of the manifest's watches saw a call.
+    fn watch(&mut self, _meta: &Meta, _watch: &Watch, _ctx: &mut Ctx) {}
     /// A process that was described is gone; nothing later refers to it.
     fn gone(&mut self, _process: ProcessKey, _ctx: &mut Ctx) {}
     /// The interval of [`Manifest::tick_ms`] has passed.

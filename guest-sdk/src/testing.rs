@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use krsi_plugin_schema::frame::{self, Frames};
 use krsi_plugin_schema::latest::{
-    Action, Argv, BatchStart, Body, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen, Gone,
-    Meta, Process, ProcessKey, SCHEMA, Severity, Tick, kind,
+    Action, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen,
+    Gone, Hook, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
 };
 
 pub use krsi_plugin_schema::latest::{RuleKey, Subject};
@@ -21,7 +21,7 @@ pub enum Seen {
     /// A deny rule.
     Deny {
         /// Object.
-        key: RuleKey,
+        key: RuleKey<'static>,
         /// Subject.
         subject: Subject,
         /// Names of its hooks.
@@ -134,6 +134,29 @@ impl<P: Plugin> Script<P> {
         self.event(tgid, Body::FileOpen(open))
     }
 
+    /// A process calls a hook with the values of some fields; the others could not be read.
+    /// A field that the hook does not have is an answer of its own, for the test to fail on.
+    pub fn call(&mut self, tgid: u32, hook: Hook, fields: &[(&str, Value<'_>)]) -> Vec<Seen> {
+        let names = hook.fields();
+        if let Some((name, _)) =
+            fields.iter().find(|(name, _)| !names.iter().any(|row| row.name == *name))
+        {
+            return vec![Seen::Other(format!("{} has no field {name}", hook.name()))];
+        }
+        let value = |name| fields.iter().find(|(field, _)| *field == name);
+        let values = names.iter().map(|row| {
+            value(row.name).map_or(Value::Absent(Why::Unreadable), |(_, value)| value.clone())
+        });
+        let call = Call { hook, values: values.collect() };
+        self.event(tgid, Body::Call(call))
+    }
+
+    /// A watch of the plugin, by its place in the manifest, sees a call.
+    pub fn watch(&mut self, tgid: u32, index: u16, hook: &str, values: &[Value<'_>]) -> Vec<Seen> {
+        let watch = Watch { index, hook: Cow::Borrowed(hook), values: values.to_vec() };
+        self.event(tgid, Body::Watch(watch))
+    }
+
     /// A process is gone.
     pub fn gone(&mut self, tgid: u32) -> Vec<Seen> {
         self.push(kind::GONE, &Gone { key: Self::key(tgid) });
@@ -207,9 +230,9 @@ impl<P: Plugin> Script<P> {
 fn seen(action: &Action<'_>) -> Seen {
     match action {
         Action::Deny(Deny { rule, errno, .. }) => Seen::Deny {
-            key: rule.key,
+            key: rule.key.clone().into_owned(),
             subject: rule.subject,
-            hooks: rule.hooks.iter().map(crate::Hook::name).collect(),
+            hooks: rule.hooks.iter().map(Hook::name).collect(),
             errno: *errno,
         },
         Action::Alert(alert) => Seen::Alert {

@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use feed::{BURST, Feeder, NO_WAKEUP};
 use gauge::Gauge;
-use krsi_host::decode;
+use krsi_host::decode::{self, CallLayouts};
 use krsi_host::enrich::ProcessTable;
 use krsi_host::pipeline::rig::Rig;
 use krsi_host::route::queue::{Delivery, Queue};
 use krsi_host::route::scope::Scope;
 use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
 use krsi_plugin::{Hook, Instance};
-use krsi_plugin_schema::latest::HookSet;
+use krsi_plugin_schema::latest::{HookSet, SCHEMA};
 
 /// Records of one iteration.
 const RECORDS: u64 = 1 << 18;
@@ -57,8 +57,8 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
     let (mut router, mut processes) = (Router::default(), ProcessTable::default());
     let queue = std::sync::Arc::new(Queue::new(1 << 20));
     let hooks = HookSet::default().with(Hook::FileOpen);
-    let (slot, scope) = (PluginSlot(0), Scope::System);
-    router.subscribe(&Subscription { slot, hooks, scope, queue: queue.clone() });
+    let (slot, scope, layouts) = (PluginSlot(0), Scope::System, CallLayouts::default());
+    router.subscribe(&Subscription { slot, schema: SCHEMA, hooks, scope, queue: queue.clone() });
     Ok(move || {
         fill(&mut feeder)?;
         let (start, mut seen) = (Instant::now(), 0);
@@ -67,7 +67,7 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
             while drained < 512
                 && let Some(item) = ring.next()
             {
-                let decoded = decode::decode(&item)?;
+                let decoded = decode::decode(&item, &layouts)?;
                 processes.observe(&decoded.event, decoded.parent, &mut |_| String::new());
                 router.route(&decoded.event, None, &processes)?;
                 drained += 1;

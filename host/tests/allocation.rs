@@ -4,14 +4,14 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use krsi_host::decode;
+use krsi_host::decode::{self, CallLayouts};
 use krsi_host::enrich::ProcessTable;
 use krsi_host::route::queue::{Delivery, Queue};
 use krsi_host::route::scope::Scope;
 use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{FileOpen, Header, Text};
-use krsi_plugin_schema::latest::{Hook, HookSet};
+use krsi_plugin_schema::latest::{Hook, HookSet, SCHEMA};
 use zerocopy::IntoBytes;
 
 /// Counts what the testing thread allocates.
@@ -71,13 +71,14 @@ fn a_batch_costs_the_same_however_many_events_it_holds() {
     let (mut router, mut processes) = (Router::default(), ProcessTable::default());
     let queue = Arc::new(Queue::new(1 << 20));
     let hooks = HookSet::default().with(Hook::FileOpen);
-    let (slot, scope) = (PluginSlot(0), Scope::System);
-    router.subscribe(&Subscription { slot, hooks, scope, queue: Arc::clone(&queue) });
+    let (slot, scope, layouts) = (PluginSlot(0), Scope::System, CallLayouts::default());
+    let queued = Arc::clone(&queue);
+    router.subscribe(&Subscription { slot, schema: SCHEMA, hooks, scope, queue: queued });
     let mut batches = |events: u32| {
         let before = COUNT.with(Cell::get);
         for _ in 0..100 {
             for _ in 0..events {
-                let decoded = decode::decode(&record).unwrap();
+                let decoded = decode::decode(&record, &layouts).unwrap();
                 processes.observe(&decoded.event, decoded.parent, &mut |_| String::new());
                 router.route(&decoded.event, None, &processes).unwrap();
             }

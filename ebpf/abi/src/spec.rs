@@ -27,12 +27,16 @@ pub const TEXT_MAX: usize = 256;
 
 /// Where a capture starts.
 pub mod root {
-    /// Argument `n` of the hook, below [`super::ARGS`].
+    /// What argument `n` of the hook points to, `n` below [`super::ARGS`]: the first offset counts
+    /// from the argument's value.
     pub const ARG: u8 = 0;
     /// `current`, the calling task.
     pub const TASK: u8 = 1;
     /// `current->cred`, the calling task's credentials.
     pub const CRED: u8 = 2;
+    /// Argument `n` itself, never followed: no hops, `offsets` all zero. A number is its low bits;
+    /// where a [`super::Read`] wants a pointer, it is the argument.
+    pub const VALUE: u8 = 3;
 }
 
 /// What a capture reads at the end of its hops.
@@ -41,27 +45,30 @@ pub mod root {
 pub enum Read {
     /// Nothing: an unused row.
     None = 0,
-    /// A number: the argument itself without hops, else `size` bytes at the last offset.
+    /// A number: `size` bytes at the last offset; with [`root::VALUE`], the argument's low `size`
+    /// bytes.
     Scalar = 1,
-    /// The string that the last member points to; without hops, the argument points to it.
+    /// The string that the last member points to; with [`root::VALUE`], the argument points to it.
     Text = 2,
     /// The string that is embedded at the last offset (`comm`, `d_iname`).
     TextInline = 3,
     /// `bound` bytes at the last offset.
     Bytes = 4,
-    /// `bound` bytes that the last member points to; without hops, the argument points to them.
+    /// `bound` bytes that the last member points to; with [`root::VALUE`], the argument points to
+    /// them.
     BytesBehind = 5,
-    /// The `struct path` that is embedded at the last offset (or that the argument points to), by
-    /// `bpf_d_path`; walked where the kernel does not allow that.
+    /// The `struct path` at the last offset (offset 0 of what an argument points to when the
+    /// argument is a path), by `bpf_d_path`; walked where the kernel does not allow that.
     Path = 6,
-    /// The names from a `struct dentry` upwards within its own mount, joined by the host.
+    /// The `struct dentry` that the last member points to, or the argument with [`root::VALUE`]: its
+    /// names upwards within its own mount, joined by the host.
     Dentry = 7,
-    /// A `struct sockaddr` that the last member points to, or the argument without hops; `bound`
+    /// A `struct sockaddr` that the last member points to, or the argument with [`root::VALUE`]; `bound`
     /// is the argument that holds its length, plus one, or 0 when the kernel gives none. Takes a
     /// room, filled as a [`crate::deny::NetworkKey`] without its prefix, and the row after it.
     SockAddr = 8,
-    /// The `struct inode` that the last member points to, or the argument without hops: the inode
-    /// number. The row after it is [`Read::InodeDev`].
+    /// The `struct inode` that the last member points to, or the argument with [`root::VALUE`]: the
+    /// inode number. The row after it is [`Read::InodeDev`].
     Inode = 9,
     /// Second value of an [`Read::Inode`]: the device, as the kernel encodes it.
     InodeDev = 10,
@@ -90,7 +97,7 @@ pub struct Capture {
     pub shift: u8,
     /// Bits that count after the shift; 0 for all.
     pub width: u8,
-    /// 1 when the highest bit is a sign.
+    /// 1 when the highest bit is a sign: the value is extended to 64 bits with it.
     pub signed: u8,
     /// Bytes of a text or byte range, at most [`TEXT_MAX`].
     pub bound: u16,
@@ -107,7 +114,7 @@ pub struct Capture {
 pub enum Compare {
     /// Unused row: never true.
     None = 0,
-    /// `value & mask == number`.
+    /// `value & mask == number`. A signed value is compared as it is extended, under a full mask.
     Equal = 1,
     /// `value & mask < number`, unsigned.
     Below = 2,
@@ -126,7 +133,8 @@ pub enum Compare {
 }
 
 /// One test of a predicate. A capture that could not be read makes every test on it false, and the
-/// call is counted as skipped.
+/// call is counted as skipped. A term that wants a test to be false wants [`Compare::Present`] of
+/// the same capture too, so that what cannot be read is no match either way.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
@@ -178,7 +186,7 @@ pub mod spec_flag {
     pub const D_PATH: u32 = 1 << 1;
     /// The predicate decides whether there is a record; without it every call has one.
     pub const PREDICATE: u32 = 1 << 2;
-    /// A call that the predicate holds for is refused with `errno`.
+    /// A call that the predicate holds for is refused with `errno`; without a predicate, every call.
     pub const WATCH_DENY: u32 = 1 << 3;
     /// The same, but only reported.
     pub const WATCH_AUDIT: u32 = 1 << 4;
@@ -212,6 +220,8 @@ pub struct Spec {
     pub term_count: u32,
     /// Owner slot of a watch that refuses.
     pub owner: u32,
+    /// Row of each room's capture plus one; 0 for a room that nobody takes ([`Spec::seal`]).
+    pub room_rows: [u32; ROOMS],
     /// Captures.
     pub captures: [Capture; CAPTURES],
     /// Tests.
@@ -236,6 +246,7 @@ impl Spec {
         atom_count: 0,
         term_count: 0,
         owner: 0,
+        room_rows: [0; ROOMS],
         captures: [Capture {
             read: 0,
             root: 0,
@@ -253,6 +264,22 @@ impl Spec {
         terms: [Term { care: 0, value: 0 }; TERMS],
         strings: [[0; STRING_LEN]; STRINGS],
     };
+}
+
+impl Spec {
+    /// Notes which row takes which room, once all captures are there.
+    #[must_use]
+    pub fn seal(mut self) -> Self {
+        self.room_rows = [0; ROOMS];
+        for (row, capture) in (1..).zip(&self.captures) {
+            let takes = capture.read >= Read::Text as u8 && capture.read <= Read::SockAddr as u8;
+            let room = self.room_rows.get_mut(usize::from(capture.room));
+            if let Some(room) = room.filter(|_| takes) {
+                *room = row;
+            }
+        }
+        self
+    }
 }
 
 const _: () = assert!(size_of::<Capture>() == 40);

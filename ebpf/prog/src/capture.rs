@@ -3,12 +3,14 @@
 //! Every load goes through [`Ptr`], which the verifier tracks: a direct, fault-safe load from a
 //! pointer whose type the kernel's BTF gives. What cannot be read is a [`Skip`], never a guess.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{path as kernel_path, task_struct};
+use aya_ebpf::bindings::path as kernel_path;
 use aya_ebpf::helpers::generated as helper;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{FileKey, ProcessKey};
-use krsi_host_abi::record::{COMM_LEN, Text, exec_flag};
+use krsi_host_abi::record::{COMM_LEN, exec_flag};
 
 use crate::offset::{self, Offset};
 
@@ -22,7 +24,7 @@ const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
 const SB_KERNMOUNT: u64 = 1 << 22;
 
 /// Why a capture was left out.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
     /// A pointer was NULL.
     Null,
@@ -81,6 +83,33 @@ impl Ptr {
         Ok(unsafe { core::ptr::read_volatile(self.0.add(offset).cast::<T>()) })
     }
 
+    /// The value at an offset.
+    #[inline(always)]
+    pub fn load_at<T: Copy>(self, offset: usize) -> T {
+        // SAFETY: the verifier proves that this is a load inside the structure, or turns it into a
+        // fault-safe one.
+        unsafe { core::ptr::read_volatile(self.0.add(offset).cast::<T>()) }
+    }
+
+    /// The pointer `offset` bytes further.
+    #[inline(always)]
+    pub fn at(self, offset: usize) -> Self {
+        // SAFETY: pointer arithmetic inside the structure; the verifier bounds it.
+        Self(unsafe { self.0.add(offset) })
+    }
+
+    /// A pointer that the verifier takes for an argument's own.
+    #[inline(always)]
+    pub fn new(pointer: *const u8) -> Result<Self, Skip> {
+        if pointer.is_null() { Err(Skip::Null) } else { Ok(Self(pointer)) }
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
     /// The raw pointer, for helpers.
     #[inline(always)]
     pub fn raw<T>(self) -> *mut T {
@@ -95,17 +124,106 @@ pub fn number<const N: usize>(ctx: &impl EbpfContext) -> u64 {
     unsafe { *ctx.as_ptr().cast::<u64>().add(N) }
 }
 
-/// The calling task.
+/// The calling task, or what it points to: typed where the kernel gives it so, else an address.
+#[derive(Clone, Copy)]
+pub struct Task(*const u8);
+
+impl Task {
+    /// The calling task.
+    #[inline(always)]
+    pub fn current() -> Result<Self, Skip> {
+        // SAFETY: no preconditions; the helper that a kernel lacks stands in a branch that the
+        // verifier knows is never taken there.
+        let task = unsafe {
+            if offset::task_btf() {
+                helper::bpf_get_current_task_btf().cast::<u8>().cast_const()
+            } else {
+                helper::bpf_get_current_task() as *const u8
+            }
+        };
+        if task.is_null() { Err(Skip::Null) } else { Ok(Self(task)) }
+    }
+
+    /// A task that a tracepoint hands over.
+    #[inline(always)]
+    pub fn of(task: Ptr) -> Self {
+        Self(task.0)
+    }
+
+    /// The pointer in a member.
+    #[inline(always)]
+    pub fn ptr(self, member: &Offset) -> Result<Self, Skip> {
+        let pointer: *const u8 = self.load(member)?;
+        if pointer.is_null() { Err(Skip::Null) } else { Ok(Self(pointer)) }
+    }
+
+    /// The address of an embedded structure.
+    #[inline(always)]
+    pub fn embedded(self, member: &Offset) -> Result<Self, Skip> {
+        let offset = member.get()?;
+        // SAFETY: pointer arithmetic inside the structure.
+        Ok(Self(unsafe { self.0.add(offset) }))
+    }
+
+    /// A member's value; `T` has the member's size.
+    #[inline(always)]
+    pub fn load<T: Copy>(self, member: &Offset) -> Result<T, Skip> {
+        self.load_at(member.get()?)
+    }
+
+    /// The pointer at an offset.
+    #[inline(always)]
+    pub fn ptr_at(self, offset: usize) -> Result<Self, Skip> {
+        let pointer: *const u8 = self.load_at(offset)?;
+        if pointer.is_null() { Err(Skip::Null) } else { Ok(Self(pointer)) }
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub fn address(self) -> u64 {
+        self.0 as u64
+    }
+
+    /// Identity of the inode that the pointer at an offset leads to.
+    #[inline(always)]
+    pub fn inode(self, offset: usize) -> Result<(u64, u64), Skip> {
+        let inode = self.ptr_at(offset)?;
+        let device: u32 = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
+        Ok((inode.load(&offset::INODE_I_INO)?, u64::from(device)))
+    }
+
+    /// The value at an offset.
+    #[inline(always)]
+    pub fn load_at<T: Copy>(self, offset: usize) -> Result<T, Skip> {
+        if offset::task_btf() {
+            // SAFETY: the verifier proves that this is a load inside the structure, or turns it into
+            // a fault-safe one.
+            Ok(unsafe { core::ptr::read_volatile(self.0.add(offset).cast::<T>()) })
+        } else {
+            probe(self.0 as u64 + offset as u64)
+        }
+    }
+}
+
+/// Reads kernel memory at an address that BTF gives no type for.
 #[inline(always)]
-pub fn current() -> Result<Ptr, Skip> {
-    // SAFETY: no preconditions.
-    let task: *mut task_struct = unsafe { helper::bpf_get_current_task_btf() };
-    if task.is_null() { Err(Skip::Null) } else { Ok(Ptr(task.cast())) }
+pub fn probe<T: Copy>(address: u64) -> Result<T, Skip> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: `value` holds a `T`; the source is read fault-safe.
+    let failed = unsafe {
+        helper::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            address as *const _,
+        )
+    };
+    // SAFETY: the helper has written every byte, and `T` is plain data.
+    if failed == 0 { Ok(unsafe { value.assume_init() }) } else { Err(Skip::Read) }
 }
 
 /// The process of a task: its group leader's start time makes the key unique.
 #[inline(always)]
-pub fn process_key(task: Ptr) -> Result<ProcessKey, Skip> {
+pub fn process_key(task: Task) -> Result<ProcessKey, Skip> {
     let leader = task.ptr(&offset::TASK_GROUP_LEADER)?;
     Ok(ProcessKey {
         start_boot_ns: leader.load(&offset::TASK_START_BOOTTIME)?,
@@ -114,9 +232,15 @@ pub fn process_key(task: Ptr) -> Result<ProcessKey, Skip> {
     })
 }
 
+/// User id of a task in the initial user namespace.
+#[inline(always)]
+pub fn uid(task: Task) -> Result<u32, Skip> {
+    task.ptr(&offset::TASK_CRED)?.load(&offset::CRED_UID)
+}
+
 /// Inode number of a task's mount namespace; 0 once the task has none.
 #[inline(always)]
-pub fn mount_ns(task: Ptr) -> u32 {
+pub fn mount_ns(task: Task) -> u32 {
     let number = || {
         let namespace = task.ptr(&offset::TASK_NSPROXY)?.ptr(&offset::NSPROXY_MNT_NS)?;
         namespace.embedded(&offset::MNT_NAMESPACE_NS)?.load::<u32>(&offset::NS_COMMON_INUM)
@@ -150,14 +274,30 @@ pub fn exec_flags(inode: Ptr) -> Result<u32, Skip> {
 pub enum PathRead {
     /// It stands in the buffer.
     Whole(u16),
+    /// Its names stand in the buffer from the leaf upwards, each ended by NUL; true when the root
+    /// was not reached.
+    Upwards(u16, bool),
     /// It does not fit.
     TooLong,
 }
 
-/// Writes the resolved path of a file into `out`.
+/// Bytes of a name with its NUL (`NAME_MAX` of `include/uapi/linux/limits.h`).
+const NAME_ROOM: usize = 256;
+
+/// Writes the path of a file into `out`.
 #[inline(always)]
 pub fn path<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<PathRead, Skip> {
-    let path = file.embedded(&offset::FILE_F_PATH)?;
+    path_of(file.embedded(&offset::FILE_F_PATH)?, out)
+}
+
+/// Writes a path into `out`: resolved by the kernel, or walked where it does not allow that.
+#[inline(always)]
+pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead, Skip> {
+    if !offset::d_path() {
+        let mount = probe(path.0 as u64 + offset::PATH_MNT.get()? as u64)?;
+        let dentry = probe(path.0 as u64 + offset::PATH_DENTRY.get()? as u64)?;
+        return walk(dentry, mount, out);
+    }
     // SAFETY: the verifier checks that `out` holds N bytes and that `path` is a `struct path`.
     let len = unsafe { helper::bpf_d_path(path.raw::<kernel_path>(), out.cast(), N as u32) };
     if len == -ENAMETOOLONG {
@@ -169,22 +309,82 @@ pub fn path<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<PathRead, Sk
     }
 }
 
-/// Writes the last component of a file's path into `out`: what is left of a path beyond `PATH_MAX`.
-#[inline(always)]
-pub fn last_component<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<Text, Skip> {
-    let dentry = file.embedded(&offset::FILE_F_PATH)?.ptr(&offset::PATH_DENTRY)?;
-    let name = dentry.embedded(&offset::DENTRY_D_NAME)?.ptr(&offset::QSTR_NAME)?;
-    // SAFETY: the verifier checks that `out` holds N bytes; the source is read fault-safe.
-    let len = unsafe { helper::bpf_probe_read_kernel_str(out.cast(), N as u32, name.raw()) };
-    if len <= 0 {
-        Err(Skip::Read)
-    } else {
-        Ok(Text { offset: 0, len: (len - 1) as u16, truncated: 1, pad: 0 })
+/// Writes the names from a dentry up to the root of its mount namespace, or of its own mount when
+/// `mount` is 0. Only a long room is worth it.
+#[inline(never)]
+pub fn walk<const N: usize>(
+    mut dentry: u64,
+    mut mount: u64,
+    out: *mut [u8; N],
+) -> Result<PathRead, Skip> {
+    if N < 2 * NAME_ROOM {
+        return Ok(PathRead::TooLong);
     }
+    let mut len = 0usize;
+    for _ in 0..offset::walk_names() {
+        if mount != 0 {
+            let root: u64 = probe(mount + offset::VFSMOUNT_MNT_ROOT.get()? as u64)?;
+            if root == dentry {
+                let inner = mount - offset::MOUNT_MNT.get()? as u64;
+                let parent: u64 = probe(inner + offset::MOUNT_MNT_PARENT.get()? as u64)?;
+                if parent == inner || parent == 0 {
+                    return Ok(PathRead::Upwards(len as u16, false));
+                }
+                dentry = probe(inner + offset::MOUNT_MNT_MOUNTPOINT.get()? as u64)?;
+                mount = parent + offset::MOUNT_MNT.get()? as u64;
+                continue;
+            }
+        }
+        let parent: u64 = probe(dentry + offset::DENTRY_D_PARENT.get()? as u64)?;
+        if parent == dentry {
+            return Ok(PathRead::Upwards(len as u16, false));
+        }
+        let name = offset::DENTRY_D_NAME.get()? + offset::QSTR_NAME.get()?;
+        let name: u64 = probe(dentry + name as u64)?;
+        if len > N - NAME_ROOM {
+            break;
+        }
+        // SAFETY: at least NAME_ROOM bytes follow `len`; the source is read fault-safe.
+        let written = unsafe {
+            helper::bpf_probe_read_kernel_str(
+                out.cast::<u8>().add(len).cast(),
+                NAME_ROOM as u32,
+                name as *const _,
+            )
+        };
+        if written <= 0 {
+            return Err(Skip::Read);
+        }
+        len += written as usize & (2 * NAME_ROOM - 1);
+        dentry = parent;
+    }
+    Ok(PathRead::Upwards(len as u16, true))
 }
 
-/// Copies at most N bytes of user memory from `start`, not beyond `end`; returns how many.
-/// Sleepable programs only.
+/// Writes the last component of a file's path into `out`: what is left of a path beyond `PATH_MAX`.
+#[inline(always)]
+pub fn last_component<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<u16, Skip> {
+    last_name(file.embedded(&offset::FILE_F_PATH)?, out)
+}
+
+/// The same of a path.
+#[inline(always)]
+pub fn last_name<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<u16, Skip> {
+    let dentry = path.ptr(&offset::PATH_DENTRY)?;
+    let name = dentry.embedded(&offset::DENTRY_D_NAME)?.ptr(&offset::QSTR_NAME)?;
+    text(name.0 as u64, out)
+}
+
+/// Copies a kernel string into `out`; its length without the NUL.
+#[inline(always)]
+pub fn text<const N: usize>(from: u64, out: *mut [u8; N]) -> Result<u16, Skip> {
+    // SAFETY: the verifier checks that `out` holds N bytes; the source is read fault-safe.
+    let len = unsafe { helper::bpf_probe_read_kernel_str(out.cast(), N as u32, from as *const _) };
+    if len <= 0 { Err(Skip::Read) } else { Ok((len - 1) as u16) }
+}
+
+/// Copies at most N bytes of user memory from `start`, not beyond `end`; returns how many. A program
+/// that may not sleep gets only what is resident.
 #[inline(always)]
 pub fn user_bytes<const N: usize>(start: u64, end: u64, out: *mut [u8; N]) -> Result<u16, Skip> {
     if end <= start {
@@ -193,18 +393,51 @@ pub fn user_bytes<const N: usize>(start: u64, end: u64, out: *mut [u8; N]) -> Re
     let room = end - start;
     let len = if room > N as u64 { N as u64 } else { room };
     // SAFETY: `len` is at most N; a bad user address is an error, not a fault.
-    let failed = unsafe { helper::bpf_copy_from_user(out.cast(), len as u32, start as *const _) };
+    let failed = unsafe {
+        if offset::may_sleep() {
+            helper::bpf_copy_from_user(out.cast(), len as u32, start as *const _)
+        } else {
+            helper::bpf_probe_read_user(out.cast(), len as u32, start as *const _)
+        }
+    };
     if failed == 0 { Ok(len as u16) } else { Err(Skip::Read) }
 }
 
-/// Copies N bytes of kernel memory that BTF gives no type for.
+/// Copies `len` bytes, at most N, of kernel memory into `out`.
 #[inline(always)]
-pub fn kernel_bytes<const N: usize>(from: Ptr) -> Result<[u8; N], Skip> {
-    let mut out = [0; N];
-    // SAFETY: `out` holds N bytes; the source is read fault-safe.
-    let failed =
-        unsafe { helper::bpf_probe_read_kernel(out.as_mut_ptr().cast(), N as u32, from.raw()) };
-    if failed == 0 { Ok(out) } else { Err(Skip::Read) }
+pub fn copy<const N: usize>(from: u64, out: *mut [u8; N], len: u16) -> Result<(), Skip> {
+    let len = if len as usize > N { N as u32 } else { u32::from(len) };
+    // SAFETY: the verifier checks that `out` holds `len` bytes; the source is read fault-safe.
+    let failed = unsafe { helper::bpf_probe_read_kernel(out.cast(), len, from as *const _) };
+    if failed == 0 { Ok(()) } else { Err(Skip::Read) }
+}
+
+/// Writes a value into a reservation.
+#[inline(always)]
+pub fn put<T>(into: *mut T, value: T) {
+    // SAFETY: `into` points into a live reservation.
+    unsafe { into.write(value) };
+}
+
+/// Writes an address into its room: family, port, address.
+#[inline(always)]
+pub fn put_address(into: *mut u8, family: u16, port_be: u16, address: [u8; 16]) {
+    // SAFETY: `into` points to a room of a live reservation, which is longer than 20 bytes.
+    unsafe {
+        into.cast::<u16>().write(family);
+        into.add(2).cast::<u16>().write(port_be);
+        into.add(4).cast::<[u8; 16]>().write(address);
+    }
+}
+
+/// Byte `at` of a buffer, below its length.
+#[inline(always)]
+pub fn byte<const N: usize>(of: *const [u8; N], at: usize) -> u8 {
+    if at >= N {
+        return 0;
+    }
+    // SAFETY: `of` is a live reservation or value of N bytes and `at` is below N.
+    unsafe { core::ptr::read_volatile(of.cast::<u8>().add(at)) }
 }
 
 /// Writes the calling thread's name.
@@ -212,6 +445,30 @@ pub fn kernel_bytes<const N: usize>(from: Ptr) -> Result<[u8; N], Skip> {
 pub fn comm(out: *mut [u8; COMM_LEN]) {
     // SAFETY: the verifier checks that `out` holds COMM_LEN bytes.
     unsafe { helper::bpf_get_current_comm(out.cast(), COMM_LEN as u32) };
+}
+
+/// Argument `N` as the verifier types it; the number is a constant for it.
+#[inline(always)]
+pub fn typed_arg<const N: usize>(ctx: &impl EbpfContext) -> *const u8 {
+    // SAFETY: the context of LSM and tracing programs is an array of u64 arguments.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<*const u8>().add(N)) }
+}
+
+/// Which of the first six arguments are 0, as bits. The verifier may take a pointer argument for
+/// never NULL where it can be (`mmap_file`'s file): a number whose origin it does not know, it lets be
+/// compared.
+#[inline(never)]
+pub fn nulls(ctx: &impl EbpfContext) -> u32 {
+    let Ok([a, b, c, d, e, f]) = probe::<[u64; 6]>(ctx.as_ptr() as u64) else { return u32::MAX };
+    let bit = |value: u64, at: u32| if value == 0 { 1 << at } else { 0 };
+    bit(a, 0) | bit(b, 1) | bit(c, 2) | bit(d, 3) | bit(e, 4) | bit(f, 5)
+}
+
+/// Id of the caller's cgroup in the unified hierarchy.
+#[inline(always)]
+pub fn cgroup_id() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { helper::bpf_get_current_cgroup_id() }
 }
 
 /// Facts of the calling task that helpers give: (tid, uid, gid, cgroup id, CPU).

@@ -12,7 +12,7 @@ use krsi_host_abi::deny::ProcessKey;
 use krsi_host_abi::record::{Header, Verdict};
 
 use crate::capture::{self, Skip};
-use crate::filter::{self, Call};
+use crate::filter::{self, Call, Passes, Traits};
 use crate::verdict::Decision;
 use crate::{map, offset};
 
@@ -28,6 +28,8 @@ pub struct Slot<B, T> {
 pub enum Fill {
     /// Submit it.
     Done,
+    /// Its path is not what the filter asks for.
+    Unwanted,
     /// The tail is too short for the strings.
     TooLong,
 }
@@ -49,36 +51,67 @@ impl<B, T> Room<B, T> {
     }
 }
 
-/// Emits a record if somebody subscribed or a rule decided. False: the tail was too short, nothing
-/// is counted yet, call again with a longer one.
+/// Whether a call has a record, and where.
+#[derive(Clone, Copy)]
+pub struct Wanted {
+    /// What was decided.
+    pub decision: Decision,
+    /// Whether telemetry is wanted.
+    pub passes: Passes,
+}
+
+impl Wanted {
+    /// What a call is worth: a decision always has its record.
+    #[inline(always)]
+    pub fn new(call: &Call, decision: Decision, traits: &Traits) -> Self {
+        let passes = match decision.verdict {
+            Verdict::None => filter::passes(call, traits),
+            Verdict::Denied | Verdict::Audited => Passes::Yes,
+        };
+        Self { decision, passes }
+    }
+
+    /// Clauses of the filter that hold if the path does; 0 when the path does not matter.
+    #[inline(always)]
+    pub fn by_path(&self) -> u32 {
+        match self.passes {
+            Passes::IfPath(clauses) => clauses,
+            _ => 0,
+        }
+    }
+}
+
+/// Emits a record if somebody wants it. False: the tail was too short, nothing is counted yet, call
+/// again with a longer one.
 #[inline(always)]
 pub fn emit<B: 'static, T: 'static>(
     call: &Call,
-    decision: &Decision,
+    wanted: &Wanted,
     fill: impl FnOnce(&Room<B, T>) -> Result<Fill, Skip>,
 ) -> bool {
-    let (sent, lost) = match decision.verdict {
-        Verdict::None if !filter::forwards(call) => {
-            filter::leave(call.hook);
-            return true;
-        }
+    if wanted.passes == Passes::No {
+        call.leave();
+        return true;
+    }
+    let (sent, lost) = match wanted.decision.verdict {
         Verdict::None => (Counter::Forwarded, Counter::LostTelemetry),
         Verdict::Denied | Verdict::Audited => (Counter::Verdicts, Counter::LostVerdicts),
     };
-    let Some(mut entry) = reserve::<B, T>(decision) else {
-        map::count(call.hook, lost);
+    let Some(mut entry) = reserve::<B, T>(wanted.decision.verdict) else {
+        call.counts.add(lost);
         return true;
     };
-    let slot = entry.as_mut_ptr();
-    // SAFETY: `slot` is a live reservation of the right size; fields are only written.
-    let (header, room) = unsafe {
-        (&raw mut (*slot).header, Room { body: &raw mut (*slot).body, tail: &raw mut (*slot).tail })
-    };
-    write_header(header, call, decision);
+    let (header, room) = parts(entry.as_mut_ptr());
     match fill(&room) {
         Ok(Fill::Done) => {
+            write_header(header, call, &wanted.decision);
             entry.submit(0);
-            map::count(call.hook, sent);
+            call.counts.add(sent);
+            true
+        }
+        Ok(Fill::Unwanted) => {
+            entry.discard(0);
+            call.leave();
             true
         }
         Ok(Fill::TooLong) => {
@@ -87,7 +120,7 @@ pub fn emit<B: 'static, T: 'static>(
         }
         Err(skip) => {
             entry.discard(0);
-            filter::skip(call.hook, skip);
+            call.skip(skip);
             true
         }
     }
@@ -98,21 +131,32 @@ pub fn emit<B: 'static, T: 'static>(
 pub fn account(call: &Call, decision: &Decision) {
     match decision.verdict {
         Verdict::None => {}
-        Verdict::Denied => map::count(call.hook, Counter::Denied),
-        Verdict::Audited => map::count(call.hook, Counter::Audited),
+        Verdict::Denied => call.counts.add(Counter::Denied),
+        Verdict::Audited => call.counts.add(Counter::Audited),
     }
 }
 
+/// Room on the ring of denials or on that of telemetry.
 #[inline(always)]
-fn reserve<B: 'static, T: 'static>(decision: &Decision) -> Option<RingBufEntry<Slot<B, T>>> {
-    match decision.verdict {
+pub fn reserve<B: 'static, T: 'static>(verdict: Verdict) -> Option<RingBufEntry<Slot<B, T>>> {
+    match verdict {
         Verdict::None => map::TELEMETRY.reserve::<Slot<B, T>>(0),
         Verdict::Denied | Verdict::Audited => map::VERDICTS.reserve::<Slot<B, T>>(0),
     }
 }
 
+/// The parts of a reservation.
 #[inline(always)]
-fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
+pub fn parts<B, T>(slot: *mut Slot<B, T>) -> (*mut Header, Room<B, T>) {
+    // SAFETY: `slot` is a live reservation of the right size; only addresses are taken.
+    unsafe {
+        (&raw mut (*slot).header, Room { body: &raw mut (*slot).body, tail: &raw mut (*slot).tail })
+    }
+}
+
+/// Writes the header.
+#[inline(always)]
+pub fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
     let (tid, uid, gid, cgroup_id, cpu) = capture::caller();
     let parent = call
         .task
@@ -122,7 +166,7 @@ fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
     // SAFETY: `out` points into a live reservation; every field is written.
     unsafe {
         (&raw mut (*out).abi).write(offset::abi());
-        (&raw mut (*out).hook).write(call.hook.id());
+        (&raw mut (*out).hook).write(call.slot as u16);
         (&raw mut (*out).cpu).write(cpu);
         (&raw mut (*out).boot_ns).write(capture::boot_ns());
         (&raw mut (*out).process).write(call.process);

@@ -1,72 +1,224 @@
-//! Who is worth a look: the flags word first, then whether the caller is the host itself.
+//! Who is worth a look, and what of it is worth a record: the flags word first, the filter last.
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{ProcessKey, flag};
-use krsi_host_abi::hook::Hook;
+use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, SeenKey, test};
+use krsi_host_abi::spec::STRING_LEN;
 
-use crate::capture::{self, Ptr, Skip};
-use crate::{map, offset};
+use crate::capture::{self, Skip, Task};
+use crate::map::{self, Counts};
+use crate::offset;
+use crate::verdict::Object;
 
 /// A call that somebody wants something of.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// The hook.
-    pub hook: Hook,
+    /// Slot of the hook.
+    pub slot: u32,
     /// Its flags word.
     pub flags: u64,
     /// The calling task.
-    pub task: Ptr,
+    pub task: Task,
     /// The calling process.
     pub process: ProcessKey,
+    /// The hook's counters.
+    pub counts: Counts,
 }
 
 impl Call {
-    /// Whether a flag is set.
+    /// Whether one of some flags is set.
     #[inline(always)]
-    pub fn wants(&self, bit: u64) -> bool {
-        self.flags & bit != 0
+    pub fn wants(&self, bits: u64) -> bool {
+        self.flags & bits != 0
+    }
+
+    /// Counts a call that ends without a record because nobody wants one.
+    #[inline(always)]
+    pub fn leave(&self) {
+        self.counts.add(Counter::Filtered);
+    }
+
+    /// Counts a call whose capture failed.
+    #[inline(always)]
+    pub fn skip(&self, skip: Skip) {
+        self.counts.add(skip.counter());
     }
 }
 
 /// The call, unless nothing is wanted of it. Costs one array look-up when the flags word is clear.
 #[inline(always)]
-pub fn enter(hook: Hook) -> Option<Call> {
-    let flags = map::flags(hook);
+pub fn enter(slot: u32) -> Option<Call> {
+    let flags = map::flags(slot);
     if flags == 0 {
         return None;
     }
-    map::count(hook, Counter::Seen);
+    let counts = map::counts(slot)?;
+    counts.add(Counter::Seen);
     if capture::tgid() == offset::host_tgid() {
-        map::count(hook, Counter::Filtered);
+        counts.add(Counter::Filtered);
         return None;
     }
     let caller = || {
-        let task = capture::current()?;
+        let task = Task::current()?;
         Ok((task, capture::process_key(task)?))
     };
     match caller() {
-        Ok((task, process)) => Some(Call { hook, flags, task, process }),
+        Ok((task, process)) => Some(Call { slot, flags, task, process, counts }),
         Err(skip) => {
-            self::skip(hook, skip);
+            let skip: Skip = skip;
+            counts.add(skip.counter());
             None
         }
     }
 }
 
-/// Counts a call that ends without a record because nobody subscribed to it.
-#[inline(always)]
-pub fn leave(hook: Hook) {
-    map::count(hook, Counter::Filtered);
+/// What a filter may ask of a call beside its caller.
+#[derive(Clone, Copy)]
+pub struct Traits {
+    /// The object, for first-seen.
+    pub object: Object,
+    /// Open flags.
+    pub flags: u32,
+    /// Destination port, host order.
+    pub port: u16,
 }
 
-/// Counts a call whose capture failed; its answer is 0.
-#[inline(always)]
-pub fn skip(hook: Hook, skip: Skip) {
-    map::count(hook, skip.counter());
+impl Traits {
+    /// None of them.
+    pub const NONE: Traits = Traits { object: Object::None, flags: 0, port: 0 };
 }
 
-/// Whether telemetry of this call is wanted.
+/// Whether telemetry of this call is wanted as far as can be told without its path.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Passes {
+    /// No.
+    No,
+    /// Yes.
+    Yes,
+    /// Clauses of these bits hold but for their path prefix.
+    IfPath(u32),
+}
+
+/// Asks the filter of the hook.
 #[inline(always)]
-pub fn forwards(call: &Call) -> bool {
-    call.wants(flag::FORWARD)
+pub fn passes(call: &Call, traits: &Traits) -> Passes {
+    if !call.wants(flag::FORWARD) {
+        return Passes::No;
+    }
+    if !call.wants(flag::FILTER) {
+        return Passes::Yes;
+    }
+    match clauses(call, traits) {
+        ALL => Passes::Yes,
+        0 => Passes::No,
+        by_path => Passes::IfPath(by_path),
+    }
+}
+
+/// Every clause.
+const ALL: u32 = u32::MAX;
+
+/// Clauses that hold but for their path prefix; [`ALL`] when one holds that has none.
+#[inline(never)]
+fn clauses(call: &Call, traits: &Traits) -> u32 {
+    let Some(filter) = map::filter(call.slot) else { return ALL };
+    let mut by_path = 0;
+    macro_rules! each {
+        ($($at:literal)*) => {$(
+            if filter.clauses[$at].tests & test::LIVE != 0
+                && holds(call, traits, &filter.clauses[$at]) {
+                if filter.clauses[$at].tests & test::PREFIX == 0 {
+                    return ALL;
+                }
+                by_path |= 1 << $at;
+            }
+        )*};
+    }
+    const { assert!(CLAUSES == 8) };
+    each!(0 1 2 3 4 5 6 7);
+    by_path
+}
+
+#[inline(never)]
+fn holds(call: &Call, traits: &Traits, clause: &Clause) -> bool {
+    let tests = clause.tests;
+    if tests & test::UID != 0 && capture::uid(call.task) != Ok(clause.uid) {
+        return false;
+    }
+    if tests & test::FLAGS != 0 && traits.flags & clause.flags_any == 0 {
+        return false;
+    }
+    if tests & test::PORT != 0 && traits.port != clause.port {
+        return false;
+    }
+    if tests & test::CGROUP != 0 && capture::cgroup_id() != clause.cgroup_id {
+        return false;
+    }
+    if tests & (test::FIRST_SEEN | test::RATE) == 0 {
+        return true;
+    }
+    let mut key = SeenKey {
+        start_boot_ns: call.process.start_boot_ns,
+        object: 0,
+        object_more: 0,
+        tgid: call.process.tgid,
+        slot: call.slot | clause.owner << 16,
+    };
+    if tests & test::RATE != 0
+        && !map::within_rate(&key, capture::boot_ns() / 1_000_000_000, u64::from(clause.rate))
+    {
+        return false;
+    }
+    if tests & test::FIRST_SEEN != 0 {
+        (key.object, key.object_more) = traits.object.words();
+        return map::is_new(&key);
+    }
+    true
+}
+
+/// Whether one of some clauses holds for a path of `len` bytes.
+#[inline(never)]
+pub fn path_passes<const N: usize>(
+    call: &Call,
+    clauses: u32,
+    path: *const [u8; N],
+    len: u16,
+) -> bool {
+    let Some(filter) = map::filter(call.slot) else { return true };
+    macro_rules! each {
+        ($($at:literal)*) => {$(
+            if clauses & (1 << $at) != 0 && starts_with(filter, $at, path, len) {
+                return true;
+            }
+        )*};
+    }
+    each!(0 1 2 3 4 5 6 7);
+    false
+}
+
+#[inline(always)]
+fn starts_with<const N: usize>(
+    filter: &Filter,
+    clause: usize,
+    path: *const [u8; N],
+    len: u16,
+) -> bool {
+    const { assert!(N >= PREFIX_LEN && PREFIX_LEN == STRING_LEN) };
+    let wanted = usize::from(filter.clauses[clause].prefix_len);
+    if wanted > usize::from(len) {
+        return false;
+    }
+    // The bound is frozen, so that the compiler does not unroll.
+    for at in 0..offset::prefix_len() {
+        if at >= wanted {
+            return true;
+        }
+        if at >= PREFIX_LEN {
+            return false;
+        }
+        if capture::byte(path, at) != filter.prefixes[clause][at] {
+            return false;
+        }
+    }
+    true
 }

@@ -13,6 +13,7 @@ mod filter;
 mod hook;
 mod map;
 mod offset;
+mod spec;
 mod verdict;
 
 /// The kernel grants GPL-only helpers to this licence (`include/linux/license.h`).

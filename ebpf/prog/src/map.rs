@@ -4,15 +4,16 @@ use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
-use aya_ebpf::maps::{Array, HashMap, LpmTrie, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Entry, FileKey, Membership, NetworkKey, ProcessKey};
-use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
+use krsi_host_abi::deny::{Entry, FileKey, Lease, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::filter::{Filter, Rate, SeenKey};
+use krsi_host_abi::hook::HOOK_SLOTS;
 
-/// Flags word per hook id. Written by the host; read first in every call.
+/// Flags word per hook slot. Written by the host; read first in every call.
 #[map]
 static FLAGS: Array<u64> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
-/// Counters per hook id and CPU. Written here, read by the host.
+/// Counters per hook slot and CPU. Written here, read by the host.
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(HOOK_SLOTS as u32, 0);
 /// Denials and audits; small, because a flood of telemetry cannot reach it.
@@ -33,6 +34,27 @@ static FILE: HashMap<FileKey, Entry> = HashMap::with_max_entries(16384, 0);
 /// Leases by destination. Written by the host.
 #[map]
 static NETWORK: LpmTrie<[u8; 20], Entry> = LpmTrie::with_max_entries(16384, 0);
+/// Leases by cgroup id. Written by the host.
+#[map]
+static CGROUP: HashMap<u64, Entry> = HashMap::with_max_entries(4096, 0);
+/// Leases of a whole hook, by slot. Written by the host.
+#[map]
+static HOOK: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
+/// What a hook answers when a rule's object cannot be read, by slot. Written by the host.
+#[map]
+static ON_ERROR: Array<Lease> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
+/// Processes that no rule concerns. Written by the host.
+#[map]
+static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
+/// Filter of each hook slot. Written by the host.
+#[map]
+static FILTER: Array<Filter> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
+/// What was seen lately; evicting one only means that it is seen again.
+#[map]
+static SEEN: LruHashMap<SeenKey, u64> = LruHashMap::with_max_entries(16384, 0);
+/// Records of this second by process and hook; evicting one only forgives a process.
+#[map]
+static RATE: LruHashMap<SeenKey, Rate> = LruHashMap::with_max_entries(8192, 0);
 /// Lineages of marked processes. Written by the host, inherited and removed here.
 #[map]
 static MEMBER: HashMap<ProcessKey, Membership> = HashMap::with_max_entries(65536, 0);
@@ -40,19 +62,29 @@ static MEMBER: HashMap<ProcessKey, Membership> = HashMap::with_max_entries(65536
 #[map]
 static HITS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 0);
 
-/// The flags word of a hook; 0 when nothing is wanted.
+/// The flags word of a hook slot; 0 when nothing is wanted.
 #[inline(always)]
-pub fn flags(hook: Hook) -> u64 {
-    FLAGS.get(u32::from(hook.id())).copied().unwrap_or(0)
+pub fn flags(slot: u32) -> u64 {
+    FLAGS.get(slot).copied().unwrap_or(0)
 }
 
-/// Adds one to a counter of a hook. Atomic, because an LSM program can be preempted by another
-/// task on its CPU.
+/// The counters of a hook slot on this CPU.
+#[derive(Clone, Copy)]
+pub struct Counts(*mut u64);
+
+/// Finds the counters of a hook slot: once a call.
 #[inline(always)]
-pub fn count(hook: Hook, counter: Counter) {
-    let Some(row) = COUNTS.get_ptr_mut(u32::from(hook.id())) else { return };
-    // SAFETY: the row is a live map value of `COUNTERS` words and `counter` is below that.
-    unsafe { add_one(row.cast::<u64>().add(counter as usize)) };
+pub fn counts(slot: u32) -> Option<Counts> {
+    COUNTS.get_ptr_mut(slot).map(|row| Counts(row.cast()))
+}
+
+impl Counts {
+    /// Adds one. Atomic, because an LSM program can be preempted by another task on its CPU.
+    #[inline(always)]
+    pub fn add(self, counter: Counter) {
+        // SAFETY: the row is a live map value of `COUNTERS` words and `counter` is below that.
+        unsafe { add_one(self.0.add(counter as usize)) };
+    }
 }
 
 /// Adds one to the hits of a rule.
@@ -93,6 +125,67 @@ pub fn lineage(id: u64) -> Option<&'static Entry> {
 pub fn file(key: &FileKey) -> Option<&'static Entry> {
     // SAFETY: values are replaced as a whole, never written in place.
     unsafe { FILE.get(key) }
+}
+
+/// Leases of a cgroup.
+#[inline(always)]
+pub fn cgroup(id: u64) -> Option<&'static Entry> {
+    // SAFETY: values are replaced as a whole, never written in place.
+    unsafe { CGROUP.get(id) }
+}
+
+/// Leases of a whole hook.
+#[inline(always)]
+pub fn hook(slot: u32) -> Option<&'static Entry> {
+    HOOK.get(slot)
+}
+
+/// The lease that answers when a rule of the hook cannot be checked.
+#[inline(always)]
+pub fn on_error(slot: u32) -> Option<&'static Lease> {
+    ON_ERROR.get(slot)
+}
+
+/// Whether no rule concerns a process.
+#[inline(always)]
+pub fn is_exempt(key: &ProcessKey) -> bool {
+    // SAFETY: only whether it is there matters.
+    unsafe { EXEMPT.get(key) }.is_some()
+}
+
+/// Filter of a hook.
+#[inline(always)]
+pub fn filter(slot: u32) -> Option<&'static Filter> {
+    FILTER.get(slot)
+}
+
+/// Whether something is seen for the first time in a while; it is seen now.
+#[inline(always)]
+pub fn is_new(key: &SeenKey) -> bool {
+    // SAFETY: only whether it is there matters.
+    if unsafe { SEEN.get(key) }.is_some() {
+        return false;
+    }
+    // A full map evicts; a failure means that it is seen again.
+    let _kept = SEEN.insert(key, 1, 0);
+    true
+}
+
+/// Counts a record of a process in this second; whether it is within `most`.
+#[inline(always)]
+pub fn within_rate(key: &SeenKey, second: u64, most: u64) -> bool {
+    if let Some(rate) = RATE.get_ptr_mut(key) {
+        // SAFETY: a live map value; a race loses a count, which only forgives a record.
+        let rate = unsafe { &mut *rate };
+        if rate.second != second {
+            rate.second = second;
+            rate.records = 0;
+        }
+        rate.records += 1;
+        return rate.records <= most;
+    }
+    let _kept = RATE.insert(key, Rate { second, records: 1 }, 0);
+    most > 0
 }
 
 /// Leases of the longest prefix that holds `key`.

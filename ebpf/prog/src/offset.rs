@@ -1,9 +1,11 @@
-//! Read-only globals that the host sets before loading: structure offsets and the host's own tgid.
+//! Read-only globals that the host sets before loading: structure offsets and what it knows of the
+//! kernel.
 //!
 //! The verifier knows frozen globals as constants, so a load through them is a direct load. They
 //! are read with `read_volatile`, or the compiler would use the initial value.
 
 use krsi_host_abi::capture::ABSENT;
+use krsi_host_abi::filter::PREFIX_LEN;
 use krsi_host_abi::{ABI_VERSION, for_each_offset};
 
 use crate::capture::Skip;
@@ -35,6 +37,17 @@ for_each_offset!(define);
 #[unsafe(no_mangle)]
 static HOST_TGID: u32 = 0;
 #[unsafe(no_mangle)]
+static D_PATH: u32 = 0;
+#[unsafe(no_mangle)]
+static TASK_BTF: u32 = 0;
+#[unsafe(no_mangle)]
+static MAY_SLEEP: u32 = 0;
+/// Names that a walk along dentries follows; frozen so that the compiler does not unroll the walk.
+#[unsafe(no_mangle)]
+static WALK_NAMES: u32 = 48;
+#[unsafe(no_mangle)]
+static PREFIX_BYTES: u32 = PREFIX_LEN as u32;
+#[unsafe(no_mangle)]
 static ZERO: i64 = 0;
 #[unsafe(no_mangle)]
 static OBJECT_ABI: u32 = ABI_VERSION;
@@ -44,6 +57,41 @@ static OBJECT_ABI: u32 = ABI_VERSION;
 pub fn host_tgid() -> u32 {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const HOST_TGID) }
+}
+
+/// Whether `bpf_d_path` may be called in this program.
+#[inline(always)]
+pub fn d_path() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const D_PATH) != 0 }
+}
+
+/// Whether the kernel gives the calling task as a typed pointer.
+#[inline(always)]
+pub fn task_btf() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const TASK_BTF) != 0 }
+}
+
+/// Whether this program may sleep.
+#[inline(always)]
+pub fn may_sleep() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const MAY_SLEEP) != 0 }
+}
+
+/// [`PREFIX_LEN`], which only the verifier knows.
+#[inline(always)]
+pub fn prefix_len() -> usize {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const PREFIX_BYTES) as usize }
+}
+
+/// Names that a walk along dentries follows.
+#[inline(always)]
+pub fn walk_names() -> u32 {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const WALK_NAMES) }
 }
 
 /// The layout version this object was built with, readable by the host before loading.

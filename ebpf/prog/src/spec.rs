@@ -2,7 +2,7 @@
 //!
 //! Each field is read where it is used: a copy on the stack would be unknown to the verifier.
 
-use krsi_host_abi::spec::{ARGS, Atom, Capture, HOPS, STRING_LEN, Spec, Term};
+use krsi_host_abi::spec::{ARGS, Atom, CAPTURES, Capture, HOPS, STRING_LEN, Spec, Term};
 
 #[unsafe(no_mangle)]
 static SPEC: Spec = Spec::EMPTY;
@@ -35,8 +35,6 @@ fields! {
     object: u32;
     /// Capture of the object.
     object_capture: u32;
-    /// Captures in use.
-    capture_count: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.
@@ -73,14 +71,31 @@ macro_rules! row_fields {
     };
 }
 
-/// Capture `I`.
-pub struct Row<const I: usize>;
+/// A capture by its number, which is a constant for the verifier.
+#[derive(Clone, Copy)]
+pub struct Row(usize);
+
 /// Atom `I`.
 pub struct Test<const I: usize>;
 /// Term `I`.
 pub struct Alternative<const I: usize>;
 
-row_fields! { Row, captures, I:
+macro_rules! capture_fields {
+    ($($(#[$doc:meta])* $name:ident: $type:ty;)*) => {
+        impl Row {
+            $(
+                $(#[$doc])*
+                #[inline(always)]
+                pub fn $name(self) -> $type {
+                    // SAFETY: `Row` is below CAPTURES; a static is always readable.
+                    unsafe { core::ptr::read_volatile(&raw const (*self.place()).$name) }
+                }
+            )*
+        }
+    };
+}
+
+capture_fields! {
     /// What is read.
     read: u8;
     /// Where it starts.
@@ -103,14 +118,47 @@ row_fields! { Row, captures, I:
     room: u16;
 }
 
-impl<const I: usize> Row<I> {
+impl Row {
+    /// Row number `at`.
+    #[inline(always)]
+    pub fn new(at: usize) -> Self {
+        Self(if at < CAPTURES { at } else { 0 })
+    }
+
+    /// The row that takes room `R`, if one does.
+    #[inline(always)]
+    pub fn of_room<const R: usize>() -> Option<Self> {
+        // SAFETY: a shared reference to a static is always readable.
+        let row = unsafe { core::ptr::read_volatile(&raw const SPEC.room_rows[R]) } as usize;
+        if row == 0 { None } else { Some(Self::new(row - 1)) }
+    }
+
+    /// Its number.
+    #[inline(always)]
+    pub fn at(self) -> usize {
+        self.0
+    }
+
+    #[inline(always)]
+    fn place(self) -> *const Capture {
+        (&raw const SPEC.captures).cast::<Capture>().wrapping_add(self.0)
+    }
+
     /// Offset number `hop`, below [`HOPS`] + 1.
     #[inline(always)]
-    pub fn offset(hop: usize) -> usize {
-        let first = (&raw const SPEC.captures[I].offsets).cast::<u32>();
+    pub fn offset(self, hop: usize) -> usize {
         let hop = if hop > HOPS { HOPS } else { hop };
         // SAFETY: `hop` is within the array; a static is always readable.
-        unsafe { core::ptr::read_volatile(first.add(hop)) as usize }
+        unsafe {
+            let first = (&raw const (*self.place()).offsets).cast::<u32>();
+            core::ptr::read_volatile(first.add(hop)) as usize
+        }
+    }
+
+    /// Offset after the hops.
+    #[inline(always)]
+    pub fn last(self) -> usize {
+        self.offset(self.hops() as usize)
     }
 }
 

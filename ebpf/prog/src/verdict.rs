@@ -1,14 +1,17 @@
-//! The verdict: process, lineage, file, network, in this order; the first deny in force denies.
+//! The verdict: process, lineage, cgroup, file, network, hook, in this order; the first deny in force
+//! denies.
 //!
 //! A map is looked up only when the flags word says that it holds a rule for this hook.
 
+use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, Subject, bits_of,
-    flag,
+    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey,
+    Subject, bits_of, flag,
 };
 use krsi_host_abi::record::Verdict;
 
 use crate::filter::Call;
+use crate::hook::{AF_INET, AF_INET6};
 use crate::{capture, map, offset};
 
 /// What a call came to.
@@ -52,23 +55,86 @@ pub enum Object {
     None,
 }
 
+impl Object {
+    /// The object that an address is.
+    #[inline(always)]
+    pub fn of_address(family: u16, port_be: u16, address: [u8; 16]) -> Self {
+        let bits = match family {
+            AF_INET => 32,
+            AF_INET6 => 128,
+            _ => return Object::None,
+        };
+        let prefix_bits = NETWORK_FIXED_BITS + bits;
+        Object::Network(NetworkKey { prefix_bits, family, port_be, address })
+    }
+
+    /// Its identity in two words.
+    #[inline(always)]
+    pub fn words(&self) -> (u64, u64) {
+        match self {
+            Object::File(key) => (key.ino, u64::from(key.dev)),
+            Object::Network(key) => {
+                let [a, b, c, d, e, f, g, h, rest @ ..] = key.address;
+                let more = u64::from_ne_bytes(rest) ^ u64::from(key.port_be) << 48;
+                (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), more)
+            }
+            Object::None => (0, 0),
+        }
+    }
+}
+
 struct Walk {
     bits: [u64; 2],
+    audit_only: bool,
     lineages: [u64; LINEAGES],
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
     decision: Decision,
 }
 
+/// Maps that can hold a rule.
+const RULES: u64 =
+    flag::PROCESS | flag::LINEAGE | flag::CGROUP | flag::FILE | flag::NETWORK | flag::HOOK;
+
+/// Decides a call whose object could not be read: only a rule that says so refuses it.
+#[inline(always)]
+pub fn on_error(call: &Call) -> Decision {
+    if !call.wants(flag::ERROR_RULE) || call.wants(flag::EXEMPT) && map::is_exempt(&call.process) {
+        return Decision::NONE;
+    }
+    let Some(lease) = map::on_error(call.slot) else { return Decision::NONE };
+    if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {
+        return Decision::NONE;
+    }
+    call.counts.add(Counter::Errors);
+    map::hit(lease.rule_id);
+    let enforced = lease.mode == Mode::Enforce as u8 && !call.wants(flag::AUDIT_ONLY);
+    Decision {
+        rule_id: lease.rule_id,
+        errno: lease.errno,
+        owner: lease.owner as u8,
+        verdict: if enforced { Verdict::Denied } else { Verdict::Audited },
+    }
+}
+
+/// Decides a call, as a function of its own.
+#[inline(never)]
+pub fn decide_apart(call: &Call, object: &Object, decision: &mut Decision) {
+    *decision = decide(call, *object);
+}
+
 /// Decides a call.
 #[inline(always)]
 pub fn decide(call: &Call, object: Object) -> Decision {
-    let rules = flag::PROCESS | flag::LINEAGE | flag::FILE | flag::NETWORK;
-    if !call.wants(rules) {
+    if !call.wants(RULES) {
+        return Decision::NONE;
+    }
+    if call.wants(flag::EXEMPT) && map::is_exempt(&call.process) {
         return Decision::NONE;
     }
     let mut walk = Walk {
-        bits: bits_of(call.hook.id() as u32),
+        bits: bits_of(call.slot),
+        audit_only: call.wants(flag::AUDIT_ONLY),
         lineages: members(call),
         lifted: 0,
         decision: Decision::NONE,
@@ -97,16 +163,19 @@ impl Walk {
         if call.wants(flag::LINEAGE) && self.lineage() {
             return;
         }
-        match object {
-            Object::File(key) if call.wants(flag::FILE) => {
-                self.entry(map::file(&key));
-            }
+        if call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id())) {
+            return;
+        }
+        let denied = match object {
+            Object::File(key) if call.wants(flag::FILE) => self.entry(map::file(&key)),
             Object::Network(key) if call.wants(flag::NETWORK) => {
-                if !self.entry(map::network(&key)) {
-                    self.entry(map::network(&NetworkKey { port_be: 0, ..key }));
-                }
+                self.entry(map::network(&key))
+                    || self.entry(map::network(&NetworkKey { port_be: 0, ..key }))
             }
-            _ => {}
+            _ => false,
+        };
+        if !denied && call.wants(flag::HOOK) {
+            self.entry(map::hook(call.slot));
         }
     }
 
@@ -148,7 +217,7 @@ impl Walk {
             rule_id: lease.rule_id,
             errno: lease.errno,
             owner: lease.owner as u8,
-            verdict: if lease.mode == Mode::Enforce as u8 {
+            verdict: if lease.mode == Mode::Enforce as u8 && !self.audit_only {
                 Verdict::Denied
             } else {
                 Verdict::Audited

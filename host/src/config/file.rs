@@ -65,7 +65,7 @@ struct Table {
     hooks: Option<Vec<String>>,
     /// Hooks its rules may refuse.
     deny_hooks: Option<Vec<String>>,
-    /// `process`, `lineage`, `file`, `network`.
+    /// Names of [`DenyKeys`].
     deny_keys: Option<Vec<String>>,
     /// Whether it may kill.
     kill: Option<bool>,
@@ -153,7 +153,8 @@ impl Table {
         if let Some(names) = &self.deny_keys {
             let key = |name: &String| {
                 DenyKeys::from_name(name).ok_or_else(|| {
-                    format!("deny-keys: {name:?} is none of process, lineage, file, network")
+                    let names = DenyKeys::NAMES.map(|(_, name)| name).join(", ");
+                    format!("deny-keys: {name:?} is none of {names}")
                 })
             };
             let keys: Result<Vec<DenyKeys>, String> = names.iter().map(key).collect();

@@ -1,6 +1,6 @@
 //! Records of the exec family.
 
-use krsi_host_abi::record::{Exec as Bytes, exec_flag};
+use krsi_host_abi::record::{Exec as Bytes, exec_flag, text_flag};
 use krsi_plugin_schema::latest::{Argv, Body, Exec, ExecFlags};
 
 use super::{DecodeError, Payload, file_key, text};
@@ -25,7 +25,7 @@ fn exec<'a>(payload: &Payload<'a>) -> Result<Exec<'a>, DecodeError> {
     Ok(Exec {
         file: file_key(body.file),
         path: payload.path(tail, body.path)?,
-        path_truncated: body.path.truncated != 0,
+        path_truncated: body.path.flags & text_flag::TRUNCATED != 0,
         argv: argv(payload.text(tail, body.argv)?, body.argc),
         flags: ExecFlags(flags),
     })

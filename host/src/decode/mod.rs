@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use krsi_host_abi::deny::ProcessKey as AbiProcessKey;
 use krsi_host_abi::hook::{HOOK_SLOTS, HOOKS, Hook as AbiHook};
-use krsi_host_abi::record::{Header, Text, Verdict as AbiVerdict};
+use krsi_host_abi::record::{Header, Text, Verdict as AbiVerdict, text_flag};
 use krsi_host_abi::{ABI_VERSION, deny};
 use krsi_plugin_schema::latest::{Body, Event, FileKey, Hook, Meta, ProcessKey, Verdict};
 use zerocopy::FromBytes;
@@ -15,6 +15,8 @@ mod file;
 mod socket;
 mod task;
 pub mod text;
+
+pub use call::{CallLayout, CallLayouts, LayoutError, Place};
 
 /// Why a record is not an event. Counted, never fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,26 +33,34 @@ pub enum DecodeError {
         /// Version it claims.
         abi: u16,
     },
-    /// No hook of that id.
+    /// No hook of that id, or a call whose layout was never told.
     #[error("record of unknown hook {hook}")]
     Hook {
         /// Id it claims.
         hook: u16,
     },
     /// A string lies outside the record.
-    #[error("record of {hook} points outside itself", hook = hook.name())]
+    #[error("record of {} points outside itself", slot_name(*slot))]
     Text {
-        /// Its hook.
-        hook: AbiHook,
+        /// Slot of its hook.
+        slot: u16,
     },
     /// A verdict that is none.
-    #[error("record of {hook} has verdict {verdict}", hook = hook.name())]
+    #[error("record of {} has verdict {verdict}", slot_name(*slot))]
     Verdict {
-        /// Its hook.
-        hook: AbiHook,
+        /// Slot of its hook.
+        slot: u16,
         /// What it claims.
         verdict: u8,
     },
+}
+
+/// A curated hook by name, a watch by its slot.
+fn slot_name(slot: u16) -> Cow<'static, str> {
+    match AbiHook::from_id(slot) {
+        Some(hook) => Cow::Borrowed(hook.name()),
+        None => Cow::Owned(format!("slot {slot}")),
+    }
 }
 
 /// A decoded record: the event and what only the host needs.
@@ -60,38 +70,39 @@ pub struct Decoded<'a> {
     pub event: Event<'a>,
     /// The caller's real parent.
     pub parent: ProcessKey,
-    /// Owner slot of the rule that decided.
+    /// Owner slot of the rule that decided; of a watch, its own.
     pub owner: u8,
 }
 
-/// Body and tail of a record, and its hook for errors.
+/// Body and tail of a record, and its slot for errors.
 struct Payload<'a> {
-    hook: AbiHook,
+    slot: u16,
     bytes: &'a [u8],
 }
 
 type Decoder = for<'a> fn(&Payload<'a>) -> Result<Body<'a>, DecodeError>;
 
-const fn decoder(hook: AbiHook) -> Decoder {
-    match hook {
+/// The decoder of a hook with a body of its own; none for one whose record is a call.
+const fn decoder(hook: AbiHook) -> Option<Decoder> {
+    Some(match hook {
         AbiHook::BprmCheckSecurity => exec::check,
         AbiHook::BprmCommittedCreds => exec::committed,
         AbiHook::FileOpen => file::open,
         AbiHook::SocketConnect => socket::connect,
         AbiHook::SchedProcessFork => task::fork,
         AbiHook::SchedProcessExit => task::exit,
-        _ => call::call,
-    }
+        _ => return None,
+    })
 }
 
 /// Decoders by hook id, built from the hook table.
-static DECODERS: [Option<(AbiHook, Decoder)>; HOOK_SLOTS] = {
+static DECODERS: [Option<Decoder>; HOOK_SLOTS] = {
     let mut table = [None; HOOK_SLOTS];
     let mut rest = HOOKS;
     while let [row, tail @ ..] = rest {
         #[expect(clippy::indexing_slicing, reason = "evaluated at compile time")]
         {
-            table[row.hook.id() as usize] = Some((row.hook, decoder(row.hook) as Decoder));
+            table[row.hook.id() as usize] = decoder(row.hook);
         }
         rest = tail;
     }
@@ -116,20 +127,23 @@ pub fn abi_hook(hook: Hook) -> Option<AbiHook> {
     AbiHook::from_name(hook.name())
 }
 
-/// Decodes one record. Strings borrow from it unless they hold bytes that are not UTF-8.
+/// Decodes one record. Strings borrow from it unless they hold bytes that are not UTF-8. `layouts`
+/// says what the records of calls and watches hold.
 ///
 /// # Errors
 /// When the bytes are not a record of this version.
-pub fn decode(record: &[u8]) -> Result<Decoded<'_>, DecodeError> {
+pub fn decode<'a>(record: &'a [u8], layouts: &'a CallLayouts) -> Result<Decoded<'a>, DecodeError> {
     let cut = DecodeError::Cut { len: record.len() };
     let (header, bytes) = Header::read_from_prefix(record).map_err(|_| cut)?;
     if u32::from(header.abi) != ABI_VERSION {
         return Err(DecodeError::Version { abi: header.abi });
     }
-    let unknown = DecodeError::Hook { hook: header.hook };
-    let (hook, decoder) =
-        DECODERS.get(usize::from(header.hook)).copied().flatten().ok_or(unknown)?;
-    let body = decoder(&Payload { hook, bytes })?;
+    let slot = header.hook;
+    let payload = Payload { slot, bytes };
+    let (body, owner) = match DECODERS.get(usize::from(slot)).copied().flatten() {
+        Some(decoder) => (decoder(&payload)?, None),
+        None => layouts.get(slot).ok_or(DecodeError::Hook { hook: slot })?.body(&payload)?,
+    };
     // The name lies in the record, but `header` is a copy: borrow it from the record itself.
     let comm = record.get(COMM_AT..COMM_AT + header.comm.len()).ok_or(cut)?;
     let meta = Meta {
@@ -141,20 +155,21 @@ pub fn decode(record: &[u8]) -> Result<Decoded<'_>, DecodeError> {
         mount_ns: header.mount_ns,
         cgroup_id: header.cgroup_id,
         comm: text::until_nul(comm),
-        verdict: verdict(hook, &header)?,
+        verdict: verdict(&header)?,
     };
-    Ok(Decoded { event: Event { meta, body }, parent: process(header.parent), owner: header.owner })
+    let owner = owner.unwrap_or(header.owner);
+    Ok(Decoded { event: Event { meta, body }, parent: process(header.parent), owner })
 }
 
 const COMM_AT: usize = std::mem::offset_of!(Header, comm);
 
-fn verdict(hook: AbiHook, header: &Header) -> Result<Verdict, DecodeError> {
+fn verdict(header: &Header) -> Result<Verdict, DecodeError> {
     let (rule_id, errno) = (header.rule_id, header.errno);
     match header.verdict {
         verdict if verdict == AbiVerdict::None as u8 => Ok(Verdict::None),
         verdict if verdict == AbiVerdict::Denied as u8 => Ok(Verdict::Denied { rule_id, errno }),
         verdict if verdict == AbiVerdict::Audited as u8 => Ok(Verdict::Audited { rule_id, errno }),
-        verdict => Err(DecodeError::Verdict { hook, verdict }),
+        verdict => Err(DecodeError::Verdict { slot: header.hook, verdict }),
     }
 }
 
@@ -177,12 +192,17 @@ impl<'a> Payload<'a> {
     /// The bytes of a string in the tail.
     fn text(&self, tail: &'a [u8], text: Text) -> Result<&'a [u8], DecodeError> {
         let start = usize::from(text.offset);
-        tail.get(start..start + usize::from(text.len)).ok_or(DecodeError::Text { hook: self.hook })
+        tail.get(start..start + usize::from(text.len)).ok_or(DecodeError::Text { slot: self.slot })
     }
 
     /// A path in the tail.
     fn path(&self, tail: &'a [u8], path: Text) -> Result<Cow<'a, str>, DecodeError> {
-        self.text(tail, path).map(text::escape)
+        let bytes = self.text(tail, path)?;
+        Ok(if path.flags & text_flag::UPWARDS == 0 {
+            text::escape(bytes)
+        } else {
+            text::upwards(bytes)
+        })
     }
 }
 

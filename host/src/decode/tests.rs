@@ -7,11 +7,16 @@ use zerocopy::IntoBytes;
 
 use super::*;
 
+fn plain(record: &[u8]) -> Result<Decoded<'_>, DecodeError> {
+    static NONE: std::sync::LazyLock<CallLayouts> = std::sync::LazyLock::new(CallLayouts::default);
+    decode(record, &NONE)
+}
+
 fn header(hook: AbiHook) -> Header {
     let mut comm = [0; 16];
     comm[..5].copy_from_slice(b"xmrig");
     Header {
-        abi: 1,
+        abi: ABI_VERSION as u16,
         hook: hook.id(),
         cpu: 1,
         boot_ns: 99,
@@ -37,7 +42,7 @@ fn exec(path: Text, argv: Text) -> Exec {
 }
 
 fn text(offset: u16, len: u16) -> Text {
-    Text { offset, len, truncated: 0, pad: 0 }
+    Text { offset, len, flags: 0, pad: 0 }
 }
 
 fn record(header: &Header, body: &[u8], tail: &[u8]) -> Vec<u8> {
@@ -49,7 +54,7 @@ fn an_exec_decodes_in_full() {
     let body = exec(text(0, 6), text(8, 11));
     let bytes =
         record(&header(AbiHook::BprmCommittedCreds), body.as_bytes(), b"/tmp/x\0\0x\0-o\0HOME=/");
-    let decoded = decode(&bytes).unwrap();
+    let decoded = plain(&bytes).unwrap();
     assert_eq!(decoded.parent, ProcessKey { start_boot_ns: 3, tgid: 1 });
     assert_eq!(decoded.owner, 2);
     let meta = &decoded.event.meta;
@@ -67,9 +72,9 @@ fn an_exec_decodes_in_full() {
 fn every_truncation_is_an_error_and_none_panics() {
     let body = exec(text(0, 6), text(8, 5));
     let bytes = record(&header(AbiHook::BprmCheckSecurity), body.as_bytes(), b"/tmp/x\0\0x\0-o\0");
-    assert!(decode(&bytes).is_ok());
+    assert!(plain(&bytes).is_ok());
     for len in 0..bytes.len() {
-        assert!(decode(&bytes[..len]).is_err(), "{len} bytes");
+        assert!(plain(&bytes[..len]).is_err(), "{len} bytes");
     }
 }
 
@@ -80,14 +85,18 @@ fn lies_are_refused_by_name() {
         change(&mut header);
         let child = AbiProcess { start_boot_ns: 1, tgid: 2, pad: 0 };
         let bytes = record(&header, Fork { child }.as_bytes(), &[]);
-        assert_eq!(decode(&bytes).map(drop), expected);
+        assert_eq!(plain(&bytes).map(drop), expected);
     };
     check(|_| {}, Ok(()));
     check(|header| header.abi = 9, Err(DecodeError::Version { abi: 9 }));
     check(|header| header.hook = 999, Err(DecodeError::Hook { hook: 999 }));
     check(|header| header.hook = 0, Err(DecodeError::Hook { hook: 0 }));
-    let hook = AbiHook::SchedProcessFork;
-    check(|header| header.verdict = 7, Err(DecodeError::Verdict { hook, verdict: 7 }));
+    check(|header| header.hook = 12, Err(DecodeError::Hook { hook: 12 }));
+    check(|header| header.hook = 200, Err(DecodeError::Hook { hook: 200 }));
+    let slot = AbiHook::SchedProcessFork.id();
+    check(|header| header.verdict = 7, Err(DecodeError::Verdict { slot, verdict: 7 }));
+    let text = DecodeError::Text { slot: 200 }.to_string();
+    assert_eq!(text, "record of slot 200 points outside itself");
 }
 
 #[test]
@@ -95,18 +104,26 @@ fn a_string_outside_the_record_is_refused() {
     for (path, argv) in [(text(65535, 65535), text(0, 0)), (text(0, 0), text(20, 1))] {
         let body = exec(path, argv);
         let bytes = record(&header(AbiHook::BprmCheckSecurity), body.as_bytes(), &[b'x'; 20]);
-        let hook = AbiHook::BprmCheckSecurity;
-        assert_eq!(decode(&bytes).map(drop), Err(DecodeError::Text { hook }));
+        let slot = AbiHook::BprmCheckSecurity.id();
+        assert_eq!(plain(&bytes).map(drop), Err(DecodeError::Text { slot }));
     }
 }
 
 #[test]
 fn every_hook_of_the_table_has_a_decoder_and_a_contract_hook() {
+    let mut layouts = CallLayouts::default();
     for row in HOOKS {
-        let bytes = record(&header(row.hook), &[0; 64], &[]);
-        let decoded = decode(&bytes).unwrap();
         let there = hook(row.hook).unwrap();
-        assert_eq!(decoded.event.body.hook(), there);
+        assert_eq!(there as u16, row.hook.id());
         assert_eq!(abi_hook(there), Some(row.hook));
+        assert_eq!(there.is_call(), row.hook.is_call());
+        if there.is_call() {
+            let nowhere = vec![None; there.fields().len()];
+            layouts.set(row.hook.id(), CallLayout::curated(there, &nowhere, &[]).unwrap());
+        }
+        let bytes = record(&header(row.hook), &[0; 128], &[]);
+        let decoded = decode(&bytes, &layouts).unwrap();
+        assert_eq!(decoded.event.body.hook(), Some(there));
     }
+    assert_eq!(HOOKS.len(), Hook::ALL.len());
 }

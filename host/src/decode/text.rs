@@ -21,6 +21,18 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// Names from the leaf upwards, each ended by NUL, as the path they make.
+#[must_use]
+pub fn upwards(names: &[u8]) -> Cow<'static, str> {
+    let names = names.strip_suffix(b"\0").unwrap_or(names);
+    let mut path = String::with_capacity(names.len() + 1);
+    for name in names.rsplit(|byte| *byte == 0) {
+        path.push('/');
+        path.push_str(&escape(name));
+    }
+    Cow::Owned(path)
+}
+
 /// The bytes before the first NUL, as text.
 #[must_use]
 pub fn until_nul(bytes: &[u8]) -> Cow<'_, str> {
@@ -37,5 +49,7 @@ mod tests {
         assert_eq!(escape(b"a\xffb\xc3"), "a\\xffb\\xc3");
         assert_eq!(until_nul(b"comm\0junk"), "comm");
         assert_eq!(until_nul(b""), "");
+        assert_eq!(upwards(b"passwd\0etc\0"), "/etc/passwd");
+        assert_eq!(upwards(b""), "/");
     }
 }

@@ -58,7 +58,7 @@ pub struct VerdictReport {
     /// `denied` or `audited`.
     pub verdict: &'static str,
     /// Which hook.
-    pub hook: &'static str,
+    pub hook: String,
     /// Name of the errno.
     pub errno: String,
     /// What was acted upon: a path or an address.

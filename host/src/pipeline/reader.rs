@@ -72,8 +72,9 @@ impl Reader {
         let mut found = Found::default();
         let records = {
             let Self { rings, router, cgroups, shared } = self;
+            let layouts = shared.layouts();
             let mut processes = shared.processes();
-            rings.drain(DRAIN, |record| match decode::decode(record) {
+            rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
                 Ok(decoded) => {
                     follow(&decoded, &mut processes, cgroups, &mut found);
                     shared.delivered(decode::claimed_hook(record));

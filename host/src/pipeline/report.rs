@@ -1,6 +1,8 @@
 //! Nouns of the stages → reports for the outputs.
 
-use krsi_plugin_schema::latest::{Body, Event, Process, Severity, Verdict};
+use krsi_plugin_schema::latest::{
+    Body, Call, Event, FieldRow, Kind, Process, Severity, Value, Verdict,
+};
 
 use super::clock;
 use crate::output::{Report, VerdictReport, errno_name};
@@ -16,7 +18,7 @@ pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> Verdic
     VerdictReport {
         unix_ns: clock::unix_ns(event.meta.boot_ns),
         verdict,
-        hook: event.body.hook().name(),
+        hook: event.body.name().to_owned(),
         errno: errno_name(errno),
         object: object(&event.body),
         tgid: event.meta.process.tgid,
@@ -54,7 +56,23 @@ fn object(body: &Body<'_>) -> String {
         },
         Body::SchedProcessFork(fork) => fork.child.tgid.to_string(),
         Body::SchedProcessExit(exit) => exit.code.to_string(),
+        Body::Call(call) => call_object(call),
+        Body::Watch(watch) => {
+            watch.values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
     }
+}
+
+/// What a call was about: its texts and addresses, or all that is known when it has none.
+fn call_object(call: &Call<'_>) -> String {
+    let named = call.hook.fields().iter().zip(&call.values);
+    let named = named.filter(|(_, value)| !matches!(value, Value::Absent(_)));
+    let told = |values: &mut dyn Iterator<Item = (&FieldRow, &Value<'_>)>| {
+        values.map(|(row, value)| format!("{}={value}", row.name)).collect::<Vec<_>>().join(" ")
+    };
+    let mut texts = named.clone().filter(|(row, _)| matches!(row.kind, Kind::Text | Kind::Address));
+    let text = told(&mut texts);
+    if text.is_empty() { told(&mut named.clone()) } else { text }
 }
 
 /// A severity in one word.

@@ -158,8 +158,9 @@ impl Roster {
         let counts = Arc::new(Counts::default());
         let sink = self.sink(slot, &candidate, &grant, &counts);
         let queue = Arc::new(Queue::new(settings.limits.queue_records));
+        let schema = candidate.manifest.schema;
         let (subscription, hello) =
-            (subscription(slot, &grant, &queue), hello(&candidate, &asked, &grant));
+            (subscription(slot, schema, &grant, &queue), hello(&candidate, &asked, &grant));
         let start = begin(&spec)?;
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(Change::Subscribe(subscription));
@@ -225,10 +226,11 @@ impl Roster {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
         let grant = Grant::new(asked, settings.grant.clone());
-        let hello = hello(&candidate, &asked, &grant);
+        let (schema, hello) = (candidate.manifest.schema, hello(&candidate, &asked, &grant));
         let sink = self.sink(slot, &candidate, &grant, &counts);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
-        self.mailbox.post(Change::Subscribe(subscription(slot, &grant, worker.queue())));
+        let subscription = subscription(slot, schema, &grant, worker.queue());
+        self.mailbox.post(Change::Subscribe(subscription));
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
             (entry.accepted, entry.grant, entry.spec) = (asked, grant, spec);
             entry.shadow = None;
@@ -339,9 +341,10 @@ fn begin(spec: &PluginSpec) -> Result<Start, RunError> {
     Ok(Start { config: spec.read_config()?.into(), seed })
 }
 
-fn subscription(slot: u8, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
+fn subscription(slot: u8, schema: u16, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
     Subscription {
         slot: PluginSlot(slot),
+        schema,
         hooks: grant.may().hooks,
         scope: grant.spec().scope.clone(),
         queue: Arc::clone(queue),

@@ -1,12 +1,13 @@
 //! What threads share: the ledger, the process table, the accounts, and the way to the outputs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
 use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
 use tokio::sync::mpsc;
 
+use crate::decode::CallLayouts;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     reports: mpsc::Sender<Report>,
     /// Names of the hooks that are attached.
     hooks: Mutex<Vec<String>>,
+    /// How records of the template program are read.
+    layouts: Mutex<Arc<CallLayouts>>,
 }
 
 impl Shared {
@@ -54,6 +57,7 @@ impl Shared {
             undecoded: [const { AtomicU64::new(0) }; HOOK_SLOTS],
             reports,
             hooks: Mutex::default(),
+            layouts: Mutex::default(),
         }
     }
 
@@ -65,6 +69,18 @@ impl Shared {
     pub(super) fn set_hooks(&self, hooks: &[Hook]) {
         let names = hooks.iter().map(|hook| hook.name().to_owned()).collect();
         *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    }
+
+    /// How records of the template program are read now.
+    pub(super) fn layouts(&self) -> Arc<CallLayouts> {
+        Arc::clone(&self.layouts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says how records of the template program are read. To be called before the programs of new
+    /// slots are attached, and for slots that are gone only after their last record was read.
+    #[expect(dead_code, reason = "called by who attaches the template program")]
+    pub(super) fn set_layouts(&self, layouts: CallLayouts) {
+        *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
     }
 
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<RuleMaps>> {

@@ -12,7 +12,7 @@ use super::report;
 use super::shared::Shared;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
-use crate::plugin::{ActionSink, CallError, Manifest, Next, OnStop, ShadowSink};
+use crate::plugin::{ActionSink, CallError, DenyKey, Manifest, Next, OnStop, ShadowSink};
 use crate::policy::{
     Applied, Asked, DenyKeys, Grant, Kinship, Principal, RaisedAlert, Surroundings, apply,
 };
@@ -48,9 +48,17 @@ pub(super) struct PolicySink {
 
 /// What a plugin's manifest asks for, in the words of policy.
 pub(super) fn asked(manifest: &Manifest) -> Asked {
-    let keys = [DenyKeys::PROCESS, DenyKeys::LINEAGE, DenyKeys::FILE, DenyKeys::NETWORK];
-    let asked = keys.into_iter().zip(manifest.deny_keys).filter(|(_, asked)| *asked);
-    let deny_keys = asked.fold(DenyKeys::default(), |all, (key, _)| all.with(key));
+    let kind = |key: &DenyKey| match key {
+        DenyKey::Process => DenyKeys::PROCESS,
+        DenyKey::Lineage => DenyKeys::LINEAGE,
+        DenyKey::File => DenyKeys::FILE,
+        DenyKey::Network => DenyKeys::NETWORK,
+        DenyKey::Cgroup => DenyKeys::CGROUP,
+        DenyKey::Path => DenyKeys::PATH,
+        DenyKey::Digest => DenyKeys::DIGEST,
+        DenyKey::Hook => DenyKeys::HOOK,
+    };
+    let deny_keys = manifest.deny_keys.iter().map(kind).fold(DenyKeys::default(), DenyKeys::with);
     Asked { hooks: manifest.hooks, deny_keys, deny_hooks: manifest.deny_hooks, kill: manifest.kill }
 }
 

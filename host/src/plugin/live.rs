@@ -11,6 +11,7 @@ use super::compile::PluginPre;
 use super::shadow::Shadow;
 use super::worker::{About, ActionSink};
 use super::world::{CallError, World};
+use crate::route::batch::lowered;
 use crate::route::queue::Batch;
 
 /// Time between two checkpoints of a plugin that is given something.
@@ -163,14 +164,17 @@ impl Live {
     fn private(&self) -> Vec<u8> {
         let (boot_ns, unix_offset_ns) = self.sink.now();
         let mut batch = Vec::new();
-        let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
+        let schema = self.about.manifest.schema;
+        let start = BatchStart { schema, boot_ns, unix_offset_ns };
         // A batch start is a few bytes.
         let _fits = push(&mut batch, kind::BATCH_START, &start);
         batch
     }
 
     fn handle(&mut self, batch: &Arc<Batch>) -> Result<(), CallError> {
-        let actions = self.world.handle(batch.bytes())?;
+        let schema = self.about.manifest.schema;
+        let lower = if schema < SCHEMA { lowered(batch.bytes(), schema) } else { None };
+        let actions = self.world.handle(lower.as_deref().unwrap_or(batch.bytes()))?;
         if !actions.is_empty() {
             let outcomes = self.sink.apply(&actions);
             self.answered += Frames::new(&outcomes).count();

@@ -15,6 +15,8 @@ use crate::route::scope::Scope;
 pub const RULES_MAX: usize = 4096;
 /// Longest life of a rule, a day: a plugin that still wants it asks again.
 pub const TTL_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+/// Longest path prefix of a rule.
+pub const PATH_MAX: usize = 255;
 /// Errnos that user space knows (`include/uapi/asm-generic/errno.h`). From 512 on the kernel keeps
 /// some for itself, such as `ERESTARTSYS`, that would make a system call restart forever.
 pub const ERRNOS: RangeInclusive<u16> = 1..=133;
@@ -32,6 +34,26 @@ impl DenyKeys {
     pub const FILE: DenyKeys = DenyKeys(1 << 2);
     /// A destination.
     pub const NETWORK: DenyKeys = DenyKeys(1 << 3);
+    /// A cgroup.
+    pub const CGROUP: DenyKeys = DenyKeys(1 << 4);
+    /// A path prefix.
+    pub const PATH: DenyKeys = DenyKeys(1 << 5);
+    /// A digest of the executable.
+    pub const DIGEST: DenyKeys = DenyKeys(1 << 6);
+    /// Every call of a hook.
+    pub const HOOK: DenyKeys = DenyKeys(1 << 7);
+
+    /// Every kind with its name in a configuration.
+    pub const NAMES: [(DenyKeys, &str); 8] = [
+        (Self::PROCESS, "process"),
+        (Self::LINEAGE, "lineage"),
+        (Self::FILE, "file"),
+        (Self::NETWORK, "network"),
+        (Self::CGROUP, "cgroup"),
+        (Self::PATH, "path"),
+        (Self::DIGEST, "digest"),
+        (Self::HOOK, "hook"),
+    ];
 
     /// The kinds of both.
     #[must_use]
@@ -48,37 +70,29 @@ impl DenyKeys {
     /// The kind with that name in a configuration.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        let names = [
-            ("process", Self::PROCESS),
-            ("lineage", Self::LINEAGE),
-            ("file", Self::FILE),
-            ("network", Self::NETWORK),
-        ];
-        names.into_iter().find(|(known, _)| *known == name).map(|(_, key)| key)
+        Self::NAMES.into_iter().find(|(_, known)| *known == name).map(|(key, _)| key)
     }
 
     /// The kind of a key.
     #[must_use]
-    pub const fn of(key: &RuleKey) -> Self {
+    pub const fn of(key: &RuleKey<'_>) -> Self {
         match key {
             RuleKey::Process(_) => Self::PROCESS,
             RuleKey::Lineage(_) => Self::LINEAGE,
             RuleKey::File(_) => Self::FILE,
             RuleKey::Network { .. } => Self::NETWORK,
+            RuleKey::Cgroup(_) => Self::CGROUP,
+            RuleKey::Path { .. } => Self::PATH,
+            RuleKey::Digest(_) => Self::DIGEST,
+            RuleKey::Hook => Self::HOOK,
         }
     }
 }
 
 impl fmt::Display for DenyKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [
-            (Self::PROCESS, "process"),
-            (Self::LINEAGE, "lineage"),
-            (Self::FILE, "file"),
-            (Self::NETWORK, "network"),
-        ];
         let mut between = "";
-        for (_, name) in names.into_iter().filter(|(key, _)| self.contains(*key)) {
+        for (_, name) in Self::NAMES.into_iter().filter(|(key, _)| self.contains(*key)) {
             write!(f, "{between}{name}")?;
             between = ", ";
         }
@@ -170,10 +184,10 @@ pub enum CapabilityError {
     #[error("the rule names no hook")]
     NoHook,
     /// Bits that are no hook.
-    #[error("the rule names hooks that contract 0.1 does not have: {bits:#x}")]
+    #[error("the rule names hooks that the contract does not have: {bits:#x}")]
     UnknownHook {
         /// All bits.
-        bits: u64,
+        bits: u128,
     },
     /// An errno that is none.
     #[error("errno {errno} is not from 1 to {MAX_ERRNO}")]
@@ -201,6 +215,9 @@ pub enum CapabilityError {
         /// What is granted.
         max_ms: u64,
     },
+    /// A path that no path can start with.
+    #[error("the path is not 1 to {PATH_MAX} bytes from a slash on")]
+    Path,
     /// Killing.
     #[error("kill is not granted")]
     Kill,
@@ -229,6 +246,7 @@ impl CapabilityError {
             Self::NoHook
             | Self::UnknownHook { .. }
             | Self::Errno { .. }
+            | Self::Path
             | Self::Technique
             | Self::MetricName
             | Self::MetricValue => Refusal::Invalid,
@@ -328,6 +346,11 @@ impl Grant {
         if let Some(hook) = rule.hooks.iter().find(|hook| !self.may.deny_hooks.contains(*hook)) {
             return Err(CapabilityError::Hook { hook });
         }
+        if let RuleKey::Path { prefix, .. } = &rule.key
+            && (!prefix.starts_with('/') || prefix.len() > PATH_MAX || prefix.contains('\0'))
+        {
+            return Err(CapabilityError::Path);
+        }
         if rule.ttl_ms > self.spec.max_ttl_ms {
             return Err(CapabilityError::Ttl { ttl_ms: rule.ttl_ms, max_ms: self.spec.max_ttl_ms });
         }
@@ -422,7 +445,7 @@ mod tests {
         let exec = rule().hooks.with(Hook::BprmCheckSecurity);
         assert_eq!(deny(Rule { hooks: exec, ..rule() }, 13), Some(Refusal::NotGranted));
         assert_eq!(deny(Rule { hooks: HookSet(0), ..rule() }, 13), Some(Refusal::Invalid));
-        assert_eq!(deny(Rule { hooks: HookSet(1 << 63), ..rule() }, 13), Some(Refusal::Invalid));
+        assert_eq!(deny(Rule { hooks: HookSet(1 << 127), ..rule() }, 13), Some(Refusal::Invalid));
         let allow = Action::Allow(Allow { rule: Rule { ttl_ms: 0, ..rule() } });
         assert_eq!(check(&grant(), &allow), Ok(()));
     }

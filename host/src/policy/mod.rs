@@ -9,4 +9,4 @@ mod text;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
 pub use capability::{Asked, DenyKeys, Grant, GrantSpec};
-pub use ledger::{Ending, Kinship, Ledger, RuleView};
+pub use ledger::{Ending, Kinship, Ledger, RuleView, looked_up};

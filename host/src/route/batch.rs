@@ -3,10 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use krsi_plugin_schema::frame::{FrameError, push};
-use krsi_plugin_schema::latest::{
-    BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
-};
+use krsi_plugin_schema::frame::{FrameError, Frames, push};
+use krsi_plugin_schema::latest::{BatchStart, Body, Event, Gone, Process, ProcessKey, kind};
+use krsi_plugin_schema::v0_1;
 
 use super::queue::{Batch, Spare};
 use super::scope::Scope;
@@ -33,13 +32,15 @@ pub struct BatchBuilder {
     spare: Arc<Spare>,
     /// Whom its readers may know of.
     scope: Scope,
+    /// What they read.
+    schema: u16,
 }
 
 impl BatchBuilder {
-    /// An empty batch for readers of a scope.
+    /// An empty batch for readers of a scope and a schema.
     #[must_use]
-    pub fn new(scope: Scope) -> Self {
-        Self { scope, ..Self::default() }
+    pub fn new(scope: Scope, schema: u16) -> Self {
+        Self { scope, schema, ..Self::default() }
     }
 
     /// Appends an event, preceded by the descriptions it needs.
@@ -86,7 +87,7 @@ impl BatchBuilder {
 
     /// Ends the batch and starts the next one.
     pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
-        let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
+        let start = BatchStart { schema: self.schema, boot_ns, unix_offset_ns };
         let mut bytes = self.spare.take();
         // A batch start is a few bytes: it always fits a frame.
         let _fits = push(&mut bytes, kind::BATCH_START, &start);
@@ -132,12 +133,45 @@ impl BatchBuilder {
     }
 }
 
+/// The batch as a reader of an older schema may have it, when it was made for a newer one: while a
+/// version of another contract takes over, its predecessor's batches are still queued.
+#[must_use]
+pub fn lowered(batch: &[u8], schema: u16) -> Option<Vec<u8>> {
+    let first = Frames::new(batch).next()?.ok()?;
+    let start: BatchStart = first.decode().ok()?;
+    if start.schema <= schema {
+        return None;
+    }
+    let mut out = Vec::with_capacity(batch.len());
+    // A batch start is a few bytes.
+    let _fits = push(&mut out, kind::BATCH_START, &BatchStart { schema, ..start });
+    let mut frames = Frames::new(batch).skip(1).flatten().peekable();
+    while let Some(frame) = frames.next() {
+        let end = frames.peek().map_or(batch.len(), |next| next.at);
+        if is_of(frame.kind, schema) {
+            out.extend_from_slice(batch.get(frame.at..end).unwrap_or_default());
+        }
+    }
+    Some(out)
+}
+
+/// Whether a schema has that kind of frame.
+fn is_of(kind: u16, schema: u16) -> bool {
+    match kind.checked_sub(kind::EVENT) {
+        _ if schema > v0_1::SCHEMA => true,
+        Some(hook) => v0_1::Hook::from_id(hook).is_some(),
+        None => kind <= kind::TICK,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
     use krsi_plugin_schema::frame::Frames;
-    use krsi_plugin_schema::latest::{Connect, Exec, Exit, Meta, Record};
+    use krsi_plugin_schema::latest::{
+        Call, Connect, Exec, Exit, Hook, Meta, Record, SCHEMA, Watch,
+    };
 
     use super::*;
 
@@ -171,7 +205,7 @@ mod tests {
                 Record::BatchStart(_) => "start".into(),
                 Record::Process(process) => format!("process {}", process.key.tgid),
                 Record::Gone(gone) => format!("gone {}", gone.key.tgid),
-                Record::Event(event) => event.body.hook().name().into(),
+                Record::Event(event) => event.body.name().into(),
                 other => format!("{other:?}"),
             })
             .collect()
@@ -190,6 +224,29 @@ mod tests {
         assert!(batch.is_empty());
         batch.push(&event(2, Body::SocketConnect(Connect::default())), &table).unwrap();
         assert_eq!(kinds(&batch.finish(6, 0)), ["start", "socket_connect"]);
+    }
+
+    #[test]
+    fn a_batch_for_a_newer_schema_loses_what_an_older_one_does_not_have() {
+        let (table, mut batch) = (table(), BatchBuilder::new(Scope::System, SCHEMA));
+        let call = || Call { hook: Hook::TaskKill, values: Vec::new() };
+        let watch = || Watch { index: 0, hook: "task_kill".into(), values: Vec::new() };
+        batch.push(&event(1, Body::Call(call())), &table).unwrap();
+        batch.push(&event(1, Body::SocketConnect(Connect::default())), &table).unwrap();
+        batch.push(&event(1, Body::Watch(watch())), &table).unwrap();
+        let newer = batch.finish(5, -3);
+        let lower = lowered(newer.bytes(), v0_1::SCHEMA).unwrap();
+        let records: Vec<_> = Frames::new(&lower)
+            .map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap())
+            .collect();
+        let [start, v0_1::Record::Process(_), v0_1::Record::Event(_)] = &records[..] else {
+            panic!("{records:?}");
+        };
+        let expected = BatchStart { schema: v0_1::SCHEMA, boot_ns: 5, unix_offset_ns: -3 };
+        assert_eq!(*start, v0_1::Record::BatchStart(expected));
+        assert_eq!(lowered(newer.bytes(), SCHEMA), None);
+        assert_eq!(lowered(&lower, v0_1::SCHEMA), None);
+        assert_eq!(lowered(b"", v0_1::SCHEMA), None);
     }
 
     #[test]

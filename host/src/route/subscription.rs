@@ -1,12 +1,13 @@
-//! Who wants what: plugins with the same hooks and scope share one view, encoded once for all of them.
+//! Who wants what: plugins with the same hooks, scope and schema share one view, encoded once for all of them.
 //!
 //! A denial reaches the plugin that owns its rule also when that plugin does not subscribe to the
-//! hook; such events go through a view of its own.
+//! hook, and what a watch saw only the plugin that the watch belongs to; such events go through a
+//! view of its own.
 
 use std::sync::Arc;
 
 use krsi_plugin_schema::frame::FrameError;
-use krsi_plugin_schema::latest::{Event, HookSet, Verdict};
+use krsi_plugin_schema::latest::{Body, Event, HookSet, Verdict};
 
 use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
@@ -21,6 +22,8 @@ pub struct PluginSlot(pub u8);
 pub struct Subscription {
     /// Its slot.
     pub slot: PluginSlot,
+    /// Schema that it reads.
+    pub schema: u16,
     /// Hooks it wants.
     pub hooks: HookSet,
     /// Whose events it may see.
@@ -35,6 +38,7 @@ struct Subscriber {
 }
 
 struct View {
+    schema: u16,
     hooks: HookSet,
     scope: Scope,
     batch: BatchBuilder,
@@ -44,11 +48,17 @@ struct View {
 impl View {
     fn new(subscription: &Subscription) -> Self {
         Self {
+            schema: subscription.schema,
             hooks: subscription.hooks,
             scope: subscription.scope.clone(),
-            batch: BatchBuilder::new(subscription.scope.clone()),
+            batch: BatchBuilder::new(subscription.scope.clone(), subscription.schema),
             subscribers: Vec::new(),
         }
+    }
+
+    /// Whether its readers subscribed to the event's hook, which their schema then has.
+    fn wants(&self, event: &Event<'_>) -> bool {
+        event.body.hook().is_some_and(|hook| self.hooks.contains(hook)) && event.is_of(self.schema)
     }
 
     fn add(&mut self, subscription: &Subscription) {
@@ -72,8 +82,10 @@ impl Router {
         let mut own = View::new(subscription);
         own.add(subscription);
         self.own.push(own);
-        let same =
-            |view: &&mut View| view.hooks == subscription.hooks && view.scope == subscription.scope;
+        let same = |view: &&mut View| {
+            (view.schema, view.hooks) == (subscription.schema, subscription.hooks)
+                && view.scope == subscription.scope
+        };
         match self.shared.iter_mut().find(same) {
             Some(view) => view.add(subscription),
             None => {
@@ -94,7 +106,7 @@ impl Router {
     }
 
     /// Puts an event into every batch whose readers want it. `owner` is the slot of the rule that
-    /// decided the call, if one did.
+    /// decided the call, if one did, or of the watch that saw it.
     ///
     /// # Errors
     /// When the event is too long for a frame: nobody gets it.
@@ -104,17 +116,18 @@ impl Router {
         owner: Option<PluginSlot>,
         processes: &impl Processes,
     ) -> Result<(), FrameError> {
-        let hook = event.body.hook();
         for view in &mut self.shared {
-            if view.hooks.contains(hook) && view.scope.sees(event, processes) {
+            if view.wants(event) && view.scope.sees(event, processes) {
                 view.batch.push(event, processes)?;
             }
             view.batch.follow(event);
         }
-        let owner = owner.filter(|_| event.meta.verdict != Verdict::None);
+        let is_watch = matches!(event.body, Body::Watch(_));
+        let owner = owner.filter(|_| is_watch || event.meta.verdict != Verdict::None);
         for view in &mut self.own {
             let owns = view.subscribers.iter().any(|subscriber| Some(subscriber.slot) == owner);
-            if owns && !view.hooks.contains(hook) && view.scope.sees(event, processes) {
+            let own = owns && !view.wants(event) && event.is_of(view.schema);
+            if own && view.scope.sees(event, processes) {
                 view.batch.push(event, processes)?;
             }
             view.batch.follow(event);
@@ -139,7 +152,10 @@ impl Router {
 #[cfg(test)]
 mod tests {
     use krsi_plugin_schema::frame::Frames;
-    use krsi_plugin_schema::latest::{Body, Connect, Hook, Meta, Process, ProcessKey, Record};
+    use krsi_plugin_schema::latest::{
+        Call, Connect, Hook, Meta, Process, ProcessKey, Record, SCHEMA, Watch,
+    };
+    use krsi_plugin_schema::v0_1;
 
     use super::*;
 
@@ -154,7 +170,7 @@ mod tests {
     fn subscription(slot: u8, scope: Scope) -> Subscription {
         let hooks = HookSet::default().with(Hook::SocketConnect);
         let queue = Arc::new(Queue::new(100));
-        Subscription { slot: PluginSlot(slot), hooks, scope, queue }
+        Subscription { slot: PluginSlot(slot), schema: SCHEMA, hooks, scope, queue }
     }
 
     fn connect(uid: u32) -> Event<'static> {
@@ -205,6 +221,60 @@ mod tests {
             panic!("no batch");
         };
         assert!(Arc::ptr_eq(&a, &b) && Arc::ptr_eq(&b, &c));
+    }
+
+    /// Names of the hooks whose events a queue holds, and the schema of its batches.
+    fn names(queue: &Queue) -> (Vec<String>, Vec<u16>) {
+        queue.push(Delivery::Stop);
+        let (mut names, mut schemas) = (Vec::new(), Vec::new());
+        while let Delivery::Batch(batch) = queue.pop(None) {
+            for frame in Frames::new(batch.bytes()) {
+                match Record::decode(&frame.unwrap()).unwrap() {
+                    Record::Event(event) => names.push(event.body.name().to_owned()),
+                    Record::BatchStart(start) => schemas.push(start.schema),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        (names, schemas)
+    }
+
+    #[test]
+    fn a_view_is_of_one_schema_and_holds_only_what_that_has() {
+        let mut router = Router::default();
+        let hooks: HookSet = [Hook::SocketConnect, Hook::TaskKill].into_iter().collect();
+        let newer = Subscription { hooks, ..subscription(1, Scope::System) };
+        let older = Subscription { schema: v0_1::SCHEMA, hooks, ..subscription(2, Scope::System) };
+        router.subscribe(&newer);
+        router.subscribe(&older);
+        let call = |verdict| Event {
+            meta: Meta { verdict, ..Meta::default() },
+            body: Body::Call(Call { hook: Hook::TaskKill, values: Vec::new() }),
+        };
+        let denied = call(Verdict::Denied { rule_id: 1, errno: 1 });
+        for event in [connect(1), call(Verdict::None), denied] {
+            router.route(&event, Some(older.slot), &Nobody).unwrap();
+        }
+        router.flush(1, 0);
+        let expected = ["socket_connect", "task_kill", "task_kill"].map(String::from);
+        assert_eq!(names(&newer.queue), (expected.to_vec(), vec![SCHEMA]));
+        assert_eq!(names(&older.queue), (vec!["socket_connect".into()], vec![v0_1::SCHEMA]));
+    }
+
+    #[test]
+    fn what_a_watch_saw_is_for_its_plugin_alone() {
+        let mut router = Router::default();
+        let subscriptions = [1, 2].map(|slot| subscription(slot, Scope::System));
+        subscriptions.iter().for_each(|plugin| router.subscribe(plugin));
+        let watch = Watch { index: 0, hook: "socket_connect".into(), values: Vec::new() };
+        let event = Event { meta: Meta::default(), body: Body::Watch(watch) };
+        router.route(&event, Some(PluginSlot(2)), &Nobody).unwrap();
+        // The administrator's own.
+        router.route(&event, Some(PluginSlot(63)), &Nobody).unwrap();
+        router.flush(1, 0);
+        let [first, second] = &subscriptions;
+        assert_eq!(names(&first.queue).0, Vec::<String>::new());
+        assert_eq!(names(&second.queue).0, ["socket_connect"]);
     }
 
     #[test]

@@ -7,9 +7,10 @@ extern crate std;
 
 pub mod frame;
 pub mod v0_1;
+pub mod v0_2;
 
 /// The newest schema: the host's `Event` is this one's.
-pub use v0_1 as latest;
+pub use v0_2 as latest;
 
 /// What [`frame::push`] takes, for crates that do not name serde themselves.
 pub use serde::Serialize;

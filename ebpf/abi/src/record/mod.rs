@@ -94,10 +94,18 @@ pub struct Text {
     pub offset: u16,
     /// Bytes, without a final NUL.
     pub len: u16,
-    /// 1 when the kernel had more than fits, or could not resolve it in full.
-    pub truncated: u16,
+    /// Bits of [`text_flag`].
+    pub flags: u16,
     /// Zero.
     pub pad: u16,
+}
+
+/// Bits of [`Text::flags`].
+pub mod text_flag {
+    /// The kernel had more than fits, or could not resolve it in full.
+    pub const TRUNCATED: u16 = 1;
+    /// Names from the leaf upwards, each ended by NUL: to be reversed and joined by `/`.
+    pub const UPWARDS: u16 = 2;
 }
 
 const _: () = assert!(size_of::<Header>() == 104);

@@ -6,9 +6,10 @@ use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::{ARGV_LONG, ARGV_SHORT, Exec, PATH_LONG, PATH_SHORT, Text};
 
-use crate::capture::{self, PathRead, Ptr, Skip};
-use crate::emit::{self, Fill, Room};
-use crate::filter::{self, Call};
+use super::path::{self, Outcome};
+use crate::capture::{self, Ptr, Skip};
+use crate::emit::{self, Fill, Room, Wanted};
+use crate::filter::{self, Call, Traits};
 use crate::offset;
 use crate::verdict::{self, Decision, Object};
 
@@ -30,40 +31,50 @@ struct Tail<const P: usize, const A: usize> {
     argv: [u8; A],
 }
 
-/// `security_bprm_check(struct linux_binprm *bprm)`. A skipped capture allows.
+/// `security_bprm_check(struct linux_binprm *bprm)`. A skipped capture is
+/// answered by the on-error rule.
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::BprmCheckSecurity) else { return 0 };
+    let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(image) {
         Ok(image) => {
             let decision = verdict::decide(&call, Object::File(image.key));
             emit::account(&call, &decision);
-            if !report::<PATH_SHORT, 0>(&call, &decision, image, false) {
-                report::<PATH_LONG, 0>(&call, &decision, image, true);
+            let wanted = Wanted::new(&call, decision, &traits(&image));
+            if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
+                report::<PATH_LONG, 0>(&call, &wanted, image, true);
             }
             decision.answer()
         }
         Err(skip) => {
-            filter::skip(call.hook, skip);
-            0
+            call.skip(skip);
+            let decision = verdict::on_error(&call);
+            emit::account(&call, &decision);
+            decision.answer()
         }
     }
 }
 
 /// `security_bprm_committed_creds(const struct linux_binprm *bprm)`: void, so the answer is ignored.
-/// Sleepable, to read the new image's arguments.
+/// Sleepable where it can be, to read the new image's arguments.
 #[lsm(hook = "bprm_committed_creds", sleepable)]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::BprmCommittedCreds) else { return 0 };
+    let Some(call) = filter::enter(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(committed) {
         Ok(image) => {
-            if !report::<PATH_SHORT, ARGV_SHORT>(&call, &Decision::NONE, image, false) {
-                report::<PATH_LONG, ARGV_LONG>(&call, &Decision::NONE, image, true);
+            let wanted = Wanted::new(&call, Decision::NONE, &traits(&image));
+            if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, image, false) {
+                report::<PATH_LONG, ARGV_LONG>(&call, &wanted, image, true);
             }
         }
-        Err(skip) => filter::skip(call.hook, skip),
+        Err(skip) => call.skip(skip),
     }
     0
+}
+
+#[inline(always)]
+fn traits(image: &Image) -> Traits {
+    Traits { object: Object::File(image.key), flags: 0, port: 0 }
 }
 
 #[inline(always)]
@@ -90,20 +101,19 @@ fn committed(bprm: Ptr) -> Result<Image, Skip> {
 #[inline(always)]
 fn report<const P: usize, const A: usize>(
     call: &Call,
-    decision: &Decision,
+    wanted: &Wanted,
     image: Image,
     last: bool,
 ) -> bool {
-    emit::emit(call, decision, |room: &Room<Exec, Tail<P, A>>| {
+    emit::emit(call, wanted, |room: &Room<Exec, Tail<P, A>>| {
         let (path_room, argv_room) = rooms(room);
-        let path = match capture::path(image.file, path_room)? {
-            PathRead::Whole(len) => Text { offset: 0, len, truncated: 0, pad: 0 },
-            PathRead::TooLong if last => capture::last_component(image.file, path_room)?,
-            PathRead::TooLong => return Ok(Fill::TooLong),
+        let path = match path::capture(call, wanted, image.file, path_room, last)? {
+            Outcome::Text(text) => text,
+            Outcome::Fill(fill) => return Ok(fill),
         };
         let (start, end) = image.argv;
         let len = if A == 0 { 0 } else { capture::user_bytes(start, end, argv_room)? };
-        let argv = Text { offset: P as u16, len, truncated: 0, pad: 0 };
+        let argv = Text { offset: P as u16, len, flags: 0, pad: 0 };
         room.write(Exec { file: image.key, path, argv, argc: image.argc, flags: image.flags });
         Ok(Fill::Done)
     })

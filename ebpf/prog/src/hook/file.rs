@@ -4,30 +4,36 @@ use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::hook::Hook;
-use krsi_host_abi::record::{FileOpen, PATH_LONG, PATH_SHORT, Text};
+use krsi_host_abi::record::{FileOpen, PATH_LONG, PATH_SHORT};
 
-use crate::capture::{self, PathRead, Ptr, Skip};
-use crate::emit::{self, Fill, Room};
-use crate::filter::{self, Call};
+use super::path::{self, Outcome};
+use crate::capture::{self, Ptr, Skip};
+use crate::emit::{self, Fill, Room, Wanted};
+use crate::filter::{self, Call, Traits};
 use crate::offset;
-use crate::verdict::{self, Decision, Object};
+use crate::verdict::{self, Object};
 
-/// `security_file_open(struct file *file)`. A skipped capture allows.
+/// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::FileOpen) else { return 0 };
+    let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(|file| Ok((file, key(file)?))) {
         Ok((file, key)) => {
             let decision = verdict::decide(&call, Object::File(key));
             emit::account(&call, &decision);
-            if !report::<PATH_SHORT>(&call, &decision, file, key, false) {
-                report::<PATH_LONG>(&call, &decision, file, key, true);
+            let flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
+            let traits = Traits { object: Object::File(key), flags, port: 0 };
+            let wanted = Wanted::new(&call, decision, &traits);
+            if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
+                report::<PATH_LONG>(&call, &wanted, file, key, true);
             }
             decision.answer()
         }
         Err(skip) => {
-            filter::skip(call.hook, skip);
-            0
+            call.skip(skip);
+            let decision = verdict::on_error(&call);
+            emit::account(&call, &decision);
+            decision.answer()
         }
     }
 }
@@ -40,16 +46,15 @@ fn key(file: Ptr) -> Result<FileKey, Skip> {
 #[inline(always)]
 fn report<const P: usize>(
     call: &Call,
-    decision: &Decision,
+    wanted: &Wanted,
     file: Ptr,
     key: FileKey,
     last: bool,
 ) -> bool {
-    emit::emit(call, decision, |room: &Room<FileOpen, [u8; P]>| {
-        let path = match capture::path(file, room.tail)? {
-            PathRead::Whole(len) => Text { offset: 0, len, truncated: 0, pad: 0 },
-            PathRead::TooLong if last => capture::last_component(file, room.tail)?,
-            PathRead::TooLong => return Ok(Fill::TooLong),
+    emit::emit(call, wanted, |room: &Room<FileOpen, [u8; P]>| {
+        let path = match path::capture(call, wanted, file, room.tail, last)? {
+            Outcome::Text(text) => text,
+            Outcome::Fill(fill) => return Ok(fill),
         };
         let mode: u16 = file.ptr(&offset::FILE_F_INODE)?.load(&offset::INODE_I_MODE)?;
         let flags = file.load(&offset::FILE_F_FLAGS)?;

@@ -1,6 +1,13 @@
 //! The programs, one file per family.
 
+mod address;
 mod exec;
 mod file;
+mod path;
+mod row;
 mod socket;
 mod task;
+mod template;
+mod test;
+
+pub use address::{AF_INET, AF_INET6};

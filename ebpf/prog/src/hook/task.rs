@@ -7,9 +7,9 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::{Exit, Fork};
 
-use crate::capture::{self, Ptr, Skip};
-use crate::emit::{self, Fill, NoTail, Room};
-use crate::filter::{self, Call};
+use crate::capture::{self, Ptr, Skip, Task};
+use crate::emit::{self, Fill, NoTail, Room, Wanted};
+use crate::filter::{self, Call, Traits};
 use crate::verdict::Decision;
 use crate::{map, offset};
 
@@ -17,9 +17,9 @@ use crate::{map, offset};
 /// woken, so a mark is there before its first call.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    let Some(call) = filter::enter(Hook::SchedProcessFork) else { return 0 };
+    let Some(call) = filter::enter(Hook::SchedProcessFork.id() as u32) else { return 0 };
     if let Err(skip) = Ptr::arg::<1>(&ctx).and_then(|child| fork(&call, child)) {
-        filter::skip(call.hook, skip);
+        call.skip(skip);
     }
     0
 }
@@ -27,9 +27,9 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exit(struct task_struct *p, …)`: once per thread; the last one is the process's.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    let Some(call) = filter::enter(Hook::SchedProcessExit) else { return 0 };
+    let Some(call) = filter::enter(Hook::SchedProcessExit.id() as u32) else { return 0 };
     if let Err(skip) = Ptr::arg::<0>(&ctx).and_then(|task| exit(&call, task)) {
-        filter::skip(call.hook, skip);
+        call.skip(skip);
     }
     0
 }
@@ -39,19 +39,20 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
     let tgid: u32 = child.load(&offset::TASK_TGID)?;
     let pid: u32 = child.load(&offset::TASK_PID)?;
     if tgid != pid {
-        filter::leave(call.hook);
+        call.leave();
         return Ok(());
     }
-    let child = capture::process_key(child)?;
+    let child = capture::process_key(Task::of(child))?;
     if call.wants(flag::MEMBERSHIP) {
         // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
         if let Some(marks) = map::membership(&call.process)
             && !map::mark(&child, &marks)
         {
-            map::count(call.hook, Counter::LostMark);
+            call.counts.add(Counter::LostMark);
         }
     }
-    emit::emit(call, &Decision::NONE, |room: &Room<Fork, NoTail>| {
+    let wanted = Wanted::new(call, Decision::NONE, &Traits::NONE);
+    emit::emit(call, &wanted, |room: &Room<Fork, NoTail>| {
         room.write(Fork { child });
         Ok(Fill::Done)
     });
@@ -63,14 +64,15 @@ fn exit(call: &Call, task: Ptr) -> Result<(), Skip> {
     // do_exit has already counted this thread out of `live`.
     let live: u32 = task.ptr(&offset::TASK_SIGNAL)?.load(&offset::SIGNAL_LIVE)?;
     if live != 0 {
-        filter::leave(call.hook);
+        call.leave();
         return Ok(());
     }
     if call.wants(flag::MEMBERSHIP) {
         map::unmark(&call.process);
     }
     let code: u32 = task.load(&offset::TASK_EXIT_CODE)?;
-    emit::emit(call, &Decision::NONE, |room: &Room<Exit, NoTail>| {
+    let wanted = Wanted::new(call, Decision::NONE, &Traits::NONE);
+    emit::emit(call, &wanted, |room: &Room<Exit, NoTail>| {
         room.write(Exit { code, pad: 0 });
         Ok(Fill::Done)
     });

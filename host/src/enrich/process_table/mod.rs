@@ -127,7 +127,11 @@ impl ProcessTable {
                 self.exit(meta.process, meta.boot_ns);
                 seen.exited = Some(meta.process);
             }
-            Body::BprmCheckSecurity(_) | Body::FileOpen(_) | Body::SocketConnect(_) => {}
+            Body::BprmCheckSecurity(_)
+            | Body::FileOpen(_)
+            | Body::SocketConnect(_)
+            | Body::Call(_)
+            | Body::Watch(_) => {}
         }
         seen
     }

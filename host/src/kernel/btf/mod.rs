@@ -8,6 +8,12 @@ use std::path::Path;
 
 use btf_rs::{Btf, Type};
 
+mod prototype;
+mod walk;
+
+pub use prototype::{Argument, Prototype, PrototypeError, Returns};
+pub use walk::{Form, MemberAt, Shape, Sort};
+
 /// Where the kernel shows its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Anonymous structs and unions are searched this deep.
@@ -90,7 +96,9 @@ impl KernelTypes {
         for candidate in types {
             let Type::Struct(candidate) = candidate else { continue };
             seen = true;
-            let Some(bits) = self.member_bits(&candidate, member, 0) else { continue };
+            let Some(MemberAt { bits, .. }) = self.member_at(&candidate, member, 0) else {
+                continue;
+            };
             if found.is_some_and(|before| before != bits) {
                 return Err(OffsetError::Ambiguous);
             }
@@ -119,27 +127,9 @@ impl KernelTypes {
             .resolve_types_by_name(&format!("btf_trace_{name}"))
             .is_ok_and(|types| !types.is_empty())
     }
-
-    fn member_bits(&self, parent: &btf_rs::Struct, member: &str, depth: u32) -> Option<u32> {
-        for candidate in &parent.members {
-            let name = self.btf.resolve_name(candidate).unwrap_or_default();
-            if name == member {
-                return Some(candidate.bit_offset());
-            }
-            if !name.is_empty() || depth >= MAX_DEPTH {
-                continue;
-            }
-            let inner = match self.btf.resolve_chained_type(candidate) {
-                Ok(Type::Struct(inner) | Type::Union(inner)) => inner,
-                _ => continue,
-            };
-            if let Some(bits) = self.member_bits(&inner, member, depth + 1) {
-                return Some(candidate.bit_offset() + bits);
-            }
-        }
-        None
-    }
 }
 
+#[cfg(test)]
+pub(crate) mod maker;
 #[cfg(test)]
 mod tests;

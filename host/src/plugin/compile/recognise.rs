@@ -2,7 +2,10 @@
 //!
 //! Everything here parses hostile bytes, so it runs in the compiler's child.
 
+use std::collections::HashSet;
+
 use wasmtime::component::Component;
+use wasmtime::component::types::{ComponentItem, Record, Type};
 use wit_component::{ComponentEncoder, metadata};
 use wit_parser::{PackageName, WorldKey};
 
@@ -72,7 +75,8 @@ fn imports_wasi(bytes: &[u8]) -> bool {
 /// Compares what a component imports and exports with our table; the contract it implements.
 ///
 /// A component does not say which version of a contract it was built for, only what it imports and
-/// exports: the newest contract whose table it satisfies is taken.
+/// exports: the newest contract whose table it satisfies is taken, of those whose marks its manifest
+/// bears.
 pub(super) fn contract<'r>(
     rows: &'r [ContractRow],
     engine: &Engine,
@@ -84,15 +88,35 @@ pub(super) fn contract<'r>(
     if imports.iter().any(|import| import.starts_with("wasi:")) {
         return Err(Fault::Wasi);
     }
+    let manifest = manifest_fields(engine, component);
+    let bears = |row: &&ContractRow| row.marks.iter().all(|mark| manifest.contains(*mark));
     let mut why = None;
-    for row in rows.iter().rev() {
+    for row in rows.iter().rev().filter(bears) {
         let unknown = imports.iter().find(|import| !row.imports.contains(import));
         let lacking = row.exports.iter().find(|function| !exports.contains(function));
-        why = Some(match (lacking, unknown) {
+        let fault = match (lacking, unknown) {
             (None, None) => return Ok(row),
             (Some(function), _) => missing(row, function),
             (None, Some(import)) => Fault::UnknownImport { import: (*import).into() },
-        });
+        };
+        // What the newest lacks is what its author can mend.
+        why.get_or_insert(fault);
     }
     Err(why.unwrap_or(Fault::NoContract))
+}
+
+/// Names of the fields of what `describe` returns.
+fn manifest_fields(engine: &Engine, component: &Component) -> HashSet<String> {
+    let types = component.component_type();
+    let describe = types.exports(engine.wasm()).find(|(export, _)| *export == "describe");
+    let Some((_, export)) = describe else { return HashSet::new() };
+    let ComponentItem::ComponentFunc(describe) = export.ty else { return HashSet::new() };
+    let records = describe.results().filter_map(|result| match result {
+        Type::Record(record) => Some(record),
+        _ => None,
+    });
+    let fields = |record: Record| -> Vec<String> {
+        record.fields().map(|field| field.name.to_owned()).collect()
+    };
+    records.flat_map(fields).collect()
 }

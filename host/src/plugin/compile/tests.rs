@@ -47,10 +47,38 @@ const GOLDEN: &[u8] = include_bytes!("../../../../wit/schema/src/v0_1/golden.bat
 
 /// A contract beside 0.1 that wants one function more.
 const LATER: ContractRow = ContractRow {
-    version: (0, 2),
+    version: (0, 3),
     exports: &["describe", "init", "handle", "snapshot", "restore", "later"],
     ..world::CONTRACTS[0]
 };
+
+/// The component of a module that does nothing, built against a contract's text.
+fn dummy(text: &str) -> (Engine, Component) {
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("plugin.wit", text).unwrap();
+    let world = resolve.select_world(&[package], None).unwrap();
+    let mut module =
+        wit_component::dummy_module(&resolve, world, wit_parser::ManglingAndAbi::Standard32);
+    let encoding = wit_component::StringEncoding::UTF8;
+    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
+    component(&module)
+}
+
+#[test]
+fn plugins_of_both_contracts_are_told_apart_and_bound() {
+    for (version, expected) in [("v0.1", "krsi:plugin@0.1"), ("v0.2", "krsi:plugin@0.2")] {
+        let text = std::fs::read_to_string(format!("../wit/{version}/plugin.wit")).unwrap();
+        let (engine, component) = dummy(&text);
+        let row = recognise::contract(world::CONTRACTS, &engine, &component).unwrap();
+        assert_eq!(row.to_string(), expected);
+        (row.bind)(&engine, &component).unwrap();
+        // What it imports beyond its contract is told, not what an older contract lacks.
+        let more = text.replace("import log", "import clock: func() -> u64;\n    import log");
+        let (engine, component) = dummy(&more);
+        let fault = recognise::contract(world::CONTRACTS, &engine, &component).unwrap_err();
+        assert!(fault.to_string().contains("`clock`"), "{fault}");
+    }
+}
 
 fn component(bytes: &[u8]) -> (Engine, Component) {
     let engine = Engine::new(256 << 10).unwrap();
@@ -61,9 +89,8 @@ fn component(bytes: &[u8]) -> (Engine, Component) {
 
 #[test]
 fn a_plugin_of_the_first_contract_lives_beside_a_later_one() {
-    let rows = [world::CONTRACTS[0], LATER];
     let (engine, component) = component(PINNED);
-    let row = recognise::contract(&rows, &engine, &component).unwrap();
+    let row = recognise::contract(world::CONTRACTS, &engine, &component).unwrap();
     assert_eq!(row.to_string(), "krsi:plugin@0.1");
 
     let pre = (row.bind)(&engine, &component).unwrap();
@@ -71,6 +98,7 @@ fn a_plugin_of_the_first_contract_lives_beside_a_later_one() {
     let mut plugin = world::instantiate(&pre, &engine, limits, Path::new("census.wasm")).unwrap();
     let manifest = plugin.describe().unwrap().unwrap();
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("census", "1.0.000"));
+    assert_eq!(manifest.schema, krsi_plugin_schema::v0_1::SCHEMA);
     let actions = plugin.init(b"127.0.0.1:1", 7).unwrap().unwrap();
     assert!(!actions.is_empty());
     plugin.handle(GOLDEN).unwrap();
@@ -82,18 +110,11 @@ fn a_plugin_of_the_first_contract_lives_beside_a_later_one() {
 fn a_plugin_of_a_later_contract_is_told_from_the_first() {
     let text = std::fs::read_to_string("../wit/v0.1/plugin.wit").unwrap();
     let text = text.replace("export snapshot", "export later: func();\n    export snapshot");
-    let mut resolve = wit_parser::Resolve::default();
-    let package = resolve.push_str("plugin.wit", &text).unwrap();
-    let world = resolve.select_world(&[package], None).unwrap();
-    let mut module =
-        wit_component::dummy_module(&resolve, world, wit_parser::ManglingAndAbi::Standard32);
-    let encoding = wit_component::StringEncoding::UTF8;
-    wit_component::embed_component_metadata(&mut module, &resolve, world, encoding).unwrap();
-    let (engine, component) = component(&module);
+    let (engine, component) = dummy(&text);
     let row = |rows: &'static [ContractRow]| {
         recognise::contract(rows, &engine, &component).map(ToString::to_string)
     };
     const ROWS: &[ContractRow] = &[world::CONTRACTS[0], LATER];
-    assert_eq!(row(ROWS).unwrap(), "krsi:plugin@0.2");
+    assert_eq!(row(ROWS).unwrap(), "krsi:plugin@0.3");
     assert_eq!(row(world::CONTRACTS).unwrap(), "krsi:plugin@0.1");
 }

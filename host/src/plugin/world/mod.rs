@@ -1,16 +1,21 @@
 //! The contract-neutral view of a live plugin, the table of contracts, and how calls fail.
 
+mod instance;
 mod log;
+mod manifest;
 mod v0_1;
+mod v0_2;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use krsi_plugin_schema::latest::{Hook, HookSet};
 use wasmtime::component::Component;
 
+use self::manifest::RawManifest;
 use super::engine::Engine;
 use super::limit::Limits;
+
+pub use self::manifest::{DenyKey, Filter, Manifest, ManifestError, OnStop};
 
 /// Package of the contract.
 pub(super) const PACKAGE: (&str, &str) = ("krsi", "plugin");
@@ -24,12 +29,14 @@ pub(super) struct ContractRow {
     pub(super) exports: &'static [&'static str],
     /// What a plugin may import, functions and types.
     pub(super) imports: &'static [&'static str],
+    /// Fields of its manifest that no older contract has: what tells it from those.
+    pub(super) marks: &'static [&'static str],
     /// Binds a component to it.
     pub(super) bind: fn(&Engine, &Component) -> wasmtime::Result<Contract>,
 }
 
 /// The contracts, oldest first.
-pub(super) const CONTRACTS: &[ContractRow] = &[v0_1::ROW];
+pub(super) const CONTRACTS: &[ContractRow] = &[v0_1::ROW, v0_2::ROW];
 
 /// A compiled plugin of some contract.
 pub(super) type Contract = Box<dyn Pre>;
@@ -54,132 +61,6 @@ impl std::fmt::Display for ContractRow {
 /// The contracts in words.
 pub(super) fn served() -> String {
     CONTRACTS.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
-}
-
-/// Longest name of a plugin.
-const NAME_MAX: usize = 64;
-/// Longest version of a plugin.
-const VERSION_MAX: usize = 64;
-/// Shortest interval of ticks.
-const TICK_MIN_MS: u32 = 10;
-
-/// What becomes of a plugin's rules when it stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnStop {
-    /// They stand until they expire.
-    Keep,
-    /// They are withdrawn.
-    Clear,
-}
-
-/// What a plugin asks for, validated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Manifest {
-    /// Name, `[a-z0-9-]`.
-    pub name: String,
-    /// Version.
-    pub version: String,
-    /// Hooks it subscribes to.
-    pub hooks: HookSet,
-    /// Hooks its rules refuse.
-    pub deny_hooks: HookSet,
-    /// Whether it denies by process, lineage, file, network.
-    pub deny_keys: [bool; 4],
-    /// Whether it wants to kill.
-    pub kill: bool,
-    /// Interval of ticks, if it wants any.
-    pub tick: Option<Duration>,
-    /// What becomes of its rules when it stops.
-    pub on_stop: OnStop,
-}
-
-/// What is wrong with a manifest.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ManifestError {
-    /// A name that cannot own rules.
-    #[error("name {name:?} is not 1 to {NAME_MAX} of a-z, 0-9 and -")]
-    Name {
-        /// The name.
-        name: String,
-    },
-    /// A version that cannot be shown.
-    #[error("version {version:?} is not 1 to {VERSION_MAX} printable ASCII characters")]
-    Version {
-        /// The version.
-        version: String,
-    },
-    /// A schema of batches that this host does not write.
-    #[error("schema {schema} is not served, only 1 is")]
-    Schema {
-        /// The schema.
-        schema: u16,
-    },
-    /// A hook that this host does not know.
-    #[error("hook {hook:?} is not known to this host")]
-    Hook {
-        /// The hook.
-        hook: String,
-    },
-    /// Ticks that come too fast.
-    #[error("a tick every {tick_ms} ms is more often than every {TICK_MIN_MS} ms")]
-    Tick {
-        /// The interval.
-        tick_ms: u32,
-    },
-}
-
-/// A manifest as a contract's bindings give it.
-pub(super) struct RawManifest {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) schema: u16,
-    pub(super) hooks: Vec<String>,
-    pub(super) deny_hooks: Vec<String>,
-    pub(super) deny_keys: [bool; 4],
-    pub(super) kill: bool,
-    pub(super) tick_ms: u32,
-    pub(super) on_stop: OnStop,
-}
-
-impl RawManifest {
-    /// Checks every field.
-    pub(super) fn check(self) -> Result<Manifest, ManifestError> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if self.name.is_empty() || self.name.len() > NAME_MAX || !self.name.bytes().all(plain) {
-            return Err(ManifestError::Name { name: cut(&self.name) });
-        }
-        let printable = self.version.bytes().all(|byte| byte.is_ascii_graphic());
-        if self.version.is_empty() || self.version.len() > VERSION_MAX || !printable {
-            return Err(ManifestError::Version { version: cut(&self.version) });
-        }
-        if self.schema != krsi_plugin_schema::latest::SCHEMA {
-            return Err(ManifestError::Schema { schema: self.schema });
-        }
-        if (1..TICK_MIN_MS).contains(&self.tick_ms) {
-            return Err(ManifestError::Tick { tick_ms: self.tick_ms });
-        }
-        Ok(Manifest {
-            hooks: hooks(&self.hooks)?,
-            deny_hooks: hooks(&self.deny_hooks)?,
-            name: self.name,
-            version: self.version,
-            deny_keys: self.deny_keys,
-            kill: self.kill,
-            tick: (self.tick_ms > 0).then(|| Duration::from_millis(u64::from(self.tick_ms))),
-            on_stop: self.on_stop,
-        })
-    }
-}
-
-fn hooks(names: &[String]) -> Result<HookSet, ManifestError> {
-    names.iter().try_fold(HookSet::default(), |set, name| {
-        let hook = Hook::from_name(name).ok_or_else(|| ManifestError::Hook { hook: cut(name) })?;
-        Ok(set.with(hook))
-    })
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(NAME_MAX).collect()
 }
 
 /// How a call into a plugin failed. The store is spent afterwards.
@@ -350,38 +231,6 @@ pub(super) fn instantiate(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn raw() -> RawManifest {
-        RawManifest {
-            name: "a-1".into(),
-            version: "1.0.0".into(),
-            schema: 1,
-            hooks: vec!["file_open".into()],
-            deny_hooks: Vec::new(),
-            deny_keys: [false; 4],
-            kill: false,
-            tick_ms: 0,
-            on_stop: OnStop::Keep,
-        }
-    }
-
-    #[test]
-    fn manifests_are_checked_field_by_field() {
-        let check = |change: fn(&mut RawManifest), words: &str| {
-            let mut manifest = raw();
-            change(&mut manifest);
-            let error = manifest.check().err().map(|error| error.to_string()).unwrap_or_default();
-            assert!(error.contains(words) && error.is_empty() == words.is_empty(), "{error}");
-        };
-        check(|_| {}, "");
-        check(|manifest| manifest.name.clear(), "name");
-        check(|manifest| manifest.name = "A".into(), "name");
-        check(|manifest| manifest.name = "a".repeat(65), "name");
-        check(|manifest| manifest.version = "1\n".into(), "version");
-        check(|manifest| manifest.schema = 2, "schema 2");
-        check(|manifest| manifest.hooks.push("no_such".into()), "no_such");
-        check(|manifest| manifest.tick_ms = 1, "tick");
-    }
 
     #[test]
     fn a_limit_is_told_in_its_unit() {

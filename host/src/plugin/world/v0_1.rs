@@ -1,45 +1,23 @@
 //! Contract 0.1: its bindings and the conversions to the contract-neutral view.
 
-use std::time::Duration;
+use wasmtime::Store;
+use wasmtime::component::{HasSelf, InstancePre, Linker};
 
-use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Store, Trap, WasmBacktrace};
-
-use super::super::engine::Engine;
-use super::super::limit::{Limits, Meter};
-use super::log::{Level, Log, visible};
-use super::{
-    CallError, Contract, ContractRow, Manifest, ManifestError, OnStop, RawManifest, World,
-};
+use super::instance::{Bindings, Host, bind};
+use super::log::Level;
+use super::{ContractRow, DenyKey, OnStop, RawManifest};
 
 /// This contract in the table.
 pub(super) const ROW: ContractRow = ContractRow {
     version: (0, 1),
     exports: &["describe", "init", "handle", "snapshot", "restore"],
     imports: &["log", "level", "deny-keys", "on-stop", "manifest"],
-    bind,
+    marks: &[],
+    bind: bind::<bindings::Plugin>,
 };
-
-/// What is copied beyond a limit, bytes.
-const COPY_SLACK: usize = 16 << 20;
-/// Lines of a backtrace that are told.
-const FRAMES: usize = 16;
-/// Longest of them.
-const FRAME_BYTES: usize = 256;
-/// Longest refusal text that is told.
-const REFUSAL_BYTES: usize = 2048;
 
 mod bindings {
     wasmtime::component::bindgen!({ path: "../wit/v0.1", world: "plugin" });
-}
-
-/// A compiled plugin of this contract.
-struct Pre(bindings::PluginPre<Host>);
-
-/// What a store holds for its plugin.
-struct Host {
-    meter: Meter,
-    log: Log,
 }
 
 impl bindings::PluginImports for Host {
@@ -54,139 +32,71 @@ impl bindings::PluginImports for Host {
     }
 }
 
-fn bind(engine: &Engine, component: &Component) -> wasmtime::Result<Contract> {
-    let mut linker = Linker::new(engine.wasm());
-    bindings::Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    Ok(Box::new(Pre(bindings::PluginPre::new(linker.instantiate_pre(component)?)?)))
-}
+impl Bindings for bindings::Plugin {
+    const SCHEMA: u16 = krsi_plugin_schema::v0_1::SCHEMA;
+    type Pre = bindings::PluginPre<Host>;
 
-impl super::Pre for Pre {
-    fn instantiate(
+    fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+        Self::add_to_linker::<_, HasSelf<_>>(linker, |host: &mut Host| host)
+    }
+
+    fn pre(pre: InstancePre<Host>) -> wasmtime::Result<Self::Pre> {
+        bindings::PluginPre::new(pre)
+    }
+
+    fn instantiate(pre: &Self::Pre, store: &mut Store<Host>) -> wasmtime::Result<Self> {
+        pre.instantiate(store)
+    }
+
+    fn describe(&self, store: &mut Store<Host>) -> wasmtime::Result<RawManifest> {
+        self.call_describe(store).map(raw)
+    }
+
+    fn init(
         &self,
-        engine: &Engine,
-        limits: Limits,
-        name: String,
-    ) -> Result<Box<dyn World>, CallError> {
-        Ok(Box::new(Live::new(self, engine, limits, name)?))
-    }
-}
-
-/// A live plugin of this contract.
-struct Live {
-    plugin: bindings::Plugin,
-    store: Store<Host>,
-    engine: Engine,
-    limits: Limits,
-}
-
-impl Live {
-    pub(super) fn new(
-        pre: &Pre,
-        engine: &Engine,
-        limits: Limits,
-        name: String,
-    ) -> Result<Self, CallError> {
-        let host = Host { meter: Meter::new(limits), log: Log::new(name, limits) };
-        let mut store = Store::new(engine.wasm(), host);
-        store.limiter(|host| &mut host.meter);
-        // Bounds what the host copies out of the guest in one call; a little beyond a limit is still
-        // copied, so that the message can say how much it was.
-        store.set_hostcall_fuel(limits.output_bytes.max(limits.state_bytes) + COPY_SLACK);
-        store.epoch_deadline_trap();
-        store.set_epoch_deadline(Engine::ticks(limits.init_deadline));
-        let running = engine.enter();
-        let plugin = pre.0.instantiate(&mut store);
-        drop(running);
-        match plugin {
-            Ok(plugin) => Ok(Self { plugin, store, engine: engine.clone(), limits }),
-            Err(error) => Err(failure("instantiation", limits.init_deadline, &error, store.data())),
-        }
+        store: &mut Store<Host>,
+        config: &[u8],
+        seed: u64,
+    ) -> wasmtime::Result<Result<Vec<u8>, String>> {
+        self.call_init(store, config, seed)
     }
 
-    fn call<T>(
-        &mut self,
-        call: &'static str,
-        deadline: Duration,
-        act: impl FnOnce(&bindings::Plugin, &mut Store<Host>) -> wasmtime::Result<T>,
-    ) -> Result<T, CallError> {
-        self.store.set_epoch_deadline(Engine::ticks(deadline));
-        let running = self.engine.enter();
-        let result = act(&self.plugin, &mut self.store);
-        drop(running);
-        result.map_err(|error| failure(call, deadline, &error, self.store.data()))
+    fn handle(&self, store: &mut Store<Host>, batch: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        self.call_handle(store, batch)
     }
 
-    fn bounded(&self, call: &'static str, output: Vec<u8>) -> Result<Vec<u8>, CallError> {
-        within(call, output, self.limits.output_bytes)
-    }
-}
-
-fn within(call: &'static str, output: Vec<u8>, limit: usize) -> Result<Vec<u8>, CallError> {
-    let bytes = output.len();
-    if bytes > limit { Err(CallError::Output { call, bytes, limit }) } else { Ok(output) }
-}
-
-impl World for Live {
-    fn describe(&mut self) -> Result<Result<Manifest, ManifestError>, CallError> {
-        let deadline = self.limits.init_deadline;
-        let manifest =
-            self.call("describe", deadline, |plugin, store| plugin.call_describe(store))?;
-        Ok(raw(manifest).check())
-    }
-
-    fn init(&mut self, config: &[u8], seed: u64) -> Result<Result<Vec<u8>, String>, CallError> {
-        let deadline = self.limits.init_deadline;
-        let started =
-            self.call("init", deadline, |plugin, store| plugin.call_init(store, config, seed))?;
-        match started {
-            Ok(actions) => self.bounded("init", actions).map(Ok),
-            Err(reason) => Ok(Err(visible(&reason, REFUSAL_BYTES))),
-        }
-    }
-
-    fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
-        let deadline = self.limits.call_deadline;
-        let actions =
-            self.call("handle", deadline, |plugin, store| plugin.call_handle(store, batch))?;
-        self.bounded("handle", actions)
-    }
-
-    fn snapshot(&mut self) -> Result<Vec<u8>, CallError> {
-        let deadline = self.limits.call_deadline;
-        let state = self.call("snapshot", deadline, |plugin, store| plugin.call_snapshot(store))?;
-        within("snapshot", state, self.limits.state_bytes)
+    fn snapshot(&self, store: &mut Store<Host>) -> wasmtime::Result<Vec<u8>> {
+        self.call_snapshot(store)
     }
 
     fn restore(
-        &mut self,
+        &self,
+        store: &mut Store<Host>,
         from_version: &str,
         state: &[u8],
-    ) -> Result<Result<(), String>, CallError> {
-        let deadline = self.limits.init_deadline;
-        let restored = self.call("restore", deadline, |plugin, store| {
-            plugin.call_restore(store, from_version, state)
-        })?;
-        Ok(restored.map_err(|reason| visible(&reason, REFUSAL_BYTES)))
-    }
-
-    fn log_dropped(&self) -> u64 {
-        self.store.data().log.dropped
-    }
-
-    fn set_name(&mut self, name: &str) {
-        name.clone_into(&mut self.store.data_mut().log.plugin);
+    ) -> wasmtime::Result<Result<(), String>> {
+        self.call_restore(store, from_version, state)
     }
 }
 
 fn raw(manifest: bindings::Manifest) -> RawManifest {
     use bindings::DenyKeys;
-    let keys = [DenyKeys::PROCESS, DenyKeys::LINEAGE, DenyKeys::FILE, DenyKeys::NETWORK];
+    let keys = [
+        (DenyKeys::PROCESS, DenyKey::Process),
+        (DenyKeys::LINEAGE, DenyKey::Lineage),
+        (DenyKeys::FILE, DenyKey::File),
+        (DenyKeys::NETWORK, DenyKey::Network),
+    ];
+    let deny = manifest.deny;
+    let asked = keys.into_iter().filter(|(key, _)| deny.contains(*key));
     RawManifest {
-        deny_keys: keys.map(|key| manifest.deny.contains(key)),
+        deny_keys: asked.map(|(_, key)| key).collect(),
         name: manifest.name,
         version: manifest.version,
         schema: manifest.schema,
         hooks: manifest.hooks,
+        watches: Vec::new(),
+        filters: Vec::new(),
         deny_hooks: manifest.deny_hooks,
         kill: manifest.kill,
         tick_ms: manifest.tick_ms,
@@ -195,36 +105,4 @@ fn raw(manifest: bindings::Manifest) -> RawManifest {
             bindings::OnStop::Clear => OnStop::Clear,
         },
     }
-}
-
-/// Finds out which limit a failed call met, or what it trapped on.
-fn failure(
-    call: &'static str,
-    deadline: Duration,
-    error: &wasmtime::Error,
-    host: &Host,
-) -> CallError {
-    let trap = error.downcast_ref::<Trap>();
-    match trap {
-        Some(Trap::Interrupt) => return CallError::Deadline { call, deadline },
-        Some(Trap::StackOverflow) => return CallError::Stack { call },
-        _ => {}
-    }
-    if let Some(met) = host.meter.exceeded() {
-        return CallError::Limit { call, what: met.what, asked: met.asked, limit: met.limit };
-    }
-    let mut text = match trap {
-        Some(trap) => trap.to_string(),
-        None => visible(&error.root_cause().to_string(), REFUSAL_BYTES),
-    };
-    if let Some(words) = &host.log.last_words {
-        text = format!("{words}; {text}");
-    }
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        for line in backtrace.to_string().lines().take(FRAMES) {
-            text.push_str("\n  ");
-            text.push_str(&visible(line.trim(), FRAME_BYTES));
-        }
-    }
-    CallError::Trap { call, text }
 }

@@ -179,10 +179,20 @@ fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>
     }
     match action {
         Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
-            match (rule.subject, rule.key) {
-                (Subject::Lineage(root), _)
-                | (_, RuleKey::Process(root) | RuleKey::Lineage(root)) => (around.within)(root),
-                (Subject::Any, RuleKey::File(_) | RuleKey::Network { .. }) => false,
+            match (rule.subject, &rule.key) {
+                (Subject::Lineage(root), _) => (around.within)(root),
+                (Subject::Any, RuleKey::Process(root) | RuleKey::Lineage(root)) => {
+                    (around.within)(*root)
+                }
+                (
+                    Subject::Any,
+                    RuleKey::File(_)
+                    | RuleKey::Network { .. }
+                    | RuleKey::Cgroup(_)
+                    | RuleKey::Path { .. }
+                    | RuleKey::Digest(_)
+                    | RuleKey::Hook,
+                ) => false,
             }
         }
         Action::Kill(kill) => (around.within)(kill.process),
@@ -215,7 +225,7 @@ fn add<S: RuleStore>(
         owner: principal.slot,
         plugin: Arc::clone(&principal.plugin),
         token: rule.token,
-        key: rule.key,
+        key: rule.key.clone().into_owned(),
         subject: rule.subject,
         hooks: rule.hooks,
         errno,

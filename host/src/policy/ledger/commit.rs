@@ -3,13 +3,14 @@
 use krsi_host_abi::deny::{FileKey, SLOTS};
 use krsi_plugin_schema::latest::{Hook, ProcessKey, Refusal, RuleKey, Subject};
 
+use super::super::capability::DenyKeys;
 use super::Ledger;
 use super::book::WhenFull;
 use super::flags::needs;
 use super::lineage::{Kinship, LineageError, abi};
 use super::network::Destination;
 use super::place::Place;
-use super::rule::{Rule, RuleSpec, applies};
+use super::rule::{Rule, RuleSpec, applies, looked_up};
 use crate::kernel::store::{RuleStore, StoreError};
 
 /// Slots of plugins; the one after is the administrator's.
@@ -29,6 +30,12 @@ pub enum LedgerError {
     Hook {
         /// The hook.
         hook: Hook,
+    },
+    /// A kind of keys that the kernel side has no map for.
+    #[error("rules on {kind} keys are not enforced by this host")]
+    NoMap {
+        /// The kind.
+        kind: DenyKeys,
     },
     /// No hook.
     #[error("the rule names no hook")]
@@ -85,7 +92,7 @@ impl LedgerError {
             Self::Owner { .. } | Self::Hook { .. } | Self::NoHook | Self::Prefix { .. } => {
                 Refusal::Invalid
             }
-            Self::Unattached { .. } => Refusal::Unsupported,
+            Self::Unattached { .. } | Self::NoMap { .. } => Refusal::Unsupported,
             Self::UnknownProcess { .. } | Self::Lineage(LineageError::Unknown { .. }) => {
                 Refusal::UnknownProcess
             }
@@ -110,9 +117,11 @@ impl<S: RuleStore> Ledger<S> {
         if spec.owner >= OWNERS {
             return Err(LedgerError::Owner { owner: spec.owner });
         }
+        let kind = DenyKeys::of(&spec.key);
+        let keys = looked_up(kind).ok_or(LedgerError::NoMap { kind })?;
         let mut hooks = 0;
         for hook in spec.hooks.iter() {
-            let bit = applies(hook, &spec.key).ok_or(LedgerError::Hook { hook })?.bit();
+            let bit = applies(hook, keys).ok_or(LedgerError::Hook { hook })?.bit();
             if self.attached & bit == 0 {
                 return Err(LedgerError::Unattached { hook });
             }
@@ -144,6 +153,9 @@ impl<S: RuleStore> Ledger<S> {
                 .map(Place::Network)
                 .ok_or(LedgerError::Prefix { prefix })?,
             RuleKey::Lineage(root) => Place::Lineage(self.lineage(root, now_boot_ns, kinship)?),
+            RuleKey::Cgroup(_) | RuleKey::Path { .. } | RuleKey::Digest(_) | RuleKey::Hook => {
+                return Err(LedgerError::NoMap { kind: DenyKeys::of(&spec.key) });
+            }
         };
         let subject_lineage = match spec.subject {
             Subject::Any => 0,

@@ -26,7 +26,7 @@ use crate::kernel::store::{RuleStore, StoreError};
 
 pub use self::commit::LedgerError;
 pub use self::lineage::{Kinship, LineageError};
-pub use self::rule::{Ending, RuleSpec, RuleView};
+pub use self::rule::{Ending, RuleSpec, RuleView, looked_up};
 
 /// Ended rules that can still be explained: a denial's record can arrive after its rule's end.
 const ENDED_MAX: usize = 1024;

@@ -301,7 +301,7 @@ impl Truth {
 }
 
 /// The key as the ledger understands it: bits beyond the prefix are zero.
-fn normal(key: RuleKey) -> RuleKey {
+fn normal(key: RuleKey<'static>) -> RuleKey<'static> {
     match (network(&key), key) {
         (Some((bits, ..)), RuleKey::Network { prefix, port, .. }) => {
             RuleKey::Network { address: Ipv4Addr::from_bits(bits).into(), prefix, port }

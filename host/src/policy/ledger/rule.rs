@@ -7,6 +7,7 @@ use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, halves};
 use krsi_host_abi::hook::{Hook as AbiHook, Keys};
 use krsi_plugin_schema::latest::{Hook, HookSet, RuleKey, Subject};
 
+use super::super::capability::DenyKeys;
 use super::place::Place;
 
 /// A rule that a plugin wants, already within its grant.
@@ -19,7 +20,7 @@ pub struct RuleSpec {
     /// The plugin's own name for the rule.
     pub token: u32,
     /// Object.
-    pub key: RuleKey,
+    pub key: RuleKey<'static>,
     /// Subject.
     pub subject: Subject,
     /// Hooks.
@@ -171,12 +172,20 @@ impl fmt::Display for RuleView {
     }
 }
 
-/// The kernel contract's hook, if the kernel looks up that kind of key in it.
-pub(super) fn applies(hook: Hook, key: &RuleKey) -> Option<AbiHook> {
-    let keys = match key {
-        RuleKey::Process(_) | RuleKey::Lineage(_) => Keys::SUBJECT,
-        RuleKey::File(_) => Keys::FILE,
-        RuleKey::Network { .. } => Keys::NETWORK,
-    };
+/// What a hook must look up for a kind of keys to apply to it; none for a kind that the kernel side
+/// has no map for: rules on those are [`super::LedgerError::NoMap`], and nothing else in the ledger
+/// knows of them.
+#[must_use]
+pub fn looked_up(kind: DenyKeys) -> Option<Keys> {
+    match kind {
+        DenyKeys::PROCESS | DenyKeys::LINEAGE => Some(Keys::SUBJECT),
+        DenyKeys::FILE => Some(Keys::FILE),
+        DenyKeys::NETWORK => Some(Keys::NETWORK),
+        _ => None,
+    }
+}
+
+/// The kernel contract's hook, if the kernel looks up those keys in it.
+pub(super) fn applies(hook: Hook, keys: Keys) -> Option<AbiHook> {
     AbiHook::from_name(hook.name()).filter(|hook| hook.row().keys.contains(keys))
 }

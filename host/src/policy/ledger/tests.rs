@@ -29,7 +29,7 @@ fn add(ledger: &mut Ledger<Fake>, spec: RuleSpec) -> Result<u64, Refusal> {
     ledger.add(spec, NOW, kinship).map_err(|error| error.refusal())
 }
 
-fn spec(token: u32, key: RuleKey) -> RuleSpec {
+fn spec(token: u32, key: RuleKey<'static>) -> RuleSpec {
     let hook = match key {
         RuleKey::Network { .. } => Hook::SocketConnect,
         _ => Hook::FileOpen,
@@ -54,11 +54,11 @@ fn allow(spec: RuleSpec) -> RuleSpec {
     RuleSpec { mode: Mode::Allow, ..spec }
 }
 
-const fn file(ino: u64) -> RuleKey {
+const fn file(ino: u64) -> RuleKey<'static> {
     RuleKey::File(FileKey { ino, dev: 1 })
 }
 
-fn net(text: &str, port: u16) -> RuleKey {
+fn net(text: &str, port: u16) -> RuleKey<'static> {
     let (address, prefix) = text.split_once('/').unwrap();
     RuleKey::Network { address: address.parse().unwrap(), prefix: prefix.parse().unwrap(), port }
 }

@@ -1,0 +1,478 @@
+//! The rows of a spec: what each capture reads, unrolled.
+
+use aya_ebpf::EbpfContext;
+use krsi_host_abi::record::{Call as Body, text_value};
+use krsi_host_abi::spec::{ARGS, CAPTURES, HOPS, Read, TEXT_MAX, root};
+
+use super::address::Name;
+use super::template::Rooms;
+use crate::capture::{self, PathRead, Ptr, Skip, Task};
+use crate::filter::{self, Call};
+use crate::offset;
+use crate::spec::{self, Row};
+
+/// A text does not fit its room.
+pub struct Short;
+
+/// `AF_UNIX` of `include/linux/socket.h`.
+const AF_UNIX: u16 = 1;
+/// Bytes of an address in its room: family, port, address.
+const ADDRESS_LEN: usize = 20;
+/// Bytes of `sun_path` in `include/uapi/linux/un.h`.
+const SUN_PATH: usize = 108;
+
+/// What is known of a call. It stays in one place on the stack, and functions of their own work on
+/// it: inlined for each row, the template would be too long for a jump.
+pub struct State {
+    /// The call.
+    pub call: Call,
+    /// What was read.
+    pub values: Values,
+    /// The address, if the spec names one.
+    pub name: Name,
+    typed: [*const u8; ARGS],
+    /// Arguments that are NULL, as bits.
+    nulls: u32,
+}
+
+impl State {
+    /// Reads the arguments that the spec names; no other is touched.
+    #[inline(always)]
+    pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
+        let mut typed = [core::ptr::null(); ARGS];
+        if spec::reads_arg::<0>() {
+            typed[0] = capture::typed_arg::<0>(ctx);
+        }
+        if spec::reads_arg::<1>() {
+            typed[1] = capture::typed_arg::<1>(ctx);
+        }
+        if spec::reads_arg::<2>() {
+            typed[2] = capture::typed_arg::<2>(ctx);
+        }
+        if spec::reads_arg::<3>() {
+            typed[3] = capture::typed_arg::<3>(ctx);
+        }
+        if spec::reads_arg::<4>() {
+            typed[4] = capture::typed_arg::<4>(ctx);
+        }
+        if spec::reads_arg::<5>() {
+            typed[5] = capture::typed_arg::<5>(ctx);
+        }
+        let nulls = capture::nulls(ctx);
+        let name = Name { family: 0, port_be: 0, address: [0; 16] };
+        Self { call, values: Values::NONE, name, typed, nulls }
+    }
+
+    /// An argument as the verifier types it.
+    #[inline(always)]
+    fn argument(&self, at: u8) -> *const u8 {
+        match at {
+            0 => self.typed[0],
+            1 => self.typed[1],
+            2 => self.typed[2],
+            3 => self.typed[3],
+            4 => self.typed[4],
+            _ => self.typed[5],
+        }
+    }
+
+    #[inline(always)]
+    fn pointer(&self, at: u8) -> Result<Ptr, Skip> {
+        if self.nulls >> (at & 7) & 1 != 0 {
+            return Err(Skip::Null);
+        }
+        Ptr::new(self.argument(at))
+    }
+}
+
+/// What was read.
+#[derive(Clone, Copy)]
+pub struct Values {
+    numbers: [u64; CAPTURES],
+    read: u32,
+    null: u32,
+}
+
+impl Values {
+    /// Nothing.
+    pub const NONE: Values = Values { numbers: [0; CAPTURES], read: 0, null: 0 };
+
+    /// The value of a capture that was read.
+    #[inline(always)]
+    pub fn get(&self, at: usize) -> Option<u64> {
+        if at < CAPTURES && self.read & (1 << at) != 0 { Some(self.numbers[at]) } else { None }
+    }
+
+    #[inline(always)]
+    fn put(&mut self, row: usize, value: Result<u64, Skip>) {
+        match value {
+            Ok(value) if row < CAPTURES => {
+                self.numbers[row] = value;
+                self.read |= 1 << row;
+            }
+            Err(Skip::Null) => self.null |= 1 << row,
+            _ => {}
+        }
+    }
+}
+
+/// Writes the body of a record.
+#[inline(always)]
+pub fn write(body: *mut Body, values: &Values) {
+    capture::put(body, Body { values: values.numbers, read: values.read, null: values.null });
+}
+
+macro_rules! each_row {
+    ($do:ident) => {
+        $do!(0);
+        $do!(1);
+        $do!(2);
+        $do!(3);
+        $do!(4);
+        $do!(5);
+        $do!(6);
+        $do!(7);
+        $do!(8);
+        $do!(9);
+        $do!(10);
+        $do!(11);
+    };
+}
+
+/// Reads every row that is a number.
+#[inline(always)]
+pub fn numbers(state: &mut State) {
+    macro_rules! one {
+        ($at:literal) => {
+            let read = Row::new($at).read();
+            if read == Read::Scalar as u8 || read == Read::Inode as u8 {
+                number(state, $at);
+            }
+        };
+    }
+    each_row!(one);
+}
+
+#[inline(never)]
+fn number(state: &mut State, at: usize) {
+    let row = Row::new(at);
+    if row.read() == Read::Scalar as u8 {
+        let value = scalar(row, state);
+        state.values.put(at, value);
+        return;
+    }
+    match inode(row, state) {
+        Ok((ino, dev)) => {
+            state.values.put(at, Ok(ino));
+            // The row after it is the device's.
+            state.values.put(at + 1, Ok(dev));
+        }
+        Err(skip) => state.values.put(at, Err(skip)),
+    }
+}
+
+/// Where a row ends: the pointer after its hops, and whether the kernel types it.
+enum End {
+    Typed(Ptr),
+    Task(Task),
+}
+
+/// Follows the pointers of a row.
+#[inline(always)]
+fn follow(row: Row, state: &State) -> Result<End, Skip> {
+    if row.root() == root::ARG {
+        let mut at = state.pointer(row.arg())?;
+        macro_rules! hop {
+            ($($hop:literal)*) => {$(
+                if $hop < row.hops() as usize {
+                    at = Ptr::new(at.load_at::<*const u8>(row.offset($hop)))?;
+                }
+            )*};
+        }
+        const { assert!(HOPS == 6) };
+        hop!(0 1 2 3 4 5);
+        return Ok(End::Typed(at));
+    }
+    let mut at = state.call.task;
+    if row.root() == root::CRED {
+        at = at.ptr(&offset::TASK_CRED)?;
+    }
+    macro_rules! hop {
+        ($($hop:literal)*) => {$(
+            if $hop < row.hops() as usize {
+                at = at.ptr_at(row.offset($hop))?;
+            }
+        )*};
+    }
+    hop!(0 1 2 3 4 5);
+    Ok(End::Task(at))
+}
+
+#[inline(always)]
+fn scalar(row: Row, state: &State) -> Result<u64, Skip> {
+    let value = if row.root() == root::VALUE {
+        state.argument(row.arg()) as u64
+    } else {
+        member(row, state)?
+    };
+    Ok(shape(row, value))
+}
+
+#[inline(always)]
+fn member(row: Row, state: &State) -> Result<u64, Skip> {
+    let at = row.last();
+    match follow(row, state)? {
+        End::Typed(from) => Ok(match row.size() {
+            1 => u64::from(from.load_at::<u8>(at)),
+            2 => u64::from(from.load_at::<u16>(at)),
+            4 => u64::from(from.load_at::<u32>(at)),
+            _ => from.load_at::<u64>(at),
+        }),
+        End::Task(from) => Ok(match row.size() {
+            1 => u64::from(from.load_at::<u8>(at)?),
+            2 => u64::from(from.load_at::<u16>(at)?),
+            4 => u64::from(from.load_at::<u32>(at)?),
+            _ => from.load_at::<u64>(at)?,
+        }),
+    }
+}
+
+/// Cuts a value to its bits, and extends its sign.
+#[inline(always)]
+fn shape(row: Row, value: u64) -> u64 {
+    let width = match row.width() {
+        0 => u32::from(row.size()) * 8,
+        width => u32::from(width),
+    };
+    let mut value = value >> (row.shift() & 63);
+    if width < 64 && width > 0 {
+        value &= (1 << width) - 1;
+        if row.signed() != 0 && value & (1 << (width - 1)) != 0 {
+            value |= !((1 << width) - 1);
+        }
+    }
+    value
+}
+
+/// Address of what the row's last member points to, or that is the argument itself.
+#[inline(always)]
+fn behind(row: Row, state: &State) -> Result<u64, Skip> {
+    if row.root() == root::VALUE {
+        let address = state.argument(row.arg()) as u64;
+        return if address == 0 { Err(Skip::Null) } else { Ok(address) };
+    }
+    let at = row.last();
+    let address: u64 = match follow(row, state)? {
+        End::Typed(from) => from.load_at(at),
+        End::Task(from) => from.load_at(at)?,
+    };
+    if address == 0 { Err(Skip::Null) } else { Ok(address) }
+}
+
+/// Address of what is embedded at the row's last offset.
+#[inline(always)]
+fn inside(row: Row, state: &State) -> Result<u64, Skip> {
+    let at = row.last() as u64;
+    match follow(row, state)? {
+        End::Typed(from) => Ok(from.address() + at),
+        End::Task(from) => Ok(from.address() + at),
+    }
+}
+
+#[inline(always)]
+fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
+    if row.root() == root::VALUE {
+        let key = capture::file_key(state.pointer(row.arg())?)?;
+        return Ok((key.ino, u64::from(key.dev)));
+    }
+    let typed = match follow(row, state)? {
+        End::Typed(from) => Ptr::new(from.load_at(row.last()))?,
+        End::Task(from) => return from.inode(row.last()),
+    };
+    let key = capture::file_key(typed)?;
+    Ok((key.ino, u64::from(key.dev)))
+}
+
+/// Reads the address of the call.
+#[inline(never)]
+pub fn address(state: &mut State) {
+    let row = Row::new(spec::object_capture() as usize);
+    let name = sockaddr(row, state).and_then(|(from, len)| super::address::read(from, len));
+    if let Ok(name) = name {
+        state.name = name;
+    }
+}
+
+#[inline(always)]
+fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
+    let from = if row.root() == root::VALUE {
+        state.argument(row.arg()) as u64
+    } else {
+        let mut at = state.pointer(row.arg())?;
+        macro_rules! hop {
+            ($($hop:literal)*) => {$(
+                if $hop < row.hops() as usize {
+                    at = Ptr::new(at.load_at::<*const u8>(row.offset($hop)))?;
+                }
+            )*};
+        }
+        hop!(0 1 2 3 4 5);
+        at.load_at::<u64>(row.last())
+    };
+    let len = match row.bound() {
+        0 => 128,
+        argument => state.argument(argument as u8 - 1) as u64 & 0xffff_ffff,
+    };
+    if from == 0 { Err(Skip::Null) } else { Ok((from, len)) }
+}
+
+/// Reads every row that takes a room.
+#[inline(always)]
+pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<(), Short> {
+    macro_rules! one {
+        ($room:literal) => {
+            if let Some(row) = Row::of_room::<$room>() {
+                let room = rooms.cast::<[u8; R]>().wrapping_add($room);
+                if !text_row::<R>(state, row.at(), room) {
+                    return Err(Short);
+                }
+            }
+        };
+    }
+    one!(0);
+    one!(1);
+    one!(2);
+    one!(3);
+    Ok(())
+}
+
+/// Reads one of them; false when its room is too short.
+#[inline(never)]
+fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) -> bool {
+    let value = match text::<R>(Row::new(at), state, room) {
+        Ok(Some(value)) => Ok(value),
+        Ok(None) => return false,
+        Err(skip) => Err(skip),
+    };
+    state.values.put(at, value);
+    true
+}
+
+/// One room of the tail.
+#[inline(always)]
+pub fn room<const R: usize>(rooms: *mut Rooms<R>, at: u16) -> *mut [u8; R] {
+    let first = rooms.cast::<[u8; R]>();
+    match at {
+        0 => first,
+        1 => first.wrapping_add(1),
+        2 => first.wrapping_add(2),
+        _ => first.wrapping_add(3),
+    }
+}
+
+/// A text's value: where it lies, how long it is, and its flags.
+#[inline(always)]
+fn value<const R: usize>(row: Row, len: u16, flags: u64) -> u64 {
+    let offset = u64::from(row.room()) * R as u64;
+    offset | u64::from(len) << text_value::LEN_SHIFT | flags << text_value::FLAG_SHIFT
+}
+
+#[inline(always)]
+fn text<const R: usize>(
+    row: Row,
+    state: &mut State,
+    room: *mut [u8; R],
+) -> Result<Option<u64>, Skip> {
+    let read = row.read();
+    if read == Read::Text as u8 {
+        return string::<R>(row, behind(row, state)?, room).map(Some);
+    }
+    if read == Read::TextInline as u8 {
+        return string::<R>(row, inside(row, state)?, room).map(Some);
+    }
+    if read == Read::Bytes as u8 {
+        return bytes::<R>(row, inside(row, state)?, room).map(Some);
+    }
+    if read == Read::BytesBehind as u8 {
+        return bytes::<R>(row, behind(row, state)?, room).map(Some);
+    }
+    if read == Read::SockAddr as u8 {
+        return sock::<R>(row, state, room).map(Some);
+    }
+    if read == Read::Dentry as u8 {
+        let path = capture::walk(behind(row, state)?, 0, room)?;
+        return Ok(path_value::<R>(row, path, text_value::MOUNT_BLIND));
+    }
+    let End::Typed(from) = follow(row, state)? else { return Err(Skip::Read) };
+    let from = from.at(row.last());
+    match capture::path_of(from, room)? {
+        PathRead::TooLong if R >= krsi_host_abi::record::PATH_LONG => {
+            let len = capture::last_name(from, room)?;
+            Ok(Some(value::<R>(row, len, text_value::TRUNCATED)))
+        }
+        path => Ok(path_value::<R>(row, path, 0)),
+    }
+}
+
+#[inline(always)]
+fn path_value<const R: usize>(row: Row, path: PathRead, flags: u64) -> Option<u64> {
+    match path {
+        PathRead::Whole(len) => Some(value::<R>(row, len, flags)),
+        PathRead::Upwards(len, cut) => {
+            let cut = if cut { text_value::TRUNCATED } else { 0 };
+            Some(value::<R>(row, len, flags | text_value::UPWARDS | cut))
+        }
+        PathRead::TooLong => None,
+    }
+}
+
+#[inline(always)]
+fn string<const R: usize>(row: Row, from: u64, room: *mut [u8; R]) -> Result<u64, Skip> {
+    const { assert!(R >= TEXT_MAX) };
+    let room = room.cast::<[u8; TEXT_MAX]>();
+    let bound = row.bound();
+    let len = capture::text(from, room)?;
+    let cut = len as usize >= TEXT_MAX - 1 || bound != 0 && len > bound;
+    let len = if bound != 0 && len > bound { bound } else { len };
+    Ok(value::<R>(row, len, if cut { text_value::TRUNCATED } else { 0 }))
+}
+
+#[inline(always)]
+fn bytes<const R: usize>(row: Row, from: u64, room: *mut [u8; R]) -> Result<u64, Skip> {
+    let bound = row.bound();
+    let len = if bound as usize > TEXT_MAX { TEXT_MAX as u16 } else { bound };
+    capture::copy(from, room.cast::<[u8; TEXT_MAX]>(), len)?;
+    Ok(value::<R>(row, len, 0))
+}
+
+/// An address in its room: family, port, address, and the name of a unix socket.
+#[inline(always)]
+fn sock<const R: usize>(row: Row, state: &mut State, room: *mut [u8; R]) -> Result<u64, Skip> {
+    let (from, len) = sockaddr(row, state)?;
+    state.name = super::address::read(from, len)?;
+    let room = room.cast::<[u8; TEXT_MAX]>();
+    capture::put_address(room.cast(), state.name.family, state.name.port_be, state.name.address);
+    let mut filled = ADDRESS_LEN as u16;
+    if state.name.family == AF_UNIX && len > 2 {
+        let left = len - 2;
+        let left = if left > SUN_PATH as u64 { SUN_PATH as u64 } else { left };
+        let behind = room.cast::<u8>().wrapping_add(ADDRESS_LEN).cast::<[u8; SUN_PATH]>();
+        capture::copy(from + 2, behind, left as u16)?;
+        filled += left as u16;
+    }
+    let port = u64::from(state.name.family) | u64::from(u16::from_be(state.name.port_be)) << 16;
+    state.values.put(row.at() + 1, Ok(port));
+    Ok(value::<R>(row, filled, 0))
+}
+
+/// Whether the first room's path starts as one of some clauses asks.
+#[inline(always)]
+pub fn path_passes<const R: usize>(state: &State, clauses: u32, rooms: *mut Rooms<R>) -> bool {
+    let Some(row) = Row::of_room::<0>() else { return true };
+    let Some(value) = state.values.get(row.at()) else { return true };
+    let flags = value >> text_value::FLAG_SHIFT;
+    let len = (value >> text_value::LEN_SHIFT) as u16;
+    row.read() != Read::Path as u8
+        || flags & text_value::UPWARDS != 0
+        || filter::path_passes(&state.call, clauses, rooms.cast::<[u8; R]>().cast_const(), len)
+}

@@ -1,0 +1,169 @@
+//! The template: one program that becomes any hook's by its frozen `Spec`.
+//!
+//! Rows are unrolled, so that the verifier sees constants and drops what a spec does not ask for.
+//! Numbers are read first, then rules and the part of the predicate that needs no text; only then a
+//! record is reserved, and texts are read straight into it.
+
+use aya_ebpf::macros::{fexit, lsm};
+use aya_ebpf::programs::{FExitContext, LsmContext};
+use krsi_host_abi::counter::Counter;
+use krsi_host_abi::deny::{FileKey, flag};
+use krsi_host_abi::record::{Call as Body, PATH_LONG, PATH_SHORT, Verdict};
+use krsi_host_abi::spec::{ARGS, CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
+
+use super::row::{self, State};
+use super::test;
+use crate::emit::{self, Wanted};
+use crate::filter::{self, Call, Passes, Traits};
+use crate::spec;
+use crate::verdict::{self, Decision, Object};
+
+/// Texts of a record.
+pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
+
+/// A hook without a program of its own.
+#[lsm(hook = "template")]
+pub fn template(ctx: LsmContext) -> i32 {
+    match filter::enter(spec::slot()) {
+        Some(call) => run(&mut State::new(call, &ctx)),
+        None => 0,
+    }
+}
+
+/// The same where nothing can be refused: after the hook.
+#[fexit(function = "template_exit")]
+pub fn template_exit(ctx: FExitContext) -> i32 {
+    if let Some(call) = filter::enter(spec::slot()) {
+        run(&mut State::new(call, &ctx));
+    }
+    0
+}
+
+/// What is decided before the texts are read.
+struct Plan {
+    wanted: Wanted,
+    /// Atoms on numbers that hold.
+    bits: u32,
+    /// Whether the predicate has a say.
+    asks: bool,
+    /// Whether it refuses what it holds for.
+    refuses: bool,
+}
+
+#[inline(always)]
+fn run(state: &mut State) -> i32 {
+    row::numbers(state);
+    if spec::object() == ObjectKind::Network as u32 {
+        row::address(state);
+    }
+    let object = object(state);
+    let mut decision = Decision::NONE;
+    if spec::has(spec_flag::DENY) {
+        verdict::decide_apart(&state.call, &object, &mut decision);
+        let unread = matches!(object, Object::None) && spec::object() != ObjectKind::None as u32;
+        if unread && matches!(decision.verdict, Verdict::None) {
+            decision = verdict::on_error(&state.call);
+        }
+        emit::account(&state.call, &decision);
+    }
+    // A rule's decision is reported whatever the watch asks for.
+    let decided = !matches!(decision.verdict, Verdict::None);
+    let bits = test::numbers(&state.values);
+    let asks = spec::has(spec_flag::PREDICATE) && !decided;
+    let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT) && !decided;
+    let traits = Traits { object, flags: 0, port: u16::from_be(state.name.port_be) };
+    let wanted = Wanted::new(&state.call, decision, &traits);
+    let hopeless = asks && !test::possible(bits);
+    if hopeless || !refuses && wanted.passes == Passes::No {
+        state.call.leave();
+        return decision.answer();
+    }
+    let plan = Plan { wanted, bits, asks, refuses };
+    match record::<PATH_SHORT>(state, &plan) {
+        Some(decision) => decision.answer(),
+        None => record::<PATH_LONG>(state, &plan).unwrap_or(decision).answer(),
+    }
+}
+
+/// Reserves, fills and submits a record; the decision it carries. `None`: a text is too long for
+/// the rooms, and nothing is counted yet.
+#[inline(always)]
+fn record<const R: usize>(state: &mut State, plan: &Plan) -> Option<Decision> {
+    let ring = if plan.refuses { Verdict::Denied } else { plan.wanted.decision.verdict };
+    let (sent, lost) = match ring {
+        Verdict::None => (Counter::Forwarded, Counter::LostTelemetry),
+        _ => (Counter::Verdicts, Counter::LostVerdicts),
+    };
+    let Some(mut entry) = emit::reserve::<Body, Rooms<R>>(ring) else {
+        state.call.counts.add(lost);
+        return Some(without_record(&state.call, plan));
+    };
+    let (header, room) = emit::parts(entry.as_mut_ptr());
+    if row::texts::<R>(state, room.tail).is_err() && R < PATH_LONG {
+        entry.discard(0);
+        return None;
+    }
+    let by_path = plan.wanted.by_path();
+    let unwanted = plan.asks
+        && !test::holds(plan.bits | test::texts::<R>(&state.values, room.tail))
+        || by_path != 0 && !row::path_passes::<R>(state, by_path, room.tail);
+    if unwanted {
+        entry.discard(0);
+        state.call.leave();
+        return Some(plan.wanted.decision);
+    }
+    let decision = if plan.refuses { of_watch(&state.call) } else { plan.wanted.decision };
+    row::write(room.body, &state.values);
+    emit::write_header(header, &state.call, &decision);
+    entry.submit(0);
+    state.call.counts.add(sent);
+    Some(decision)
+}
+
+/// The ring is full: what can be decided without texts stands; what cannot is answered by the
+/// watch's word on errors.
+#[inline(always)]
+fn without_record(call: &Call, plan: &Plan) -> Decision {
+    if !plan.refuses {
+        return plan.wanted.decision;
+    }
+    if !plan.asks || test::holds_without_texts(plan.bits) || spec::has(spec_flag::ERROR_MATCHES) {
+        return of_watch(call);
+    }
+    call.counts.add(Counter::Errors);
+    plan.wanted.decision
+}
+
+/// What a watch that refuses decides.
+#[inline(always)]
+fn of_watch(call: &Call) -> Decision {
+    let audit = call.wants(flag::AUDIT_ONLY)
+        || spec::has(spec_flag::WATCH_AUDIT)
+        || !spec::has(spec_flag::DENY);
+    let decision = Decision {
+        rule_id: spec::rule_id(),
+        errno: spec::errno() as u16,
+        owner: spec::owner() as u8,
+        verdict: if audit { Verdict::Audited } else { Verdict::Denied },
+    };
+    emit::account(call, &decision);
+    decision
+}
+
+#[inline(always)]
+fn object(state: &State) -> Object {
+    if spec::object() == ObjectKind::Network as u32 {
+        return Object::of_address(state.name.family, state.name.port_be, state.name.address);
+    }
+    if spec::object() != ObjectKind::File as u32 {
+        return Object::None;
+    }
+    let at = spec::object_capture() as usize;
+    match (state.values.get(at), state.values.get(at + 1)) {
+        (Some(ino), Some(dev)) => Object::File(FileKey { ino, dev: dev as u32, pad: 0 }),
+        _ => Object::None,
+    }
+}
+
+const _: () = assert!(CAPTURES == 12 && ARGS == 6 && ROOMS == 4);
+const _: () = assert!(Read::Inode as u8 + 1 == Read::InodeDev as u8);

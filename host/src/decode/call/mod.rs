@@ -1,0 +1,342 @@
+//! Records of the template program: rows of values → named values, by the layout of their slot.
+
+use std::borrow::Cow;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use krsi_host_abi::hook::HOOK_SLOTS;
+use krsi_host_abi::record::{Call as Bytes, text_value};
+use krsi_host_abi::spec::{CAPTURES, Capture, Read};
+use krsi_plugin_schema::latest::{
+    Address, Body, Call, FileKey, Hook, Kind, Text, TextFlags, Value, Watch, Why,
+};
+
+use super::{DecodeError, Payload, text};
+
+const AF_UNIX: u16 = 1;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
+/// Bytes of an address's room before the path of a Unix socket: family, port, address.
+const ADDRESS_HEAD: usize = 20;
+
+/// Why a program's captures are not the values of a hook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutError {
+    /// Rows for fewer or more fields than the hook has.
+    #[error("{hook} has {wanted} fields, rows are given for {given}", hook = hook.name())]
+    Fields {
+        /// The hook.
+        hook: Hook,
+        /// Its fields.
+        wanted: usize,
+        /// Fields that were given.
+        given: usize,
+    },
+    /// A row that is no capture, or not the first of its value.
+    #[error("row {row} begins no value")]
+    Row {
+        /// The row.
+        row: usize,
+    },
+    /// A capture that reads something else than the field's kind.
+    #[error("field {field} of {hook} is a {kind:?}, row {row} reads something else", hook = hook.name())]
+    Kind {
+        /// The hook.
+        hook: Hook,
+        /// The field.
+        field: &'static str,
+        /// Its kind.
+        kind: Kind,
+        /// The row.
+        row: usize,
+    },
+}
+
+/// What one value of a record is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// A number, with the bits that a signed one has.
+    Number,
+    Signed(u32),
+    Text,
+    Bytes,
+    /// Two rows: inode number, device.
+    File,
+    /// Two rows: a room, and what the kernel's predicates look at.
+    Address,
+}
+
+/// Where one value stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    row: u8,
+    shape: Shape,
+}
+
+impl Place {
+    /// The value that a row of a program begins.
+    fn of(row: usize, captures: &[Capture]) -> Result<Self, LayoutError> {
+        let wrong = LayoutError::Row { row };
+        let capture = captures.get(row).filter(|_| row < CAPTURES).ok_or(wrong)?;
+        let next = captures.get(row.saturating_add(1)).filter(|_| row < CAPTURES - 1);
+        let is = |read: Read| capture.read == read as u8;
+        let then = |read: Read| next.is_some_and(|next| next.read == read as u8);
+        let shape = if is(Read::Scalar) && capture.signed == 1 {
+            Shape::Signed(match capture.width {
+                0 => u32::from(capture.size) * 8,
+                width => u32::from(width),
+            })
+        } else if is(Read::Scalar) {
+            Shape::Number
+        } else if is(Read::Bytes) || is(Read::BytesBehind) {
+            Shape::Bytes
+        } else if is(Read::Inode) && then(Read::InodeDev) {
+            Shape::File
+        } else if is(Read::SockAddr) && then(Read::SockAddrPort) {
+            Shape::Address
+        } else if [Read::Text, Read::TextInline, Read::Path, Read::Dentry].into_iter().any(is) {
+            Shape::Text
+        } else {
+            return Err(wrong);
+        };
+        // A row is below CAPTURES, which is far below 256.
+        Ok(Self { row: u8::try_from(row).map_err(|_| wrong)?, shape })
+    }
+
+    /// The same as a value of a kind: a number has a sign or not as the contract says, not as the
+    /// kernel's type does.
+    fn as_kind(self, kind: Kind) -> Option<Self> {
+        let shape = match (kind, self.shape) {
+            (Kind::Number, Shape::Number | Shape::Signed(_)) => Shape::Number,
+            (Kind::Signed, Shape::Number) => Shape::Signed(u64::BITS),
+            (Kind::Signed, Shape::Signed(_))
+            | (Kind::Text, Shape::Text)
+            | (Kind::Bytes, Shape::Bytes)
+            | (Kind::File, Shape::File)
+            | (Kind::Address, Shape::Address) => self.shape,
+            _ => return None,
+        };
+        Some(Self { shape, ..self })
+    }
+}
+
+/// Whose records a slot's are.
+#[derive(Clone, Debug)]
+enum Origin {
+    Hook(Hook),
+    Watch { owner: u8, index: u16, hook: Box<str> },
+}
+
+/// What the records of one slot hold.
+#[derive(Clone, Debug)]
+pub struct CallLayout {
+    origin: Origin,
+    /// Where each value stands; nowhere for one that this kernel does not have.
+    places: Vec<Option<Place>>,
+}
+
+impl CallLayout {
+    /// The layout of a curated hook: for each field the row of `captures` that its value begins, or
+    /// none where this kernel has no such field.
+    ///
+    /// # Errors
+    /// When the rows are not values of the hook's fields.
+    pub fn curated(
+        hook: Hook,
+        rows: &[Option<usize>],
+        captures: &[Capture],
+    ) -> Result<Self, LayoutError> {
+        let (fields, given) = (hook.fields(), rows.len());
+        if fields.len() != given {
+            return Err(LayoutError::Fields { hook, wanted: fields.len(), given });
+        }
+        let places = fields.iter().zip(rows).map(|(field, row)| {
+            let Some(row) = *row else { return Ok(None) };
+            let (kind, field) = (field.kind, field.name);
+            let place = Place::of(row, captures)?.as_kind(kind);
+            place.map(Some).ok_or(LayoutError::Kind { hook, field, kind, row })
+        });
+        Ok(Self { origin: Origin::Hook(hook), places: places.collect::<Result<_, _>>()? })
+    }
+
+    /// The layout of a watch: the rows of `captures` that its values begin, in the order of its
+    /// fields. `owner` is the slot of its plugin, `index` its place in the plugin's manifest.
+    ///
+    /// # Errors
+    /// When a row begins no value.
+    pub fn watch(
+        owner: u8,
+        index: u16,
+        hook: &str,
+        rows: &[usize],
+        captures: &[Capture],
+    ) -> Result<Self, LayoutError> {
+        let places = rows.iter().map(|row| Place::of(*row, captures).map(Some));
+        let origin = Origin::Watch { owner, index, hook: hook.into() };
+        Ok(Self { origin, places: places.collect::<Result<_, _>>()? })
+    }
+
+    /// The body of a record, and the owner of the watch that it is of.
+    pub(super) fn body<'a>(
+        &'a self,
+        payload: &Payload<'a>,
+    ) -> Result<(Body<'a>, Option<u8>), DecodeError> {
+        let (body, tail) = payload.body::<Bytes>()?;
+        let record = Record { body, tail, slot: payload.slot };
+        let mut values = Vec::with_capacity(self.places.len());
+        for place in &self.places {
+            values.push(match place {
+                Some(place) => record.value(*place)?,
+                None => Value::Absent(Why::Kernel),
+            });
+        }
+        Ok(match &self.origin {
+            Origin::Hook(hook) => (Body::Call(Call { hook: *hook, values }), None),
+            Origin::Watch { owner, index, hook } => {
+                let watch = Watch { index: *index, hook: Cow::Borrowed(hook), values };
+                (Body::Watch(watch), Some(*owner))
+            }
+        })
+    }
+}
+
+/// The layouts of all slots; a record of a slot without one is not decoded.
+#[derive(Clone, Debug, Default)]
+pub struct CallLayouts(Vec<Option<CallLayout>>);
+
+impl CallLayouts {
+    /// Says what the records of a slot hold, from now on. Slots beyond the kernel's arrays are
+    /// ignored: no record can be of one.
+    pub fn set(&mut self, slot: u16, layout: CallLayout) {
+        let at = usize::from(slot);
+        if at >= HOOK_SLOTS {
+            return;
+        }
+        if self.0.len() <= at {
+            self.0.resize(at + 1, None);
+        }
+        if let Some(place) = self.0.get_mut(at) {
+            *place = Some(layout);
+        }
+    }
+
+    /// Forgets a slot.
+    pub fn clear(&mut self, slot: u16) {
+        if let Some(place) = self.0.get_mut(usize::from(slot)) {
+            *place = None;
+        }
+    }
+
+    /// The layout of a slot.
+    #[must_use]
+    pub fn get(&self, slot: u16) -> Option<&CallLayout> {
+        self.0.get(usize::from(slot))?.as_ref()
+    }
+}
+
+/// One record while its values are read.
+struct Record<'a> {
+    body: Bytes,
+    tail: &'a [u8],
+    slot: u16,
+}
+
+impl<'a> Record<'a> {
+    fn value(&self, place: Place) -> Result<Value<'a>, DecodeError> {
+        let row = usize::from(place.row);
+        let rows = match place.shape {
+            Shape::File | Shape::Address => 0b11 << row,
+            _ => 1 << row,
+        };
+        if self.body.read & rows != rows {
+            let null = self.body.null & rows != 0;
+            return Ok(Value::Absent(if null { Why::Null } else { Why::Unreadable }));
+        }
+        let value = self.number(row);
+        Ok(match place.shape {
+            Shape::Number => Value::Number(value),
+            Shape::Signed(bits) => Value::Signed(signed(value, bits)),
+            Shape::Text => Value::Text(self.text(value)?),
+            Shape::Bytes => Value::Bytes(Cow::Borrowed(self.room(value)?)),
+            // The device is 32 bits wide in the kernel.
+            Shape::File => Value::File(FileKey { ino: value, dev: self.number(row + 1) as u32 }),
+            Shape::Address => Value::Address(self.address(value)?),
+        })
+    }
+
+    fn number(&self, row: usize) -> u64 {
+        self.body.values.get(row).copied().unwrap_or(0)
+    }
+
+    /// The bytes that a text value describes.
+    fn room(&self, value: u64) -> Result<&'a [u8], DecodeError> {
+        let field = |shift: u32| usize::from((value >> shift) as u16);
+        let (start, len) = (field(0), field(text_value::LEN_SHIFT));
+        self.tail.get(start..start + len).ok_or(DecodeError::Text { slot: self.slot })
+    }
+
+    fn text(&self, value: u64) -> Result<Text<'a>, DecodeError> {
+        let bytes = self.room(value)?;
+        let is = |flag| value >> text_value::FLAG_SHIFT & flag != 0;
+        let truncated = is(text_value::TRUNCATED);
+        let mut flags = 0;
+        if truncated {
+            flags |= TextFlags::TRUNCATED;
+        }
+        if is(text_value::MOUNT_BLIND) {
+            flags |= TextFlags::MOUNT_BLIND;
+        }
+        let text = if is(text_value::UPWARDS) {
+            Cow::Owned(downwards(bytes, truncated))
+        } else {
+            text::until_nul(bytes)
+        };
+        Ok(Text { text, flags: TextFlags(flags) })
+    }
+
+    fn address(&self, value: u64) -> Result<Address<'a>, DecodeError> {
+        let room = self.room(value)?;
+        let cut = DecodeError::Text { slot: self.slot };
+        let (head, path) = room.split_first_chunk::<ADDRESS_HEAD>().ok_or(cut)?;
+        let [f0, f1, p0, p1, ip @ ..] = *head;
+        let family = u16::from_ne_bytes([f0, f1]);
+        let [a, b, c, d, ..] = ip;
+        let (ip, port) = match family {
+            AF_INET => (Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))), u16::from_be_bytes([p0, p1])),
+            AF_INET6 => {
+                (Some(IpAddr::V6(Ipv6Addr::from(ip)).to_canonical()), u16::from_be_bytes([p0, p1]))
+            }
+            _ => (None, 0),
+        };
+        let path = match path {
+            path if family != AF_UNIX || path.is_empty() => Cow::Borrowed(""),
+            // An abstract name is not ended by NUL; the kernel shows it behind an at sign.
+            [0, name @ ..] => {
+                let name = name.strip_suffix(&[0]).unwrap_or(name);
+                Cow::Owned(format!("@{}", text::escape(name)))
+            }
+            path => text::until_nul(path),
+        };
+        Ok(Address { family, ip, port, path })
+    }
+}
+
+/// Names from the leaf upwards, each ended by NUL → a path. Without its beginning it has no leading
+/// slash, so that it is not taken for a whole one.
+fn downwards(bytes: &[u8], truncated: bool) -> String {
+    let names = bytes.split(|byte| *byte == 0).rev();
+    let names = names.filter(|name| !name.is_empty() && *name != b"/").map(text::escape);
+    let path = names.collect::<Vec<_>>().join("/");
+    if truncated { path } else { format!("/{path}") }
+}
+
+/// The number that the lowest `bits` are.
+const fn signed(value: u64, bits: u32) -> i64 {
+    if bits == 0 || bits >= u64::BITS {
+        return value as i64;
+    }
+    let above = u64::BITS - bits;
+    (value << above) as i64 >> above
+}
+
+#[cfg(test)]
+mod tests;

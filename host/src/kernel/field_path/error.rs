@@ -1,0 +1,219 @@
+//! Why a field path is refused, with what stands at the bad step.
+
+use std::fmt;
+
+/// Names that are listed in a message.
+const LISTED: usize = 24;
+/// Bytes of a name that is compared with others.
+const COMPARED: usize = 64;
+
+/// The names that would have been right, and the one that is nearest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice(Box<Names>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Names {
+    near: Option<String>,
+    names: Vec<String>,
+    more: usize,
+}
+
+impl Choice {
+    pub(crate) fn new(wanted: &str, mut names: Vec<String>) -> Self {
+        let near = nearest(wanted, &names).map(str::to_owned);
+        let more = names.len().saturating_sub(LISTED);
+        names.truncate(LISTED);
+        Self(Box::new(Names { near, names, more }))
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(names) = self;
+        if let Some(near) = &names.near {
+            write!(out, "did you mean {near}? ")?;
+        }
+        if names.names.is_empty() {
+            return write!(out, "there is nothing");
+        }
+        write!(out, "there is {}", names.names.join(", "))?;
+        if names.more > 0 {
+            write!(out, " and {} more", names.more)?;
+        }
+        Ok(())
+    }
+}
+
+/// The name that differs least, when it differs little.
+pub(crate) fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> {
+    if wanted.is_empty() || wanted.len() > COMPARED {
+        return None;
+    }
+    let far = wanted.len() / 3 + 1;
+    let near = names.iter().filter(|name| name.len() <= COMPARED);
+    let (distance, name) =
+        near.map(|name| (distance(wanted, name), name)).min_by_key(|(d, _)| *d)?;
+    (distance <= far).then_some(name)
+}
+
+/// Letters to insert, drop or change.
+fn distance(left: &str, right: &str) -> usize {
+    let mut row: Vec<usize> = (0..=right.len()).collect();
+    for (at, left) in left.bytes().enumerate() {
+        let mut before = at;
+        let mut last = at + 1;
+        for (cell, right) in row.iter_mut().skip(1).zip(right.bytes()) {
+            let changed = before + usize::from(left != right);
+            before = *cell;
+            last = changed.min(before + 1).min(last + 1);
+            *cell = last;
+        }
+        if let Some(first) = row.first_mut() {
+            *first = at + 1;
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// Why a path is refused. Each message starts with the path up to the bad step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FieldError {
+    /// The text is no path.
+    #[error("{path}: the path {why}")]
+    Malformed {
+        /// The text, or its start.
+        path: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// It starts with something that the hook does not have.
+    #[error("{root}: {function} has no such argument; {choice}")]
+    NoRoot {
+        /// Function whose prototype was asked.
+        function: String,
+        /// First name of the path.
+        root: String,
+        /// What it may start with.
+        choice: Choice,
+    },
+    /// The kernel's types do not say what the calling task is.
+    #[error("{path}: this kernel's types have no struct {structure}, or several")]
+    NoCurrent {
+        /// First name of the path.
+        path: String,
+        /// What is missing.
+        structure: &'static str,
+    },
+    /// No such member.
+    #[error("{path}: {within} has no member {member}; {choice}")]
+    NoMember {
+        /// Path up to the bad step.
+        path: String,
+        /// Type that was searched.
+        within: String,
+        /// Member that was looked for.
+        member: String,
+        /// What the type has.
+        choice: Choice,
+    },
+    /// A step into something without members.
+    #[error("{path}: {type_name} has no members")]
+    NoMembers {
+        /// Path up to the bad step.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+    /// A step into a type that is declared only.
+    #[error("{path}: {type_name} is declared in this kernel's types, not defined")]
+    Declared {
+        /// Path up to the bad step.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+    /// An index into something that is no array.
+    #[error("{path}: {type_name} is no array")]
+    NoArray {
+        /// Path up to the bad step.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+    /// An index beyond the array.
+    #[error("{path}: {type_name} has {len} elements, counted from 0")]
+    Index {
+        /// Path up to the bad step.
+        path: String,
+        /// Type of the array.
+        type_name: String,
+        /// Its length.
+        len: u32,
+    },
+    /// A pointer into memory that is not the kernel's.
+    #[error("{path}: {type_name} points to {tag} memory, which is not read")]
+    Foreign {
+        /// Path up to the bad step.
+        path: String,
+        /// Type of the pointer.
+        type_name: String,
+        /// `user` or `percpu`.
+        tag: String,
+    },
+    /// Too many pointers.
+    #[error("{path}: follows more than 6 pointers behind its argument")]
+    Hops {
+        /// Path up to the bad step.
+        path: String,
+    },
+    /// An argument that BPF does not pass.
+    #[error("{path}: BPF programs get the first 6 arguments only")]
+    Argument {
+        /// First name of the path.
+        path: String,
+    },
+    /// The path ends at a structure that is no single value.
+    #[error("{path}: {type_name} is no single value, name a member of it; {choice}")]
+    Structure {
+        /// The path.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+        /// Its members.
+        choice: Choice,
+    },
+    /// The path ends at an array whose elements are no bytes.
+    #[error("{path}: {type_name} is no text; name one element, as in {path}[0]")]
+    Elements {
+        /// The path.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+    /// A bound on something that has a size already.
+    #[error("{path}: {type_name} takes no bound; drop [..N]")]
+    NoBound {
+        /// The path.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+    /// A bound that is larger than the array, or missing where there is no length.
+    #[error("{path}: {type_name} needs a bound from 1 to {most}, as in {path}[..{most}]")]
+    Bound {
+        /// The path.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+        /// The largest one.
+        most: u32,
+    },
+    /// A type that has no value that can be read.
+    #[error("{path}: {type_name} cannot be captured")]
+    Unreadable {
+        /// The path.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+}

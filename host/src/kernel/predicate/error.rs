@@ -1,0 +1,100 @@
+//! Why a predicate is refused, with the part that is wrong and what to write instead.
+
+use super::super::field_path::FieldError;
+
+/// Why a predicate is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PredicateError {
+    /// The text is no CEL.
+    #[error("predicate, column {column}: {message}")]
+    Syntax {
+        /// Column, from 1.
+        column: usize,
+        /// What the parser said.
+        message: String,
+    },
+    /// Brackets in brackets.
+    #[error("predicate: brackets are nested more than 16 deep")]
+    Nested,
+    /// CEL that the kernel side has no test for.
+    #[error("{part}: {why}")]
+    Refused {
+        /// The part of the text.
+        part: String,
+        /// What is wrong with it and what to write.
+        why: &'static str,
+    },
+    /// A path that leads nowhere.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// A test that does not apply to what the field is.
+    #[error("{part}: {field} is {kind}; {why}")]
+    Kind {
+        /// The part of the text.
+        part: String,
+        /// Field that is tested.
+        field: String,
+        /// What it is.
+        kind: &'static str,
+        /// What applies to it.
+        why: &'static str,
+    },
+    /// A number that the field can never have.
+    #[error("{part}: {number} is outside of what {field} can be, {low} to {high}")]
+    Range {
+        /// The part of the text.
+        part: String,
+        /// Field that is tested.
+        field: String,
+        /// The number.
+        number: i128,
+        /// Smallest value of the field.
+        low: i128,
+        /// Largest value of the field.
+        high: i128,
+    },
+    /// A string that the field can never hold.
+    #[error("{part}: {field} holds at most {most} bytes, the string has {len}")]
+    Longer {
+        /// The part of the text.
+        part: String,
+        /// Field that is tested.
+        field: String,
+        /// Bytes that are captured.
+        most: usize,
+        /// Bytes of the string.
+        len: usize,
+    },
+    /// A string that the kernel side has no room for.
+    #[error("{part}: a string has at most 64 bytes, this one has {len}; test its start or its end")]
+    String {
+        /// The part of the text.
+        part: String,
+        /// Bytes of the string.
+        len: usize,
+    },
+    /// Too many tests.
+    #[error(
+        "predicate: takes {used} tests, at most 16 fit; write a run of numbers as a range, bits as a \
+         mask, or split the watch in two"
+    )]
+    Atoms {
+        /// Tests that it takes.
+        used: usize,
+    },
+    /// Too many alternatives.
+    #[error(
+        "predicate: takes more than 16 alternatives once && is spread over ||; join fewer || lists \
+         by &&, or split the watch in two"
+    )]
+    Terms,
+    /// Too many strings.
+    #[error(
+        "predicate: compares with {used} strings, at most 8 fit; test a common start, or split the \
+         watch in two"
+    )]
+    Strings {
+        /// Strings that it takes.
+        used: usize,
+    },
+}

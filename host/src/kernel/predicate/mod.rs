@@ -1,0 +1,45 @@
+//! The predicate of a watch: CEL over captured fields → tests that the kernel evaluates.
+//!
+//! A test of a field that cannot be read is false, negated or not; only `present(x)` can ask. What
+//! the kernel side cannot do is refused here, never left to user space.
+
+mod check;
+mod error;
+mod lower;
+mod syntax;
+mod terms;
+
+use super::field_path::{Field, FieldError, FieldPath};
+pub use error::PredicateError;
+pub use lower::Lowered;
+pub(crate) use syntax::outside_strings;
+
+/// The field of a path; it is captured when it was not.
+pub(crate) type Lookup<'a> = &'a mut dyn FnMut(&FieldPath) -> Result<Field, FieldError>;
+
+/// A predicate whose fields are not known yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Predicate {
+    node: syntax::Node,
+}
+
+impl Predicate {
+    /// Parses the text of a predicate.
+    ///
+    /// # Errors
+    /// When it is no CEL, or CEL that no kernel test stands for.
+    pub fn parse(text: &str) -> Result<Self, PredicateError> {
+        Ok(Self { node: syntax::parse(text)? })
+    }
+
+    /// Checks it against its fields and lowers it.
+    ///
+    /// # Errors
+    /// When a field is not there, a test does not apply to it, or there are too many tests.
+    pub(crate) fn lower(&self, lookup: Lookup<'_>) -> Result<Lowered, PredicateError> {
+        lower::lower(&check::check(&self.node, lookup)?)
+    }
+}
+
+#[cfg(test)]
+mod tests;

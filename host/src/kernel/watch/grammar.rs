@@ -1,0 +1,188 @@
+//! The text `HOOK: FIELD, FIELD as NAME if PREDICATE deny ERRNO` → its parts.
+
+use super::super::field_path::{self, FieldPath};
+use super::super::predicate::{Predicate, outside_strings};
+use super::WatchError;
+
+/// Bytes of a watch.
+pub(crate) const WATCH_TEXT: usize = 4096;
+/// Bytes of the name of a hook or a field.
+const NAME: usize = 64;
+/// Largest errno.
+const MAX_ERRNO: u16 = 4095;
+/// Words that no field may be called: CEL's, and those of a watch.
+const RESERVED: &[&str] = &[
+    "as",
+    "audit",
+    "break",
+    "const",
+    "continue",
+    "deny",
+    "else",
+    "false",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "null",
+    "package",
+    "return",
+    "true",
+    "var",
+    "void",
+    "while",
+];
+
+/// What a watch does with a call that it matches, beyond recording it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchVerdict {
+    /// Refuses it with that errno.
+    Deny(u16),
+    /// Reports that it would have refused it with that errno.
+    Audit(u16),
+}
+
+/// A field that a watch asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Asked {
+    pub(crate) path: FieldPath,
+    pub(crate) name: Option<String>,
+}
+
+/// A watch whose fields are not resolved yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchSpec {
+    /// LSM hook, without `bpf_lsm_` or `security_`.
+    pub hook: String,
+    pub(crate) asked: Vec<Asked>,
+    pub(crate) predicate: Option<Predicate>,
+    /// What it does with a call that it matches.
+    pub verdict: Option<WatchVerdict>,
+}
+
+/// Parses a watch. `errno` knows the numbers of names such as `EPERM`.
+///
+/// # Errors
+/// When the text is too long or not of that form.
+pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpec, WatchError> {
+    if text.len() > WATCH_TEXT {
+        return Err(WatchError::Long { len: text.len() });
+    }
+    if text.contains("\"\"\"") || text.contains("'''") {
+        return Err(WatchError::TripleQuotes);
+    }
+    let parts = Parts::of(text);
+    let (hook, fields) = parts.head.split_once(':').unwrap_or((parts.head, ""));
+    Ok(WatchSpec {
+        hook: hook_name(hook.trim())?,
+        asked: asked(fields)?,
+        predicate: parts.predicate.map(predicate).transpose()?,
+        verdict: parts.verdict.map(|verdict| verdict_of(verdict, errno)).transpose()?,
+    })
+}
+
+fn predicate(text: &str) -> Result<Predicate, WatchError> {
+    if text.trim().is_empty() {
+        return Err(WatchError::NoPredicate);
+    }
+    Ok(Predicate::parse(text)?)
+}
+
+/// The text cut at its keywords.
+struct Parts<'a> {
+    head: &'a str,
+    predicate: Option<&'a str>,
+    verdict: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Parts<'a> {
+    fn of(text: &'a str) -> Self {
+        let words = words(text);
+        let mut body_end = text.len();
+        let mut verdict = None;
+        if let [.., (keyword_at, keyword), (_, errno)] = words.as_slice()
+            && matches!(*keyword, "deny" | "audit")
+        {
+            verdict = Some((*keyword, *errno));
+            body_end = *keyword_at;
+        } else if let Some((keyword_at, keyword)) = words.last()
+            && matches!(*keyword, "deny" | "audit")
+        {
+            verdict = Some((*keyword, ""));
+            body_end = *keyword_at;
+        }
+        let body = text.get(..body_end).unwrap_or(text);
+        let found = words.iter().find(|(at, word)| *word == "if" && *at < body_end);
+        let (head, predicate) = match found {
+            Some((at, word)) => (body.get(..*at).unwrap_or(body), body.get(at + word.len()..)),
+            None => (body, None),
+        };
+        Self { head, predicate, verdict }
+    }
+}
+
+/// Words outside of strings, between white space, with their places.
+fn words(text: &str) -> Vec<(usize, &str)> {
+    let mut words = Vec::new();
+    let mut start = None;
+    for (at, byte, outside) in outside_strings(text) {
+        let gap = outside && byte.is_ascii_whitespace();
+        match start {
+            Some(from) if gap => {
+                words.extend(text.get(from..at).map(|word| (from, word)));
+                start = None;
+            }
+            None if !gap => start = Some(at),
+            _ => {}
+        }
+    }
+    words.extend(start.and_then(|from| text.get(from..).map(|word| (from, word))));
+    words
+}
+
+fn hook_name(text: &str) -> Result<String, WatchError> {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if text.is_empty() || text.len() > NAME || !text.bytes().all(valid) {
+        return Err(WatchError::HookName { text: field_path::clipped(text) });
+    }
+    Ok(text.to_owned())
+}
+
+fn asked(text: &str) -> Result<Vec<Asked>, WatchError> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(|item| field(item.trim())).collect()
+}
+
+fn field(item: &str) -> Result<Asked, WatchError> {
+    if item.is_empty() {
+        return Err(WatchError::EmptyField);
+    }
+    let words: Vec<(usize, &str)> = words(item);
+    let [before @ .., (keyword_at, "as"), (_, name)] = words.as_slice() else {
+        return Ok(Asked { path: field_path::parse(item)?, name: None });
+    };
+    let path = item.get(..*keyword_at).filter(|_| !before.is_empty()).unwrap_or_default();
+    let whole = field_path::name(name).is_some_and(|(_, rest)| rest.is_empty());
+    if !whole || name.len() > NAME || RESERVED.contains(name) {
+        return Err(WatchError::FieldName { name: field_path::clipped(name) });
+    }
+    Ok(Asked { path: field_path::parse(path)?, name: Some((*name).to_owned()) })
+}
+
+fn verdict_of(
+    (keyword, errno): (&str, &str),
+    number: impl Fn(&str) -> Option<u16>,
+) -> Result<WatchVerdict, WatchError> {
+    let known = errno.parse().ok().or_else(|| number(errno));
+    match known.filter(|errno| (1..=MAX_ERRNO).contains(errno)) {
+        Some(errno) if keyword == "deny" => Ok(WatchVerdict::Deny(errno)),
+        Some(errno) => Ok(WatchVerdict::Audit(errno)),
+        None => Err(WatchError::Errno { text: field_path::clipped(errno) }),
+    }
+}

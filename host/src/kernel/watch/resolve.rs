@@ -1,0 +1,218 @@
+//! A parsed watch × the types of this kernel → what the template program is frozen with.
+
+use krsi_host_abi::spec::{
+    CAPTURES, Capture, Compare, ObjectKind, ROOMS, Read, Spec, root, spec_flag,
+};
+
+use super::super::btf::{KernelTypes, Prototype, PrototypeError, Returns};
+use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
+use super::super::predicate::Lowered;
+use super::{Needs, Resolved, WatchError, WatchSpec, WatchVerdict};
+
+/// Hooks that answer yes or no: a negative value is no refusal, and 6.12 does not load it.
+const YES_OR_NO: &[&str] =
+    &["xfrm_state_pol_flow_match", "audit_rule_known", "inode_xattr_skipcap"];
+
+impl WatchSpec {
+    /// Resolves a watch on this kernel. `prototype` finds the prototype of a hook, usually
+    /// `|hook| types.prototype(&format!("bpf_lsm_{hook}"))`.
+    ///
+    /// # Errors
+    /// When the hook, a field or a test is not possible on this kernel, or there is too much.
+    pub fn resolve(
+        &self,
+        types: &KernelTypes,
+        prototype: impl Fn(&str) -> Result<Prototype, PrototypeError>,
+    ) -> Result<Resolved, WatchError> {
+        let prototype = prototype(&self.hook).map_err(|error| self.no_hook(types, error))?;
+        let cannot_deny = self.cannot_deny(&prototype);
+        if let (Some(WatchVerdict::Deny(_)), Some(why)) = (self.verdict, cannot_deny) {
+            return Err(WatchError::CannotDeny { hook: self.hook.clone(), why });
+        }
+        let mut rows =
+            Rows { types, prototype: &prototype, rows: Vec::new(), fields: Vec::new(), rooms: 0 };
+        for asked in &self.asked {
+            rows.show(&asked.path, asked.name.as_deref())?;
+        }
+        let lowered = self.lower(&mut rows)?;
+        let mut spec = rows.spec();
+        self.flags(&mut spec, lowered.as_ref(), cannot_deny.is_none());
+        if let Some(lowered) = lowered.as_ref().filter(|lowered| !lowered.is_true()) {
+            freeze(&mut spec, lowered);
+        }
+        let needs = needs(&rows.fields, lowered.as_ref());
+        let can_deny = cannot_deny.is_none();
+        Ok(Resolved { spec, fields: rows.fields, hook: self.hook.clone(), can_deny, needs })
+    }
+
+    fn no_hook(&self, types: &KernelTypes, error: PrototypeError) -> WatchError {
+        match error {
+            PrototypeError::NoFunction { .. } => {
+                let names = types.function_names("bpf_lsm_");
+                let near = field_path::nearest(&self.hook, &names).map(str::to_owned);
+                let names = near.map_or(names, |near| vec![near]);
+                WatchError::NoHook {
+                    hook: self.hook.clone(),
+                    choice: Choice::new(&self.hook, names),
+                }
+            }
+            other => other.into(),
+        }
+    }
+
+    fn cannot_deny(&self, prototype: &Prototype) -> Option<&'static str> {
+        match prototype.returns {
+            Returns::Int if YES_OR_NO.contains(&self.hook.as_str()) => Some("it answers yes or no"),
+            Returns::Int => None,
+            Returns::Void => Some("it returns nothing"),
+            Returns::Other => Some("it does not return an errno"),
+        }
+    }
+
+    /// The predicate; what it needs and nobody asked for is captured without being shown.
+    fn lower(&self, rows: &mut Rows<'_>) -> Result<Option<Lowered>, WatchError> {
+        let Some(predicate) = &self.predicate else { return Ok(None) };
+        let mut failure = None;
+        let lowered = predicate.lower(&mut |path| {
+            if let Some(field) = rows.known(path) {
+                return Ok(field.clone());
+            }
+            let captured = field_path::resolve_path(rows.types, rows.prototype, path)?;
+            let field = Field { shown: false, ..captured.field.clone() };
+            let at = rows.rows.len();
+            if let Err(error) = rows.add(Captured { field: field.clone(), ..captured }) {
+                failure.get_or_insert(error);
+            }
+            Ok(Field { row: at, ..field })
+        });
+        match failure {
+            Some(error) => Err(error),
+            None => Ok(Some(lowered?)),
+        }
+    }
+
+    fn flags(&self, spec: &mut Spec, lowered: Option<&Lowered>, can_deny: bool) {
+        let mut set = |flag, on: bool| spec.flags |= if on { flag } else { 0 };
+        set(spec_flag::DENY, can_deny);
+        set(spec_flag::PREDICATE, lowered.is_some_and(|lowered| !lowered.is_true()));
+        set(spec_flag::WATCH_DENY, matches!(self.verdict, Some(WatchVerdict::Deny(_))));
+        set(spec_flag::WATCH_AUDIT, matches!(self.verdict, Some(WatchVerdict::Audit(_))));
+        if let Some(WatchVerdict::Deny(errno) | WatchVerdict::Audit(errno)) = self.verdict {
+            spec.errno = u32::from(errno);
+        }
+    }
+}
+
+fn freeze(spec: &mut Spec, lowered: &Lowered) {
+    copy(&mut spec.atoms, &lowered.atoms);
+    copy(&mut spec.terms, &lowered.terms);
+    copy(&mut spec.strings, &lowered.strings);
+    spec.atom_count = count(lowered.atoms.len());
+    spec.term_count = count(lowered.terms.len());
+}
+
+fn copy<T: Copy>(to: &mut [T], from: &[T]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = *from;
+    }
+}
+
+fn count(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+fn needs(fields: &[Field], lowered: Option<&Lowered>) -> Needs {
+    let paths = || fields.iter().filter(|field| field.kind == FieldKind::Path);
+    let tested = |field: &Field| {
+        lowered.is_some_and(|lowered| {
+            lowered.atoms.iter().any(|atom| {
+                usize::from(atom.capture) == field.row && atom.compare != Compare::Present as u8
+            })
+        })
+    };
+    Needs { path: paths().next().is_some(), path_test: paths().any(tested) }
+}
+
+/// Captures as they come.
+struct Rows<'a> {
+    types: &'a KernelTypes,
+    prototype: &'a Prototype,
+    rows: Vec<Capture>,
+    fields: Vec<Field>,
+    rooms: u16,
+}
+
+impl Rows<'_> {
+    fn show(&mut self, path: &FieldPath, name: Option<&str>) -> Result<(), WatchError> {
+        let mut captured = field_path::resolve_path(self.types, self.prototype, path)?;
+        if let Some(name) = name {
+            name.clone_into(&mut captured.field.name);
+        }
+        let name = &captured.field.name;
+        if self.fields.iter().any(|known| known.name == *name) {
+            return Err(WatchError::Twice { name: name.clone() });
+        }
+        let taken = field_path::root_names(self.prototype).contains(name);
+        if taken && captured.field.path != *name {
+            return Err(WatchError::Shadows { name: name.clone() });
+        }
+        self.add(captured)
+    }
+
+    /// The captured field that a path of the predicate means: by its name, else by its own path.
+    fn known(&self, path: &FieldPath) -> Option<&Field> {
+        let text = path.text();
+        let named = self.fields.iter().find(|field| field.name == text);
+        named.or_else(|| self.fields.iter().find(|field| field.path == text))
+    }
+
+    fn add(&mut self, captured: Captured) -> Result<(), WatchError> {
+        let Captured { mut field, rows } = captured;
+        field.row = self.rows.len();
+        if self.rows.len() + rows.len() > CAPTURES {
+            return Err(WatchError::Captures { field: field.name });
+        }
+        for mut row in rows {
+            if takes_room(row.read) {
+                if usize::from(self.rooms) >= ROOMS {
+                    return Err(WatchError::Rooms { field: field.name });
+                }
+                row.room = self.rooms;
+                self.rooms += 1;
+            }
+            self.rows.push(row);
+        }
+        self.fields.push(field);
+        Ok(())
+    }
+
+    fn spec(&self) -> Spec {
+        let mut spec = Spec { capture_count: count(self.rows.len()), ..Spec::EMPTY };
+        copy(&mut spec.captures, &self.rows);
+        for row in &self.rows {
+            if matches!(row.root, root::ARG | root::VALUE) {
+                spec.args |= 1 << row.arg;
+            }
+            if row.read == Read::SockAddr as u8 && row.bound > 0 {
+                spec.args |= 1 << (row.bound - 1);
+            }
+        }
+        let shown = |kind| self.fields.iter().find(|field| field.shown && field.kind == kind);
+        let object = match (shown(FieldKind::Inode), shown(FieldKind::Address)) {
+            (Some(inode), _) => Some((ObjectKind::File, inode)),
+            (None, Some(address)) => Some((ObjectKind::Network, address)),
+            (None, None) => None,
+        };
+        if let Some((kind, field)) = object {
+            spec.object = kind as u32;
+            spec.object_capture = count(field.row);
+        }
+        spec
+    }
+}
+
+fn takes_room(read: u8) -> bool {
+    [Read::Text, Read::TextInline, Read::Bytes, Read::BytesBehind, Read::SockAddr]
+        .iter()
+        .any(|roomy| read == *roomy as u8)
+}

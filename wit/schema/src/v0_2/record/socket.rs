@@ -1,0 +1,67 @@
+//! Records of sockets.
+
+records! {
+    /// A socket is made.
+    SocketCreate {
+        /// `AF_*`.
+        family: Number,
+        /// `SOCK_*`.
+        kind: Number,
+        /// `IPPROTO_*`, or what the family makes of it.
+        protocol: Signed,
+        /// 1 when the kernel makes it for itself.
+        for_kernel: Number,
+    }
+
+    /// A socket is given a local address.
+    SocketBind<'a> {
+        /// The address.
+        address: Address<'a>,
+        /// `AF_*` of the socket.
+        family: Number,
+        /// `SOCK_*`.
+        kind: Number,
+        /// `IPPROTO_*`.
+        protocol: Number,
+    }
+
+    /// A socket is to accept connections.
+    SocketListen {
+        /// `AF_*`.
+        family: Number,
+        /// `SOCK_*`.
+        kind: Number,
+        /// `IPPROTO_*`.
+        protocol: Number,
+        /// Local port.
+        port: Number,
+        /// Connections that may wait.
+        backlog: Signed,
+    }
+
+    /// A connection is accepted.
+    SocketAccept {
+        /// `AF_*`.
+        family: Number,
+        /// `SOCK_*`.
+        kind: Number,
+        /// `IPPROTO_*`.
+        protocol: Number,
+        /// Local port.
+        port: Number,
+    }
+
+    /// Data is sent.
+    SocketSendmsg<'a> {
+        /// The message's own destination; a connected socket's message has none.
+        address: Address<'a>,
+        /// `AF_*` of the socket.
+        family: Number,
+        /// `SOCK_*`.
+        kind: Number,
+        /// `IPPROTO_*`.
+        protocol: Number,
+        /// Bytes.
+        size: Signed,
+    }
+}
