@@ -261,7 +261,7 @@ fn attaching(facts: &Facts) -> Vec<Finding> {
         findings.push(finding(
             Severity::Blocks,
             "the kernel is locked down for confidentiality",
-            "programs may not read kernel memory, and so no name and no argument",
+            "programs may not read kernel memory: the kernel refuses every one of krsi-host's",
             "boot with lockdown=integrity, or without lockdown=",
         ));
     }
