@@ -116,12 +116,8 @@ fn backend(facts: &Facts) -> Choice {
 /// A capability: its bit, its name, what is lost without it.
 const CAPABILITIES: &[(u32, &str, &str)] = &[
     (5, "CAP_KILL", "a plugin's kill of another user's process fails"),
-    (19, "CAP_SYS_PTRACE", "executables of processes that ran before krsi-host stay unknown"),
-    (
-        21,
-        "CAP_SYS_ADMIN",
-        "`krsi-host hooks` cannot list what is attached, and maps cannot be opened again",
-    ),
+    (19, "CAP_SYS_PTRACE", "executables of other users' earlier processes stay unknown"),
+    (21, "CAP_SYS_ADMIN", "`krsi-host hooks` cannot list what is attached"),
 ];
 
 /// `CAP_SYS_ADMIN`, or else `CAP_BPF` and `CAP_PERFMON`.
