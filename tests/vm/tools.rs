@@ -263,8 +263,10 @@ fn without_bpf_lsm(_guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(code == 1 && answer["health"] == "limited", "exit code {code}: {answer}");
     ensure!(answer["backend"] == "fmod_ret", "{answer}");
     let limits = findings(&answer, "limits")?;
-    let words = ["(lockdown,capability,yama)", "lsm=lockdown,capability,yama,bpf"];
-    let found = limits.iter().filter(|line| words.iter().all(|word| line.contains(word))).count();
+    let list = fs::read_to_string("/sys/kernel/security/lsm")?;
+    let words = [format!("({})", list.trim()), "lsm=lockdown,yama,bpf".to_owned()];
+    let found =
+        limits.iter().filter(|line| words.iter().all(|word| line.contains(word.as_str()))).count();
     ensure!(found == 1, "{limits:?}");
     // LSM programs load here all the same, which must not be mistaken for a hook that works.
     let (code, listing) = ask(&mut verb(&["hooks", "file_open"]))?;

@@ -141,6 +141,9 @@ fn ask_types(facts: &mut Facts, types: &KernelTypes) {
             why: field.why.to_string(),
         })
         .collect();
+    if !facts.root {
+        return;
+    }
     let stub = |hook: &str| hooks.iter().find(|(name, _)| name == hook).map(|(_, stub)| stub);
     let target = |hook: &str| {
         security_function(hook, |name| types.has_function(name))

@@ -24,6 +24,8 @@ pub struct Survey {
 pub struct SurveyedHook {
     /// Its name.
     pub hook: String,
+    /// BTF id of its `bpf_lsm_*` function.
+    pub btf_id: u32,
     /// Its prototype.
     pub signature: String,
     /// Whether it can refuse: void hooks cannot.
@@ -35,6 +37,8 @@ pub struct SurveyedHook {
     /// The `security_*` function that calls it: its name, or its prototype where its parameters are not
     /// the hook's.
     pub function: Option<String>,
+    /// BTF id of that function.
+    pub function_btf_id: Option<u32>,
     /// Whether a program may modify what that function returns.
     pub fmod_ret: Outcome,
     /// Programs on either function.
@@ -75,6 +79,8 @@ pub fn survey(types: &KernelTypes, wanted: impl Fn(&str) -> bool) -> Survey {
         let (attached, rest) = programs.into_iter().partition(here);
         programs = rest;
         survey.hooks.push(SurveyedHook {
+            btf_id: stub.btf_id,
+            function_btf_id: name.as_ref().and(target.as_ref()).map(|target| target.btf_id),
             signature: stub.prototype(&hook),
             can_deny: !stub.is_void(),
             hook,
@@ -106,6 +112,7 @@ fn tried(stub: &Signature, target: Option<&Signature>, permitted: bool) -> Tried
     // What refuses any program refuses one that sleeps.
     let can_sleep = lsm == Outcome::Accepted
         && trial::load(Attempt::LsmSleepable, stub.btf_id) == Outcome::Accepted;
+    let target = target.filter(|_| !is(&lsm, Grounds::NoHook));
     let fmod_ret =
         target.map_or(Outcome::NoFunction, |target| trial::load(Attempt::FmodRet, target.btf_id));
     Tried { lsm, can_sleep: Some(can_sleep), fmod_ret }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -35,29 +35,41 @@ pub(super) fn at<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).cast::<u8>() as usize
 }
 
-/// A child that waits to be killed; killed when dropped.
-pub(super) struct Waiting(libc::pid_t);
+/// A child that waits for its end; it ends when this is dropped, even if signals are denied.
+pub(super) struct Waiting {
+    child: libc::pid_t,
+    /// While it is open, the child reads the other end.
+    held: Option<OwnedFd>,
+}
 
 impl Waiting {
     pub(super) fn start() -> io::Result<Self> {
+        let mut ends = [0_i32; 2];
+        call(libc::SYS_pipe2, [(&raw mut ends) as usize, libc::O_CLOEXEC as usize])?;
+        // SAFETY: the kernel has just made these descriptors, and nobody else knows of them.
+        let [read, write] = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
         match fork()? {
-            0 => loop {
-                // A signal that does not kill wakes it.
-                let _woken = call(libc::SYS_pause, []);
-            },
-            child => Ok(Self(child)),
+            0 => {
+                drop(write);
+                let mut byte = [0_u8; 1];
+                let to = (&raw mut byte) as usize;
+                let _ended = call(libc::SYS_read, [read.as_raw_fd() as usize, to, 1]);
+                // SAFETY: as in `in_child`.
+                unsafe { libc::_exit(0) }
+            }
+            child => Ok(Self { child, held: Some(write) }),
         }
     }
 
     pub(super) fn pid(&self) -> usize {
-        self.0 as usize
+        self.child as usize
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let _killed = call(libc::SYS_kill, [self.pid(), libc::SIGKILL as usize]);
-        let _ended = wait(self.0);
+        drop(self.held.take());
+        let _ended = wait(self.child);
     }
 }
 

@@ -4,6 +4,7 @@
 //! way; one rule on the act's own hook is told from them by what the caller then sees.
 
 mod call;
+mod deny;
 mod file;
 mod ipc;
 mod kernel;
@@ -27,6 +28,7 @@ use crate::harness::{Guest, wait_for};
 pub(crate) const TESTS: &[Test] = &[
     ("acts_succeed_undisturbed", Boot::Default, succeed_undisturbed),
     ("acts_reach_their_hooks", Boot::Default, reach_their_hooks),
+    ("acts_show_a_denial_as_told", Boot::Default, show_a_denial_as_told),
 ];
 
 /// What the caller of a denied act sees.
@@ -96,9 +98,16 @@ impl Act {
         let folder = guest.path(self.hook);
         fs::create_dir(&folder)?;
         let result = (self.perform)(&folder);
-        // What a denial left mounted there stays.
+        // A denial may hold for this too: see `clear`.
         let _removed = fs::remove_dir_all(&folder);
         result
+    }
+
+    /// Removes what a denied act could not remove itself, once it is denied no more.
+    pub(crate) fn clear(&self, guest: &Guest) {
+        let folder = guest.path(self.hook);
+        mount::clear(&folder);
+        let _absent = fs::remove_dir_all(&folder);
     }
 
     /// The hook that it reaches on the running kernel, if that has one.
@@ -210,11 +219,11 @@ const TRACING: &str = "/sys/kernel/tracing";
 
 /// A kernel probe on the function of every hook counts who comes by: no judge of ours.
 fn reach_their_hooks(guest: &mut Guest) -> anyhow::Result<()> {
-    let functions = functions()?;
+    let listing = listing()?;
     let mut events = String::new();
     for act in ACTS {
         if let Some(hook) = act.reached()? {
-            let function = functions.get(hook).and_then(Value::as_str).context(hook)?;
+            let function = row(&listing, hook)?["function"].as_str().context(hook)?;
             let name = function.split(['(', ' ']).find(|word| word.starts_with("security_"));
             events += &format!("p:krsi/{} {}\n", act.hook, name.context(hook)?);
         }
@@ -252,12 +261,41 @@ fn hits(hook: &str) -> anyhow::Result<u64> {
     bail!("no probe {hook} in {profile}")
 }
 
-/// The `security_*` function of every hook, as `krsi-host hooks` tells it.
-fn functions() -> anyhow::Result<serde_json::Map<String, Value>> {
+/// Denies each act without krsi-host: at its hook, to whose call it is, and to nobody else.
+fn show_a_denial_as_told(guest: &mut Guest) -> anyhow::Result<()> {
+    let listing = listing()?;
+    let mut faults = Vec::new();
+    for act in ACTS {
+        let Some(hook) = act.reached()? else { continue };
+        let id = row(&listing, hook)?["function_btf_id"].as_u64().context(hook)?;
+        let denying = deny::Denying::start(u32::try_from(id)?, act.caller).context(hook)?;
+        let denied = act.perform(guest);
+        drop(denying);
+        act.clear(guest);
+        let seen = match act.denial {
+            Denial::Errno => Some(deny::ERRNO),
+            Denial::As(errno) => Some(errno),
+            Denial::Unseen => act.outcome,
+        };
+        let errno = denied.as_ref().err().map(io::Error::raw_os_error);
+        if errno != seen.map(Some) {
+            faults.push(format!("{}: {denied:?}", act.hook));
+        }
+        // It was that program, and it is gone.
+        faults.extend(act.undisturbed(&act.perform(guest)).err().map(|error| error.to_string()));
+    }
+    ensure!(faults.is_empty(), "{faults:#?}");
+    Ok(())
+}
+
+/// What `krsi-host hooks` says.
+fn listing() -> anyhow::Result<Value> {
     let mut command = std::process::Command::new("/krsi/krsi-host");
     let output = command.args(["hooks", "--output", "json"]).output()?;
-    let listing: Value = serde_json::from_slice(&output.stdout)?;
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn row<'a>(listing: &'a Value, hook: &str) -> anyhow::Result<&'a Value> {
     let rows = listing["hooks"].as_array().context("hooks")?;
-    let pair = |row: &Value| Some((row["hook"].as_str()?.to_owned(), row["function"].clone()));
-    Ok(rows.iter().filter_map(pair).collect())
+    rows.iter().find(|row| row["hook"] == hook).with_context(|| hook.to_owned())
 }

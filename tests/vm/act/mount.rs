@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 
 use super::call::{at, call, in_child, path};
 
-const MOVE_MOUNT: libc::c_long = libc::SYS_move_mount;
-
 fn mount_at(target: &CStr) -> io::Result<()> {
     let tmpfs = at(c"tmpfs".to_bytes_with_nul());
     call(libc::SYS_mount, [tmpfs, at(target.to_bytes_with_nul()), tmpfs, 0, 0]).map(drop)
@@ -31,13 +29,22 @@ pub(super) fn mount(folder: &Path) -> io::Result<()> {
     umount_at(&target)
 }
 
+/// Unmounts what a denial left mounted.
+pub(super) fn clear(folder: &Path) {
+    for name in ["mounted", "from", "to"] {
+        let Ok(target) = path(&folder.join(name)) else { continue };
+        // Most often nothing is there.
+        let _unmounted = umount_at(&target);
+    }
+}
+
 /// `move_mount(2)`: `mount --move` is a matter of sb_mount.
 pub(super) fn move_mount(folder: &Path) -> io::Result<()> {
     let (from, to) = (path(&made(folder, "from")?)?, path(&made(folder, "to")?)?);
     mount_at(&from)?;
     let here = libc::AT_FDCWD as usize;
     let (source, target) = (at(from.to_bytes_with_nul()), at(to.to_bytes_with_nul()));
-    let moved = call(MOVE_MOUNT, [here, source, here, target, 0]);
+    let moved = call(libc::SYS_move_mount, [here, source, here, target, 0]);
     umount_at(if moved.is_ok() { &to } else { &from })?;
     moved.map(drop)
 }

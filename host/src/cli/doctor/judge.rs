@@ -116,13 +116,19 @@ fn backend(facts: &Facts) -> Choice {
 /// A capability: its bit, its name, what is lost without it.
 const CAPABILITIES: &[(u32, &str, &str)] = &[
     (5, "CAP_KILL", "a plugin's kill of another user's process fails"),
-    (19, "CAP_SYS_PTRACE", "executables of processes that ran before krsi-host stay unknown"),
-    (
-        21,
-        "CAP_SYS_ADMIN",
-        "`krsi-host hooks` cannot list what is attached, and maps cannot be opened again",
-    ),
+    (19, "CAP_SYS_PTRACE", "executables of other users' earlier processes stay unknown"),
+    (21, "CAP_SYS_ADMIN", "`krsi-host hooks` cannot list what is attached"),
 ];
+
+/// `CAP_SYS_ADMIN`, or else `CAP_BPF` and `CAP_PERFMON`.
+const fn may_load(capabilities: u64) -> bool {
+    let (admin, bpf) = (1 << 21, 1 << 39 | 1 << 38);
+    capabilities & admin != 0 || capabilities & bpf == bpf
+}
+
+fn is_forbidden(facts: &Facts) -> bool {
+    matches!(&facts.lsm_trial, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted)
+}
 
 fn privilege(facts: &Facts) -> Vec<Finding> {
     if !facts.root {
@@ -132,9 +138,8 @@ fn privilege(facts: &Facts) -> Vec<Finding> {
     }
     let Some(capabilities) = facts.capabilities else { return Vec::new() };
     let has = |bit: u32| capabilities & (1 << bit) != 0;
-    let (admin, bpf, perfmon) = (has(21), has(39), has(38));
     let mut findings = Vec::new();
-    if !admin && !(bpf && perfmon) {
+    if !may_load(capabilities) {
         findings.push(finding(
             Severity::Blocks,
             "CAP_BPF with CAP_PERFMON is missing, and so is CAP_SYS_ADMIN",
@@ -157,15 +162,22 @@ fn types(facts: &Facts) -> Option<Finding> {
     Some(finding(Severity::Blocks, error.clone(), cost, fix))
 }
 
+/// LSMs whose place is not for `lsm=` to choose: the first and the last ones.
+const FIXED: [&str; 3] = ["capability", "ima", "evm"];
+
 /// Whether and how programs can be had on hooks; silent where nobody could try.
 fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
-    if facts.lsm_trial == Outcome::Untried {
+    // Where capabilities are missing, that is told already.
+    let told = is_forbidden(facts) && facts.capabilities.is_some_and(|set| !may_load(set));
+    if facts.lsm_trial == Outcome::Untried || told {
         return None;
     }
     let list = facts.lsm.as_ref().map(|list| list.join(",")).unwrap_or_default();
+    let movable = facts.lsm.iter().flatten().filter(|name| !FIXED.contains(&name.as_str()));
+    let order: Vec<&str> = movable.map(String::as_str).chain(["bpf"]).collect();
     let boot = format!(
-        "boot with lsm={list}{}bpf, for example in GRUB_CMDLINE_LINUX of /etc/default/grub",
-        if list.is_empty() { "" } else { "," }
+        "boot with lsm={}, for example in GRUB_CMDLINE_LINUX of /etc/default/grub",
+        order.join(",")
     );
     match (backend, lists_bpf(facts)) {
         (Choice::Lsm, Some(true)) => None,
@@ -205,8 +217,7 @@ fn reason(facts: &Facts, list: &str) -> String {
 
 fn refused(facts: &Facts) -> Finding {
     let what = format!("the kernel takes no program on a hook{}", words(&facts.lsm_trial));
-    let forbidden = matches!(&facts.lsm_trial, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted);
-    let fix = if forbidden {
+    let fix = if is_forbidden(facts) {
         "run it in the initial user namespace, without a seccomp filter on bpf(2)"
     } else {
         "use a kernel built with CONFIG_BPF_LSM=y, CONFIG_BPF_JIT=y and CONFIG_FUNCTION_TRACER=y"
@@ -246,7 +257,7 @@ fn attaching(facts: &Facts) -> Vec<Finding> {
         findings.push(finding(
             Severity::Blocks,
             "the kernel is locked down for confidentiality",
-            "programs may not read kernel memory, and so no name and no argument",
+            "programs may not read kernel memory: the kernel refuses every one of krsi-host's",
             "boot with lockdown=integrity, or without lockdown=",
         ));
     }

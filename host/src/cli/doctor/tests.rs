@@ -86,6 +86,14 @@ fn what_blocks() {
     let bare =
         |facts: &mut Facts| facts.capabilities = Some(0x1ff_ffff_ffff & !(1 << 21) & !(1 << 38));
     check(bare, Unable, Lsm, Blocks, &["CAP_PERFMON", "is missing"]);
+    let bare_and_refused = |facts: &mut Facts| {
+        bare(facts);
+        facts.lsm_trial = refused(Grounds::NotPermitted, 1, "");
+        facts.fmod_ret_trial = facts.lsm_trial.clone();
+        facts.observe_trial = facts.lsm_trial.clone();
+    };
+    // Told once.
+    check(bare_and_refused, Unable, None, Blocks, &[""]);
     let no_types = |facts: &mut Facts| {
         untried(facts);
         facts.btf_error = Some("/sys/kernel/btf/vmlinux is missing".into());
@@ -137,6 +145,11 @@ fn what_limits() {
         facts.fmod_ret_trial = refused(Grounds::Other, 22, "not modifiable");
     };
     check(observe, Limited, ObserveOnly, Limits, &["not modifiable", "nothing can be denied"]);
+    // Where `capability`, `ima` and `evm` stand is not for the boot line to say.
+    let fixed = |facts: &mut Facts| {
+        facts.lsm = Some(["capability", "yama", "ima", "evm"].map(str::to_owned).to_vec());
+    };
+    check(fixed, Limited, FmodRet, Limits, &["boot with lsm=yama,bpf,"]);
     let no_lsm = |facts: &mut Facts| facts.lsm_trial = refused(Grounds::Other, 22, "no LSM type");
     check(no_lsm, Limited, FmodRet, Limits, &["no LSM type", "backend fmod_ret"]);
     check(|facts| facts.lsm = None, Limited, Lsm, Limits, &["cannot be read", "securityfs"]);

@@ -7,6 +7,8 @@ use crate::kernel::trial::{Grounds, Obstacle, Outcome};
 fn hook(name: &str, lsm: Outcome, attached: Vec<AttachedProgram>) -> SurveyedHook {
     SurveyedHook {
         hook: name.into(),
+        btf_id: 7,
+        function_btf_id: Some(8),
         signature: format!("int {name}(struct file *file)"),
         can_deny: true,
         can_sleep: Some(lsm == Outcome::Accepted),
