@@ -71,13 +71,10 @@ impl Wanted {
         Self { decision, passes }
     }
 
-    /// Clauses of the filter that hold if the path does; 0 when the path does not matter.
+    /// Whether the path has a say.
     #[inline(always)]
-    pub fn by_path(&self) -> u32 {
-        match self.passes {
-            Passes::IfPath(clauses) => clauses,
-            _ => 0,
-        }
+    pub fn by_path(&self) -> bool {
+        matches!(self.passes, Passes::IfPath)
     }
 }
 

@@ -95,8 +95,8 @@ pub enum Passes {
     No,
     /// Yes.
     Yes,
-    /// Clauses of these bits hold but for their path prefix.
-    IfPath(u32),
+    /// If its path starts as a clause asks.
+    IfPath,
 }
 
 /// Asks the filter of the hook.
@@ -109,28 +109,28 @@ pub fn passes(call: &Call, traits: &Traits) -> Passes {
         return Passes::Yes;
     }
     match clauses(call, traits) {
-        ALL => Passes::Yes,
         0 => Passes::No,
-        by_path => Passes::IfPath(by_path),
+        1 => Passes::Yes,
+        _ => Passes::IfPath,
     }
 }
 
-/// Every clause.
-const ALL: u32 = u32::MAX;
-
-/// Clauses that hold but for their path prefix; [`ALL`] when one holds that has none.
+/// 1 when a clause without a path prefix holds, 2 when only ones with a prefix may, 0 else.
 #[inline(never)]
 fn clauses(call: &Call, traits: &Traits) -> u32 {
-    let Some(filter) = map::filter(call.slot) else { return ALL };
+    let Some(filter) = map::filter(call.slot) else { return 1 };
     let mut by_path = 0;
     macro_rules! each {
         ($($at:literal)*) => {$(
-            if filter.clauses[$at].tests & test::LIVE != 0
-                && holds(call, traits, &filter.clauses[$at]) {
-                if filter.clauses[$at].tests & test::PREFIX == 0 {
-                    return ALL;
+            let clause = &filter.clauses[$at];
+            if clause.tests & test::LIVE != 0 && holds(call, traits, clause) {
+                if clause.tests & test::PREFIX == 0 {
+                    if remembers(call, traits, clause) {
+                        return 1;
+                    }
+                } else {
+                    by_path = 2;
                 }
-                by_path |= 1 << $at;
             }
         )*};
     }
@@ -154,6 +154,13 @@ fn holds(call: &Call, traits: &Traits, clause: &Clause) -> bool {
     if tests & test::CGROUP != 0 && capture::cgroup_id() != clause.cgroup_id {
         return false;
     }
+    true
+}
+
+/// The tests of a clause that remember what they saw: asked last, and once.
+#[inline(never)]
+fn remembers(call: &Call, traits: &Traits, clause: &Clause) -> bool {
+    let tests = clause.tests;
     if tests & (test::FIRST_SEEN | test::RATE) == 0 {
         return true;
     }
@@ -176,18 +183,23 @@ fn holds(call: &Call, traits: &Traits, clause: &Clause) -> bool {
     true
 }
 
-/// Whether one of some clauses holds for a path of `len` bytes.
+/// Whether a clause with a path prefix holds for a path of `len` bytes.
 #[inline(never)]
 pub fn path_passes<const N: usize>(
     call: &Call,
-    clauses: u32,
+    traits: &Traits,
     path: *const [u8; N],
     len: u16,
 ) -> bool {
     let Some(filter) = map::filter(call.slot) else { return true };
     macro_rules! each {
         ($($at:literal)*) => {$(
-            if clauses & (1 << $at) != 0 && starts_with(filter, $at, path, len) {
+            let clause = &filter.clauses[$at];
+            if clause.tests & test::PREFIX != 0
+                && starts_with(filter, $at, path, len)
+                && holds(call, traits, clause)
+                && remembers(call, traits, clause)
+            {
                 return true;
             }
         )*};
@@ -196,7 +208,7 @@ pub fn path_passes<const N: usize>(
     false
 }
 
-#[inline(always)]
+#[inline(never)]
 fn starts_with<const N: usize>(
     filter: &Filter,
     clause: usize,

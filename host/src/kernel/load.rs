@@ -141,6 +141,7 @@ impl Loader {
             _ => types.function_id(&target.function),
         };
         let id = id.ok_or(HookError::NoFunction)?;
+        tracing::debug!(hook, program, "loading");
         let resolved = self.refined(job, &target, program, id, true);
         let fd = match resolved {
             Ok(fd) => fd,

@@ -107,7 +107,8 @@ fn report<const P: usize, const A: usize>(
 ) -> bool {
     emit::emit(call, wanted, |room: &Room<Exec, Tail<P, A>>| {
         let (path_room, argv_room) = rooms(room);
-        let path = match path::capture(call, wanted, image.file, path_room, last)? {
+        let path = match path::capture(call, wanted, &traits(&image), image.file, path_room, last)?
+        {
             Outcome::Text(text) => text,
             Outcome::Fill(fill) => return Ok(fill),
         };

@@ -21,9 +21,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
         Ok((file, key)) => {
             let decision = verdict::decide(&call, Object::File(key));
             emit::account(&call, &decision);
-            let flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
-            let traits = Traits { object: Object::File(key), flags, port: 0 };
-            let wanted = Wanted::new(&call, decision, &traits);
+            let wanted = Wanted::new(&call, decision, &traits(file, key));
             if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
                 report::<PATH_LONG>(&call, &wanted, file, key, true);
             }
@@ -36,6 +34,12 @@ pub fn file_open(ctx: LsmContext) -> i32 {
             decision.answer()
         }
     }
+}
+
+#[inline(always)]
+fn traits(file: Ptr, key: FileKey) -> Traits {
+    let flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
+    Traits { object: Object::File(key), flags, port: 0 }
 }
 
 #[inline(always)]
@@ -52,7 +56,7 @@ fn report<const P: usize>(
     last: bool,
 ) -> bool {
     emit::emit(call, wanted, |room: &Room<FileOpen, [u8; P]>| {
-        let path = match path::capture(call, wanted, file, room.tail, last)? {
+        let path = match path::capture(call, wanted, &traits(file, key), file, room.tail, last)? {
             Outcome::Text(text) => text,
             Outcome::Fill(fill) => return Ok(fill),
         };

@@ -4,7 +4,7 @@ use krsi_host_abi::record::{Text, text_flag};
 
 use crate::capture::{self, PathRead, Ptr, Skip};
 use crate::emit::{Fill, Wanted};
-use crate::filter::{self, Call};
+use crate::filter::{self, Call, Traits};
 
 /// What became of a path.
 pub enum Outcome {
@@ -20,14 +20,14 @@ pub enum Outcome {
 pub fn capture<const P: usize>(
     call: &Call,
     wanted: &Wanted,
+    traits: &Traits,
     file: Ptr,
     room: *mut [u8; P],
     last: bool,
 ) -> Result<Outcome, Skip> {
     let text = match capture::path(file, room)? {
         PathRead::Whole(len) => {
-            let clauses = wanted.by_path();
-            if clauses != 0 && !filter::path_passes(call, clauses, room, len) {
+            if wanted.by_path() && !filter::path_passes(call, traits, room, len) {
                 return Ok(Outcome::Fill(Fill::Unwanted));
             }
             Text { offset: 0, len, flags: 0, pad: 0 }

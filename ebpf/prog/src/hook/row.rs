@@ -7,7 +7,7 @@ use krsi_host_abi::spec::{ARGS, CAPTURES, HOPS, Read, TEXT_MAX, root};
 use super::address::Name;
 use super::template::Rooms;
 use crate::capture::{self, PathRead, Ptr, Skip, Task};
-use crate::filter::{self, Call};
+use crate::filter::{self, Call, Traits};
 use crate::offset;
 use crate::spec::{self, Row};
 
@@ -30,6 +30,8 @@ pub struct State {
     pub values: Values,
     /// The address, if the spec names one.
     pub name: Name,
+    /// What a filter asks about.
+    pub traits: Traits,
     typed: [*const u8; ARGS],
     /// Arguments that are NULL, as bits.
     nulls: u32,
@@ -60,7 +62,7 @@ impl State {
         }
         let nulls = capture::nulls(ctx);
         let name = Name { family: 0, port_be: 0, address: [0; 16] };
-        Self { call, values: Values::NONE, name, typed, nulls }
+        Self { call, values: Values::NONE, name, traits: Traits::NONE, typed, nulls }
     }
 
     /// An argument as the verifier types it.
@@ -467,12 +469,17 @@ fn sock<const R: usize>(row: Row, state: &mut State, room: *mut [u8; R]) -> Resu
 
 /// Whether the first room's path starts as one of some clauses asks.
 #[inline(always)]
-pub fn path_passes<const R: usize>(state: &State, clauses: u32, rooms: *mut Rooms<R>) -> bool {
+pub fn path_passes<const R: usize>(state: &State, rooms: *mut Rooms<R>) -> bool {
     let Some(row) = Row::of_room::<0>() else { return true };
     let Some(value) = state.values.get(row.at()) else { return true };
     let flags = value >> text_value::FLAG_SHIFT;
     let len = (value >> text_value::LEN_SHIFT) as u16;
     row.read() != Read::Path as u8
         || flags & text_value::UPWARDS != 0
-        || filter::path_passes(&state.call, clauses, rooms.cast::<[u8; R]>().cast_const(), len)
+        || filter::path_passes(
+            &state.call,
+            &state.traits,
+            rooms.cast::<[u8; R]>().cast_const(),
+            len,
+        )
 }

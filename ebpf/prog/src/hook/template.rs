@@ -14,7 +14,7 @@ use krsi_host_abi::spec::{ARGS, CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 use super::row::{self, State};
 use super::test;
 use crate::emit::{self, Wanted};
-use crate::filter::{self, Call, Passes, Traits};
+use crate::filter::{self, Call, Passes};
 use crate::spec;
 use crate::verdict::{self, Decision, Object};
 
@@ -47,11 +47,13 @@ fn run(state: &mut State) -> i32 {
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
     }
-    let object = object(state);
+    state.traits.object = object(state);
+    state.traits.port = u16::from_be(state.name.port_be);
     let mut decision = Decision::NONE;
     if spec::has(spec_flag::DENY) {
-        verdict::decide_apart(&state.call, &object, &mut decision);
-        let unread = matches!(object, Object::None) && spec::object() != ObjectKind::None as u32;
+        verdict::decide_apart(&state.call, &state.traits.object, &mut decision);
+        let unread = matches!(state.traits.object, Object::None)
+            && spec::object() != ObjectKind::None as u32;
         if unread && matches!(decision.verdict, Verdict::None) {
             decision = verdict::on_error(&state.call);
         }
@@ -62,8 +64,7 @@ fn run(state: &mut State) -> i32 {
     let bits = test::numbers(&state.values);
     let asks = spec::has(spec_flag::PREDICATE) && !decided;
     let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT) && !decided;
-    let traits = Traits { object, flags: 0, port: u16::from_be(state.name.port_be) };
-    let wanted = Wanted::new(&state.call, decision, &traits);
+    let wanted = Wanted::new(&state.call, decision, &state.traits);
     let hopeless = asks && !test::possible(bits);
     if hopeless || !refuses && wanted.passes == Passes::No {
         state.call.leave();
@@ -94,10 +95,9 @@ fn record<const R: usize>(state: &mut State, plan: &Plan) -> Option<Decision> {
         entry.discard(0);
         return None;
     }
-    let by_path = plan.wanted.by_path();
     let unwanted = plan.asks
         && !test::holds(plan.bits | test::texts::<R>(&state.values, room.tail))
-        || by_path != 0 && !row::path_passes::<R>(state, by_path, room.tail);
+        || plan.wanted.by_path() && !row::path_passes::<R>(state, room.tail);
     if unwanted {
         entry.discard(0);
         state.call.leave();
