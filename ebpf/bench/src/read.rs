@@ -126,7 +126,8 @@ pub fn path<const N: usize>(file: Ptr, out: *mut [u8; N]) -> i64 {
 pub fn address(from: Ptr) -> Option<[u8; 16]> {
     let mut out = [0; 16];
     // SAFETY: `out` holds 16 bytes; the source is read fault-safe.
-    let failed = unsafe { helper::bpf_probe_read_kernel(out.as_mut_ptr().cast(), 16, from.0.cast()) };
+    let failed =
+        unsafe { helper::bpf_probe_read_kernel(out.as_mut_ptr().cast(), 16, from.0.cast()) };
     if failed == 0 { Some(out) } else { None }
 }
 

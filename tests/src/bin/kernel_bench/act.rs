@@ -1,11 +1,13 @@
-//! The acts that are priced, each of which calls its hook once, and the batches they are done in.
+//! The acts that are priced and the batches they are done in.
 //!
 //! The worker does them: a process of its own, because the driver is the host, whose calls ours let
 //! pass unseen.
 
 use std::fmt::{self, Display};
+use std::fs::Permissions;
 use std::io::{self, BufRead, Write};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::str::FromStr;
@@ -17,8 +19,9 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// The file that is opened.
 const FILE: &str = "/tmp/f";
-/// A script whose interpreter is missing: its execution passes the hook and is then given up.
-const SCRIPT: &str = "/tmp/x";
+/// Scripts, each of which names the next one as its interpreter. The last names nothing that there
+/// is, so that the execution is given up once all of them have passed the hook.
+const SCRIPTS: [&str; 6] = ["/tmp/1", "/tmp/2", "/tmp/3", "/tmp/4", "/tmp/5", "/tmp/6"];
 /// Nobody has to listen for a datagram socket to connect.
 const DESTINATION: &str = "127.0.0.1:9";
 /// Bytes of a page of this machine.
@@ -29,7 +32,8 @@ const PAGE: usize = 4096;
 pub enum Act {
     /// open(2) and close(2) of a file in memory.
     Open,
-    /// execve(2) of a script without its interpreter.
+    /// execve(2) of a script, by its share of one of [`SCRIPTS`]: memory for the new image costs so much
+    /// and so differently that a single call of the hook would drown in it.
     Exec,
     /// connect(2) of a datagram socket.
     Connect,
@@ -51,11 +55,11 @@ impl Act {
         }
     }
 
-    /// Calls of a batch: about a million instructions, a quarter of the time between two ticks.
+    /// Calls of the hook in a batch: about a million instructions, a quarter of the time between two ticks.
     pub const fn batch(self) -> u32 {
         match self {
             Act::Open => 150,
-            Act::Exec => 12,
+            Act::Exec => 8 * SCRIPTS.len() as u32,
             Act::Connect | Act::Mprotect => 300,
         }
     }
@@ -88,8 +92,10 @@ impl FromStr for Act {
 /// Answers each line `ACT CALLS` with the nanoseconds that so many calls took.
 pub fn work() -> anyhow::Result<()> {
     std::fs::write(FILE, "f")?;
-    std::fs::write(SCRIPT, "#!/tmp/none\n")?;
-    Command::new("/bin/busybox").args(["chmod", "755", SCRIPT]).status()?;
+    for (script, next) in SCRIPTS.iter().zip(SCRIPTS.iter().skip(1).chain(&["/tmp/none"])) {
+        std::fs::write(script, format!("#!{next}\n"))?;
+        std::fs::set_permissions(script, Permissions::from_mode(0o755))?;
+    }
     let socket = UdpSocket::bind("127.0.0.1:0")?;
     let mut page = Page::new()?;
     let mut out = io::stdout().lock();
@@ -99,7 +105,7 @@ pub fn work() -> anyhow::Result<()> {
         let (act, calls): (Act, u32) = (act.parse()?, calls.parse()?);
         let nanos = match act {
             Act::Open => time(calls, open)?,
-            Act::Exec => time(calls, exec)?,
+            Act::Exec => time(calls / SCRIPTS.len() as u32, exec)?,
             Act::Connect => time(calls, || Ok(socket.connect(DESTINATION)?))?,
             Act::Mprotect => time(calls, || page.flip())?,
         };
@@ -124,7 +130,7 @@ fn open() -> anyhow::Result<()> {
 }
 
 fn exec() -> anyhow::Result<()> {
-    let refused = Command::new(SCRIPT).exec();
+    let refused = Command::new(SCRIPTS[0]).exec();
     ensure!(refused.kind() == io::ErrorKind::NotFound, "execve: {refused}");
     Ok(())
 }
@@ -139,9 +145,8 @@ impl Page {
     fn new() -> anyhow::Result<Self> {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping wherever the kernel has room; nothing else lies there.
-        let address = unsafe {
-            mmap_anonymous(core::ptr::null_mut(), PAGE, protection, MapFlags::PRIVATE)?
-        };
+        let address =
+            unsafe { mmap_anonymous(core::ptr::null_mut(), PAGE, protection, MapFlags::PRIVATE)? };
         Ok(Self { address, writable: true })
     }
 

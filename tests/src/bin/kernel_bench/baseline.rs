@@ -64,10 +64,7 @@ pub struct Baselines {
 
 impl Baselines {
     /// Loads it, with a rule in each map that concerns nobody here.
-    pub fn load(
-        types: &KernelTypes,
-        offsets: &[(&'static str, u32)],
-    ) -> anyhow::Result<Self> {
+    pub fn load(types: &KernelTypes, offsets: &[(&'static str, u32)]) -> anyhow::Result<Self> {
         let btf = Btf::from_sys_fs()?;
         let bytes = std::fs::read(OBJECT).context(OBJECT)?;
         let mut members = Vec::new();

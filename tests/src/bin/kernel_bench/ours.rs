@@ -101,9 +101,12 @@ impl Ours {
         let hook = hook(act)?;
         match setting {
             Setting::Clear => Ok(Ok(())),
-            Setting::Processes(count) => {
-                self.fill(count, |number| EntryKey::Process(rule::stranger(number)), hook, flag::PROCESS)
-            }
+            Setting::Processes(count) => self.fill(
+                count,
+                |number| EntryKey::Process(rule::stranger(number)),
+                hook,
+                flag::PROCESS,
+            ),
             Setting::Objects(count) => {
                 let keys = hook.row().keys;
                 if keys.contains(Keys::FILE) {

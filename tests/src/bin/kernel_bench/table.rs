@@ -39,9 +39,9 @@ impl Table {
     pub fn print(&self) {
         for act in Act::ALL {
             let prices = self.nothing.get(&act).map(Vec::as_slice).unwrap_or_default();
-            let (least, most) = prices
-                .iter()
-                .fold((f64::MAX, f64::MIN), |(least, most), price| (least.min(*price), most.max(*price)));
+            let (least, most) = prices.iter().fold((f64::MAX, f64::MIN), |(least, most), price| {
+                (least.min(*price), most.max(*price))
+            });
             println!("KRSI-NOTHING\t{}\t{:.0}\t{:.1}", act.hook(), self.bare(act), most - least);
         }
         for row in row::ROWS {
