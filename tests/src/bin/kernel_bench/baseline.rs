@@ -86,18 +86,18 @@ impl Baselines {
 
     /// Attaches a program; false when the act has none.
     pub fn attach(&mut self, act: Act, work: Work) -> anyhow::Result<bool> {
-        let name = work.program(act);
-        let Some(program) = self.object.program_mut(&name) else { return Ok(false) };
-        let program: &mut Lsm = program.try_into()?;
-        program.load(act.hook(), &self.btf).context(name)?;
+        if self.object.program(&work.program(act)).is_none() {
+            return Ok(false);
+        }
+        let program = lsm(&mut self.object, act, work)?;
+        program.load(act.hook(), &self.btf)?;
         program.attach()?;
         Ok(true)
     }
 
     /// Detaches it.
     pub fn detach(&mut self, act: Act, work: Work) -> anyhow::Result<()> {
-        let program = self.object.program_mut(&work.program(act)).context("attached before")?;
-        Ok(<&mut Lsm>::try_from(program)?.unload()?)
+        Ok(lsm(&mut self.object, act, work)?.unload()?)
     }
 
     /// Empties the ring: how many records, and how long the last one was.
@@ -109,6 +109,48 @@ impl Baselines {
         }
         (records, bytes)
     }
+}
+
+/// Programs that are loaded and never attached.
+///
+/// An execution takes memory of the kernel's per-CPU allocator, which searches longer or shorter
+/// according to what lies there; programs lie there too. So the search that comes with one program is
+/// not that of another. With more and more of them loaded, each case meets its shortest.
+pub struct Ballast {
+    object: Ebpf,
+    btf: Btf,
+    loaded: Vec<Act>,
+}
+
+impl Ballast {
+    /// None loaded.
+    pub fn new() -> anyhow::Result<Self> {
+        let btf = Btf::from_sys_fs()?;
+        let bytes = std::fs::read(OBJECT).context(OBJECT)?;
+        let object = EbpfLoader::new().btf(Some(&btf)).load(&bytes)?;
+        Ok(Self { object, btf, loaded: Vec::new() })
+    }
+
+    /// Loads one more, while there is one.
+    pub fn more(&mut self) -> anyhow::Result<()> {
+        let Some(act) = Act::ALL.get(self.loaded.len()).copied() else { return Ok(()) };
+        lsm(&mut self.object, act, Work::Bare)?.load(act.hook(), &self.btf)?;
+        self.loaded.push(act);
+        Ok(())
+    }
+
+    /// Unloads all.
+    pub fn none(&mut self) -> anyhow::Result<()> {
+        for act in std::mem::take(&mut self.loaded) {
+            lsm(&mut self.object, act, Work::Bare)?.unload()?;
+        }
+        Ok(())
+    }
+}
+
+fn lsm(object: &mut Ebpf, act: Act, work: Work) -> anyhow::Result<&mut Lsm> {
+    let name = work.program(act);
+    Ok(object.program_mut(&name).context(name)?.try_into()?)
 }
 
 /// One rule in each map.

@@ -48,12 +48,6 @@ fn bench() -> anyhow::Result<()> {
     drop(types);
     let mut bench =
         Bench { worker: Worker::start()?, table: Table::default(), bytes: HashMap::new() };
-    // The first program of a hook leaves the kernel's allocators in another state than before.
-    for act in Act::ALL {
-        baselines.attach(act, Work::Bare)?;
-        baselines.detach(act, Work::Bare)?;
-        bench.worker.price(act, |_| Ok(()))?;
-    }
     for act in Act::ALL {
         let nothing = bench.worker.price(act, |_| Ok(()))?;
         bench.table.nothing(act, nothing);

@@ -6,6 +6,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use anyhow::{Context, ensure};
 
 use crate::act::Act;
+use crate::baseline::Ballast;
 
 /// Batches of a round; records are taken between rounds, so that only the first batch wakes a reader.
 const BATCHES: u32 = 10;
@@ -19,6 +20,7 @@ pub struct Worker {
     child: Child,
     orders: ChildStdin,
     answers: BufReader<ChildStdout>,
+    ballast: Ballast,
 }
 
 impl Drop for Worker {
@@ -36,7 +38,7 @@ impl Worker {
         let mut child = command.spawn().context("the worker")?;
         let orders = child.stdin.take().context("its input")?;
         let answers = BufReader::new(child.stdout.take().context("its output")?);
-        let mut worker = Self { child, orders, answers };
+        let mut worker = Self { child, orders, answers, ballast: Ballast::new()? };
         worker.batch(Act::Open, WARM_UP)?;
         for act in Act::ALL {
             worker.price(act, |_| Ok(()))?;
@@ -60,7 +62,9 @@ impl Worker {
                 least = least.min(self.batch(act, calls)?);
             }
             between(BATCHES * calls)?;
+            self.ballast.more()?;
         }
+        self.ballast.none()?;
         Ok(least as f64 / f64::from(calls))
     }
 
