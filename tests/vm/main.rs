@@ -13,6 +13,7 @@ mod runner;
 mod runtime;
 mod socket;
 mod task;
+mod verified;
 
 use harness::Guest;
 
@@ -49,6 +50,7 @@ fn tests() -> Vec<Test> {
         reload::TESTS,
         runtime::TESTS,
         host::TESTS,
+        verified::TESTS,
     ]
     .concat()
 }

@@ -8,6 +8,7 @@ mod kernel;
 mod setup;
 mod test;
 mod tidy;
+mod verified;
 mod vm;
 
 use std::path::{Path, PathBuf};
