@@ -86,7 +86,11 @@ impl Ours {
         load::add(&mut self.loaded, &[hook])?;
         Ok(match self.loaded.refused.pop() {
             None => Ok(()),
-            Some((_, error)) => Err(Absent(format!("{error:#}"))),
+            Some((hook, error)) => {
+                let why = error.to_string();
+                eprintln!("{}: {:#}", hook.name(), anyhow::Error::new(error));
+                Err(Absent(why))
+            }
         })
     }
 
