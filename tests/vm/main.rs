@@ -15,6 +15,7 @@ mod runtime;
 mod socket;
 mod task;
 mod tools;
+mod verified;
 
 use harness::Guest;
 
@@ -53,6 +54,7 @@ fn tests() -> Vec<Test> {
         host::TESTS,
         tools::TESTS,
         act::TESTS,
+        verified::TESTS,
     ]
     .concat()
 }

@@ -138,7 +138,8 @@ impl Group {
         }
         let tests = stripped()?;
         vm.arg("--file").arg(format!("{}=/krsi/vm-tests", tests.display()));
-        vm.args(["--", "env", "KRSI_GUEST=1", "/krsi/vm-tests"]).args(&self.tests);
+        let kernel = format!("KRSI_KERNEL={}", self.kernel);
+        vm.args(["--", "env", "KRSI_GUEST=1", &kernel, "/krsi/vm-tests"]).args(&self.tests);
         let output = vm.output().context("starting xtask")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let errors = String::from_utf8_lossy(&output.stderr);

@@ -12,6 +12,11 @@ use crate::setup::{self, run_quietly};
 /// The target of everything that is built here; static binaries run in any guest.
 pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 
+/// The driver of the kernel bench, in the guest.
+const KERNEL_BENCH: &str = "kernel-bench";
+/// Binaries that go into a guest.
+const BINARIES: [&str; 3] = ["krsi-host", "stand-in-miner", KERNEL_BENCH];
+
 /// Paths of what was built.
 pub(crate) struct Artefacts {
     binaries: PathBuf,
@@ -27,7 +32,7 @@ impl Artefacts {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             Placed { from: path.clone(), to: format!("/krsi/{name}") }
         };
-        let binaries = [binary("krsi-host"), binary("stand-in-miner")].into_iter();
+        let binaries = BINARIES.into_iter().map(binary);
         binaries.chain(self.plugins.iter().map(plugin)).collect()
     }
 }
@@ -49,14 +54,29 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<Artefacts> {
     let mut host = cargo(root, "build");
     host.args(["--package", "krsi-host", "--package", "krsi-tests", "--bins"]);
     ensure!(host.status()?.success(), "building the host failed");
-    let target = root.join("target");
-    let built = target.join(TRIPLE).join("debug");
-    let binaries = target.join("vm/bin");
-    fs::create_dir_all(&binaries)?;
-    for name in ["krsi-host", "stand-in-miner"] {
-        strip(&built.join(name), &binaries.join(name))?;
+    let binaries = stripped(root, &BINARIES)?;
+    Ok(Artefacts { binaries, plugins: plugins(root, &root.join("target"))? })
+}
+
+/// Builds the driver of the kernel bench alone.
+pub(crate) fn kernel_bench(root: &Path) -> anyhow::Result<Placed> {
+    setup::tools()?;
+    let mut driver = cargo(root, "build");
+    driver.args(["--package", "krsi-tests", "--bin", KERNEL_BENCH]);
+    ensure!(driver.status()?.success(), "building the kernel bench failed");
+    let folder = stripped(root, &[KERNEL_BENCH])?;
+    Ok(Placed { from: folder.join(KERNEL_BENCH), to: format!("/krsi/{KERNEL_BENCH}") })
+}
+
+/// The folder of binaries that were built, without what a guest has no use for.
+fn stripped(root: &Path, names: &[&str]) -> anyhow::Result<PathBuf> {
+    let built = root.join("target").join(TRIPLE).join("debug");
+    let folder = root.join("target/vm/bin");
+    fs::create_dir_all(&folder)?;
+    for name in names {
+        strip(&built.join(name), &folder.join(name))?;
     }
-    Ok(Artefacts { binaries, plugins: plugins(root, &target)? })
+    Ok(folder)
 }
 
 /// A copy without debug information: a guest's memory holds the whole file.

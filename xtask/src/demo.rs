@@ -9,7 +9,7 @@ use anyhow::bail;
 
 use crate::initramfs::Placed;
 use crate::kernel;
-use crate::vm::{Boot, boot};
+use crate::vm::{Boot, Clock, boot};
 use crate::{artefact, setup};
 
 /// Arguments of `cargo xtask demo`.
@@ -48,6 +48,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
                 command: &command,
                 timeout: Duration::from_secs(180),
                 memory_mib: 1536,
+                clock: Clock::Time,
             },
         )?;
         if code != 0 {

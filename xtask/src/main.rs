@@ -1,12 +1,14 @@
 //! `cargo xtask VERB`: every development task, each of which sets up what it needs by itself.
 
 mod artefact;
+mod bench_kernel;
 mod demo;
 mod initramfs;
 mod kernel;
 mod setup;
 mod test;
 mod tidy;
+mod verified;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +31,8 @@ enum Verb {
     Build,
     /// Runs every test, on every kernel of the matrix.
     Test(test::Args),
+    /// Prices the programs in the kernel, in instructions, beside minimal ones.
+    BenchKernel(bench_kernel::Args),
     /// Tests the house itself: layers, names, confinement, documents.
     Tidy,
 }
@@ -51,6 +55,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo(args) => demo::run(&root, &args),
         Verb::Build => artefact::build(&root).map(|_| ExitCode::SUCCESS),
         Verb::Test(args) => test::run(&root, &args),
+        Verb::BenchKernel(args) => bench_kernel::run(&root, &args),
         Verb::Tidy => tidy::run(&root),
     }
 }

@@ -47,7 +47,10 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
             for package in UNITS {
                 units.args(["--package", package]);
             }
-            succeed(&mut units)
+            succeed(&mut units)?;
+            let mut tests = artefact::cargo(root, "test");
+            // Its other tests need VMs.
+            succeed(tests.args(["--package", "krsi-tests", "--lib"]))
         })?;
     }
     let mut vm = artefact::cargo(root, "test");

@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Puts what `cargo xtask build` makes into the guest's /krsi.
     #[arg(long)]
     with_build: bool,
+    /// Lets the guest's clock count instructions, one nanosecond each, on one CPU.
+    #[arg(long)]
+    count_instructions: bool,
     /// The command and its arguments.
     #[arg(last = true, default_values = ["uname", "-a"])]
     command: Vec<String>,
@@ -50,6 +53,16 @@ pub(crate) struct Boot<'a> {
     pub(crate) command: &'a [String],
     pub(crate) timeout: Duration,
     pub(crate) memory_mib: u32,
+    pub(crate) clock: Clock,
+}
+
+/// What the guest's clock counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Clock {
+    /// Time.
+    Time,
+    /// Instructions, a nanosecond each; such a guest has one CPU.
+    Instructions,
 }
 
 fn placed(text: &str) -> Result<Placed, String> {
@@ -76,6 +89,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
                 command: &args.command,
                 timeout: Duration::from_secs(args.timeout),
                 memory_mib: args.memory,
+                clock: if args.count_instructions { Clock::Instructions } else { Clock::Time },
             },
         )?;
         last = if code == 0 { last } else { code };
@@ -110,7 +124,11 @@ pub(crate) fn boot(root: &Path, boot: &Boot<'_>) -> anyhow::Result<u8> {
 fn qemu(boot: &Boot<'_>, vmlinuz: &Path, folder: &Scratch) -> Command {
     let mut qemu = Command::new("qemu-system-x86_64");
     // thread=multi crashes guests that attach hooks while another CPU runs through them.
-    qemu.args(["-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2"]);
+    qemu.args(["-accel", "tcg,thread=single", "-cpu", "max"]);
+    match boot.clock {
+        Clock::Time => qemu.args(["-smp", "2"]),
+        Clock::Instructions => qemu.args(["-smp", "1", "-icount", "shift=0,sleep=off"]),
+    };
     qemu.args(["-m", &boot.memory_mib.to_string()]);
     qemu.args(["-nodefaults", "-nic", "none", "-no-reboot", "-display", "none"]);
     qemu.args(["-serial", &format!("file:{}", folder.path("console").display())]);

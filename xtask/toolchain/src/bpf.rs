@@ -21,6 +21,14 @@ pub fn build_feeder(workspace: &Path, target_dir: &Path) -> Result<PathBuf, Buil
     build("krsi-host-feeder", workspace, target_dir)
 }
 
+/// Builds the object of the kernel bench's baselines, and returns its path.
+///
+/// # Errors
+/// When a tool is missing or the build fails.
+pub fn build_baselines(workspace: &Path, target_dir: &Path) -> Result<PathBuf, BuildError> {
+    build("krsi-host-ebpf-bench", workspace, target_dir)
+}
+
 fn build(package: &str, workspace: &Path, target_dir: &Path) -> Result<PathBuf, BuildError> {
     let compiler = bpf_compiler()?;
     let linker = bpf_linker()?;

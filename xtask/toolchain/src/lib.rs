@@ -8,7 +8,7 @@ mod find;
 mod recipe;
 mod wasm;
 
-pub use bpf::{build_feeder, build_object};
+pub use bpf::{build_baselines, build_feeder, build_object};
 pub use find::{Compiler, MissingTool, bpf_compiler, bpf_linker, cache_dir, wasm_compiler};
 pub use recipe::BuildError;
 pub use wasm::build_plugins;

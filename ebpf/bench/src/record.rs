@@ -1,0 +1,92 @@
+//! A record of the byte contract, filled and submitted without a question asked.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::RingBuf;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
+use krsi_host_abi::ABI_VERSION;
+use krsi_host_abi::deny::ProcessKey;
+use krsi_host_abi::hook::Hook;
+use krsi_host_abi::record::Header;
+
+use crate::read::{self, Ptr, offset};
+
+/// Where records go; the driver empties it.
+#[map]
+static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+
+/// A record: header, body, `TAIL` bytes.
+#[repr(C)]
+pub struct Record<B, const TAIL: usize> {
+    header: Header,
+    body: B,
+    tail: [u8; TAIL],
+}
+
+/// Reserves a record, fills it and submits it.
+#[inline(always)]
+pub fn submit<B: 'static, const TAIL: usize>(
+    hook: Hook,
+    fill: impl FnOnce(*mut B, *mut [u8; TAIL]) -> Option<()>,
+) {
+    let Some(task) = read::current() else { return };
+    let Some(process) = read::process_key(task) else { return };
+    let Some(mut entry) = RECORDS.reserve::<Record<B, TAIL>>(0) else { return };
+    let record = entry.as_mut_ptr();
+    // SAFETY: `record` is a live reservation of the right size; fields are only written.
+    let (body, tail) = unsafe {
+        write_header(&raw mut (*record).header, hook, task, process);
+        (&raw mut (*record).body, &raw mut (*record).tail)
+    };
+    match fill(body, tail) {
+        Some(()) => entry.submit(0),
+        None => entry.discard(0),
+    }
+}
+
+/// Has `fill` write into a reservation, and gives that back.
+#[inline(always)]
+pub fn discard<const BYTES: usize>(fill: impl FnOnce(*mut [u8; BYTES]) -> i64) {
+    let Some(mut entry): Option<RingBufEntry<[u8; BYTES]>> = RECORDS.reserve(0) else { return };
+    let _len = fill(entry.as_mut_ptr());
+    entry.discard(0);
+}
+
+/// Writes a body.
+///
+/// `to` must lie in a live reservation: what [`submit`] hands out.
+#[inline(always)]
+pub fn write<B>(to: *mut B, body: B) {
+    // SAFETY: as the caller promises.
+    unsafe { to.write(body) };
+}
+
+/// # Safety
+/// `out` must be writable.
+#[inline(always)]
+unsafe fn write_header(out: *mut Header, hook: Hook, task: Ptr, process: ProcessKey) {
+    let caller = read::caller();
+    let parent = task
+        .ptr(&offset::TASK_REAL_PARENT)
+        .and_then(read::process_key)
+        .unwrap_or(ProcessKey { start_boot_ns: 0, tgid: 0, pad: 0 });
+    // SAFETY: as the caller promises.
+    unsafe {
+        (&raw mut (*out).abi).write(ABI_VERSION as u16);
+        (&raw mut (*out).hook).write(hook.id());
+        (&raw mut (*out).cpu).write(caller.cpu);
+        (&raw mut (*out).boot_ns).write(caller.boot_ns);
+        (&raw mut (*out).process).write(process);
+        (&raw mut (*out).parent).write(parent);
+        (&raw mut (*out).tid).write(caller.tid);
+        (&raw mut (*out).uid).write(caller.uid);
+        (&raw mut (*out).gid).write(caller.gid);
+        (&raw mut (*out).mount_ns).write(read::mount_ns(task).unwrap_or(0));
+        (&raw mut (*out).cgroup_id).write(caller.cgroup_id);
+        (&raw mut (*out).rule_id).write(0);
+        (&raw mut (*out).errno).write(0);
+        (&raw mut (*out).verdict).write(0);
+        (&raw mut (*out).owner).write(0);
+        (&raw mut (*out).pad).write(0);
+        read::comm(&raw mut (*out).comm);
+    }
+}
