@@ -85,7 +85,7 @@ pub struct Traits {
 
 impl Traits {
     /// None of them.
-    pub const NONE: Traits = Traits { object: Object::None, flags: 0, port: 0 };
+    pub const NONE: Traits = Traits { object: Object::NONE, flags: 0, port: 0 };
 }
 
 /// Whether telemetry of this call is wanted as far as can be told without its path.

@@ -2,7 +2,7 @@
 //!
 //! Each field is read where it is used: a copy on the stack would be unknown to the verifier.
 
-use krsi_host_abi::spec::{ARGS, Atom, CAPTURES, Capture, HOPS, STRING_LEN, Spec, Term};
+use krsi_host_abi::spec::{Atom, CAPTURES, Capture, HOPS, STRING_LEN, Spec, Term};
 
 #[unsafe(no_mangle)]
 static SPEC: Spec = Spec::EMPTY;
@@ -25,8 +25,6 @@ fields! {
     slot: u32;
     /// Bits of `spec_flag`.
     flags: u32;
-    /// Arguments that are read, as bits.
-    args: u32;
     /// Errno of a watch that refuses.
     errno: u32;
     /// Rule id of a watch that refuses.
@@ -47,13 +45,6 @@ fields! {
 #[inline(always)]
 pub fn has(flag: u32) -> bool {
     flags() & flag != 0
-}
-
-/// Whether argument `N` is read.
-#[inline(always)]
-pub fn reads_arg<const N: usize>() -> bool {
-    const { assert!(N < ARGS) };
-    args() & (1 << N) != 0
 }
 
 macro_rules! row_fields {

@@ -46,52 +46,87 @@ impl Decision {
     }
 }
 
-/// The object of a call.
+/// The object of a call. All its bytes are always written: a variant's unused ones would be a
+/// register that nothing was put into, which the verifier refuses to see copied.
 #[derive(Clone, Copy)]
-pub enum Object {
-    /// A file.
-    File(FileKey),
-    /// A destination, with its full prefix.
-    Network(NetworkKey),
-    /// Nothing that a rule could name.
-    None,
+pub struct Object {
+    kind: u32,
+    words: [u64; 3],
 }
 
+/// Nothing that a rule could name.
+const NOTHING: u32 = 0;
+/// A file.
+const FILE: u32 = 1;
+/// A destination.
+const NETWORK: u32 = 2;
+
 impl Object {
-    /// The object that an address is.
+    /// Nothing that a rule could name.
+    pub const NONE: Object = Object { kind: NOTHING, words: [0; 3] };
+
+    /// A file.
+    #[inline(always)]
+    pub fn file(key: FileKey) -> Self {
+        Self { kind: FILE, words: [key.ino, u64::from(key.dev), 0] }
+    }
+
+    /// The destination that an address is.
     #[inline(always)]
     pub fn of_address(family: u16, port_be: u16, address: [u8; 16]) -> Self {
         let bits = match family {
             AF_INET => 32,
             AF_INET6 => 128,
-            _ => return Object::None,
+            _ => return Object::NONE,
         };
-        let prefix_bits = NETWORK_FIXED_BITS + bits;
-        Object::Network(NetworkKey { prefix_bits, family, port_be, address })
+        let [a, b, c, d, e, f, g, h, rest @ ..] = address;
+        let fixed = u64::from(NETWORK_FIXED_BITS + bits)
+            | u64::from(family) << 32
+            | u64::from(port_be) << 48;
+        let words = [fixed, u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)];
+        Self { kind: NETWORK, words }
+    }
+
+    /// Whether it is nothing.
+    #[inline(always)]
+    pub fn is_none(&self) -> bool {
+        self.kind == NOTHING
     }
 
     /// Its identity in two words.
     #[inline(always)]
     pub fn words(&self) -> (u64, u64) {
-        match self {
-            Object::File(key) => (key.ino, u64::from(key.dev)),
-            Object::Network(key) => {
-                let [a, b, c, d, e, f, g, h, rest @ ..] = key.address;
-                let more = u64::from_ne_bytes(rest) ^ u64::from(key.port_be) << 48;
-                (u64::from_ne_bytes([a, b, c, d, e, f, g, h]), more)
-            }
-            Object::None => (0, 0),
+        let [a, b, c] = self.words;
+        if self.kind == NETWORK { (b, c ^ a) } else { (a, b) }
+    }
+
+    #[inline(always)]
+    fn file_key(&self) -> FileKey {
+        let [ino, dev, _] = self.words;
+        FileKey { ino, dev: dev as u32, pad: 0 }
+    }
+
+    #[inline(always)]
+    fn network_key(&self) -> NetworkKey {
+        let [fixed, high, low] = self.words;
+        let [a, b, c, d, e, f, g, h] = high.to_ne_bytes();
+        let [i, j, k, l, m, n, o, p] = low.to_ne_bytes();
+        NetworkKey {
+            prefix_bits: fixed as u32,
+            family: (fixed >> 32) as u16,
+            port_be: (fixed >> 48) as u16,
+            address: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p],
         }
     }
 }
 
-struct Walk {
+struct Walk<'d> {
     bits: [u64; 2],
     audit_only: bool,
     lineages: [u64; LINEAGES],
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
-    decision: Decision,
+    decision: &'d mut Decision,
 }
 
 /// Maps that can hold a rule.
@@ -122,30 +157,36 @@ pub fn on_error(call: &Call) -> Decision {
 /// Decides a call, as a function of its own.
 #[inline(never)]
 pub fn decide_apart(call: &Call, object: &Object, decision: &mut Decision) {
-    *decision = decide(call, *object);
+    decide_into(call, object, decision);
 }
 
 /// Decides a call.
 #[inline(always)]
 pub fn decide(call: &Call, object: Object) -> Decision {
+    let mut decision = Decision::NONE;
+    decide_into(call, &object, &mut decision);
+    decision
+}
+
+#[inline(always)]
+fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
     if !call.wants(RULES) {
-        return Decision::NONE;
+        return;
     }
     if call.wants(flag::EXEMPT) && map::is_exempt(&call.process) {
-        return Decision::NONE;
+        return;
     }
     let mut walk = Walk {
         bits: bits_of(call.slot),
         audit_only: call.wants(flag::AUDIT_ONLY),
         lineages: members(call),
         lifted: 0,
-        decision: Decision::NONE,
+        decision,
     };
     walk.run(call, object);
     if !matches!(walk.decision.verdict, Verdict::None) {
         map::hit(walk.decision.rule_id);
     }
-    walk.decision
 }
 
 #[inline(always)]
@@ -156,9 +197,9 @@ fn members(call: &Call) -> [u64; LINEAGES] {
     map::membership(&call.process).unwrap_or(Membership { lineages: [0; LINEAGES] }).lineages
 }
 
-impl Walk {
+impl Walk<'_> {
     #[inline(always)]
-    fn run(&mut self, call: &Call, object: Object) {
+    fn run(&mut self, call: &Call, object: &Object) {
         if call.wants(flag::PROCESS) && self.entry(map::process(&call.process)) {
             return;
         }
@@ -168,13 +209,16 @@ impl Walk {
         if call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id())) {
             return;
         }
-        let denied = match object {
-            Object::File(key) if call.wants(flag::FILE) => self.entry(map::file(&key)),
-            Object::Network(key) if call.wants(flag::NETWORK) => {
+        let denied = if object.kind == FILE && call.wants(flag::FILE) {
+            self.entry(map::file(&object.file_key()))
+        } else if object.kind == NETWORK && call.wants(flag::NETWORK) {
+            let mut key = object.network_key();
+            self.entry(map::network(&key)) || {
+                key.port_be = 0;
                 self.entry(map::network(&key))
-                    || self.entry(map::network(&NetworkKey { port_be: 0, ..key }))
             }
-            _ => false,
+        } else {
+            false
         };
         if !denied && call.wants(flag::HOOK) {
             self.entry(map::hook(call.slot));
@@ -226,12 +270,12 @@ impl Walk {
             },
         };
         if matches!(decided.verdict, Verdict::Denied) {
-            self.decision = decided;
+            *self.decision = decided;
             return true;
         }
         // An audit never hides a denial that follows.
         if matches!(self.decision.verdict, Verdict::None) {
-            self.decision = decided;
+            *self.decision = decided;
         }
         false
     }

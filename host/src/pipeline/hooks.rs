@@ -16,7 +16,7 @@ use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary::{self, CanaryError};
 use crate::kernel::curated;
-use crate::kernel::load::{Job, Live, Loader};
+use crate::kernel::load::{HookError, Job, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan::{self, HookPlan};
@@ -258,6 +258,9 @@ impl Hooks {
                     Job::Own(hook) => hook.name().to_owned(),
                     Job::Template { hook, .. } => hook.clone(),
                 };
+                if let HookError::Refused(refusal) = &error {
+                    tracing::debug!(hook, log = refusal.log, "the verifier's whole log");
+                }
                 self.refuse(&hook, error.to_string());
                 false
             }

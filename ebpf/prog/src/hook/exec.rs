@@ -38,7 +38,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(image) {
         Ok(image) => {
-            let decision = verdict::decide(&call, Object::File(image.key));
+            let decision = verdict::decide(&call, Object::file(image.key));
             emit::account(&call, &decision);
             let wanted = Wanted::new(&call, decision, &traits(&image));
             if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
@@ -74,7 +74,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 
 #[inline(always)]
 fn traits(image: &Image) -> Traits {
-    Traits { object: Object::File(image.key), flags: 0, port: 0 }
+    Traits { object: Object::file(image.key), flags: 0, port: 0 }
 }
 
 #[inline(always)]

@@ -19,7 +19,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(|file| Ok((file, key(file)?))) {
         Ok((file, key)) => {
-            let decision = verdict::decide(&call, Object::File(key));
+            let decision = verdict::decide(&call, Object::file(key));
             emit::account(&call, &decision);
             let wanted = Wanted::new(&call, decision, &traits(file, key));
             if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
@@ -39,7 +39,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn traits(file: Ptr, key: FileKey) -> Traits {
     let flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
-    Traits { object: Object::File(key), flags, port: 0 }
+    Traits { object: Object::file(key), flags, port: 0 }
 }
 
 #[inline(always)]

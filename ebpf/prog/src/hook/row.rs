@@ -2,24 +2,21 @@
 
 use aya_ebpf::EbpfContext;
 use krsi_host_abi::record::{Call as Body, text_value};
-use krsi_host_abi::spec::{ARGS, CAPTURES, HOPS, Read, TEXT_MAX, root};
+use krsi_host_abi::spec::{CAPTURES, HOPS, Read, TEXT_MAX, root};
 
-use super::address::Name;
+use super::address::{AF_INET, AF_INET6};
 use super::template::Rooms;
 use crate::capture::{self, PathRead, Ptr, Skip, Task};
 use crate::filter::{self, Call, Traits};
 use crate::offset;
 use crate::spec::{self, Row};
+use crate::verdict::Object;
 
 /// A text does not fit its room.
 pub struct Short;
 
-/// `AF_UNIX` of `include/linux/socket.h`.
-const AF_UNIX: u16 = 1;
-/// Bytes of an address in its room: family, port, address.
-const ADDRESS_LEN: usize = 20;
-/// Bytes of `sun_path` in `include/uapi/linux/un.h`.
-const SUN_PATH: usize = 108;
+/// Size of `struct sockaddr_storage` (`_K_SS_MAXSIZE` of `include/uapi/linux/socket.h`).
+const SOCKADDR_MAX: u64 = 128;
 
 /// What is known of a call. It stays in one place on the stack, and functions of their own work on
 /// it: inlined for each row, the template would be too long for a jump.
@@ -28,53 +25,31 @@ pub struct State {
     pub call: Call,
     /// What was read.
     pub values: Values,
-    /// The address, if the spec names one.
-    pub name: Name,
     /// What a filter asks about.
     pub traits: Traits,
-    typed: [*const u8; ARGS],
+    ctx: *const u64,
     /// Arguments that are NULL, as bits.
     nulls: u32,
 }
 
 impl State {
-    /// Reads the arguments that the spec names; no other is touched.
+    /// Nothing is read yet but which arguments are NULL.
     #[inline(always)]
     pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
-        let mut typed = [core::ptr::null(); ARGS];
-        if spec::reads_arg::<0>() {
-            typed[0] = capture::typed_arg::<0>(ctx);
-        }
-        if spec::reads_arg::<1>() {
-            typed[1] = capture::typed_arg::<1>(ctx);
-        }
-        if spec::reads_arg::<2>() {
-            typed[2] = capture::typed_arg::<2>(ctx);
-        }
-        if spec::reads_arg::<3>() {
-            typed[3] = capture::typed_arg::<3>(ctx);
-        }
-        if spec::reads_arg::<4>() {
-            typed[4] = capture::typed_arg::<4>(ctx);
-        }
-        if spec::reads_arg::<5>() {
-            typed[5] = capture::typed_arg::<5>(ctx);
-        }
-        let nulls = capture::nulls(ctx);
-        let name = Name { family: 0, port_be: 0, address: [0; 16] };
-        Self { call, values: Values::NONE, name, traits: Traits::NONE, typed, nulls }
+        let ctx = ctx.as_ptr().cast::<u64>().cast_const();
+        Self { call, values: Values::NONE, traits: Traits::NONE, ctx, nulls: capture::nulls(ctx) }
     }
 
-    /// An argument as the verifier types it.
+    /// An argument as the verifier types it; one that no row names is never touched.
     #[inline(always)]
     fn argument(&self, at: u8) -> *const u8 {
         match at {
-            0 => self.typed[0],
-            1 => self.typed[1],
-            2 => self.typed[2],
-            3 => self.typed[3],
-            4 => self.typed[4],
-            _ => self.typed[5],
+            0 => capture::argument::<0>(self.ctx),
+            1 => capture::argument::<1>(self.ctx),
+            2 => capture::argument::<2>(self.ctx),
+            3 => capture::argument::<3>(self.ctx),
+            4 => capture::argument::<4>(self.ctx),
+            _ => capture::argument::<5>(self.ctx),
         }
     }
 
@@ -147,7 +122,10 @@ pub fn numbers(state: &mut State) {
     macro_rules! one {
         ($at:literal) => {
             let read = Row::new($at).read();
-            if read == Read::Scalar as u8 || read == Read::Inode as u8 {
+            if read == Read::Scalar as u8
+                || read == Read::Inode as u8
+                || read == Read::SockAddr as u8
+            {
                 number(state, $at);
             }
         };
@@ -161,6 +139,11 @@ fn number(state: &mut State, at: usize) {
     if row.read() == Read::Scalar as u8 {
         let value = scalar(row, state);
         state.values.put(at, value);
+        return;
+    }
+    if row.read() == Read::SockAddr as u8 {
+        let port = port(row, state);
+        state.values.put(at + 1, port);
         return;
     }
     match inode(row, state) {
@@ -295,14 +278,30 @@ fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     Ok((key.ino, u64::from(key.dev)))
 }
 
-/// Reads the address of the call.
+/// Reads the address of the call, if it has one that rules can name.
 #[inline(never)]
 pub fn address(state: &mut State) {
     let row = Row::new(spec::object_capture() as usize);
     let name = sockaddr(row, state).and_then(|(from, len)| super::address::read(from, len));
     if let Ok(name) = name {
-        state.name = name;
+        state.traits.object = Object::of_address(name.family, name.port_be, name.address);
+        state.traits.port = u16::from_be(name.port_be);
     }
+}
+
+/// Family of an address, and its port in host order from bit 16 on.
+#[inline(always)]
+fn port(row: Row, state: &State) -> Result<u64, Skip> {
+    let (from, len) = sockaddr(row, state)?;
+    if len < 4 {
+        return Err(Skip::Read);
+    }
+    let [family, port]: [u16; 2] = capture::probe(from)?;
+    let port = match family {
+        AF_INET | AF_INET6 => u16::from_be(port),
+        _ => 0,
+    };
+    Ok(u64::from(family) | u64::from(port) << 16)
 }
 
 #[inline(always)]
@@ -322,7 +321,7 @@ fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
         at.load_at::<u64>(row.last())
     };
     let len = match row.bound() {
-        0 => 128,
+        0 => SOCKADDR_MAX,
         argument => state.argument(argument as u8 - 1) as u64 & 0xffff_ffff,
     };
     if from == 0 { Err(Skip::Null) } else { Ok((from, len)) }
@@ -380,11 +379,7 @@ fn value<const R: usize>(row: Row, len: u16, flags: u64) -> u64 {
 }
 
 #[inline(always)]
-fn text<const R: usize>(
-    row: Row,
-    state: &mut State,
-    room: *mut [u8; R],
-) -> Result<Option<u64>, Skip> {
+fn text<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<Option<u64>, Skip> {
     let read = row.read();
     if read == Read::Text as u8 {
         return string::<R>(row, behind(row, state)?, room).map(Some);
@@ -447,24 +442,13 @@ fn bytes<const R: usize>(row: Row, from: u64, room: *mut [u8; R]) -> Result<u64,
     Ok(value::<R>(row, len, 0))
 }
 
-/// An address in its room: family, port, address, and the name of a unix socket.
+/// A `struct sockaddr` as it is, as long as it is.
 #[inline(always)]
-fn sock<const R: usize>(row: Row, state: &mut State, room: *mut [u8; R]) -> Result<u64, Skip> {
+fn sock<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<u64, Skip> {
     let (from, len) = sockaddr(row, state)?;
-    state.name = super::address::read(from, len)?;
-    let room = room.cast::<[u8; TEXT_MAX]>();
-    capture::put_address(room.cast(), state.name.family, state.name.port_be, state.name.address);
-    let mut filled = ADDRESS_LEN as u16;
-    if state.name.family == AF_UNIX && len > 2 {
-        let left = len - 2;
-        let left = if left > SUN_PATH as u64 { SUN_PATH as u64 } else { left };
-        let behind = room.cast::<u8>().wrapping_add(ADDRESS_LEN).cast::<[u8; SUN_PATH]>();
-        capture::copy(from + 2, behind, left as u16)?;
-        filled += left as u16;
-    }
-    let port = u64::from(state.name.family) | u64::from(u16::from_be(state.name.port_be)) << 16;
-    state.values.put(row.at() + 1, Ok(port));
-    Ok(value::<R>(row, filled, 0))
+    let len = if len > SOCKADDR_MAX { SOCKADDR_MAX } else { len } as u16;
+    capture::copy(from, room.cast::<[u8; TEXT_MAX]>(), len)?;
+    Ok(value::<R>(row, len, 0))
 }
 
 /// Whether the first room's path starts as one of some clauses asks.

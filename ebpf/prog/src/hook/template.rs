@@ -9,7 +9,7 @@ use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{FileKey, flag};
 use krsi_host_abi::record::{Call as Body, PATH_LONG, PATH_SHORT, Verdict};
-use krsi_host_abi::spec::{ARGS, CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
+use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 
 use super::row::{self, State};
 use super::test;
@@ -47,13 +47,13 @@ fn run(state: &mut State) -> i32 {
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
     }
-    state.traits.object = object(state);
-    state.traits.port = u16::from_be(state.name.port_be);
+    if spec::object() == ObjectKind::File as u32 {
+        state.traits.object = file(state);
+    }
     let mut decision = Decision::NONE;
     if spec::has(spec_flag::DENY) {
         verdict::decide_apart(&state.call, &state.traits.object, &mut decision);
-        let unread = matches!(state.traits.object, Object::None)
-            && spec::object() != ObjectKind::None as u32;
+        let unread = state.traits.object.is_none() && spec::object() != ObjectKind::None as u32;
         if unread && matches!(decision.verdict, Verdict::None) {
             decision = verdict::on_error(&state.call);
         }
@@ -142,19 +142,13 @@ fn of_watch(call: &Call) -> Decision {
 }
 
 #[inline(always)]
-fn object(state: &State) -> Object {
-    if spec::object() == ObjectKind::Network as u32 {
-        return Object::of_address(state.name.family, state.name.port_be, state.name.address);
-    }
-    if spec::object() != ObjectKind::File as u32 {
-        return Object::None;
-    }
+fn file(state: &State) -> Object {
     let at = spec::object_capture() as usize;
     match (state.values.get(at), state.values.get(at + 1)) {
-        (Some(ino), Some(dev)) => Object::File(FileKey { ino, dev: dev as u32, pad: 0 }),
-        _ => Object::None,
+        (Some(ino), Some(dev)) => Object::file(FileKey { ino, dev: dev as u32, pad: 0 }),
+        _ => Object::NONE,
     }
 }
 
-const _: () = assert!(CAPTURES == 12 && ARGS == 6 && ROOMS == 4);
+const _: () = assert!(CAPTURES == 12 && ROOMS == 4);
 const _: () = assert!(Read::Inode as u8 + 1 == Read::InodeDev as u8);
