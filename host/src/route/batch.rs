@@ -8,8 +8,9 @@ use krsi_plugin_schema::latest::{
     BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
 };
 
-use super::queue::{Batch, Spare};
+use super::queue::Batch;
 use super::scope::Scope;
+use super::spare::Spare;
 
 /// Described processes that a view remembers; beyond, it forgets all and describes anew.
 const KNOWN_MAX: usize = 65_536;
@@ -36,10 +37,10 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch for readers of a scope.
+    /// An empty batch for readers of a scope; buffers come from `spare` and go there.
     #[must_use]
-    pub fn new(scope: Scope) -> Self {
-        Self { scope, ..Self::default() }
+    pub fn new(scope: Scope, spare: Arc<Spare>) -> Self {
+        Self { scope, spare, ..Self::default() }
     }
 
     /// Appends an event, preceded by the descriptions it needs.

@@ -5,27 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Buffers that wait for their next use.
-const SPARE_MAX: usize = 64;
-
-/// Buffers of batches that all readers are done with, so that none is allocated under load.
-#[derive(Debug, Default)]
-pub struct Spare(Mutex<Vec<Vec<u8>>>);
-
-impl Spare {
-    /// An empty buffer, used before if there is one.
-    pub fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE_MAX {
-            buffer.clear();
-            spare.push(buffer);
-        }
-    }
-}
+use super::spare::Spare;
 
 /// An encoded batch, shared by all readers of a view.
 #[derive(Debug)]

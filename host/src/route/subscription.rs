@@ -11,6 +11,7 @@ use krsi_plugin_schema::latest::{Event, HookSet, Verdict};
 use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
+use super::spare::Spare;
 
 /// Slot of a plugin: owner of rules, index of its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -42,11 +43,11 @@ struct View {
 }
 
 impl View {
-    fn new(subscription: &Subscription) -> Self {
+    fn new(subscription: &Subscription, spare: &Arc<Spare>) -> Self {
         Self {
             hooks: subscription.hooks,
             scope: subscription.scope.clone(),
-            batch: BatchBuilder::new(subscription.scope.clone()),
+            batch: BatchBuilder::new(subscription.scope.clone(), Arc::clone(spare)),
             subscribers: Vec::new(),
         }
     }
@@ -63,13 +64,15 @@ impl View {
 pub struct Router {
     shared: Vec<View>,
     own: Vec<View>,
+    /// One for all views, so that many of them keep no more than one.
+    spare: Arc<Spare>,
 }
 
 impl Router {
     /// Adds a plugin, or moves it to another view. To be called between two flushes.
     pub fn subscribe(&mut self, subscription: &Subscription) {
         self.unsubscribe(subscription.slot);
-        let mut own = View::new(subscription);
+        let mut own = View::new(subscription, &self.spare);
         own.add(subscription);
         self.own.push(own);
         let same =
@@ -77,7 +80,7 @@ impl Router {
         match self.shared.iter_mut().find(same) {
             Some(view) => view.add(subscription),
             None => {
-                let mut view = View::new(subscription);
+                let mut view = View::new(subscription, &self.spare);
                 view.add(subscription);
                 self.shared.push(view);
             }
