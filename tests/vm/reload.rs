@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
@@ -269,6 +270,7 @@ fn watched(guest: &mut Guest) -> anyhow::Result<()> {
     let mut file = File::create(&plugin)?;
     file.write_all(&bytes[..bytes.len() / 2])?;
     std::thread::sleep(Duration::from_millis(500));
+    ensure!(host.status("census")?["version"] == "1.0.001", "{}", host.status("census")?);
     file.write_all(&bytes[bytes.len() / 2..])?;
     drop(file);
     host.note(&["census 1.0.002 runs"])?;
@@ -276,13 +278,22 @@ fn watched(guest: &mut Guest) -> anyhow::Result<()> {
     for version in ["1.0.003", "1.0.004", "1.0.005"] {
         fs::write(&plugin, census(version, "TRAP-OFF")?)?;
     }
-    host.note(&["census 1.0.005 runs"])?;
+    let note = host.note(&["census 1.0.005 runs"])?;
     let failed = host.reports()?.into_iter().filter(|report| report["kind"] == "failure").count();
     ensure!(failed == 0, "{:#?}", host.reports());
     let status = host.status("census")?;
     ensure!(status["version"] == "1.0.005" && status["state"] == "running", "{status}");
-    ensure!(status["sha256"].as_str().map(str::len) == Some(64), "{status}");
+    let sha256 = status["sha256"].as_str().unwrap_or_default();
+    ensure!(sha256.len() == 64 && sha256 == digest(&plugin)?, "{status}");
+    ensure!(note["text"].to_string().contains(&format!("sha256 {}", &sha256[..16])), "{note}");
     host.stop(Signal::INT).map(drop)
+}
+
+/// A file's SHA-256 as others compute it.
+fn digest(file: &Path) -> anyhow::Result<String> {
+    let output = Command::new("/bin/busybox").arg("sha256sum").arg(file).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 fn hangup(guest: &mut Guest) -> anyhow::Result<()> {
@@ -378,5 +389,10 @@ fn shadow(guest: &mut Guest) -> anyhow::Result<()> {
     let shadow = &status["shadow"];
     ensure!(shadow["version"] == "2.0.000" && shadow["different"] == 1, "{status}");
     ensure!(shadow["same"].as_u64() > Some(0) && status["rules"] == 1, "{status}");
+    // One that fails is gone, and that is all.
+    put(&beside, &census("2.0.001", "TRAP-NOW")?)?;
+    host.note(&["census: shadow 2.0.001 failed and is gone"])?;
+    let status = host.status("census")?;
+    ensure!(status["state"] == "running" && status["faults"] == 0, "{status}");
     host.stop(Signal::INT).map(drop)
 }
