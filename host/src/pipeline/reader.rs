@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::{Event, Process, ProcessKey, Verdict};
 
 use super::clock;
@@ -73,10 +74,11 @@ impl Reader {
         let records = {
             let Self { rings, router, cgroups, shared } = self;
             let mut processes = shared.processes();
-            rings.drain(DRAIN, |record| match decode::decode(record) {
+            let mut delivered = [0; HOOK_SLOTS];
+            let records = rings.drain(DRAIN, |record| match decode::decode(record) {
                 Ok(decoded) => {
                     follow(&decoded, &mut processes, cgroups, &mut found);
-                    shared.delivered(decode::claimed_hook(record));
+                    count(&mut delivered, decode::claimed_hook(record));
                     let owner = Some(PluginSlot(decoded.owner));
                     if router.route(&decoded.event, owner, &*processes).is_err() {
                         shared.losses.add(Loss::Encode, 1);
@@ -86,7 +88,9 @@ impl Reader {
                     tracing::debug!(%error, "a record was dropped");
                     shared.undecoded(decode::claimed_hook(record));
                 }
-            })
+            });
+            shared.delivered(&delivered);
+            records
         };
         if records > 0 {
             self.settle(found);
@@ -112,6 +116,12 @@ impl Reader {
             let rule = ledger.explain(rule_id);
             self.shared.report(report::explained(verdict, rule_id, rule.as_ref()));
         }
+    }
+}
+
+fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
+    if let Some(count) = counts.get_mut(usize::from(hook_id)) {
+        *count += 1;
     }
 }
 

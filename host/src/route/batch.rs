@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use krsi_plugin_schema::frame::{FrameError, push};
 use krsi_plugin_schema::latest::{
     BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
 };
 
-use super::queue::Batch;
+use super::queue::{Batch, HEAD_ROOM};
 use super::scope::Scope;
 use super::spare::Spare;
 
@@ -26,9 +27,12 @@ pub trait Processes {
 /// A batch under construction, and which processes its readers know.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
+    /// Room for a batch start, then frames; empty before the first frame.
     bytes: Vec<u8>,
+    /// The batch start, made last as it carries the time.
+    head: Vec<u8>,
     records: u32,
-    known: HashSet<ProcessKey>,
+    known: HashSet<ProcessKey, RandomState>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
     spare: Arc<Spare>,
@@ -62,6 +66,11 @@ impl BatchBuilder {
         Ok(())
     }
 
+    /// Whether [`BatchBuilder::follow`] has anything to do.
+    pub(super) const fn follows(event: &Event<'_>) -> bool {
+        matches!(event.body, Body::BprmCommittedCreds(_) | Body::SchedProcessExit(_))
+    }
+
     /// Follows an event that is not for this batch's readers: after an exec a process is described
     /// anew, after its end it is forgotten.
     pub fn follow(&mut self, event: &Event<'_>) {
@@ -82,21 +91,25 @@ impl BatchBuilder {
     /// Whether there is nothing to hand over.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.len() <= HEAD_ROOM
     }
 
     /// Ends the batch and starts the next one.
     pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
+        self.start();
         let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns };
-        let mut bytes = self.spare.take();
+        self.head.clear();
         // A batch start is a few bytes: it always fits a frame.
-        let _fits = push(&mut bytes, kind::BATCH_START, &start);
-        bytes.extend_from_slice(&self.bytes);
-        self.bytes.clear();
-        Batch::new(bytes, std::mem::take(&mut self.records), Some(Arc::clone(&self.spare)))
+        let _fits = push(&mut self.head, kind::BATCH_START, &start);
+        let next = self.spare.take(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
+        Batch::headed(&self.head, bytes, std::mem::take(&mut self.records), Arc::clone(&self.spare))
     }
 
     fn start(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEAD_ROOM, 0);
+        }
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
         }

@@ -7,10 +7,15 @@ use std::time::{Duration, Instant};
 
 use super::spare::Spare;
 
+/// Room for a batch start, which is made after the frames that follow it.
+pub(super) const HEAD_ROOM: usize = 64;
+
 /// An encoded batch, shared by all readers of a view.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
+    /// Where its first frame starts.
+    start: usize,
     records: u32,
     /// Where the buffer goes afterwards.
     home: Option<Arc<Spare>>,
@@ -20,7 +25,16 @@ impl Batch {
     /// A batch of so many events; descriptions of processes are not counted.
     #[must_use]
     pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<Spare>>) -> Self {
-        Self { bytes, records, home }
+        Self { bytes, start: 0, records, home }
+    }
+
+    /// A batch whose first frame goes into the last of [`HEAD_ROOM`] bytes before the others.
+    pub(super) fn headed(head: &[u8], mut bytes: Vec<u8>, records: u32, home: Arc<Spare>) -> Self {
+        let start = HEAD_ROOM.saturating_sub(head.len());
+        if let Some(room) = bytes.get_mut(start..HEAD_ROOM) {
+            room.copy_from_slice(head);
+        }
+        Self { bytes, start, records, home: Some(home) }
     }
 
     /// A batch without events.
@@ -32,7 +46,7 @@ impl Batch {
     /// Frames, a batch start first.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 
     /// Events in it.
@@ -44,7 +58,7 @@ impl Batch {
 
 impl PartialEq for Batch {
     fn eq(&self, other: &Self) -> bool {
-        (&self.bytes, self.records) == (&other.bytes, other.records)
+        (self.bytes(), self.records) == (other.bytes(), other.records)
     }
 }
 

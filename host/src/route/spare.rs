@@ -3,9 +3,9 @@
 use std::sync::{Mutex, PoisonError};
 
 /// Capacity of all buffers that wait for their next use.
-const SPARE_BYTES: usize = 1 << 20;
+const SPARE_BYTES: usize = 2 << 20;
 /// A buffer that grew beyond is freed: one burst of long records must not stay for ever.
-const BUFFER_BYTES: usize = SPARE_BYTES / 4;
+const BUFFER_BYTES: usize = SPARE_BYTES / 8;
 
 /// Buffers of batches that all readers are done with, so that none is allocated under load.
 #[derive(Debug, Default)]
@@ -19,11 +19,13 @@ struct Kept {
 }
 
 impl Spare {
-    /// An empty buffer, used before if there is one.
-    pub fn take(&self) -> Vec<u8> {
+    /// An empty buffer, used before if there is one, for about so many bytes.
+    pub fn take(&self, bytes: usize) -> Vec<u8> {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let buffer = kept.buffers.pop().unwrap_or_default();
+        let mut buffer = kept.buffers.pop().unwrap_or_default();
         kept.bytes -= buffer.capacity();
+        drop(kept);
+        buffer.reserve(bytes.min(BUFFER_BYTES));
         buffer
     }
 
@@ -56,10 +58,10 @@ mod tests {
         assert_eq!(kept(&spare), (0, 0));
         (0..100).for_each(|_| spare.give(Vec::with_capacity(BUFFER_BYTES)));
         assert_eq!(kept(&spare), (SPARE_BYTES / BUFFER_BYTES, SPARE_BYTES));
-        assert_eq!(spare.take().capacity(), BUFFER_BYTES);
+        assert_eq!(spare.take(0).capacity(), BUFFER_BYTES);
         spare.give(vec![1; 100]);
-        assert!(spare.take().is_empty());
-        while spare.take().capacity() > 0 {}
+        assert!(spare.take(0).is_empty());
+        while spare.take(0).capacity() > 0 {}
         assert_eq!(kept(&spare), (0, 0));
     }
 }

@@ -115,6 +115,9 @@ impl Router {
             view.batch.follow(event);
         }
         let owner = owner.filter(|_| event.meta.verdict != Verdict::None);
+        if owner.is_none() && !BatchBuilder::follows(event) {
+            return Ok(());
+        }
         for view in &mut self.own {
             let owns = view.subscribers.iter().any(|subscriber| Some(subscriber.slot) == owner);
             if owns && !view.hooks.contains(hook) && view.scope.sees(event, processes) {
