@@ -16,7 +16,9 @@ use krsi_plugin_schema::frame::push;
 use krsi_plugin_schema::latest::{BatchStart, Body, Event, FileOpen, Meta, SCHEMA, kind};
 
 /// Batches of one run, and how far apart they come.
-const BATCHES: u32 = 400;
+const BATCHES: u32 = 200;
+/// Runs of either kind, in turn: the quietest counts, as the machine has other work too.
+const ROUNDS: u32 = 4;
 const PACE: Duration = Duration::from_millis(1);
 
 /// Notes when each batch's actions arrived.
@@ -103,8 +105,9 @@ fn a_neighbour_that_fails_all_the_time_costs_nothing() {
     // Reaches its deadline in most batches: a deadline of no time at all.
     let hasty = Limits { call_deadline: Duration::ZERO, ..Limits::default() };
     let (late, _) = worker("", hasty);
-    let alone = run(&healthy, &[]);
-    let beside = run(&healthy, &[&trapping, &late]);
+    let rounds = (0..ROUNDS).map(|_| (run(&healthy, &[]), run(&healthy, &[&trapping, &late])));
+    let (alone, beside): (Vec<_>, Vec<_>) = rounds.unzip();
+    let [alone, beside] = [alone, beside].map(|times| times.into_iter().min().unwrap());
     println!("p99 alone {alone:?}, beside failing neighbours {beside:?}");
     assert!(trapped.failures.load(Ordering::Relaxed) > 50, "the neighbour never failed");
     // Two cores for three threads: a fair share, not a queue behind the others.
@@ -113,10 +116,10 @@ fn a_neighbour_that_fails_all_the_time_costs_nothing() {
         worker.stop();
     }
     let stats = healthy.stats();
-    assert_eq!(stats.records.load(Ordering::Relaxed), u64::from(2 * BATCHES) * 2000);
+    assert_eq!(stats.records.load(Ordering::Relaxed), u64::from(2 * ROUNDS * BATCHES) * 2000);
     assert_eq!((stats.lost.load(Ordering::Relaxed), healthy.queue().lost()), (0, 0));
     // Nothing of a failing plugin goes uncounted.
     let stats = trapping.stats();
     let counted = stats.records.load(Ordering::Relaxed) + stats.lost.load(Ordering::Relaxed);
-    assert_eq!(counted + trapping.queue().lost(), u64::from(BATCHES) * 2000);
+    assert_eq!(counted + trapping.queue().lost(), u64::from(ROUNDS * BATCHES) * 2000);
 }

@@ -54,7 +54,7 @@ fn hook<'a>(summary: &'a serde_json::Value, name: &str) -> &'a serde_json::Value
 
 fn deny_expires(guest: &mut Guest) -> anyhow::Result<()> {
     let victim = guest.executable("busybox-victim")?;
-    let host = guest.host("sentry", &format!("exec {} 3000 1", victim.display()))?;
+    let host = guest.host("sentry", &format!("exec {} 6000 1", victim.display()))?;
     run(&victim, &["true"])?;
     wait_for_errno(EPERM, || run(&victim, &["true"]))?;
     wait_for_ok(|| run(&victim, &["true"]))?;
@@ -89,7 +89,7 @@ fn miner_renamed(guest: &mut Guest) -> anyhow::Result<()> {
     fs::copy("/krsi/stand-in-miner", "/opt/miner-test/innocent")?;
     listen("127.0.0.1:3333")?;
     let host = guest.host("miner", "")?;
-    let pool = ["--repeat", "500", "--every", "50", "-o"];
+    let pool = ["--repeat", "4000", "--every", "50", "-o"];
     let mut command = Command::new(&miner);
     command.args(["--donate-level", "1"]).args(pool).arg("stratum+tcp://127.0.0.1:3333");
     let mining = Connecting::start(&mut command, guest.path("mining"))?;
@@ -122,7 +122,7 @@ fn miner_memfd(guest: &mut Guest) -> anyhow::Result<()> {
     let path = format!("/proc/{}/fd/{}", std::process::id(), memfd.as_raw_fd());
     fs::copy("/krsi/stand-in-miner", &path)?;
     let mut command = Command::new(&path);
-    command.args(["--repeat", "500", "--every", "50", "-o", "127.0.0.1:4444"]);
+    command.args(["--repeat", "4000", "--every", "50", "-o", "127.0.0.1:4444"]);
     let mining = Connecting::start(&mut command, guest.path("mining"))?;
     mining.wait_for("EPERM")?;
     let alert = host.report(&[("kind", "alert"), ("technique", "T1496")])?;

@@ -6,7 +6,7 @@ use anyhow::ensure;
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, expect_errno, wait_for_errno, wait_for_ok};
+use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno, wait_for_ok};
 
 pub(crate) const TESTS: &[Test] = &[
     ("file_open_denied_by_inode", Boot::Default, denied_by_inode),
@@ -43,11 +43,14 @@ fn audited(guest: &mut Guest) -> anyhow::Result<()> {
     let watched = guest.file("watched")?;
     let host = guest.host("sentry", &format!("audit {} 60000 13", watched.display()))?;
     let path = watched.to_string_lossy().into_owned();
-    for _ in 0..50 {
+    // Every open succeeds, before the rule and under it.
+    let record = wait_for("an audited open", || {
         drop(File::open(&watched)?);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    let record = host.report(&[("kind", "verdict"), ("verdict", "audited"), ("object", &path)])?;
+        let audited = |report: &serde_json::Value| {
+            report["verdict"] == "audited" && report["object"] == *path
+        };
+        Ok(host.reports()?.into_iter().find(audited))
+    })?;
     ensure!(record["errno"] == "EACCES" && record["plugin"] == "sentry", "{record}");
     drop(File::open(&watched)?);
     host.stop(Signal::INT).map(drop)
@@ -55,7 +58,7 @@ fn audited(guest: &mut Guest) -> anyhow::Result<()> {
 
 fn deny_expires(guest: &mut Guest) -> anyhow::Result<()> {
     let secret = guest.file("secret")?;
-    let host = guest.host("sentry", &format!("open {} 3000 1", secret.display()))?;
+    let host = guest.host("sentry", &format!("open {} 6000 1", secret.display()))?;
     drop(File::open(&secret)?);
     wait_for_errno(EPERM, || File::open(&secret))?;
     wait_for_ok(|| File::open(&secret))?;

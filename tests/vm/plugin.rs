@@ -97,7 +97,7 @@ fn traps(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 fn loops(guest: &mut Guest) -> anyhow::Result<()> {
-    fails(guest, "looper", "loop-me", &["--deadline-ms", "700"], &["700 ms"])
+    fails(guest, "looper", "loop-me", &["--deadline-ms", "3000"], &["3000 ms"])
 }
 
 fn hogs(guest: &mut Guest) -> anyhow::Result<()> {

@@ -4,11 +4,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -95,11 +97,107 @@ impl Count {
     }
 }
 
-/// Resident memory of a process, KiB.
-fn resident(pid: u32) -> anyhow::Result<u64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text.lines().find(|line| line.starts_with("Rss:")).context("Rss")?;
-    Ok(line.split_whitespace().nth(1).context("a number")?.parse()?)
+/// What a process holds that a leak would make grow.
+#[derive(Debug)]
+struct Holdings {
+    /// Memory of its own, KiB; the rings are the kernel's.
+    anonymous_kib: u64,
+    mappings: usize,
+    descriptors: usize,
+    threads: usize,
+}
+
+impl Holdings {
+    fn of(pid: u32) -> anyhow::Result<Self> {
+        let proc = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
+        let text = fs::read_to_string(proc("smaps_rollup"))?;
+        let line = text.lines().find(|line| line.starts_with("Anonymous:")).context("Anonymous")?;
+        Ok(Self {
+            anonymous_kib: line.split_whitespace().nth(1).context("a number")?.parse()?,
+            mappings: fs::read_to_string(proc("maps"))?.lines().count(),
+            descriptors: fs::read_dir(proc("fd"))?.count(),
+            threads: fs::read_dir(proc("task"))?.count(),
+        })
+    }
+}
+
+/// Those who make events while versions take over. They stand still while the gate is held.
+struct Traffic {
+    gate: Arc<RwLock<()>>,
+    stop: Stop,
+    opener: JoinHandle<u64>,
+    /// Its attempts, and those that were let through.
+    intruder: JoinHandle<(u64, u64)>,
+}
+
+/// Stops them, also when a test fails halfway.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Traffic {
+    /// Opens of new files in `folder`, and an intruder at `denied` and at the port 4711.
+    fn start(folder: PathBuf, denied: PathBuf) -> Self {
+        let (gate, stop) = (Arc::<RwLock<()>>::default(), Arc::<AtomicBool>::default());
+        let through = |gate: &RwLock<()>| drop(gate.read());
+        let (open, over) = (Arc::clone(&gate), Arc::clone(&stop));
+        let opener = std::thread::spawn(move || {
+            let mut opened = 0;
+            while !over.load(Ordering::Relaxed) {
+                through(&open);
+                opened += 1;
+                // A breath now and then: the guest emulates two processors on one.
+                if opened % 32 == 0 {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let path = folder.join(format!("seq-{opened}"));
+                drop(File::create(&path));
+                let _gone = fs::remove_file(&path);
+            }
+            opened
+        });
+        let (open, over) = (Arc::clone(&gate), Arc::clone(&stop));
+        let intruder = std::thread::spawn(move || {
+            let (mut tried, mut let_through) = (0, 0);
+            while !over.load(Ordering::Relaxed) {
+                through(&open);
+                let opened = File::open(&denied).is_ok();
+                let connected = TcpStream::connect("127.0.0.1:4711").is_ok();
+                let_through += u64::from(opened) + u64::from(connected);
+                tried += 2;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            (tried, let_through)
+        });
+        Self { gate, stop: Stop(stop), opener, intruder }
+    }
+
+    /// What the host holds once nothing happens and all that has happened is handled.
+    fn at_rest(&self, host: &Host) -> anyhow::Result<Holdings> {
+        let _held = self.gate.write();
+        let mut before = Value::Null;
+        wait_for("the plugin to have handled everything", || {
+            let status = host.status("census")?;
+            let still = status["waiting"] == 0 && status["records"] == before;
+            before = status["records"].clone();
+            Ok(still.then_some(()))
+        })?;
+        Holdings::of(host.pid())
+    }
+
+    /// Ends it; how many files were opened. Nobody may have come through.
+    fn end(self) -> anyhow::Result<u64> {
+        drop(self.stop);
+        let opened = self.opener.join().map_err(|_| anyhow::anyhow!("the opener"))?;
+        let (tried, let_through) =
+            self.intruder.join().map_err(|_| anyhow::anyhow!("the intruder"))?;
+        ensure!(tried > 0 && let_through == 0, "{let_through} of {tried} attempts let through");
+        Ok(opened)
+    }
 }
 
 fn many(guest: &mut Guest) -> anyhow::Result<()> {
@@ -111,64 +209,43 @@ fn many(guest: &mut Guest) -> anyhow::Result<()> {
     drop(File::open(&denied));
     wait_for_errno(EACCES, || File::open(&denied))?;
 
-    let stop = Arc::new(AtomicBool::new(false));
-    let folder = guest.path("");
-    let opener = {
-        let stop = Arc::clone(&stop);
-        std::thread::spawn(move || {
-            let mut opened = 0u64;
-            while !stop.load(Ordering::Relaxed) {
-                opened += 1;
-                // A breath now and then: the guest emulates two processors on one.
-                if opened % 32 == 0 {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                let path = folder.join(format!("seq-{opened}"));
-                drop(File::create(&path));
-                let _gone = fs::remove_file(&path);
-            }
-            opened
-        })
-    };
-    let (let_through, tried) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let intruder = {
-        let (stop, through, tried) =
-            (Arc::clone(&stop), Arc::clone(&let_through), Arc::clone(&tried));
-        std::thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) {
-                let opened = File::open(&denied).is_ok();
-                let connected = TcpStream::connect("127.0.0.1:4711").is_ok();
-                through.fetch_add(u64::from(opened) + u64::from(connected), Ordering::Relaxed);
-                tried.fetch_add(2, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        })
-    };
-    let mut early = 0;
-    for turn in 0..VERSIONS {
-        put(&plugin, &both[turn % 2])?;
+    let traffic = Traffic::start(guest.path(""), denied);
+    let mut held = Vec::new();
+    for turn in 1..=VERSIONS {
+        put(&plugin, &both[(turn - 1) % 2])?;
         let answer = host.reload("census")?;
         ensure!(answer.contains("took over from"), "turn {turn}: {answer}\n{}", host.stderr());
-        if turn == VERSIONS / 4 {
-            early = resident(host.pid())?;
+        if turn % (VERSIONS / 2) == 0 {
+            held.push(traffic.at_rest(&host)?);
         }
     }
-    let late = resident(host.pid())?;
-    stop.store(true, Ordering::Relaxed);
-    let opened = opener.join().map_err(|_| anyhow::anyhow!("the opener"))?;
-    intruder.join().map_err(|_| anyhow::anyhow!("the intruder"))?;
-    ensure!(let_through.load(Ordering::Relaxed) == 0, "{let_through:?} of {tried:?} let through");
+    let opened = traffic.end()?;
+    grew_not(&held)?;
 
     let status = host.status("census")?;
     ensure!(status["swaps"].as_u64() >= Some(VERSIONS as u64), "{status}");
     ensure!(status["rules"] == 2 && status["faults"] == 0, "{status}");
-    ensure!(late < early + 6 * 1024, "resident {early} KiB, then {late} KiB");
     let count = count(guest, &host)?;
     let summary = host.stop(Signal::INT)?;
     let row = summary["plugins"].as_array().and_then(|rows| rows.first()).context("a plugin")?;
+    exactly_once(&count, opened, row)
+}
+
+/// Half of the versions left nothing behind. Each instance maps its own memory, so that a leak of
+/// one a version would show many times over.
+fn grew_not(held: &[Holdings]) -> anyhow::Result<()> {
+    let [early, late] = held else { bail!("{held:?}") };
+    ensure!(late.anonymous_kib < early.anonymous_kib + 4 * 1024, "{early:?}, then {late:?}");
+    ensure!(late.mappings < early.mappings + VERSIONS / 4, "{early:?}, then {late:?}");
+    ensure!(late.descriptors < early.descriptors + 8, "{early:?}, then {late:?}");
+    ensure!(late.threads < early.threads + 8, "{early:?}, then {late:?}");
+    Ok(())
+}
+
+/// The numbers of the opened files, their sum and the sum of their squares: each was seen once.
+fn exactly_once(count: &Count, opened: u64, row: &Value) -> anyhow::Result<()> {
     let lost = row["lost_queue"].as_u64().unwrap_or(1) + row["lost_plugin"].as_u64().unwrap_or(1);
     ensure!(lost == 0, "{row}");
-    // Exactly once: the numbers, their sum and the sum of their squares.
     let n = u128::from(opened);
     ensure!(u128::from(count.number("opens")?) == n, "{count:?}, {opened} opened");
     ensure!(u128::from(count.number("sum")?) == n * (n + 1) / 2, "{count:?}, {opened} opened");
@@ -193,6 +270,7 @@ fn watched(guest: &mut Guest) -> anyhow::Result<()> {
     let mut file = File::create(&plugin)?;
     file.write_all(&bytes[..bytes.len() / 2])?;
     std::thread::sleep(Duration::from_millis(500));
+    ensure!(host.status("census")?["version"] == "1.0.001", "{}", host.status("census")?);
     file.write_all(&bytes[bytes.len() / 2..])?;
     drop(file);
     host.note(&["census 1.0.002 runs"])?;
@@ -200,13 +278,22 @@ fn watched(guest: &mut Guest) -> anyhow::Result<()> {
     for version in ["1.0.003", "1.0.004", "1.0.005"] {
         fs::write(&plugin, census(version, "TRAP-OFF")?)?;
     }
-    host.note(&["census 1.0.005 runs"])?;
+    let note = host.note(&["census 1.0.005 runs"])?;
     let failed = host.reports()?.into_iter().filter(|report| report["kind"] == "failure").count();
     ensure!(failed == 0, "{:#?}", host.reports());
     let status = host.status("census")?;
     ensure!(status["version"] == "1.0.005" && status["state"] == "running", "{status}");
-    ensure!(status["sha256"].as_str().map(str::len) == Some(64), "{status}");
+    let sha256 = status["sha256"].as_str().unwrap_or_default();
+    ensure!(sha256.len() == 64 && sha256 == digest(&plugin)?, "{status}");
+    ensure!(note["text"].to_string().contains(&format!("sha256 {}", &sha256[..16])), "{note}");
     host.stop(Signal::INT).map(drop)
+}
+
+/// A file's SHA-256 as others compute it.
+fn digest(file: &Path) -> anyhow::Result<String> {
+    let output = Command::new("/bin/busybox").arg("sha256sum").arg(file).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    Ok(text.split_whitespace().next().unwrap_or_default().to_owned())
 }
 
 fn hangup(guest: &mut Guest) -> anyhow::Result<()> {
@@ -302,5 +389,10 @@ fn shadow(guest: &mut Guest) -> anyhow::Result<()> {
     let shadow = &status["shadow"];
     ensure!(shadow["version"] == "2.0.000" && shadow["different"] == 1, "{status}");
     ensure!(shadow["same"].as_u64() > Some(0) && status["rules"] == 1, "{status}");
+    // One that fails is gone, and that is all.
+    put(&beside, &census("2.0.001", "TRAP-NOW")?)?;
+    host.note(&["census: shadow 2.0.001 failed and is gone"])?;
+    let status = host.status("census")?;
+    ensure!(status["state"] == "running" && status["faults"] == 0, "{status}");
     host.stop(Signal::INT).map(drop)
 }

@@ -39,6 +39,7 @@ fn restarts(guest: &mut Guest) -> anyhow::Result<()> {
     drop(File::open(&denied));
     wait_for_errno(EACCES, || File::open(&denied))?;
     drop(File::create(guest.path("seq-1")));
+    wait_for("the first open", || Ok((count(guest, &host)?.number("opens")? == 1).then_some(())))?;
     // A checkpoint is made with the first batch a second after the last.
     std::thread::sleep(std::time::Duration::from_millis(1200));
     drop(File::create(guest.path("seq-2")));
@@ -98,7 +99,9 @@ fn withdraws(guest: &mut Guest) -> anyhow::Result<()> {
     host.report(&[("kind", "failure"), ("rules", "quarantined; its 1024 rules were withdrawn")])?;
     let status = host.status("flooder")?;
     ensure!(status["state"] == "quarantined" && status["rules"] == 0, "{status}");
-    host.stop(Signal::INT).map(drop)
+    let summary = host.stop(Signal::INT)?;
+    ensure!(summary["plugins"][0]["state"] == "quarantined", "{summary}");
+    Ok(())
 }
 
 fn floods(guest: &mut Guest) -> anyhow::Result<()> {
@@ -110,9 +113,10 @@ fn floods(guest: &mut Guest) -> anyhow::Result<()> {
     host.report(&[("kind", "refusal"), ("plugin", "flooder"), ("reason", beyond)])?;
     trigger(guest, "flood-report")?;
     let is_report = |report: &serde_json::Value| {
-        report["text"].as_str().is_some_and(|text| text.starts_with("done 1024 refused 2"))
+        let text = report["text"].as_str().unwrap_or_default();
+        text.starts_with("done 1024 refused 2") && !text.ends_with("ticks 0")
     };
-    // Alerts are rationed: the report comes through once the second is over.
+    // Alerts are rationed: the report comes through once the second is over. Time goes on for it too.
     wait_for("the report", || {
         trigger(guest, "flood-report")?;
         Ok(host.reports()?.iter().any(is_report).then_some(()))
@@ -195,7 +199,9 @@ fn grants(guest: &mut Guest) -> anyhow::Result<()> {
         host.report(&[("kind", "refusal"), ("plugin", "sentry"), ("reason", words)])?;
     }
     wait_for_errno(EACCES, || File::open(&c))?;
-    (File::open(&a)?, File::open(&b)?);
+    for allowed in [&a, &b] {
+        File::open(allowed)?;
+    }
     host.stop(Signal::INT).map(drop)
 }
 
@@ -288,6 +294,10 @@ fn signature(guest: &mut Guest) -> anyhow::Result<()> {
     refuses(&["census.wasm: not signed", "census.wasm.minisig", "minisign -Sm"])?;
     sign(&other, &plugin)?;
     refuses(&["census.wasm: its signature is not one of key"])?;
+    // Nothing is parsed before: what is no Wasm at all is refused for its signature.
+    put(&plugin, b"no Wasm")?;
+    refuses(&["census.wasm: its signature is not one of key"])?;
+    put(&plugin, &census("1.0.000", "TRAP-OFF")?)?;
     sign(&key, &plugin)?;
     let arguments = ["--plugin", "", "--require-signed", ""];
     let mut arguments = arguments.map(str::to_owned);
@@ -360,6 +370,17 @@ fn apart(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(status.contains("Uid:\t65534\t65534\t65534\t65534"), "{status}");
     ensure!(status.contains("CapEff:\t0000000000000000"), "{status}");
     ensure!(status.contains("NoNewPrivs:\t1"), "{status}");
+    let limits = fs::read_to_string(format!("/proc/{child}/limits"))?;
+    for (what, most) in [
+        ("Max address space", "1073741824"),
+        ("Max cpu time", "15"),
+        ("Max file size", "0"),
+        ("Max core file size", "0"),
+        ("Max open files", "3"),
+    ] {
+        let line = limits.lines().find_map(|line| line.strip_prefix(what)).unwrap_or_default();
+        ensure!(line.split_whitespace().nth(1) == Some(most), "{what}: {limits}");
+    }
     host.note(&["bomb.wasm", "compiling it takes more than", "do not trust this file"])?;
     ensure!(host.is_running()?, "the host ended");
     trigger(guest, "trace-me")?;

@@ -1,5 +1,6 @@
 //! The socket family: connects denied by destination, by process and by lineage.
 
+use std::fs::File;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -18,7 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
 
 const ECONNREFUSED: i32 = 111;
 const EPERM: i32 = 1;
-const REPEAT: [&str; 5] = ["--repeat", "1000", "--every", "50", "-o"];
+const REPEAT: [&str; 5] = ["--repeat", "4000", "--every", "50", "-o"];
 
 fn connect(to: &str) -> std::io::Result<TcpStream> {
     let to: SocketAddr = to.parse().map_err(std::io::Error::other)?;
@@ -31,7 +32,7 @@ fn denied_by_network(guest: &mut Guest) -> anyhow::Result<()> {
     {
         listen(address)?;
     }
-    let config = "network 127.0.0.0/16:7001 60000 111\nnetwork ::1/128:7003 4000 1";
+    let config = "network 127.0.0.0/16:7001 60000 111\nnetwork ::1/128:7003 15000 1";
     let host = guest.host("sentry", config)?;
     // In force before the first event: no waiting.
     expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))?;
@@ -45,7 +46,7 @@ fn denied_by_network(guest: &mut Guest) -> anyhow::Result<()> {
     for neighbour in ["127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7004"] {
         connect(neighbour)?;
     }
-    wait_for("the rule of 4 s to end", || Ok(connect("[::1]:7003").ok()))?;
+    wait_for("the rule of 15 s to end", || Ok(connect("[::1]:7003").ok()))?;
     expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))?;
     host.stop(Signal::INT).map(drop)
 }
@@ -75,9 +76,13 @@ fn denied_by_lineage(guest: &mut Guest) -> anyhow::Result<()> {
     let root = guest.executable("busybox-root")?;
     let host = guest.host("sentry", &format!("lineage {} 60000 1", root.display()))?;
     // One child is there before the rule; its grandchild comes long after, from an orphan.
-    let connect = "/krsi/stand-in-miner --repeat 1000 --every 50 -o 127.0.0.1:7020";
-    let script =
-        format!("{connect} & (sleep 2; {connect} > {}) & wait", guest.path("late").display());
+    let connect = "/krsi/stand-in-miner --repeat 4000 --every 50 -o 127.0.0.1:7020";
+    let (late, go) = (guest.path("late"), guest.path("go"));
+    let script = format!(
+        "{connect} & (until [ -e {} ]; do sleep 1; done; {connect} > {}) & wait",
+        go.display(),
+        late.display()
+    );
     let mut command = Command::new(&root);
     command.args(["sh", "-c", &script]);
     let early = Connecting::start(&mut command, guest.path("early"))?;
@@ -85,8 +90,9 @@ fn denied_by_lineage(guest: &mut Guest) -> anyhow::Result<()> {
     command.args(REPEAT).arg("127.0.0.1:7020");
     let neighbour = Connecting::start(&mut command, guest.path("neighbour"))?;
     early.wait_for("EPERM")?;
+    File::create(go)?;
     wait_for("the late child to be denied from its first connection on", || {
-        let text = std::fs::read_to_string(guest.path("late")).unwrap_or_default();
+        let text = std::fs::read_to_string(&late).unwrap_or_default();
         ensure!(!text.contains(": ok"), "a child forked under the rule connected: {text}");
         Ok(text.contains("EPERM").then_some(()))
     })?;

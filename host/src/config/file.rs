@@ -219,6 +219,7 @@ fn scope(text: &str) -> Result<Scope, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::Limits;
 
     fn parse(text: &str) -> Result<Settings, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
@@ -235,6 +236,34 @@ mod tests {
         assert_eq!(settings.grant.errnos.as_deref(), Some(&[13][..]));
         assert_eq!(settings.grant.scope, Scope::Uid(7));
         assert_eq!(settings.grant.hooks, Some(HookSet::default().with(Hook::FileOpen)));
+    }
+
+    #[test]
+    fn every_limit_can_be_set() {
+        let text = "[plugin.miner]\nmemory-mib = 1\ntable-elements = 2\nstack-kib = 65\n\
+                    deadline-ms = 11\ninit-deadline-ms = 12\nbinary-mib = 3\noutput-kib = 4\n\
+                    state-kib = 5\nqueue-records = 6\nlog-bytes-per-second = 7\nfaults = 8\n\
+                    probation-batches = 9";
+        let Settings { limits, restart, .. } = parse(text).unwrap();
+        let expected = Limits {
+            memory_bytes: 1 << 20,
+            table_elements: 2,
+            stack_bytes: 65 << 10,
+            call_deadline: Duration::from_millis(11),
+            init_deadline: Duration::from_millis(12),
+            binary_bytes: 3 << 20,
+            output_bytes: 4 << 10,
+            state_bytes: 5 << 10,
+            queue_records: 6,
+            log_bytes_per_second: 7,
+            ..Limits::default()
+        };
+        assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
+        let text = "[defaults]\nrules = 1\nactions = 2\nalerts-per-second = 3\nmax-ttl-s = 4\n\
+                    permanent = true";
+        let grant = parse(text).unwrap().grant;
+        assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
+        assert!(grant.permanent && grant.max_ttl_ms == 4000, "{grant:?}");
     }
 
     #[test]

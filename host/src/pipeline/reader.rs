@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::{Body, Event, Process, ProcessKey, Verdict};
 
 use super::clock;
@@ -75,10 +76,11 @@ impl Reader {
             let Self { rings, router, cgroups, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
-            rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
+            let mut delivered = [0; HOOK_SLOTS];
+            let records = rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
                 Ok(decoded) => {
                     follow(&decoded, &mut processes, cgroups, &mut found);
-                    shared.delivered(decode::claimed_hook(record));
+                    count(&mut delivered, decode::claimed_hook(record));
                     if let Body::Watch(watch) = &decoded.event.body
                         && decoded.owner == ADMINISTRATOR
                     {
@@ -96,7 +98,9 @@ impl Reader {
                     tracing::debug!(%error, "a record was dropped");
                     shared.undecoded(decode::claimed_hook(record));
                 }
-            })
+            });
+            shared.delivered(&delivered);
+            records
         };
         if records > 0 {
             self.settle(found);
@@ -127,6 +131,12 @@ impl Reader {
                 report::explained(verdict, rule_id, ledger.explain(rule_id).as_ref())
             });
         }
+    }
+}
+
+fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
+    if let Some(count) = counts.get_mut(usize::from(hook_id)) {
+        *count += 1;
     }
 }
 

@@ -121,13 +121,18 @@ impl Shared {
         self.report(Report::Note(NoteReport { unix_ns, text }));
     }
 
-    pub(super) fn delivered(&self, hook_id: u16) {
-        add(&self.delivered, usize::from(hook_id));
+    /// Adds records that were decoded, by hook id.
+    pub(super) fn delivered(&self, counts: &[u64; HOOK_SLOTS]) {
+        for (sum, count) in self.delivered.iter().zip(counts).filter(|(_, count)| **count > 0) {
+            sum.fetch_add(*count, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn undecoded(&self, hook_id: u16) {
         self.losses.add(Loss::Decode, 1);
-        add(&self.undecoded, usize::from(hook_id));
+        if let Some(count) = self.undecoded.get(usize::from(hook_id)) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Records of a hook that were decoded and that were not.
@@ -162,11 +167,5 @@ impl Shared {
         let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         let at = |quantile| delays.as_ref().map_or(0, |delays| delays.value_at_quantile(quantile));
         (at(0.5), at(0.99))
-    }
-}
-
-fn add(counts: &[AtomicU64], at: usize) {
-    if let Some(count) = counts.get(at) {
-        count.fetch_add(1, Ordering::Relaxed);
     }
 }

@@ -29,8 +29,28 @@ const SIGNS_MAX: usize = 256;
 /// The folders of all plugins.
 pub(super) struct Watch {
     signs: mpsc::Receiver<Sign>,
-    /// Files that changed, and when each is taken to be complete.
-    changed: HashMap<PathBuf, Instant>,
+    changes: Changes,
+}
+
+/// Files that changed, and when each is taken to be complete.
+#[derive(Debug, Default)]
+struct Changes(HashMap<PathBuf, Instant>);
+
+impl Changes {
+    /// Another sign of a change: a file is complete a while after its last.
+    fn note(&mut self, (file, wait): Sign, now: Instant) {
+        self.0.insert(file, now + wait);
+    }
+
+    /// Takes out the files that are complete.
+    fn take(&mut self, now: Instant) -> HashSet<PathBuf> {
+        self.0.extract_if(|_, at| *at <= now).map(|(file, _)| file).collect()
+    }
+
+    /// When the next one is.
+    fn next(&self) -> Option<Instant> {
+        self.0.values().min().copied()
+    }
 }
 
 /// A file, and how long it takes to be complete.
@@ -71,30 +91,20 @@ impl Watch {
             .name("watch".into())
             .spawn(move || read(&events, &folders, &sender))
             .map_err(RunError::Thread)?;
-        Ok(Self { signs, changed: HashMap::new() })
+        Ok(Self { signs, changes: Changes::default() })
     }
 
     /// Waits until files have changed and are complete. May be dropped and called again.
     pub(super) async fn changed(&mut self) -> HashSet<PathBuf> {
         loop {
-            let now = Instant::now();
-            let complete: HashSet<PathBuf> = self
-                .changed
-                .iter()
-                .filter(|(_, at)| **at <= now)
-                .map(|(file, _)| file.clone())
-                .collect();
+            let complete = self.changes.take(Instant::now());
             if !complete.is_empty() {
-                self.changed.retain(|file, _| !complete.contains(file));
                 return complete;
             }
-            let next = self.changed.values().min().copied();
             tokio::select! {
-                () = until(next) => {}
+                () = until(self.changes.next()) => {}
                 sign = self.signs.recv() => match sign {
-                    Some((file, wait)) => {
-                        self.changed.insert(file, Instant::now() + wait);
-                    }
+                    Some(sign) => self.changes.note(sign, Instant::now()),
                     None => std::future::pending().await,
                 },
             }
@@ -125,5 +135,30 @@ async fn until(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_one_change_and_a_half_written_file_is_waited_for() {
+        let (mut changes, start) = (Changes::default(), Instant::now());
+        let [a, b] = ["a.wasm", "b.wasm"].map(PathBuf::from);
+        let ms = |ms| start + Duration::from_millis(ms);
+        // Closed, and closed again before it has settled.
+        for at in [0, 60, 120] {
+            changes.note((a.clone(), SETTLE), ms(at));
+            assert!(changes.take(ms(at + 50)).is_empty());
+        }
+        // Written to and left open.
+        changes.note((b.clone(), QUIET), ms(150));
+        changes.note((b.clone(), QUIET), ms(1000));
+        assert_eq!(changes.next(), Some(ms(220)));
+        assert_eq!(changes.take(ms(220)), HashSet::from([a]));
+        assert!(changes.take(ms(2999)).is_empty());
+        assert_eq!(changes.take(ms(3000)), HashSet::from([b]));
+        assert_eq!(changes.next(), None);
     }
 }

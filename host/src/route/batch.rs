@@ -4,14 +4,16 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use krsi_plugin_schema::frame::{FrameError, Frames, push};
 use krsi_plugin_schema::latest::{
     BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
 };
 use krsi_plugin_schema::v0_1;
 
-use super::queue::{Batch, Spare};
+use super::queue::{Batch, HEAD_ROOM};
 use super::scope::Scope;
+use super::spare::Spare;
 
 /// Described processes that a view remembers; beyond, it forgets all and describes anew.
 const KNOWN_MAX: usize = 65_536;
@@ -27,9 +29,12 @@ pub trait Processes {
 /// A batch under construction, and which processes its readers know.
 #[derive(Debug, Default)]
 pub struct BatchBuilder {
+    /// Room for a batch start, then frames; empty before the first frame.
     bytes: Vec<u8>,
+    /// The batch start, made last as it carries the time.
+    head: Vec<u8>,
     records: u32,
-    known: HashSet<ProcessKey>,
+    known: HashSet<ProcessKey, RandomState>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
     spare: Arc<Spare>,
@@ -40,10 +45,10 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch for readers of a scope and a schema.
+    /// An empty batch for readers of a scope and a schema; buffers come from `spare` and go there.
     #[must_use]
-    pub fn new(scope: Scope, schema: u16) -> Self {
-        Self { scope, schema, ..Self::default() }
+    pub fn new(scope: Scope, schema: u16, spare: Arc<Spare>) -> Self {
+        Self { scope, schema, spare, ..Self::default() }
     }
 
     /// Appends an event, preceded by the descriptions it needs.
@@ -63,6 +68,11 @@ impl BatchBuilder {
         event.push(&mut self.bytes)?;
         self.records += 1;
         Ok(())
+    }
+
+    /// Whether [`BatchBuilder::follow`] has anything to do.
+    pub(super) const fn follows(event: &Event<'_>) -> bool {
+        matches!(event.body, Body::BprmCommittedCreds(_) | Body::SchedProcessExit(_))
     }
 
     /// Follows an event that is not for this batch's readers: after an exec a process is described
@@ -85,21 +95,25 @@ impl BatchBuilder {
     /// Whether there is nothing to hand over.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.bytes.len() <= HEAD_ROOM
     }
 
     /// Ends the batch and starts the next one.
     pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
+        self.start();
         let start = BatchStart { schema: self.schema, boot_ns, unix_offset_ns };
-        let mut bytes = self.spare.take();
+        self.head.clear();
         // A batch start is a few bytes: it always fits a frame.
-        let _fits = push(&mut bytes, kind::BATCH_START, &start);
-        bytes.extend_from_slice(&self.bytes);
-        self.bytes.clear();
-        Batch::new(bytes, std::mem::take(&mut self.records), Some(Arc::clone(&self.spare)))
+        let _fits = push(&mut self.head, kind::BATCH_START, &start);
+        let next = self.spare.take(self.bytes.len());
+        let bytes = std::mem::replace(&mut self.bytes, next);
+        Batch::headed(&self.head, bytes, std::mem::take(&mut self.records), Arc::clone(&self.spare))
     }
 
     fn start(&mut self) {
+        if self.bytes.is_empty() {
+            self.bytes.resize(HEAD_ROOM, 0);
+        }
         if self.known.len() > KNOWN_MAX {
             self.known.clear();
         }

@@ -3,4 +3,5 @@
 pub mod batch;
 pub mod queue;
 pub mod scope;
+pub mod spare;
 pub mod subscription;

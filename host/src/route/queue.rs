@@ -5,32 +5,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Buffers that wait for their next use.
-const SPARE_MAX: usize = 64;
+use super::spare::Spare;
 
-/// Buffers of batches that all readers are done with, so that none is allocated under load.
-#[derive(Debug, Default)]
-pub struct Spare(Mutex<Vec<Vec<u8>>>);
-
-impl Spare {
-    /// An empty buffer, used before if there is one.
-    pub fn take(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
-    }
-
-    fn give(&self, mut buffer: Vec<u8>) {
-        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.len() < SPARE_MAX {
-            buffer.clear();
-            spare.push(buffer);
-        }
-    }
-}
+/// Room for a batch start, which is made after the frames that follow it.
+pub(super) const HEAD_ROOM: usize = 64;
 
 /// An encoded batch, shared by all readers of a view.
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
+    /// Where its first frame starts.
+    start: usize,
     records: u32,
     /// Where the buffer goes afterwards.
     home: Option<Arc<Spare>>,
@@ -40,7 +25,16 @@ impl Batch {
     /// A batch of so many events; descriptions of processes are not counted.
     #[must_use]
     pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<Spare>>) -> Self {
-        Self { bytes, records, home }
+        Self { bytes, start: 0, records, home }
+    }
+
+    /// A batch whose first frame goes into the last of [`HEAD_ROOM`] bytes before the others.
+    pub(super) fn headed(head: &[u8], mut bytes: Vec<u8>, records: u32, home: Arc<Spare>) -> Self {
+        let start = HEAD_ROOM.saturating_sub(head.len());
+        if let Some(room) = bytes.get_mut(start..HEAD_ROOM) {
+            room.copy_from_slice(head);
+        }
+        Self { bytes, start, records, home: Some(home) }
     }
 
     /// A batch without events.
@@ -52,7 +46,7 @@ impl Batch {
     /// Frames, a batch start first.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+        self.bytes.get(self.start..).unwrap_or_default()
     }
 
     /// Events in it.
@@ -64,7 +58,7 @@ impl Batch {
 
 impl PartialEq for Batch {
     fn eq(&self, other: &Self) -> bool {
-        (&self.bytes, self.records) == (&other.bytes, other.records)
+        (self.bytes(), self.records) == (other.bytes(), other.records)
     }
 }
 

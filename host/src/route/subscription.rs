@@ -12,6 +12,7 @@ use krsi_plugin_schema::latest::{Body, Event, HookSet, Verdict};
 use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
+use super::spare::Spare;
 
 /// Slot of a plugin: owner of rules, index of its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,12 +47,16 @@ struct View {
 }
 
 impl View {
-    fn new(subscription: &Subscription) -> Self {
+    fn new(subscription: &Subscription, spare: &Arc<Spare>) -> Self {
         Self {
             schema: subscription.schema,
             hooks: subscription.hooks,
             scope: subscription.scope.clone(),
-            batch: BatchBuilder::new(subscription.scope.clone(), subscription.schema),
+            batch: BatchBuilder::new(
+                subscription.scope.clone(),
+                subscription.schema,
+                Arc::clone(spare),
+            ),
             subscribers: Vec::new(),
         }
     }
@@ -73,13 +78,15 @@ impl View {
 pub struct Router {
     shared: Vec<View>,
     own: Vec<View>,
+    /// One for all views, so that many of them keep no more than one.
+    spare: Arc<Spare>,
 }
 
 impl Router {
     /// Adds a plugin, or moves it to another view. To be called between two flushes.
     pub fn subscribe(&mut self, subscription: &Subscription) {
         self.unsubscribe(subscription.slot);
-        let mut own = View::new(subscription);
+        let mut own = View::new(subscription, &self.spare);
         own.add(subscription);
         self.own.push(own);
         let same = |view: &&mut View| {
@@ -89,7 +96,7 @@ impl Router {
         match self.shared.iter_mut().find(same) {
             Some(view) => view.add(subscription),
             None => {
-                let mut view = View::new(subscription);
+                let mut view = View::new(subscription, &self.spare);
                 view.add(subscription);
                 self.shared.push(view);
             }
@@ -124,6 +131,9 @@ impl Router {
         }
         let is_watch = matches!(event.body, Body::Watch(_));
         let owner = owner.filter(|_| is_watch || event.meta.verdict != Verdict::None);
+        if owner.is_none() && !BatchBuilder::follows(event) {
+            return Ok(());
+        }
         for view in &mut self.own {
             let owns = view.subscribers.iter().any(|subscriber| Some(subscriber.slot) == owner);
             let own = owns && !view.wants(event) && event.is_of(view.schema);

@@ -13,6 +13,7 @@ use std::path::Path;
 
 use krsi_plugin_schema::latest::{Argv, Body, Event, Exec, Meta, Process, ProcessKey};
 
+use self::recent::{Recent, Sighting};
 use super::descent::Descent;
 use super::proc_scan::{self, ScanError, TICK_NS};
 
@@ -53,6 +54,8 @@ enum Life {
 pub struct ProcessTable {
     rows: BTreeMap<ProcessKey, Row>,
     descent: Descent,
+    /// Callers of whom `rows` and `approximate` have nothing to learn.
+    recent: Recent,
     /// Approximate keys by tgid.
     approximate: HashMap<u32, ProcessKey>,
     /// Ended processes and when they ended, oldest first.
@@ -74,6 +77,7 @@ impl ProcessTable {
         Self {
             rows: BTreeMap::new(),
             descent: Descent::default(),
+            recent: Recent::default(),
             approximate: HashMap::new(),
             exited: VecDeque::new(),
             capacity: capacity.max(1),
@@ -89,6 +93,7 @@ impl ProcessTable {
     pub fn scan(&mut self, proc_root: &Path) -> Result<usize, ScanError> {
         let found = proc_scan::scan(proc_root)?;
         let before = self.rows.len();
+        self.recent = Recent::default();
         for process in found {
             if self.within_tick(process.key).is_none() {
                 self.approximate.insert(process.key.tgid, process.key);
@@ -112,10 +117,14 @@ impl ProcessTable {
         if meta.process.tgid == 0 {
             return seen;
         }
-        for key in [meta.process, parent] {
-            seen.adopted.extend(self.adopt(key));
+        let sighting = Sighting::new(meta, parent);
+        if !self.recent.holds(&sighting, meta.boot_ns) {
+            for key in [meta.process, parent] {
+                seen.adopted.extend(self.adopt(key));
+            }
+            let named = self.caller(meta, parent, cgroup, &mut seen);
+            self.recent.keep(sighting, meta.boot_ns, named);
         }
-        self.caller(meta, parent, cgroup, &mut seen);
         match &event.body {
             Body::SchedProcessFork(fork) => {
                 seen.adopted.extend(self.adopt(fork.child));
@@ -185,20 +194,21 @@ impl ProcessTable {
         self.dropped
     }
 
+    /// Returns whether the name of its cgroup is known, or none is wanted.
     fn caller(
         &mut self,
         meta: &Meta<'_>,
         parent: ProcessKey,
         cgroup: &mut dyn FnMut(u64) -> String,
         seen: &mut Observation,
-    ) {
+    ) -> bool {
         if !self.rows.contains_key(&meta.process) {
             self.insert(from_meta(meta, parent), 0);
             if parent.tgid != 0 {
                 seen.joined.push((parent, meta.process));
             }
         }
-        let Some(row) = self.rows.get_mut(&meta.process) else { return };
+        let Some(row) = self.rows.get_mut(&meta.process) else { return false };
         row.process.uid = meta.uid;
         row.process.gid = meta.gid;
         if row.cgroup_id != meta.cgroup_id && row.life == Life::Running {
@@ -208,6 +218,7 @@ impl ProcessTable {
                 row.cgroup_id = meta.cgroup_id;
             }
         }
+        row.cgroup_id == meta.cgroup_id || row.life == Life::Exited
     }
 
     fn fork(&mut self, parent: ProcessKey, child: ProcessKey) {
@@ -274,6 +285,7 @@ impl ProcessTable {
     }
 
     fn remove(&mut self, key: ProcessKey) {
+        self.recent.forget(key);
         self.rows.remove(&key);
         self.descent.remove(key);
         if self.approximate.get(&key.tgid) == Some(&key) {
@@ -297,6 +309,7 @@ impl ProcessTable {
             return None;
         }
         let mut row = self.rows.remove(&before)?;
+        self.recent.forget(before);
         row.process.key = key;
         self.rows.insert(key, row);
         self.descent.rename(before, key);
@@ -334,5 +347,6 @@ fn from_meta(meta: &Meta<'_>, parent: ProcessKey) -> Process<'static> {
     }
 }
 
+mod recent;
 #[cfg(test)]
 mod tests;

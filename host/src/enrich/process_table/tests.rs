@@ -67,6 +67,31 @@ fn the_unknown_is_made_from_its_event_once() {
 }
 
 #[test]
+fn what_differs_from_a_moment_ago_is_learnt() {
+    let mut table = ProcessTable::with_capacity(1);
+    let mut asked = 0;
+    let mut see = |table: &mut ProcessTable, tgid, boot_ns, uid, name: &str| {
+        let mut event = event(key(tgid), boot_ns, Body::FileOpen(FileOpen::default()));
+        event.meta.uid = uid;
+        table.observe(&event, ProcessKey::default(), &mut |_| {
+            asked += 1;
+            name.to_owned()
+        });
+        let process = table.get(key(tgid)).unwrap();
+        assert_eq!(process.uid, uid);
+        (asked, process.cgroup.clone().into_owned())
+    };
+    // A cgroup without a name is asked for again, though not with every event.
+    assert_eq!(see(&mut table, 1, 1, 7, ""), (1, String::new()));
+    assert_eq!(see(&mut table, 1, 2, 7, "/late"), (1, String::new()));
+    assert_eq!(see(&mut table, 1, 1_000_000_000, 7, "/late"), (2, "/late".into()));
+    assert_eq!(see(&mut table, 1, u64::MAX - 1, 8, "/other"), (2, "/late".into()));
+    // Who had to make room is made anew, also in the same place.
+    assert_eq!(see(&mut table, 1 + 256, 5, 7, "/b"), (3, "/b".into()));
+    assert_eq!(see(&mut table, 1, 5, 8, "/a"), (4, "/a".into()));
+}
+
+#[test]
 fn descent_outlives_those_in_between() {
     let mut table = ProcessTable::default();
     see(&mut table, &fork(key(1), key(2)));

@@ -93,7 +93,7 @@ impl Cache {
     }
 
     /// The name of a plugin's entry for an engine on this machine.
-    pub(super) fn name(engine: &Engine, sha256: &[u8; 32]) -> String {
+    pub(super) fn name(engine: &wasmtime::Engine, sha256: &[u8; 32]) -> String {
         struct Into256(Sha256);
         impl Hasher for Into256 {
             fn write(&mut self, bytes: &[u8]) {
@@ -108,7 +108,7 @@ impl Cache {
         hash.write(sha256);
         hash.write(env!("CARGO_PKG_VERSION").as_bytes());
         // Version of the engine, its settings, and the features of the processor it compiles for.
-        engine.wasm().precompile_compatibility_hash().hash(&mut hash);
+        engine.precompile_compatibility_hash().hash(&mut hash);
         hex(&hash.0.finalize())
     }
 
@@ -189,4 +189,20 @@ fn new_key(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
 /// Bytes in hexadecimal.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_found_again_by_the_same_content_and_engine_only() {
+        let engine = Engine::new(64 << 10).unwrap();
+        let name = Cache::name(engine.wasm(), &[1; 32]);
+        // The limit of stack is no matter of the code.
+        assert_eq!(name, Cache::name(Engine::new(128 << 10).unwrap().wasm(), &[1; 32]));
+        assert_ne!(name, Cache::name(engine.wasm(), &[2; 32]));
+        let other = wasmtime::Engine::new(&wasmtime::Config::new()).unwrap();
+        assert_ne!(name, Cache::name(&other, &[1; 32]));
+    }
 }

@@ -166,7 +166,7 @@ impl Compiler {
         bytes: &[u8],
         sha256: &[u8; 32],
     ) -> Result<(Component, Origin), Fault> {
-        let name = self.cache.as_ref().map(|cache| (cache, Cache::name(engine, sha256)));
+        let name = self.cache.as_ref().map(|cache| (cache, Cache::name(engine.wasm(), sha256)));
         let mut origin = Origin::Compiled;
         if let Some((cache, name)) = &name {
             match cache.find(engine, name) {

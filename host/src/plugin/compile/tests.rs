@@ -118,3 +118,17 @@ fn a_plugin_of_a_later_contract_is_told_from_the_first() {
     assert_eq!(row(ROWS).unwrap(), "krsi:plugin@0.3");
     assert_eq!(row(world::CONTRACTS).unwrap(), "krsi:plugin@0.1");
 }
+
+#[test]
+fn a_limit_met_at_the_start_is_named_with_what_was_asked() {
+    let (engine, component) = component(PINNED);
+    let pre = (world::CONTRACTS[0].bind)(&engine, &component).unwrap();
+    let check = |limits: Limits, words: &str| {
+        let started = world::instantiate(&pre, &engine, limits, Path::new("census.wasm"));
+        let error = started.err().map(|error| error.to_string()).unwrap_or_default();
+        assert!(error.contains(words), "{error}");
+    };
+    let limits = Limits::default();
+    check(Limits { memory_bytes: (1 << 20) + 1, ..limits }, "of memory, the limit is 1 MiB");
+    check(Limits { table_elements: 1, ..limits }, "of table elements, the limit is 1");
+}

@@ -21,6 +21,7 @@ struct Flooder {
     state: usize,
     done: u64,
     refused: u64,
+    ticks: u64,
 }
 
 impl Plugin for Flooder {
@@ -30,6 +31,7 @@ impl Plugin for Flooder {
             .deny_by_file()
             .deny_hook(Hook::FileOpen)
             .on_stop(OnStop::Clear)
+            .tick_ms(50)
     }
 
     fn init(_config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
@@ -50,11 +52,16 @@ impl Plugin for Flooder {
             }
             "flood-state" => self.state = 64 << 20,
             "flood-report" => {
-                let text = format!("done {} refused {}", self.done, self.refused);
+                let Self { done, refused, ticks, .. } = self;
+                let text = format!("done {done} refused {refused} ticks {ticks}");
                 ctx.alert("", Severity::Info, meta.process, text);
             }
             _ => {}
         }
+    }
+
+    fn tick(&mut self, _ctx: &mut Ctx) {
+        self.ticks += 1;
     }
 
     fn outcome(&mut self, outcome: &Outcome, _ctx: &mut Ctx) {
@@ -72,7 +79,7 @@ impl Plugin for Flooder {
 fn rule(ctx: &mut Ctx, ino: u64, reason: &str) {
     // Files that are not there: nobody is harmed.
     let file = FileKey { ino: (1 << 60) + ino, dev: 0xfff };
-    ctx.deny_file(file).open().ttl(Duration::from_secs(60)).because(reason);
+    ctx.deny_file(file).open().ttl(Duration::from_secs(3600)).because(reason);
 }
 
 fn deep(depth: u64) -> u64 {

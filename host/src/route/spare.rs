@@ -1,0 +1,67 @@
+//! Buffers between two uses, bounded in bytes.
+
+use std::sync::{Mutex, PoisonError};
+
+/// Capacity of all buffers that wait for their next use.
+const SPARE_BYTES: usize = 2 << 20;
+/// A buffer that grew beyond is freed: one burst of long records must not stay for ever.
+const BUFFER_BYTES: usize = SPARE_BYTES / 8;
+
+/// Buffers of batches that all readers are done with, so that none is allocated under load.
+#[derive(Debug, Default)]
+pub struct Spare(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    buffers: Vec<Vec<u8>>,
+    /// Their capacity together.
+    bytes: usize,
+}
+
+impl Spare {
+    /// An empty buffer, used before if there is one, for about so many bytes.
+    pub fn take(&self, bytes: usize) -> Vec<u8> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = kept.buffers.pop().unwrap_or_default();
+        kept.bytes -= buffer.capacity();
+        drop(kept);
+        buffer.reserve(bytes.min(BUFFER_BYTES));
+        buffer
+    }
+
+    /// Keeps a buffer for its next use, or frees it.
+    pub fn give(&self, mut buffer: Vec<u8>) {
+        let bytes = buffer.capacity();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if (1..=BUFFER_BYTES).contains(&bytes) && kept.bytes + bytes <= SPARE_BYTES {
+            buffer.clear();
+            kept.bytes += bytes;
+            kept.buffers.push(buffer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_in_bytes() {
+        let spare = Spare::default();
+        let kept = |spare: &Spare| {
+            let kept = spare.0.lock().unwrap();
+            assert_eq!(kept.bytes, kept.buffers.iter().map(Vec::capacity).sum::<usize>());
+            (kept.buffers.len(), kept.bytes)
+        };
+        spare.give(Vec::with_capacity(BUFFER_BYTES + 1));
+        spare.give(Vec::new());
+        assert_eq!(kept(&spare), (0, 0));
+        (0..100).for_each(|_| spare.give(Vec::with_capacity(BUFFER_BYTES)));
+        assert_eq!(kept(&spare), (SPARE_BYTES / BUFFER_BYTES, SPARE_BYTES));
+        assert_eq!(spare.take(0).capacity(), BUFFER_BYTES);
+        spare.give(vec![1; 100]);
+        assert!(spare.take(0).is_empty());
+        while spare.take(0).capacity() > 0 {}
+        assert_eq!(kept(&spare), (0, 0));
+    }
+}
