@@ -32,7 +32,7 @@ pub enum Counter {
     Errors = 12,
 }
 
-/// Columns of a row.
+/// Columns of a row; the last is never counted in.
 pub const COUNTERS: usize = 16;
 
 /// Every counter with the name that the summary shows.

@@ -60,8 +60,11 @@ pub struct Clause {
 pub struct Filter {
     /// Clauses; unused ones last.
     pub clauses: [Clause; CLAUSES],
-    /// Their path prefixes.
-    pub prefixes: [[u8; PREFIX_LEN]; CLAUSES],
+    /// Their path prefixes, as many bytes as [`PREFIX_LEN`] each.
+    pub prefixes: [[u64; PREFIX_LEN / 8]; CLAUSES],
+    /// All ones where a byte of a prefix counts. Words and masks instead of a length: the verifier has
+    /// no loop to go through.
+    pub masks: [[u64; PREFIX_LEN / 8]; CLAUSES],
 }
 
 /// A process, a hook and an object that were seen together.
@@ -95,5 +98,5 @@ pub struct Rate {
 }
 
 const _: () = assert!(size_of::<Clause>() == 32);
-const _: () = assert!(size_of::<Filter>() == CLAUSES * (32 + PREFIX_LEN));
+const _: () = assert!(size_of::<Filter>() == CLAUSES * (32 + 2 * PREFIX_LEN));
 const _: () = assert!(size_of::<SeenKey>() == 32);

@@ -419,6 +419,16 @@ pub fn put<T>(into: *mut T, value: T) {
     unsafe { into.write(value) };
 }
 
+/// Word `at` of a buffer whose address is a multiple of 8.
+#[inline(always)]
+pub fn word<const N: usize>(of: *const [u8; N], at: usize) -> u64 {
+    if (at + 1) * 8 > N {
+        return 0;
+    }
+    // SAFETY: `of` is a live reservation of N bytes, aligned to 8, and the word lies within it.
+    unsafe { core::ptr::read_volatile(of.cast::<u64>().add(at)) }
+}
+
 /// Byte `at` of a buffer, below its length.
 #[inline(always)]
 pub fn byte<const N: usize>(of: *const [u8; N], at: usize) -> u8 {

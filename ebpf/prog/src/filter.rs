@@ -3,7 +3,6 @@
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{ProcessKey, flag};
 use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, SeenKey, test};
-use krsi_host_abi::spec::STRING_LEN;
 
 use crate::capture::{self, Skip, Task};
 use crate::map::{self, Counts};
@@ -26,10 +25,11 @@ pub struct Call {
 }
 
 impl Call {
-    /// Whether one of some flags is set.
+    /// Whether one of some flags is set. The verifier would keep what each test tells it of the word,
+    /// and go through every combination.
     #[inline(always)]
     pub fn wants(&self, bits: u64) -> bool {
-        self.flags & bits != 0
+        (self.flags ^ self.counts.unknown_zero()) & bits != 0
     }
 
     /// Counts a call that ends without a record because nobody wants one.
@@ -183,20 +183,15 @@ fn remembers(call: &Call, traits: &Traits, clause: &Clause) -> bool {
     true
 }
 
-/// Whether a clause with a path prefix holds for a path of `len` bytes.
+/// Whether a clause with a path prefix holds for a path.
 #[inline(never)]
-pub fn path_passes<const N: usize>(
-    call: &Call,
-    traits: &Traits,
-    path: *const [u8; N],
-    len: u16,
-) -> bool {
+pub fn path_passes<const N: usize>(call: &Call, traits: &Traits, path: *const [u8; N]) -> bool {
     let Some(filter) = map::filter(call.slot) else { return true };
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
             if clause.tests & test::PREFIX != 0
-                && starts_with(filter, $at, path, len)
+                && starts_with(filter, $at, path)
                 && holds(call, traits, clause)
                 && remembers(call, traits, clause)
             {
@@ -208,29 +203,17 @@ pub fn path_passes<const N: usize>(
     false
 }
 
-#[inline(never)]
-fn starts_with<const N: usize>(
-    filter: &Filter,
-    clause: usize,
-    path: *const [u8; N],
-    len: u16,
-) -> bool {
-    const { assert!(N >= PREFIX_LEN && PREFIX_LEN == STRING_LEN) };
-    let wanted = usize::from(filter.clauses[clause].prefix_len);
-    if wanted > usize::from(len) {
-        return false;
+/// A path ends with a NUL, which no prefix holds: what is shorter than the prefix differs there.
+#[inline(always)]
+fn starts_with<const N: usize>(filter: &Filter, clause: usize, path: *const [u8; N]) -> bool {
+    const { assert!(N >= PREFIX_LEN && PREFIX_LEN == 64) };
+    let mut differs = 0;
+    macro_rules! word {
+        ($($at:literal)*) => {$(
+            differs |= (capture::word(path, $at) ^ filter.prefixes[clause][$at])
+                & filter.masks[clause][$at];
+        )*};
     }
-    // The bound is frozen, so that the compiler does not unroll.
-    for at in 0..offset::prefix_len() {
-        if at >= wanted {
-            return true;
-        }
-        if at >= PREFIX_LEN {
-            return false;
-        }
-        if capture::byte(path, at) != filter.prefixes[clause][at] {
-            return false;
-        }
-    }
-    true
+    word!(0 1 2 3 4 5 6 7);
+    differs == 0
 }

@@ -5,7 +5,6 @@
 //! are read with `read_volatile`, or the compiler would use the initial value.
 
 use krsi_host_abi::capture::ABSENT;
-use krsi_host_abi::filter::PREFIX_LEN;
 use krsi_host_abi::{ABI_VERSION, for_each_offset};
 
 use crate::capture::Skip;
@@ -48,8 +47,6 @@ static CAN_DENY: u32 = 0;
 #[unsafe(no_mangle)]
 static WALK_NAMES: u32 = 48;
 #[unsafe(no_mangle)]
-static PREFIX_BYTES: u32 = PREFIX_LEN as u32;
-#[unsafe(no_mangle)]
 static ZERO: i64 = 0;
 #[unsafe(no_mangle)]
 static OBJECT_ABI: u32 = ABI_VERSION;
@@ -87,13 +84,6 @@ pub fn can_deny() -> bool {
 pub fn may_sleep() -> bool {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const MAY_SLEEP) != 0 }
-}
-
-/// [`PREFIX_LEN`], which only the verifier knows.
-#[inline(always)]
-pub fn prefix_len() -> usize {
-    // SAFETY: a shared reference to a static is always readable.
-    unsafe { core::ptr::read_volatile(&raw const PREFIX_BYTES) as usize }
 }
 
 /// Names that a walk along dentries follows.

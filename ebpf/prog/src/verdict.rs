@@ -122,7 +122,7 @@ impl Object {
 
 struct Walk<'d> {
     bits: [u64; 2],
-    audit_only: bool,
+    call: &'d Call,
     lineages: [u64; LINEAGES],
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
@@ -178,15 +178,16 @@ fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
     }
     let mut walk = Walk {
         bits: bits_of(call.slot),
-        audit_only: call.wants(flag::AUDIT_ONLY),
+        call,
         lineages: members(call),
-        lifted: 0,
+        lifted: call.counts.unknown_zero(),
         decision,
     };
     walk.run(call, object);
     if !matches!(walk.decision.verdict, Verdict::None) {
         map::hit(walk.decision.rule_id);
     }
+    walk.decision.verdict = call.counts.forget(walk.decision.verdict);
 }
 
 #[inline(always)]
@@ -263,7 +264,7 @@ impl Walk<'_> {
             rule_id: lease.rule_id,
             errno: lease.errno,
             owner: lease.owner as u8,
-            verdict: if lease.mode == Mode::Enforce as u8 && !self.audit_only {
+            verdict: if lease.mode == Mode::Enforce as u8 && !self.call.wants(flag::AUDIT_ONLY) {
                 Verdict::Denied
             } else {
                 Verdict::Audited
@@ -276,6 +277,7 @@ impl Walk<'_> {
         // An audit never hides a denial that follows.
         if matches!(self.decision.verdict, Verdict::None) {
             *self.decision = decided;
+            self.decision.verdict = self.call.counts.forget(Verdict::Audited);
         }
         false
     }

@@ -141,7 +141,6 @@ impl Loader {
             _ => types.function_id(&target.function),
         };
         let id = id.ok_or(HookError::NoFunction)?;
-        tracing::debug!(hook, program, "loading");
         let resolved = self.refined(job, &target, program, id, true);
         let fd = match resolved {
             Ok(fd) => fd,
@@ -149,6 +148,8 @@ impl Loader {
             Err(first) => self.refined(job, &target, program, id, false).map_err(|_| first)?,
         };
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
+        let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
+        tracing::debug!(hook, program, verified, function = target.function, "attached");
         Ok(Live {
             slot: job.slot(),
             hook: hook.to_owned(),

@@ -3,7 +3,8 @@
 use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, test};
 use krsi_plugin_schema::latest::Hook;
 
-use super::hooks::nothing;
+use zerocopy::{FromZeros, IntoBytes};
+
 use crate::plugin::Filter as HookFilter;
 
 /// What subscribers ask of each hook. A hook of which somebody wants everything has no filter.
@@ -47,11 +48,14 @@ impl Asked {
         if self.whole.contains(&hook) || count == 0 || count > CLAUSES {
             return None;
         }
-        let mut filter = nothing();
-        let slots = filter.clauses.iter_mut().zip(&mut filter.prefixes);
-        for ((clause, prefix), (_, wanted, path)) in slots.zip(own()) {
+        let mut filter = Filter::new_zeroed();
+        let texts = filter.prefixes.iter_mut().zip(&mut filter.masks);
+        for ((clause, (prefix, mask)), (_, wanted, path)) in
+            filter.clauses.iter_mut().zip(texts).zip(own())
+        {
             *clause = *wanted;
-            prefix.iter_mut().zip(path).for_each(|(to, from)| *to = *from);
+            let bytes = prefix.as_mut_bytes().iter_mut().zip(mask.as_mut_bytes());
+            bytes.zip(path).for_each(|((byte, mask), from)| (*byte, *mask) = (*from, u8::MAX));
         }
         Some(filter)
     }

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use krsi_host_abi::deny::flag;
-use krsi_host_abi::filter::Filter;
-use krsi_host_abi::hook::{Attach, HOOKS, Hook as AbiHook, WATCH_FIRST};
+use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{Hook, HookSet};
 
 use super::RunError;
@@ -19,7 +18,7 @@ use crate::kernel::curated;
 use crate::kernel::load::{HookError, Job, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, KernelMaps};
 use crate::kernel::object::ObjectFile;
-use crate::kernel::plan::{self, HookPlan};
+use crate::kernel::plan;
 use crate::kernel::{probe, trim};
 
 /// Hooks that the host's own process table lives on.
@@ -53,7 +52,6 @@ impl Wanted {
 /// The object and its programs: dropping it detaches every hook.
 pub(super) struct Hooks {
     loader: Loader,
-    plan: HookPlan,
     live: Vec<Live>,
     watches: Watches,
     layouts: CallLayouts,
@@ -86,7 +84,6 @@ impl Hooks {
         let maps = KernelMaps::take(&mut maps)?;
         let hooks = Self {
             loader,
-            plan,
             live: Vec::new(),
             watches: Watches::default(),
             layouts: CallLayouts::default(),
@@ -303,35 +300,8 @@ impl Hooks {
         let missed = |live: &Live| live.info().map_or(0, |info| info.recursion_misses);
         self.live.iter().map(missed).sum()
     }
-
-    /// Hooks that this kernel lacks, with the reason.
-    pub(super) fn lacking(&self) -> &HookPlan {
-        &self.plan
-    }
-}
-
-/// Whether the kernel ever calls a hook's program for its own answer.
-pub(super) const fn can_refuse(hook: AbiHook) -> bool {
-    matches!(hook.row().attach, Attach::LsmDeny)
 }
 
 fn contains(set: HookSet, hook: AbiHook) -> bool {
     crate::decode::hook(hook).is_some_and(|hook| set.contains(hook))
-}
-
-/// An empty filter: nothing passes.
-pub(super) const fn nothing() -> Filter {
-    Filter {
-        clauses: [krsi_host_abi::filter::Clause {
-            tests: 0,
-            uid: 0,
-            cgroup_id: 0,
-            flags_any: 0,
-            rate: 0,
-            port: 0,
-            prefix_len: 0,
-            owner: 0,
-        }; krsi_host_abi::filter::CLAUSES],
-        prefixes: [[0; krsi_host_abi::filter::PREFIX_LEN]; krsi_host_abi::filter::CLAUSES],
-    }
 }

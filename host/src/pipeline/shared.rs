@@ -95,7 +95,6 @@ impl Shared {
 
     /// Says how records of the template program are read. To be called before the programs of new
     /// slots are attached, and for slots that are gone only after their last record was read.
-    #[expect(dead_code, reason = "called by who attaches the template program")]
     pub(super) fn set_layouts(&self, layouts: CallLayouts) {
         *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
     }

@@ -27,7 +27,7 @@ pub fn capture<const P: usize>(
 ) -> Result<Outcome, Skip> {
     let text = match capture::path(file, room)? {
         PathRead::Whole(len) => {
-            if wanted.by_path() && !filter::path_passes(call, traits, room, len) {
+            if wanted.by_path() && !filter::path_passes(call, traits, room) {
                 return Ok(Outcome::Fill(Fill::Unwanted));
             }
             Text { offset: 0, len, flags: 0, pad: 0 }
