@@ -6,7 +6,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Clauses of one hook: one a subscriber; more subscribers than that mean no filter.
-pub const CLAUSES: usize = 8;
+pub const CLAUSES: usize = 4;
 /// Bytes of a path prefix.
 pub const PREFIX_LEN: usize = 64;
 

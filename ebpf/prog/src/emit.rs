@@ -125,12 +125,13 @@ pub fn emit<B: 'static, T: 'static>(
 
 /// Counts what was decided; called once per call.
 #[inline(always)]
-pub fn account(call: &Call, decision: &Decision) {
+pub fn account(call: &Call, decision: &mut Decision) {
     match decision.verdict {
         Verdict::None => {}
         Verdict::Denied => call.counts.add(Counter::Denied),
         Verdict::Audited => call.counts.add(Counter::Audited),
     }
+    decision.verdict = call.counts.forget(decision.verdict);
 }
 
 /// Room on the ring of denials or on that of telemetry.

@@ -119,7 +119,7 @@ pub fn passes(call: &Call, traits: &Traits) -> Passes {
 #[inline(never)]
 fn clauses(call: &Call, traits: &Traits) -> u32 {
     let Some(filter) = map::filter(call.slot) else { return 1 };
-    let mut by_path = 0;
+    let mut by_path = call.counts.unknown_zero() as u32;
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
@@ -129,13 +129,13 @@ fn clauses(call: &Call, traits: &Traits) -> u32 {
                         return 1;
                     }
                 } else {
-                    by_path = 2;
+                    by_path |= 2;
                 }
             }
         )*};
     }
-    const { assert!(CLAUSES == 8) };
-    each!(0 1 2 3 4 5 6 7);
+    const { assert!(CLAUSES == 4) };
+    each!(0 1 2 3);
     by_path
 }
 
@@ -164,23 +164,28 @@ fn remembers(call: &Call, traits: &Traits, clause: &Clause) -> bool {
     if tests & (test::FIRST_SEEN | test::RATE) == 0 {
         return true;
     }
-    let mut key = SeenKey {
-        start_boot_ns: call.process.start_boot_ns,
-        object: 0,
-        object_more: 0,
-        tgid: call.process.tgid,
-        slot: call.slot | clause.owner << 16,
-    };
     if tests & test::RATE != 0
-        && !map::within_rate(&key, capture::boot_ns() / 1_000_000_000, u64::from(clause.rate))
+        && !map::within_rate(
+            &seen(call, clause, (0, 0)),
+            capture::boot_ns() / 1_000_000_000,
+            u64::from(clause.rate),
+        )
     {
         return false;
     }
-    if tests & test::FIRST_SEEN != 0 {
-        (key.object, key.object_more) = traits.object.words();
-        return map::is_new(&key);
+    tests & test::FIRST_SEEN == 0 || map::is_new(&seen(call, clause, traits.object.words()))
+}
+
+/// Built at once: zeroes written first would be a loop.
+#[inline(always)]
+fn seen(call: &Call, clause: &Clause, (object, object_more): (u64, u64)) -> SeenKey {
+    SeenKey {
+        start_boot_ns: call.process.start_boot_ns,
+        object,
+        object_more,
+        tgid: call.process.tgid,
+        slot: call.slot | clause.owner << 16,
     }
-    true
 }
 
 /// Whether a clause with a path prefix holds for a path.
@@ -199,7 +204,7 @@ pub fn path_passes<const N: usize>(call: &Call, traits: &Traits, path: *const [u
             }
         )*};
     }
-    each!(0 1 2 3 4 5 6 7);
+    each!(0 1 2 3);
     false
 }
 

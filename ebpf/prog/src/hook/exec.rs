@@ -38,8 +38,8 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(image) {
         Ok(image) => {
-            let decision = verdict::decide(&call, Object::file(image.key));
-            emit::account(&call, &decision);
+            let mut decision = verdict::decide(&call, Object::file(image.key));
+            emit::account(&call, &mut decision);
             let wanted = Wanted::new(&call, decision, &traits(&image));
             if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
                 report::<PATH_LONG, 0>(&call, &wanted, image, true);
@@ -48,8 +48,8 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            let decision = verdict::on_error(&call);
-            emit::account(&call, &decision);
+            let mut decision = verdict::on_error(&call);
+            emit::account(&call, &mut decision);
             decision.answer()
         }
     }

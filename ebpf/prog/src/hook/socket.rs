@@ -20,8 +20,8 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     match destination(&ctx) {
         Ok(connect) => {
             let object = object(&connect);
-            let decision = verdict::decide(&call, object);
-            emit::account(&call, &decision);
+            let mut decision = verdict::decide(&call, object);
+            emit::account(&call, &mut decision);
             let traits = Traits { object, flags: 0, port: u16::from_be(connect.port_be) };
             let wanted = Wanted::new(&call, decision, &traits);
             emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
@@ -32,8 +32,8 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            let decision = verdict::on_error(&call);
-            emit::account(&call, &decision);
+            let mut decision = verdict::on_error(&call);
+            emit::account(&call, &mut decision);
             decision.answer()
         }
     }

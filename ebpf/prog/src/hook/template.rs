@@ -57,7 +57,7 @@ fn run(state: &mut State) -> i32 {
         if unread && matches!(decision.verdict, Verdict::None) {
             decision = verdict::on_error(&state.call);
         }
-        emit::account(&state.call, &decision);
+        emit::account(&state.call, &mut decision);
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = !matches!(decision.verdict, Verdict::None);
@@ -131,13 +131,13 @@ fn of_watch(call: &Call) -> Decision {
     let audit = call.wants(flag::AUDIT_ONLY)
         || spec::has(spec_flag::WATCH_AUDIT)
         || !spec::has(spec_flag::DENY);
-    let decision = Decision {
+    let mut decision = Decision {
         rule_id: spec::rule_id(),
         errno: spec::errno() as u16,
         owner: spec::owner() as u8,
         verdict: if audit { Verdict::Audited } else { Verdict::Denied },
     };
-    emit::account(call, &decision);
+    emit::account(call, &mut decision);
     decision
 }
 
