@@ -65,7 +65,7 @@ pub enum Read {
     Dentry = 7,
     /// A `struct sockaddr` that the last member points to, or the argument with [`root::VALUE`]; `bound`
     /// is the argument that holds its length, plus one, or 0 when the kernel gives none. Takes a
-    /// room, filled as a [`crate::deny::NetworkKey`] without its prefix, and the row after it.
+    /// room, filled with its bytes as they are, at most `_K_SS_MAXSIZE`, and the row after it.
     SockAddr = 8,
     /// The `struct inode` that the last member points to, or the argument with [`root::VALUE`]: the
     /// inode number. The row after it is [`Read::InodeDev`].

@@ -10,7 +10,7 @@ use aya_ebpf::bindings::path as kernel_path;
 use aya_ebpf::helpers::generated as helper;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{FileKey, ProcessKey};
-use krsi_host_abi::record::{COMM_LEN, exec_flag};
+use krsi_host_abi::record::{COMM_LEN, PATH_LONG, exec_flag};
 
 use crate::offset::{self, Offset};
 
@@ -232,10 +232,11 @@ pub fn process_key(task: Task) -> Result<ProcessKey, Skip> {
     })
 }
 
-/// User id of a task in the initial user namespace.
+/// User id of the calling task in the initial user namespace.
 #[inline(always)]
-pub fn uid(task: Task) -> Result<u32, Skip> {
-    task.ptr(&offset::TASK_CRED)?.load(&offset::CRED_UID)
+pub fn uid() -> u32 {
+    // SAFETY: no preconditions.
+    unsafe { helper::bpf_get_current_uid_gid() as u32 }
 }
 
 /// Inode number of a task's mount namespace; 0 once the task has none.
@@ -311,43 +312,66 @@ pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead,
 
 /// Writes the names from a dentry up to the root of its mount namespace, or of its own mount when
 /// `mount` is 0. Only a long room is worth it.
-#[inline(never)]
-pub fn walk<const N: usize>(
-    mut dentry: u64,
-    mut mount: u64,
-    out: *mut [u8; N],
-) -> Result<PathRead, Skip> {
-    if N < 2 * NAME_ROOM {
+#[inline(always)]
+pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Result<PathRead, Skip> {
+    if N < PATH_LONG {
         return Ok(PathRead::TooLong);
     }
-    let mut len = 0usize;
-    for _ in 0..offset::walk_names() {
+    // SAFETY: `out` is a live reservation of at least PATH_LONG bytes.
+    match unsafe { krsi_walk(dentry, mount, 0, out.cast()) } {
+        WALK_FAILED => Err(Skip::Read),
+        walked => Ok(PathRead::Upwards(walked as u16, walked & WALK_CUT != 0)),
+    }
+}
+
+/// The walk met an address that cannot be read.
+const WALK_FAILED: u32 = u32::MAX;
+/// The root was not reached.
+const WALK_CUT: u32 = 1 << 16;
+
+/// Walks; `zero` is 0, which the verifier does not know, so that it goes through each step once.
+///
+/// # Safety
+/// `out` is NULL or writable.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_walk(
+    mut dentry: u64,
+    mut mount: u64,
+    zero: u64,
+    out: *mut [u8; PATH_LONG],
+) -> u32 {
+    if out.is_null() {
+        return WALK_FAILED;
+    }
+    let mut len = zero;
+    let mut step = || {
         if mount != 0 {
             let root: u64 = probe(mount + offset::VFSMOUNT_MNT_ROOT.get()? as u64)?;
             if root == dentry {
                 let inner = mount - offset::MOUNT_MNT.get()? as u64;
                 let parent: u64 = probe(inner + offset::MOUNT_MNT_PARENT.get()? as u64)?;
                 if parent == inner || parent == 0 {
-                    return Ok(PathRead::Upwards(len as u16, false));
+                    return Ok(false);
                 }
                 dentry = probe(inner + offset::MOUNT_MNT_MOUNTPOINT.get()? as u64)?;
                 mount = parent + offset::MOUNT_MNT.get()? as u64;
-                continue;
+                return Ok(true);
             }
         }
         let parent: u64 = probe(dentry + offset::DENTRY_D_PARENT.get()? as u64)?;
         if parent == dentry {
-            return Ok(PathRead::Upwards(len as u16, false));
+            return Ok(false);
         }
         let name = offset::DENTRY_D_NAME.get()? + offset::QSTR_NAME.get()?;
         let name: u64 = probe(dentry + name as u64)?;
-        if len > N - NAME_ROOM {
-            break;
+        if len > (PATH_LONG - NAME_ROOM) as u64 {
+            return Err(Skip::Field);
         }
         // SAFETY: at least NAME_ROOM bytes follow `len`; the source is read fault-safe.
         let written = unsafe {
             helper::bpf_probe_read_kernel_str(
-                out.cast::<u8>().add(len).cast(),
+                out.cast::<u8>().add(len as usize).cast(),
                 NAME_ROOM as u32,
                 name as *const _,
             )
@@ -355,10 +379,19 @@ pub fn walk<const N: usize>(
         if written <= 0 {
             return Err(Skip::Read);
         }
-        len += written as usize & (2 * NAME_ROOM - 1);
+        len = (len + written as u64) ^ zero;
         dentry = parent;
+        Ok(true)
+    };
+    for _ in 0..offset::walk_names() {
+        match step() {
+            Ok(true) => {}
+            Ok(false) => return len as u32 & 0xffff,
+            Err(Skip::Field) => break,
+            Err(_) => return WALK_FAILED,
+        }
     }
-    Ok(PathRead::Upwards(len as u16, true))
+    len as u32 & 0xffff | WALK_CUT
 }
 
 /// Writes the last component of a file's path into `out`: what is left of a path beyond `PATH_MAX`.

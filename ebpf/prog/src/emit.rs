@@ -11,8 +11,8 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::ProcessKey;
 use krsi_host_abi::record::{Header, Verdict};
 
-use crate::capture::{self, Skip};
-use crate::filter::{self, Call, Passes, Traits};
+use crate::capture::{self, Skip, Task};
+use crate::filter::{self, Call, Facts, Passes, Traits};
 use crate::verdict::Decision;
 use crate::{map, offset};
 
@@ -123,17 +123,6 @@ pub fn emit<B: 'static, T: 'static>(
     }
 }
 
-/// Counts what was decided; called once per call.
-#[inline(always)]
-pub fn account(call: &Call, decision: &mut Decision) {
-    match decision.verdict {
-        Verdict::None => {}
-        Verdict::Denied => call.counts.add(Counter::Denied),
-        Verdict::Audited => call.counts.add(Counter::Audited),
-    }
-    decision.verdict = call.counts.forget(decision.verdict);
-}
-
 /// Room on the ring of denials or on that of telemetry.
 #[inline(always)]
 pub fn reserve<B: 'static, T: 'static>(verdict: Verdict) -> Option<RingBufEntry<Slot<B, T>>> {
@@ -155,24 +144,49 @@ pub fn parts<B, T>(slot: *mut Slot<B, T>) -> (*mut Header, Room<B, T>) {
 /// Writes the header.
 #[inline(always)]
 pub fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
+    // SAFETY: `out` points into a live reservation; the others are whole.
+    unsafe { krsi_header(out, &call.facts, decision) };
+}
+
+/// Writes a header.
+///
+/// # Safety
+/// All are NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_header(
+    out: *mut Header,
+    facts: *const Facts,
+    decision: *const Decision,
+) -> u32 {
+    // SAFETY: as the caller promises.
+    let (Some(facts), Some(decision)) = (unsafe { (facts.as_ref(), decision.as_ref()) }) else {
+        return 0;
+    };
+    if out.is_null() {
+        return 0;
+    }
     let (tid, uid, gid, cgroup_id, cpu) = capture::caller();
-    let parent = call
-        .task
-        .ptr(&offset::TASK_REAL_PARENT)
-        .and_then(capture::process_key)
-        .unwrap_or(ProcessKey { start_boot_ns: 0, tgid: 0, pad: 0 });
+    let none = ProcessKey { start_boot_ns: 0, tgid: 0, pad: 0 };
+    let (parent, mount_ns) = match Task::current() {
+        Ok(task) => (
+            task.ptr(&offset::TASK_REAL_PARENT).and_then(capture::process_key).unwrap_or(none),
+            capture::mount_ns(task),
+        ),
+        Err(_) => (none, 0),
+    };
     // SAFETY: `out` points into a live reservation; every field is written.
     unsafe {
         (&raw mut (*out).abi).write(offset::abi());
-        (&raw mut (*out).hook).write(call.slot as u16);
+        (&raw mut (*out).hook).write(facts.slot as u16);
         (&raw mut (*out).cpu).write(cpu);
         (&raw mut (*out).boot_ns).write(capture::boot_ns());
-        (&raw mut (*out).process).write(call.process);
+        (&raw mut (*out).process).write(facts.process);
         (&raw mut (*out).parent).write(parent);
         (&raw mut (*out).tid).write(tid);
         (&raw mut (*out).uid).write(uid);
         (&raw mut (*out).gid).write(gid);
-        (&raw mut (*out).mount_ns).write(capture::mount_ns(call.task));
+        (&raw mut (*out).mount_ns).write(mount_ns);
         (&raw mut (*out).cgroup_id).write(cgroup_id);
         (&raw mut (*out).rule_id).write(decision.rule_id);
         (&raw mut (*out).errno).write(decision.errno);
@@ -181,6 +195,7 @@ pub fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
         (&raw mut (*out).pad).write(0);
         capture::comm(&raw mut (*out).comm);
     }
+    0
 }
 
 /// A tail without strings.

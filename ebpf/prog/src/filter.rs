@@ -9,27 +9,55 @@ use crate::map::{self, Counts};
 use crate::offset;
 use crate::verdict::Object;
 
+/// What global functions are told of a call: plain numbers, which are all that the verifier lets them
+/// have.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Facts {
+    /// Flags word of the hook.
+    flags: u64,
+    /// Zero, as a number that the verifier knows nothing about.
+    zero: u64,
+    /// The calling process.
+    pub process: ProcessKey,
+    /// Slot of the hook.
+    pub slot: u32,
+    pad: u32,
+}
+
+impl Facts {
+    /// Whether one of some flags is set. The verifier would keep what each test tells it of the word,
+    /// and go through every combination.
+    #[inline(always)]
+    pub fn wants(&self, bits: u64) -> bool {
+        (self.flags ^ self.unknown_zero()) & bits != 0
+    }
+
+    /// Zero, as a number that the verifier knows nothing about. What is xored with it is the same, and
+    /// forgotten by the verifier: paths that differ only in it are gone through once, not each.
+    #[inline(always)]
+    pub fn unknown_zero(&self) -> u64 {
+        // SAFETY: a reference is always readable.
+        unsafe { core::ptr::read_volatile(&raw const self.zero) }
+    }
+}
+
 /// A call that somebody wants something of.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// Slot of the hook.
-    pub slot: u32,
-    /// Its flags word.
-    pub flags: u64,
+    /// What is known of it.
+    pub facts: Facts,
     /// The calling task.
     pub task: Task,
-    /// The calling process.
-    pub process: ProcessKey,
     /// The hook's counters.
     pub counts: Counts,
 }
 
 impl Call {
-    /// Whether one of some flags is set. The verifier would keep what each test tells it of the word,
-    /// and go through every combination.
+    /// Whether one of some flags is set.
     #[inline(always)]
     pub fn wants(&self, bits: u64) -> bool {
-        (self.flags ^ self.counts.unknown_zero()) & bits != 0
+        self.facts.wants(bits)
     }
 
     /// Counts a call that ends without a record because nobody wants one.
@@ -63,7 +91,10 @@ pub fn enter(slot: u32) -> Option<Call> {
         Ok((task, capture::process_key(task)?))
     };
     match caller() {
-        Ok((task, process)) => Some(Call { slot, flags, task, process, counts }),
+        Ok((task, process)) => {
+            let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, pad: 0 };
+            Some(Call { facts, task, counts })
+        }
         Err(skip) => {
             let skip: Skip = skip;
             counts.add(skip.counter());
@@ -74,18 +105,22 @@ pub fn enter(slot: u32) -> Option<Call> {
 
 /// What a filter may ask of a call beside its caller.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Traits {
     /// The object, for first-seen.
     pub object: Object,
     /// Open flags.
     pub flags: u32,
     /// Destination port, host order.
-    pub port: u16,
+    pub port: u32,
 }
 
 impl Traits {
-    /// None of them.
-    pub const NONE: Traits = Traits { object: Object::NONE, flags: 0, port: 0 };
+    /// None of them. A constant would lie in the read-only map, which no global function may be given.
+    #[inline(always)]
+    pub fn none(call: &Call) -> Self {
+        Self { object: Object::none(call), flags: 0, port: 0 }
+    }
 }
 
 /// Whether telemetry of this call is wanted as far as can be told without its path.
@@ -102,30 +137,46 @@ pub enum Passes {
 /// Asks the filter of the hook.
 #[inline(always)]
 pub fn passes(call: &Call, traits: &Traits) -> Passes {
-    if !call.wants(flag::FORWARD) {
-        return Passes::No;
+    let facts = &call.facts;
+    let mut answer = facts.wants(flag::FORWARD) as u32;
+    if answer != 0 && facts.wants(flag::FILTER) {
+        // SAFETY: both are whole and readable.
+        answer = unsafe { krsi_filter(facts, traits) };
     }
-    if !call.wants(flag::FILTER) {
-        return Passes::Yes;
-    }
-    match clauses(call, traits) {
+    match answer ^ facts.unknown_zero() as u32 {
         0 => Passes::No,
         1 => Passes::Yes,
         _ => Passes::IfPath,
     }
 }
 
+/// Whether a clause with a path prefix holds for a path, of which the first bytes are enough.
+#[inline(always)]
+pub fn path_passes<const N: usize>(call: &Call, traits: &Traits, path: *const [u8; N]) -> bool {
+    const { assert!(N >= PREFIX_LEN) };
+    // SAFETY: all are whole and readable.
+    unsafe { krsi_filter_path(&call.facts, traits, path.cast()) != 0 }
+}
+
 /// 1 when a clause without a path prefix holds, 2 when only ones with a prefix may, 0 else.
+///
+/// # Safety
+/// Both are NULL or readable.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn clauses(call: &Call, traits: &Traits) -> u32 {
-    let Some(filter) = map::filter(call.slot) else { return 1 };
-    let mut by_path = call.counts.unknown_zero() as u32;
+unsafe extern "C" fn krsi_filter(facts: *const Facts, traits: *const Traits) -> u32 {
+    // SAFETY: as the caller promises.
+    let (Some(facts), Some(traits)) = (unsafe { (facts.as_ref(), traits.as_ref()) }) else {
+        return 1;
+    };
+    let Some(filter) = map::filter(facts.slot) else { return 1 };
+    let mut by_path = facts.unknown_zero() as u32;
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
-            if clause.tests & test::LIVE != 0 && holds(call, traits, clause) {
+            if clause.tests & test::LIVE != 0 && holds(traits, clause) {
                 if clause.tests & test::PREFIX == 0 {
-                    if remembers(call, traits, clause) {
+                    if remembers(facts, traits, clause) {
                         return 1;
                     }
                 } else {
@@ -139,16 +190,51 @@ fn clauses(call: &Call, traits: &Traits) -> u32 {
     by_path
 }
 
+/// Whether a clause with a path prefix holds for a path.
+///
+/// # Safety
+/// All are NULL or readable.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn holds(call: &Call, traits: &Traits, clause: &Clause) -> bool {
+unsafe extern "C" fn krsi_filter_path(
+    facts: *const Facts,
+    traits: *const Traits,
+    path: *const [u8; PREFIX_LEN],
+) -> u32 {
+    // SAFETY: as the caller promises.
+    let (Some(facts), Some(traits)) = (unsafe { (facts.as_ref(), traits.as_ref()) }) else {
+        return 1;
+    };
+    if path.is_null() {
+        return 1;
+    }
+    let Some(filter) = map::filter(facts.slot) else { return 1 };
+    macro_rules! each {
+        ($($at:literal)*) => {$(
+            let clause = &filter.clauses[$at];
+            if clause.tests & test::PREFIX != 0
+                && starts_with(filter, $at, path)
+                && holds(traits, clause)
+                && remembers(facts, traits, clause)
+            {
+                return 1;
+            }
+        )*};
+    }
+    each!(0 1 2 3);
+    0
+}
+
+#[inline(never)]
+fn holds(traits: &Traits, clause: &Clause) -> bool {
     let tests = clause.tests;
-    if tests & test::UID != 0 && capture::uid(call.task) != Ok(clause.uid) {
+    if tests & test::UID != 0 && capture::uid() != clause.uid {
         return false;
     }
     if tests & test::FLAGS != 0 && traits.flags & clause.flags_any == 0 {
         return false;
     }
-    if tests & test::PORT != 0 && traits.port != clause.port {
+    if tests & test::PORT != 0 && traits.port != u32::from(clause.port) {
         return false;
     }
     if tests & test::CGROUP != 0 && capture::cgroup_id() != clause.cgroup_id {
@@ -159,59 +245,39 @@ fn holds(call: &Call, traits: &Traits, clause: &Clause) -> bool {
 
 /// The tests of a clause that remember what they saw: asked last, and once.
 #[inline(never)]
-fn remembers(call: &Call, traits: &Traits, clause: &Clause) -> bool {
+fn remembers(facts: &Facts, traits: &Traits, clause: &Clause) -> bool {
     let tests = clause.tests;
     if tests & (test::FIRST_SEEN | test::RATE) == 0 {
         return true;
     }
     if tests & test::RATE != 0
         && !map::within_rate(
-            &seen(call, clause, (0, 0)),
+            &seen(facts, clause, (0, 0)),
             capture::boot_ns() / 1_000_000_000,
             u64::from(clause.rate),
         )
     {
         return false;
     }
-    tests & test::FIRST_SEEN == 0 || map::is_new(&seen(call, clause, traits.object.words()))
+    tests & test::FIRST_SEEN == 0 || map::is_new(&seen(facts, clause, traits.object.words()))
 }
 
 /// Built at once: zeroes written first would be a loop.
 #[inline(always)]
-fn seen(call: &Call, clause: &Clause, (object, object_more): (u64, u64)) -> SeenKey {
+fn seen(facts: &Facts, clause: &Clause, (object, object_more): (u64, u64)) -> SeenKey {
     SeenKey {
-        start_boot_ns: call.process.start_boot_ns,
+        start_boot_ns: facts.process.start_boot_ns,
         object,
         object_more,
-        tgid: call.process.tgid,
-        slot: call.slot | clause.owner << 16,
+        tgid: facts.process.tgid,
+        slot: facts.slot | clause.owner << 16,
     }
-}
-
-/// Whether a clause with a path prefix holds for a path.
-#[inline(never)]
-pub fn path_passes<const N: usize>(call: &Call, traits: &Traits, path: *const [u8; N]) -> bool {
-    let Some(filter) = map::filter(call.slot) else { return true };
-    macro_rules! each {
-        ($($at:literal)*) => {$(
-            let clause = &filter.clauses[$at];
-            if clause.tests & test::PREFIX != 0
-                && starts_with(filter, $at, path)
-                && holds(call, traits, clause)
-                && remembers(call, traits, clause)
-            {
-                return true;
-            }
-        )*};
-    }
-    each!(0 1 2 3);
-    false
 }
 
 /// A path ends with a NUL, which no prefix holds: what is shorter than the prefix differs there.
 #[inline(always)]
-fn starts_with<const N: usize>(filter: &Filter, clause: usize, path: *const [u8; N]) -> bool {
-    const { assert!(N >= PREFIX_LEN && PREFIX_LEN == 64) };
+fn starts_with(filter: &Filter, clause: usize, path: *const [u8; PREFIX_LEN]) -> bool {
+    const { assert!(PREFIX_LEN == 64) };
     let mut differs = 0;
     macro_rules! word {
         ($($at:literal)*) => {$(

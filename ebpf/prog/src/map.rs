@@ -9,7 +9,6 @@ use krsi_host_abi::counter::{COUNTERS, Counter};
 use krsi_host_abi::deny::{Entry, FileKey, Lease, Membership, NetworkKey, ProcessKey};
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
-use krsi_host_abi::record::Verdict;
 
 /// Flags word per hook slot. Written by the host; read first in every call.
 #[map]
@@ -93,13 +92,6 @@ impl Counts {
     pub fn unknown_zero(self) -> u64 {
         // SAFETY: the row is a live map value of `COUNTERS` words; the last one is no counter's.
         unsafe { core::ptr::read_volatile(self.0.add(COUNTERS - 1)) }
-    }
-
-    /// The same verdict, forgotten by the verifier.
-    #[inline(always)]
-    pub fn forget(self, verdict: Verdict) -> Verdict {
-        // SAFETY: xored with zero, it is the verdict that it was.
-        unsafe { core::mem::transmute::<u8, Verdict>(verdict as u8 ^ self.unknown_zero() as u8) }
     }
 }
 

@@ -10,12 +10,13 @@ use krsi_host_abi::deny::{
 };
 use krsi_host_abi::record::Verdict;
 
-use crate::filter::Call;
+use crate::filter::{Call, Facts};
 use crate::hook::{AF_INET, AF_INET6};
 use crate::{capture, map, offset};
 
 /// What a call came to.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Decision {
     /// Rule that decided, 0 without one.
     pub rule_id: u64,
@@ -25,11 +26,21 @@ pub struct Decision {
     pub owner: u8,
     /// What is answered.
     pub verdict: Verdict,
+    pad: u32,
 }
 
 impl Decision {
     /// No rule applies.
-    pub const NONE: Decision = Decision { rule_id: 0, errno: 0, owner: 0, verdict: Verdict::None };
+    #[inline(always)]
+    pub fn none(call: &Call) -> Self {
+        Self::new(call.facts.unknown_zero(), 0, 0, Verdict::None)
+    }
+
+    /// What a rule decides.
+    #[inline(always)]
+    pub fn new(rule_id: u64, errno: u16, owner: u8, verdict: Verdict) -> Self {
+        Self { rule_id, errno, owner, verdict, pad: 0 }
+    }
 
     /// The hook's return value: 0 or a negative errno.
     ///
@@ -49,21 +60,25 @@ impl Decision {
 /// The object of a call. All its bytes are always written: a variant's unused ones would be a
 /// register that nothing was put into, which the verifier refuses to see copied.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Object {
-    kind: u32,
+    kind: u64,
     words: [u64; 3],
 }
 
 /// Nothing that a rule could name.
-const NOTHING: u32 = 0;
+const NOTHING: u64 = 0;
 /// A file.
-const FILE: u32 = 1;
+const FILE: u64 = 1;
 /// A destination.
-const NETWORK: u32 = 2;
+const NETWORK: u64 = 2;
 
 impl Object {
     /// Nothing that a rule could name.
-    pub const NONE: Object = Object { kind: NOTHING, words: [0; 3] };
+    #[inline(always)]
+    pub fn none(call: &Call) -> Self {
+        Self { kind: call.facts.unknown_zero(), words: [0; 3] }
+    }
 
     /// A file.
     #[inline(always)]
@@ -77,7 +92,7 @@ impl Object {
         let bits = match family {
             AF_INET => 32,
             AF_INET6 => 128,
-            _ => return Object::NONE,
+            _ => return Self { kind: NOTHING, words: [0; 3] },
         };
         let [a, b, c, d, e, f, g, h, rest @ ..] = address;
         let fixed = u64::from(NETWORK_FIXED_BITS + bits)
@@ -120,87 +135,110 @@ impl Object {
     }
 }
 
+/// Decides a call. One whose object could not be read is refused by what names no object, and by a
+/// rule that says so.
+#[inline(always)]
+pub fn decide(call: &Call, object: &Object, unread: bool) -> Decision {
+    let mut decision = Decision::none(call);
+    if call.wants(RULES) {
+        // SAFETY: all are whole; the last is ours to write.
+        unsafe { krsi_decide(&call.facts, object, u64::from(unread), &mut decision) };
+    }
+    decision
+}
+
+/// Maps that can hold a rule.
+const RULES: u64 = flag::PROCESS
+    | flag::LINEAGE
+    | flag::CGROUP
+    | flag::FILE
+    | flag::NETWORK
+    | flag::HOOK
+    | flag::ERROR_RULE;
+
+/// Decides, and counts what it decides.
+///
+/// # Safety
+/// All are NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_decide(
+    facts: *const Facts,
+    object: *const Object,
+    unread: u64,
+    out: *mut Decision,
+) -> u32 {
+    // SAFETY: as the caller promises.
+    let (Some(facts), Some(object), Some(out)) =
+        (unsafe { (facts.as_ref(), object.as_ref(), out.as_mut()) })
+    else {
+        return 0;
+    };
+    if facts.wants(flag::EXEMPT) && map::is_exempt(&facts.process) {
+        return 0;
+    }
+    let mut walk = Walk {
+        bits: bits_of(facts.slot),
+        facts,
+        lineages: members(facts),
+        lifted: facts.unknown_zero(),
+        decision: out,
+    };
+    walk.run(object);
+    if unread != 0 && matches!(out.verdict, Verdict::None) {
+        on_error(facts, out);
+    }
+    let counter = match out.verdict {
+        Verdict::None => return 0,
+        Verdict::Denied => Counter::Denied,
+        Verdict::Audited => Counter::Audited,
+    };
+    map::hit(out.rule_id);
+    if let Some(counts) = map::counts(facts.slot) {
+        counts.add(counter);
+    }
+    0
+}
+
+/// Only a rule that says so refuses a call whose object could not be read.
+#[inline(always)]
+fn on_error(facts: &Facts, out: &mut Decision) {
+    if !facts.wants(flag::ERROR_RULE) {
+        return;
+    }
+    let Some(lease) = map::on_error(facts.slot) else { return };
+    if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {
+        return;
+    }
+    if let Some(counts) = map::counts(facts.slot) {
+        counts.add(Counter::Errors);
+    }
+    let enforced = lease.mode == Mode::Enforce as u8 && !facts.wants(flag::AUDIT_ONLY);
+    let verdict = if enforced { Verdict::Denied } else { Verdict::Audited };
+    *out = Decision::new(lease.rule_id, lease.errno, lease.owner as u8, verdict);
+}
+
+#[inline(always)]
+fn members(facts: &Facts) -> [u64; LINEAGES] {
+    if !facts.wants(flag::LINEAGE | flag::MEMBERSHIP) {
+        return [0; LINEAGES];
+    }
+    map::membership(&facts.process).unwrap_or(Membership { lineages: [0; LINEAGES] }).lineages
+}
+
 struct Walk<'d> {
     bits: [u64; 2],
-    call: &'d Call,
+    facts: &'d Facts,
     lineages: [u64; LINEAGES],
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
     decision: &'d mut Decision,
 }
 
-/// Maps that can hold a rule.
-const RULES: u64 =
-    flag::PROCESS | flag::LINEAGE | flag::CGROUP | flag::FILE | flag::NETWORK | flag::HOOK;
-
-/// Decides a call whose object could not be read: only a rule that says so refuses it.
-#[inline(always)]
-pub fn on_error(call: &Call) -> Decision {
-    if !call.wants(flag::ERROR_RULE) || call.wants(flag::EXEMPT) && map::is_exempt(&call.process) {
-        return Decision::NONE;
-    }
-    let Some(lease) = map::on_error(call.slot) else { return Decision::NONE };
-    if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {
-        return Decision::NONE;
-    }
-    call.counts.add(Counter::Errors);
-    map::hit(lease.rule_id);
-    let enforced = lease.mode == Mode::Enforce as u8 && !call.wants(flag::AUDIT_ONLY);
-    Decision {
-        rule_id: lease.rule_id,
-        errno: lease.errno,
-        owner: lease.owner as u8,
-        verdict: if enforced { Verdict::Denied } else { Verdict::Audited },
-    }
-}
-
-/// Decides a call, as a function of its own.
-#[inline(never)]
-pub fn decide_apart(call: &Call, object: &Object, decision: &mut Decision) {
-    decide_into(call, object, decision);
-}
-
-/// Decides a call.
-#[inline(always)]
-pub fn decide(call: &Call, object: Object) -> Decision {
-    let mut decision = Decision::NONE;
-    decide_into(call, &object, &mut decision);
-    decision
-}
-
-#[inline(always)]
-fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
-    if !call.wants(RULES) {
-        return;
-    }
-    if call.wants(flag::EXEMPT) && map::is_exempt(&call.process) {
-        return;
-    }
-    let mut walk = Walk {
-        bits: bits_of(call.slot),
-        call,
-        lineages: members(call),
-        lifted: call.counts.unknown_zero(),
-        decision,
-    };
-    walk.run(call, object);
-    if !matches!(walk.decision.verdict, Verdict::None) {
-        map::hit(walk.decision.rule_id);
-    }
-    walk.decision.verdict = call.counts.forget(walk.decision.verdict);
-}
-
-#[inline(always)]
-fn members(call: &Call) -> [u64; LINEAGES] {
-    if !call.wants(flag::LINEAGE | flag::MEMBERSHIP) {
-        return [0; LINEAGES];
-    }
-    map::membership(&call.process).unwrap_or(Membership { lineages: [0; LINEAGES] }).lineages
-}
-
 impl Walk<'_> {
     #[inline(always)]
-    fn run(&mut self, call: &Call, object: &Object) {
+    fn run(&mut self, object: &Object) {
+        let call = self.facts;
         if call.wants(flag::PROCESS) && self.entry(map::process(&call.process)) {
             return;
         }
@@ -260,26 +298,13 @@ impl Walk<'_> {
         if self.lifted & owner != 0 {
             return false;
         }
-        let decided = Decision {
-            rule_id: lease.rule_id,
-            errno: lease.errno,
-            owner: lease.owner as u8,
-            verdict: if lease.mode == Mode::Enforce as u8 && !self.call.wants(flag::AUDIT_ONLY) {
-                Verdict::Denied
-            } else {
-                Verdict::Audited
-            },
-        };
-        if matches!(decided.verdict, Verdict::Denied) {
-            *self.decision = decided;
-            return true;
-        }
+        let denies = lease.mode == Mode::Enforce as u8 && !self.facts.wants(flag::AUDIT_ONLY);
+        let verdict = if denies { Verdict::Denied } else { Verdict::Audited };
         // An audit never hides a denial that follows.
-        if matches!(self.decision.verdict, Verdict::None) {
-            *self.decision = decided;
-            self.decision.verdict = self.call.counts.forget(Verdict::Audited);
+        if denies || matches!(self.decision.verdict, Verdict::None) {
+            *self.decision = Decision::new(lease.rule_id, lease.errno, lease.owner as u8, verdict);
         }
-        false
+        denies
     }
 
     #[inline(always)]

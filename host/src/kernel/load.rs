@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use krsi_host_abi::frozen;
 use krsi_host_abi::hook::{Attach, Hook};
@@ -95,7 +96,25 @@ pub struct Loader {
     backend: &'static dyn Backend,
     offsets: Vec<(&'static str, u32)>,
     task_btf: bool,
+    /// Whether this kernel was seen to refuse global functions.
+    plain: AtomicBool,
 }
+
+/// A way to make a program, which not every kernel or hook allows.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Global functions are told from others.
+    functions: bool,
+    /// `bpf_d_path` resolves paths; else they are walked.
+    d_path: bool,
+}
+
+const WAYS: [Way; 4] = [
+    Way { functions: true, d_path: true },
+    Way { functions: true, d_path: false },
+    Way { functions: false, d_path: true },
+    Way { functions: false, d_path: false },
+];
 
 impl Loader {
     /// A loader for this kernel.
@@ -107,7 +126,8 @@ impl Loader {
         types: &KernelTypes,
     ) -> Self {
         let task_btf = types.has_function("bpf_get_current_task_btf");
-        Self { file, backend, offsets: plan.offsets.clone(), task_btf }
+        let plain = AtomicBool::new(false);
+        Self { file, backend, offsets: plan.offsets.clone(), task_btf, plain }
     }
 
     /// The backend.
@@ -141,12 +161,7 @@ impl Loader {
             _ => types.function_id(&target.function),
         };
         let id = id.ok_or(HookError::NoFunction)?;
-        let resolved = self.refined(job, &target, program, id, true);
-        let fd = match resolved {
-            Ok(fd) => fd,
-            // Where the kernel does not let `bpf_d_path` be called, paths are walked.
-            Err(first) => self.refined(job, &target, program, id, false).map_err(|_| first)?,
-        };
+        let fd = self.by_any_way(|way| self.refined(job, &target, program, id, way))?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
         tracing::debug!(hook, program, verified, function = target.function, "attached");
@@ -159,13 +174,43 @@ impl Loader {
         })
     }
 
+    /// Tries each way in turn; the first refusal is told, with the last where that differs.
+    fn by_any_way(
+        &self,
+        load: impl Fn(Way) -> Result<OwnedFd, HookError>,
+    ) -> Result<OwnedFd, HookError> {
+        let plain = self.plain.load(Relaxed);
+        let mut first = None;
+        for way in WAYS.into_iter().filter(|way| !(plain && way.functions)) {
+            match load(way) {
+                Ok(fd) => {
+                    if !way.functions {
+                        self.plain.store(true, Relaxed);
+                    }
+                    return Ok(fd);
+                }
+                Err(HookError::Refused(refusal)) => {
+                    tracing::debug!(
+                        functions = way.functions,
+                        d_path = way.d_path,
+                        log = refusal.log,
+                        "refused: {refusal}"
+                    );
+                    first.get_or_insert(refusal);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(first.map_or(HookError::NoFunction, HookError::Refused))
+    }
+
     fn refined(
         &self,
         job: &Job,
         target: &Target,
         program: &str,
         id: u32,
-        d_path: bool,
+        way: Way,
     ) -> Result<OwnedFd, HookError> {
         let mut words: HashMap<&str, [u8; 4]> = HashMap::new();
         let mut set = |name: &'static str, value: u32| words.insert(name, value.to_ne_bytes());
@@ -173,7 +218,7 @@ impl Loader {
             set(name, *offset);
         }
         set(frozen::HOST_TGID, std::process::id());
-        set(frozen::D_PATH, u32::from(d_path));
+        set(frozen::D_PATH, u32::from(way.d_path));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
         set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
         let sleep = match target.meeting {
@@ -193,7 +238,9 @@ impl Loader {
         };
         let globals = globals(&words, spec.as_ref());
         let instance = self.file.instance(program, &globals)?;
+        let types = self.file.types().filter(|_| way.functions);
         let fd = syscall::load(&Program {
+            functions: types.map(|types| (types, instance.functions.as_slice())),
             name: job_name(job),
             instructions: &instance.instructions,
             meeting: target.meeting,

@@ -5,10 +5,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use aya::maps::{Map, MapData, MapError};
-use aya_obj::generated::bpf_insn;
+use aya_obj::btf::{BtfError, BtfFeatures};
+use aya_obj::generated::{bpf_func_info, bpf_insn};
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
@@ -19,6 +20,11 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kr
 
 /// Map of the read-only globals.
 const RODATA: &str = ".rodata";
+
+/// Kinds of types that are kept: those that every kernel knows, and functions, which are global where
+/// the object says so.
+const FUNCTIONS_ONLY: BtfFeatures =
+    BtfFeatures::new(true, true, true, false, false, false, false, false);
 
 /// Why the object cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +56,9 @@ pub enum ObjectError {
         /// The program.
         program: String,
     },
+    /// Its types are wrong.
+    #[error("the object's types")]
+    Types(#[from] BtfError),
     /// References cannot be resolved.
     #[error("the object's references cannot be resolved")]
     Relocation(#[from] EbpfRelocationError),
@@ -59,12 +68,15 @@ pub enum ObjectError {
 pub struct ObjectFile {
     object: Object,
     maps: Vec<(String, aya_obj::Map, OwnedFd)>,
+    types: Option<OwnedFd>,
 }
 
 /// A program ready to load.
 pub struct Instance {
     /// Its instructions.
     pub instructions: Vec<bpf_insn>,
+    /// Where its functions begin, and their types.
+    pub functions: Vec<bpf_func_info>,
     /// Its read-only globals: kept as long as it is to be loaded.
     pub rodata: OwnedFd,
 }
@@ -75,7 +87,7 @@ impl ObjectFile {
     /// # Errors
     /// When the object does not parse or the kernel refuses a map.
     pub fn create(entries: &[(&str, u32)]) -> Result<(Self, HashMap<String, Map>), ObjectError> {
-        let object = Object::parse(OBJECT)?;
+        let mut object = Object::parse(OBJECT)?;
         let mut maps = Vec::new();
         let mut typed = HashMap::new();
         for (name, map) in object.maps.iter().filter(|(name, _)| name.as_str() != RODATA) {
@@ -90,7 +102,16 @@ impl ObjectFile {
             typed.insert(name.clone(), Map::from_map_data(data).map_err(failed)?);
             maps.push((name.clone(), map, fd));
         }
-        Ok((Self { object, maps }, typed))
+        let types = object.fixup_and_sanitize_btf(&FUNCTIONS_ONLY)?.map(|types| types.to_bytes());
+        // Without them a program is verified as if it were one function.
+        let types = types.and_then(|types| syscall::load_types(&types).ok());
+        Ok((Self { object, maps, types }, typed))
+    }
+
+    /// The types of its functions, where the kernel takes them.
+    #[must_use]
+    pub fn types(&self) -> Option<BorrowedFd<'_>> {
+        self.types.as_ref().map(AsFd::as_fd)
     }
 
     /// An instance of a program with its globals set.
@@ -123,7 +144,8 @@ impl ObjectFile {
         let function = object.functions.remove(&found.function_key());
         let function =
             function.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
-        Ok(Instance { instructions: function.instructions, rodata: fd })
+        let functions = function.func_info.func_info;
+        Ok(Instance { instructions: function.instructions, functions, rodata: fd })
     }
 
     /// Whether the source of a program says that it sleeps.

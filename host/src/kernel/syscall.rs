@@ -7,8 +7,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use aya_obj::generated::{
-    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_link_info, bpf_link_type,
-    bpf_prog_info, bpf_prog_type,
+    BPF_F_SLEEPABLE, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_link_info,
+    bpf_link_type, bpf_prog_info, bpf_prog_type,
 };
 
 /// Bytes of a verifier log that are kept: its end says why.
@@ -49,6 +49,8 @@ pub struct Program<'a> {
     pub target: u32,
     /// Whether it may sleep.
     pub sleep: Sleep,
+    /// Types of its functions: global ones are verified once, each by itself.
+    pub functions: Option<(BorrowedFd<'a>, &'a [bpf_func_info])>,
 }
 
 /// Why the kernel did not take a program.
@@ -118,6 +120,12 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
     if program.sleep == Sleep::Allowed {
         load.prog_flags = BPF_F_SLEEPABLE;
     }
+    if let Some((types, functions)) = program.functions {
+        load.prog_btf_fd = types.as_raw_fd() as u32;
+        load.func_info = functions.as_ptr() as u64;
+        load.func_info_cnt = u32::try_from(functions.len()).unwrap_or(u32::MAX);
+        load.func_info_rec_size = size_of::<bpf_func_info>() as u32;
+    }
     // One byte stays for the NUL; the kernel takes letters, digits, `_` and `.`.
     for (slot, byte) in load.prog_name.iter_mut().take(15).zip(program.name.bytes()) {
         *slot = byte as core::ffi::c_char;
@@ -128,6 +136,21 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
         load.log_size = u32::try_from(log.len()).unwrap_or(u32::MAX);
     }
     let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr)?;
+    // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Loads type information.
+///
+/// # Errors
+/// What the kernel says.
+pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    // SAFETY: the arm of the union that BPF_BTF_LOAD reads; its pointer outlives the call.
+    let load = unsafe { &mut attr.__bindgen_anon_7 };
+    load.btf = types.as_ptr() as u64;
+    load.btf_size = u32::try_from(types.len()).unwrap_or(u32::MAX);
+    let fd = bpf(bpf_cmd::BPF_BTF_LOAD, &mut attr)?;
     // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -91,7 +91,8 @@ pub fn load(attempt: Attempt, target: u32) -> Outcome {
         Attempt::Observe => (Meeting::Exit, Sleep::Never),
     };
     let neutral = [instruction(SET_R0), instruction(EXIT)];
-    let program = Program { name: "trial", instructions: &neutral, meeting, target, sleep };
+    let program =
+        Program { name: "trial", instructions: &neutral, meeting, target, sleep, functions: None };
     match syscall::load(&program) {
         Ok(_closed) => Outcome::Accepted,
         Err(refusal) => Outcome::Refused(obstacle(&refusal)),

@@ -13,6 +13,7 @@ const LEN_INET6: u64 = 24;
 
 /// An address.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Name {
     /// Address family; 0 when there is none.
     pub family: u16,
@@ -25,8 +26,28 @@ pub struct Name {
 /// Reads an address of `len` bytes; what is too short for its family has neither port nor address.
 #[inline(always)]
 pub fn read(from: u64, len: u64) -> Result<Name, Skip> {
+    let mut name = Name { family: 0, port_be: 0, address: [0; 16] };
+    // SAFETY: `name` is ours to write.
+    let failed = unsafe { krsi_address(from, len, &mut name) };
+    if failed == 0 { Ok(name) } else { Err(Skip::Read) }
+}
+
+/// Reads an address; not 0 when it cannot be read.
+///
+/// # Safety
+/// `out` is NULL or writable.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_address(from: u64, len: u64, out: *mut Name) -> u32 {
+    // SAFETY: as the caller promises.
+    let Some(name) = (unsafe { out.as_mut() }) else { return 1 };
+    u32::from(fill(from, len, name).is_err())
+}
+
+#[inline(always)]
+fn fill(from: u64, len: u64, name: &mut Name) -> Result<(), Skip> {
     let family: u16 = if len < 2 { 0 } else { capture::probe(from)? };
-    let mut name = Name { family, port_be: 0, address: [0; 16] };
+    name.family = family;
     if family == AF_INET && len >= LEN_INET {
         let [_, _, p, q, a, b, c, d]: [u8; 8] = capture::probe(from)?;
         name.port_be = u16::from_ne_bytes([p, q]);
@@ -44,7 +65,7 @@ pub fn read(from: u64, len: u64) -> Result<Name, Skip> {
             ip => name.address = ip,
         }
     }
-    Ok(name)
+    Ok(())
 }
 
 #[inline(always)]

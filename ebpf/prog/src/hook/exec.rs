@@ -38,8 +38,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(image) {
         Ok(image) => {
-            let mut decision = verdict::decide(&call, Object::file(image.key));
-            emit::account(&call, &mut decision);
+            let decision = verdict::decide(&call, &Object::file(image.key), false);
             let wanted = Wanted::new(&call, decision, &traits(&image));
             if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
                 report::<PATH_LONG, 0>(&call, &wanted, image, true);
@@ -48,9 +47,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            let mut decision = verdict::on_error(&call);
-            emit::account(&call, &mut decision);
-            decision.answer()
+            verdict::decide(&call, &Object::none(&call), true).answer()
         }
     }
 }
@@ -62,7 +59,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(committed) {
         Ok(image) => {
-            let wanted = Wanted::new(&call, Decision::NONE, &traits(&image));
+            let wanted = Wanted::new(&call, Decision::none(&call), &traits(&image));
             if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, image, false) {
                 report::<PATH_LONG, ARGV_LONG>(&call, &wanted, image, true);
             }

@@ -19,8 +19,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(|file| Ok((file, key(file)?))) {
         Ok((file, key)) => {
-            let mut decision = verdict::decide(&call, Object::file(key));
-            emit::account(&call, &mut decision);
+            let decision = verdict::decide(&call, &Object::file(key), false);
             let wanted = Wanted::new(&call, decision, &traits(file, key));
             if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
                 report::<PATH_LONG>(&call, &wanted, file, key, true);
@@ -29,9 +28,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            let mut decision = verdict::on_error(&call);
-            emit::account(&call, &mut decision);
-            decision.answer()
+            verdict::decide(&call, &Object::none(&call), true).answer()
         }
     }
 }

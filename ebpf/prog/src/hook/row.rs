@@ -37,7 +37,8 @@ impl State {
     #[inline(always)]
     pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
         let ctx = ctx.as_ptr().cast::<u64>().cast_const();
-        Self { call, values: Values::NONE, traits: Traits::NONE, ctx, nulls: capture::nulls(ctx) }
+        let values = Values { zero: call.facts.unknown_zero(), ..Values::NONE };
+        Self { call, values, traits: Traits::none(&call), ctx, nulls: capture::nulls(ctx) }
     }
 
     /// An argument as the verifier types it; one that no row names is never touched.
@@ -56,14 +57,14 @@ impl State {
     /// Lets the verifier forget which rows were read.
     #[inline(always)]
     fn forget(&mut self) {
-        let zero = self.call.counts.unknown_zero() as u32;
+        let zero = self.call.facts.unknown_zero() as u32;
         self.values.read ^= zero;
         self.values.null ^= zero;
     }
 
     #[inline(always)]
     fn pointer(&self, at: u8) -> Result<Ptr, Skip> {
-        if self.nulls >> (at & 7) & 1 != 0 {
+        if (self.nulls ^ self.call.facts.unknown_zero() as u32) >> (at & 7) & 1 != 0 {
             return Err(Skip::Null);
         }
         Ptr::new(self.argument(at))
@@ -72,15 +73,25 @@ impl State {
 
 /// What was read.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Values {
     numbers: [u64; CAPTURES],
     read: u32,
     null: u32,
+    /// Zero, as a number that the verifier knows nothing about.
+    zero: u64,
 }
 
 impl Values {
     /// Nothing.
-    pub const NONE: Values = Values { numbers: [0; CAPTURES], read: 0, null: 0 };
+    const NONE: Values = Values { numbers: [0; CAPTURES], read: 0, null: 0, zero: 0 };
+
+    /// Zero, as bits that the verifier knows nothing about.
+    #[inline(always)]
+    pub fn unknown_zero(&self) -> u32 {
+        // SAFETY: a reference is always readable.
+        unsafe { core::ptr::read_volatile(&raw const self.zero) as u32 }
+    }
 
     /// The value of a capture that was read.
     #[inline(always)]
@@ -139,11 +150,16 @@ pub fn numbers(state: &mut State) {
         };
     }
     each_row!(one);
-    state.forget();
 }
 
 #[inline(never)]
 fn number(state: &mut State, at: usize) {
+    number_of(state, at);
+    state.forget();
+}
+
+#[inline(always)]
+fn number_of(state: &mut State, at: usize) {
     let row = Row::new(at);
     if row.read() == Read::Scalar as u8 {
         let value = scalar(row, state);
@@ -294,7 +310,7 @@ pub fn address(state: &mut State) {
     let name = sockaddr(row, state).and_then(|(from, len)| super::address::read(from, len));
     if let Ok(name) = name {
         state.traits.object = Object::of_address(name.family, name.port_be, name.address);
-        state.traits.port = u16::from_be(name.port_be);
+        state.traits.port = u32::from(u16::from_be(name.port_be));
     }
 }
 
@@ -353,7 +369,6 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
     one!(1);
     one!(2);
     one!(3);
-    state.forget();
     Ok(())
 }
 
@@ -366,6 +381,7 @@ fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) ->
         Err(skip) => Err(skip),
     };
     state.values.put(at, value);
+    state.forget();
     true
 }
 

@@ -20,9 +20,9 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     match destination(&ctx) {
         Ok(connect) => {
             let object = object(&connect);
-            let mut decision = verdict::decide(&call, object);
-            emit::account(&call, &mut decision);
-            let traits = Traits { object, flags: 0, port: u16::from_be(connect.port_be) };
+            let decision = verdict::decide(&call, &object, false);
+            let traits =
+                Traits { object, flags: 0, port: u32::from(u16::from_be(connect.port_be)) };
             let wanted = Wanted::new(&call, decision, &traits);
             emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
                 room.write(connect);
@@ -32,9 +32,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            let mut decision = verdict::on_error(&call);
-            emit::account(&call, &mut decision);
-            decision.answer()
+            verdict::decide(&call, &Object::none(&call), true).answer()
         }
     }
 }

@@ -45,13 +45,13 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
     let child = capture::process_key(Task::of(child))?;
     if call.wants(flag::MEMBERSHIP) {
         // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
-        if let Some(marks) = map::membership(&call.process)
+        if let Some(marks) = map::membership(&call.facts.process)
             && !map::mark(&child, &marks)
         {
             call.counts.add(Counter::LostMark);
         }
     }
-    let wanted = Wanted::new(call, Decision::NONE, &Traits::NONE);
+    let wanted = Wanted::new(call, Decision::none(call), &Traits::none(call));
     emit::emit(call, &wanted, |room: &Room<Fork, NoTail>| {
         room.write(Fork { child });
         Ok(Fill::Done)
@@ -68,10 +68,10 @@ fn exit(call: &Call, task: Ptr) -> Result<(), Skip> {
         return Ok(());
     }
     if call.wants(flag::MEMBERSHIP) {
-        map::unmark(&call.process);
+        map::unmark(&call.facts.process);
     }
     let code: u32 = task.load(&offset::TASK_EXIT_CODE)?;
-    let wanted = Wanted::new(call, Decision::NONE, &Traits::NONE);
+    let wanted = Wanted::new(call, Decision::none(call), &Traits::none(call));
     emit::emit(call, &wanted, |room: &Room<Exit, NoTail>| {
         room.write(Exit { code, pad: 0 });
         Ok(Fill::Done)

@@ -50,14 +50,10 @@ fn run(state: &mut State) -> i32 {
     if spec::object() == ObjectKind::File as u32 {
         state.traits.object = file(state);
     }
-    let mut decision = Decision::NONE;
+    let mut decision = Decision::none(&state.call);
     if spec::has(spec_flag::DENY) {
-        verdict::decide_apart(&state.call, &state.traits.object, &mut decision);
         let unread = state.traits.object.is_none() && spec::object() != ObjectKind::None as u32;
-        if unread && matches!(decision.verdict, Verdict::None) {
-            decision = verdict::on_error(&state.call);
-        }
-        emit::account(&state.call, &mut decision);
+        decision = verdict::decide(&state.call, &state.traits.object, unread);
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = !matches!(decision.verdict, Verdict::None);
@@ -131,14 +127,13 @@ fn of_watch(call: &Call) -> Decision {
     let audit = call.wants(flag::AUDIT_ONLY)
         || spec::has(spec_flag::WATCH_AUDIT)
         || !spec::has(spec_flag::DENY);
-    let mut decision = Decision {
-        rule_id: spec::rule_id(),
-        errno: spec::errno() as u16,
-        owner: spec::owner() as u8,
-        verdict: if audit { Verdict::Audited } else { Verdict::Denied },
+    let (verdict, counter) = if audit {
+        (Verdict::Audited, Counter::Audited)
+    } else {
+        (Verdict::Denied, Counter::Denied)
     };
-    emit::account(call, &mut decision);
-    decision
+    call.counts.add(counter);
+    Decision::new(spec::rule_id(), spec::errno() as u16, spec::owner() as u8, verdict)
 }
 
 #[inline(always)]
@@ -146,7 +141,7 @@ fn file(state: &State) -> Object {
     let at = spec::object_capture() as usize;
     match (state.values.get(at), state.values.get(at + 1)) {
         (Some(ino), Some(dev)) => Object::file(FileKey { ino, dev: dev as u32, pad: 0 }),
-        _ => Object::NONE,
+        _ => Object::none(&state.call),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The predicate of a spec: atoms on numbers, atoms on texts, and the terms over them, unrolled.
 
-use krsi_host_abi::record::text_value;
+use krsi_host_abi::record::{PATH_LONG, PATH_SHORT, text_value};
 use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, TERMS};
 
 use super::row::{self, Values};
@@ -30,9 +30,22 @@ macro_rules! sixteen {
 }
 
 /// Atoms on numbers that hold, as bits.
-#[inline(never)]
+#[inline(always)]
 pub fn numbers(values: &Values) -> u32 {
-    let mut bits = 0;
+    // SAFETY: `values` is whole.
+    unsafe { krsi_test_numbers(values) }
+}
+
+/// Atoms on numbers that hold, as bits.
+///
+/// # Safety
+/// `values` is NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_test_numbers(values: *const Values) -> u32 {
+    // SAFETY: as the caller promises.
+    let Some(values) = (unsafe { values.as_ref() }) else { return 0 };
+    let mut bits = values.unknown_zero();
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::atom_count() && !is_text(Test::<$at>::compare()) {
@@ -45,9 +58,49 @@ pub fn numbers(values: &Values) -> u32 {
 }
 
 /// Atoms on texts that hold, as bits, and those on whether a text was read.
-#[inline(never)]
+#[inline(always)]
 pub fn texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
-    let mut bits = 0;
+    // SAFETY: both are whole.
+    unsafe {
+        if R == PATH_SHORT {
+            krsi_test_short(values, rooms.cast())
+        } else {
+            krsi_test_long(values, rooms.cast())
+        }
+    }
+}
+
+/// Tests texts in short rooms.
+///
+/// # Safety
+/// Both are NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_test_short(values: *const Values, rooms: *mut Rooms<PATH_SHORT>) -> u32 {
+    // SAFETY: as the caller promises.
+    match unsafe { values.as_ref() } {
+        Some(values) if !rooms.is_null() => all_texts(values, rooms),
+        _ => 0,
+    }
+}
+
+/// Tests texts in long rooms.
+///
+/// # Safety
+/// Both are NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_test_long(values: *const Values, rooms: *mut Rooms<PATH_LONG>) -> u32 {
+    // SAFETY: as the caller promises.
+    match unsafe { values.as_ref() } {
+        Some(values) if !rooms.is_null() => all_texts(values, rooms),
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn all_texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
+    let mut bits = values.unknown_zero();
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::atom_count() && is_text(Test::<$at>::compare()) {

@@ -15,8 +15,6 @@ use super::{DecodeError, Payload, text};
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
-/// Bytes of an address's room before the path of a Unix socket: family, port, address.
-const ADDRESS_HEAD: usize = 20;
 
 /// Why a program's captures are not the values of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -294,20 +292,22 @@ impl<'a> Record<'a> {
     }
 
     fn address(&self, value: u64) -> Result<Address<'a>, DecodeError> {
-        let room = self.room(value)?;
-        let cut = DecodeError::Text { slot: self.slot };
-        let (head, path) = room.split_first_chunk::<ADDRESS_HEAD>().ok_or(cut)?;
-        let [f0, f1, p0, p1, ip @ ..] = *head;
-        let family = u16::from_ne_bytes([f0, f1]);
-        let [a, b, c, d, ..] = ip;
-        let (ip, port) = match family {
-            AF_INET => (Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d))), u16::from_be_bytes([p0, p1])),
-            AF_INET6 => {
-                (Some(IpAddr::V6(Ipv6Addr::from(ip)).to_canonical()), u16::from_be_bytes([p0, p1]))
-            }
-            _ => (None, 0),
+        let (head, rest) = match self.room(value)? {
+            [a, b, rest @ ..] => (u16::from_ne_bytes([*a, *b]), rest),
+            _ => (0, &[][..]),
         };
-        let path = match path {
+        let (family, port, ip) = match (head, rest) {
+            (AF_INET, [p, q, a, b, c, d, ..]) => {
+                (AF_INET, [*p, *q], Some(IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d))))
+            }
+            (AF_INET6, [p, q, _, _, _, _, rest @ ..]) => {
+                let ip = rest.first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip).to_canonical());
+                (AF_INET6, [*p, *q], ip.map(IpAddr::from))
+            }
+            (family, _) => (family, [0, 0], None),
+        };
+        let port = u16::from_be_bytes(port);
+        let path = match rest {
             path if family != AF_UNIX || path.is_empty() => Cow::Borrowed(""),
             // An abstract name is not ended by NUL; the kernel shows it behind an at sign.
             [0, name @ ..] => {

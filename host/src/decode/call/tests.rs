@@ -88,26 +88,27 @@ fn each_kind_of_value_is_read() {
 #[test]
 fn addresses_are_read_by_family() {
     let layouts = watching(&captures([Read::SockAddr, Read::SockAddrPort]));
-    let check = |family: u16, port: u16, ip: [u8; 16], path: &[u8], expected: &str| {
-        let room = [&family.to_ne_bytes()[..], &port.to_be_bytes(), &ip, path].concat();
+    let check = |family: u16, rest: &[&[u8]], expected: &str| {
+        let room = [&family.to_ne_bytes()[..], &rest.concat()].concat();
         let bytes = record(SLOT, &[at(0, room.len() as u64, 0)], u32::MAX, 0, &room);
         let values = values(decode(&bytes, &layouts).unwrap());
         let [Value::Address(address)] = &values[..] else { panic!("{values:?}") };
         assert_eq!((address.family, address.to_string().as_str()), (family, expected));
     };
     let mapped = Ipv4Addr::new(10, 0, 0, 1).to_ipv6_mapped().octets();
-    let mut v4 = [0; 16];
-    v4[..4].copy_from_slice(&[127, 0, 0, 1]);
-    check(AF_INET, 80, v4, b"", "127.0.0.1:80");
-    check(AF_INET6, 443, Ipv6Addr::LOCALHOST.octets(), b"", "[::1]:443");
-    check(AF_INET6, 443, mapped, b"", "10.0.0.1:443");
-    check(AF_UNIX, 0, [0; 16], b"/run/x.sock\0junk", "/run/x.sock");
-    check(AF_UNIX, 0, [0; 16], b"\0bus", "@bus");
-    check(AF_UNIX, 0, [0; 16], b"", "address family 1");
-    check(38, 7, [9; 16], b"hash", "address family 38");
+    let port = |port: u16| port.to_be_bytes();
+    check(AF_INET, &[&port(80), &[127, 0, 0, 1], &[0; 8]], "127.0.0.1:80");
+    check(AF_INET6, &[&port(443), &[0; 4], &Ipv6Addr::LOCALHOST.octets()], "[::1]:443");
+    check(AF_INET6, &[&port(443), &[0; 4], &mapped], "10.0.0.1:443");
+    check(AF_INET, &[&port(80)], "address family 2");
+    check(AF_INET6, &[&port(443), &[0; 4], &[0; 15]], "address family 10");
+    check(AF_UNIX, &[b"/run/x.sock\0junk"], "/run/x.sock");
+    check(AF_UNIX, &[b"\0bus"], "@bus");
+    check(AF_UNIX, &[], "address family 1");
+    check(38, &[b"hash"], "address family 38");
 
-    let short = record(SLOT, &[at(0, 19, 0)], u32::MAX, 0, &[0; 19]);
-    assert_eq!(decode(&short, &layouts).map(drop), Err(DecodeError::Text { slot: SLOT }));
+    let beyond = record(SLOT, &[at(0, 20, 0)], u32::MAX, 0, &[0; 19]);
+    assert_eq!(decode(&beyond, &layouts).map(drop), Err(DecodeError::Text { slot: SLOT }));
 }
 
 #[test]
