@@ -365,13 +365,15 @@ unsafe extern "C" fn krsi_walk(
         }
         let name = offset::DENTRY_D_NAME.get()? + offset::QSTR_NAME.get()?;
         let name: u64 = probe(dentry + name as u64)?;
-        if len > (PATH_LONG - NAME_ROOM) as u64 {
+        // A number of its own: 6.1 does not carry a bound over to where the other is kept.
+        let end = len ^ zero;
+        if end > (PATH_LONG - NAME_ROOM) as u64 {
             return Err(Skip::Field);
         }
-        // SAFETY: at least NAME_ROOM bytes follow `len`; the source is read fault-safe.
+        // SAFETY: at least NAME_ROOM bytes follow `end`; the source is read fault-safe.
         let written = unsafe {
             helper::bpf_probe_read_kernel_str(
-                out.cast::<u8>().add(len as usize).cast(),
+                out.cast::<u8>().add(end as usize).cast(),
                 NAME_ROOM as u32,
                 name as *const _,
             )
@@ -417,14 +419,22 @@ pub fn text<const N: usize>(from: u64, out: *mut [u8; N]) -> Result<u16, Skip> {
 }
 
 /// Copies at most N bytes of user memory from `start`, not beyond `end`; returns how many. A program
-/// that may not sleep gets only what is resident.
+/// that may not sleep gets only what is resident. `zero` is 0, which the verifier does not know.
 #[inline(always)]
-pub fn user_bytes<const N: usize>(start: u64, end: u64, out: *mut [u8; N]) -> Result<u16, Skip> {
+pub fn user_bytes<const N: usize>(
+    (start, end): (u64, u64),
+    zero: u64,
+    out: *mut [u8; N],
+) -> Result<u16, Skip> {
     if end <= start {
         return Ok(0);
     }
     let room = end - start;
-    let len = if room > N as u64 { N as u64 } else { room };
+    // Xored, it is a number of its own: 6.1 carries no bound over to where the first is kept.
+    let len = if room > N as u64 { N as u64 } else { room } ^ zero;
+    if len > N as u64 {
+        return Err(Skip::Read);
+    }
     // SAFETY: `len` is at most N; a bad user address is an error, not a fault.
     let failed = unsafe {
         if offset::may_sleep() {

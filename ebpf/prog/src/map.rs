@@ -206,9 +206,9 @@ pub fn network(key: &NetworkKey) -> Option<&'static Entry> {
 
 /// Lineages of a process.
 #[inline(always)]
-pub fn membership(key: &ProcessKey) -> Option<Membership> {
+pub fn membership(key: &ProcessKey) -> Option<&'static Membership> {
     // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { MEMBER.get(key) }.copied()
+    unsafe { MEMBER.get(key) }
 }
 
 /// Marks a process; false when the map is full.

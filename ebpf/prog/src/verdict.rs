@@ -5,13 +5,13 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Entry, FileKey, LINEAGES, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey,
+    Entry, FileKey, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey,
     Subject, bits_of, flag,
 };
 use krsi_host_abi::record::Verdict;
 
 use crate::filter::{Call, Facts};
-use crate::hook::{AF_INET, AF_INET6};
+use crate::hook::AF_INET;
 use crate::{capture, map, offset};
 
 /// What a call came to.
@@ -86,20 +86,49 @@ impl Object {
         Self { kind: FILE, words: [key.ino, u64::from(key.dev), 0] }
     }
 
-    /// The destination that an address is.
+    /// Makes it a file.
     #[inline(always)]
-    pub fn of_address(family: u16, port_be: u16, address: [u8; 16]) -> Self {
-        let bits = match family {
-            AF_INET => 32,
-            AF_INET6 => 128,
-            _ => return Self { kind: NOTHING, words: [0; 3] },
-        };
-        let [a, b, c, d, e, f, g, h, rest @ ..] = address;
-        let fixed = u64::from(NETWORK_FIXED_BITS + bits)
-            | u64::from(family) << 32
-            | u64::from(port_be) << 48;
-        let words = [fixed, u64::from_ne_bytes([a, b, c, d, e, f, g, h]), u64::from_ne_bytes(rest)];
-        Self { kind: NETWORK, words }
+    pub fn set_file(&mut self, ino: u64, dev: u64) {
+        self.words[0] = ino;
+        self.words[1] = dev;
+        self.kind = FILE;
+    }
+
+    /// Makes it a destination: an address of `AF_INET` or `AF_INET6`, in network byte order.
+    #[inline(always)]
+    pub fn set_address(&mut self, family: u16, port_be: u16, address: [u64; 2]) {
+        let bits = if family == AF_INET { 32 } else { 128 };
+        let fixed = u64::from(NETWORK_FIXED_BITS + bits);
+        let [high, low] = address;
+        self.words = [fixed | u64::from(family) << 32 | u64::from(port_be) << 48, high, low];
+        self.kind = NETWORK;
+    }
+
+    /// Notes the family of an address that no rule can name.
+    #[inline(always)]
+    pub fn set_family(&mut self, family: u16) {
+        self.words[0] = u64::from(family) << 32;
+    }
+
+    /// Family of the address.
+    #[inline(always)]
+    pub fn family(&self) -> u16 {
+        (self.words[0] >> 32) as u16
+    }
+
+    /// Port in network byte order; 0 for families without ports.
+    #[inline(always)]
+    pub fn port_be(&self) -> u16 {
+        (self.words[0] >> 48) as u16
+    }
+
+    /// Address in network byte order; IPv4 in the first four bytes.
+    #[inline(always)]
+    pub fn address(&self) -> [u8; 16] {
+        let [_, high, low] = self.words;
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
+            (high.to_ne_bytes(), low.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
     /// Whether it is nothing.
@@ -123,14 +152,11 @@ impl Object {
 
     #[inline(always)]
     fn network_key(&self) -> NetworkKey {
-        let [fixed, high, low] = self.words;
-        let [a, b, c, d, e, f, g, h] = high.to_ne_bytes();
-        let [i, j, k, l, m, n, o, p] = low.to_ne_bytes();
         NetworkKey {
-            prefix_bits: fixed as u32,
-            family: (fixed >> 32) as u16,
-            port_be: (fixed >> 48) as u16,
-            address: [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p],
+            prefix_bits: self.words[0] as u32,
+            family: self.family(),
+            port_be: self.port_be(),
+            address: self.address(),
         }
     }
 }
@@ -140,11 +166,17 @@ impl Object {
 #[inline(always)]
 pub fn decide(call: &Call, object: &Object, unread: bool) -> Decision {
     let mut decision = Decision::none(call);
+    decide_into(call, object, unread, &mut decision);
+    decision
+}
+
+/// The same, in place.
+#[inline(always)]
+pub fn decide_into(call: &Call, object: &Object, unread: bool, decision: &mut Decision) {
     if call.wants(RULES) {
         // SAFETY: all are whole; the last is ours to write.
-        unsafe { krsi_decide(&call.facts, object, u64::from(unread), &mut decision) };
+        unsafe { krsi_decide(&call.facts, object, u64::from(unread), decision) };
     }
-    decision
 }
 
 /// Maps that can hold a rule.
@@ -174,17 +206,19 @@ unsafe extern "C" fn krsi_decide(
     else {
         return 0;
     };
-    if facts.wants(flag::EXEMPT) && map::is_exempt(&facts.process) {
+    // Kernels before 6.2 take a key from the stack only.
+    let process = facts.process;
+    if facts.wants(flag::EXEMPT) && map::is_exempt(&process) {
         return 0;
     }
-    let mut walk = Walk {
-        bits: bits_of(facts.slot),
+    Walk {
         facts,
-        lineages: members(facts),
+        members: members(facts, &process),
+        process,
         lifted: facts.unknown_zero(),
         decision: out,
-    };
-    walk.run(object);
+    }
+    .run(object);
     if unread != 0 && matches!(out.verdict, Verdict::None) {
         on_error(facts, out);
     }
@@ -219,17 +253,14 @@ fn on_error(facts: &Facts, out: &mut Decision) {
 }
 
 #[inline(always)]
-fn members(facts: &Facts) -> [u64; LINEAGES] {
-    if !facts.wants(flag::LINEAGE | flag::MEMBERSHIP) {
-        return [0; LINEAGES];
-    }
-    map::membership(&facts.process).unwrap_or(Membership { lineages: [0; LINEAGES] }).lineages
+fn members(facts: &Facts, process: &ProcessKey) -> Option<&'static Membership> {
+    if facts.wants(flag::LINEAGE | flag::MEMBERSHIP) { map::membership(process) } else { None }
 }
 
 struct Walk<'d> {
-    bits: [u64; 2],
     facts: &'d Facts,
-    lineages: [u64; LINEAGES],
+    process: ProcessKey,
+    members: Option<&'static Membership>,
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
     decision: &'d mut Decision,
@@ -239,7 +270,7 @@ impl Walk<'_> {
     #[inline(always)]
     fn run(&mut self, object: &Object) {
         let call = self.facts;
-        if call.wants(flag::PROCESS) && self.entry(map::process(&call.process)) {
+        if call.wants(flag::PROCESS) && self.entry(map::process(&self.process)) {
             return;
         }
         if call.wants(flag::LINEAGE) && self.lineage() {
@@ -266,7 +297,9 @@ impl Walk<'_> {
 
     #[inline(always)]
     fn lineage(&mut self) -> bool {
-        let [a, b, c, d] = self.lineages;
+        let Some(Membership { lineages: [a, b, c, d] }) = self.members.copied() else {
+            return false;
+        };
         (a != 0 && self.entry(map::lineage(a)))
             || (b != 0 && self.entry(map::lineage(b)))
             || (c != 0 && self.entry(map::lineage(c)))
@@ -276,10 +309,49 @@ impl Walk<'_> {
     /// Applies the leases of one key; true when the call is denied.
     #[inline(always)]
     fn entry(&mut self, entry: Option<&Entry>) -> bool {
-        let Some(Entry { slots: [a, b, c, d] }) = entry else { return false };
-        self.lease(a) || self.lease(b) || self.lease(c) || self.lease(d)
+        let Some(entry) = entry else { return false };
+        let members = self.members.map_or(core::ptr::null(), core::ptr::from_ref);
+        // SAFETY: all are NULL or whole; the last two are ours to write.
+        unsafe { krsi_entry(self.facts, entry, members, &mut self.lifted, self.decision) != 0 }
     }
+}
 
+/// Applies the leases of one key; 1 when the call is denied.
+///
+/// # Safety
+/// All are NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_entry(
+    facts: *const Facts,
+    entry: *const Entry,
+    members: *const Membership,
+    lifted: *mut u64,
+    out: *mut Decision,
+) -> u32 {
+    // SAFETY: as the caller promises.
+    let (Some(facts), Some(entry), Some(lifted), Some(decision)) =
+        (unsafe { (facts.as_ref(), entry.as_ref(), lifted.as_mut(), out.as_mut()) })
+    else {
+        return 0;
+    };
+    // SAFETY: as the caller promises.
+    let members = unsafe { members.as_ref() };
+    let mut leases = Leases { bits: bits_of(facts.slot), facts, members, lifted, decision };
+    let Entry { slots: [a, b, c, d] } = entry;
+    u32::from(leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d))
+}
+
+/// The leases of one key, as they are applied.
+struct Leases<'d> {
+    bits: [u64; 2],
+    facts: &'d Facts,
+    members: Option<&'d Membership>,
+    lifted: &'d mut u64,
+    decision: &'d mut Decision,
+}
+
+impl Leases<'_> {
     #[inline(always)]
     fn lease(&mut self, lease: &Lease) -> bool {
         let [low, high] = lease.hooks;
@@ -292,10 +364,10 @@ impl Walk<'_> {
         }
         let owner = 1u64 << (lease.owner & 63);
         if lease.mode == Mode::Allow as u8 {
-            self.lifted |= owner;
+            *self.lifted |= owner;
             return false;
         }
-        if self.lifted & owner != 0 {
+        if *self.lifted & owner != 0 {
             return false;
         }
         let denies = lease.mode == Mode::Enforce as u8 && !self.facts.wants(flag::AUDIT_ONLY);
@@ -313,7 +385,9 @@ impl Walk<'_> {
             return lease.subject == Subject::Any as u8;
         }
         let id = lease.subject_id;
-        let [a, b, c, d] = self.lineages;
+        let Some(Membership { lineages: [a, b, c, d] }) = self.members.copied() else {
+            return false;
+        };
         id != 0 && (id == a || id == b || id == c || id == d)
     }
 }

@@ -109,8 +109,8 @@ fn report<const P: usize, const A: usize>(
             Outcome::Text(text) => text,
             Outcome::Fill(fill) => return Ok(fill),
         };
-        let (start, end) = image.argv;
-        let len = if A == 0 { 0 } else { capture::user_bytes(start, end, argv_room)? };
+        let zero = call.facts.unknown_zero();
+        let len = if A == 0 { 0 } else { capture::user_bytes(image.argv, zero, argv_room)? };
         let argv = Text { offset: P as u16, len, flags: 0, pad: 0 };
         room.write(Exec { file: image.key, path, argv, argc: image.argc, flags: image.flags });
         Ok(Fill::Done)

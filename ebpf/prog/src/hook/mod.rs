@@ -10,4 +10,4 @@ mod task;
 mod template;
 mod test;
 
-pub use address::{AF_INET, AF_INET6};
+pub use address::AF_INET;

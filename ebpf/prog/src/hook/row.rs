@@ -10,7 +10,7 @@ use crate::capture::{self, PathRead, Ptr, Skip, Task};
 use crate::filter::{self, Call, Traits};
 use crate::offset;
 use crate::spec::{self, Row};
-use crate::verdict::Object;
+use crate::verdict::Decision;
 
 /// A text does not fit its room.
 pub struct Short;
@@ -27,6 +27,8 @@ pub struct State {
     pub values: Values,
     /// What a filter asks about.
     pub traits: Traits,
+    /// What was decided.
+    pub decision: Decision,
     ctx: *const u64,
     /// Arguments that are NULL, as bits.
     nulls: u32,
@@ -38,7 +40,8 @@ impl State {
     pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
         let ctx = ctx.as_ptr().cast::<u64>().cast_const();
         let values = Values { zero: call.facts.unknown_zero(), ..Values::NONE };
-        Self { call, values, traits: Traits::none(&call), ctx, nulls: capture::nulls(ctx) }
+        let (traits, decision) = (Traits::none(&call), Decision::none(&call));
+        Self { call, values, traits, decision, ctx, nulls: capture::nulls(ctx) }
     }
 
     /// An argument as the verifier types it; one that no row names is never touched.
@@ -52,14 +55,6 @@ impl State {
             4 => capture::argument::<4>(self.ctx),
             _ => capture::argument::<5>(self.ctx),
         }
-    }
-
-    /// Lets the verifier forget which rows were read.
-    #[inline(always)]
-    fn forget(&mut self) {
-        let zero = self.call.facts.unknown_zero() as u32;
-        self.values.read ^= zero;
-        self.values.null ^= zero;
     }
 
     #[inline(always)]
@@ -88,9 +83,9 @@ impl Values {
 
     /// Zero, as bits that the verifier knows nothing about.
     #[inline(always)]
-    pub fn unknown_zero(&self) -> u32 {
+    pub fn unknown_zero(&self) -> u64 {
         // SAFETY: a reference is always readable.
-        unsafe { core::ptr::read_volatile(&raw const self.zero) as u32 }
+        unsafe { core::ptr::read_volatile(&raw const self.zero) }
     }
 
     /// The value of a capture that was read.
@@ -99,16 +94,22 @@ impl Values {
         if at < CAPTURES && self.read & (1 << at) != 0 { Some(self.numbers[at]) } else { None }
     }
 
+    /// Keeps a value, and lets the verifier forget what it was, or whether there was one: else it
+    /// would go through all that follows once for each way to read each row.
     #[inline(always)]
     fn put(&mut self, row: usize, value: Result<u64, Skip>) {
-        match value {
-            Ok(value) if row < CAPTURES => {
-                self.numbers[row] = value;
-                self.read |= 1 << row;
-            }
-            Err(Skip::Null) => self.null |= 1 << row,
-            _ => {}
+        if row >= CAPTURES {
+            return;
         }
+        let (value, read, null) = match value {
+            Ok(value) => (value, 1, 0),
+            Err(Skip::Null) => (0, 0, 1),
+            Err(_) => (0, 0, 0),
+        };
+        let zero = self.unknown_zero();
+        self.numbers[row] = value ^ zero;
+        self.read |= (read ^ zero as u32) << row;
+        self.null |= (null ^ zero as u32) << row;
     }
 }
 
@@ -154,12 +155,6 @@ pub fn numbers(state: &mut State) {
 
 #[inline(never)]
 fn number(state: &mut State, at: usize) {
-    number_of(state, at);
-    state.forget();
-}
-
-#[inline(always)]
-fn number_of(state: &mut State, at: usize) {
     let row = Row::new(at);
     if row.read() == Read::Scalar as u8 {
         let value = scalar(row, state);
@@ -307,10 +302,10 @@ fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
 #[inline(never)]
 pub fn address(state: &mut State) {
     let row = Row::new(spec::object_capture() as usize);
-    let name = sockaddr(row, state).and_then(|(from, len)| super::address::read(from, len));
-    if let Ok(name) = name {
-        state.traits.object = Object::of_address(name.family, name.port_be, name.address);
-        state.traits.port = u32::from(u16::from_be(name.port_be));
+    if let Ok((from, len)) = sockaddr(row, state)
+        && super::address::read(from, len, &mut state.traits.object).is_ok()
+    {
+        state.traits.port = u32::from(u16::from_be(state.traits.object.port_be()));
     }
 }
 
@@ -381,7 +376,6 @@ fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) ->
         Err(skip) => Err(skip),
     };
     state.values.put(at, value);
-    state.forget();
     true
 }
 

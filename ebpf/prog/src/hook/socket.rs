@@ -17,15 +17,21 @@ use crate::verdict::{self, Object};
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::SocketConnect.id() as u32) else { return 0 };
-    match destination(&ctx) {
-        Ok(connect) => {
-            let object = object(&connect);
-            let decision = verdict::decide(&call, &object, false);
-            let traits =
-                Traits { object, flags: 0, port: u32::from(u16::from_be(connect.port_be)) };
+    let mut traits = Traits::none(&call);
+    match destination(&ctx, &mut traits.object) {
+        Ok((protocol, kind)) => {
+            let decision = verdict::decide(&call, &traits.object, false);
+            traits.port = u32::from(u16::from_be(traits.object.port_be()));
             let wanted = Wanted::new(&call, decision, &traits);
             emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
-                room.write(connect);
+                let object = &traits.object;
+                room.write(Connect {
+                    address: object.address(),
+                    family: object.family(),
+                    port_be: object.port_be(),
+                    protocol,
+                    kind,
+                });
                 Ok(Fill::Done)
             });
             decision.answer()
@@ -37,8 +43,9 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     }
 }
 
+/// Reads the destination; protocol and type of the socket.
 #[inline(always)]
-fn destination(ctx: &LsmContext) -> Result<Connect, Skip> {
+fn destination(ctx: &LsmContext, object: &mut Object) -> Result<(u16, u16), Skip> {
     let socket = Ptr::arg::<0>(ctx)?;
     let address = Ptr::arg::<1>(ctx)?;
     let len = capture::number::<2>(ctx) & 0xffff_ffff;
@@ -49,12 +56,6 @@ fn destination(ctx: &LsmContext) -> Result<Connect, Skip> {
         Err(Skip::Null) => 0,
         Err(skip) => return Err(skip),
     };
-    let name = address::read(address.address(), len)?;
-    let (family, port_be, address) = (name.family, name.port_be, name.address);
-    Ok(Connect { address, family, port_be, protocol, kind })
-}
-
-#[inline(always)]
-fn object(connect: &Connect) -> Object {
-    Object::of_address(connect.family, connect.port_be, connect.address)
+    address::read(address.address(), len, object)?;
+    Ok((protocol, kind))
 }

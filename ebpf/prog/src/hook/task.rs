@@ -46,7 +46,7 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
     if call.wants(flag::MEMBERSHIP) {
         // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
         if let Some(marks) = map::membership(&call.facts.process)
-            && !map::mark(&child, &marks)
+            && !map::mark(&child, marks)
         {
             call.counts.add(Counter::LostMark);
         }

@@ -45,7 +45,7 @@ pub fn numbers(values: &Values) -> u32 {
 unsafe extern "C" fn krsi_test_numbers(values: *const Values) -> u32 {
     // SAFETY: as the caller promises.
     let Some(values) = (unsafe { values.as_ref() }) else { return 0 };
-    let mut bits = values.unknown_zero();
+    let mut bits = values.unknown_zero() as u32;
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::atom_count() && !is_text(Test::<$at>::compare()) {
@@ -100,7 +100,7 @@ unsafe extern "C" fn krsi_test_long(values: *const Values, rooms: *mut Rooms<PAT
 
 #[inline(always)]
 fn all_texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
-    let mut bits = values.unknown_zero();
+    let mut bits = values.unknown_zero() as u32;
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::atom_count() && is_text(Test::<$at>::compare()) {
