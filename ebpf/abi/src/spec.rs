@@ -266,15 +266,22 @@ impl Spec {
     };
 }
 
+impl Capture {
+    /// Whether what it reads is written into a room.
+    #[must_use]
+    pub const fn takes_room(&self) -> bool {
+        self.read >= Read::Text as u8 && self.read <= Read::SockAddr as u8
+    }
+}
+
 impl Spec {
     /// Notes which row takes which room, once all captures are there.
     #[must_use]
     pub fn seal(mut self) -> Self {
         self.room_rows = [0; ROOMS];
         for (row, capture) in (1..).zip(&self.captures) {
-            let takes = capture.read >= Read::Text as u8 && capture.read <= Read::SockAddr as u8;
             let room = self.room_rows.get_mut(usize::from(capture.room));
-            if let Some(room) = room.filter(|_| takes) {
+            if let Some(room) = room.filter(|_| capture.takes_room()) {
                 *room = row;
             }
         }

@@ -32,7 +32,7 @@ impl CuratedRow {
                 .filter_map(|path| field_path::resolve(types, prototype, path).ok())
                 .find_map(|captured| fits(field.shape, captured));
             let rows = found.unwrap_or_default();
-            let texts = u16::from(rows.first().is_some_and(|first| takes_room(first.read)));
+            let texts = u16::from(rows.first().is_some_and(|first| first.takes_room()));
             let full = row + rows.len() > CAPTURES || usize::from(room + texts) > ROOMS;
             if rows.is_empty() || full {
                 places.push(None);
@@ -41,7 +41,7 @@ impl CuratedRow {
             }
             places.push(Some(row));
             for mut capture in rows {
-                if takes_room(capture.read) {
+                if capture.takes_room() {
                     capture.room = room;
                     room += 1;
                 }
@@ -70,10 +70,6 @@ impl CuratedRow {
         }
         CuratedSpec { spec, places, missing }
     }
-}
-
-const fn takes_room(read: u8) -> bool {
-    read >= Read::Text as u8 && read <= Read::SockAddr as u8
 }
 
 /// The rows of what was found, if that is what the field is.

@@ -173,7 +173,7 @@ impl Rows<'_> {
             return Err(WatchError::Captures { field: field.name });
         }
         for mut row in rows {
-            if takes_room(row.read) {
+            if row.takes_room() {
                 if usize::from(self.rooms) >= ROOMS {
                     return Err(WatchError::Rooms { field: field.name });
                 }
@@ -209,10 +209,4 @@ impl Rows<'_> {
         }
         spec
     }
-}
-
-fn takes_room(read: u8) -> bool {
-    [Read::Text, Read::TextInline, Read::Bytes, Read::BytesBehind, Read::SockAddr]
-        .iter()
-        .any(|roomy| read == *roomy as u8)
 }

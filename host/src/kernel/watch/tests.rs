@@ -97,6 +97,9 @@ fn rooms_and_rows_are_given_out_in_order() {
         (Read::Scalar as u8, 0),
     ];
     assert_eq!(rows, expected);
+    let paths = resolved("path_unlink: dir, dentry.d_name.name").unwrap();
+    let rows: Vec<_> = paths.spec.captures.iter().take(2).map(|row| (row.read, row.room)).collect();
+    assert_eq!(rows, [(Read::Path as u8, 0), (Read::Text as u8, 1)]);
     // The length is read for the address too.
     assert_eq!(found.spec.args, 0b111);
     assert_eq!((found.spec.object, found.spec.object_capture), (ObjectKind::Network as u32, 0));
