@@ -194,12 +194,14 @@ pub enum CallError {
         text: String,
     },
     /// It took too long.
-    #[error("{call} took longer than its deadline of {} ms", deadline.as_millis())]
+    #[error("{call} took longer than its deadline of {} ms{backtrace}", deadline.as_millis())]
     Deadline {
         /// Which call.
         call: &'static str,
         /// Its limit.
         deadline: Duration,
+        /// Where it was, a frame on each line.
+        backtrace: String,
     },
     /// It asked for more than it may have.
     #[error("{call} asked for {} of {what}, the limit is {}", amount(what, *asked), amount(what, *limit))]
@@ -214,10 +216,14 @@ pub enum CallError {
         limit: usize,
     },
     /// Its stack overflowed.
-    #[error("{call} overflowed its stack")]
+    #[error("{call} overflowed its stack, the limit is {} KiB{backtrace}", limit >> 10)]
     Stack {
         /// Which call.
         call: &'static str,
+        /// What it may have, bytes.
+        limit: usize,
+        /// Where it was, a frame on each line.
+        backtrace: String,
     },
     /// It returned more than it may.
     #[error("{call} returned {bytes} bytes, the limit is {limit}")]

@@ -40,6 +40,7 @@ struct Pre(bindings::PluginPre<Host>);
 struct Host {
     meter: Meter,
     log: Log,
+    stack_bytes: usize,
 }
 
 impl bindings::PluginImports for Host {
@@ -86,7 +87,8 @@ impl Live {
         limits: Limits,
         name: String,
     ) -> Result<Self, CallError> {
-        let host = Host { meter: Meter::new(limits), log: Log::new(name, limits) };
+        let stack_bytes = limits.stack_bytes;
+        let host = Host { meter: Meter::new(limits), log: Log::new(name, limits), stack_bytes };
         let mut store = Store::new(engine.wasm(), host);
         store.limiter(|host| &mut host.meter);
         // Bounds what the host copies out of the guest in one call; a little beyond a limit is still
@@ -205,9 +207,12 @@ fn failure(
     host: &Host,
 ) -> CallError {
     let trap = error.downcast_ref::<Trap>();
+    let backtrace = backtrace(error);
     match trap {
-        Some(Trap::Interrupt) => return CallError::Deadline { call, deadline },
-        Some(Trap::StackOverflow) => return CallError::Stack { call },
+        Some(Trap::Interrupt) => return CallError::Deadline { call, deadline, backtrace },
+        Some(Trap::StackOverflow) => {
+            return CallError::Stack { call, limit: host.stack_bytes, backtrace };
+        }
         _ => {}
     }
     if let Some(met) = host.meter.exceeded() {
@@ -220,11 +225,17 @@ fn failure(
     if let Some(words) = &host.log.last_words {
         text = format!("{words}; {text}");
     }
+    text.push_str(&backtrace);
+    CallError::Trap { call, text }
+}
+
+fn backtrace(error: &wasmtime::Error) -> String {
+    let mut text = String::new();
     if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
         for line in backtrace.to_string().lines().take(FRAMES) {
             text.push_str("\n  ");
             text.push_str(&visible(line.trim(), FRAME_BYTES));
         }
     }
-    CallError::Trap { call, text }
+    text
 }
