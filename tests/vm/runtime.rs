@@ -161,7 +161,8 @@ fn limits(guest: &mut Guest) -> anyhow::Result<()> {
             || Ok((host.status("flooder")?["state"] == "running").then_some(())),
         )
     };
-    check("flood-stack", "overflowed its stack")?;
+    check("flood-stack", "overflowed its stack, the limit is 128 KiB\n")?;
+    check("flood-stack", "flooder::deep")?;
     check("flood-output", "the limit is 1048576")?;
     trigger(guest, "flood-state")?;
     std::thread::sleep(std::time::Duration::from_millis(1200));
