@@ -162,7 +162,7 @@ fn limits(guest: &mut Guest) -> anyhow::Result<()> {
         )
     };
     check("flood-stack", "overflowed its stack, the limit is 128 KiB\n")?;
-    check("flood-stack", "flooder::deep")?;
+    check("flood-stack", "]::deep\n")?;
     check("flood-output", "the limit is 1048576")?;
     trigger(guest, "flood-state")?;
     std::thread::sleep(std::time::Duration::from_millis(1200));

@@ -251,7 +251,8 @@ mod tests {
 
     #[test]
     fn a_batch_for_a_newer_schema_loses_what_an_older_one_does_not_have() {
-        let (table, mut batch) = (table(), BatchBuilder::new(Scope::System, SCHEMA));
+        let (table, mut batch) =
+            (table(), BatchBuilder::new(Scope::System, SCHEMA, Arc::default()));
         let call = || Call { hook: Hook::TaskKill, values: Vec::new() };
         let watch = || Watch { index: 0, hook: "task_kill".into(), values: Vec::new() };
         batch.push(&event(1, Body::Call(call())), &table).unwrap();

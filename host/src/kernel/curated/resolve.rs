@@ -1,6 +1,6 @@
 //! A curated hook on this kernel: its fields' paths resolved into the template's [`Spec`].
 
-use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Read, Spec, root, spec_flag};
+use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, root, spec_flag};
 
 use super::{CuratedObject, CuratedRow, Shape};
 use crate::kernel::btf::{KernelTypes, Prototype, Returns};
