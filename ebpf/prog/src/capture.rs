@@ -489,12 +489,22 @@ pub fn comm(out: *mut [u8; COMM_LEN]) {
     unsafe { helper::bpf_get_current_comm(out.cast(), COMM_LEN as u32) };
 }
 
-/// Argument `N` as the verifier types it. A function of its own for each: merged, their loads would be
-/// from a computed address, which the verifier refuses for a context.
-#[inline(never)]
+/// Argument `N` as the verifier types it. Written out, because the compiler would merge the loads of
+/// several into one from a computed address, which the verifier refuses for a context.
+#[inline(always)]
 pub fn argument<const N: usize>(ctx: *const u64) -> *const u8 {
+    let argument;
     // SAFETY: the context of LSM and tracing programs is an array of u64 arguments.
-    unsafe { core::ptr::read_volatile(ctx.cast::<*const u8>().add(N)) }
+    unsafe {
+        core::arch::asm!(
+            "{argument} = *(u64 *)({ctx} + {at})",
+            argument = out(reg) argument,
+            ctx = in(reg) ctx,
+            at = const N * 8,
+            options(pure, readonly, nostack),
+        );
+    }
+    argument
 }
 
 /// Which of the first six arguments are 0, as bits. The verifier may take a pointer argument for

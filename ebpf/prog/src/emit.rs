@@ -64,7 +64,7 @@ impl Wanted {
     /// What a call is worth: a decision always has its record.
     #[inline(always)]
     pub fn new(call: &Call, decision: Decision, traits: &Traits) -> Self {
-        let passes = match decision.verdict {
+        let passes = match decision.verdict() {
             Verdict::None => filter::passes(call, traits),
             Verdict::Denied | Verdict::Audited => Passes::Yes,
         };
@@ -90,11 +90,11 @@ pub fn emit<B: 'static, T: 'static>(
         call.leave();
         return true;
     }
-    let (sent, lost) = match wanted.decision.verdict {
+    let (sent, lost) = match wanted.decision.verdict() {
         Verdict::None => (Counter::Forwarded, Counter::LostTelemetry),
         Verdict::Denied | Verdict::Audited => (Counter::Verdicts, Counter::LostVerdicts),
     };
-    let Some(mut entry) = reserve::<B, T>(wanted.decision.verdict) else {
+    let Some(mut entry) = reserve::<B, T>(wanted.decision.verdict()) else {
         call.counts.add(lost);
         return true;
     };
@@ -167,7 +167,8 @@ unsafe extern "C" fn krsi_header(
         return 0;
     }
     let (tid, uid, gid, cgroup_id, cpu) = capture::caller();
-    let none = ProcessKey { start_boot_ns: 0, tgid: 0, pad: 0 };
+    let zero = facts.unknown_zero();
+    let none = ProcessKey { start_boot_ns: zero, tgid: zero as u32, pad: zero as u32 };
     let (parent, mount_ns) = match Task::current() {
         Ok(task) => (
             task.ptr(&offset::TASK_REAL_PARENT).and_then(capture::process_key).unwrap_or(none),
@@ -181,7 +182,8 @@ unsafe extern "C" fn krsi_header(
         (&raw mut (*out).hook).write(facts.slot as u16);
         (&raw mut (*out).cpu).write(cpu);
         (&raw mut (*out).boot_ns).write(capture::boot_ns());
-        (&raw mut (*out).process).write(facts.process);
+        let ProcessKey { start_boot_ns, tgid, pad } = facts.process;
+        (&raw mut (*out).process).write(ProcessKey { start_boot_ns, tgid, pad });
         (&raw mut (*out).parent).write(parent);
         (&raw mut (*out).tid).write(tid);
         (&raw mut (*out).uid).write(uid);
@@ -189,9 +191,9 @@ unsafe extern "C" fn krsi_header(
         (&raw mut (*out).mount_ns).write(mount_ns);
         (&raw mut (*out).cgroup_id).write(cgroup_id);
         (&raw mut (*out).rule_id).write(decision.rule_id);
-        (&raw mut (*out).errno).write(decision.errno);
-        (&raw mut (*out).verdict).write(decision.verdict as u8);
-        (&raw mut (*out).owner).write(decision.owner);
+        (&raw mut (*out).errno).write(decision.errno());
+        (&raw mut (*out).verdict).write(decision.verdict() as u8);
+        (&raw mut (*out).owner).write(decision.owner());
         (&raw mut (*out).pad).write(0);
         capture::comm(&raw mut (*out).comm);
     }

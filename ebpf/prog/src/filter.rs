@@ -119,7 +119,8 @@ impl Traits {
     /// None of them. A constant would lie in the read-only map, which no global function may be given.
     #[inline(always)]
     pub fn none(call: &Call) -> Self {
-        Self { object: Object::none(call), flags: 0, port: 0 }
+        let zero = call.facts.unknown_zero() as u32;
+        Self { object: Object::none(call), flags: zero, port: zero }
     }
 }
 
@@ -174,13 +175,13 @@ unsafe extern "C" fn krsi_filter(facts: *const Facts, traits: *const Traits) -> 
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
-            if clause.tests & test::LIVE != 0 && holds(traits, clause) {
-                if clause.tests & test::PREFIX == 0 {
+            if asks(clause, test::LIVE) && holds(traits, clause) {
+                if !asks(clause, test::PREFIX) {
                     if remembers(facts, traits, clause) {
                         return 1;
                     }
                 } else {
-                    by_path |= 2;
+                    by_path = (by_path | 2) ^ facts.unknown_zero() as u32;
                 }
             }
         )*};
@@ -212,7 +213,7 @@ unsafe extern "C" fn krsi_filter_path(
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
-            if clause.tests & test::PREFIX != 0
+            if asks(clause, test::PREFIX)
                 && starts_with(filter, $at, path)
                 && holds(traits, clause)
                 && remembers(facts, traits, clause)
@@ -225,41 +226,34 @@ unsafe extern "C" fn krsi_filter_path(
     0
 }
 
+/// Whether a clause has one of some tests. Read anew each time: the verifier would keep what each
+/// answer tells it, and go through every combination.
+#[inline(always)]
+fn asks(clause: &Clause, tests: u32) -> bool {
+    // SAFETY: a reference is always readable.
+    unsafe { core::ptr::read_volatile(&raw const clause.tests) & tests != 0 }
+}
+
 #[inline(never)]
 fn holds(traits: &Traits, clause: &Clause) -> bool {
-    let tests = clause.tests;
-    if tests & test::UID != 0 && capture::uid() != clause.uid {
-        return false;
-    }
-    if tests & test::FLAGS != 0 && traits.flags & clause.flags_any == 0 {
-        return false;
-    }
-    if tests & test::PORT != 0 && traits.port != u32::from(clause.port) {
-        return false;
-    }
-    if tests & test::CGROUP != 0 && capture::cgroup_id() != clause.cgroup_id {
-        return false;
-    }
-    true
+    let uid = !asks(clause, test::UID) || capture::uid() == clause.uid;
+    uid && (!asks(clause, test::FLAGS) || traits.flags & clause.flags_any != 0)
+        && (!asks(clause, test::PORT) || traits.port == u32::from(clause.port))
+        && (!asks(clause, test::CGROUP) || capture::cgroup_id() == clause.cgroup_id)
 }
 
 /// The tests of a clause that remember what they saw: asked last, and once.
 #[inline(never)]
 fn remembers(facts: &Facts, traits: &Traits, clause: &Clause) -> bool {
-    let tests = clause.tests;
-    if tests & (test::FIRST_SEEN | test::RATE) == 0 {
-        return true;
-    }
-    if tests & test::RATE != 0
-        && !map::within_rate(
-            &seen(facts, clause, (0, 0)),
+    let within = !asks(clause, test::RATE)
+        || map::within_rate(
+            &seen(facts, clause, (facts.unknown_zero(), facts.unknown_zero())),
             capture::boot_ns() / 1_000_000_000,
             u64::from(clause.rate),
-        )
-    {
-        return false;
-    }
-    tests & test::FIRST_SEEN == 0 || map::is_new(&seen(facts, clause, traits.object.words()))
+        );
+    within
+        && (!asks(clause, test::FIRST_SEEN)
+            || map::is_new(&seen(facts, clause, traits.object.words())))
 }
 
 /// Built at once: zeroes written first would be a loop.

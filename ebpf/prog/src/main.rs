@@ -4,7 +4,7 @@
 //! skipped capture, which is counted.
 #![no_std]
 #![no_main]
-#![feature(core_intrinsics)]
+#![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the only atomic add that the BPF target has")]
 
 mod capture;

@@ -20,13 +20,9 @@ use crate::{capture, map, offset};
 pub struct Decision {
     /// Rule that decided, 0 without one.
     pub rule_id: u64,
-    /// Errno, positive.
-    pub errno: u16,
-    /// Owner slot of the rule.
-    pub owner: u8,
-    /// What is answered.
-    pub verdict: Verdict,
-    pad: u32,
+    /// Errno, then the owner slot of the rule, then the verdict, from the lowest bit: one word, so
+    /// that it is forgotten by the verifier at once.
+    word: u64,
 }
 
 impl Decision {
@@ -39,7 +35,43 @@ impl Decision {
     /// What a rule decides.
     #[inline(always)]
     pub fn new(rule_id: u64, errno: u16, owner: u8, verdict: Verdict) -> Self {
-        Self { rule_id, errno, owner, verdict, pad: 0 }
+        let word = u64::from(errno) | u64::from(owner) << 16 | (verdict as u64) << 24;
+        Self { rule_id, word }
+    }
+
+    /// Errno, positive.
+    #[inline(always)]
+    pub fn errno(&self) -> u16 {
+        self.word as u16
+    }
+
+    /// Owner slot of the rule.
+    #[inline(always)]
+    pub fn owner(&self) -> u8 {
+        (self.word >> 16) as u8
+    }
+
+    /// What is answered.
+    #[inline(always)]
+    pub fn verdict(&self) -> Verdict {
+        match (self.word >> 24) as u8 {
+            0 => Verdict::None,
+            1 => Verdict::Denied,
+            _ => Verdict::Audited,
+        }
+    }
+
+    /// Whether a rule applies.
+    #[inline(always)]
+    pub fn is_made(&self) -> bool {
+        self.word >> 24 != 0
+    }
+
+    /// Lets the verifier forget what was decided.
+    #[inline(always)]
+    pub fn forget(&mut self, facts: &Facts) {
+        self.word ^= facts.unknown_zero();
+        self.rule_id ^= facts.unknown_zero();
     }
 
     /// The hook's return value: 0 or a negative errno.
@@ -48,11 +80,10 @@ impl Decision {
     /// a negation, so the compiler may not see that the minuend is zero.
     #[inline(always)]
     pub fn answer(&self) -> i32 {
-        match self.verdict {
-            Verdict::Denied if offset::can_deny() => {
-                (offset::zero() - i64::from(self.errno & MAX_ERRNO)) as i32
-            }
-            _ => 0,
+        if self.word >> 24 == Verdict::Denied as u64 && offset::can_deny() {
+            (offset::zero() - i64::from(self.errno() & MAX_ERRNO)) as i32
+        } else {
+            0
         }
     }
 }
@@ -77,13 +108,8 @@ impl Object {
     /// Nothing that a rule could name.
     #[inline(always)]
     pub fn none(call: &Call) -> Self {
-        Self { kind: call.facts.unknown_zero(), words: [0; 3] }
-    }
-
-    /// A file.
-    #[inline(always)]
-    pub fn file(key: FileKey) -> Self {
-        Self { kind: FILE, words: [key.ino, u64::from(key.dev), 0] }
+        let zero = call.facts.unknown_zero();
+        Self { kind: zero, words: [zero, zero, zero] }
     }
 
     /// Makes it a file.
@@ -176,6 +202,7 @@ pub fn decide_into(call: &Call, object: &Object, unread: bool, decision: &mut De
     if call.wants(RULES) {
         // SAFETY: all are whole; the last is ours to write.
         unsafe { krsi_decide(&call.facts, object, u64::from(unread), decision) };
+        decision.forget(&call.facts);
     }
 }
 
@@ -219,10 +246,11 @@ unsafe extern "C" fn krsi_decide(
         decision: out,
     }
     .run(object);
-    if unread != 0 && matches!(out.verdict, Verdict::None) {
+    out.forget(facts);
+    if unread != 0 && !out.is_made() {
         on_error(facts, out);
     }
-    let counter = match out.verdict {
+    let counter = match out.verdict() {
         Verdict::None => return 0,
         Verdict::Denied => Counter::Denied,
         Verdict::Audited => Counter::Audited,
@@ -373,8 +401,9 @@ impl Leases<'_> {
         let denies = lease.mode == Mode::Enforce as u8 && !self.facts.wants(flag::AUDIT_ONLY);
         let verdict = if denies { Verdict::Denied } else { Verdict::Audited };
         // An audit never hides a denial that follows.
-        if denies || matches!(self.decision.verdict, Verdict::None) {
+        if denies || !self.decision.is_made() {
             *self.decision = Decision::new(lease.rule_id, lease.errno, lease.owner as u8, verdict);
+            self.decision.forget(self.facts);
         }
         denies
     }

@@ -107,13 +107,17 @@ struct Way {
     functions: bool,
     /// `bpf_d_path` resolves paths; else they are walked.
     d_path: bool,
+    /// It sleeps where it wants to; else it reads only what is resident.
+    sleep: bool,
 }
 
-const WAYS: [Way; 4] = [
-    Way { functions: true, d_path: true },
-    Way { functions: true, d_path: false },
-    Way { functions: false, d_path: true },
-    Way { functions: false, d_path: false },
+/// 5.10 knows no global functions with pointers, and no ring buffers in programs that sleep.
+const WAYS: [Way; 5] = [
+    Way { functions: true, d_path: true, sleep: true },
+    Way { functions: true, d_path: false, sleep: true },
+    Way { functions: false, d_path: true, sleep: true },
+    Way { functions: false, d_path: true, sleep: false },
+    Way { functions: false, d_path: false, sleep: false },
 ];
 
 impl Loader {
@@ -193,6 +197,7 @@ impl Loader {
                     tracing::debug!(
                         functions = way.functions,
                         d_path = way.d_path,
+                        sleep = way.sleep,
                         log = refusal.log,
                         "refused: {refusal}"
                     );
@@ -222,7 +227,7 @@ impl Loader {
         set(frozen::TASK_BTF, u32::from(self.task_btf));
         set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
         let sleep = match target.meeting {
-            Meeting::Lsm => self.backend.sleep(self.file.sleep(program)),
+            Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));

@@ -12,7 +12,7 @@ use aya_obj::generated::{
 };
 
 /// Bytes of a verifier log that are kept: its end says why.
-const LOG_BYTES: usize = 1 << 20;
+const LOG_BYTES: usize = 1 << 24;
 
 /// How a program meets its function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

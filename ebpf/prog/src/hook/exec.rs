@@ -38,8 +38,9 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(image) {
         Ok(image) => {
-            let decision = verdict::decide(&call, &Object::file(image.key), false);
-            let wanted = Wanted::new(&call, decision, &traits(&image));
+            let traits = traits(&call, &image);
+            let decision = verdict::decide(&call, &traits.object, false);
+            let wanted = Wanted::new(&call, decision, &traits);
             if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
                 report::<PATH_LONG, 0>(&call, &wanted, image, true);
             }
@@ -59,7 +60,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(committed) {
         Ok(image) => {
-            let wanted = Wanted::new(&call, Decision::none(&call), &traits(&image));
+            let wanted = Wanted::new(&call, Decision::none(&call), &traits(&call, &image));
             if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, image, false) {
                 report::<PATH_LONG, ARGV_LONG>(&call, &wanted, image, true);
             }
@@ -70,8 +71,10 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 }
 
 #[inline(always)]
-fn traits(image: &Image) -> Traits {
-    Traits { object: Object::file(image.key), flags: 0, port: 0 }
+fn traits(call: &Call, image: &Image) -> Traits {
+    let mut traits = Traits::none(call);
+    traits.object.set_file(image.key.ino, u64::from(image.key.dev));
+    traits
 }
 
 #[inline(always)]
@@ -104,8 +107,14 @@ fn report<const P: usize, const A: usize>(
 ) -> bool {
     emit::emit(call, wanted, |room: &Room<Exec, Tail<P, A>>| {
         let (path_room, argv_room) = rooms(room);
-        let path = match path::capture(call, wanted, &traits(&image), image.file, path_room, last)?
-        {
+        let path = match path::capture(
+            call,
+            wanted,
+            &traits(call, &image),
+            image.file,
+            path_room,
+            last,
+        )? {
             Outcome::Text(text) => text,
             Outcome::Fill(fill) => return Ok(fill),
         };

@@ -19,8 +19,9 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(|file| Ok((file, key(file)?))) {
         Ok((file, key)) => {
-            let decision = verdict::decide(&call, &Object::file(key), false);
-            let wanted = Wanted::new(&call, decision, &traits(file, key));
+            let traits = traits(&call, file, key);
+            let decision = verdict::decide(&call, &traits.object, false);
+            let wanted = Wanted::new(&call, decision, &traits);
             if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
                 report::<PATH_LONG>(&call, &wanted, file, key, true);
             }
@@ -34,9 +35,11 @@ pub fn file_open(ctx: LsmContext) -> i32 {
 }
 
 #[inline(always)]
-fn traits(file: Ptr, key: FileKey) -> Traits {
-    let flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
-    Traits { object: Object::file(key), flags, port: 0 }
+fn traits(call: &Call, file: Ptr, key: FileKey) -> Traits {
+    let mut traits = Traits::none(call);
+    traits.object.set_file(key.ino, u64::from(key.dev));
+    traits.flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
+    traits
 }
 
 #[inline(always)]
@@ -53,10 +56,11 @@ fn report<const P: usize>(
     last: bool,
 ) -> bool {
     emit::emit(call, wanted, |room: &Room<FileOpen, [u8; P]>| {
-        let path = match path::capture(call, wanted, &traits(file, key), file, room.tail, last)? {
-            Outcome::Text(text) => text,
-            Outcome::Fill(fill) => return Ok(fill),
-        };
+        let path =
+            match path::capture(call, wanted, &traits(call, file, key), file, room.tail, last)? {
+                Outcome::Text(text) => text,
+                Outcome::Fill(fill) => return Ok(fill),
+            };
         let mode: u16 = file.ptr(&offset::FILE_F_INODE)?.load(&offset::INODE_I_MODE)?;
         let flags = file.load(&offset::FILE_F_FLAGS)?;
         room.write(FileOpen { file: key, path, flags, mode: u32::from(mode) });

@@ -39,7 +39,7 @@ impl State {
     #[inline(always)]
     pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
         let ctx = ctx.as_ptr().cast::<u64>().cast_const();
-        let values = Values { zero: call.facts.unknown_zero(), ..Values::NONE };
+        let values = Values::none(call.facts.unknown_zero());
         let (traits, decision) = (Traits::none(&call), Decision::none(&call));
         Self { call, values, traits, decision, ctx, nulls: capture::nulls(ctx) }
     }
@@ -78,8 +78,13 @@ pub struct Values {
 }
 
 impl Values {
-    /// Nothing.
-    const NONE: Values = Values { numbers: [0; CAPTURES], read: 0, null: 0, zero: 0 };
+    /// Nothing. Constant zeroes would be written by a loop, which each kernel would go through.
+    #[inline(always)]
+    fn none(zero: u64) -> Self {
+        let z = zero;
+        let numbers = [z, z, z, z, z, z, z, z, z, z, z, z];
+        Self { numbers, read: zero as u32, null: zero as u32, zero }
+    }
 
     /// Zero, as bits that the verifier knows nothing about.
     #[inline(always)]
@@ -146,34 +151,34 @@ pub fn numbers(state: &mut State) {
                 || read == Read::Inode as u8
                 || read == Read::SockAddr as u8
             {
-                number(state, $at);
+                state.nulls ^= number(state, $at);
             }
         };
     }
     each_row!(one);
 }
 
+/// Reads one of them. Answers zero: a function without an answer would leave a pointer where the
+/// verifier looks for one.
 #[inline(never)]
-fn number(state: &mut State, at: usize) {
+fn number(state: &mut State, at: usize) -> u32 {
     let row = Row::new(at);
     if row.read() == Read::Scalar as u8 {
         let value = scalar(row, state);
         state.values.put(at, value);
-        return;
-    }
-    if row.read() == Read::SockAddr as u8 {
+    } else if row.read() == Read::SockAddr as u8 {
         let port = port(row, state);
         state.values.put(at + 1, port);
-        return;
+    } else {
+        let (ino, dev) = match inode(row, state) {
+            Ok((ino, dev)) => (Ok(ino), Ok(dev)),
+            Err(skip) => (Err(skip), Err(skip)),
+        };
+        state.values.put(at, ino);
+        // The row after it is the device's.
+        state.values.put(at + 1, dev);
     }
-    match inode(row, state) {
-        Ok((ino, dev)) => {
-            state.values.put(at, Ok(ino));
-            // The row after it is the device's.
-            state.values.put(at + 1, Ok(dev));
-        }
-        Err(skip) => state.values.put(at, Err(skip)),
-    }
+    state.values.unknown_zero() as u32
 }
 
 /// Where a row ends: the pointer after its hops, and whether the kernel types it.
@@ -299,7 +304,7 @@ fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
 }
 
 /// Reads the address of the call, if it has one that rules can name.
-#[inline(never)]
+#[inline(always)]
 pub fn address(state: &mut State) {
     let row = Row::new(spec::object_capture() as usize);
     if let Ok((from, len)) = sockaddr(row, state)

@@ -30,16 +30,37 @@ pub fn template(ctx: LsmContext) -> i32 {
     }
 }
 
-/// What is decided before the texts are read.
-struct Plan {
-    /// Whether the path has a say.
-    by_path: bool,
-    /// Atoms on numbers that hold.
-    bits: u32,
-    /// Whether the predicate has a say.
-    asks: bool,
-    /// Whether it refuses what it holds for.
-    refuses: bool,
+/// What is decided before the texts are read: one word, so that the verifier goes through what
+/// follows once and not for each way that led there.
+#[derive(Clone, Copy)]
+struct Plan(u64);
+
+impl Plan {
+    /// The path has a say.
+    const BY_PATH: u64 = 1 << 32;
+    /// The predicate has a say.
+    const ASKS: u64 = 1 << 33;
+    /// The watch refuses what the predicate holds for.
+    const REFUSES: u64 = 1 << 34;
+
+    /// The atoms on numbers that hold, and what else is known.
+    #[inline(always)]
+    fn new(state: &State, atoms: u32, [by_path, asks, refuses]: [bool; 3]) -> Self {
+        let more = |known: bool, bit: u64| if known { bit } else { 0 };
+        let more =
+            more(by_path, Self::BY_PATH) | more(asks, Self::ASKS) | more(refuses, Self::REFUSES);
+        Self((u64::from(atoms) | more) ^ state.call.facts.unknown_zero())
+    }
+
+    #[inline(always)]
+    fn atoms(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    fn has(self, state: &State, bit: u64) -> bool {
+        (self.0 ^ state.call.facts.unknown_zero()) & bit != 0
+    }
 }
 
 /// What became of a record.
@@ -65,7 +86,7 @@ fn run(state: &mut State) -> i32 {
         verdict::decide_into(&state.call, &state.traits.object, unread, &mut state.decision);
     }
     // A rule's decision is reported whatever the watch asks for.
-    let decided = !matches!(state.decision.verdict, Verdict::None);
+    let decided = state.decision.is_made();
     let bits = test::numbers(&state.values);
     let asks = spec::has(spec_flag::PREDICATE) && !decided;
     let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT) && !decided;
@@ -75,23 +96,23 @@ fn run(state: &mut State) -> i32 {
         state.call.leave();
         return state.decision.answer();
     }
-    let plan = Plan { by_path: passes == Passes::IfPath, bits, asks, refuses };
-    if record::<PATH_SHORT>(state, &plan) == Recorded::TooLong {
-        record::<PATH_LONG>(state, &plan);
+    let plan = Plan::new(state, bits, [passes == Passes::IfPath, asks, refuses]);
+    if record::<PATH_SHORT>(state, plan) == Recorded::TooLong {
+        record::<PATH_LONG>(state, plan);
     }
     state.decision.answer()
 }
 
 /// Reserves, fills and submits a record; a watch's decision stands in the state afterwards.
 #[inline(always)]
-fn record<const R: usize>(state: &mut State, plan: &Plan) -> Recorded {
-    let ring = if plan.refuses { Verdict::Denied } else { state.decision.verdict };
-    let (sent, lost) = match ring {
-        Verdict::None => (Counter::Forwarded, Counter::LostTelemetry),
-        _ => (Counter::Verdicts, Counter::LostVerdicts),
-    };
+fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
+    let refuses = plan.has(state, Plan::REFUSES);
+    let ring = if refuses { Verdict::Denied } else { state.decision.verdict() };
     let Some(mut entry) = emit::reserve::<Body, Rooms<R>>(ring) else {
-        state.call.counts.add(lost);
+        state.call.counts.add(match ring {
+            Verdict::None => Counter::LostTelemetry,
+            _ => Counter::LostVerdicts,
+        });
         without_record(state, plan);
         return Recorded::Done;
     };
@@ -100,32 +121,36 @@ fn record<const R: usize>(state: &mut State, plan: &Plan) -> Recorded {
         entry.discard(0);
         return Recorded::TooLong;
     }
-    let unwanted = plan.asks
-        && !test::holds(plan.bits | test::texts::<R>(&state.values, room.tail))
-        || plan.by_path && !row::path_passes::<R>(state, room.tail);
+    let unwanted = plan.has(state, Plan::ASKS)
+        && !test::holds(plan.atoms() | test::texts::<R>(&state.values, room.tail))
+        || plan.has(state, Plan::BY_PATH) && !row::path_passes::<R>(state, room.tail);
     if unwanted {
         entry.discard(0);
         state.call.leave();
         return Recorded::Done;
     }
-    if plan.refuses {
+    if plan.has(state, Plan::REFUSES) {
         of_watch(state);
     }
     row::write(room.body, &state.values);
     emit::write_header(header, &state.call, &state.decision);
     entry.submit(0);
-    state.call.counts.add(sent);
+    let decided = plan.has(state, Plan::REFUSES) || state.decision.is_made();
+    state.call.counts.add(if decided { Counter::Verdicts } else { Counter::Forwarded });
     Recorded::Done
 }
 
 /// The ring is full: what can be decided without texts stands; what cannot is answered by the
 /// watch's word on errors.
 #[inline(always)]
-fn without_record(state: &mut State, plan: &Plan) {
-    if !plan.refuses {
+fn without_record(state: &mut State, plan: Plan) {
+    if !plan.has(state, Plan::REFUSES) {
         return;
     }
-    if !plan.asks || test::holds_without_texts(plan.bits) || spec::has(spec_flag::ERROR_MATCHES) {
+    if !plan.has(state, Plan::ASKS)
+        || test::holds_without_texts(plan.atoms())
+        || spec::has(spec_flag::ERROR_MATCHES)
+    {
         of_watch(state);
     } else {
         state.call.counts.add(Counter::Errors);
@@ -146,6 +171,7 @@ fn of_watch(state: &mut State) {
     state.call.counts.add(counter);
     let (errno, owner) = (spec::errno() as u16, spec::owner() as u8);
     state.decision = Decision::new(spec::rule_id(), errno, owner, verdict);
+    state.decision.forget(&state.call.facts);
 }
 
 /// Takes the object from its two rows.
