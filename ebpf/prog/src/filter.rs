@@ -60,6 +60,12 @@ impl Call {
         self.facts.wants(bits)
     }
 
+    /// Whether a rule or a filter asks about the object of the call.
+    #[inline(always)]
+    pub fn wants_object(&self) -> bool {
+        self.wants(flag::FILE | flag::NETWORK | flag::FILTER)
+    }
+
     /// Counts a call that ends without a record because nobody wants one.
     #[inline(always)]
     pub fn leave(&self) {

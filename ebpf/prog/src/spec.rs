@@ -41,6 +41,13 @@ fields! {
     owner: u32;
 }
 
+/// Whether some row takes a room.
+#[inline(always)]
+pub fn has_rooms() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const SPEC.room_rows[0]) != 0 }
+}
+
 /// Whether a bit of the flags is set.
 #[inline(always)]
 pub fn has(flag: u32) -> bool {

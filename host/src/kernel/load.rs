@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::OnceLock;
 
 use krsi_host_abi::frozen;
 use krsi_host_abi::hook::{Attach, Hook};
@@ -103,7 +103,7 @@ pub struct Loader {
     offsets: Vec<(&'static str, u32)>,
     task_btf: bool,
     /// Whether this kernel was seen to refuse global functions.
-    plain: AtomicBool,
+    plain: OnceLock<bool>,
 }
 
 /// A way to make a program, which not every kernel or hook allows.
@@ -136,7 +136,7 @@ impl Loader {
         types: &KernelTypes,
     ) -> Self {
         let task_btf = types.has_function("bpf_get_current_task_btf");
-        let plain = AtomicBool::new(false);
+        let plain = OnceLock::new();
         Self { file, backend, offsets: plan.offsets.clone(), task_btf, plain }
     }
 
@@ -189,14 +189,13 @@ impl Loader {
         &self,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
-        let plain = self.plain.load(Relaxed);
+        let plain = self.plain.get().copied().unwrap_or(false);
         let mut first = None;
         for way in WAYS.into_iter().filter(|way| !(plain && way.functions)) {
             match load(way) {
                 Ok(fd) => {
-                    if !way.functions {
-                        self.plain.store(true, Relaxed);
-                    }
+                    // The first program that loads tells what the kernel takes.
+                    self.plain.get_or_init(|| !way.functions);
                     return Ok(fd);
                 }
                 Err(HookError::Refused(refusal)) => {

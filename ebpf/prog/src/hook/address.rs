@@ -17,21 +17,22 @@ const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 /// Reads an address of `len` bytes; what is too short for its family has neither port nor address.
 #[inline(always)]
 pub fn read(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
-    // SAFETY: `object` is whole and ours to write.
-    let failed = unsafe { krsi_address(from, len, object) };
+    // SAFETY: both are whole; `object` is ours to write. The address goes through memory, because a
+    // global function takes no kernel pointer for a number.
+    let failed = unsafe { krsi_address(&from, len, object) };
     if failed == 0 { Ok(()) } else { Err(Skip::Read) }
 }
 
 /// Reads an address; not 0 when it cannot be read.
 ///
 /// # Safety
-/// `out` is NULL or writable.
+/// `from` is NULL or whole, `out` NULL or writable.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_address(from: u64, len: u64, out: *mut Object) -> u32 {
+unsafe extern "C" fn krsi_address(from: *const u64, len: u64, out: *mut Object) -> u32 {
     // SAFETY: as the caller promises.
-    let Some(object) = (unsafe { out.as_mut() }) else { return 1 };
-    u32::from(fill(from, len, object).is_err())
+    let (Some(from), Some(object)) = (unsafe { (from.as_ref(), out.as_mut()) }) else { return 1 };
+    u32::from(fill(*from, len, object).is_err())
 }
 
 /// Words are little-endian: family, port, then an IPv4 address or a flow label.

@@ -9,9 +9,9 @@ use krsi_host_abi::record::{ARGV_LONG, ARGV_SHORT, Exec, PATH_LONG, PATH_SHORT, 
 use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
-use crate::filter::{self, Call, Traits};
+use crate::filter::{self, Call, Passes, Traits};
 use crate::offset;
-use crate::verdict::{self, Decision, Object};
+use crate::verdict::{self, Decision};
 
 /// What both hooks know of the executable.
 #[derive(Clone, Copy)]
@@ -36,21 +36,24 @@ struct Tail<const P: usize, const A: usize> {
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
-    match Ptr::arg::<0>(&ctx).and_then(image) {
-        Ok(image) => {
-            let traits = traits(&call, &image);
-            let decision = verdict::decide(&call, &traits.object, false);
-            let wanted = Wanted::new(&call, decision, &traits);
-            if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
-                report::<PATH_LONG, 0>(&call, &wanted, image, true);
-            }
-            decision.answer()
-        }
-        Err(skip) => {
-            call.skip(skip);
-            verdict::decide(&call, &Object::none(&call), true).answer()
-        }
+    let mut traits = Traits::none(&call);
+    let bprm = Ptr::arg::<0>(&ctx);
+    let unread = call.wants_object() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err();
+    let decision = verdict::decide(&call, &traits.object, unread);
+    let wanted = Wanted::new(&call, decision, &traits);
+    if wanted.passes == Passes::No {
+        call.leave();
+        return decision.answer();
     }
+    match bprm.and_then(image) {
+        Ok(image) => {
+            if !report::<PATH_SHORT, 0>(&call, &wanted, &traits, image, false) {
+                report::<PATH_LONG, 0>(&call, &wanted, &traits, image, true);
+            }
+        }
+        Err(skip) => call.skip(skip),
+    }
+    decision.answer()
 }
 
 /// `security_bprm_committed_creds(const struct linux_binprm *bprm)`: void, so the answer is ignored.
@@ -60,9 +63,11 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(committed) {
         Ok(image) => {
-            let wanted = Wanted::new(&call, Decision::none(&call), &traits(&call, &image));
-            if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, image, false) {
-                report::<PATH_LONG, ARGV_LONG>(&call, &wanted, image, true);
+            let mut traits = Traits::none(&call);
+            traits.object.set_file(image.key.ino, u64::from(image.key.dev));
+            let wanted = Wanted::new(&call, Decision::none(&call), &traits);
+            if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, &traits, image, false) {
+                report::<PATH_LONG, ARGV_LONG>(&call, &wanted, &traits, image, true);
             }
         }
         Err(skip) => call.skip(skip),
@@ -70,11 +75,12 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     0
 }
 
+/// Reads what rules and filters ask for.
 #[inline(always)]
-fn traits(call: &Call, image: &Image) -> Traits {
-    let mut traits = Traits::none(call);
-    traits.object.set_file(image.key.ino, u64::from(image.key.dev));
-    traits
+fn look(bprm: Ptr, traits: &mut Traits) -> Result<(), Skip> {
+    let key = capture::file_key(bprm.ptr(&offset::BPRM_FILE)?.ptr(&offset::FILE_F_INODE)?)?;
+    traits.object.set_file(key.ino, u64::from(key.dev));
+    Ok(())
 }
 
 #[inline(always)]
@@ -102,19 +108,13 @@ fn committed(bprm: Ptr) -> Result<Image, Skip> {
 fn report<const P: usize, const A: usize>(
     call: &Call,
     wanted: &Wanted,
+    traits: &Traits,
     image: Image,
     last: bool,
 ) -> bool {
     emit::emit(call, wanted, |room: &Room<Exec, Tail<P, A>>| {
         let (path_room, argv_room) = rooms(room);
-        let path = match path::capture(
-            call,
-            wanted,
-            &traits(call, &image),
-            image.file,
-            path_room,
-            last,
-        )? {
+        let path = match path::capture(call, wanted, traits, image.file, path_room, last)? {
             Outcome::Text(text) => text,
             Outcome::Fill(fill) => return Ok(fill),
         };

@@ -9,37 +9,41 @@ use krsi_host_abi::record::{FileOpen, PATH_LONG, PATH_SHORT};
 use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
-use crate::filter::{self, Call, Traits};
+use crate::filter::{self, Call, Passes, Traits};
 use crate::offset;
-use crate::verdict::{self, Object};
+use crate::verdict;
 
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
-    match Ptr::arg::<0>(&ctx).and_then(|file| Ok((file, key(file)?))) {
-        Ok((file, key)) => {
-            let traits = traits(&call, file, key);
-            let decision = verdict::decide(&call, &traits.object, false);
-            let wanted = Wanted::new(&call, decision, &traits);
-            if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
-                report::<PATH_LONG>(&call, &wanted, file, key, true);
-            }
-            decision.answer()
-        }
-        Err(skip) => {
-            call.skip(skip);
-            verdict::decide(&call, &Object::none(&call), true).answer()
-        }
+    let mut traits = Traits::none(&call);
+    let file = Ptr::arg::<0>(&ctx);
+    let unread = call.wants_object() && file.and_then(|file| look(file, &mut traits)).is_err();
+    let decision = verdict::decide(&call, &traits.object, unread);
+    let wanted = Wanted::new(&call, decision, &traits);
+    if wanted.passes == Passes::No {
+        call.leave();
+        return decision.answer();
     }
+    match file.and_then(|file| Ok((file, key(file)?))) {
+        Ok((file, key)) => {
+            if !report::<PATH_SHORT>(&call, &wanted, &traits, file, key, false) {
+                report::<PATH_LONG>(&call, &wanted, &traits, file, key, true);
+            }
+        }
+        Err(skip) => call.skip(skip),
+    }
+    decision.answer()
 }
 
+/// Reads what rules and filters ask for.
 #[inline(always)]
-fn traits(call: &Call, file: Ptr, key: FileKey) -> Traits {
-    let mut traits = Traits::none(call);
+fn look(file: Ptr, traits: &mut Traits) -> Result<(), Skip> {
+    let key = key(file)?;
     traits.object.set_file(key.ino, u64::from(key.dev));
     traits.flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
-    traits
+    Ok(())
 }
 
 #[inline(always)]
@@ -51,16 +55,16 @@ fn key(file: Ptr) -> Result<FileKey, Skip> {
 fn report<const P: usize>(
     call: &Call,
     wanted: &Wanted,
+    traits: &Traits,
     file: Ptr,
     key: FileKey,
     last: bool,
 ) -> bool {
     emit::emit(call, wanted, |room: &Room<FileOpen, [u8; P]>| {
-        let path =
-            match path::capture(call, wanted, &traits(call, file, key), file, room.tail, last)? {
-                Outcome::Text(text) => text,
-                Outcome::Fill(fill) => return Ok(fill),
-            };
+        let path = match path::capture(call, wanted, traits, file, room.tail, last)? {
+            Outcome::Text(text) => text,
+            Outcome::Fill(fill) => return Ok(fill),
+        };
         let mode: u16 = file.ptr(&offset::FILE_F_INODE)?.load(&offset::INODE_I_MODE)?;
         let flags = file.load(&offset::FILE_F_FLAGS)?;
         room.write(FileOpen { file: key, path, flags, mode: u32::from(mode) });

@@ -303,6 +303,12 @@ fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     Ok((key.ino, u64::from(key.dev)))
 }
 
+/// Reads the rows of the object.
+#[inline(always)]
+pub fn object(state: &mut State) {
+    state.nulls ^= number(state, spec::object_capture() as usize);
+}
+
 /// Reads the address of the call, if it has one that rules can name.
 #[inline(always)]
 pub fn address(state: &mut State) {

@@ -8,9 +8,9 @@ use krsi_host_abi::record::Connect;
 use super::address;
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, NoTail, Room, Wanted};
-use crate::filter::{self, Traits};
+use crate::filter::{self, Passes, Traits};
 use crate::offset;
-use crate::verdict::{self, Object};
+use crate::verdict;
 
 /// `security_socket_connect(struct socket *sock, struct sockaddr *address, int addrlen)`.
 /// A skipped capture is answered by the on-error rule.
@@ -18,37 +18,44 @@ use crate::verdict::{self, Object};
 pub fn socket_connect(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::SocketConnect.id() as u32) else { return 0 };
     let mut traits = Traits::none(&call);
-    match destination(&ctx, &mut traits.object) {
-        Ok((protocol, kind)) => {
-            let decision = verdict::decide(&call, &traits.object, false);
-            traits.port = u32::from(u16::from_be(traits.object.port_be()));
-            let wanted = Wanted::new(&call, decision, &traits);
-            emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
-                let object = &traits.object;
-                room.write(Connect {
-                    address: object.address(),
-                    family: object.family(),
-                    port_be: object.port_be(),
-                    protocol,
-                    kind,
-                });
-                Ok(Fill::Done)
-            });
-            decision.answer()
-        }
-        Err(skip) => {
-            call.skip(skip);
-            verdict::decide(&call, &Object::none(&call), true).answer()
-        }
+    let unread = call.wants_object() && destination(&ctx, &mut traits).is_err();
+    let decision = verdict::decide(&call, &traits.object, unread);
+    let wanted = Wanted::new(&call, decision, &traits);
+    if wanted.passes == Passes::No {
+        call.leave();
+        return decision.answer();
     }
+    let object = destination(&ctx, &mut traits);
+    emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
+        object?;
+        let (protocol, kind) = socket(&ctx)?;
+        let object = &traits.object;
+        room.write(Connect {
+            address: object.address(),
+            family: object.family(),
+            port_be: object.port_be(),
+            protocol,
+            kind,
+        });
+        Ok(Fill::Done)
+    });
+    decision.answer()
 }
 
-/// Reads the destination; protocol and type of the socket.
+/// Reads the destination.
 #[inline(always)]
-fn destination(ctx: &LsmContext, object: &mut Object) -> Result<(u16, u16), Skip> {
-    let socket = Ptr::arg::<0>(ctx)?;
+fn destination(ctx: &LsmContext, traits: &mut Traits) -> Result<(), Skip> {
     let address = Ptr::arg::<1>(ctx)?;
     let len = capture::number::<2>(ctx) & 0xffff_ffff;
+    address::read(address.address(), len, &mut traits.object)?;
+    traits.port = u32::from(u16::from_be(traits.object.port_be()));
+    Ok(())
+}
+
+/// Protocol and type of the socket.
+#[inline(always)]
+fn socket(ctx: &LsmContext) -> Result<(u16, u16), Skip> {
+    let socket = Ptr::arg::<0>(ctx)?;
     let kind: u16 = socket.load(&offset::SOCKET_TYPE)?;
     // `sk` is NULL for a socket that is being torn down.
     let protocol = match socket.ptr(&offset::SOCKET_SK) {
@@ -56,6 +63,5 @@ fn destination(ctx: &LsmContext, object: &mut Object) -> Result<(u16, u16), Skip
         Err(Skip::Null) => 0,
         Err(skip) => return Err(skip),
     };
-    address::read(address.address(), len, object)?;
     Ok((protocol, kind))
 }

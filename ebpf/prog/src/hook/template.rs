@@ -1,10 +1,11 @@
 //! The template: one program that becomes any hook's by its frozen `Spec`.
 //!
 //! Rows are unrolled, so that the verifier sees constants and drops what a spec does not ask for.
-//! Numbers are read first, then rules and the part of the predicate that needs no text; only then a
-//! record is reserved, and texts are read straight into it.
+//! Rules and filters come first, on the object alone; then numbers are read, and the part of the
+//! predicate that needs no text; only then a record is reserved, and texts are read straight into it.
 
 use aya_ebpf::macros::lsm;
+use aya_ebpf::maps::ring_buf::RingBufEntry;
 use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
@@ -13,7 +14,7 @@ use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 
 use super::row::{self, State};
 use super::test;
-use crate::emit;
+use crate::emit::{self, NoTail};
 use crate::filter::{self, Passes};
 use crate::spec;
 use crate::verdict::{self, Decision};
@@ -74,11 +75,11 @@ enum Recorded {
 
 #[inline(always)]
 fn run(state: &mut State) -> i32 {
-    row::numbers(state);
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
     }
     if spec::object() == ObjectKind::File as u32 {
+        row::object(state);
         file(state);
     }
     if spec::has(spec_flag::DENY) {
@@ -87,36 +88,80 @@ fn run(state: &mut State) -> i32 {
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
-    let bits = test::numbers(&state.values);
-    let asks = spec::has(spec_flag::PREDICATE) && !decided;
     let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT) && !decided;
     let passes = if decided { Passes::Yes } else { filter::passes(&state.call, &state.traits) };
-    let hopeless = asks && !test::possible(bits);
-    if hopeless || !refuses && passes == Passes::No {
+    if !refuses && passes == Passes::No {
+        state.call.leave();
+        return state.decision.answer();
+    }
+    row::numbers(state);
+    let bits = test::numbers(&state.values);
+    let asks = spec::has(spec_flag::PREDICATE) && !decided;
+    if asks && !test::possible(bits) {
         state.call.leave();
         return state.decision.answer();
     }
     let plan = Plan::new(state, bits, [passes == Passes::IfPath, asks, refuses]);
-    if record::<PATH_SHORT>(state, plan) == Recorded::TooLong {
+    if !spec::has_rooms() {
+        numbers_record(state, plan);
+    } else if record::<PATH_SHORT>(state, plan) == Recorded::TooLong {
         record::<PATH_LONG>(state, plan);
     }
     state.decision.answer()
 }
 
+/// Ring of a call's record.
+#[inline(always)]
+fn ring(state: &State, plan: Plan) -> Verdict {
+    if plan.has(state, Plan::REFUSES) { Verdict::Denied } else { state.decision.verdict() }
+}
+
+/// There is no room in a ring.
+#[inline(always)]
+fn full(state: &mut State, plan: Plan, ring: Verdict) {
+    state.call.counts.add(match ring {
+        Verdict::None => Counter::LostTelemetry,
+        _ => Counter::LostVerdicts,
+    });
+    without_record(state, plan);
+}
+
+/// Completes and submits a record.
+#[inline(always)]
+fn submit<T: 'static>(state: &mut State, plan: Plan, mut entry: RingBufEntry<emit::Slot<Body, T>>) {
+    if plan.has(state, Plan::REFUSES) {
+        of_watch(state);
+    }
+    let (header, room) = emit::parts(entry.as_mut_ptr());
+    row::write(room.body, &state.values);
+    emit::write_header(header, &state.call, &state.decision);
+    entry.submit(0);
+    let decided = plan.has(state, Plan::REFUSES) || state.decision.is_made();
+    state.call.counts.add(if decided { Counter::Verdicts } else { Counter::Forwarded });
+}
+
+/// The record of a spec without texts.
+#[inline(always)]
+fn numbers_record(state: &mut State, plan: Plan) {
+    if plan.has(state, Plan::ASKS) && !test::holds(plan.atoms()) {
+        return state.call.leave();
+    }
+    let ring = ring(state, plan);
+    match emit::reserve::<Body, NoTail>(ring) {
+        Some(entry) => submit(state, plan, entry),
+        None => full(state, plan, ring),
+    }
+}
+
 /// Reserves, fills and submits a record; a watch's decision stands in the state afterwards.
 #[inline(always)]
 fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
-    let refuses = plan.has(state, Plan::REFUSES);
-    let ring = if refuses { Verdict::Denied } else { state.decision.verdict() };
+    let ring = ring(state, plan);
     let Some(mut entry) = emit::reserve::<Body, Rooms<R>>(ring) else {
-        state.call.counts.add(match ring {
-            Verdict::None => Counter::LostTelemetry,
-            _ => Counter::LostVerdicts,
-        });
-        without_record(state, plan);
+        full(state, plan, ring);
         return Recorded::Done;
     };
-    let (header, room) = emit::parts(entry.as_mut_ptr());
+    let (_, room) = emit::parts(entry.as_mut_ptr());
     if row::texts::<R>(state, room.tail).is_err() && R < PATH_LONG {
         entry.discard(0);
         return Recorded::TooLong;
@@ -129,14 +174,7 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
         state.call.leave();
         return Recorded::Done;
     }
-    if plan.has(state, Plan::REFUSES) {
-        of_watch(state);
-    }
-    row::write(room.body, &state.values);
-    emit::write_header(header, &state.call, &state.decision);
-    entry.submit(0);
-    let decided = plan.has(state, Plan::REFUSES) || state.decision.is_made();
-    state.call.counts.add(if decided { Counter::Verdicts } else { Counter::Forwarded });
+    submit(state, plan, entry);
     Recorded::Done
 }
 
