@@ -85,7 +85,7 @@ pub fn exec_record(ctx: LsmContext) -> i32 {
         let key = read::file_key(file)?;
         let links: u32 = file.ptr(&offset::FILE_F_INODE)?.load(&offset::INODE_I_NLINK);
         let path = text(read::path(file, tail))?;
-        let argv = Text { offset: PATH_SHORT as u16, len: 0, truncated: 0, pad: 0 };
+        let argv = Text { offset: PATH_SHORT as u16, len: 0, flags: 0, pad: 0 };
         let argc = bprm.load(&offset::BPRM_ARGC);
         record::write(body, Exec { file: key, path, argv, argc, flags: u32::from(links == 0) });
         Some(())
@@ -103,5 +103,5 @@ fn text(len: i64) -> Option<Text> {
     if len <= 0 {
         return None;
     }
-    Some(Text { offset: 0, len: (len - 1) as u16, truncated: 0, pad: 0 })
+    Some(Text { offset: 0, len: (len - 1) as u16, flags: 0, pad: 0 })
 }

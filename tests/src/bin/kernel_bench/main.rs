@@ -44,8 +44,7 @@ fn bench() -> anyhow::Result<()> {
     let types = KernelTypes::running()?;
     let plan = ours::plan(&types);
     let mut baselines = Baselines::load(&types, &plan.offsets)?;
-    let mut ours = Ours::load(&plan)?;
-    drop(types);
+    let mut ours = Ours::load(&types, &plan)?;
     let mut bench =
         Bench { worker: Worker::start()?, table: Table::default(), bytes: HashMap::new() };
     for act in Act::ALL {
@@ -57,7 +56,7 @@ fn bench() -> anyhow::Result<()> {
     }
     for settings in row::settings().chunk_by(|a, b| row::fills(*a) == row::fills(*b)) {
         for act in Act::ALL {
-            bench.ours(&mut ours, act, settings)?;
+            bench.ours(&types, &mut ours, act, settings)?;
         }
     }
     for act in Act::ALL {
@@ -97,8 +96,14 @@ impl Bench {
         Ok(())
     }
 
-    fn ours(&mut self, ours: &mut Ours, act: Act, settings: &[Setting]) -> anyhow::Result<()> {
-        let attached = ours.attach(act)?;
+    fn ours(
+        &mut self,
+        types: &KernelTypes,
+        ours: &mut Ours,
+        act: Act,
+        settings: &[Setting],
+    ) -> anyhow::Result<()> {
+        let attached = ours.attach(types, act)?;
         for &setting in settings {
             let price = match &attached {
                 Ok(()) => self.setting(ours, act, setting)?,

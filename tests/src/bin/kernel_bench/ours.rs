@@ -4,18 +4,31 @@
 //! it cannot do yet is [`Absent`], with the reason, and shows as not measured.
 
 use anyhow::Context;
+use krsi_host::kernel::backend::BackendKind;
 use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::load::{self, LoadSpec, Loaded};
-use krsi_host::kernel::map::{Counters, Flags, KernelMaps, RuleMaps};
+use krsi_host::kernel::curated;
+use krsi_host::kernel::load::{HookError, Job, Live, Loader};
+use krsi_host::kernel::map::{Counters, Filters, Flags, KernelMaps, RuleMaps};
+use krsi_host::kernel::object::ObjectFile;
 use krsi_host::kernel::plan::{self, HookPlan};
 use krsi_host::kernel::store::{EntryKey, RuleStore, StoreError};
 use krsi_host::read::ring::Rings;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
+use krsi_host_abi::filter::{Clause, Filter, PREFIX_LEN, test};
 use krsi_host_abi::hook::{HOOKS, Hook, Keys};
+use zerocopy::FromZeros;
 
 use crate::act::Act;
 use crate::rule;
+
+/// Hooks of the template whose programs stand for the others: numbers, a path and names, an address.
+const TEMPLATES: [Hook; 3] = [Hook::FileMprotect, Hook::PathUnlink, Hook::SocketBind];
+/// Sizes of the maps: they hold the many rules.
+const SIZES: [(&str, u32); 4] =
+    [("TELEMETRY", RING_BYTES), ("PROCESS", 1 << 17), ("FILE", 1 << 17), ("NETWORK", 1 << 17)];
+/// Nobody's user id.
+const STRANGER: u32 = 54_321;
 
 /// Bytes of the telemetry ring: it holds a batch of records of any hook here.
 const RING_BYTES: u32 = 1 << 22;
@@ -45,7 +58,9 @@ pub enum Setting {
 
 /// The loaded host object.
 pub struct Ours {
-    loaded: Loaded,
+    loader: Loader,
+    live: Vec<Live>,
+    filters: Filters,
     flags: Flags,
     rules: RuleMaps,
     rings: Rings,
@@ -68,11 +83,14 @@ pub fn plan(types: &KernelTypes) -> HookPlan {
 
 impl Ours {
     /// Creates the maps.
-    pub fn load(plan: &HookPlan) -> anyhow::Result<Self> {
-        let mut loaded = load::load(plan, LoadSpec { ring_bytes: RING_BYTES })?;
-        let maps = KernelMaps::take(&mut loaded.object)?;
+    pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
+        let (file, mut maps) = ObjectFile::create(&SIZES)?;
+        let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, types);
+        let maps = KernelMaps::take(&mut maps)?;
         Ok(Self {
-            loaded,
+            loader,
+            live: Vec::new(),
+            filters: maps.filters,
             flags: maps.flags,
             rules: maps.rules,
             rings: Rings::new(maps.verdicts, maps.telemetry),
@@ -81,22 +99,21 @@ impl Ours {
     }
 
     /// Loads and attaches the program of an act.
-    pub fn attach(&mut self, act: Act) -> anyhow::Result<Result<(), Absent>> {
-        let hook = hook(act)?;
-        load::add(&mut self.loaded, &[hook])?;
-        Ok(match self.loaded.refused.pop() {
-            None => Ok(()),
-            Some((hook, error)) => {
-                let why = error.to_string();
-                eprintln!("{}: {:#}", hook.name(), anyhow::Error::new(error));
-                Err(Absent(why))
+    pub fn attach(&mut self, types: &KernelTypes, act: Act) -> anyhow::Result<Result<(), Absent>> {
+        let job = job(types, hook(act)?)?;
+        Ok(match self.loader.load(types, &job) {
+            Ok(live) => {
+                self.live.push(live);
+                Ok(())
             }
+            Err(error) => Err(refused(act.hook(), error)),
         })
     }
 
     /// Detaches it.
     pub fn detach(&mut self, act: Act) -> anyhow::Result<()> {
-        load::remove(&mut self.loaded, hook(act)?);
+        let slot = hook(act)?.id();
+        self.live.retain(|live| live.slot != slot);
         Ok(())
     }
 
@@ -122,11 +139,28 @@ impl Ours {
                     Ok(Err(Absent("the hook has no object".into())))
                 }
             }
-            Setting::ScalarFilter | Setting::PathFilter => {
-                Ok(Err(Absent("this version has no filters in the kernel".into())))
-            }
+            Setting::ScalarFilter => self.filter(hook, |filter, clause| {
+                clause.tests |= test::UID;
+                clause.uid = STRANGER;
+                filter
+            }),
+            Setting::PathFilter => self.filter(hook, |mut filter, clause| {
+                clause.tests |= test::PREFIX;
+                let mut prefix = [0; PREFIX_LEN];
+                prefix.iter_mut().zip(*b"/nowhere").for_each(|(to, byte)| *to = byte);
+                let mut words = prefix
+                    .chunks_exact(8)
+                    .map(|word| u64::from_ne_bytes(word.try_into().unwrap_or_default()));
+                if let (Some(prefixes), Some(masks)) =
+                    (filter.prefixes.first_mut(), filter.masks.first_mut())
+                {
+                    prefixes.fill_with(|| words.next().unwrap_or(0));
+                    masks.iter_mut().take(1).for_each(|mask| *mask = u64::MAX);
+                }
+                filter
+            }),
             Setting::Forward => {
-                self.flags.raise(hook, flag::FORWARD)?;
+                self.flags.raise(hook.id(), flag::FORWARD)?;
                 Ok(Ok(()))
             }
         }
@@ -135,7 +169,7 @@ impl Ours {
     /// Wants nothing of an act any more. Rules stay in their maps: no flag says so.
     pub fn clear(&mut self, act: Act) -> anyhow::Result<()> {
         let hook = hook(act)?;
-        self.flags.lower(hook, flag::FORWARD)?;
+        self.flags.lower(hook.id(), flag::FORWARD | flag::FILTER)?;
         Ok(self.rules.set_rule_flags(hook, 0)?)
     }
 
@@ -151,8 +185,23 @@ impl Ours {
 
     /// The counts of an act's hook.
     pub fn counts(&self, act: Act) -> anyhow::Result<Counts> {
-        let total = |counter| self.counters.total(hook(act)?, counter).context("a counter");
+        let total = |counter| self.counters.total(hook(act)?.id(), counter).context("a counter");
         Ok(Counts { seen: total(Counter::Seen)?, lost: total(Counter::LostTelemetry)? })
+    }
+
+    fn filter(
+        &mut self,
+        hook: Hook,
+        with: impl FnOnce(Filter, &mut Clause) -> Filter,
+    ) -> anyhow::Result<Result<(), Absent>> {
+        let mut clause = Clause { tests: test::LIVE, ..Clause::default() };
+        let mut filter = with(Filter::new_zeroed(), &mut clause);
+        if let Some(first) = filter.clauses.first_mut() {
+            *first = clause;
+        }
+        self.filters.set(hook.id(), &filter)?;
+        self.flags.raise(hook.id(), flag::FORWARD | flag::FILTER)?;
+        Ok(Ok(()))
     }
 
     fn fill(
@@ -177,20 +226,43 @@ impl Ours {
     }
 }
 
-/// Loads every program that this kernel takes: its name, and the instructions that the verifier
-/// went through, 0 before 5.16.
+/// Loads every program that this kernel takes, and some of the template: its name, and the
+/// instructions that the verifier went through, 0 before 5.16.
 pub fn verified() -> anyhow::Result<Vec<(String, u32)>> {
-    let plan = plan(&KernelTypes::running()?);
-    let mut loaded = load::load(&plan, LoadSpec { ring_bytes: RING_BYTES })?;
-    load::add(&mut loaded, &plan.hooks)?;
+    let types = KernelTypes::running()?;
+    let plan = plan(&types);
+    let (file, _maps) = ObjectFile::create(&SIZES)?;
+    let loader = Loader::new(file, BackendKind::Lsm.backend(), &plan, &types);
     let mut counts = Vec::new();
-    for (name, program) in loaded.object.programs() {
-        // A program without a descriptor is one that this kernel refused.
-        let Ok(info) = program.info() else { continue };
-        counts.push((name.to_owned(), info.verified_instruction_count().unwrap_or(0)));
+    for hook in &plan.hooks {
+        if hook.is_call() && !TEMPLATES.contains(hook) {
+            continue;
+        }
+        match loader.load(&types, &job(&types, *hook)?) {
+            Ok(live) => counts.push((hook.name().to_owned(), live.info()?.verified_insns)),
+            Err(error) => drop(refused(hook.name(), error)),
+        }
     }
     counts.sort();
     Ok(counts)
+}
+
+fn refused(hook: &str, error: HookError) -> Absent {
+    let why = error.to_string();
+    eprintln!("{hook}: {:#}", anyhow::Error::new(error));
+    Absent(why)
+}
+
+/// The job of a hook: its own program, or the template with the hook's fields.
+fn job(types: &KernelTypes, hook: Hook) -> anyhow::Result<Job> {
+    if !hook.is_call() {
+        return Ok(Job::Own(hook));
+    }
+    let row = curated::of(hook).with_context(|| format!("{} has no fields", hook.name()))?;
+    let target = BackendKind::Lsm.backend().target(types, hook.name());
+    let target = target.with_context(|| format!("no {} here", hook.name()))?;
+    let resolved = row.resolve(types, &types.prototype(&target.function)?);
+    Ok(Job::Template { hook: hook.name().to_owned(), spec: Box::new(resolved.spec) })
 }
 
 fn hook(act: Act) -> anyhow::Result<Hook> {
