@@ -331,8 +331,14 @@ fn hooks_must_look_up_the_key_and_be_attached() {
     assert_eq!(add(&mut ledger, spec(1, net("::/0", 1))), Err(Refusal::Unsupported));
     let prefix = "/etc".into();
     let path = RuleKey::Path { prefix, if_unresolved: IfUnresolved::Pass };
-    for key in [RuleKey::Cgroup(1), path, RuleKey::Digest([0; 32]), RuleKey::Hook] {
+    for key in [path, RuleKey::Digest([0; 32])] {
         assert_eq!(add(&mut ledger, spec(1, key)), Err(Refusal::Unsupported));
+    }
+    for key in [RuleKey::Cgroup(1), RuleKey::Hook] {
+        let connect = RuleSpec { hooks: hooks(Hook::SocketConnect), ..spec(1, key.clone()) };
+        assert_eq!(add(&mut ledger, connect), Err(Refusal::Unsupported));
+        add(&mut ledger, spec(1, key)).unwrap();
+        ledger.revoke(0, 1, NOW).unwrap();
     }
     let nobody = RuleSpec { hooks: HookSet(0), ..spec(1, file(1)) };
     assert_eq!(add(&mut ledger, nobody), Err(Refusal::Invalid));
