@@ -10,8 +10,8 @@ use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
 use crate::filter::{self, Call, Traits};
-use crate::offset;
-use crate::verdict::{self, Decision, Object};
+use crate::verdict::{self, Decision};
+use crate::{offset, prefix};
 
 /// What both hooks know of the executable.
 #[derive(Clone, Copy)]
@@ -38,8 +38,9 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(image) {
         Ok(image) => {
-            let traits = traits(&call, &image);
-            let decision = verdict::decide(&call, &traits.object, false);
+            let mut traits = traits(&call, &image);
+            prefix::note(&call, image.file.embedded(&offset::FILE_F_PATH), 0, &mut traits.object);
+            let decision = verdict::decide(&call, &traits.object);
             let wanted = Wanted::new(&call, decision, &traits);
             if !report::<PATH_SHORT, 0>(&call, &wanted, image, false) {
                 report::<PATH_LONG, 0>(&call, &wanted, image, true);
@@ -48,7 +49,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            verdict::decide(&call, &Object::none(&call), true).answer()
+            verdict::decide_unread(&call).answer()
         }
     }
 }

@@ -10,8 +10,8 @@ use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
 use crate::filter::{self, Call, Traits};
-use crate::offset;
-use crate::verdict::{self, Object};
+use crate::verdict;
+use crate::{offset, prefix};
 
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
@@ -19,8 +19,9 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(|file| Ok((file, key(file)?))) {
         Ok((file, key)) => {
-            let traits = traits(&call, file, key);
-            let decision = verdict::decide(&call, &traits.object, false);
+            let mut traits = traits(&call, file, key);
+            prefix::note(&call, file.embedded(&offset::FILE_F_PATH), 0, &mut traits.object);
+            let decision = verdict::decide(&call, &traits.object);
             let wanted = Wanted::new(&call, decision, &traits);
             if !report::<PATH_SHORT>(&call, &wanted, file, key, false) {
                 report::<PATH_LONG>(&call, &wanted, file, key, true);
@@ -29,7 +30,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            verdict::decide(&call, &Object::none(&call), true).answer()
+            verdict::decide_unread(&call).answer()
         }
     }
 }

@@ -20,7 +20,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
     let mut traits = Traits::none(&call);
     match destination(&ctx, &mut traits.object) {
         Ok((protocol, kind)) => {
-            let decision = verdict::decide(&call, &traits.object, false);
+            let decision = verdict::decide(&call, &traits.object);
             traits.port = u32::from(u16::from_be(traits.object.port_be()));
             let wanted = Wanted::new(&call, decision, &traits);
             emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
@@ -38,7 +38,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         }
         Err(skip) => {
             call.skip(skip);
-            verdict::decide(&call, &Object::none(&call), true).answer()
+            verdict::decide_unread(&call).answer()
         }
     }
 }
