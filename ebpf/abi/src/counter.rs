@@ -28,7 +28,7 @@ pub enum Counter {
     SkippedRead = 10,
     /// Lineage marks that found no room on fork.
     LostMark = 11,
-    /// Calls whose rule could not be checked and was answered by its on-error verdict.
+    /// Calls whose object a rule could not be checked against: the on-error verdict answers.
     Errors = 12,
 }
 

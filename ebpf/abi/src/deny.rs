@@ -2,7 +2,7 @@
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
 //! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
-//! cgroup, file, network, hook; inside an entry in slot order, where the host puts `allow` first. The
+//! cgroup, file, path, network, hook; inside an entry in slot order, where the host puts `allow` first. The
 //! first deny in force denies. An `allow` lifts only later denies of the same owner.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -66,6 +66,18 @@ pub struct FileKey {
     pub pad: u32,
 }
 
+/// Nanoseconds of a clock tick, in which `/proc` tells when a process started (`USER_HZ` is 100).
+pub const TICK_NS: u64 = 10_000_000;
+
+impl ProcessKey {
+    /// The key by which a process is exempt: its start in ticks, so that processes that are older
+    /// than the host can be named.
+    #[must_use]
+    pub const fn in_ticks(self) -> Self {
+        Self { start_boot_ns: self.start_boot_ns / TICK_NS, tgid: self.tgid, pad: 0 }
+    }
+}
+
 /// Bits of [`NetworkKey`] before the address: family and port are always matched in full.
 pub const NETWORK_FIXED_BITS: u32 = 32;
 
@@ -113,6 +125,8 @@ pub enum Mode {
     Audit = 2,
     /// Lift later denies of the same owner.
     Allow = 3,
+    /// Nothing: the operator switched it off.
+    Off = 4,
 }
 
 /// Whom a lease concerns, beside its key.
@@ -214,6 +228,8 @@ pub mod flag {
     pub const AUDIT_ONLY: u64 = 1 << 11;
     /// A call whose object cannot be read is answered by the rule of `ON_ERROR`.
     pub const ERROR_RULE: u64 = 1 << 12;
+    /// The path map holds a rule for this hook.
+    pub const PATH: u64 = 1 << 13;
 }
 
 const _: () = assert!(size_of::<ProcessKey>() == 16);

@@ -247,6 +247,32 @@ impl Hook {
         self.id() > 6
     }
 
+    /// Whether rules on paths apply: it is about a file whose path can be told.
+    #[must_use]
+    pub const fn has_path(self) -> bool {
+        matches!(
+            self,
+            Hook::BprmCheckSecurity
+                | Hook::FileOpen
+                | Hook::BprmCredsForExec
+                | Hook::BprmCredsFromFile
+                | Hook::FilePermission
+                | Hook::MmapFile
+                | Hook::FileMprotect
+                | Hook::PathUnlink
+                | Hook::PathRename
+                | Hook::PathMkdir
+                | Hook::PathRmdir
+                | Hook::PathSymlink
+                | Hook::PathLink
+                | Hook::PathChmod
+                | Hook::PathChown
+                | Hook::PathTruncate
+                | Hook::PathMknod
+                | Hook::KernelReadFile
+        )
+    }
+
     /// The hook with that kernel name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Hook> {

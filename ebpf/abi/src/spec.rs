@@ -212,6 +212,10 @@ pub struct Spec {
     pub object: u32,
     /// Capture that the object is taken from.
     pub object_capture: u32,
+    /// Row plus one of the path that rules on paths are about; 0 without one.
+    pub path_row: u32,
+    /// Row plus one of the name that is joined to it; 0 without one.
+    pub name_row: u32,
     /// Captures in use.
     pub capture_count: u32,
     /// Atoms in use.
@@ -242,6 +246,8 @@ impl Spec {
         rule_id: 0,
         object: 0,
         object_capture: 0,
+        path_row: 0,
+        name_row: 0,
         capture_count: 0,
         atom_count: 0,
         term_count: 0,

@@ -12,6 +12,7 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{COMM_LEN, PATH_LONG, exec_flag};
 
+use crate::map::Scratch;
 use crate::offset::{self, Offset};
 
 /// `ENAMETOOLONG` of `include/uapi/asm-generic/errno.h`.
@@ -310,6 +311,26 @@ pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead,
     }
 }
 
+/// Writes a path into a buffer that has room for a name after it: only where the kernel resolves it.
+#[inline(always)]
+pub fn folder(path: Ptr, out: *mut Scratch) -> Result<PathRead, Skip> {
+    path_of(path, out.cast::<[u8; PATH_LONG]>())
+}
+
+/// Joins a name to a path of `len` bytes.
+#[inline(always)]
+pub fn join(out: *mut Scratch, len: u16, name: u64) -> Result<(), Skip> {
+    // The root ends with its slash.
+    let end = if len == 1 { 0 } else { len as usize & (PATH_LONG - 1) };
+    // SAFETY: NAME_ROOM bytes and one follow `end`; the source is read fault-safe.
+    let written = unsafe {
+        let slash = out.cast::<u8>().add(end);
+        slash.write(b'/');
+        helper::bpf_probe_read_kernel_str(slash.add(1).cast(), NAME_ROOM as u32, name as *const _)
+    };
+    if written <= 0 { Err(Skip::Read) } else { Ok(()) }
+}
+
 /// Writes the names from a dentry up to the root of its mount namespace, or of its own mount when
 /// `mount` is 0. Only a long room is worth it.
 #[inline(always)]
@@ -542,6 +563,13 @@ pub fn caller() -> (u32, u32, u32, u64, u32) {
             helper::bpf_get_smp_processor_id() as u32,
         )
     }
+}
+
+/// The calling thread, in the initial pid namespace.
+#[inline(always)]
+pub fn pid_tgid() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { helper::bpf_get_current_pid_tgid() }
 }
 
 /// Thread group id of the calling task.

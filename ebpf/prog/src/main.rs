@@ -13,6 +13,7 @@ mod filter;
 mod hook;
 mod map;
 mod offset;
+mod prefix;
 mod spec;
 mod verdict;
 

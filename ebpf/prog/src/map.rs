@@ -9,6 +9,8 @@ use krsi_host_abi::counter::{COUNTERS, Counter};
 use krsi_host_abi::deny::{Entry, FileKey, Lease, Membership, NetworkKey, ProcessKey};
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
+use krsi_host_abi::path::PathKey;
+use krsi_host_abi::record::PATH_LONG;
 
 /// Flags word per hook slot. Written by the host; read first in every call.
 #[map]
@@ -37,13 +39,22 @@ static NETWORK: LpmTrie<[u8; 20], Entry> = LpmTrie::with_max_entries(16384, 0);
 /// Leases by cgroup id. Written by the host.
 #[map]
 static CGROUP: HashMap<u64, Entry> = HashMap::with_max_entries(4096, 0);
+/// Leases by path prefix. Written by the host.
+#[map]
+static PATH: HashMap<PathKey, Entry> = HashMap::with_max_entries(4096, 0);
+/// Room for a path and a name, by thread: more threads than these are never in a program at a time.
+#[map]
+static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(128, 0);
+/// What a thread's room is filled with. Never written.
+#[map]
+static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
 /// Leases of a whole hook, by slot. Written by the host.
 #[map]
 static HOOK: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
 /// What a hook answers when a rule's object cannot be read, by slot. Written by the host.
 #[map]
 static ON_ERROR: Array<Lease> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
-/// Processes that no rule concerns. Written by the host.
+/// Processes that no rule concerns, by their start in ticks. Written by the host.
 #[map]
 static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
 /// Filter of each hook slot. Written by the host.
@@ -61,6 +72,11 @@ static MEMBER: HashMap<ProcessKey, Membership> = HashMap::with_max_entries(65536
 /// Hits by rule id: opened and closed by the host, counted here.
 #[map]
 static HITS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 0);
+
+/// Bytes for a path, a slash and a name.
+pub const SCRATCH_LEN: usize = PATH_LONG + 264;
+/// Those bytes.
+pub type Scratch = [u8; SCRATCH_LEN];
 
 /// The flags word of a hook slot; 0 when nothing is wanted.
 #[inline(always)]
@@ -154,7 +170,31 @@ pub fn on_error(slot: u32) -> Option<&'static Lease> {
     ON_ERROR.get(slot)
 }
 
-/// Whether no rule concerns a process.
+/// Leases of a path prefix.
+#[inline(always)]
+pub fn path(key: &PathKey) -> Option<&'static Entry> {
+    // SAFETY: values are replaced as a whole, never written in place.
+    unsafe { PATH.get(key) }
+}
+
+/// Room of a thread, until it lets go of it.
+#[inline(always)]
+pub fn scratch(thread: &u64) -> Option<*mut Scratch> {
+    let blank = BLANK.get(0)?;
+    if SCRATCH.insert(thread, blank, 0).is_err() {
+        return None;
+    }
+    SCRATCH.get_ptr_mut(thread)
+}
+
+/// Gives a thread's room back.
+#[inline(always)]
+pub fn let_go(thread: &u64) {
+    // It is there, or there is nothing to give back.
+    let _gone = SCRATCH.remove(thread);
+}
+
+/// Whether no rule concerns a process, by its start in ticks.
 #[inline(always)]
 pub fn is_exempt(key: &ProcessKey) -> bool {
     // SAFETY: only whether it is there matters.

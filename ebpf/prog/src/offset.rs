@@ -5,6 +5,7 @@
 //! are read with `read_volatile`, or the compiler would use the initial value.
 
 use krsi_host_abi::capture::ABSENT;
+use krsi_host_abi::path::PREFIX_MAX;
 use krsi_host_abi::{ABI_VERSION, for_each_offset};
 
 use crate::capture::Skip;
@@ -46,6 +47,13 @@ static CAN_DENY: u32 = 0;
 /// Names that a walk along dentries follows; frozen so that the compiler does not unroll the walk.
 #[unsafe(no_mangle)]
 static WALK_NAMES: u32 = 48;
+#[unsafe(no_mangle)]
+static PATH_SECRET_LOW: u32 = 0;
+#[unsafe(no_mangle)]
+static PATH_SECRET_HIGH: u32 = 0;
+/// Bytes of a path that are looked at; frozen so that the compiler does not unroll the loop.
+#[unsafe(no_mangle)]
+static PATH_BYTES: u32 = PREFIX_MAX as u32;
 #[unsafe(no_mangle)]
 static ZERO: i64 = 0;
 #[unsafe(no_mangle)]
@@ -91,6 +99,24 @@ pub fn may_sleep() -> bool {
 pub fn walk_names() -> u32 {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const WALK_NAMES) }
+}
+
+/// What hashes of paths start with.
+#[inline(always)]
+pub fn path_secret() -> u64 {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe {
+        let low = core::ptr::read_volatile(&raw const PATH_SECRET_LOW);
+        let high = core::ptr::read_volatile(&raw const PATH_SECRET_HIGH);
+        u64::from(low) | u64::from(high) << 32
+    }
+}
+
+/// Bytes of a path that are looked at.
+#[inline(always)]
+pub fn path_bytes() -> u32 {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const PATH_BYTES) }
 }
 
 /// The layout version this object was built with, readable by the host before loading.

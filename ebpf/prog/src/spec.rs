@@ -33,6 +33,10 @@ fields! {
     object: u32;
     /// Capture of the object.
     object_capture: u32;
+    /// Row plus one of the path that rules are about.
+    path_row: u32;
+    /// Row plus one of the name that is joined to it.
+    name_row: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.

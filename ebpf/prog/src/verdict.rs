@@ -1,4 +1,4 @@
-//! The verdict: process, lineage, cgroup, file, network, hook, in this order; the first deny in force
+//! The verdict: process, lineage, cgroup, file, path, network, hook, in this order; the first deny in force
 //! denies.
 //!
 //! A map is looked up only when the flags word says that it holds a rule for this hook.
@@ -8,6 +8,7 @@ use krsi_host_abi::deny::{
     Entry, FileKey, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey,
     Subject, bits_of, flag,
 };
+use krsi_host_abi::path::{PATHLESS, PathKey, UNRESOLVED};
 use krsi_host_abi::record::Verdict;
 
 use crate::filter::{Call, Facts};
@@ -95,21 +96,24 @@ impl Decision {
 pub struct Object {
     kind: u64,
     words: [u64; 3],
+    /// Its path, as far as rules know of it.
+    pub path: PathKey,
 }
 
-/// Nothing that a rule could name.
-const NOTHING: u64 = 0;
 /// A file.
 const FILE: u64 = 1;
 /// A destination.
 const NETWORK: u64 = 2;
+/// What a rule could name, but cannot be read.
+const UNREAD: u64 = 3;
 
 impl Object {
     /// Nothing that a rule could name.
     #[inline(always)]
     pub fn none(call: &Call) -> Self {
         let zero = call.facts.unknown_zero();
-        Self { kind: zero, words: [zero, zero, zero] }
+        let path = PathKey { hash: zero, len: PATHLESS ^ zero as u32, pad: zero as u32 };
+        Self { kind: zero, words: [zero, zero, zero], path }
     }
 
     /// Makes it a file.
@@ -128,6 +132,12 @@ impl Object {
         let [high, low] = address;
         self.words = [fixed | u64::from(family) << 32 | u64::from(port_be) << 48, high, low];
         self.kind = NETWORK;
+    }
+
+    /// Makes it one that a rule could name, but that cannot be read.
+    #[inline(always)]
+    pub fn set_unread(&mut self) {
+        self.kind = UNREAD;
     }
 
     /// Notes the family of an address that no rule can name.
@@ -157,12 +167,6 @@ impl Object {
         [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
     }
 
-    /// Whether it is nothing.
-    #[inline(always)]
-    pub fn is_none(&self) -> bool {
-        self.kind == NOTHING
-    }
-
     /// Its identity in two words.
     #[inline(always)]
     pub fn words(&self) -> (u64, u64) {
@@ -190,18 +194,18 @@ impl Object {
 /// Decides a call. One whose object could not be read is refused by what names no object, and by a
 /// rule that says so.
 #[inline(always)]
-pub fn decide(call: &Call, object: &Object, unread: bool) -> Decision {
+pub fn decide(call: &Call, object: &Object) -> Decision {
     let mut decision = Decision::none(call);
-    decide_into(call, object, unread, &mut decision);
+    decide_into(call, object, &mut decision);
     decision
 }
 
 /// The same, in place.
 #[inline(always)]
-pub fn decide_into(call: &Call, object: &Object, unread: bool, decision: &mut Decision) {
+pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
     if call.wants(RULES) {
         // SAFETY: all are whole; the last is ours to write.
-        unsafe { krsi_decide(&call.facts, object, u64::from(unread), decision) };
+        unsafe { krsi_decide(&call.facts, object, decision) };
         decision.forget(&call.facts);
     }
 }
@@ -211,9 +215,19 @@ const RULES: u64 = flag::PROCESS
     | flag::LINEAGE
     | flag::CGROUP
     | flag::FILE
+    | flag::PATH
     | flag::NETWORK
-    | flag::HOOK
-    | flag::ERROR_RULE;
+    | flag::HOOK;
+/// Those that need the object of a call.
+const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK;
+
+/// Whether no rule concerns the caller.
+#[inline(always)]
+pub fn is_exempt(facts: &Facts) -> bool {
+    // Kernels before 6.2 take a key from the stack only.
+    let process = facts.process.in_ticks();
+    facts.wants(flag::EXEMPT) && map::is_exempt(&process)
+}
 
 /// Decides, and counts what it decides.
 ///
@@ -224,7 +238,6 @@ const RULES: u64 = flag::PROCESS
 unsafe extern "C" fn krsi_decide(
     facts: *const Facts,
     object: *const Object,
-    unread: u64,
     out: *mut Decision,
 ) -> u32 {
     // SAFETY: as the caller promises.
@@ -233,11 +246,11 @@ unsafe extern "C" fn krsi_decide(
     else {
         return 0;
     };
-    // Kernels before 6.2 take a key from the stack only.
-    let process = facts.process;
-    if facts.wants(flag::EXEMPT) && map::is_exempt(&process) {
+    if is_exempt(facts) {
         return 0;
     }
+    // Kernels before 6.2 take a key from the stack only.
+    let process = facts.process;
     Walk {
         facts,
         members: members(facts, &process),
@@ -247,8 +260,8 @@ unsafe extern "C" fn krsi_decide(
     }
     .run(object);
     out.forget(facts);
-    if unread != 0 && !out.is_made() {
-        on_error(facts, out);
+    if facts.wants(OBJECTS) && (object.kind == UNREAD || object.path.len == UNRESOLVED) {
+        unread(facts, object, out);
     }
     let counter = match out.verdict() {
         Verdict::None => return 0,
@@ -262,18 +275,19 @@ unsafe extern "C" fn krsi_decide(
     0
 }
 
-/// Only a rule that says so refuses a call whose object could not be read.
+/// Only a rule that says so refuses a call whose object could not be read; of an unresolved path its
+/// own rules have said.
 #[inline(always)]
-fn on_error(facts: &Facts, out: &mut Decision) {
-    if !facts.wants(flag::ERROR_RULE) {
+fn unread(facts: &Facts, object: &Object, out: &mut Decision) {
+    if let Some(counts) = map::counts(facts.slot) {
+        counts.add(Counter::Errors);
+    }
+    if out.is_made() || object.kind != UNREAD || !facts.wants(flag::ERROR_RULE) {
         return;
     }
     let Some(lease) = map::on_error(facts.slot) else { return };
-    if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {
+    if lease.rule_id == 0 {
         return;
-    }
-    if let Some(counts) = map::counts(facts.slot) {
-        counts.add(Counter::Errors);
     }
     let enforced = lease.mode == Mode::Enforce as u8 && !facts.wants(flag::AUDIT_ONLY);
     let verdict = if enforced { Verdict::Denied } else { Verdict::Audited };
@@ -307,9 +321,19 @@ impl Walk<'_> {
         if call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id())) {
             return;
         }
-        let denied = if object.kind == FILE && call.wants(flag::FILE) {
-            self.entry(map::file(&object.file_key()))
-        } else if object.kind == NETWORK && call.wants(flag::NETWORK) {
+        if object.kind == FILE
+            && call.wants(flag::FILE)
+            && self.entry(map::file(&object.file_key()))
+        {
+            return;
+        }
+        if call.wants(flag::PATH) {
+            let key = object.path;
+            if self.entry(map::path(&key)) {
+                return;
+            }
+        }
+        let denied = if object.kind == NETWORK && call.wants(flag::NETWORK) {
             let mut key = object.network_key();
             self.entry(map::network(&key)) || {
                 key.port_be = 0;
@@ -391,6 +415,9 @@ impl Leases<'_> {
             return false;
         }
         let owner = 1u64 << (lease.owner & 63);
+        if lease.mode == Mode::Off as u8 {
+            return false;
+        }
         if lease.mode == Mode::Allow as u8 {
             *self.lifted |= owner;
             return false;

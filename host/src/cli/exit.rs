@@ -80,6 +80,7 @@ const fn code(error: &RunError) -> Code {
         RunError::Plugin(_) | RunError::Start(_) | RunError::Reload(_) => Code::Plugin,
         RunError::Canary(CanaryError::Map(_))
         | RunError::Map(_)
+        | RunError::Standing(_)
         | RunError::Read(_)
         | RunError::Thread(_)
         | RunError::Runtime(_)

@@ -53,7 +53,7 @@ pub(super) struct Args {
     /// How hooks are met; the first that works unless said.
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
-    /// Whether rules refuse calls, or only report what they would have refused.
+    /// Whether rules refuse calls, only report what they would have refused, or do nothing.
     #[arg(long, value_enum, default_value_t = Mode::Enforce)]
     mode: Mode,
     /// Shows calls of any LSM hook, and may refuse them:
@@ -125,6 +125,8 @@ enum Mode {
     Enforce,
     /// Only report.
     Audit,
+    /// Judge nothing.
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -188,6 +190,7 @@ fn config(args: Args) -> Config {
         mode: match args.mode {
             Mode::Enforce => ModeArg::Enforce,
             Mode::Audit => ModeArg::Audit,
+            Mode::Off => ModeArg::Off,
         },
         watches: args.watches,
         base: Settings { limits, grant, ..Settings::default() },

@@ -18,9 +18,10 @@ use std::time::Duration;
 use krsi_plugin_schema::latest::{Hook, HookSet};
 use serde::Deserialize;
 
-use super::{ConfigError, Settings, read_bounded};
+use super::rules::RulesTable;
+use super::{ConfigError, RuleSettings, Settings, read_bounded};
 use crate::output::errno_number;
-use crate::policy::DenyKeys;
+use crate::policy::{DenyKeys, RuleMode};
 use crate::route::scope::Scope;
 
 /// The file as it is written.
@@ -31,6 +32,8 @@ pub(super) struct File {
     defaults: Table,
     #[serde(default)]
     plugin: BTreeMap<String, Table>,
+    #[serde(default)]
+    rules: RulesTable,
 }
 
 /// What can be said of a plugin.
@@ -83,9 +86,25 @@ struct Table {
     alerts_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,
+    /// What its rules do.
+    mode: Option<Mode>,
+}
+
+/// `enforce`, `audit` or `off`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Mode {
+    Enforce,
+    Audit,
+    Off,
 }
 
 impl File {
+    /// What it says of all rules.
+    pub(super) fn rules(&self) -> Result<RuleSettings, String> {
+        self.rules.settle()
+    }
+
     pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
         let bytes = read_bounded(file)?;
         let wrong = |reason: String| ConfigError::File { file: file.into(), reason };
@@ -167,6 +186,13 @@ impl Table {
             let numbers: Result<Vec<u16>, String> = names.iter().map(number).collect();
             grant.errnos = Some(numbers?.into());
         }
+        if let Some(mode) = self.mode {
+            grant.mode = match mode {
+                Mode::Enforce => RuleMode::Enforce,
+                Mode::Audit => RuleMode::Audit,
+                Mode::Off => RuleMode::Off,
+            };
+        }
         if let Some(text) = &self.scope {
             grant.scope = scope(text)?;
         }
@@ -191,7 +217,7 @@ fn millis(time: Duration) -> usize {
     usize::try_from(time.as_millis()).unwrap_or(usize::MAX)
 }
 
-fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
+pub(super) fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
@@ -260,9 +286,10 @@ mod tests {
         };
         assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
         let text = "[defaults]\nrules = 1\nactions = 2\nalerts-per-second = 3\nmax-ttl-s = 4\n\
-                    permanent = true";
+                    permanent = true\nmode = \"audit\"";
         let grant = parse(text).unwrap().grant;
         assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
+        assert_eq!(grant.mode, RuleMode::Audit);
         assert!(grant.permanent && grant.max_ttl_ms == 4000, "{grant:?}");
     }
 
@@ -274,6 +301,7 @@ mod tests {
         };
         check("[defaults]\nmemory = 8", "memory-mib");
         check("[default]", "defaults");
+        check("[defaults]\nmode = \"on\"", "enforce");
         check("[defaults]\nmemory-mib = 0", "[defaults] memory-mib = 0 is not from 1 to 4096");
         check("[plugin.miner]\nhooks = [\"open\"]", "file_open");
         check("[plugin.miner]\nscope = \"uid:x\"", "cgroup:/PATH");

@@ -1,6 +1,7 @@
 //! What the operator chose, validated: command line and file into [`Config`].
 
 mod file;
+mod rules;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::path::{Path, PathBuf};
 use crate::kernel::backend::BackendKind;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
+
+pub use self::rules::{OnError, RuleSettings};
 
 /// Largest configuration file of a plugin.
 pub const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
@@ -31,6 +34,8 @@ pub enum ModeArg {
     Enforce,
     /// It is let through and reported.
     Audit,
+    /// No call is judged.
+    Off,
 }
 
 /// How reports are written.
@@ -93,6 +98,7 @@ pub struct Config {
 pub struct Policies {
     base: Settings,
     file: file::File,
+    rules: RuleSettings,
 }
 
 impl Policies {
@@ -103,6 +109,12 @@ impl Policies {
     pub fn of(&self, name: &str) -> Result<Settings, ConfigError> {
         let wrong = |reason| ConfigError::File { file: PathBuf::new(), reason };
         self.file.apply(name, self.base.clone()).map_err(wrong)
+    }
+
+    /// What is said of all rules; it holds from the start on.
+    #[must_use]
+    pub const fn rules(&self) -> &RuleSettings {
+        &self.rules
     }
 }
 
@@ -176,7 +188,10 @@ impl Config {
     /// Names the file, the line and the key.
     pub fn policies(&self) -> Result<Policies, ConfigError> {
         let file = self.file.as_deref().map(file::File::read).transpose()?.unwrap_or_default();
-        Ok(Policies { base: self.base.clone(), file })
+        let wrong =
+            |reason| ConfigError::File { file: self.file.clone().unwrap_or_default(), reason };
+        let rules = file.rules().map_err(wrong)?;
+        Ok(Policies { base: self.base.clone(), file, rules })
     }
 }
 

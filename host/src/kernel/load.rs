@@ -101,6 +101,8 @@ pub struct Loader {
     file: ObjectFile,
     backend: &'static dyn Backend,
     offsets: Vec<(&'static str, u32)>,
+    /// What hashes of paths start with.
+    path_secret: u64,
     task_btf: bool,
     /// Whether this kernel was seen to refuse global functions.
     plain: OnceLock<bool>,
@@ -133,11 +135,13 @@ impl Loader {
         file: ObjectFile,
         backend: &'static dyn Backend,
         plan: &HookPlan,
+        path_secret: u64,
         types: &KernelTypes,
     ) -> Self {
         let task_btf = types.has_function("bpf_get_current_task_btf");
         let plain = OnceLock::new();
-        Self { file, backend, offsets: plan.offsets.clone(), task_btf, plain }
+        let offsets = plan.offsets.clone();
+        Self { file, backend, offsets, path_secret, task_btf, plain }
     }
 
     /// The backend.
@@ -229,6 +233,9 @@ impl Loader {
         }
         set(frozen::HOST_TGID, std::process::id());
         set(frozen::D_PATH, u32::from(way.d_path));
+        let [low, high] = frozen::PATH_SECRET;
+        set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
+        set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
         set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
         let sleep = match target.meeting {

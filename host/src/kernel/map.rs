@@ -7,9 +7,10 @@ use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Entry, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Entry, Lease, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
+use krsi_host_abi::path::PathKey;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::store::{EntryKey, RuleStore, StoreError};
@@ -54,6 +55,8 @@ pub struct KernelMaps {
     pub rules: RuleMaps,
     /// Filters of telemetry.
     pub filters: Filters,
+    /// What the operator says of all rules.
+    pub standing: Standing,
     /// Ring of denials.
     pub verdicts: RingBuf<MapData>,
     /// Ring of telemetry.
@@ -61,11 +64,11 @@ pub struct KernelMaps {
 }
 
 impl KernelMaps {
-    /// Takes over the maps of the object.
+    /// Takes over the maps of the object. Its programs hash paths from `path_secret` on.
     ///
     /// # Errors
     /// When a map is missing or of another shape.
-    pub fn take(object: &mut Maps) -> Result<Self, MapError> {
+    pub fn take(object: &mut Maps, path_secret: u64, judged: Judged) -> Result<Self, MapError> {
         let flags = Flags {
             words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
                 map: open(object, "FLAGS")?,
@@ -81,12 +84,19 @@ impl KernelMaps {
                 file: open(object, "FILE")?,
                 network: open(object, "NETWORK")?,
                 cgroup: open(object, "CGROUP")?,
+                path: open(object, "PATH")?,
+                path_secret,
                 hook: open(object, "HOOK")?,
+                judged,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
             },
             filters: Filters {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "FILTER")?)),
+            },
+            standing: Standing {
+                on_error: open(object, "ON_ERROR")?,
+                exempt: open(object, "EXEMPT")?,
             },
             flags,
             verdicts: open(object, "VERDICTS")?,
@@ -190,6 +200,40 @@ impl Filters {
     }
 }
 
+const LEASE: usize = size_of::<Lease>();
+
+/// The operator's word on all rules: on-error answers and exempt processes.
+pub struct Standing {
+    on_error: Array<MapData, [u8; LEASE]>,
+    exempt: HashMap<MapData, [u8; PROCESS_KEY], u64>,
+}
+
+impl Standing {
+    /// Says what a hook answers when a rule's object cannot be read.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn answer_errors(&mut self, slot: u16, lease: &Lease) -> Result<(), StoreError> {
+        stored("ON_ERROR", self.on_error.set(u32::from(slot), bytes::<LEASE>(lease), 0))
+    }
+
+    /// Lets no rule concern a process.
+    ///
+    /// # Errors
+    /// When the map is full or the kernel refuses.
+    pub fn exempt(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        stored("EXEMPT", self.exempt.insert(bytes(&process.in_ticks()), 1, 0))
+    }
+
+    /// Lets rules concern a process again.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn judge(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        removed("EXEMPT", self.exempt.remove(&bytes(&process.in_ticks())))
+    }
+}
+
 /// The deny maps.
 pub struct RuleMaps {
     flags: Flags,
@@ -198,9 +242,33 @@ pub struct RuleMaps {
     file: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
     network: LpmTrie<MapData, [u8; NETWORK_DATA], [u8; ENTRY]>,
     cgroup: HashMap<MapData, u64, [u8; ENTRY]>,
+    path: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    /// What hashes of paths start with.
+    path_secret: u64,
     hook: Array<MapData, [u8; ENTRY]>,
+    /// Whether calls are judged at all.
+    judged: Judged,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
+}
+
+/// Whether rules in the maps are obeyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// They are.
+    Yes,
+    /// No call looks them up (`--mode off`).
+    No,
+}
+
+impl RuleMaps {
+    fn path_key(&self, key: EntryKey) -> [u8; PROCESS_KEY] {
+        bytes(&match key {
+            EntryKey::Path(prefix) => prefix.key(self.path_secret),
+            EntryKey::Unresolved(hook) => PathKey::unresolved(u32::from(hook.id())),
+            _ => PathKey::default(),
+        })
+    }
 }
 
 /// Bits that the ledger decides.
@@ -210,6 +278,7 @@ const RULE_FLAGS: u64 = flag::PROCESS
     | flag::NETWORK
     | flag::MEMBERSHIP
     | flag::CGROUP
+    | flag::PATH
     | flag::HOOK;
 
 impl RuleStore for RuleMaps {
@@ -221,6 +290,9 @@ impl RuleStore for RuleMaps {
             EntryKey::File(key) => stored("FILE", self.file.insert(bytes(&key), value, 0)),
             EntryKey::Network(key) => stored("NETWORK", self.network.insert(&trie(key), value, 0)),
             EntryKey::Cgroup(id) => stored("CGROUP", self.cgroup.insert(id, value, 0)),
+            EntryKey::Path(_) | EntryKey::Unresolved(_) => {
+                stored("PATH", self.path.insert(self.path_key(key), value, 0))
+            }
             EntryKey::Hook(hook) => stored("HOOK", self.hook.set(u32::from(hook.id()), value, 0)),
         }
     }
@@ -232,6 +304,9 @@ impl RuleStore for RuleMaps {
             EntryKey::File(key) => removed("FILE", self.file.remove(&bytes(&key))),
             EntryKey::Network(key) => removed("NETWORK", self.network.remove(&trie(key))),
             EntryKey::Cgroup(id) => removed("CGROUP", self.cgroup.remove(&id)),
+            EntryKey::Path(_) | EntryKey::Unresolved(_) => {
+                removed("PATH", self.path.remove(&self.path_key(key)))
+            }
             EntryKey::Hook(hook) => {
                 stored("HOOK", self.hook.set(u32::from(hook.id()), [0; ENTRY], 0))
             }
@@ -255,7 +330,10 @@ impl RuleStore for RuleMaps {
     }
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
-        let bits = bits & RULE_FLAGS;
+        let bits = match self.judged {
+            Judged::Yes => bits & RULE_FLAGS,
+            Judged::No => 0,
+        };
         let raised = self.flags.raise(hook.id(), bits);
         raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits)).map_err(|error| {
             match error {

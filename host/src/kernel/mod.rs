@@ -12,6 +12,7 @@ pub mod map;
 pub mod object;
 pub mod plan;
 pub mod predicate;
+pub mod prefix;
 pub mod probe;
 pub mod store;
 pub mod survey;

@@ -3,6 +3,8 @@
 use krsi_host_abi::deny::{Entry, FileKey, Membership, NetworkKey, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
+use super::prefix::PathPrefix;
+
 /// A key of one of the deny maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EntryKey {
@@ -16,6 +18,10 @@ pub enum EntryKey {
     Network(NetworkKey),
     /// A cgroup, by its id.
     Cgroup(u64),
+    /// A path prefix.
+    Path(PathPrefix),
+    /// Paths of a hook that could not be resolved.
+    Unresolved(Hook),
     /// A whole hook.
     Hook(Hook),
 }

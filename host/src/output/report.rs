@@ -301,6 +301,8 @@ pub struct Summary {
     pub lost: Vec<(&'static str, u64)>,
     /// Rules put in force.
     pub rules: u64,
+    /// Rules refused because a rule map was full; what was in force stayed.
+    pub map_full: u64,
     /// How hooks were met: `lsm`, `fmod_ret` or `observe`.
     pub backend: &'static str,
     /// Calls that a program missed because it was preempted (`recursion_misses`).

@@ -10,6 +10,7 @@ use crate::kernel::canary::CanaryError;
 use crate::kernel::map::MapError;
 use crate::kernel::object::ObjectError;
 use crate::kernel::probe::ProbeError;
+use crate::kernel::store::StoreError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
 
@@ -71,6 +72,9 @@ pub enum RunError {
     /// A map is unusable.
     #[error(transparent)]
     Map(#[from] MapError),
+    /// The operator's word on rules cannot be put in force.
+    #[error(transparent)]
+    Standing(StoreError),
     /// The Wasm engine cannot be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -167,6 +171,7 @@ impl RunError {
             RunError::Control(error) => error.fix(),
             RunError::Canary(CanaryError::Map(_))
             | RunError::Map(_)
+            | RunError::Standing(_)
             | RunError::Read(_)
             | RunError::Thread(_)
             | RunError::Runtime(_)

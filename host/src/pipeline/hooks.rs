@@ -1,5 +1,6 @@
 //! The programs in the kernel, as many as somebody asks for: attached, proven live, and told to forward.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use krsi_host_abi::deny::flag;
@@ -16,7 +17,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary::{self, CanaryError};
 use crate::kernel::curated;
 use crate::kernel::load::{HookError, Job, Live, Loader};
-use crate::kernel::map::{Counters, Filters, Flags, KernelMaps};
+use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
 use crate::kernel::{probe, trim};
@@ -61,6 +62,10 @@ pub(super) struct Hooks {
     /// Whether another backend may be tried when this one's hooks stay silent.
     auto: bool,
     mode: ModeArg,
+    /// Whether anybody is exempt from rules.
+    exempts: bool,
+    /// Hooks with an answer to errors.
+    on_error: Vec<Hook>,
     /// Slots that had a program at some time, with their names, for the summary.
     used: Vec<(u16, String)>,
     refused: Vec<(String, String)>,
@@ -75,13 +80,18 @@ impl Hooks {
             let (structure, member, why) = (field.structure, field.member, field.why);
             tracing::warn!(structure, member, %why, "field left out");
         }
-        let sizes = [("TELEMETRY", config.ring_bytes)];
+        let policies = config.policies()?;
+        let rules = policies.rules();
+        let mut sizes = rules.capacity.clone();
+        sizes.push(("TELEMETRY", config.ring_bytes));
         let (file, mut maps) = ObjectFile::create(&sizes)?;
+        let path_secret = RandomState::new().build_hasher().finish();
         let backend = config.backend.unwrap_or_else(probe::backend);
-        let loader = Loader::new(file, backend.backend(), &plan, &types);
+        let loader = Loader::new(file, backend.backend(), &plan, path_secret, &types);
         drop(types);
         trim::give_back();
-        let maps = KernelMaps::take(&mut maps)?;
+        let judged = if config.mode == ModeArg::Off { Judged::No } else { Judged::Yes };
+        let maps = KernelMaps::take(&mut maps, path_secret, judged)?;
         let hooks = Self {
             loader,
             live: Vec::new(),
@@ -92,6 +102,8 @@ impl Hooks {
             counters: Arc::clone(&maps.counters),
             auto: config.backend.is_none(),
             mode: config.mode,
+            exempts: rules.exempts(),
+            on_error: rules.on_error.iter().map(|(hook, _)| *hook).collect(),
             used: Vec::new(),
             refused: Vec::new(),
         };
@@ -186,8 +198,14 @@ impl Hooks {
             if let Some(filter) = filter {
                 self.filters.set(live.slot, &filter)?;
             }
-            let all = flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY;
-            let on = forward | filtered | if forward != 0 || audit != 0 { audit } else { 0 };
+            let hook = AbiHook::from_id(live.slot).and_then(crate::decode::hook);
+            let on_error = hook.is_some_and(|hook| self.on_error.contains(&hook));
+            let standing = [(flag::EXEMPT, self.exempts), (flag::ERROR_RULE, on_error)];
+            let standing = standing.into_iter().filter(|(_, on)| *on);
+            let standing = standing.fold(0, |bits, (bit, _)| bits | bit);
+            let all =
+                flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY | flag::EXEMPT | flag::ERROR_RULE;
+            let on = forward | filtered | standing | audit;
             self.flags.raise(live.slot, on)?;
             self.flags.lower(live.slot, all & !on)?;
         }
@@ -229,7 +247,7 @@ impl Hooks {
             return self.refuse(&watch.text, "there are too many watches".to_owned());
         };
         let backend = self.loader.backend();
-        match LiveWatch::resolve(types, backend, watch, slot) {
+        match LiveWatch::resolve(types, backend, watch, slot, self.mode) {
             Ok((live, layout, job)) => {
                 if self.start(types, &job) {
                     self.layouts.set(slot, layout);
@@ -276,7 +294,7 @@ impl Hooks {
     /// Lets rules on every attached hook be made, and no others; tells how records are read.
     pub(super) fn publish(&self, shared: &Shared) {
         let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
-        let can_deny = self.loader.backend().can_deny() || self.mode == ModeArg::Audit;
+        let can_deny = self.loader.backend().can_deny() || self.mode != ModeArg::Enforce;
         shared.ledger().set_attached(hooks.filter(|_| can_deny));
         shared.set_layouts(self.layouts.clone());
         shared.set_watches(self.watches.told());

@@ -19,6 +19,7 @@ mod roster;
 mod serve;
 mod shared;
 mod sink;
+mod standing;
 mod start;
 mod steward;
 mod summary;

@@ -9,6 +9,7 @@ use super::clock;
 use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
+use super::standing::{ERROR_RULES, Exempt};
 use super::watches::{ADMINISTRATOR, WATCH_RULES};
 use crate::decode::{self, Decoded};
 use crate::enrich::{CgroupNames, Observation, ProcessTable};
@@ -28,6 +29,7 @@ pub(super) struct Reader {
     rings: Rings,
     router: Router,
     cgroups: CgroupNames,
+    exempt: Exempt,
     shared: Arc<Shared>,
 }
 
@@ -45,8 +47,9 @@ impl Processes for ProcessTable {
 }
 
 impl Reader {
-    pub(super) fn new(rings: Rings, shared: Arc<Shared>) -> Self {
-        Self { rings, router: Router::default(), cgroups: CgroupNames::system(), shared }
+    pub(super) fn new(rings: Rings, exempt: Exempt, shared: Arc<Shared>) -> Self {
+        let (router, cgroups) = (Router::default(), CgroupNames::system());
+        Self { rings, router, cgroups, exempt, shared }
     }
 
     /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
@@ -73,13 +76,14 @@ impl Reader {
     fn drain(&mut self) -> usize {
         let mut found = Found::default();
         let records = {
-            let Self { rings, router, cgroups, shared } = self;
+            let Self { rings, router, cgroups, exempt, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
             let records = rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
                 Ok(decoded) => {
                     follow(&decoded, &mut processes, cgroups, &mut found);
+                    exempt.follow(&decoded.event);
                     count(&mut delivered, decode::claimed_hook(record));
                     if let Body::Watch(watch) = &decoded.event.body
                         && decoded.owner == ADMINISTRATOR
@@ -127,6 +131,8 @@ impl Reader {
             self.shared.report(if rule_id >= WATCH_RULES {
                 let slot = u16::try_from(rule_id - WATCH_RULES).unwrap_or(0);
                 report::of_watch(verdict, rule_id, watches.get(&slot))
+            } else if rule_id >= ERROR_RULES {
+                report::on_error(verdict, rule_id)
             } else {
                 report::explained(verdict, rule_id, ledger.explain(rule_id).as_ref())
             });

@@ -72,6 +72,17 @@ pub(super) fn of_watch(verdict: VerdictReport, rule_id: u64, watch: Option<&Told
     })
 }
 
+/// An answer to an error, as the operator wrote it.
+pub(super) fn on_error(verdict: VerdictReport, rule_id: u64) -> Report {
+    let reason = format!("on-error of {}", verdict.hook);
+    Report::Verdict(VerdictReport {
+        rule_id,
+        plugin: "administrator".to_owned(),
+        reason,
+        ..verdict
+    })
+}
+
 /// The same with its rule.
 pub(super) fn explained(verdict: VerdictReport, rule_id: u64, rule: Option<&RuleView>) -> Report {
     let until = rule.map(|rule| rule.expires_boot_ns).filter(|until| *until != 0);

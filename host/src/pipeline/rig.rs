@@ -13,8 +13,9 @@ use super::mailbox::{Change, Mailbox};
 use super::reader::Reader;
 use super::roster::{Roster, Wider};
 use super::shared::{REPORTS_MAX, Shared};
+use super::standing::Exempt;
 use super::start::compiler;
-use crate::config::{Config, PluginSpec};
+use crate::config::{Config, PluginSpec, RuleSettings};
 use crate::enrich::ProcessTable;
 use crate::output::{PluginSummary, Report};
 use crate::plugin::Swapped;
@@ -51,7 +52,9 @@ impl Rig {
             let prepared = roster.prepare(spec.clone())?;
             roster.add(prepared)?;
         }
-        let reader = Some(Reader::new(Rings::new(maps.verdicts, ring), Arc::clone(&shared)));
+        let exempt = Exempt::new(maps.standing, &RuleSettings::default(), &ProcessTable::default());
+        let reader =
+            Some(Reader::new(Rings::new(maps.verdicts, ring), exempt, Arc::clone(&shared)));
         Ok(Self { shared, roster, mailbox, reader, thread: None, reports, _hooks: hooks })
     }
 

@@ -31,6 +31,8 @@ pub(super) struct Shared {
     pub(super) losses: Losses,
     /// Rules put in force.
     pub(super) rules: AtomicU64,
+    /// Rules refused for want of room in a map.
+    pub(super) map_full: AtomicU64,
     /// Records decoded, by hook id.
     delivered: [AtomicU64; HOOK_SLOTS],
     /// Records that did not decode, by the hook id they claim.
@@ -56,6 +58,7 @@ impl Shared {
             delays: Mutex::default(),
             losses: Losses::default(),
             rules: AtomicU64::new(0),
+            map_full: AtomicU64::new(0),
             delivered: [const { AtomicU64::new(0) }; HOOK_SLOTS],
             undecoded: [const { AtomicU64::new(0) }; HOOK_SLOTS],
             reports,

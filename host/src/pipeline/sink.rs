@@ -141,6 +141,7 @@ impl PolicySink {
         count(&self.counts.rules, applied.rules.len());
         count(&self.counts.refused, applied.refused.len());
         count(&self.shared.rules, applied.rules.len());
+        self.shared.map_full.fetch_add(applied.map_full, Ordering::Relaxed);
         self.shared.delays(&applied.delays_ns);
     }
 

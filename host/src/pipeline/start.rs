@@ -12,6 +12,7 @@ use super::mailbox::Mailbox;
 use super::reader::Reader;
 use super::roster::{Board, Prepared, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
+use super::standing::{self, Exempt};
 use super::steward::{Command, Steward, administrator};
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
@@ -40,7 +41,9 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
     let compiler = compiler(&config, "/proc/self/exe".into())?;
-    let (mut hooks, maps) = Hooks::load(&config)?;
+    let rules = policies.rules().clone();
+    let (mut hooks, mut maps) = Hooks::load(&config)?;
+    standing::answer_errors(&mut maps.standing, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
     let shared = Arc::new(Shared::new(
         Ledger::new(maps.rules, []),
@@ -68,6 +71,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");
     }
+    let exempt = Exempt::new(maps.standing, &rules, &shared.processes());
     for plugin in named {
         roster.add(plugin)?;
     }
@@ -76,7 +80,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
             shared.note(error.line());
         }
     }
-    let reader = Reader::new(Rings::new(maps.verdicts, maps.telemetry), Arc::clone(&shared));
+    let reader =
+        Reader::new(Rings::new(maps.verdicts, maps.telemetry), exempt, Arc::clone(&shared));
     let told = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("reader".into())

@@ -30,6 +30,7 @@ pub(super) fn summary(
         plugins: ended.plugins.clone(),
         lost: Loss::ALL.map(|loss| (loss.name(), shared.losses.count(loss))).to_vec(),
         rules: shared.rules.load(Ordering::Relaxed),
+        map_full: shared.map_full.load(Ordering::Relaxed),
         backend: shared.backend(),
         missed: ended.misses,
         delay_p50_ns,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use krsi_host_abi::hook::{HOOK_SLOTS, WATCH_FIRST};
 use krsi_host_abi::spec::spec_flag;
 
+use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::kernel::backend::Backend;
 use crate::kernel::btf::KernelTypes;
@@ -68,6 +69,7 @@ impl LiveWatch {
         backend: &dyn Backend,
         watch: Watch,
         slot: u16,
+        mode: ModeArg,
     ) -> Result<(Self, CallLayout, Job), (String, String)> {
         let failed = |text: &str, why: &dyn std::fmt::Display| (text.to_owned(), why.to_string());
         let parsed =
@@ -89,6 +91,9 @@ impl LiveWatch {
         spec.owner = u32::from(watch.owner);
         if resolved.can_deny {
             spec.flags |= spec_flag::DENY;
+        }
+        if mode == ModeArg::Off {
+            spec.flags &= !(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT);
         }
         let shown: Vec<_> = resolved.fields.iter().filter(|field| field.shown).collect();
         let rows: Vec<usize> = shown.iter().map(|field| field.row).collect();

@@ -59,6 +59,20 @@ pub struct GrantSpec {
     pub alerts_per_second: u32,
     /// Whose events it may see, and whom its rules may concern.
     pub scope: Scope,
+    /// What its rules do.
+    pub mode: RuleMode,
+}
+
+/// What the rules of a plugin do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RuleMode {
+    /// What they say.
+    #[default]
+    Enforce,
+    /// They report what they would have refused.
+    Audit,
+    /// Nothing.
+    Off,
 }
 
 impl Default for GrantSpec {
@@ -75,6 +89,7 @@ impl Default for GrantSpec {
             actions_max: 1024,
             alerts_per_second: 100,
             scope: Scope::System,
+            mode: RuleMode::Enforce,
         }
     }
 }

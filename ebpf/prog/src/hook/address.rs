@@ -14,7 +14,8 @@ const LEN_INET6: u64 = 24;
 /// Second word of an address below `::ffff:0:0/96`, but for the IPv4 address in its upper half.
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
-/// Reads an address of `len` bytes; what is too short for its family has neither port nor address.
+/// Reads an address of `len` bytes; what is too short for its family has neither
+/// port nor address, and counts as not read.
 #[inline(always)]
 pub fn read(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
     // SAFETY: both are whole; `object` is ours to write. The address goes through memory, because a
@@ -53,6 +54,10 @@ fn fill(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
         }
     } else {
         object.set_family(family);
+        // Too short for what it says it is, or to say anything.
+        if len < 2 || family == AF_INET || family == AF_INET6 {
+            object.set_unread();
+        }
     }
     Ok(())
 }

@@ -10,8 +10,8 @@ use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
 use crate::filter::{self, Call, Passes, Traits};
-use crate::offset;
 use crate::verdict::{self, Decision};
+use crate::{offset, prefix};
 
 /// What both hooks know of the executable.
 #[derive(Clone, Copy)]
@@ -38,8 +38,12 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
     let mut traits = Traits::none(&call);
     let bprm = Ptr::arg::<0>(&ctx);
-    let unread = call.wants_object() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err();
-    let decision = verdict::decide(&call, &traits.object, unread);
+    if call.wants_object() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
+        traits.object.set_unread();
+    }
+    let path = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE)?.embedded(&offset::FILE_F_PATH));
+    prefix::note(&call, path, 0, &mut traits.object);
+    let decision = verdict::decide(&call, &traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
     if wanted.passes == Passes::No {
         call.leave();

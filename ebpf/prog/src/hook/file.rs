@@ -10,8 +10,8 @@ use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
 use crate::filter::{self, Call, Passes, Traits};
-use crate::offset;
 use crate::verdict;
+use crate::{offset, prefix};
 
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
@@ -19,8 +19,12 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
     let mut traits = Traits::none(&call);
     let file = Ptr::arg::<0>(&ctx);
-    let unread = call.wants_object() && file.and_then(|file| look(file, &mut traits)).is_err();
-    let decision = verdict::decide(&call, &traits.object, unread);
+    if call.wants_object() && file.and_then(|file| look(file, &mut traits)).is_err() {
+        traits.object.set_unread();
+    }
+    let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
+    prefix::note(&call, path, 0, &mut traits.object);
+    let decision = verdict::decide(&call, &traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
     if wanted.passes == Passes::No {
         call.leave();

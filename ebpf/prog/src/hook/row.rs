@@ -8,9 +8,9 @@ use super::address::{AF_INET, AF_INET6};
 use super::template::Rooms;
 use crate::capture::{self, PathRead, Ptr, Skip, Task};
 use crate::filter::{self, Call, Traits};
-use crate::offset;
 use crate::spec::{self, Row};
 use crate::verdict::Decision;
+use crate::{offset, prefix};
 
 /// A text does not fit its room.
 pub struct Short;
@@ -97,6 +97,12 @@ impl Values {
     #[inline(always)]
     pub fn get(&self, at: usize) -> Option<u64> {
         if at < CAPTURES && self.read & (1 << at) != 0 { Some(self.numbers[at]) } else { None }
+    }
+
+    /// Whether a capture was not read because there is nothing.
+    #[inline(always)]
+    pub fn is_null(&self, at: usize) -> bool {
+        at < CAPTURES && self.null & (1 << at) != 0
     }
 
     /// Keeps a value, and lets the verifier forget what it was, or whether there was one: else it
@@ -313,11 +319,31 @@ pub fn object(state: &mut State) {
 #[inline(always)]
 pub fn address(state: &mut State) {
     let row = Row::new(spec::object_capture() as usize);
-    if let Ok((from, len)) = sockaddr(row, state)
-        && super::address::read(from, len, &mut state.traits.object).is_ok()
+    match sockaddr(row, state)
+        .and_then(|(from, len)| super::address::read(from, len, &mut state.traits.object))
     {
-        state.traits.port = u32::from(u16::from_be(state.traits.object.port_be()));
+        Ok(()) => state.traits.port = u32::from(u16::from_be(state.traits.object.port_be())),
+        Err(Skip::Null) => {}
+        Err(_) => state.traits.object.set_unread(),
     }
+}
+
+/// Notes the path that rules on paths are about. Answers zero.
+#[inline(never)]
+pub fn path(state: &mut State) -> u32 {
+    let row = Row::new(spec::path_row() as usize - 1);
+    let path = match follow(row, state) {
+        Ok(End::Typed(from)) => Ok(from.at(row.last())),
+        Ok(End::Task(_)) => Err(Skip::Read),
+        Err(skip) => Err(skip),
+    };
+    let name = match spec::name_row() {
+        0 => 0,
+        // An entry without a name would be the folder itself.
+        name => behind(Row::new(name as usize - 1), state).unwrap_or(1),
+    };
+    prefix::note(&state.call, path, name, &mut state.traits.object);
+    state.values.unknown_zero() as u32
 }
 
 /// Family of an address, and its port in host order from bit 16 on.

@@ -18,8 +18,10 @@ use crate::verdict;
 pub fn socket_connect(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::SocketConnect.id() as u32) else { return 0 };
     let mut traits = Traits::none(&call);
-    let unread = call.wants_object() && destination(&ctx, &mut traits).is_err();
-    let decision = verdict::decide(&call, &traits.object, unread);
+    if call.wants_object() && destination(&ctx, &mut traits).is_err() {
+        traits.object.set_unread();
+    }
+    let decision = verdict::decide(&call, &traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
     if wanted.passes == Passes::No {
         call.leave();

@@ -83,12 +83,16 @@ fn run(state: &mut State) -> i32 {
         file(state);
     }
     if spec::has(spec_flag::DENY) {
-        let unread = state.traits.object.is_none() && spec::object() != ObjectKind::None as u32;
-        verdict::decide_into(&state.call, &state.traits.object, unread, &mut state.decision);
+        if spec::path_row() != 0 && state.call.wants(flag::PATH) {
+            state.traits.object.path.pad ^= row::path(state);
+        }
+        verdict::decide_into(&state.call, &state.traits.object, &mut state.decision);
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
-    let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT) && !decided;
+    let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT)
+        && !decided
+        && !verdict::is_exempt(&state.call.facts);
     let passes = if decided { Passes::Yes } else { filter::passes(&state.call, &state.traits) };
     if !refuses && passes == Passes::No {
         state.call.leave();
@@ -218,6 +222,8 @@ fn file(state: &mut State) {
     let at = spec::object_capture() as usize;
     if let (Some(ino), Some(dev)) = (state.values.get(at), state.values.get(at + 1)) {
         state.traits.object.set_file(ino, dev);
+    } else if !state.values.is_null(at) {
+        state.traits.object.set_unread();
     }
 }
 

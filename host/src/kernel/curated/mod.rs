@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn hooks_with_a_path_have_a_field_for_it() {
+        for row in rows() {
+            let has = |name: &str| {
+                row.fields.iter().any(|field| field.name == name && field.shape == Shape::Path)
+            };
+            let is = row.hook.row().keys.contains(Keys::FILE)
+                && (has("path") || has("folder") && row.fields.iter().any(|at| at.name == "name"));
+            assert_eq!(row.hook.has_path(), is, "{}", row.hook.name());
+        }
+    }
+
+    #[test]
     fn what_stands_in_for_a_hook_denies_by_the_same_keys() {
         for row in rows() {
             let Some(other) = row.or else { continue };

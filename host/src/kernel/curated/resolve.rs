@@ -65,6 +65,20 @@ impl CuratedRow {
             spec.object = kind as u32;
             spec.object_capture = u32::try_from(at).unwrap_or(0);
         }
+        let row = |name: &str| {
+            let field = self.fields.iter().position(|field| field.name == name)?;
+            let row = places.get(field).copied().flatten()?;
+            u32::try_from(row + 1).ok()
+        };
+        if self.hook.has_path() {
+            spec.path_row = row("path").or(row("folder")).unwrap_or(0);
+            // A call about a folder's entry whose name cannot be told is about no path.
+            match (row("path"), row("name")) {
+                (None, Some(name)) => spec.name_row = name,
+                (None, None) => spec.path_row = 0,
+                (Some(_), _) => {}
+            }
+        }
         if prototype.returns == Returns::Int {
             spec.flags |= spec_flag::DENY;
         }

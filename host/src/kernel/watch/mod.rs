@@ -113,7 +113,7 @@ pub enum WatchError {
     },
     /// Too many texts.
     #[error(
-        "{field}: does not fit, a watch has room for 4 texts, byte ranges and addresses; drop one"
+        "{field}: does not fit, a watch has room for 4 texts, paths, byte ranges and addresses; drop one"
     )]
     Rooms {
         /// The field that does not fit.

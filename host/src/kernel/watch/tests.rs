@@ -170,11 +170,11 @@ fn what_is_refused_says_why() {
     check("file_open if fill == 1", "fill: bpf_lsm_file_open has no such argument");
     check("file_open if file.f_flagz == 1", "did you mean f_flags?");
     check(&format!("file_open: {}", "x".repeat(5000)), "at most 4096 are read");
-    let texts = "sb_mount: dev_name, type, current.comm, current.parent.comm as b, path, flags";
+    let texts = "sb_mount: dev_name, type, current.comm, path, flags";
     resolved(texts).unwrap();
     check(
         &format!("{texts}, current.mm.owner.comm"),
-        "current.mm.owner.comm: does not fit, a watch has room",
+        "current.mm.owner.comm: does not fit, a watch has room for 4 texts, paths,",
     );
     check(
         &format!("{texts} if current.mm.owner.comm == 'x'"),

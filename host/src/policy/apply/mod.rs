@@ -10,7 +10,7 @@ use krsi_plugin_schema::latest::{
     Subject, kind,
 };
 
-use super::capability::{self, Grant};
+use super::capability::{self, Grant, RuleMode};
 use super::kill;
 use super::ledger::{Kinship, Ledger, RuleSpec};
 use super::rate::Allowance;
@@ -96,6 +96,8 @@ pub struct Applied {
     pub delays_ns: Vec<u64>,
     /// What was refused.
     pub refused: Vec<RefusedAction>,
+    /// How many of these for want of room in a map.
+    pub map_full: u64,
 }
 
 /// Applies a list of action frames in order.
@@ -221,6 +223,11 @@ fn add<S: RuleStore>(
         0 => 0,
         ttl => now.saturating_add(ttl.saturating_mul(1_000_000)),
     };
+    let mode = match (principal.grant.spec().mode, mode) {
+        (RuleMode::Off, _) => Mode::Off,
+        (RuleMode::Audit, Mode::Enforce) => Mode::Audit,
+        (RuleMode::Enforce | RuleMode::Audit, mode) => mode,
+    };
     let spec = RuleSpec {
         owner: principal.slot,
         plugin: Arc::clone(&principal.plugin),
@@ -266,6 +273,7 @@ impl Applied {
     }
 
     fn refuse(&mut self, token: u32, refusal: Refusal, detail: String) {
+        self.map_full += u64::from(refusal == Refusal::MapFull);
         self.answer(&Outcome {
             token,
             rule_id: None,

@@ -72,8 +72,8 @@ impl Book {
         add: Option<Rule>,
         end: Option<u64>,
     ) -> Result<Change, Overfull> {
-        let places = add.iter().map(|rule| rule.place);
-        let ended = end.and_then(|id| self.rules.get(&id)).map(|rule| rule.place);
+        let places = add.iter().flat_map(Rule::places);
+        let ended = end.and_then(|id| self.rules.get(&id)).into_iter().flat_map(Rule::places);
         let mut met = HashSet::new();
         let mut touched: Vec<Place> =
             places.chain(ended).flat_map(|place| self.places.affected(place)).collect();
@@ -157,14 +157,18 @@ impl Book {
 
     fn insert(&mut self, rule: Rule) -> u64 {
         let id = rule.id;
-        self.places.insert(rule.place, rule.spec.mode, id);
+        for place in rule.places() {
+            self.places.insert(place, rule.spec.mode, id);
+        }
         self.rules.insert(id, rule);
         id
     }
 
     fn remove(&mut self, id: u64) -> Option<Rule> {
         let rule = self.rules.remove(&id)?;
-        self.places.remove(rule.place, rule.spec.mode, id);
+        for place in rule.places() {
+            self.places.remove(place, rule.spec.mode, id);
+        }
         Some(rule)
     }
 

@@ -12,6 +12,7 @@ use super::lineage::{Kinship, LineageError, abi};
 use super::network::Destination;
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies, looked_up};
+use crate::kernel::prefix::{PathPrefix, PrefixError};
 use crate::kernel::store::{RuleStore, StoreError};
 
 /// Slots of plugins; the one after is the administrator's.
@@ -32,12 +33,14 @@ pub enum LedgerError {
         /// The hook.
         hook: Hook,
     },
-    /// A kind of keys that the kernel side has no map for.
-    #[error("rules on {kind} keys are not enforced by this host")]
-    NoMap {
-        /// The kind.
-        kind: DenyKeys,
-    },
+    /// Digests, which the kernel side does not read.
+    #[error(
+        "rules on digest keys are not enforced by this host: it reads no digests, which fs-verity has from Linux 6.8 and IMA from 5.18 on"
+    )]
+    Digest,
+    /// No path starts so.
+    #[error(transparent)]
+    Path(#[from] PrefixError),
     /// A rule of a whole hook that names several.
     #[error("a rule of a whole hook names one hook")]
     SeveralHooks,
@@ -97,8 +100,9 @@ impl LedgerError {
             | Self::Hook { .. }
             | Self::NoHook
             | Self::SeveralHooks
+            | Self::Path(_)
             | Self::Prefix { .. } => Refusal::Invalid,
-            Self::Unattached { .. } | Self::NoMap { .. } => Refusal::Unsupported,
+            Self::Unattached { .. } | Self::Digest => Refusal::Unsupported,
             Self::UnknownProcess { .. } | Self::Lineage(LineageError::Unknown { .. }) => {
                 Refusal::UnknownProcess
             }
@@ -130,10 +134,10 @@ impl<S: RuleStore> Ledger<S> {
             return Err(LedgerError::Owner { owner: spec.owner });
         }
         let kind = DenyKeys::of(&spec.key);
-        let keys = looked_up(kind).ok_or(LedgerError::NoMap { kind })?;
+        let keys = looked_up(kind).ok_or(LedgerError::Digest)?;
         let mut hooks = 0;
         for hook in spec.hooks.iter() {
-            let bit = applies(hook, keys).ok_or(LedgerError::Hook { hook })?.bit();
+            let bit = applies(hook, kind, keys).ok_or(LedgerError::Hook { hook })?.bit();
             if self.attached & bit == 0 {
                 return Err(LedgerError::Unattached { hook });
             }
@@ -167,9 +171,8 @@ impl<S: RuleStore> Ledger<S> {
             RuleKey::Lineage(root) => Place::Lineage(self.lineage(root, now_boot_ns, kinship)?),
             RuleKey::Cgroup(id) => Place::Cgroup(id),
             RuleKey::Hook => Place::Hook(only(hooks).ok_or(LedgerError::SeveralHooks)?),
-            RuleKey::Path { .. } | RuleKey::Digest(_) => {
-                return Err(LedgerError::NoMap { kind: DenyKeys::of(&spec.key) });
-            }
+            RuleKey::Path { ref prefix, .. } => Place::Path(PathPrefix::new(prefix)?),
+            RuleKey::Digest(_) => return Err(LedgerError::Digest),
         };
         let subject_lineage = match spec.subject {
             Subject::Any => 0,

@@ -8,6 +8,7 @@ use krsi_host_abi::deny::{
 };
 use krsi_host_abi::hook::Hook;
 
+use crate::kernel::prefix::PathPrefix;
 use crate::kernel::store::{EntryKey, RuleStore, StoreError};
 
 /// Rule that decided, and whether it refused.
@@ -20,6 +21,10 @@ pub(in crate::policy) enum Object {
     File(FileKey),
     /// Family, port, address.
     Network(u16, u16, [u8; 16]),
+    /// A path in full.
+    Path(&'static str),
+    /// One that could not be resolved.
+    Unresolved,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,11 +117,23 @@ impl Fake {
                 entries.push(self.longest(family, port, address));
                 entries.push(self.longest(family, 0, address));
             }
+            Object::Path(path) if wants(flag::PATH) => {
+                let prefixes = PathPrefix::new(path).into_iter();
+                let mut prefixes = prefixes.flat_map(|path| path.covering().collect::<Vec<_>>());
+                let entry = |prefix| self.maps.entries.get(&EntryKey::Path(prefix));
+                entries.push(prefixes.find_map(entry));
+            }
+            Object::Unresolved if wants(flag::PATH) => {
+                entries.push(self.maps.entries.get(&EntryKey::Unresolved(hook)));
+            }
             _ => {}
+        }
+        if wants(flag::HOOK) {
+            entries.push(self.maps.entries.get(&EntryKey::Hook(hook)));
         }
         let (mut lifted, mut decision) = (0u64, None);
         for lease in entries.into_iter().flatten().flat_map(|entry| entry.slots) {
-            if !applies(&lease, hook, &lineages, now) {
+            if lease.mode == Mode::Off as u8 || !applies(&lease, hook, &lineages, now) {
                 continue;
             }
             let owner = 1u64 << lease.owner;

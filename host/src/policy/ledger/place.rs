@@ -1,7 +1,7 @@
 //! Which rules stand at which key of the deny maps, and in which order the kernel meets them.
 //!
-//! Order inside an entry: rules of the key itself, then of the destinations that cover it, the
-//! longest prefix first; at each of them `allow` first, then the oldest. So an `allow` lifts denials
+//! Order inside an entry: rules of the key itself, then of the destinations or paths that cover it,
+//! the longest prefix first; at each of them `allow` first, then the oldest. So an `allow` lifts denials
 //! on its own key and on wider ones, and never one that is more specific than itself.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use krsi_host_abi::deny::{FileKey, Mode, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use super::network::Destination;
+use crate::kernel::prefix::PathPrefix;
 use crate::kernel::store::EntryKey;
 
 /// A key, normalised.
@@ -21,6 +22,9 @@ pub(super) enum Place {
     File(FileKey),
     Network(Destination),
     Cgroup(u64),
+    Path(PathPrefix),
+    /// Paths of the hook that could not be resolved.
+    Unresolved(Hook),
     Hook(Hook),
 }
 
@@ -33,6 +37,8 @@ impl Place {
             Place::File(key) => EntryKey::File(key),
             Place::Network(destination) => EntryKey::Network(destination.key()),
             Place::Cgroup(id) => EntryKey::Cgroup(id),
+            Place::Path(prefix) => EntryKey::Path(prefix),
+            Place::Unresolved(hook) => EntryKey::Unresolved(hook),
             Place::Hook(hook) => EntryKey::Hook(hook),
         }
     }
@@ -48,6 +54,8 @@ impl fmt::Display for Place {
             }
             Place::Network(destination) => destination.fmt(f),
             Place::Cgroup(id) => write!(f, "cgroup {id}"),
+            Place::Path(prefix) => write!(f, "path {prefix}"),
+            Place::Unresolved(hook) => write!(f, "unresolved paths of {}", hook.name()),
             Place::Hook(_) => f.write_str("every call"),
         }
     }
@@ -96,6 +104,9 @@ impl Places {
                 let covering = destination.covering();
                 covering.flat_map(|cover| self.own(Place::Network(cover))).collect()
             }
+            Place::Path(prefix) if self.at.contains_key(&place) => {
+                prefix.covering().flat_map(|cover| self.own(Place::Path(cover))).collect()
+            }
             place => self.own(place).collect(),
         }
     }
@@ -103,6 +114,13 @@ impl Places {
     /// Keys whose entry changes with the rules of `place`: itself first, then those it covers.
     pub(super) fn affected(&self, place: Place) -> Vec<Place> {
         let mut all = vec![place];
+        if let Place::Path(cover) = place {
+            let covered = self.at.range(place..=Place::Path(cover.last()));
+            all.extend(covered.map(|(other, _)| *other).filter(|other| match other {
+                Place::Path(other) => *other != cover && cover.covers(other),
+                _ => false,
+            }));
+        }
         if let Place::Network(cover) = place {
             let covered = self.at.range(place..=Place::Network(cover.last()));
             all.extend(covered.map(|(other, _)| *other).filter(|other| match other {

@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, halves};
-use krsi_host_abi::hook::{Hook as AbiHook, Keys};
-use krsi_plugin_schema::latest::{Hook, HookSet, RuleKey, Subject};
+use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, Keys};
+use krsi_plugin_schema::latest::{Hook, HookSet, IfUnresolved, RuleKey, Subject};
 
 use super::super::deny_keys::DenyKeys;
 use super::place::Place;
@@ -66,6 +66,17 @@ impl Rule {
             subject: subject as u8,
             owner: u32::from(self.spec.owner),
         }
+    }
+
+    /// Keys that it stands at: its own, and that of the unresolved paths of its hooks if it says so.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let mut places = vec![self.place];
+        if let RuleKey::Path { if_unresolved: IfUnresolved::Apply, .. } = self.spec.key {
+            let hooks = HOOKS.iter().map(|row| row.hook);
+            let hooks = hooks.filter(|hook| self.hooks & hook.bit() != 0);
+            places.extend(hooks.map(Place::Unresolved));
+        }
+        places
     }
 
     /// Lineages that it holds, its key's and its subject's.
@@ -163,6 +174,7 @@ impl fmt::Display for RuleView {
             Mode::Enforce => "deny ",
             Mode::Audit => "audit ",
             Mode::Allow => "allow ",
+            Mode::Off => "off ",
         })?;
         for (at, hook) in self.hooks.iter().enumerate() {
             write!(f, "{}{}", if at == 0 { "" } else { ", " }, hook.name())?;
@@ -172,22 +184,23 @@ impl fmt::Display for RuleView {
     }
 }
 
-/// What a hook must look up for a kind of keys to apply to it; none for a kind that the kernel side
-/// has no map for: rules on those are [`super::LedgerError::NoMap`], and nothing else in the ledger
-/// knows of them.
+/// What a hook must look up for a kind of keys to apply to it; none for digests, which the kernel
+/// side does not read: rules on those are [`super::LedgerError::Digest`]. Rules on paths need a hook
+/// with a path, beside.
 #[must_use]
 pub fn looked_up(kind: DenyKeys) -> Option<Keys> {
     match kind {
         DenyKeys::PROCESS | DenyKeys::LINEAGE | DenyKeys::CGROUP | DenyKeys::HOOK => {
             Some(Keys::SUBJECT)
         }
-        DenyKeys::FILE => Some(Keys::FILE),
+        DenyKeys::FILE | DenyKeys::PATH => Some(Keys::FILE),
         DenyKeys::NETWORK => Some(Keys::NETWORK),
         _ => None,
     }
 }
 
 /// The kernel contract's hook, if the kernel looks up those keys in it.
-pub(super) fn applies(hook: Hook, keys: Keys) -> Option<AbiHook> {
-    AbiHook::from_name(hook.name()).filter(|hook| hook.row().keys.contains(keys))
+pub(super) fn applies(hook: Hook, kind: DenyKeys, keys: Keys) -> Option<AbiHook> {
+    let hook = AbiHook::from_name(hook.name()).filter(|hook| hook.row().keys.contains(keys));
+    hook.filter(|hook| kind != DenyKeys::PATH || hook.has_path())
 }

@@ -1,5 +1,6 @@
 //! Tests of the ledger against maps that are read as the kernel reads them.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use krsi_host_abi::deny::{Mode, flag};
@@ -74,6 +75,81 @@ fn connects(ledger: &Ledger<Fake>, address: &str, port: u16) -> Decision {
         IpAddr::V6(v6) => Object::Network(10, port, v6.octets()),
     };
     ledger.store.verdict(AbiHook::SocketConnect, abi(process(1)), object, NOW)
+}
+
+const fn path(text: &'static str, if_unresolved: IfUnresolved) -> RuleKey<'static> {
+    RuleKey::Path { prefix: Cow::Borrowed(text), if_unresolved }
+}
+
+fn opens_path(ledger: &Ledger<Fake>, object: Object) -> Decision {
+    ledger.store.verdict(AbiHook::FileOpen, abi(process(1)), object, NOW)
+}
+
+#[test]
+fn a_path_is_decided_by_the_longest_prefix_and_those_that_hold_it() {
+    let mut ledger = ledger();
+    let pass = |text| spec(1, path(text, IfUnresolved::Pass));
+    let etc = add(&mut ledger, pass("/etc")).unwrap();
+    let check = |ledger: &Ledger<Fake>, text, expected: Option<u64>| {
+        let decision = opens_path(ledger, Object::Path(text));
+        assert_eq!(decision, expected.map(|id| (id, true)), "{text}");
+    };
+    check(&ledger, "/etc", Some(etc));
+    check(&ledger, "/etc/ssl/certs/a", Some(etc));
+    check(&ledger, "/etcetera", None);
+    check(&ledger, "/", None);
+    add(&mut ledger, allow(RuleSpec { token: 2, ..pass("/etc/ssl/") })).unwrap();
+    check(&ledger, "/etc/ssl/certs/a", None);
+    check(&ledger, "/etc/passwd", Some(etc));
+    let root = add(&mut ledger, RuleSpec { token: 3, owner: 1, ..pass("/") }).unwrap();
+    check(&ledger, "/etc/ssl/certs/a", Some(root));
+    check(&ledger, "/etc/passwd", Some(etc));
+    check(&ledger, "/home", Some(root));
+    assert_eq!(opens_path(&ledger, Object::Unresolved), None);
+    ledger.withdraw(0, NOW);
+    check(&ledger, "/etc/passwd", Some(root));
+    ledger.withdraw(1, NOW);
+    assert_eq!(ledger.store.maps, Maps::default());
+}
+
+#[test]
+fn a_rule_on_a_path_may_apply_to_what_cannot_be_resolved() {
+    let mut ledger = ledger();
+    let apply = |token| spec(token, path("/etc", IfUnresolved::Apply));
+    let id = add(&mut ledger, apply(1)).unwrap();
+    assert_eq!(opens_path(&ledger, Object::Unresolved), Some((id, true)));
+    assert_eq!(opens_path(&ledger, Object::Path("/home")), None);
+    for token in 2..=4 {
+        add(&mut ledger, apply(token)).unwrap();
+    }
+    assert_eq!(add(&mut ledger, apply(5)), Err(Refusal::KeyFull));
+    ledger.withdraw(0, NOW);
+    assert_eq!(ledger.store.maps, Maps::default());
+}
+
+#[test]
+fn a_full_map_refuses_and_evicts_nothing() {
+    let mut ledger =
+        Ledger::new(Fake { capacity: 2, ..Fake::default() }, HOOKS.iter().map(|row| row.hook));
+    let ids: Vec<u64> =
+        (1..=2).map(|ino| add(&mut ledger, spec(ino, file(u64::from(ino)))).unwrap()).collect();
+    assert_eq!(add(&mut ledger, spec(3, file(3))), Err(Refusal::MapFull));
+    for (ino, id) in (1..).zip(ids) {
+        assert_eq!(opens(&ledger, 1, ino, NOW), Some((id, true)));
+    }
+    ledger.revoke(0, 1, NOW).unwrap();
+    add(&mut ledger, spec(3, file(3))).unwrap();
+}
+
+#[test]
+fn a_rule_that_is_off_decides_nothing_and_lifts_nothing() {
+    let mut ledger = ledger();
+    let off = |spec: RuleSpec| RuleSpec { mode: Mode::Off, ..spec };
+    let id = add(&mut ledger, off(spec(1, file(5)))).unwrap();
+    assert_eq!(opens(&ledger, 1, 5, NOW), None);
+    assert_eq!(ledger.explain(id).unwrap().to_string(), "off file_open on file 0:1 inode 5");
+    let denied = add(&mut ledger, spec(2, file(5))).unwrap();
+    assert_eq!(opens(&ledger, 1, 5, NOW), Some((denied, true)));
 }
 
 #[test]
@@ -329,10 +405,19 @@ fn hooks_must_look_up_the_key_and_be_attached() {
     let fork = RuleSpec { hooks: fork, ..spec(1, RuleKey::Process(process(1))) };
     assert_eq!(add(&mut ledger, fork), Err(Refusal::Invalid));
     assert_eq!(add(&mut ledger, spec(1, net("::/0", 1))), Err(Refusal::Unsupported));
-    let prefix = "/etc".into();
-    let path = RuleKey::Path { prefix, if_unresolved: IfUnresolved::Pass };
-    for key in [RuleKey::Cgroup(1), path, RuleKey::Digest([0; 32]), RuleKey::Hook] {
-        assert_eq!(add(&mut ledger, spec(1, key)), Err(Refusal::Unsupported));
+    assert_eq!(add(&mut ledger, spec(1, RuleKey::Digest([0; 32]))), Err(Refusal::Unsupported));
+    for text in ["etc", "/etc//ssl", "/etc/.."] {
+        let path = path(text, IfUnresolved::Pass);
+        assert_eq!(add(&mut ledger, spec(1, path)), Err(Refusal::Invalid), "{text}");
+    }
+    let pathless = hooks(Hook::InodeUnlink);
+    let pathless = RuleSpec { hooks: pathless, ..spec(1, path("/etc", IfUnresolved::Pass)) };
+    assert_eq!(add(&mut ledger, pathless), Err(Refusal::Invalid));
+    for key in [RuleKey::Cgroup(1), RuleKey::Hook] {
+        let connect = RuleSpec { hooks: hooks(Hook::SocketConnect), ..spec(1, key.clone()) };
+        assert_eq!(add(&mut ledger, connect), Err(Refusal::Unsupported));
+        add(&mut ledger, spec(1, key)).unwrap();
+        ledger.revoke(0, 1, NOW).unwrap();
     }
     let nobody = RuleSpec { hooks: HookSet(0), ..spec(1, file(1)) };
     assert_eq!(add(&mut ledger, nobody), Err(Refusal::Invalid));

@@ -27,6 +27,8 @@ const TEMPLATES: [Hook; 3] = [Hook::FileMprotect, Hook::PathUnlink, Hook::Socket
 /// Sizes of the maps: they hold the many rules.
 const SIZES: [(&str, u32); 4] =
     [("TELEMETRY", RING_BYTES), ("PROCESS", 1 << 17), ("FILE", 1 << 17), ("NETWORK", 1 << 17)];
+/// What hashes of paths start with: any number does here.
+const SECRET: u64 = 1;
 /// Nobody's user id.
 const STRANGER: u32 = 54_321;
 
@@ -85,7 +87,7 @@ impl Ours {
     /// Creates the maps.
     pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
         let (file, mut maps) = ObjectFile::create(&SIZES)?;
-        let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, types);
+        let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, SECRET, types);
         let maps = KernelMaps::take(&mut maps)?;
         Ok(Self {
             loader,
@@ -232,7 +234,7 @@ pub fn verified() -> anyhow::Result<Vec<(String, u32)>> {
     let types = KernelTypes::running()?;
     let plan = plan(&types);
     let (file, _maps) = ObjectFile::create(&SIZES)?;
-    let loader = Loader::new(file, BackendKind::Lsm.backend(), &plan, &types);
+    let loader = Loader::new(file, BackendKind::Lsm.backend(), &plan, SECRET, &types);
     let mut counts = Vec::new();
     for hook in &plan.hooks {
         if hook.is_call() && !TEMPLATES.contains(hook) {

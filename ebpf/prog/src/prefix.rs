@@ -1,0 +1,88 @@
+//! The path of a call as a key of rules: resolved into memory of the calling task's own, then cut to
+//! the longest prefix that has a rule.
+//!
+//! The memory is not the CPU's, because LSM programs are preemptible, and not a ring's, because a
+//! discarded reservation waits for its reader.
+
+use krsi_host_abi::path::{PATHLESS, PREFIX_MAX, PathKey, UNRESOLVED, step};
+
+use crate::capture::{self, PathRead, Ptr, Skip};
+use crate::filter::Call;
+use crate::map::{self, SCRATCH_LEN};
+use crate::offset;
+use crate::verdict::Object;
+use krsi_host_abi::deny::flag;
+
+/// Notes the path of a call in its object: with `name`, that of an entry of the folder.
+#[inline(always)]
+pub fn note(call: &Call, path: Result<Ptr, Skip>, name: u64, object: &mut Object) {
+    if !call.wants(flag::PATH) {
+        return;
+    }
+    object.path = PathKey { hash: u64::from(call.facts.slot), len: UNRESOLVED, pad: 0 };
+    match path {
+        Ok(path) if offset::d_path() => resolve(call, path, name, object),
+        Err(Skip::Null) => object.path.len = PATHLESS,
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn resolve(call: &Call, path: Ptr, name: u64, object: &mut Object) {
+    let task = capture::pid_tgid();
+    let Some(scratch) = map::scratch(&task) else { return };
+    if let Ok(PathRead::Whole(len)) = capture::folder(path, scratch)
+        && (name == 0 || capture::join(scratch, len, name).is_ok())
+    {
+        // SAFETY: both are whole; the last is ours to write.
+        unsafe { krsi_prefix(scratch.cast(), call.facts.unknown_zero(), &mut object.path) };
+    }
+    map::let_go(&task);
+}
+
+/// Finds the longest prefix of a path that has a rule. A name that is no path of a file system, as a
+/// pipe's, has none; one beyond the root of the caller stays unresolved.
+///
+/// # Safety
+/// All are NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_prefix(
+    path: *const [u8; PREFIX_MAX],
+    zero: u64,
+    out: *mut PathKey,
+) -> u32 {
+    // SAFETY: as the caller promises.
+    let Some(out) = (unsafe { out.as_mut() }) else { return 0 };
+    if path.is_null() {
+        return 0;
+    }
+    let first = capture::byte(path, 0);
+    if first == b'(' {
+        return 0;
+    }
+    out.len = PATHLESS;
+    if first != b'/' {
+        return 0;
+    }
+    let mut hash = offset::path_secret() ^ zero;
+    let mut at = 0;
+    while at < offset::path_bytes() {
+        let byte = capture::byte(path, at as usize);
+        if byte == b'/' || byte == 0 {
+            let key = PathKey { hash, len: at, pad: 0 };
+            if map::path(&key).is_some() {
+                out.hash = hash ^ zero;
+                out.len = at ^ zero as u32;
+            }
+            if byte == 0 {
+                break;
+            }
+        }
+        hash = step(hash, byte) ^ zero;
+        at += 1;
+    }
+    0
+}
+
+const _: () = assert!(SCRATCH_LEN >= PREFIX_MAX);

@@ -1,0 +1,162 @@
+//! What the operator says of all rules: `[rules]` of the configuration file.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use krsi_plugin_schema::latest::Hook;
+use serde::Deserialize;
+
+use super::file::within;
+use crate::output::errno_number;
+
+/// Most keys of a rule map.
+const KEYS_MAX: usize = 1 << 20;
+
+/// Rule maps by their names in the file, with the kernel's. The keys of the last are rules.
+const MAPS: [(&str, &str); 9] = [
+    ("process", "PROCESS"),
+    ("lineage", "LINEAGE"),
+    ("file", "FILE"),
+    ("network", "NETWORK"),
+    ("cgroup", "CGROUP"),
+    ("path", "PATH"),
+    ("marks", "MEMBER"),
+    ("exempt", "EXEMPT"),
+    ("rules", "HITS"),
+];
+
+/// `[rules]` as it is written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub(super) struct RulesTable {
+    /// Executables whose processes no rule concerns.
+    #[serde(default)]
+    exempt_executables: Vec<PathBuf>,
+    /// Processes that run at the start and that no rule concerns.
+    #[serde(default)]
+    exempt_tgids: Vec<u32>,
+    /// `pass`, `deny ERRNO` or `audit ERRNO` by hook.
+    #[serde(default)]
+    on_error: BTreeMap<String, String>,
+    /// Keys by map.
+    #[serde(default)]
+    capacity: BTreeMap<String, u32>,
+}
+
+/// What a hook answers when the object of a rule cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// The errno.
+    Deny(u16),
+    /// Nothing, but it reports that it would have been the errno.
+    Audit(u16),
+}
+
+/// The operator's word on all rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RuleSettings {
+    /// Executables whose processes no rule concerns.
+    pub exempt_executables: Vec<PathBuf>,
+    /// Processes that run at the start and that no rule concerns.
+    pub exempt_tgids: Vec<u32>,
+    /// Answers by hook; a hook that is not here lets the call pass.
+    pub on_error: Vec<(Hook, OnError)>,
+    /// Keys of rule maps that get another size.
+    pub capacity: Vec<(&'static str, u32)>,
+}
+
+impl RuleSettings {
+    /// Whether anybody is exempt.
+    #[must_use]
+    pub fn exempts(&self) -> bool {
+        !self.exempt_executables.is_empty() || !self.exempt_tgids.is_empty()
+    }
+}
+
+impl RulesTable {
+    /// Checks it.
+    pub(super) fn settle(&self) -> Result<RuleSettings, String> {
+        if let Some(path) = self.exempt_executables.iter().find(|path| !path.is_absolute()) {
+            return Err(format!("[rules] exempt-executables: {path:?} is not absolute"));
+        }
+        let mut settings = RuleSettings {
+            exempt_executables: self.exempt_executables.clone(),
+            exempt_tgids: self.exempt_tgids.clone(),
+            ..RuleSettings::default()
+        };
+        for (name, text) in &self.on_error {
+            let hook = Hook::from_name(name)
+                .ok_or_else(|| format!("[rules.on-error] {name:?} is no hook"))?;
+            let answer = on_error(text).map_err(|why| format!("[rules.on-error] {name}: {why}"))?;
+            settings.on_error.extend(answer.map(|answer| (hook, answer)));
+        }
+        for (name, keys) in &self.capacity {
+            let known = MAPS.iter().find(|(known, _)| known == name).ok_or_else(|| {
+                let names = MAPS.map(|(name, _)| name).join(", ");
+                format!("[rules.capacity] {name:?} is none of {names}")
+            })?;
+            within(name, *keys as usize, 1, KEYS_MAX)
+                .map_err(|why| format!("[rules.capacity] {why}"))?;
+            settings.capacity.push((known.1, *keys));
+        }
+        Ok(settings)
+    }
+}
+
+fn on_error(text: &str) -> Result<Option<OnError>, String> {
+    let wrong = || format!("{text:?} is not \"pass\", \"deny ERRNO\" or \"audit ERRNO\"");
+    if text == "pass" {
+        return Ok(None);
+    }
+    let (verb, errno) = text.split_once(' ').ok_or_else(wrong)?;
+    let errno = errno_number(errno).ok_or_else(|| format!("{errno:?} is no errno"))?;
+    match verb {
+        "deny" => Ok(Some(OnError::Deny(errno))),
+        "audit" => Ok(Some(OnError::Audit(errno))),
+        _ => Err(wrong()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<RuleSettings, String> {
+        toml::from_str::<RulesTable>(text).map_err(|error| error.to_string())?.settle()
+    }
+
+    #[test]
+    fn everything_can_be_said() {
+        let text = "exempt-executables = [\"/usr/sbin/sshd\"]\nexempt-tgids = [1, 7]\n\
+                    [on-error]\nsocket_connect = \"deny EACCES\"\nsocket_bind = \"audit EPERM\"\n\
+                    file_open = \"pass\"\n[capacity]\nfile = 2\nrules = 100";
+        let expected = RuleSettings {
+            exempt_executables: vec!["/usr/sbin/sshd".into()],
+            exempt_tgids: vec![1, 7],
+            on_error: vec![
+                (Hook::SocketBind, OnError::Audit(1)),
+                (Hook::SocketConnect, OnError::Deny(13)),
+            ],
+            capacity: vec![("FILE", 2), ("HITS", 100)],
+        };
+        let found = parse(text).unwrap();
+        assert_eq!(found, expected);
+        assert!(found.exempts() && !parse("").unwrap().exempts());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let check = |text: &str, words: &str| {
+            let error = parse(text).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        };
+        check("exempt-executables = [\"sshd\"]", "\"sshd\" is not absolute");
+        check("exempt = []", "exempt-executables");
+        check("[on-error]\nfile_opem = \"pass\"", "\"file_opem\" is no hook");
+        check("[on-error]\nfile_open = \"deny\"", "is not \"pass\", \"deny ERRNO\"");
+        check("[on-error]\nfile_open = \"deny EWHAT\"", "\"EWHAT\" is no errno");
+        check("[on-error]\nfile_open = \"allow EPERM\"", "is not \"pass\"");
+        check("[capacity]\nfiles = 2", "none of process, lineage, file");
+        check("[capacity]\nfile = 0", "file = 0 is not from 1 to 1048576");
+    }
+}
