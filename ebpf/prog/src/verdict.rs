@@ -24,20 +24,23 @@ pub struct Decision {
     /// Errno, then the owner slot of the rule, then the verdict, from the lowest bit: one word, so
     /// that it is forgotten by the verifier at once.
     word: u64,
+    /// Owners whose later denies an `allow` lifted.
+    lifted: u64,
 }
 
 impl Decision {
     /// No rule applies.
     #[inline(always)]
     pub fn none(call: &Call) -> Self {
-        Self::new(call.facts.unknown_zero(), 0, 0, Verdict::None)
+        let zero = call.facts.unknown_zero();
+        Self { rule_id: zero, word: zero, lifted: zero }
     }
 
-    /// What a rule decides.
+    /// Makes it what a rule decides.
     #[inline(always)]
-    pub fn new(rule_id: u64, errno: u16, owner: u8, verdict: Verdict) -> Self {
-        let word = u64::from(errno) | u64::from(owner) << 16 | (verdict as u64) << 24;
-        Self { rule_id, word }
+    pub fn set(&mut self, rule_id: u64, errno: u16, owner: u8, verdict: Verdict) {
+        self.rule_id = rule_id;
+        self.word = u64::from(errno) | u64::from(owner) << 16 | (verdict as u64) << 24;
     }
 
     /// Errno, positive.
@@ -246,19 +249,13 @@ unsafe extern "C" fn krsi_decide(
     else {
         return 0;
     };
-    if is_exempt(facts) {
+    // Kernels before 6.2 take a key from the stack only, of which there is little: one place for two.
+    let mut process = facts.process.in_ticks();
+    if facts.wants(flag::EXEMPT) && map::is_exempt(&process) {
         return 0;
     }
-    // Kernels before 6.2 take a key from the stack only.
-    let process = facts.process;
-    Walk {
-        facts,
-        members: members(facts, &process),
-        process,
-        lifted: facts.unknown_zero(),
-        decision: out,
-    }
-    .run(object);
+    process = facts.process;
+    Walk { facts, members: members(facts, &process), process, decision: out }.run(object);
     out.forget(facts);
     if facts.wants(OBJECTS) && (object.kind == UNREAD || object.path.len == UNRESOLVED) {
         unread(facts, object, out);
@@ -291,7 +288,7 @@ fn unread(facts: &Facts, object: &Object, out: &mut Decision) {
     }
     let enforced = lease.mode == Mode::Enforce as u8 && !facts.wants(flag::AUDIT_ONLY);
     let verdict = if enforced { Verdict::Denied } else { Verdict::Audited };
-    *out = Decision::new(lease.rule_id, lease.errno, lease.owner as u8, verdict);
+    out.set(lease.rule_id, lease.errno, lease.owner as u8, verdict);
 }
 
 #[inline(always)]
@@ -303,8 +300,6 @@ struct Walk<'d> {
     facts: &'d Facts,
     process: ProcessKey,
     members: Option<&'static Membership>,
-    /// Owners whose later denies an `allow` lifted.
-    lifted: u64,
     decision: &'d mut Decision,
 }
 
@@ -364,7 +359,7 @@ impl Walk<'_> {
         let Some(entry) = entry else { return false };
         let members = self.members.map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY: all are NULL or whole; the last two are ours to write.
-        unsafe { krsi_entry(self.facts, entry, members, &mut self.lifted, self.decision) != 0 }
+        unsafe { krsi_entry(self.facts, entry, members, self.decision) != 0 }
     }
 }
 
@@ -378,18 +373,17 @@ unsafe extern "C" fn krsi_entry(
     facts: *const Facts,
     entry: *const Entry,
     members: *const Membership,
-    lifted: *mut u64,
     out: *mut Decision,
 ) -> u32 {
     // SAFETY: as the caller promises.
-    let (Some(facts), Some(entry), Some(lifted), Some(decision)) =
-        (unsafe { (facts.as_ref(), entry.as_ref(), lifted.as_mut(), out.as_mut()) })
+    let (Some(facts), Some(entry), Some(decision)) =
+        (unsafe { (facts.as_ref(), entry.as_ref(), out.as_mut()) })
     else {
         return 0;
     };
     // SAFETY: as the caller promises.
     let members = unsafe { members.as_ref() };
-    let mut leases = Leases { bits: bits_of(facts.slot), facts, members, lifted, decision };
+    let mut leases = Leases { bits: bits_of(facts.slot), facts, members, decision };
     let Entry { slots: [a, b, c, d] } = entry;
     u32::from(leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d))
 }
@@ -399,7 +393,6 @@ struct Leases<'d> {
     bits: [u64; 2],
     facts: &'d Facts,
     members: Option<&'d Membership>,
-    lifted: &'d mut u64,
     decision: &'d mut Decision,
 }
 
@@ -419,17 +412,17 @@ impl Leases<'_> {
             return false;
         }
         if lease.mode == Mode::Allow as u8 {
-            *self.lifted |= owner;
+            self.decision.lifted |= owner;
             return false;
         }
-        if *self.lifted & owner != 0 {
+        if self.decision.lifted & owner != 0 {
             return false;
         }
         let denies = lease.mode == Mode::Enforce as u8 && !self.facts.wants(flag::AUDIT_ONLY);
         let verdict = if denies { Verdict::Denied } else { Verdict::Audited };
         // An audit never hides a denial that follows.
         if denies || !self.decision.is_made() {
-            *self.decision = Decision::new(lease.rule_id, lease.errno, lease.owner as u8, verdict);
+            self.decision.set(lease.rule_id, lease.errno, lease.owner as u8, verdict);
             self.decision.forget(self.facts);
         }
         denies

@@ -193,9 +193,9 @@ impl Loader {
         &self,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
-        let plain = self.plain.get().copied().unwrap_or(false);
+        let known = self.plain.get().copied();
         let mut first = None;
-        for way in WAYS.into_iter().filter(|way| !(plain && way.functions)) {
+        for way in WAYS.into_iter().filter(|way| known.is_none_or(|plain| way.functions != plain)) {
             match load(way) {
                 Ok(fd) => {
                     // The first program that loads tells what the kernel takes.

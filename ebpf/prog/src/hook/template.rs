@@ -17,7 +17,7 @@ use super::test;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Passes};
 use crate::spec;
-use crate::verdict::{self, Decision};
+use crate::verdict;
 
 /// Texts of a record.
 pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
@@ -212,7 +212,7 @@ fn of_watch(state: &mut State) {
     };
     state.call.counts.add(counter);
     let (errno, owner) = (spec::errno() as u16, spec::owner() as u8);
-    state.decision = Decision::new(spec::rule_id(), errno, owner, verdict);
+    state.decision.set(spec::rule_id(), errno, owner, verdict);
     state.decision.forget(&state.call.facts);
 }
 
