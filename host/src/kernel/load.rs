@@ -231,7 +231,6 @@ impl Loader {
         set(frozen::HOST_TGID, std::process::id());
         set(frozen::D_PATH, u32::from(way.d_path));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
-        set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
         let sleep = match target.meeting {
             Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
@@ -250,6 +249,9 @@ impl Loader {
                 Some(spec)
             }
         };
+        // A hook that answers yes or no takes no errno.
+        let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
+        set(frozen::CAN_DENY, u32::from(refuses && self.backend.can_deny()));
         let globals = globals(&words, spec.as_ref());
         let instance = self.file.instance(program, &globals)?;
         let types = self.file.types().filter(|_| way.functions);

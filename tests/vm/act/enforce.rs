@@ -26,6 +26,13 @@ struct Rule {
     text: String,
 }
 
+impl Rule {
+    /// Whether a verdict is this rule's.
+    fn decided(&self, verdict: &Value) -> bool {
+        verdict["reason"] == format!("watch {}", self.text)
+    }
+}
+
 /// A rule for each act that this kernel has a hook for, on a thread's name of its own: acts reach each
 /// other's hooks.
 fn rules() -> anyhow::Result<Vec<Rule>> {
@@ -62,9 +69,7 @@ pub(super) fn deny_each(guest: &mut Guest) -> anyhow::Result<()> {
             faults.push(format!("{}, denied at {}: {denied:?}", rule.act.hook, rule.hook));
         }
     }
-    for rule in &rules {
-        faults.extend(record(&host, rule).err().map(|error| format!("{error:#}")));
-    }
+    faults.extend(records(&host, &rules).err().map(|error| format!("{error:#}")));
     let summary = host.stop(Signal::INT)?;
     for rule in &rules {
         let after = rule.act.perform_as(guest, &rule.name)?;
@@ -83,16 +88,22 @@ fn seen(act: &Act) -> Option<i32> {
     }
 }
 
-/// The verdict's record names the rule, and no neighbour was denied.
-fn record(host: &Host, rule: &Rule) -> anyhow::Result<()> {
-    let reason = format!("watch {}", rule.text);
+/// Every rule's verdicts name it, and no neighbour was denied.
+fn records(host: &Host, rules: &[Rule]) -> anyhow::Result<()> {
     let mut verdicts = Vec::new();
-    wait_for(&reason, || {
+    let mut silent = Vec::new();
+    let waited = wait_for("every verdict", || {
         verdicts = host.reports()?;
-        verdicts.retain(|report| report["kind"] == "verdict" && report["reason"] == *reason);
-        Ok((!verdicts.is_empty()).then_some(()))
-    })?;
+        verdicts.retain(|report| report["kind"] == "verdict");
+        silent =
+            rules.iter().filter(|rule| !verdicts.iter().any(|one| rule.decided(one))).collect();
+        Ok(silent.is_empty().then_some(()))
+    });
+    let texts = silent.iter().map(|rule| rule.text.as_str()).collect::<Vec<_>>();
+    waited.with_context(|| format!("{texts:?}, {:?}", host.stderr()))?;
     for verdict in &verdicts {
+        let rule = rules.iter().find(|rule| rule.decided(verdict));
+        let rule = rule.with_context(|| format!("of no rule: {verdict}"))?;
         ensure!(verdict["verdict"] == "denied" && verdict["hook"] == rule.hook, "{verdict}");
         ensure!(verdict["comm"] == *rule.name && verdict["errno"] == "ELNRNG", "{verdict}");
         ensure!(verdict["plugin"] == "administrator", "{verdict}");

@@ -1,11 +1,11 @@
 //! Every act watched by a plugin that sees all calls: a record of its hook comes, with what was done.
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail};
 use rustix::process::Signal;
 
 use super::enforce::backend_is_that_of_the_boot;
 use super::{ACTS, Act};
-use crate::harness::{Guest, Host, wait_for};
+use crate::harness::{Guest, wait_for};
 
 /// What a field must hold.
 #[derive(Clone, Copy)]
@@ -105,6 +105,7 @@ fn expected(act: &Act, hook: &str) -> anyhow::Result<&'static [(&'static str, Is
 }
 
 /// What one record tells: of whom, which hook, and the values by their fields.
+#[derive(Debug)]
 struct Told<'a> {
     name: &'a str,
     hook: &'a str,
@@ -144,23 +145,30 @@ pub(super) fn see_each(guest: &mut Guest) -> anyhow::Result<()> {
     let grants = grants.to_string_lossy();
     let host = guest.host_with(&[("onlooker", "act- busybox")], &["--config", &grants])?;
     let mut reached = Vec::new();
+    let mut lacking = String::new();
     for (number, act) in ACTS.iter().enumerate() {
         let Some(hook) = act.reached()? else { continue };
         let name = format!("act-{number:02}");
         act.undisturbed(&act.perform_as(guest, &name)?)?;
         reached.push((act, hook, name));
     }
-    let mut faults = Vec::new();
-    for (act, hook, name) in &reached {
-        faults.extend(record(&host, act, hook, name).err().map(|error| format!("{error:#}")));
-    }
-    let summary = host.stop(Signal::INT)?;
-    ensure!(faults.is_empty(), "{faults:#?}");
-    backend_is_that_of_the_boot(&summary)
+    let waited = wait_for("every record", || {
+        let reports = host.reports()?;
+        let texts = reports.iter().filter_map(|report| report["text"].as_str());
+        let told: Vec<Told<'_>> = texts.filter_map(Told::parse).collect();
+        let mut faults = Vec::new();
+        for (act, hook, name) in &reached {
+            faults.extend(missing(&told, act, hook, name)?);
+        }
+        lacking = faults.join("\n");
+        Ok(lacking.is_empty().then_some(()))
+    });
+    waited.with_context(|| lacking)?;
+    backend_is_that_of_the_boot(&host.stop(Signal::INT)?)
 }
 
-/// Waits for the record of an act's hook; what came instead is told.
-fn record(host: &Host, act: &Act, hook: &str, name: &str) -> anyhow::Result<()> {
+/// Says which record is missing, with those of the same hook that came.
+fn missing(told: &[Told<'_>], act: &Act, hook: &str, name: &str) -> anyhow::Result<Option<String>> {
     let fields = expected(act, hook)?;
     // Once a program runs, its thread has its name; a task is freed by whoever comes by.
     let whose = match hook {
@@ -168,22 +176,14 @@ fn record(host: &Host, act: &Act, hook: &str, name: &str) -> anyhow::Result<()> 
         "task_free" => None,
         _ => Some(name),
     };
-    let mut near = Vec::new();
-    let waited = wait_for(hook, || {
-        near.clear();
-        for report in host.reports()? {
-            let text = report["text"].as_str().unwrap_or_default();
-            let Some(told) = Told::parse(text).filter(|told| told.hook == hook) else { continue };
-            if whose.is_some_and(|whose| whose != told.name) {
-                continue;
-            }
-            if fields.iter().all(|(field, is)| told.has(field, *is, name)) {
-                return Ok(Some(()));
-            }
-            near.push(text.to_owned());
-        }
-        Ok(None)
-    });
-    near.truncate(5);
-    waited.map_err(|error| error.context(format!("{} at {hook}: {near:#?}", act.hook)))
+    let near: Vec<&Told<'_>> = told
+        .iter()
+        .filter(|told| told.hook == hook && whose.is_none_or(|whose| whose == told.name))
+        .collect();
+    let fits = |told: &&Told<'_>| fields.iter().all(|(field, is)| told.has(field, *is, name));
+    if near.iter().any(fits) {
+        return Ok(None);
+    }
+    let shown: Vec<&&Told<'_>> = near.iter().take(3).collect();
+    Ok(Some(format!("{} at {hook}, {} records: {shown:?}", act.hook, near.len())))
 }
