@@ -21,8 +21,11 @@ pub(crate) const MARK: &str = "KRSI-TEST ";
 /// Emulated guests are slow; nothing here should take a tenth of this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Kernels without global functions verify each program as a whole.
+const START_PATIENCE: Duration = Duration::from_secs(900);
+
 /// A test that takes longer hangs.
-const TEST_TIME: Duration = Duration::from_secs(600);
+const TEST_TIME: Duration = Duration::from_secs(1800);
 
 /// What a test came to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -149,7 +152,7 @@ impl Guest {
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().context("krsi-host")?;
         let mut host = Host { child, out, err, control };
-        wait_for("krsi-host to be ready", || {
+        wait_at_most(START_PATIENCE, "krsi-host to be ready", || {
             if let Some(status) = host.child.try_wait()? {
                 bail!("krsi-host ended with {status}: {}", host.stderr());
             }
@@ -162,7 +165,7 @@ impl Guest {
     /// Runs krsi-host, which is expected to refuse.
     pub(crate) fn refused(&self, command: &mut Command) -> anyhow::Result<Refused> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let waited = wait_for("krsi-host to refuse", || Ok(child.try_wait()?));
+        let waited = wait_at_most(START_PATIENCE, "krsi-host to refuse", || Ok(child.try_wait()?));
         if waited.is_err() {
             child.kill()?;
         }
@@ -282,14 +285,22 @@ impl Host {
 /// Repeats a question until it has an answer.
 pub(crate) fn wait_for<T>(
     what: &str,
+    question: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    wait_at_most(PATIENCE, what, question)
+}
+
+fn wait_at_most<T>(
+    patience: Duration,
+    what: &str,
     mut question: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = question()? {
             return Ok(answer);
         }
-        ensure!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        ensure!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

@@ -237,7 +237,6 @@ impl Loader {
         set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
         set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
-        set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
         let sleep = match target.meeting {
             Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
@@ -256,6 +255,9 @@ impl Loader {
                 Some(spec)
             }
         };
+        // A hook that answers yes or no takes no errno.
+        let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
+        set(frozen::CAN_DENY, u32::from(refuses && self.backend.can_deny()));
         let globals = globals(&words, spec.as_ref());
         let instance = self.file.instance(program, &globals)?;
         let types = self.file.types().filter(|_| way.functions);

@@ -5,10 +5,12 @@
 
 mod call;
 mod deny;
+mod enforce;
 mod file;
 mod ipc;
 mod kernel;
 mod mount;
+mod observe;
 mod process;
 mod ring;
 mod socket;
@@ -22,13 +24,17 @@ use std::sync::OnceLock;
 use anyhow::{Context, bail, ensure};
 use serde_json::Value;
 
-use super::{Boot, Test};
+use super::{Boot, Test, boot};
 use crate::harness::{Guest, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
     ("acts_succeed_undisturbed", Boot::Default, succeed_undisturbed),
     ("acts_reach_their_hooks", Boot::Default, reach_their_hooks),
     ("acts_show_a_denial_as_told", Boot::Default, show_a_denial_as_told),
+    ("acts_are_seen", Boot::Default, observe::see_each),
+    ("acts_are_denied", Boot::Default, enforce::deny_each),
+    ("fmod_ret_acts_are_seen", Boot::WithoutBpf, observe::see_each),
+    ("fmod_ret_acts_are_denied", Boot::WithoutBpf, enforce::deny_each),
 ];
 
 /// What the caller of a denied act sees.
@@ -103,6 +109,15 @@ impl Act {
         result
     }
 
+    /// Does it in a thread of that name, which children have too.
+    pub(crate) fn perform_as(&self, guest: &Guest, name: &str) -> anyhow::Result<io::Result<()>> {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name(name.to_owned());
+            let thread = thread.spawn_scoped(scope, || self.perform(guest))?;
+            thread.join().map_err(|_| anyhow::anyhow!("{} panicked", self.hook))
+        })
+    }
+
     /// Removes what a denied act could not remove itself, once it is denied no more.
     pub(crate) fn clear(&self, guest: &Guest) {
         let folder = guest.path(self.hook);
@@ -112,9 +127,12 @@ impl Act {
 
     /// The hook that it reaches on the running kernel, if that has one.
     pub(crate) fn reached(&self) -> anyhow::Result<Option<&'static str>> {
-        let hooks = hooks_of_kernel()?;
-        let there = |hook: &&str| hooks.contains(*hook);
-        Ok([Some(self.hook), self.fallback].into_iter().flatten().find(there))
+        for hook in [Some(self.hook), self.fallback].into_iter().flatten() {
+            if has_hook(hook)? {
+                return Ok(Some(hook));
+            }
+        }
+        Ok(None)
     }
 
     /// That its undisturbed outcome is what it came to.
@@ -190,6 +208,11 @@ pub(crate) const ACTS: &[Act] = &[
     act("uring_sqpoll", ring::polling_thread),
     act("uring_cmd", ring::command),
 ];
+
+/// Whether the running kernel has an LSM hook.
+fn has_hook(name: &str) -> anyhow::Result<bool> {
+    Ok(hooks_of_kernel()?.contains(name))
+}
 
 /// Names of the running kernel's LSM hooks, from the strings of its BTF.
 fn hooks_of_kernel() -> anyhow::Result<&'static BTreeSet<String>> {
