@@ -10,10 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use feed::Feeder;
 use krsi_host::config::PluginSpec;
-use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::load::{LoadSpec, load};
 use krsi_host::kernel::map::KernelMaps;
-use krsi_host::kernel::plan::plan;
+use krsi_host::kernel::object::ObjectFile;
 use krsi_host::kernel::store::{EntryKey, RuleStore};
 use krsi_host::pipeline::rig::Rig;
 use krsi_host_abi::deny::{Entry, FileKey};
@@ -64,9 +62,8 @@ fn through_a_plugin(per_second: u64) -> anyhow::Result<[u64; 3]> {
 fn bare(per_second: u64) -> anyhow::Result<[u64; 3]> {
     let mut feeder = Feeder::start(1 << 26)?;
     let mut ring = feeder.ring()?;
-    let mut loaded =
-        load(&plan(&KernelTypes::running()?, |_| true), LoadSpec { ring_bytes: 1 << 20 })?;
-    let mut rules = KernelMaps::take(&mut loaded.object)?.rules;
+    let (_object, mut maps) = ObjectFile::create(&[("TELEMETRY", 1 << 20)])?;
+    let mut rules = KernelMaps::take(&mut maps)?.rules;
     feed::pin(0)?;
     let reader = std::thread::spawn(move || -> anyhow::Result<Vec<u64>> {
         let mut delays = Vec::new();

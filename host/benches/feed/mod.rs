@@ -111,7 +111,7 @@ pub fn record() -> [u64; WORDS] {
     let _: [u8; COMM_LEN] = header.comm;
     let body = FileOpen {
         file: FileKey { ino: 42, dev: 8, pad: 0 },
-        path: Text { offset: 0, len: path.len() as u16, truncated: 0, pad: 0 },
+        path: Text { offset: 0, len: path.len() as u16, flags: 0, pad: 0 },
         flags: 0,
         mode: 0o100_755,
     };
