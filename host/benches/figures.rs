@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use feed::Feeder;
 use krsi_host::config::PluginSpec;
-use krsi_host::kernel::map::KernelMaps;
+use krsi_host::kernel::map::{Judged, KernelMaps};
 use krsi_host::kernel::object::ObjectFile;
 use krsi_host::kernel::store::{EntryKey, RuleStore};
 use krsi_host::pipeline::rig::Rig;
@@ -63,7 +63,7 @@ fn bare(per_second: u64) -> anyhow::Result<[u64; 3]> {
     let mut feeder = Feeder::start(1 << 26)?;
     let mut ring = feeder.ring()?;
     let (_object, mut maps) = ObjectFile::create(&[("TELEMETRY", 1 << 20)])?;
-    let mut rules = KernelMaps::take(&mut maps)?.rules;
+    let mut rules = KernelMaps::take(&mut maps, 1, Judged::Yes)?.rules;
     feed::pin(0)?;
     let reader = std::thread::spawn(move || -> anyhow::Result<Vec<u64>> {
         let mut delays = Vec::new();

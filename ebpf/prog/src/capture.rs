@@ -12,6 +12,7 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{COMM_LEN, PATH_LONG, exec_flag};
 
+use crate::global;
 use crate::map::Scratch;
 use crate::offset::{self, Offset};
 
@@ -340,8 +341,7 @@ pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Resul
     }
     // In memory, because a global function takes no kernel pointer for a number.
     let start = [dentry, mount];
-    // SAFETY: `out` is a live reservation of at least PATH_LONG bytes.
-    match unsafe { krsi_walk(&start, 0, out.cast()) } {
+    match krsi_walk(&start, 0, out.cast()) {
         WALK_FAILED => Err(Skip::Read),
         walked => Ok(PathRead::Upwards(walked as u16, walked & WALK_CUT != 0)),
     }
@@ -353,18 +353,10 @@ const WALK_FAILED: u32 = u32::MAX;
 const WALK_CUT: u32 = 1 << 16;
 
 /// Walks from a dentry in a mount; `zero` is 0, which the verifier does not know, so that it goes through each step once.
-///
-/// # Safety
-/// `start` is NULL or whole, `out` NULL or writable.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_walk(
-    start: *const [u64; 2],
-    zero: u64,
-    out: *mut [u8; PATH_LONG],
-) -> u32 {
-    // SAFETY: as the caller promises.
-    let Some(start) = (unsafe { start.as_ref() }) else { return WALK_FAILED };
+extern "C" fn krsi_walk(start: &[u64; 2], zero: u64, out: *mut [u8; PATH_LONG]) -> u32 {
+    let Some(start) = global::seen(start) else { return WALK_FAILED };
     let [mut dentry, mut mount] = *start;
     if out.is_null() {
         return WALK_FAILED;

@@ -14,7 +14,7 @@ use krsi_host_abi::record::{Header, Verdict};
 use crate::capture::{self, Skip, Task};
 use crate::filter::{self, Call, Facts, Passes, Traits};
 use crate::verdict::Decision;
-use crate::{map, offset};
+use crate::{global, map, offset};
 
 /// A record under construction: header, body, tail.
 #[repr(C)]
@@ -144,23 +144,14 @@ pub fn parts<B, T>(slot: *mut Slot<B, T>) -> (*mut Header, Room<B, T>) {
 /// Writes the header.
 #[inline(always)]
 pub fn write_header(out: *mut Header, call: &Call, decision: &Decision) {
-    // SAFETY: `out` points into a live reservation; the others are whole.
-    unsafe { krsi_header(out, &call.facts, decision) };
+    krsi_header(out, &call.facts, decision);
 }
 
-/// Writes a header.
-///
-/// # Safety
-/// All are NULL or whole.
+/// Writes a header into a live reservation.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_header(
-    out: *mut Header,
-    facts: *const Facts,
-    decision: *const Decision,
-) -> u32 {
-    // SAFETY: as the caller promises.
-    let (Some(facts), Some(decision)) = (unsafe { (facts.as_ref(), decision.as_ref()) }) else {
+extern "C" fn krsi_header(out: *mut Header, facts: &Facts, decision: &Decision) -> u32 {
+    let (Some(facts), Some(decision)) = (global::seen(facts), global::seen(decision)) else {
         return 0;
     };
     if out.is_null() {

@@ -5,6 +5,7 @@ use krsi_host_abi::deny::{ProcessKey, flag};
 use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, SeenKey, test};
 
 use crate::capture::{self, Skip, Task};
+use crate::global;
 use crate::map::{self, Counts};
 use crate::offset;
 use crate::verdict::Object;
@@ -37,8 +38,7 @@ impl Facts {
     /// forgotten by the verifier: paths that differ only in it are gone through once, not each.
     #[inline(always)]
     pub fn unknown_zero(&self) -> u64 {
-        // SAFETY: a reference is always readable.
-        unsafe { core::ptr::read_volatile(&raw const self.zero) }
+        global::anew(&self.zero)
     }
 }
 
@@ -147,8 +147,7 @@ pub fn passes(call: &Call, traits: &Traits) -> Passes {
     let facts = &call.facts;
     let mut answer = facts.wants(flag::FORWARD) as u32;
     if answer != 0 && facts.wants(flag::FILTER) {
-        // SAFETY: both are whole and readable.
-        answer = unsafe { krsi_filter(facts, traits) };
+        answer = krsi_filter(facts, traits);
     }
     match answer ^ facts.unknown_zero() as u32 {
         0 => Passes::No,
@@ -161,19 +160,14 @@ pub fn passes(call: &Call, traits: &Traits) -> Passes {
 #[inline(always)]
 pub fn path_passes<const N: usize>(call: &Call, traits: &Traits, path: *const [u8; N]) -> bool {
     const { assert!(N >= PREFIX_LEN) };
-    // SAFETY: all are whole and readable.
-    unsafe { krsi_filter_path(&call.facts, traits, path.cast()) != 0 }
+    krsi_filter_path(&call.facts, traits, path.cast()) != 0
 }
 
 /// 1 when a clause without a path prefix holds, 2 when only ones with a prefix may, 0 else.
-///
-/// # Safety
-/// Both are NULL or readable.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_filter(facts: *const Facts, traits: *const Traits) -> u32 {
-    // SAFETY: as the caller promises.
-    let (Some(facts), Some(traits)) = (unsafe { (facts.as_ref(), traits.as_ref()) }) else {
+extern "C" fn krsi_filter(facts: &Facts, traits: &Traits) -> u32 {
+    let (Some(facts), Some(traits)) = (global::seen(facts), global::seen(traits)) else {
         return 1;
     };
     let Some(filter) = map::filter(facts.slot) else { return 1 };
@@ -198,18 +192,14 @@ unsafe extern "C" fn krsi_filter(facts: *const Facts, traits: *const Traits) -> 
 }
 
 /// Whether a clause with a path prefix holds for a path.
-///
-/// # Safety
-/// All are NULL or readable.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_filter_path(
-    facts: *const Facts,
-    traits: *const Traits,
+extern "C" fn krsi_filter_path(
+    facts: &Facts,
+    traits: &Traits,
     path: *const [u8; PREFIX_LEN],
 ) -> u32 {
-    // SAFETY: as the caller promises.
-    let (Some(facts), Some(traits)) = (unsafe { (facts.as_ref(), traits.as_ref()) }) else {
+    let (Some(facts), Some(traits)) = (global::seen(facts), global::seen(traits)) else {
         return 1;
     };
     if path.is_null() {
@@ -232,12 +222,10 @@ unsafe extern "C" fn krsi_filter_path(
     0
 }
 
-/// Whether a clause has one of some tests. Read anew each time: the verifier would keep what each
-/// answer tells it, and go through every combination.
+/// Whether a clause has one of some tests.
 #[inline(always)]
 fn asks(clause: &Clause, tests: u32) -> bool {
-    // SAFETY: a reference is always readable.
-    unsafe { core::ptr::read_volatile(&raw const clause.tests) & tests != 0 }
+    global::anew(&clause.tests) & tests != 0
 }
 
 #[inline(never)]

@@ -10,6 +10,7 @@
 mod capture;
 mod emit;
 mod filter;
+mod global;
 mod hook;
 mod map;
 mod offset;

@@ -251,6 +251,14 @@ pub fn membership(key: &ProcessKey) -> Option<&'static Membership> {
     unsafe { MEMBER.get(key) }
 }
 
+/// A map's value, if it is not NULL. Whoever calls has got it from a map in the same call.
+#[inline(always)]
+pub fn value<T>(pointer: *const T) -> Option<&'static T> {
+    // SAFETY: a map's value stays readable until the program ends, and the verifier refuses a pointer
+    // to anything shorter.
+    unsafe { pointer.as_ref() }
+}
+
 /// Marks a process; false when the map is full.
 #[inline(always)]
 pub fn mark(key: &ProcessKey, membership: &Membership) -> bool {

@@ -8,6 +8,7 @@ use krsi_host_abi::path::{PATHLESS, PREFIX_MAX, PathKey, UNRESOLVED, step};
 
 use crate::capture::{self, PathRead, Ptr, Skip};
 use crate::filter::Call;
+use crate::global;
 use crate::map::{self, SCRATCH_LEN};
 use crate::offset;
 use crate::verdict::Object;
@@ -34,26 +35,17 @@ fn resolve(call: &Call, path: Ptr, name: u64, object: &mut Object) {
     if let Ok(PathRead::Whole(len)) = capture::folder(path, scratch)
         && (name == 0 || capture::join(scratch, len, name).is_ok())
     {
-        // SAFETY: both are whole; the last is ours to write.
-        unsafe { krsi_prefix(scratch.cast(), call.facts.unknown_zero(), &mut object.path) };
+        krsi_prefix(scratch.cast(), call.facts.unknown_zero(), &mut object.path);
     }
     map::let_go(&task);
 }
 
 /// Finds the longest prefix of a path that has a rule. A name that is no path of a file system, as a
 /// pipe's, has none; one beyond the root of the caller stays unresolved.
-///
-/// # Safety
-/// All are NULL or whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_prefix(
-    path: *const [u8; PREFIX_MAX],
-    zero: u64,
-    out: *mut PathKey,
-) -> u32 {
-    // SAFETY: as the caller promises.
-    let Some(out) = (unsafe { out.as_mut() }) else { return 0 };
+extern "C" fn krsi_prefix(path: *const [u8; PREFIX_MAX], zero: u64, out: &mut PathKey) -> u32 {
+    let Some(out) = global::seen_mut(out) else { return 0 };
     if path.is_null() {
         return 0;
     }

@@ -13,7 +13,7 @@ use krsi_host_abi::record::Verdict;
 
 use crate::filter::{Call, Facts};
 use crate::hook::AF_INET;
-use crate::{capture, map, offset};
+use crate::{capture, global, map, offset};
 
 /// What a call came to.
 #[derive(Clone, Copy)]
@@ -207,8 +207,7 @@ pub fn decide(call: &Call, object: &Object) -> Decision {
 #[inline(always)]
 pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
     if call.wants(RULES) {
-        // SAFETY: all are whole; the last is ours to write.
-        unsafe { krsi_decide(&call.facts, object, decision) };
+        krsi_decide(&call.facts, object, decision);
         decision.forget(&call.facts);
     }
 }
@@ -233,19 +232,11 @@ pub fn is_exempt(facts: &Facts) -> bool {
 }
 
 /// Decides, and counts what it decides.
-///
-/// # Safety
-/// All are NULL or whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_decide(
-    facts: *const Facts,
-    object: *const Object,
-    out: *mut Decision,
-) -> u32 {
-    // SAFETY: as the caller promises.
+extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) -> u32 {
     let (Some(facts), Some(object), Some(out)) =
-        (unsafe { (facts.as_ref(), object.as_ref(), out.as_mut()) })
+        (global::seen(facts), global::seen(object), global::seen_mut(out))
     else {
         return 0;
     };
@@ -358,31 +349,25 @@ impl Walk<'_> {
     fn entry(&mut self, entry: Option<&Entry>) -> bool {
         let Some(entry) = entry else { return false };
         let members = self.members.map_or(core::ptr::null(), core::ptr::from_ref);
-        // SAFETY: all are NULL or whole; the last two are ours to write.
-        unsafe { krsi_entry(self.facts, entry, members, self.decision) != 0 }
+        krsi_entry(self.facts, entry, members, self.decision) != 0
     }
 }
 
 /// Applies the leases of one key; 1 when the call is denied.
-///
-/// # Safety
-/// All are NULL or whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_entry(
-    facts: *const Facts,
-    entry: *const Entry,
+extern "C" fn krsi_entry(
+    facts: &Facts,
+    entry: &Entry,
     members: *const Membership,
-    out: *mut Decision,
+    out: &mut Decision,
 ) -> u32 {
-    // SAFETY: as the caller promises.
     let (Some(facts), Some(entry), Some(decision)) =
-        (unsafe { (facts.as_ref(), entry.as_ref(), out.as_mut()) })
+        (global::seen(facts), global::seen(entry), global::seen_mut(out))
     else {
         return 0;
     };
-    // SAFETY: as the caller promises.
-    let members = unsafe { members.as_ref() };
+    let members = map::value(members);
     let mut leases = Leases { bits: bits_of(facts.slot), facts, members, decision };
     let Entry { slots: [a, b, c, d] } = entry;
     u32::from(leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d))

@@ -12,6 +12,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "ebpf/prog/src/offset.rs",
             "ebpf/prog/src/spec.rs",
             "ebpf/prog/src/emit.rs",
+            "ebpf/prog/src/global.rs",
             "ebpf/feeder/src/main.rs",
             "host/src/kernel/syscall.rs",
             "host/src/kernel/trim.rs",

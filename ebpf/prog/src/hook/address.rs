@@ -1,6 +1,7 @@
 //! A `struct sockaddr` of the kernel → family, port, address; an IPv4-mapped address is IPv4.
 
 use crate::capture::{self, Skip};
+use crate::global;
 use crate::verdict::Object;
 
 /// `AF_INET` of `include/linux/socket.h`.
@@ -18,21 +19,16 @@ const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 /// port nor address, and counts as not read.
 #[inline(always)]
 pub fn read(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
-    // SAFETY: both are whole; `object` is ours to write. The address goes through memory, because a
-    // global function takes no kernel pointer for a number.
-    let failed = unsafe { krsi_address(&from, len, object) };
+    // The address goes through memory: a global function takes no kernel pointer for a number.
+    let failed = krsi_address(&from, len, object);
     if failed == 0 { Ok(()) } else { Err(Skip::Read) }
 }
 
 /// Reads an address; not 0 when it cannot be read.
-///
-/// # Safety
-/// `from` is NULL or whole, `out` NULL or writable.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_address(from: *const u64, len: u64, out: *mut Object) -> u32 {
-    // SAFETY: as the caller promises.
-    let (Some(from), Some(object)) = (unsafe { (from.as_ref(), out.as_mut()) }) else { return 1 };
+extern "C" fn krsi_address(from: &u64, len: u64, out: &mut Object) -> u32 {
+    let (Some(from), Some(object)) = (global::seen(from), global::seen_mut(out)) else { return 1 };
     u32::from(fill(*from, len, object).is_err())
 }
 

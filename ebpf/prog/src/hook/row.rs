@@ -10,7 +10,7 @@ use crate::capture::{self, PathRead, Ptr, Skip, Task};
 use crate::filter::{self, Call, Traits};
 use crate::spec::{self, Row};
 use crate::verdict::Decision;
-use crate::{offset, prefix};
+use crate::{global, offset, prefix};
 
 /// A text does not fit its room.
 pub struct Short;
@@ -89,8 +89,7 @@ impl Values {
     /// Zero, as bits that the verifier knows nothing about.
     #[inline(always)]
     pub fn unknown_zero(&self) -> u64 {
-        // SAFETY: a reference is always readable.
-        unsafe { core::ptr::read_volatile(&raw const self.zero) }
+        global::anew(&self.zero)
     }
 
     /// The value of a capture that was read.

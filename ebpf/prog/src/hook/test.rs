@@ -5,8 +5,8 @@ use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, TERMS};
 
 use super::row::{self, Values};
 use super::template::Rooms;
-use crate::capture;
 use crate::spec::{self, Alternative, Row, Test};
+use crate::{capture, global};
 
 macro_rules! sixteen {
     ($do:ident) => {
@@ -32,19 +32,14 @@ macro_rules! sixteen {
 /// Atoms on numbers that hold, as bits.
 #[inline(always)]
 pub fn numbers(values: &Values) -> u32 {
-    // SAFETY: `values` is whole.
-    unsafe { krsi_test_numbers(values) }
+    krsi_test_numbers(values)
 }
 
 /// Atoms on numbers that hold, as bits.
-///
-/// # Safety
-/// `values` is NULL or whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_test_numbers(values: *const Values) -> u32 {
-    // SAFETY: as the caller promises.
-    let Some(values) = (unsafe { values.as_ref() }) else { return 0 };
+extern "C" fn krsi_test_numbers(values: &Values) -> u32 {
+    let Some(values) = global::seen(values) else { return 0 };
     let mut bits = values.unknown_zero() as u32;
     macro_rules! one {
         ($at:literal) => {
@@ -60,39 +55,28 @@ unsafe extern "C" fn krsi_test_numbers(values: *const Values) -> u32 {
 /// Atoms on texts that hold, as bits, and those on whether a text was read.
 #[inline(always)]
 pub fn texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
-    // SAFETY: both are whole.
-    unsafe {
-        if R == PATH_SHORT {
-            krsi_test_short(values, rooms.cast())
-        } else {
-            krsi_test_long(values, rooms.cast())
-        }
+    if R == PATH_SHORT {
+        krsi_test_short(values, rooms.cast())
+    } else {
+        krsi_test_long(values, rooms.cast())
     }
 }
 
 /// Tests texts in short rooms.
-///
-/// # Safety
-/// Both are NULL or whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_test_short(values: *const Values, rooms: *mut Rooms<PATH_SHORT>) -> u32 {
-    // SAFETY: as the caller promises.
-    match unsafe { values.as_ref() } {
+extern "C" fn krsi_test_short(values: &Values, rooms: *mut Rooms<PATH_SHORT>) -> u32 {
+    match global::seen(values) {
         Some(values) if !rooms.is_null() => all_texts(values, rooms),
         _ => 0,
     }
 }
 
 /// Tests texts in long rooms.
-///
-/// # Safety
-/// Both are NULL or whole.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_test_long(values: *const Values, rooms: *mut Rooms<PATH_LONG>) -> u32 {
-    // SAFETY: as the caller promises.
-    match unsafe { values.as_ref() } {
+extern "C" fn krsi_test_long(values: &Values, rooms: *mut Rooms<PATH_LONG>) -> u32 {
+    match global::seen(values) {
         Some(values) if !rooms.is_null() => all_texts(values, rooms),
         _ => 0,
     }

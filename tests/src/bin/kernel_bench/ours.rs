@@ -8,7 +8,7 @@ use krsi_host::kernel::backend::BackendKind;
 use krsi_host::kernel::btf::KernelTypes;
 use krsi_host::kernel::curated;
 use krsi_host::kernel::load::{HookError, Job, Live, Loader};
-use krsi_host::kernel::map::{Counters, Filters, Flags, KernelMaps, RuleMaps};
+use krsi_host::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps, RuleMaps};
 use krsi_host::kernel::object::ObjectFile;
 use krsi_host::kernel::plan::{self, HookPlan};
 use krsi_host::kernel::store::{EntryKey, RuleStore, StoreError};
@@ -88,7 +88,7 @@ impl Ours {
     pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
         let (file, mut maps) = ObjectFile::create(&SIZES)?;
         let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, SECRET, types);
-        let maps = KernelMaps::take(&mut maps)?;
+        let maps = KernelMaps::take(&mut maps, SECRET, Judged::Yes)?;
         Ok(Self {
             loader,
             live: Vec::new(),
