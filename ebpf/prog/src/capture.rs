@@ -317,6 +317,8 @@ pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Resul
     if N < PATH_LONG {
         return Ok(PathRead::TooLong);
     }
+    // A global function takes no pointer that the verifier has typed: what is read is a number.
+    let dentry = probe(&raw const dentry as u64)?;
     // SAFETY: `out` is a live reservation of at least PATH_LONG bytes.
     match unsafe { krsi_walk(dentry, mount, 0, out.cast()) } {
         WALK_FAILED => Err(Skip::Read),

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::OnceLock;
 
 use krsi_host_abi::frozen;
 use krsi_host_abi::hook::{Attach, Hook};
@@ -102,8 +102,9 @@ pub struct Loader {
     backend: &'static dyn Backend,
     offsets: Vec<(&'static str, u32)>,
     task_btf: bool,
-    /// Whether this kernel was seen to refuse global functions.
-    plain: AtomicBool,
+    /// Whether this kernel takes global functions, once a program was loaded. One program's refusal
+    /// says nothing of the others.
+    functions: OnceLock<bool>,
 }
 
 /// A way to make a program, which not every kernel or hook allows.
@@ -136,8 +137,8 @@ impl Loader {
         types: &KernelTypes,
     ) -> Self {
         let task_btf = types.has_function("bpf_get_current_task_btf");
-        let plain = AtomicBool::new(false);
-        Self { file, backend, offsets: plan.offsets.clone(), task_btf, plain }
+        let offsets = plan.offsets.clone();
+        Self { file, backend, offsets, task_btf, functions: OnceLock::new() }
     }
 
     /// The backend.
@@ -189,14 +190,12 @@ impl Loader {
         &self,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
-        let plain = self.plain.load(Relaxed);
+        let plain = self.functions.get() == Some(&false);
         let mut first = None;
         for way in WAYS.into_iter().filter(|way| !(plain && way.functions)) {
             match load(way) {
                 Ok(fd) => {
-                    if !way.functions {
-                        self.plain.store(true, Relaxed);
-                    }
+                    self.functions.get_or_init(|| way.functions);
                     return Ok(fd);
                 }
                 Err(HookError::Refused(refusal)) => {

@@ -73,7 +73,7 @@ const EXPECTED: &[(&str, &[(&str, Is)])] = &[
     ("bpf", &[("command", Value("0")), ("size", Value("16"))]),
     ("bpf_prog", &[("kind", Value("1"))]),
     ("bpf_map", &[("kind", Value("2"))]),
-    ("perf_event_open", &[("kind", Value("1"))]),
+    ("perf_event_open", &[("purpose", There)]),
     ("sb_mount", &[("path", Path("/mounted")), ("filesystem", Text("tmpfs"))]),
     ("sb_umount", &[("filesystem", Text("tmpfs")), ("flags", Value("0"))]),
     ("move_mount", &[("from", There), ("to", Path("/to"))]),
