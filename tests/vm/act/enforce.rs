@@ -105,7 +105,7 @@ fn records(host: &Host, rules: &[Rule]) -> anyhow::Result<()> {
         let rule = rules.iter().find(|rule| rule.decided(verdict));
         let rule = rule.with_context(|| format!("of no rule: {verdict}"))?;
         ensure!(verdict["verdict"] == "denied" && verdict["hook"] == rule.hook, "{verdict}");
-        ensure!(verdict["comm"] == *rule.name && verdict["errno"] == "ELNRNG", "{verdict}");
+        ensure!(verdict["comm"] == *rule.name && verdict["errno"] == "errno 48", "{verdict}");
         ensure!(verdict["plugin"] == "administrator", "{verdict}");
         ensure!(verdict["rule_id"].as_u64() > Some(0), "{verdict}");
     }
