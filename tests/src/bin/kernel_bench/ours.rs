@@ -146,6 +146,9 @@ impl Ours {
                 clause.uid = STRANGER;
                 filter
             }),
+            Setting::PathFilter if !matches!(act, Act::Open | Act::Exec) => {
+                Ok(Err(Absent("the call has no path".into())))
+            }
             Setting::PathFilter => self.filter(hook, |mut filter, clause| {
                 clause.tests |= test::PREFIX;
                 let mut prefix = [0; PREFIX_LEN];
