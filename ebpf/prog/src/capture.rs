@@ -338,8 +338,10 @@ pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Resul
     if N < PATH_LONG {
         return Ok(PathRead::TooLong);
     }
-    // SAFETY: `out` is a live reservation of at least PATH_LONG bytes.
-    match unsafe { krsi_walk(dentry, mount, 0, out.cast()) } {
+    // In memory: a typed pointer may not be a number of a global function's.
+    let start = [dentry, mount];
+    // SAFETY: `start` is whole; `out` is a live reservation of at least PATH_LONG bytes.
+    match unsafe { krsi_walk(&start, 0, out.cast()) } {
         WALK_FAILED => Err(Skip::Read),
         walked => Ok(PathRead::Upwards(walked as u16, walked & WALK_CUT != 0)),
     }
@@ -350,18 +352,20 @@ const WALK_FAILED: u32 = u32::MAX;
 /// The root was not reached.
 const WALK_CUT: u32 = 1 << 16;
 
-/// Walks; `zero` is 0, which the verifier does not know, so that it goes through each step once.
+/// Walks from a dentry and its mount; `zero` is 0, which the verifier does not know, so that it goes through each step once.
 ///
 /// # Safety
-/// `out` is NULL or writable.
+/// `start` is NULL or readable, `out` NULL or writable.
 #[unsafe(no_mangle)]
 #[inline(never)]
 unsafe extern "C" fn krsi_walk(
-    mut dentry: u64,
-    mut mount: u64,
+    start: *const [u64; 2],
     zero: u64,
     out: *mut [u8; PATH_LONG],
 ) -> u32 {
+    // SAFETY: as the caller promises.
+    let Some([dentry, mount]) = (unsafe { start.as_ref() }) else { return WALK_FAILED };
+    let (mut dentry, mut mount) = (*dentry, *mount);
     if out.is_null() {
         return WALK_FAILED;
     }

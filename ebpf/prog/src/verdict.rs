@@ -5,8 +5,8 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Entry, FileKey, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey,
-    Subject, bits_of, flag,
+    Entry, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, ProcessKey, Subject, bits_of,
+    flag,
 };
 use krsi_host_abi::path::{PATHLESS, PathKey, UNRESOLVED};
 use krsi_host_abi::record::Verdict;
@@ -134,6 +134,19 @@ impl Object {
         self.kind = NETWORK;
     }
 
+    /// Notes where an address lies, which a global function may not be told in a register.
+    #[inline(always)]
+    pub fn set_place(&mut self, from: u64, len: u64) {
+        self.words[0] = from;
+        self.words[1] = len;
+    }
+
+    /// Where it lies.
+    #[inline(always)]
+    pub fn place(&self) -> (u64, u64) {
+        (self.words[0], self.words[1])
+    }
+
     /// Makes it one that a rule could name, but that cannot be read.
     #[inline(always)]
     pub fn set_unread(&mut self) {
@@ -173,22 +186,6 @@ impl Object {
         let [a, b, c] = self.words;
         if self.kind == NETWORK { (b, c ^ a) } else { (a, b) }
     }
-
-    #[inline(always)]
-    fn file_key(&self) -> FileKey {
-        let [ino, dev, _] = self.words;
-        FileKey { ino, dev: dev as u32, pad: 0 }
-    }
-
-    #[inline(always)]
-    fn network_key(&self) -> NetworkKey {
-        NetworkKey {
-            prefix_bits: self.words[0] as u32,
-            family: self.family(),
-            port_be: self.port_be(),
-            address: self.address(),
-        }
-    }
 }
 
 /// Decides a call. One whose object could not be read is refused by what names no object, and by a
@@ -218,6 +215,8 @@ pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
     }
 }
 
+/// The first word of a destination without its port: every port.
+const ANY_PORT: u64 = 0x0000_ffff_ffff_ffff;
 /// Maps that can hold a rule.
 const RULES: u64 = flag::PROCESS
     | flag::LINEAGE
@@ -232,9 +231,21 @@ const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK;
 /// Whether no rule concerns the caller.
 #[inline(always)]
 pub fn is_exempt(facts: &Facts) -> bool {
-    // Kernels before 6.2 take a key from the stack only.
+    // SAFETY: it is whole.
+    facts.wants(flag::EXEMPT) && unsafe { krsi_exempt(facts) != 0 }
+}
+
+/// Whether no rule concerns the caller: a function of its own, for the sake of the stack.
+///
+/// # Safety
+/// `facts` is NULL or whole.
+#[unsafe(no_mangle)]
+#[inline(never)]
+unsafe extern "C" fn krsi_exempt(facts: *const Facts) -> u32 {
+    // SAFETY: as the caller promises.
+    let Some(facts) = (unsafe { facts.as_ref() }) else { return 0 };
     let process = facts.process.in_ticks();
-    facts.wants(flag::EXEMPT) && map::is_exempt(&process)
+    u32::from(map::is_exempt(&process))
 }
 
 /// Decides, and counts what it decides.
@@ -257,16 +268,9 @@ unsafe extern "C" fn krsi_decide(
     if is_exempt(facts) {
         return 0;
     }
-    // Kernels before 6.2 take a key from the stack only.
-    let process = facts.process;
-    Walk {
-        facts,
-        members: members(facts, &process),
-        process,
-        lifted: facts.unknown_zero(),
-        decision: out,
-    }
-    .run(object);
+    let lifted = facts.unknown_zero();
+    Walk { facts, room: [lifted, lifted, lifted], members: None, lifted, decision: out }
+        .run(object);
     out.forget(facts);
     if facts.wants(OBJECTS) && (object.kind == UNREAD || object.path.len == UNRESOLVED) {
         unread(facts, object, out);
@@ -302,14 +306,11 @@ fn unread(facts: &Facts, object: &Object, out: &mut Decision) {
     *out = Decision::new(lease.rule_id, lease.errno, lease.owner as u8, verdict);
 }
 
-#[inline(always)]
-fn members(facts: &Facts, process: &ProcessKey) -> Option<&'static Membership> {
-    if facts.wants(flag::LINEAGE | flag::MEMBERSHIP) { map::membership(process) } else { None }
-}
-
 struct Walk<'d> {
     facts: &'d Facts,
-    process: ProcessKey,
+    /// The key that is looked up: kernels before 6.2 take one from the stack only, and the stack has
+    /// room for one.
+    room: [u64; 3],
     members: Option<&'static Membership>,
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
@@ -320,7 +321,12 @@ impl Walk<'_> {
     #[inline(always)]
     fn run(&mut self, object: &Object) {
         let call = self.facts;
-        if call.wants(flag::PROCESS) && self.entry(map::process(&self.process)) {
+        let ProcessKey { start_boot_ns, tgid, pad: _ } = call.process;
+        self.room = [start_boot_ns, u64::from(tgid), 0];
+        if call.wants(flag::LINEAGE | flag::MEMBERSHIP) {
+            self.members = map::membership(self.key());
+        }
+        if call.wants(flag::PROCESS) && self.entry(map::process(self.key())) {
             return;
         }
         if call.wants(flag::LINEAGE) && self.lineage() {
@@ -329,30 +335,37 @@ impl Walk<'_> {
         if call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id())) {
             return;
         }
-        if object.kind == FILE
-            && call.wants(flag::FILE)
-            && self.entry(map::file(&object.file_key()))
-        {
-            return;
-        }
-        if call.wants(flag::PATH) {
-            let key = object.path;
-            if self.entry(map::path(&key)) {
+        if object.kind == FILE && call.wants(flag::FILE) {
+            let [ino, dev, _] = object.words;
+            self.room = [ino, dev & 0xffff_ffff, 0];
+            if self.entry(map::file(self.key())) {
                 return;
             }
         }
-        let denied = if object.kind == NETWORK && call.wants(flag::NETWORK) {
-            let mut key = object.network_key();
-            self.entry(map::network(&key)) || {
-                key.port_be = 0;
-                self.entry(map::network(&key))
+        if call.wants(flag::PATH) {
+            self.room = [object.path.hash, u64::from(object.path.len), 0];
+            if self.entry(map::path(self.key())) {
+                return;
             }
-        } else {
-            false
+        }
+        let denied = object.kind == NETWORK && call.wants(flag::NETWORK) && {
+            self.room = object.words;
+            self.entry(map::network(self.key())) || {
+                self.room[0] &= ANY_PORT;
+                self.entry(map::network(self.key()))
+            }
         };
         if !denied && call.wants(flag::HOOK) {
             self.entry(map::hook(call.slot));
         }
+    }
+
+    /// The key in the room.
+    #[inline(always)]
+    fn key<K>(&self) -> &K {
+        const { assert!(size_of::<K>() <= 24 && align_of::<K>() <= 8) };
+        // SAFETY: keys are plain numbers, for which all bytes are good, and fit the room.
+        unsafe { &*(&raw const self.room).cast::<K>() }
     }
 
     #[inline(always)]

@@ -18,26 +18,30 @@ const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 /// port nor address, and counts as not read.
 #[inline(always)]
 pub fn read(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
+    object.set_place(from, len);
     // SAFETY: `object` is whole and ours to write.
-    let failed = unsafe { krsi_address(from, len, object) };
+    let failed = unsafe { krsi_address(object) };
     if failed == 0 { Ok(()) } else { Err(Skip::Read) }
 }
 
-/// Reads an address; not 0 when it cannot be read.
+/// Reads the address whose place the object is told; not 0 when it cannot be read.
 ///
 /// # Safety
 /// `out` is NULL or writable.
 #[unsafe(no_mangle)]
 #[inline(never)]
-unsafe extern "C" fn krsi_address(from: u64, len: u64, out: *mut Object) -> u32 {
+unsafe extern "C" fn krsi_address(out: *mut Object) -> u32 {
     // SAFETY: as the caller promises.
     let Some(object) = (unsafe { out.as_mut() }) else { return 1 };
+    let (from, len) = object.place();
     u32::from(fill(from, len, object).is_err())
 }
 
 /// Words are little-endian: family, port, then an IPv4 address or a flow label.
 #[inline(always)]
 fn fill(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
+    // No address of the kernel's is left in what is told of the object.
+    object.set_place(0, 0);
     let family: u16 = if len < 2 { 0 } else { capture::probe(from)? };
     if family == AF_INET && len >= LEN_INET {
         let head: u64 = capture::probe(from)?;
