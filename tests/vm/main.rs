@@ -6,10 +6,12 @@ mod bomb;
 mod boot;
 mod exec;
 mod file;
+mod filter;
 mod harness;
 mod host;
 mod plugin;
 mod reload;
+mod rule;
 mod runner;
 mod runtime;
 mod socket;
@@ -46,10 +48,12 @@ fn tests() -> Vec<Test> {
         boot::TESTS,
         exec::TESTS,
         file::TESTS,
+        filter::TESTS,
         socket::TESTS,
         task::TESTS,
         plugin::TESTS,
         reload::TESTS,
+        rule::TESTS,
         runtime::TESTS,
         host::TESTS,
         tools::TESTS,
