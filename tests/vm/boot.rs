@@ -13,7 +13,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("boot_without_bpf_lsm", Boot::WithoutBpf, without_bpf_lsm),
 ];
 
-fn lists_bpf() -> anyhow::Result<bool> {
+/// Whether the kernel asks the BPF LSM.
+pub(crate) fn lists_bpf() -> anyhow::Result<bool> {
     let list = fs::read_to_string("/sys/kernel/security/lsm")?;
     Ok(list.trim().split(',').any(|name| name == "bpf"))
 }

@@ -17,6 +17,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("bprm_committed_creds_kill", Boot::Default, kill),
     ("miner_renamed_is_denied", Boot::Default, miner_renamed),
     ("miner_memfd_is_denied", Boot::Default, miner_memfd),
+    ("fmod_ret_bprm_check_security_denied_by_inode", Boot::WithoutBpf, denied_by_inode),
+    ("fmod_ret_bprm_committed_creds_kill", Boot::WithoutBpf, kill),
+    ("fmod_ret_miner_memfd_is_denied", Boot::WithoutBpf, miner_memfd),
 ];
 
 const EPERM: i32 = 1;

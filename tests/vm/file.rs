@@ -13,6 +13,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("file_open_audited", Boot::Default, audited),
     ("file_open_deny_expires", Boot::Default, deny_expires),
     ("file_open_long_path", Boot::Default, long_path),
+    ("fmod_ret_file_open_denied_by_inode", Boot::WithoutBpf, denied_by_inode),
+    ("fmod_ret_file_open_audited", Boot::WithoutBpf, audited),
+    ("fmod_ret_file_open_long_path", Boot::WithoutBpf, long_path),
 ];
 
 const EACCES: i32 = 13;

@@ -10,7 +10,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -21,8 +21,11 @@ pub(crate) const MARK: &str = "KRSI-TEST ";
 /// Emulated guests are slow; nothing here should take a tenth of this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Kernels without global functions verify each program as a whole.
+const START_PATIENCE: Duration = Duration::from_secs(900);
+
 /// A test that takes longer hangs.
-const TEST_TIME: Duration = Duration::from_secs(600);
+const TEST_TIME: Duration = Duration::from_secs(1800);
 
 /// What a test came to.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +38,11 @@ pub(crate) struct Said {
 /// Runs the tests that the arguments name.
 pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
+    // Before 5.11 what BPF takes, of krsi-host too, counts as locked memory of the user.
+    let unlimited = Rlimit { current: None, maximum: None };
+    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
+        eprintln!("the limit of locked memory stays: {error}");
+    }
     for (name, _, test) in tests.iter().filter(|(name, ..)| wanted.iter().any(|want| want == name))
     {
         let start = Instant::now();
@@ -149,7 +157,7 @@ impl Guest {
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().context("krsi-host")?;
         let mut host = Host { child, out, err, control };
-        wait_for("krsi-host to be ready", || {
+        wait_at_most(START_PATIENCE, "krsi-host to be ready", || {
             if let Some(status) = host.child.try_wait()? {
                 bail!("krsi-host ended with {status}: {}", host.stderr());
             }
@@ -162,7 +170,7 @@ impl Guest {
     /// Runs krsi-host, which is expected to refuse.
     pub(crate) fn refused(&self, command: &mut Command) -> anyhow::Result<Refused> {
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
-        let waited = wait_for("krsi-host to refuse", || Ok(child.try_wait()?));
+        let waited = wait_at_most(START_PATIENCE, "krsi-host to refuse", || Ok(child.try_wait()?));
         if waited.is_err() {
             child.kill()?;
         }
@@ -282,14 +290,22 @@ impl Host {
 /// Repeats a question until it has an answer.
 pub(crate) fn wait_for<T>(
     what: &str,
+    question: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    wait_at_most(PATIENCE, what, question)
+}
+
+fn wait_at_most<T>(
+    patience: Duration,
+    what: &str,
     mut question: impl FnMut() -> anyhow::Result<Option<T>>,
 ) -> anyhow::Result<T> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(answer) = question()? {
             return Ok(answer);
         }
-        ensure!(Instant::now() < deadline, "waited {PATIENCE:?} in vain for {what}");
+        ensure!(Instant::now() < deadline, "waited {patience:?} in vain for {what}");
         std::thread::sleep(Duration::from_millis(20));
     }
 }

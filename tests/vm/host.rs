@@ -1,12 +1,14 @@
 //! Machines that cannot take LSM programs: each says what is missing and what to do.
 
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use anyhow::ensure;
+use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::Guest;
+use crate::harness::{Guest, wait_for_errno};
 
 pub(crate) const TESTS: &[Test] = &[
     ("host_not_root", Boot::Default, not_root),
@@ -48,18 +50,35 @@ fn usage(guest: &mut Guest) -> anyhow::Result<()> {
     refuses(guest, command.args(HOST).args(["--ring-bytes", "5"]), 2, &["5", "power of two"])
 }
 
+/// Without `bpf` among the LSMs the functions that call them are met, and refuse.
 fn no_bpf_lsm(guest: &mut Guest) -> anyhow::Result<()> {
+    enforces_by_fmod_ret(guest)?;
     let mut command = Command::new("/krsi/krsi-host");
-    refuses(guest, command.args(HOST), 3, &["lockdown,capability,yama", "lsm=", "bpf"])
+    let words = ["lockdown,capability,yama", "lsm=", "bpf"];
+    refuses(guest, command.args(HOST).args(["--backend", "lsm"]), 3, &words)
 }
 
 /// Without securityfs the list cannot be read: the canary finds out.
 fn no_bpf_lsm_unlisted(guest: &mut Guest) -> anyhow::Result<()> {
     let status = Command::new("/bin/busybox").args(["umount", "/sys/kernel/security"]).status()?;
     ensure!(status.success(), "umount");
-    let mut command = Command::new("/krsi/krsi-host");
-    let result = refuses(guest, command.args(HOST), 3, &["never called", "lsm="]);
+    let result = enforces_by_fmod_ret(guest).and_then(|()| {
+        let mut command = Command::new("/krsi/krsi-host");
+        let words = ["never called", "lsm="];
+        refuses(guest, command.args(HOST).args(["--backend", "lsm"]), 3, &words)
+    });
     let mount = ["mount", "-t", "securityfs", "security", "/sys/kernel/security"];
     Command::new("/bin/busybox").args(mount).status()?;
     result
+}
+
+fn enforces_by_fmod_ret(guest: &Guest) -> anyhow::Result<()> {
+    let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
+    let host = guest.host("sentry", &format!("open {} 60000 13", secret.display()))?;
+    drop(File::open(&secret)?);
+    wait_for_errno(13, || File::open(&secret))?;
+    drop(File::open(&neighbour)?);
+    let summary = host.stop(Signal::INT)?;
+    ensure!(summary["backend"] == "fmod_ret", "{summary}");
+    Ok(())
 }

@@ -4,6 +4,7 @@
 mod act;
 mod bomb;
 mod boot;
+mod coverage;
 mod exec;
 mod file;
 mod filter;
@@ -46,6 +47,7 @@ type Test = (&'static str, Boot, fn(&mut Guest) -> anyhow::Result<()>);
 fn tests() -> Vec<Test> {
     [
         boot::TESTS,
+        coverage::TESTS,
         exec::TESTS,
         file::TESTS,
         filter::TESTS,

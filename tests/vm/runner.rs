@@ -1,10 +1,10 @@
 //! The host side: one boot per kernel and boot variant, one reported test per guest test.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use anyhow::{Context, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -17,6 +17,8 @@ use crate::harness::{MARK, Said};
 const AT_A_TIME: usize = 2;
 /// A guest that takes longer hangs.
 const GUEST_SECONDS: u64 = 3600;
+/// Lines of a guest's output that are shown when it ends early.
+const TAIL_LINES: usize = 40;
 
 #[derive(Deserialize)]
 struct Table {
@@ -28,13 +30,16 @@ struct Kernel {
     name: String,
 }
 
-/// The tests of one boot and, once it is over, what they came to.
+/// What tests came to, by name.
+type Results = HashMap<String, Result<(), String>>;
+
+/// The tests of one boot and what they came to, as far as the guest has told.
 struct Group {
     kernel: String,
     boot: Boot,
     tests: Vec<&'static str>,
-    results: Mutex<Option<HashMap<String, Result<(), String>>>>,
-    done: Condvar,
+    results: Mutex<Results>,
+    told: Condvar,
 }
 
 /// Runs all tests that the command line asks for.
@@ -84,8 +89,8 @@ fn groups(tests: &[Test], arguments: &Arguments) -> anyhow::Result<Vec<Arc<Group
                     kernel: kernel.name.clone(),
                     boot,
                     tests,
-                    results: Mutex::new(None),
-                    done: Condvar::new(),
+                    results: Mutex::default(),
+                    told: Condvar::new(),
                 }));
             }
         }
@@ -111,20 +116,25 @@ fn start(groups: Vec<Arc<Group>>) {
 }
 
 impl Group {
+    /// Runs the guest; a test that it says nothing of has failed.
     fn boot(&self) {
-        let results = match self.output() {
-            Ok(output) => self.results(&output),
-            Err(error) => {
-                let failed = |test: &&str| (test.to_string(), Err(format!("{error:#}")));
-                self.tests.iter().map(failed).collect()
-            }
+        let end = match self.output() {
+            Ok(tail) => format!("the guest said nothing of it; its output ends with\n{tail}"),
+            Err(error) => format!("{error:#}"),
         };
-        if let Ok(mut slot) = self.results.lock() {
-            *slot = Some(results);
-        }
-        self.done.notify_all();
+        self.tell(|results| {
+            for test in &self.tests {
+                results.entry((*test).to_owned()).or_insert_with(|| Err(end.clone()));
+            }
+        });
     }
 
+    fn tell(&self, change: impl FnOnce(&mut Results)) {
+        change(&mut self.results.lock().unwrap_or_else(PoisonError::into_inner));
+        self.told.notify_all();
+    }
+
+    /// Runs the guest and hears what it tells; the end of its output.
     fn output(&self) -> anyhow::Result<String> {
         let set = |name| {
             std::env::var(name)
@@ -140,37 +150,37 @@ impl Group {
         vm.arg("--file").arg(format!("{}=/krsi/vm-tests", tests.display()));
         let kernel = format!("KRSI_KERNEL={}", self.kernel);
         vm.args(["--", "env", "KRSI_GUEST=1", &kernel, "/krsi/vm-tests"]).args(&self.tests);
-        let output = vm.output().context("starting xtask")?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        Ok(format!("{text}\n{errors}"))
-    }
-
-    fn results(&self, output: &str) -> HashMap<String, Result<(), String>> {
-        let mut results = HashMap::new();
-        for line in output.lines().filter_map(|line| line.strip_prefix(MARK)) {
-            if let Ok(said) = serde_json::from_str::<Said>(line) {
-                results.insert(said.test, said.failure.map_or(Ok(()), Err));
+        let vm = vm.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = vm.spawn().context("starting xtask")?;
+        let (output, errors) = (child.stdout.take(), child.stderr.take());
+        let errors = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _read = errors.map(|mut errors| errors.read_to_string(&mut text));
+            text
+        });
+        let mut lines = VecDeque::new();
+        for line in BufReader::new(output.context("its output")?).split(b'\n') {
+            let line = String::from_utf8_lossy(&line?).into_owned();
+            let said = line.strip_prefix(MARK).map(serde_json::from_str::<Said>);
+            if let Some(Ok(said)) = said {
+                self.tell(|results| {
+                    results.insert(said.test, said.failure.map_or(Ok(()), Err));
+                });
             }
+            lines.push_back(line);
+            lines.drain(..lines.len().saturating_sub(TAIL_LINES));
         }
-        let lines: Vec<&str> = output.lines().collect();
-        let tail = lines[lines.len().saturating_sub(40)..].join("\n");
-        for test in &self.tests {
-            let missing =
-                || Err(format!("the guest said nothing of it; its output ends with\n{tail}"));
-            results.entry((*test).to_owned()).or_insert_with(missing);
-        }
-        results
+        child.wait()?;
+        lines.extend(errors.join().ok());
+        Ok(lines.make_contiguous().join("\n"))
     }
 
     fn wait(&self, test: &str) -> Result<(), Failed> {
-        let mut results = self.results.lock().map_err(|error| error.to_string())?;
-        while results.is_none() {
-            let wait = self.done.wait_timeout(results, Duration::from_secs(1));
-            results = wait.map_err(|error| error.to_string())?.0;
-        }
-        let result = results.as_ref().and_then(|results| results.get(test)).cloned();
-        result.unwrap_or_else(|| Err("not run".into())).map_err(Failed::from)
+        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let untold = |results: &mut Results| !results.contains_key(test);
+        let results = self.told.wait_while(results, untold);
+        let results = results.unwrap_or_else(PoisonError::into_inner);
+        results.get(test).cloned().unwrap_or_else(|| Err("not run".into())).map_err(Failed::from)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The verbs that tell of a kernel: what `hooks` and `doctor` say, against lists and the kernel's own files.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -8,9 +7,9 @@ use std::process::Command;
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::coverage::{Coverage, Names, compare, names};
 use super::{Boot, Test};
 use crate::harness::{Guest, wait_for_errno};
 
@@ -21,40 +20,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("doctor_says_what_is_missing", Boot::Default, says_what_is_missing),
     ("doctor_says_what_is_missing_without_bpf_lsm", Boot::WithoutBpf, without_bpf_lsm),
 ];
-
-/// Every kernel with a list. Of a newer kernel than that of the list, only what the list has is asked.
-const COVERAGE: [&str; 4] = [
-    include_str!("../coverage/5.10.toml"),
-    include_str!("../coverage/6.1.toml"),
-    include_str!("../coverage/6.12.toml"),
-    include_str!("../coverage/7.x.toml"),
-];
-
-/// What a kernel lets BPF attach to; names are separated by blanks.
-#[derive(Deserialize)]
-struct Coverage {
-    kernel: String,
-    lsm: String,
-    sleepable: String,
-    fmod_ret: String,
-    own: String,
-    disabled: String,
-    #[serde(default)]
-    differs: Differs,
-}
-
-/// Where krsi-host says otherwise than the lists: the hook, and why.
-#[derive(Default, Deserialize)]
-struct Differs {
-    #[serde(default)]
-    fmod_ret: std::collections::BTreeMap<String, String>,
-}
-
-type Names = BTreeSet<String>;
-
-fn names(list: &str) -> Names {
-    list.split_whitespace().map(str::to_owned).collect()
-}
 
 /// Runs a verb; its exit code and the JSON that it says.
 fn ask(command: &mut Command) -> anyhow::Result<(i32, Value)> {
@@ -79,33 +44,23 @@ fn lists_what_the_survey_found(_guest: &mut Guest) -> anyhow::Result<()> {
     let (code, listing) = ask(&mut verb(&["hooks"]))?;
     ensure!(code == 0, "exit code {code}");
     let release = listing["kernel"].as_str().context("kernel")?;
-    let (list, exact) = coverage(release)?;
+    let (list, exact) = Coverage::of(release)?;
     let such = |has: &dyn Fn(&Value) -> bool| -> anyhow::Result<Names> {
         let rows = rows(&listing)?.iter().filter(|row| has(row));
         Ok(rows.filter_map(|row| row["hook"].as_str()).map(str::to_owned).collect())
     };
+    // A newer kernel may have lost hooks, and others.
     let all = such(&|_| true)?;
-    let check = |what: &str, found: &Names, listed: &Names| -> anyhow::Result<()> {
-        // A newer kernel may have lost hooks, and others.
-        let expected: Names =
-            listed.iter().filter(|name| exact || all.contains(*name)).cloned().collect();
-        let missing: Vec<&String> = expected.difference(found).collect();
-        let more: Vec<&String> = found.difference(&expected).filter(|_| exact).collect();
-        ensure!(missing.is_empty() && more.is_empty(), "{what}: not {missing:?}, but {more:?}");
-        Ok(())
-    };
+    let newer = (!exact).then_some(&all);
     let refused =
         |grounds: &'static str| such(&move |row| row["lsm"]["refused"]["grounds"] == grounds);
-    check("lsm", &such(&|row| row["lsm"] == "accepted")?, &names(&list.lsm))?;
-    check("sleepable", &such(&|row| row["can_sleep"] == true)?, &names(&list.sleepable))?;
-    let mut fmod_ret = names(&list.fmod_ret);
-    for name in list.differs.fmod_ret.keys() {
-        // What differs from a list stands in it the other way round.
-        ensure!(fmod_ret.remove(name) || fmod_ret.insert(name.clone()), "{name}");
-    }
-    check("fmod_ret", &such(&|row| row["fmod_ret"] == "accepted")?, &fmod_ret)?;
-    check("own", &refused("no_hook")?, &names(&list.own))?;
-    check("disabled", &refused("disabled")?, &names(&list.disabled))?;
+    compare("lsm", &such(&|row| row["lsm"] == "accepted")?, &names(&list.lsm), newer)?;
+    let sleepable = such(&|row| row["can_sleep"] == true)?;
+    compare("sleepable", &sleepable, &names(&list.sleepable), newer)?;
+    let fmod_ret = such(&|row| row["fmod_ret"] == "accepted")?;
+    compare("fmod_ret", &fmod_ret, &list.modifiable()?, newer)?;
+    compare("own", &refused("no_hook")?, &names(&list.own), newer)?;
+    compare("disabled", &refused("disabled")?, &names(&list.disabled), newer)?;
     // Every row says what it is, and every refusal why.
     for row in rows(&listing)? {
         let hook = row["hook"].as_str().context("hook")?;
@@ -120,22 +75,6 @@ fn lists_what_the_survey_found(_guest: &mut Guest) -> anyhow::Result<()> {
         );
     }
     Ok(())
-}
-
-/// The list of a kernel, and whether it is of exactly that kernel.
-fn coverage(release: &str) -> anyhow::Result<(Coverage, bool)> {
-    let mut nearest = None;
-    for text in COVERAGE {
-        let list: Coverage = toml::from_str(text)?;
-        if release.starts_with(&format!("{}.", list.kernel)) {
-            return Ok((list, true));
-        }
-        let major = list.kernel.split('.').next().unwrap_or_default();
-        if release.starts_with(&format!("{major}.")) {
-            nearest = Some(list);
-        }
-    }
-    Ok((nearest.with_context(|| format!("no list of {release} in tests/coverage"))?, false))
 }
 
 fn shows_what_is_attached(guest: &mut Guest) -> anyhow::Result<()> {

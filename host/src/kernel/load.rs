@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::OnceLock;
 
 use krsi_host_abi::frozen;
 use krsi_host_abi::hook::{Attach, Hook};
@@ -104,8 +104,9 @@ pub struct Loader {
     /// What hashes of paths start with.
     path_secret: u64,
     task_btf: bool,
-    /// Whether this kernel was seen to refuse global functions.
-    plain: AtomicBool,
+    /// Whether this kernel takes global functions, once a program was loaded. One program's refusal
+    /// says nothing of the others.
+    functions: OnceLock<bool>,
 }
 
 /// A way to make a program, which not every kernel or hook allows.
@@ -139,9 +140,8 @@ impl Loader {
         types: &KernelTypes,
     ) -> Self {
         let task_btf = types.has_function("bpf_get_current_task_btf");
-        let plain = AtomicBool::new(false);
         let offsets = plan.offsets.clone();
-        Self { file, backend, offsets, path_secret, task_btf, plain }
+        Self { file, backend, offsets, path_secret, task_btf, functions: OnceLock::new() }
     }
 
     /// The backend.
@@ -193,14 +193,12 @@ impl Loader {
         &self,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
-        let plain = self.plain.load(Relaxed);
+        let plain = self.functions.get() == Some(&false);
         let mut first = None;
         for way in WAYS.into_iter().filter(|way| !(plain && way.functions)) {
             match load(way) {
                 Ok(fd) => {
-                    if !way.functions {
-                        self.plain.store(true, Relaxed);
-                    }
+                    self.functions.get_or_init(|| way.functions);
                     return Ok(fd);
                 }
                 Err(HookError::Refused(refusal)) => {
@@ -238,7 +236,6 @@ impl Loader {
         set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
         set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
-        set(frozen::CAN_DENY, u32::from(self.backend.can_deny()));
         let sleep = match target.meeting {
             Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
@@ -257,6 +254,9 @@ impl Loader {
                 Some(spec)
             }
         };
+        // A hook that answers yes or no takes no errno.
+        let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
+        set(frozen::CAN_DENY, u32::from(refuses && self.backend.can_deny()));
         let globals = globals(&words, spec.as_ref());
         let instance = self.file.instance(program, &globals)?;
         let types = self.file.types().filter(|_| way.functions);

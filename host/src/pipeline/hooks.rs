@@ -221,7 +221,7 @@ impl Hooks {
         } else {
             Job::Own(hook)
         };
-        self.start(types, &job);
+        self.start(types, &job, hook.name());
     }
 
     /// The template's job for a curated hook, and how its records are read.
@@ -247,9 +247,10 @@ impl Hooks {
             return self.refuse(&watch.text, "there are too many watches".to_owned());
         };
         let backend = self.loader.backend();
+        let text = watch.text.clone();
         match LiveWatch::resolve(types, backend, watch, slot, self.mode) {
             Ok((live, layout, job)) => {
-                if self.start(types, &job) {
+                if self.start(types, &job, &text) {
                     self.layouts.set(slot, layout);
                     self.watches.add(live);
                 }
@@ -258,7 +259,8 @@ impl Hooks {
         }
     }
 
-    fn start(&mut self, types: &KernelTypes, job: &Job) -> bool {
+    /// Loads and attaches; `what` was asked for and is told of when the kernel refuses.
+    fn start(&mut self, types: &KernelTypes, job: &Job, what: &str) -> bool {
         match self.loader.load(types, job) {
             Ok(live) => {
                 let slot = (live.slot, live.hook.clone());
@@ -269,14 +271,10 @@ impl Hooks {
                 true
             }
             Err(error) => {
-                let hook = match job {
-                    Job::Own(hook) => hook.name().to_owned(),
-                    Job::Template { hook, .. } => hook.clone(),
-                };
                 if let HookError::Refused(refusal) = &error {
-                    tracing::debug!(hook, log = refusal.log, "the verifier's whole log");
+                    tracing::debug!(what, log = refusal.log, "the verifier's whole log");
                 }
-                self.refuse(&hook, error.to_string());
+                self.refuse(what, error.to_string());
                 false
             }
         }

@@ -30,6 +30,12 @@ pub(super) fn path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
 }
 
+/// Names the calling thread; the kernel keeps 15 bytes.
+pub(super) fn set_name(name: &str) -> io::Result<()> {
+    let name = CString::new(name).map_err(io::Error::other)?;
+    call(libc::SYS_prctl, [libc::PR_SET_NAME as usize, at(name.to_bytes_with_nul())]).map(drop)
+}
+
 /// The address of something, as an argument.
 pub(super) fn at<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).cast::<u8>() as usize

@@ -32,18 +32,18 @@ pub(super) const ROWS: &[CuratedRow] = &[
     row(
         Hook::ShmShmat,
         &[
-            field("key", Number, &["perm.key"]),
-            field("id", Number, &["perm.id"]),
-            field("uid", Number, &["perm.uid.val"]),
+            field("key", Number, &["perm.key", "shp.key"]),
+            field("id", Number, &["perm.id", "shp.id"]),
+            field("uid", Number, &["perm.uid.val", "shp.uid.val"]),
             field("flags", Number, &["shmflg"]),
         ],
     ),
     row(
         Hook::MsgQueueMsgsnd,
         &[
-            field("key", Number, &["perm.key"]),
-            field("id", Number, &["perm.id"]),
-            field("uid", Number, &["perm.uid.val"]),
+            field("key", Number, &["perm.key", "msq.key"]),
+            field("id", Number, &["perm.id", "msq.id"]),
+            field("uid", Number, &["perm.uid.val", "msq.uid.val"]),
             field("kind", Number, &["msg.m_type"]),
             field("size", Number, &["msg.m_ts"]),
             field("flags", Number, &["msqflg"]),
@@ -52,9 +52,9 @@ pub(super) const ROWS: &[CuratedRow] = &[
     row(
         Hook::SemSemop,
         &[
-            field("key", Number, &["perm.key"]),
-            field("id", Number, &["perm.id"]),
-            field("uid", Number, &["perm.uid.val"]),
+            field("key", Number, &["perm.key", "sma.key"]),
+            field("id", Number, &["perm.id", "sma.id"]),
+            field("uid", Number, &["perm.uid.val", "sma.uid.val"]),
             field("operations", Number, &["nsops"]),
             field("alters", Number, &["alter"]),
         ],

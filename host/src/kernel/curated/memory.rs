@@ -11,7 +11,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
         &[
             field("file", Inode, &["file.f_inode", "file__nullable.f_inode"]),
             field("path", Path, &["file.f_path", "file__nullable.f_path"]),
-            field("requested", Number, &["reqprot"]),
+            field("requested", Number, &["reqprot", "prot"]),
             field("protection", Number, &["prot"]),
             field("flags", Number, &["flags"]),
         ],

@@ -44,8 +44,7 @@ fn bench() -> anyhow::Result<()> {
     let types = KernelTypes::running()?;
     let plan = ours::plan(&types);
     let mut baselines = Baselines::load(&types, &plan.offsets)?;
-    let mut ours = Ours::load(&plan)?;
-    drop(types);
+    let mut ours = Ours::load(types, &plan)?;
     let mut bench =
         Bench { worker: Worker::start()?, table: Table::default(), bytes: HashMap::new() };
     for act in Act::ALL {
@@ -107,7 +106,7 @@ impl Bench {
             self.table.price(act, Against::Ours(setting), price);
         }
         if attached.is_ok() {
-            ours.detach(act)?;
+            ours.detach();
         }
         Ok(())
     }

@@ -4,9 +4,12 @@
 //! it cannot do yet is [`Absent`], with the reason, and shows as not measured.
 
 use anyhow::Context;
+use krsi_host::kernel::backend::{Backend, BackendKind};
 use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::load::{self, LoadSpec, Loaded};
-use krsi_host::kernel::map::{Counters, Flags, KernelMaps, RuleMaps};
+use krsi_host::kernel::curated;
+use krsi_host::kernel::load::{HookError, Job, Live, Loader};
+use krsi_host::kernel::map::{Counters, Flags, Judged, KernelMaps, RuleMaps};
+use krsi_host::kernel::object::ObjectFile;
 use krsi_host::kernel::plan::{self, HookPlan};
 use krsi_host::kernel::store::{EntryKey, RuleStore, StoreError};
 use krsi_host::read::ring::Rings;
@@ -45,12 +48,17 @@ pub enum Setting {
 
 /// The loaded host object.
 pub struct Ours {
-    loaded: Loaded,
+    types: KernelTypes,
+    loader: Loader,
+    live: Option<Live>,
     flags: Flags,
     rules: RuleMaps,
     rings: Rings,
     counters: std::sync::Arc<Counters>,
 }
+
+/// What hashes of paths start with: any number will do here.
+const SECRET: u64 = 1;
 
 /// Numbers that show that a measurement was of what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,11 +76,13 @@ pub fn plan(types: &KernelTypes) -> HookPlan {
 
 impl Ours {
     /// Creates the maps.
-    pub fn load(plan: &HookPlan) -> anyhow::Result<Self> {
-        let mut loaded = load::load(plan, LoadSpec { ring_bytes: RING_BYTES })?;
-        let maps = KernelMaps::take(&mut loaded.object)?;
+    pub fn load(types: KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
+        let (file, mut maps) = ObjectFile::create(&[("TELEMETRY", RING_BYTES)])?;
+        let maps = KernelMaps::take(&mut maps, SECRET, Judged::Yes)?;
         Ok(Self {
-            loaded,
+            loader: Loader::new(file, backend(), plan, SECRET, &types),
+            types,
+            live: None,
             flags: maps.flags,
             rules: maps.rules,
             rings: Rings::new(maps.verdicts, maps.telemetry),
@@ -82,22 +92,23 @@ impl Ours {
 
     /// Loads and attaches the program of an act.
     pub fn attach(&mut self, act: Act) -> anyhow::Result<Result<(), Absent>> {
-        let hook = hook(act)?;
-        load::add(&mut self.loaded, &[hook])?;
-        Ok(match self.loaded.refused.pop() {
-            None => Ok(()),
-            Some((hook, error)) => {
-                let why = error.to_string();
-                eprintln!("{}: {:#}", hook.name(), anyhow::Error::new(error));
-                Err(Absent(why))
+        let job = match job(&self.types, hook(act)?) {
+            Ok(job) => job,
+            Err(absent) => return Ok(Err(absent)),
+        };
+        match self.loader.load(&self.types, &job) {
+            Ok(live) => {
+                self.live = Some(live);
+                Ok(Ok(()))
             }
-        })
+            Err(error @ HookError::Refused(_)) => Ok(Err(Absent(error.to_string()))),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Detaches it.
-    pub fn detach(&mut self, act: Act) -> anyhow::Result<()> {
-        load::remove(&mut self.loaded, hook(act)?);
-        Ok(())
+    pub fn detach(&mut self) {
+        self.live = None;
     }
 
     /// Puts a setting in force for an act.
@@ -126,7 +137,7 @@ impl Ours {
                 Ok(Err(Absent("this version has no filters in the kernel".into())))
             }
             Setting::Forward => {
-                self.flags.raise(hook, flag::FORWARD)?;
+                self.flags.raise(hook.id(), flag::FORWARD)?;
                 Ok(Ok(()))
             }
         }
@@ -135,7 +146,7 @@ impl Ours {
     /// Wants nothing of an act any more. Rules stay in their maps: no flag says so.
     pub fn clear(&mut self, act: Act) -> anyhow::Result<()> {
         let hook = hook(act)?;
-        self.flags.lower(hook, flag::FORWARD)?;
+        self.flags.lower(hook.id(), flag::FORWARD)?;
         Ok(self.rules.set_rule_flags(hook, 0)?)
     }
 
@@ -151,7 +162,8 @@ impl Ours {
 
     /// The counts of an act's hook.
     pub fn counts(&self, act: Act) -> anyhow::Result<Counts> {
-        let total = |counter| self.counters.total(hook(act)?, counter).context("a counter");
+        let total =
+            |counter| Ok::<_, anyhow::Error>(self.counters.total(hook(act)?.id(), counter)?);
         Ok(Counts { seen: total(Counter::Seen)?, lost: total(Counter::LostTelemetry)? })
     }
 
@@ -180,17 +192,34 @@ impl Ours {
 /// Loads every program that this kernel takes: its name, and the instructions that the verifier
 /// went through, 0 before 5.16.
 pub fn verified() -> anyhow::Result<Vec<(String, u32)>> {
-    let plan = plan(&KernelTypes::running()?);
-    let mut loaded = load::load(&plan, LoadSpec { ring_bytes: RING_BYTES })?;
-    load::add(&mut loaded, &plan.hooks)?;
+    let types = KernelTypes::running()?;
+    let plan = plan(&types);
+    let (file, _maps) = ObjectFile::create(&[])?;
+    let loader = Loader::new(file, backend(), &plan, SECRET, &types);
     let mut counts = Vec::new();
-    for (name, program) in loaded.object.programs() {
-        // A program without a descriptor is one that this kernel refused.
-        let Ok(info) = program.info() else { continue };
-        counts.push((name.to_owned(), info.verified_instruction_count().unwrap_or(0)));
+    for row in HOOKS {
+        let Ok(job) = job(&types, row.hook) else { continue };
+        let live = loader.load(&types, &job).with_context(|| row.name)?;
+        counts.push((row.name.to_owned(), live.info()?.verified_insns));
     }
-    counts.sort();
     Ok(counts)
+}
+
+fn backend() -> &'static dyn Backend {
+    BackendKind::Lsm.backend()
+}
+
+/// What a hook's program is made of, as the host makes it, if this kernel has the hook.
+fn job(types: &KernelTypes, hook: Hook) -> Result<Job, Absent> {
+    if !hook.is_call() {
+        return Ok(Job::Own(hook));
+    }
+    let absent = |why: &dyn std::fmt::Display| Absent(why.to_string());
+    let row = curated::of(hook).ok_or_else(|| absent(&"it has no fields"))?;
+    let target = backend().target(types, hook.name()).ok_or_else(|| absent(&"no such hook"))?;
+    let prototype = types.prototype(&target.function).map_err(|error| absent(&error))?;
+    let spec = row.resolve(types, &prototype).spec;
+    Ok(Job::Template { hook: hook.name().to_owned(), spec: Box::new(spec) })
 }
 
 fn hook(act: Act) -> anyhow::Result<Hook> {
