@@ -7,10 +7,12 @@ mod boot;
 mod coverage;
 mod exec;
 mod file;
+mod filter;
 mod harness;
 mod host;
 mod plugin;
 mod reload;
+mod rule;
 mod runner;
 mod runtime;
 mod socket;
@@ -48,10 +50,12 @@ fn tests() -> Vec<Test> {
         coverage::TESTS,
         exec::TESTS,
         file::TESTS,
+        filter::TESTS,
         socket::TESTS,
         task::TESTS,
         plugin::TESTS,
         reload::TESTS,
+        rule::TESTS,
         runtime::TESTS,
         host::TESTS,
         tools::TESTS,

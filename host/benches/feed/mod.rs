@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use krsi_host::config::{Config, Format, PluginSpec, Settings};
+use krsi_host::config::{Config, Format, ModeArg, PluginSpec, Settings};
 use krsi_host::plugin::CompileLimits;
 use krsi_host::read::ring::Ring;
 
@@ -160,6 +160,9 @@ pub fn config(plugins: Vec<PluginSpec>) -> anyhow::Result<Config> {
         shadows: Vec::new(),
         format: Format::Json,
         ring_bytes: 1 << 20,
+        backend: None,
+        mode: ModeArg::Enforce,
+        watches: Vec::new(),
         base,
         file: None,
         compile: CompileLimits::default(),

@@ -116,10 +116,16 @@ fn records(host: &Host, rules: &[Rule]) -> anyhow::Result<()> {
 fn refuses_what_cannot_deny(guest: &Guest, told: &[Rule]) -> anyhow::Result<()> {
     let mut expected: Vec<(String, &str)> =
         told.iter().map(|rule| (rule.text.clone(), "it returns nothing")).collect();
-    let lacked = ACTS.iter().filter(|act| !super::has_hook(act.hook).unwrap_or(true));
-    expected.extend(
-        lacked.map(|act| (format!("{} deny EPERM", act.hook), "this kernel has no such LSM hook")),
-    );
+    for act in ACTS {
+        if super::has_hook(act.hook)? {
+            continue;
+        }
+        // Before 6.0 a function with a struct among its arguments takes no program.
+        let listed = super::row(super::listing()?, act.hook).is_ok();
+        let words =
+            if listed { "STRUCT is unsupported" } else { "this kernel has no such LSM hook" };
+        expected.push((format!("{} deny EPERM", act.hook), words));
+    }
     let texts: Vec<&str> = expected.iter().map(|(text, _)| text.as_str()).collect();
     let mut command = Command::new("/krsi/krsi-host");
     let refused = guest.refused(command.args(arguments(&texts)).arg("--no-control"))?;

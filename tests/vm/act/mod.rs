@@ -15,7 +15,6 @@ mod process;
 mod ring;
 mod socket;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -130,7 +129,7 @@ impl Act {
         let _absent = fs::remove_dir_all(&folder);
     }
 
-    /// The hook that it reaches on the running kernel, if that has one.
+    /// The hook that it reaches on the running kernel, if BPF may have one there.
     pub(crate) fn reached(&self) -> anyhow::Result<Option<&'static str>> {
         for hook in [Some(self.hook), self.fallback].into_iter().flatten() {
             if has_hook(hook)? {
@@ -214,22 +213,9 @@ pub(crate) const ACTS: &[Act] = &[
     act("uring_cmd", ring::command),
 ];
 
-/// Whether the running kernel has an LSM hook.
+/// Whether the running kernel lets BPF have an LSM hook.
 fn has_hook(name: &str) -> anyhow::Result<bool> {
-    Ok(hooks_of_kernel()?.contains(name))
-}
-
-/// Names of the running kernel's LSM hooks, from the strings of its BTF.
-fn hooks_of_kernel() -> anyhow::Result<&'static BTreeSet<String>> {
-    static HOOKS: OnceLock<BTreeSet<String>> = OnceLock::new();
-    if let Some(hooks) = HOOKS.get() {
-        return Ok(hooks);
-    }
-    let bytes = fs::read("/sys/kernel/btf/vmlinux").context("BTF")?;
-    let strings = bytes.split(|byte| *byte == 0);
-    let hooks = strings.filter_map(|text| text.strip_prefix(b"bpf_lsm_"));
-    let hooks = hooks.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-    Ok(HOOKS.get_or_init(|| hooks))
+    Ok(row(listing()?, name).is_ok_and(|row| row["lsm"] == "accepted"))
 }
 
 fn succeed_undisturbed(guest: &mut Guest) -> anyhow::Result<()> {
@@ -251,7 +237,7 @@ fn reach_their_hooks(guest: &mut Guest) -> anyhow::Result<()> {
     let mut events = String::new();
     for act in ACTS {
         if let Some(hook) = act.reached()? {
-            let function = row(&listing, hook)?["function"].as_str().context(hook)?;
+            let function = row(listing, hook)?["function"].as_str().context(hook)?;
             let name = function.split(['(', ' ']).find(|word| word.starts_with("security_"));
             events += &format!("p:krsi/{} {}\n", act.hook, name.context(hook)?);
         }
@@ -295,7 +281,7 @@ fn show_a_denial_as_told(guest: &mut Guest) -> anyhow::Result<()> {
     let mut faults = Vec::new();
     for act in ACTS {
         let Some(hook) = act.reached()? else { continue };
-        let id = row(&listing, hook)?["function_btf_id"].as_u64().context(hook)?;
+        let id = row(listing, hook)?["function_btf_id"].as_u64().context(hook)?;
         let denying = deny::Denying::start(u32::try_from(id)?, act.caller).context(hook)?;
         let denied = act.perform(guest);
         drop(denying);
@@ -316,11 +302,16 @@ fn show_a_denial_as_told(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `krsi-host hooks` says.
-fn listing() -> anyhow::Result<Value> {
+/// What `krsi-host hooks` says, asked once a boot.
+fn listing() -> anyhow::Result<&'static Value> {
+    static LISTING: OnceLock<Value> = OnceLock::new();
+    if let Some(listing) = LISTING.get() {
+        return Ok(listing);
+    }
     let mut command = std::process::Command::new("/krsi/krsi-host");
     let output = command.args(["hooks", "--output", "json"]).output()?;
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let listing = serde_json::from_slice(&output.stdout)?;
+    Ok(LISTING.get_or_init(|| listing))
 }
 
 fn row<'a>(listing: &'a Value, hook: &str) -> anyhow::Result<&'a Value> {

@@ -1,0 +1,57 @@
+//! Makes the rules that its configuration names, all at its start: verb, object, errno, hook.
+//!
+//! ```text
+//! deny PREFIX ERRNO HOOK      deny what lies below a path
+//! strict PREFIX ERRNO HOOK    the same, and what has no path that can be told
+//! allow PREFIX ERRNO HOOK     lift that again
+//! ```
+//! An open of `…/tell-me` raises an alert.
+
+use std::time::Duration;
+
+use krsi_plugin::{Ctx, Errno, FileOpen, Hook, IfUnresolved, Manifest, Meta, Plugin, Severity};
+
+/// Keeps nothing: its rules are its work.
+struct Ruler;
+
+impl Plugin for Ruler {
+    fn manifest() -> Manifest {
+        Manifest::new("ruler", "0.1.0")
+            .hook(Hook::FileOpen)
+            .deny_by_path()
+            .deny_hook(Hook::FileOpen)
+            .deny_hook(Hook::BprmCheckSecurity)
+            .deny_hook(Hook::PathUnlink)
+    }
+
+    fn init(config: &[u8], _seed: u64, ctx: &mut Ctx) -> Result<Self, String> {
+        let text = std::str::from_utf8(config).map_err(|error| error.to_string())?;
+        for line in text.lines() {
+            rule(line, ctx).ok_or_else(|| format!("{line:?} is not VERB PREFIX ERRNO HOOK"))?;
+        }
+        Ok(Ruler)
+    }
+
+    fn file_open(&mut self, meta: &Meta, open: &FileOpen, ctx: &mut Ctx) {
+        if open.path.ends_with("/tell-me") {
+            ctx.alert("T1083", Severity::Info, meta.process, format!("opened {}", open.path));
+        }
+    }
+}
+
+fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
+    let mut words = line.split_whitespace();
+    let (verb, prefix) = (words.next()?, words.next()?);
+    let (errno, hook) = (words.next()?.parse().ok()?, Hook::from_name(words.next()?)?);
+    let rule = match verb {
+        "deny" => ctx.deny_path(prefix),
+        "strict" => ctx.deny_path(prefix).if_unresolved(IfUnresolved::Apply),
+        "allow" => ctx.allow_path(prefix),
+        _ => return None,
+    };
+    let rule = rule.hook(hook).errno(Errno(errno)).ttl(Duration::from_secs(3600));
+    rule.because(format!("ruler: {verb} {prefix}"));
+    Some(())
+}
+
+krsi_plugin::export!(Ruler);

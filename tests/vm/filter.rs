@@ -1,0 +1,171 @@
+//! In-kernel filters of telemetry: what a filter does not want never reaches the ring, and is counted.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{Boot, Test};
+use crate::harness::{Guest, Host, listen, run, wait_for};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("filter_uid", Boot::Default, uid),
+    ("filter_cgroup", Boot::Default, cgroup),
+    ("filter_path_prefix", Boot::Default, path_prefix),
+    ("filter_open_flags", Boot::Default, open_flags),
+    ("filter_port", Boot::Default, port),
+    ("filter_first_seen", Boot::Default, first_seen),
+    ("filter_rate", Boot::Default, rate),
+];
+
+/// Acts of each test that its filter does not want.
+const UNWANTED: u64 = 20;
+
+/// Alerts of the sieve on a hook, in order.
+fn told(host: &Host, hook: &str) -> anyhow::Result<Vec<String>> {
+    let text = |report: &Value| report["text"].as_str().unwrap_or_default().to_owned();
+    let alerts = host.reports()?.into_iter().filter(|report| report["kind"] == "alert");
+    Ok(alerts.map(|report| text(&report)).filter(|text| text.starts_with(hook)).collect())
+}
+
+/// Waits until the last wanted act is told, ends the host, and checks the accounts: only so many
+/// calls were delivered, and the others were filtered.
+fn check(host: Host, hook: &str, last: &str, wanted: usize) -> anyhow::Result<()> {
+    let all = wait_for(&format!("{hook} {last}"), || {
+        let all = told(&host, hook)?;
+        Ok(all.iter().any(|text| text.contains(last)).then_some(all))
+    })
+    .with_context(|| host.stderr())?;
+    ensure!(all.len() == wanted, "{all:#?}");
+    let summary = host.stop(Signal::INT)?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == hook).context("the hook's row")?;
+    ensure!(row["delivered"] == wanted, "{row}");
+    ensure!(row["filtered"].as_u64() >= Some(UNWANTED), "{row}");
+    let count = |name: &str| row[name].as_u64().unwrap_or(u64::MAX / 8);
+    let ended = count("delivered") + count("filtered") + count("lost") + count("skipped");
+    ensure!(count("seen") == ended, "seen is not the sum: {row}");
+    Ok(())
+}
+
+fn uid(guest: &mut Guest) -> anyhow::Result<()> {
+    fs::set_permissions(guest.path(""), Permissions::from_mode(0o777))?;
+    let host = guest.host("sieve", "")?;
+    for at in 0..UNWANTED {
+        fs::create_dir(guest.path(&format!("unwanted-{at}")))?;
+    }
+    let mut mkdir = Command::new("/bin/busybox");
+    let status = mkdir.arg("mkdir").arg(guest.path("wanted")).uid(4242).gid(4242).status()?;
+    ensure!(status.success(), "mkdir: {status}");
+    check(host, "path_mkdir", "wanted", 1)
+}
+
+/// Makes pipes from within a cgroup.
+fn make_pipes(cgroup: &Path, folder: &Path, count: u64) -> anyhow::Result<()> {
+    let script = "echo $$ > \"$1/cgroup.procs\" && i=0 && while [ $i -lt $3 ]; do \
+                  /bin/busybox mknod \"$2-$i\" p || exit 1; i=$((i+1)); done";
+    let mut shell = Command::new("/bin/busybox");
+    shell.args(["sh", "-c", script, "sh"]).arg(cgroup).arg(folder).arg(count.to_string());
+    let status = shell.status()?;
+    ensure!(status.success(), "mknod: {status}");
+    Ok(())
+}
+
+fn cgroup(guest: &mut Guest) -> anyhow::Result<()> {
+    let root = Path::new("/sys/fs/cgroup");
+    let child = root.join("filter-cgroup");
+    fs::create_dir_all(&child)?;
+    let host = guest.host("sieve", "")?;
+    make_pipes(&child, &guest.path("unwanted"), UNWANTED)?;
+    make_pipes(root, &guest.path("wanted"), 1)?;
+    let result = check(host, "path_mknod", "wanted", 1);
+    fs::remove_dir(&child)?;
+    result
+}
+
+fn path_prefix(guest: &mut Guest) -> anyhow::Result<()> {
+    let copy = |folder: &str| -> anyhow::Result<_> {
+        fs::create_dir_all(guest.path(folder))?;
+        let path = guest.path(folder).join("busybox");
+        fs::copy("/bin/busybox", &path)?;
+        Ok(path)
+    };
+    // A prefix of a filter is a text: `kept/` is not how the other begins.
+    let (unwanted, wanted) = (copy("kept-not")?, copy("kept")?);
+    let host = guest.host("sieve", "")?;
+    for _ in 0..UNWANTED {
+        run(&unwanted, &["true"])?;
+    }
+    run(&wanted, &["true"])?;
+    check(host, "bprm_check_security", "/kept/busybox", 1)
+}
+
+fn open_flags(guest: &mut Guest) -> anyhow::Result<()> {
+    let file = guest.file("cut")?;
+    let host = guest.host("sieve", "")?;
+    for _ in 0..UNWANTED {
+        drop(File::open(&file)?);
+    }
+    drop(OpenOptions::new().write(true).truncate(true).open(&file)?);
+    let texts = wait_for("the open", || {
+        let all = told(&host, "file_open")?;
+        Ok(all.iter().any(|text| text.ends_with("/cut")).then_some(all))
+    })?;
+    ensure!(texts.iter().filter(|text| text.ends_with("/cut")).count() == 1, "{texts:#?}");
+    let summary = host.stop(Signal::INT)?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == "file_open").context("file_open")?;
+    ensure!(row["filtered"].as_u64() >= Some(UNWANTED), "{row}");
+    Ok(())
+}
+
+fn port(guest: &mut Guest) -> anyhow::Result<()> {
+    listen("127.0.0.1:4711")?;
+    listen("127.0.0.1:4713")?;
+    let host = guest.host("sieve", "")?;
+    for _ in 0..UNWANTED {
+        drop(TcpStream::connect("127.0.0.1:4713")?);
+    }
+    drop(TcpStream::connect("127.0.0.1:4711")?);
+    check(host, "socket_connect", "4711", 1)
+}
+
+fn first_seen(guest: &mut Guest) -> anyhow::Result<()> {
+    let (file, last) = (guest.file("first")?, guest.file("second")?);
+    let host = guest.host("sieve", "")?;
+    for _ in 0..=UNWANTED {
+        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+    }
+    fs::set_permissions(&last, Permissions::from_mode(0o600))?;
+    check(host, "path_chmod", "second", 2)
+}
+
+/// In one process, however slow: no two seconds pass without a record of the last one's.
+fn rate(guest: &mut Guest) -> anyhow::Result<()> {
+    let calls = 40 * UNWANTED;
+    let folder = |at: u64| guest.path(&format!("folder-{at}"));
+    for at in 0..calls {
+        fs::create_dir(folder(at))?;
+    }
+    let host = guest.host("sieve", "")?;
+    let start = std::time::Instant::now();
+    for at in 0..calls {
+        fs::remove_dir(folder(at))?;
+    }
+    // The clock's seconds that these lie in are at most two more.
+    let most = 2 * (start.elapsed().as_secs() + 2);
+    wait_for("a removal", || Ok((!told(&host, "path_rmdir")?.is_empty()).then_some(())))?;
+    let summary = host.stop(Signal::INT)?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == "path_rmdir").context("path_rmdir")?;
+    let delivered = row["delivered"].as_u64().context("delivered")?;
+    ensure!((1..=most).contains(&delivered), "{delivered} of {calls}, at most {most}: {row}");
+    ensure!(row["filtered"].as_u64() >= Some(calls - most), "{row}");
+    Ok(())
+}

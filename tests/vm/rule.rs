@@ -1,0 +1,284 @@
+//! What rules may say beside a key, and what the operator says of all rules: path prefixes, answers
+//! to errors, exempt processes, modes, capacities.
+
+use std::fs::{self, File};
+use std::net::TcpStream;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+
+use anyhow::{Context, ensure};
+use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{Boot, Test};
+use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("rule_path_denies_whole_components", Boot::Default, path_denies),
+    ("rule_path_denies_exec", Boot::Default, path_denies_exec),
+    ("rule_path_denies_what_cannot_be_resolved", Boot::Default, path_unresolved),
+    ("rule_on_error_answers", Boot::Default, on_error_answers),
+    ("rule_on_error_passes_unless_said", Boot::Default, on_error_passes),
+    ("rule_exempt_by_executable", Boot::Default, exempt_by_executable),
+    ("rule_exempt_by_tgid", Boot::Default, exempt_by_tgid),
+    ("rule_mode_off_judges_nothing", Boot::Default, mode_off),
+    ("rule_mode_audit_of_a_plugin", Boot::Default, mode_audit_of_plugin),
+    ("rule_mode_off_of_a_plugin", Boot::Default, mode_off_of_plugin),
+    ("rule_map_full_evicts_nothing", Boot::Default, map_full),
+];
+
+const EPERM: i32 = 1;
+const EACCES: i32 = 13;
+const EINVAL: i32 = 22;
+/// `AF_INET` of `include/linux/socket.h`.
+const AF_INET: u16 = 2;
+
+/// A folder with a file in it.
+fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+    let folder = guest.path(name);
+    fs::create_dir_all(&folder)?;
+    let file = folder.join("file");
+    fs::write(&file, "content\n")?;
+    Ok((folder, file))
+}
+
+/// Starts krsi-host with the ruler, rules and a configuration file.
+fn ruled(guest: &Guest, rules: &str, config: &str, more: &[&str]) -> anyhow::Result<Host> {
+    let path = guest.path("krsi.toml");
+    fs::write(&path, config)?;
+    let path = path.display().to_string();
+    let arguments = [&["--config", &path], more].concat();
+    guest.host_with(&[("ruler", rules)], &arguments)
+}
+
+/// The record of a verdict: its rule id is there, and what else is asked.
+fn verdict(host: &Host, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
+    let record = host.report(&[&[("kind", "verdict")], fields].concat())?;
+    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    Ok(record)
+}
+
+/// What a summary counts of a hook.
+fn count(summary: &Value, hook: &str, name: &str) -> anyhow::Result<u64> {
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == hook).context("the hook")?;
+    row[name].as_u64().with_context(|| row.to_string())
+}
+
+fn path_denies(guest: &mut Guest) -> anyhow::Result<()> {
+    let (vault, file) = folder(guest, "vault")?;
+    let (_, namesake) = folder(guest, "vault-of-others")?;
+    let (open, free) = folder(guest, "vault/open")?;
+    let rules =
+        format!("deny {} 13 file_open\nallow {}/ 13 file_open", vault.display(), open.display());
+    let host = ruled(guest, &rules, "", &[])?;
+    expect_errno(EACCES, File::open(&file))?;
+    let fields = [("hook", "file_open"), ("object", &*file.to_string_lossy())];
+    let record = verdict(&host, &fields)?;
+    ensure!(record["errno"] == "EACCES" && record["plugin"] == "ruler", "{record}");
+    expect_errno(EACCES, fs::read_dir(&vault))?;
+    fs::read_to_string(&namesake)?;
+    fs::read_to_string(&free)?;
+    // A path is a name: a new one for the same file is not below the prefix.
+    let link = guest.path("link");
+    fs::hard_link(&file, &link)?;
+    fs::read_to_string(&link)?;
+    host.stop(Signal::INT)?;
+    fs::read_to_string(&file)?;
+    Ok(())
+}
+
+fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
+    folder(guest, "vault")?;
+    folder(guest, "other")?;
+    let busybox = |name: &str| -> anyhow::Result<PathBuf> {
+        let path = guest.path(name);
+        fs::copy("/bin/busybox", &path)?;
+        Ok(path)
+    };
+    let (inside, outside) = (busybox("vault/busybox-a")?, busybox("other/busybox-a")?);
+    let rules = format!("deny {} 1 bprm_check_security", guest.path("vault").display());
+    let host = ruled(guest, &rules, "", &[])?;
+    expect_errno(EPERM, run(&inside, &["true"]))?;
+    let object = inside.to_string_lossy().into_owned();
+    let record = verdict(&host, &[("hook", "bprm_check_security"), ("object", &object)])?;
+    ensure!(record["errno"] == "EPERM" && record["plugin"] == "ruler", "{record}");
+    run(&outside, &["true"])?;
+    host.stop(Signal::INT).map(drop)
+}
+
+/// Before 6.12 nothing resolves the path of a name that is removed: a rule says what that means.
+fn path_unresolved(guest: &mut Guest) -> anyhow::Result<()> {
+    let kernel = std::env::var("KRSI_KERNEL").context("KRSI_KERNEL")?;
+    let unresolved = matches!(&*kernel, "5.10" | "6.1");
+    let (vault, file) = folder(guest, "vault")?;
+    let (_, neighbour) = folder(guest, "other")?;
+    let (lax, lax_file) = folder(guest, "lax")?;
+    let rules =
+        format!("strict {} 1 path_unlink\ndeny {} 13 path_unlink", file.display(), lax.display());
+    let host = ruled(guest, &rules, "", &[])?;
+    expect_errno(EPERM, fs::remove_file(&file))?;
+    let record = verdict(&host, &[("hook", "path_unlink")])?;
+    ensure!(record["errno"] == "EPERM", "{record}");
+    let object = record["object"].as_str().unwrap_or_default();
+    ensure!(object.contains(&*vault.to_string_lossy()), "{record}");
+    if unresolved {
+        expect_errno(EPERM, fs::remove_file(&neighbour))?;
+    } else {
+        expect_errno(EACCES, fs::remove_file(&lax_file))?;
+        fs::remove_file(&neighbour)?;
+    }
+    let summary = host.stop(Signal::INT)?;
+    let errors = count(&summary, "path_unlink", "errors")?;
+    ensure!((errors > 0) == unresolved, "{errors} on {kernel}");
+    fs::remove_file(&file)?;
+    Ok(())
+}
+
+/// Connects to an address that is cut off after its port.
+fn short_connect() -> anyhow::Result<std::io::Result<()>> {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let address: [u16; 4] = [AF_INET, 4711_u16.to_be(), 0, 0];
+    let place = std::ptr::from_ref(&address).cast::<libc::sockaddr>();
+    // SAFETY: the address is as long as the call is told.
+    let answer = unsafe { libc::connect(socket.as_raw_fd(), place, 8) };
+    Ok(if answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) })
+}
+
+/// A rule on destinations of nobody's, so that connects are judged.
+const NETWORK: (&str, &str) = ("sentry", "network 192.0.2.1/32:1 60000 13");
+
+fn on_error_answers(guest: &mut Guest) -> anyhow::Result<()> {
+    let config = guest.path("krsi.toml");
+    fs::write(&config, "[rules.on-error]\nsocket_connect = \"deny EACCES\"")?;
+    listen("127.0.0.1:4712")?;
+    let host = guest.host_with(&[NETWORK], &["--config", &config.to_string_lossy()])?;
+    expect_errno(EACCES, short_connect()?)?;
+    let record = verdict(&host, &[("hook", "socket_connect"), ("verdict", "denied")])?;
+    ensure!(record["errno"] == "EACCES" && record["plugin"] == "administrator", "{record}");
+    ensure!(record["reason"] == "on-error of socket_connect", "{record}");
+    TcpStream::connect("127.0.0.1:4712")?;
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "socket_connect", "errors")? == 1, "{summary}");
+    expect_errno(EINVAL, short_connect()?)
+}
+
+fn on_error_passes(guest: &mut Guest) -> anyhow::Result<()> {
+    let host = guest.host_with(&[NETWORK], &[])?;
+    expect_errno(EINVAL, short_connect()?)?;
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "socket_connect", "errors")? == 1, "{summary}");
+    ensure!(count(&summary, "socket_connect", "denied")? == 0, "{summary}");
+    Ok(())
+}
+
+/// Reads a file by a shell of its own, without another executable.
+fn read_by(shell: &Path, file: &Path, command: &str) -> anyhow::Result<ExitStatus> {
+    let mut child = Command::new(shell);
+    child.args(["sh", "-c", command, "sh"]).arg(file).stderr(Stdio::null());
+    Ok(child.status()?)
+}
+
+/// Reads once.
+const READ: &str = "read line < \"$1\"";
+/// Reads until it may: that a process is exempt follows its exec.
+const READ_ON: &str = "until read line < \"$1\"; do :; done";
+
+fn exempt_by_executable(guest: &mut Guest) -> anyhow::Result<()> {
+    let (vault, file) = folder(guest, "vault")?;
+    let (free, bound) = (guest.executable("busybox-free")?, guest.executable("busybox-bound")?);
+    let config = format!("[rules]\nexempt-executables = [{:?}]", free.display().to_string());
+    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), &config, &[])?;
+    let mut child = Command::new(&free)
+        .args(["sh", "-c", READ_ON, "sh"])
+        .arg(&file)
+        .stderr(Stdio::null())
+        .spawn()?;
+    let status = wait_for("an exempt process to read", || Ok(child.try_wait()?));
+    if status.is_err() {
+        child.kill()?;
+    }
+    ensure!(status?.success(), "an exempt process failed");
+    ensure!(!read_by(&bound, &file, READ)?.success(), "another executable could read");
+    let object = file.to_string_lossy().into_owned();
+    let bound = bound.to_string_lossy().into_owned();
+    verdict(&host, &[("hook", "file_open"), ("object", &object), ("exe", &bound)])?;
+    host.stop(Signal::INT).map(drop)
+}
+
+fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {
+    let (vault, file) = folder(guest, "vault")?;
+    let bound = guest.executable("busybox-bound")?;
+    let config = format!("[rules]\nexempt-tgids = [{}]", std::process::id());
+    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), &config, &[])?;
+    // From the first call on, although its start was known to a clock tick only.
+    fs::read_to_string(&file)?;
+    ensure!(!read_by(&bound, &file, READ)?.success(), "a child could read");
+    let object = file.to_string_lossy().into_owned();
+    let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
+    ensure!(record["tgid"] != std::process::id(), "{record}");
+    host.stop(Signal::INT).map(drop)
+}
+
+/// Opens a file below a denied prefix, with success, under a mode; what is told of the open.
+fn under_mode(guest: &Guest, config: &str, more: &[&str]) -> anyhow::Result<(Host, PathBuf)> {
+    let (vault, _) = folder(guest, "vault")?;
+    let file = vault.join("tell-me");
+    fs::write(&file, "content\n")?;
+    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), config, more)?;
+    host.report(&[("kind", "rule"), ("plugin", "ruler")])?;
+    fs::read_to_string(&file)?;
+    host.report(&[("kind", "alert"), ("plugin", "ruler")])?;
+    Ok((host, file))
+}
+
+/// That a host judged nothing.
+fn judged_nothing(host: Host) -> anyhow::Result<()> {
+    let summary = host.stop(Signal::INT)?;
+    for name in ["denied", "audited"] {
+        ensure!(count(&summary, "file_open", name)? == 0, "{summary}");
+    }
+    ensure!(summary["rules"] == 1, "{summary}");
+    Ok(())
+}
+
+fn mode_off(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, _) = under_mode(guest, "", &["--mode", "off"])?;
+    judged_nothing(host)
+}
+
+fn mode_off_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, _) = under_mode(guest, "[plugin.ruler]\nmode = \"off\"", &[])?;
+    judged_nothing(host)
+}
+
+fn mode_audit_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, file) = under_mode(guest, "[plugin.ruler]\nmode = \"audit\"", &[])?;
+    let object = file.to_string_lossy().into_owned();
+    let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
+    ensure!(record["verdict"] == "audited" && record["errno"] == "EACCES", "{record}");
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "file_open", "denied")? == 0, "{summary}");
+    Ok(())
+}
+
+fn map_full(guest: &mut Guest) -> anyhow::Result<()> {
+    let folders: Vec<(PathBuf, PathBuf)> =
+        ["a", "b", "c"].into_iter().map(|name| folder(guest, name)).collect::<Result<_, _>>()?;
+    let rule = |(folder, _): &(PathBuf, PathBuf)| format!("deny {} 13 file_open", folder.display());
+    let rules = folders.iter().map(rule).collect::<Vec<_>>().join("\n");
+    let host = ruled(guest, &rules, "[rules.capacity]\npath = 2", &[])?;
+    let refusal = host.report(&[("kind", "refusal"), ("plugin", "ruler")])?;
+    ensure!(refusal["reason"] == "the PATH map is full", "{refusal}");
+    let mut files = folders.iter().map(|(_, file)| file);
+    for file in files.by_ref().take(2) {
+        expect_errno(EACCES, File::open(file))?;
+        verdict(&host, &[("hook", "file_open"), ("object", &file.to_string_lossy())])?;
+    }
+    fs::read_to_string(files.next().context("a third file")?)?;
+    let summary = host.stop(Signal::INT)?;
+    ensure!(summary["map_full"] == 1 && summary["rules"] == 2, "{summary}");
+    Ok(())
+}
