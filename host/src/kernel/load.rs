@@ -188,13 +188,13 @@ impl Loader {
         })
     }
 
-    /// Tries each way in turn; the first refusal is told, with the last where that differs.
+    /// Tries each way in turn; the refusal of the last is told, which asks least of the kernel.
     fn by_any_way(
         &self,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
         let known = self.plain.get().copied();
-        let mut first = None;
+        let mut last = None;
         for way in WAYS.into_iter().filter(|way| known.is_none_or(|plain| way.functions != plain)) {
             match load(way) {
                 Ok(fd) => {
@@ -210,12 +210,12 @@ impl Loader {
                         log = refusal.log,
                         "refused: {refusal}"
                     );
-                    first.get_or_insert(refusal);
+                    last = Some(refusal);
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(first.map_or(HookError::NoFunction, HookError::Refused))
+        Err(last.map_or(HookError::NoFunction, HookError::Refused))
     }
 
     fn refined(
