@@ -100,6 +100,8 @@ pub struct Object {
     pub path: PathKey,
 }
 
+/// Nothing that a rule could name.
+const NOTHING: u64 = 0;
 /// A file.
 const FILE: u64 = 1;
 /// A destination.
@@ -145,6 +147,12 @@ impl Object {
     #[inline(always)]
     pub fn place(&self) -> (u64, u64) {
         (self.words[0], self.words[1])
+    }
+
+    /// Makes it nothing that a rule could name.
+    #[inline(always)]
+    pub fn set_nothing(&mut self) {
+        self.kind = NOTHING;
     }
 
     /// Makes it one that a rule could name, but that cannot be read.
