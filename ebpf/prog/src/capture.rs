@@ -352,7 +352,8 @@ const WALK_FAILED: u32 = u32::MAX;
 /// The root was not reached.
 const WALK_CUT: u32 = 1 << 16;
 
-/// Walks from a dentry and its mount; `zero` is 0, which the verifier does not know, so that it goes through each step once.
+/// Walks from a dentry and its mount; `zero` is 0, which the verifier does not know, so that it goes
+/// through each step once.
 ///
 /// # Safety
 /// `start` is NULL or readable, `out` NULL or writable.
