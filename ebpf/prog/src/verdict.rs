@@ -103,6 +103,8 @@ pub struct Object {
     pub path: PathKey,
 }
 
+/// Nothing that a rule could name.
+const NOTHING: u64 = 0;
 /// A file.
 const FILE: u64 = 1;
 /// A destination.
@@ -135,6 +137,12 @@ impl Object {
         let [high, low] = address;
         self.words = [fixed | u64::from(family) << 32 | u64::from(port_be) << 48, high, low];
         self.kind = NETWORK;
+    }
+
+    /// Makes it nothing that a rule could name.
+    #[inline(always)]
+    pub fn set_nothing(&mut self) {
+        self.kind = NOTHING;
     }
 
     /// Makes it one that a rule could name, but that cannot be read.

@@ -98,6 +98,18 @@ impl Values {
         if at < CAPTURES && self.read & (1 << at) != 0 { Some(self.numbers[at]) } else { None }
     }
 
+    /// The number of a capture, 0 when it was not read.
+    #[inline(always)]
+    pub fn number(&self, at: usize) -> u64 {
+        if at < CAPTURES { self.numbers[at] } else { 0 }
+    }
+
+    /// Whether a capture was read.
+    #[inline(always)]
+    pub fn is_read(&self, at: usize) -> bool {
+        at < CAPTURES && self.read & (1 << at) != 0
+    }
+
     /// Whether a capture was not read because there is nothing.
     #[inline(always)]
     pub fn is_null(&self, at: usize) -> bool {

@@ -220,9 +220,11 @@ fn of_watch(state: &mut State) {
 #[inline(always)]
 fn file(state: &mut State) {
     let at = spec::object_capture() as usize;
-    if let (Some(ino), Some(dev)) = (state.values.get(at), state.values.get(at + 1)) {
-        state.traits.object.set_file(ino, dev);
-    } else if !state.values.is_null(at) {
+    // Both numbers are there whatever was read: an absent one would be a register without a value.
+    state.traits.object.set_file(state.values.number(at), state.values.number(at + 1));
+    if state.values.is_null(at) {
+        state.traits.object.set_nothing();
+    } else if !state.values.is_read(at) || !state.values.is_read(at + 1) {
         state.traits.object.set_unread();
     }
 }
