@@ -1,6 +1,7 @@
 //! Every act watched by a plugin that sees all calls: a record of its hook comes, with what was done.
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
+use krsi_host_abi::hook::HOOKS;
 use rustix::process::Signal;
 
 use super::enforce::backend_is_that_of_the_boot;
@@ -141,6 +142,9 @@ fn has_texts() -> bool {
 }
 
 pub(super) fn see_each(guest: &mut Guest) -> anyhow::Result<()> {
+    for row in HOOKS.iter().filter(|row| row.hook.is_call()) {
+        ensure!(ACTS.iter().any(|act| act.hook == row.name), "{} has no act", row.name);
+    }
     let grants = guest.path("grants.toml");
     std::fs::write(&grants, "[defaults]\nalerts-per-second = 100000\n")?;
     let grants = grants.to_string_lossy();
