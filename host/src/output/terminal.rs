@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Output, PluginSummary, Report, Summary, VerdictReport};
+use super::{Output, PluginSummary, Report, Summary, VerdictReport, WatchReport};
 
 /// Whether escape sequences are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,16 +89,7 @@ impl Output for Terminal {
                 self.line(out, verdict.unix_ns, label, &verdict_text(verdict))
             }
             Report::Watch(watch) => {
-                let fields: Vec<String> =
-                    watch.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                let text = format!(
-                    "{:<20} {}  by {} uid {} ({})",
-                    watch.hook,
-                    fields.join(" "),
-                    who(watch.tgid, &watch.exe),
-                    watch.uid,
-                    watch.comm
-                );
+                let text = watch_text(watch);
                 self.line(out, watch.unix_ns, ("WATCH", "36"), &text)
             }
             Report::Rule(rule) => {
@@ -119,6 +110,19 @@ impl Output for Terminal {
             Report::Summary(summary) => write_summary(summary, out),
         }
     }
+}
+
+fn watch_text(watch: &WatchReport) -> String {
+    let fields: Vec<String> =
+        watch.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    format!(
+        "{:<20} {}  by {} uid {} ({})",
+        watch.hook,
+        fields.join(" "),
+        who(watch.tgid, &watch.exe),
+        watch.uid,
+        watch.comm
+    )
 }
 
 fn verdict_text(verdict: &VerdictReport) -> String {

@@ -302,7 +302,7 @@ impl<'a> Record<'a> {
             }
             (AF_INET6, [p, q, _, _, _, _, rest @ ..]) => {
                 let ip = rest.first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip).to_canonical());
-                (AF_INET6, [*p, *q], ip.map(IpAddr::from))
+                (AF_INET6, [*p, *q], ip)
             }
             (family, _) => (family, [0, 0], None),
         };

@@ -88,15 +88,15 @@ impl CuratedRow {
 
 /// The rows of what was found, if that is what the field is.
 fn fits(shape: Shape, captured: Captured) -> Option<Vec<Capture>> {
-    let is = match (shape, captured.field.kind) {
+    let is = matches!(
+        (shape, captured.field.kind),
         (Shape::Number, FieldKind::Unsigned(_) | FieldKind::Signed(_))
-        | (Shape::Text | Shape::Inline, FieldKind::Text(_))
-        | (Shape::Bytes(_), FieldKind::Bytes(_))
-        | (Shape::Path, FieldKind::Path)
-        | (Shape::Dentry, FieldKind::Names)
-        | (Shape::Inode, FieldKind::Inode)
-        | (Shape::SockAddr, FieldKind::Address) => true,
-        _ => false,
-    };
+            | (Shape::Text | Shape::Inline, FieldKind::Text(_))
+            | (Shape::Bytes(_), FieldKind::Bytes(_))
+            | (Shape::Path, FieldKind::Path)
+            | (Shape::Dentry, FieldKind::Names)
+            | (Shape::Inode, FieldKind::Inode)
+            | (Shape::SockAddr, FieldKind::Address)
+    );
     is.then_some(captured.rows)
 }
