@@ -285,6 +285,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "the table of all hooks")]
     fn ids_are_pinned_unique_and_fit_their_arrays() {
         let ids: [(u16, &str); 6] = [
             (1, "bprm_check_security"),

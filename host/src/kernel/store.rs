@@ -7,6 +7,7 @@ use super::prefix::PathPrefix;
 
 /// A key of one of the deny maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(clippy::large_enum_variant, reason = "keys are few and copied; a path is kept in place")]
 pub enum EntryKey {
     /// One process.
     Process(ProcessKey),

@@ -88,10 +88,10 @@ impl Exempt {
         }
         let caller = event.meta.process;
         match &event.body {
-            Body::SchedProcessFork(fork) => {
-                if self.processes.get(&key(caller)) == Some(&Why::Executable) {
-                    self.add(fork.child, Why::Executable);
-                }
+            Body::SchedProcessFork(fork)
+                if self.processes.get(&key(caller)) == Some(&Why::Executable) =>
+            {
+                self.add(fork.child, Why::Executable);
             }
             Body::BprmCommittedCreds(exec) => {
                 let before = self.processes.get(&key(caller)).copied();

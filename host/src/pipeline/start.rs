@@ -60,11 +60,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let wanted =
         first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
     hooks.want(&wanted)?;
-    if let Some((what, why)) =
-        hooks.refused().iter().find(|(what, _)| config.watches.contains(what))
-    {
-        return Err(RunError::Watch { watch: what.clone(), why: why.clone() });
-    }
+    watched(&config, &hooks)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached(), hooks.backend().name());
     // Events wait in the ring from here on, so that nothing falls between the scan and the reader.
@@ -104,6 +100,14 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     }
     let commands = steward.spawn()?;
     Ok(Running { shared, counters, commands, board, reports })
+}
+
+/// That every watch of the command line is attached: whoever asks for one must not think it is.
+fn watched(config: &Config, hooks: &Hooks) -> Result<(), RunError> {
+    match hooks.refused().iter().find(|(what, _)| config.watches.contains(what)) {
+        Some((what, why)) => Err(RunError::Watch { watch: what.clone(), why: why.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// What the folders hold. One that is not there yet may come, and a file that is no plugin is told.

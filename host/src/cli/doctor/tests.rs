@@ -68,6 +68,7 @@ fn a_whole_machine_is_fine() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a row for each finding")]
 fn what_blocks() {
     use Choice::{Lsm, None};
     use Health::Unable;

@@ -1,5 +1,7 @@
 //! The rules in force, and what a change of them means for the entries of the deny maps.
 
+#![allow(clippy::result_large_err, reason = "an overfull key is rare and holds its path")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use krsi_host_abi::deny::{Entry, SLOTS};

@@ -16,6 +16,7 @@ use crate::kernel::store::EntryKey;
 
 /// A key, normalised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::large_enum_variant, reason = "keys are few and copied; a path is kept in place")]
 pub(super) enum Place {
     Process(ProcessKey),
     Lineage(u64),
