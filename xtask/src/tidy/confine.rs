@@ -19,6 +19,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "host/src/plugin/compile/native.rs",
             "host/tests/allocation.rs",
             "tests/vm/act/",
+            "tests/vm/rule.rs",
             "ebpf/bench/src/",
             "host/src/kernel/trim.rs",
             "host/src/plugin/compile/native.rs",
