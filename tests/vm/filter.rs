@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, listen, run, wait_for};
+use crate::harness::{Guest, Host, has_texts, listen, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
     ("filter_uid", Boot::Default, uid),
@@ -40,7 +40,10 @@ fn told(host: &Host, hook: &str) -> anyhow::Result<Vec<String>> {
 fn check(host: Host, hook: &str, last: &str, wanted: usize) -> anyhow::Result<()> {
     let all = wait_for(&format!("{hook} {last}"), || {
         let all = told(&host, hook)?;
-        Ok(all.iter().any(|text| text.contains(last)).then_some(all))
+        // Where the kernel gives no text of the call, their number tells the last one.
+        let found =
+            all.iter().any(|text| text.contains(last)) || !has_texts() && all.len() == wanted;
+        Ok(found.then_some(all))
     })
     .with_context(|| host.stderr())?;
     ensure!(all.len() == wanted, "{all:#?}");
@@ -109,7 +112,16 @@ fn path_prefix(guest: &mut Guest) -> anyhow::Result<()> {
         run(&unwanted, &["true"])?;
     }
     run(&wanted, &["true"])?;
-    check(host, "bprm_check_security", "/kept/busybox", 1)
+    if has_texts() {
+        return check(host, "bprm_check_security", "/kept/busybox", 1);
+    }
+    // A path that is walked, and not resolved, is forwarded: whoever reads the record decides.
+    let all = wait_for("every execution", || {
+        let all = told(&host, "bprm_check_security")?;
+        Ok(all.iter().any(|text| text.contains("/kept/busybox")).then_some(all))
+    })?;
+    ensure!(all.iter().any(|text| text.contains("/kept-not/busybox")), "{all:#?}");
+    host.stop(Signal::INT).map(drop)
 }
 
 fn open_flags(guest: &mut Guest) -> anyhow::Result<()> {
@@ -132,14 +144,14 @@ fn open_flags(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 fn port(guest: &mut Guest) -> anyhow::Result<()> {
-    listen("127.0.0.1:4711")?;
-    listen("127.0.0.1:4713")?;
+    listen("127.0.0.1:4721")?;
+    listen("127.0.0.1:4723")?;
     let host = guest.host("sieve", "")?;
     for _ in 0..UNWANTED {
-        drop(TcpStream::connect("127.0.0.1:4713")?);
+        drop(TcpStream::connect("127.0.0.1:4723")?);
     }
-    drop(TcpStream::connect("127.0.0.1:4711")?);
-    check(host, "socket_connect", "4711", 1)
+    drop(TcpStream::connect("127.0.0.1:4721")?);
+    check(host, "socket_connect", "4721", 1)
 }
 
 fn first_seen(guest: &mut Guest) -> anyhow::Result<()> {

@@ -383,3 +383,9 @@ impl Drop for Connecting {
         let _ended = self.child.kill().and_then(|()| self.child.wait());
     }
 }
+
+/// Whether the kernel resolves paths in LSM programs, and verifies programs that read strings of
+/// arguments: not 5.10.
+pub(crate) fn has_texts() -> bool {
+    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10")
+}

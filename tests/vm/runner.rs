@@ -28,6 +28,18 @@ struct Table {
 #[derive(Deserialize)]
 struct Kernel {
     name: String,
+    #[serde(default)]
+    only: Vec<String>,
+    #[serde(default)]
+    without: Vec<String>,
+}
+
+impl Kernel {
+    /// Whether a test is one of this kernel's.
+    fn has(&self, test: &str) -> bool {
+        let begins = |names: &[String]| names.iter().any(|name| test.starts_with(name.as_str()));
+        (self.only.is_empty() || begins(&self.only)) && !begins(&self.without)
+    }
 }
 
 /// What tests came to, by name.
@@ -81,7 +93,7 @@ fn groups(tests: &[Test], arguments: &Arguments) -> anyhow::Result<Vec<Arc<Group
             let wanted = tests.iter().filter(|(name, of, _)| {
                 let full = format!("{}::{name}", kernel.name);
                 let filter = arguments.filter.as_deref().unwrap_or_default();
-                *of == boot && full.contains(filter)
+                *of == boot && kernel.has(name) && full.contains(filter)
             });
             let tests: Vec<&'static str> = wanted.map(|(name, ..)| *name).collect();
             if !tests.is_empty() {

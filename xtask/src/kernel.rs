@@ -28,6 +28,10 @@ pub(crate) struct Kernel {
     suites: Vec<String>,
     #[serde(default)]
     pub(crate) append: String,
+    #[serde(default, rename = "only")]
+    _only: Vec<String>,
+    #[serde(default, rename = "without")]
+    _without: Vec<String>,
 }
 
 /// An image that can be booted.

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::enforce::backend_is_that_of_the_boot;
 use super::{ACTS, Act};
-use crate::harness::{Guest, wait_for};
+use crate::harness::{Guest, has_texts, wait_for};
 
 /// What a field must hold.
 #[derive(Clone, Copy)]
@@ -134,11 +134,6 @@ impl<'a> Told<'a> {
             Own => value == std::process::id().to_string(),
         }
     }
-}
-
-/// Before 5.12 the kernel verifies no program that reads strings of arguments.
-fn has_texts() -> bool {
-    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10")
 }
 
 pub(super) fn see_each(guest: &mut Guest) -> anyhow::Result<()> {

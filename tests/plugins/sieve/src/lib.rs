@@ -6,7 +6,7 @@
 //! path_chmod            only the first of a process on a file
 //! path_mknod            only from the root cgroup
 //! file_open             only to cut the file off
-//! socket_connect        only to port 4711
+//! socket_connect        only to port 4721
 //! bprm_check_security   only below /tmp/filter_path_prefix/kept/
 //! ```
 
@@ -31,7 +31,7 @@ impl Plugin for Sieve {
             (Hook::PathChmod, Filter::new(Hook::PathChmod).first_seen()),
             (Hook::PathMknod, Filter::new(Hook::PathMknod).cgroup(1)),
             (Hook::FileOpen, Filter::new(Hook::FileOpen).flags_any(O_TRUNC)),
-            (Hook::SocketConnect, Filter::new(Hook::SocketConnect).port(4711)),
+            (Hook::SocketConnect, Filter::new(Hook::SocketConnect).port(4721)),
             (Hook::BprmCheckSecurity, Filter::new(Hook::BprmCheckSecurity).path_prefix(KEPT)),
         ];
         asked.into_iter().fold(Manifest::new("sieve", "0.1.0"), |manifest, (hook, filter)| {
