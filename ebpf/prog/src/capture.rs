@@ -352,15 +352,19 @@ const WALK_FAILED: u32 = u32::MAX;
 /// The root was not reached.
 const WALK_CUT: u32 = 1 << 16;
 
-/// Walks from a dentry in a mount; `zero` is 0, which the verifier does not know, so that it goes through each step once.
+/// Walks from a dentry in a mount; `zero` is 0, which the verifier does not know, so that it goes
+/// through each step once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn krsi_walk(start: &[u64; 2], zero: u64, out: *mut [u8; PATH_LONG]) -> u32 {
-    let Some(start) = global::seen(start) else { return WALK_FAILED };
-    let [mut dentry, mut mount] = *start;
-    if out.is_null() {
-        return WALK_FAILED;
+    match global::seen(start) {
+        Some(start) if !out.is_null() => walked(*start, zero, out) ^ zero as u32,
+        _ => WALK_FAILED,
     }
+}
+
+#[inline(always)]
+fn walked([mut dentry, mut mount]: [u64; 2], zero: u64, out: *mut [u8; PATH_LONG]) -> u32 {
     let mut len = zero;
     let mut step = || {
         if mount != 0 {
@@ -528,9 +532,10 @@ pub fn argument<const N: usize>(ctx: *const u64) -> *const u8 {
 /// never NULL where it can be (`mmap_file`'s file): a number whose origin it does not know, it lets be
 /// compared.
 #[inline(never)]
-pub fn nulls(ctx: *const u64) -> u32 {
-    let Ok([a, b, c, d, e, f]) = probe::<[u64; 6]>(ctx as u64) else { return u32::MAX };
-    let bit = |value: u64, at: u32| if value == 0 { 1 << at } else { 0 };
+pub fn nulls(ctx: *const u64, zero: u64) -> u32 {
+    let zero = zero as u32;
+    let Ok([a, b, c, d, e, f]) = probe::<[u64; 6]>(ctx as u64) else { return u32::MAX ^ zero };
+    let bit = |value: u64, at: u32| if value == 0 { 1 << at } else { 0 } ^ zero;
     bit(a, 0) | bit(b, 1) | bit(c, 2) | bit(d, 3) | bit(e, 4) | bit(f, 5)
 }
 

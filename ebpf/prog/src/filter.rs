@@ -170,15 +170,16 @@ extern "C" fn krsi_filter(facts: &Facts, traits: &Traits) -> u32 {
     let (Some(facts), Some(traits)) = (global::seen(facts), global::seen(traits)) else {
         return 1;
     };
-    let Some(filter) = map::filter(facts.slot) else { return 1 };
-    let mut by_path = facts.unknown_zero() as u32;
+    let zero = facts.unknown_zero() as u32;
+    let Some(filter) = map::filter(facts.slot) else { return 1 ^ zero };
+    let mut by_path = zero;
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
-            if asks(clause, test::LIVE) && holds(traits, clause) {
+            if asks(clause, test::LIVE) && holds(facts, traits, clause) != 0 {
                 if !asks(clause, test::PREFIX) {
-                    if remembers(facts, traits, clause) {
-                        return 1;
+                    if remembers(facts, traits, clause) != 0 {
+                        return 1 ^ facts.unknown_zero() as u32;
                     }
                 } else {
                     by_path = (by_path | 2) ^ facts.unknown_zero() as u32;
@@ -205,21 +206,21 @@ extern "C" fn krsi_filter_path(
     if path.is_null() {
         return 1;
     }
-    let Some(filter) = map::filter(facts.slot) else { return 1 };
+    let Some(filter) = map::filter(facts.slot) else { return 1 ^ facts.unknown_zero() as u32 };
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
             if asks(clause, test::PREFIX)
                 && starts_with(filter, $at, path)
-                && holds(traits, clause)
-                && remembers(facts, traits, clause)
+                && holds(facts, traits, clause) != 0
+                && remembers(facts, traits, clause) != 0
             {
-                return 1;
+                return 1 ^ facts.unknown_zero() as u32;
             }
         )*};
     }
     each!(0 1 2 3);
-    0
+    facts.unknown_zero() as u32
 }
 
 /// Whether a clause has one of some tests.
@@ -228,26 +229,30 @@ fn asks(clause: &Clause, tests: u32) -> bool {
     global::anew(&clause.tests) & tests != 0
 }
 
+/// Not 0 when the tests that are about the call itself hold.
 #[inline(never)]
-fn holds(traits: &Traits, clause: &Clause) -> bool {
+fn holds(facts: &Facts, traits: &Traits, clause: &Clause) -> u32 {
     let uid = !asks(clause, test::UID) || capture::uid() == clause.uid;
-    uid && (!asks(clause, test::FLAGS) || traits.flags & clause.flags_any != 0)
+    let all = uid
+        && (!asks(clause, test::FLAGS) || traits.flags & clause.flags_any != 0)
         && (!asks(clause, test::PORT) || traits.port == u32::from(clause.port))
-        && (!asks(clause, test::CGROUP) || capture::cgroup_id() == clause.cgroup_id)
+        && (!asks(clause, test::CGROUP) || capture::cgroup_id() == clause.cgroup_id);
+    u32::from(all) ^ facts.unknown_zero() as u32
 }
 
-/// The tests of a clause that remember what they saw: asked last, and once.
+/// Not 0 when those hold that remember what they saw: asked last, and once.
 #[inline(never)]
-fn remembers(facts: &Facts, traits: &Traits, clause: &Clause) -> bool {
+fn remembers(facts: &Facts, traits: &Traits, clause: &Clause) -> u32 {
     let within = !asks(clause, test::RATE)
         || map::within_rate(
             &seen(facts, clause, (facts.unknown_zero(), facts.unknown_zero())),
             capture::boot_ns() / 1_000_000_000,
             u64::from(clause.rate),
         );
-    within
+    let all = within
         && (!asks(clause, test::FIRST_SEEN)
-            || map::is_new(&seen(facts, clause, traits.object.words())))
+            || map::is_new(&seen(facts, clause, traits.object.words())));
+    u32::from(all) ^ facts.unknown_zero() as u32
 }
 
 /// Built at once: zeroes written first would be a loop.

@@ -58,7 +58,7 @@ impl Decision {
     /// What is answered.
     #[inline(always)]
     pub fn verdict(&self) -> Verdict {
-        match (self.word >> 24) as u8 {
+        match (global::anew(&self.word) >> 24) as u8 {
             0 => Verdict::None,
             1 => Verdict::Denied,
             _ => Verdict::Audited,
@@ -68,7 +68,7 @@ impl Decision {
     /// Whether a rule applies.
     #[inline(always)]
     pub fn is_made(&self) -> bool {
-        self.word >> 24 != 0
+        global::anew(&self.word) >> 24 != 0
     }
 
     /// Lets the verifier forget what was decided.
@@ -84,7 +84,7 @@ impl Decision {
     /// a negation, so the compiler may not see that the minuend is zero.
     #[inline(always)]
     pub fn answer(&self) -> i32 {
-        if self.word >> 24 == Verdict::Denied as u64 && offset::can_deny() {
+        if global::anew(&self.word) >> 24 == Verdict::Denied as u64 && offset::can_deny() {
             (offset::zero() - i64::from(self.errno() & MAX_ERRNO)) as i32
         } else {
             0
@@ -378,7 +378,8 @@ extern "C" fn krsi_entry(
     let members = map::value(members);
     let mut leases = Leases { bits: bits_of(facts.slot), facts, members, decision };
     let Entry { slots: [a, b, c, d] } = entry;
-    u32::from(leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d))
+    let denied = leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d);
+    u32::from(denied) ^ facts.unknown_zero() as u32
 }
 
 /// The leases of one key, as they are applied.

@@ -1,6 +1,7 @@
 //! A `struct sockaddr` of the kernel → family, port, address; an IPv4-mapped address is IPv4.
 
 use crate::capture::{self, Skip};
+use crate::filter::Call;
 use crate::global;
 use crate::verdict::Object;
 
@@ -18,18 +19,18 @@ const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 /// Reads an address of `len` bytes; what is too short for its family has neither
 /// port nor address, and counts as not read.
 #[inline(always)]
-pub fn read(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
+pub fn read((from, len): (u64, u64), call: &Call, object: &mut Object) -> Result<(), Skip> {
     // The address goes through memory: a global function takes no kernel pointer for a number.
-    let failed = krsi_address(&from, len, object);
+    let failed = krsi_address(&from, len, call.facts.unknown_zero(), object);
     if failed == 0 { Ok(()) } else { Err(Skip::Read) }
 }
 
 /// Reads an address; not 0 when it cannot be read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn krsi_address(from: &u64, len: u64, out: &mut Object) -> u32 {
+extern "C" fn krsi_address(from: &u64, len: u64, zero: u64, out: &mut Object) -> u32 {
     let (Some(from), Some(object)) = (global::seen(from), global::seen_mut(out)) else { return 1 };
-    u32::from(fill(*from, len, object).is_err())
+    u32::from(fill(*from, len, object).is_err()) ^ zero as u32
 }
 
 /// Words are little-endian: family, port, then an IPv4 address or a flow label.

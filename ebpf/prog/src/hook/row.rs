@@ -39,9 +39,10 @@ impl State {
     #[inline(always)]
     pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
         let ctx = ctx.as_ptr().cast::<u64>().cast_const();
-        let values = Values::none(call.facts.unknown_zero());
+        let zero = call.facts.unknown_zero();
+        let values = Values::none(zero);
         let (traits, decision) = (Traits::none(&call), Decision::none(&call));
-        Self { call, values, traits, decision, ctx, nulls: capture::nulls(ctx) }
+        Self { call, values, traits, decision, ctx, nulls: capture::nulls(ctx, zero) }
     }
 
     /// An argument as the verifier types it; one that no row names is never touched.
@@ -330,9 +331,9 @@ pub fn object(state: &mut State) {
 #[inline(always)]
 pub fn address(state: &mut State) {
     let row = Row::new(spec::object_capture() as usize);
-    match sockaddr(row, state)
-        .and_then(|(from, len)| super::address::read(from, len, &mut state.traits.object))
-    {
+    match sockaddr(row, state).and_then(|(from, len)| {
+        super::address::read((from, len), &state.call, &mut state.traits.object)
+    }) {
         Ok(()) => state.traits.port = u32::from(u16::from_be(state.traits.object.port_be())),
         Err(Skip::Null) => {}
         Err(_) => state.traits.object.set_unread(),
@@ -402,7 +403,7 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
         ($room:literal) => {
             if let Some(row) = Row::of_room::<$room>() {
                 let room = rooms.cast::<[u8; R]>().wrapping_add($room);
-                if !text_row::<R>(state, row.at(), room) {
+                if text_row::<R>(state, row.at(), room) == 0 {
                     return Err(Short);
                 }
             }
@@ -415,16 +416,16 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
     Ok(())
 }
 
-/// Reads one of them; false when its room is too short.
+/// Reads one of them; 0 when its room is too short.
 #[inline(never)]
-fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) -> bool {
-    let value = match text::<R>(Row::new(at), state, room) {
-        Ok(Some(value)) => Ok(value),
-        Ok(None) => return false,
-        Err(skip) => Err(skip),
+fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) -> u32 {
+    let (value, fits) = match text::<R>(Row::new(at), state, room) {
+        Ok(Some(value)) => (Ok(value), 1),
+        Ok(None) => (Err(Skip::Field), 0),
+        Err(skip) => (Err(skip), 1),
     };
     state.values.put(at, value);
-    true
+    fits ^ state.values.unknown_zero() as u32
 }
 
 /// One room of the tail.

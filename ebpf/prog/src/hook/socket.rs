@@ -8,7 +8,7 @@ use krsi_host_abi::record::Connect;
 use super::address;
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, NoTail, Room, Wanted};
-use crate::filter::{self, Passes, Traits};
+use crate::filter::{self, Call, Passes, Traits};
 use crate::offset;
 use crate::verdict;
 
@@ -18,7 +18,7 @@ use crate::verdict;
 pub fn socket_connect(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::SocketConnect.id() as u32) else { return 0 };
     let mut traits = Traits::none(&call);
-    if call.wants_object() && destination(&ctx, &mut traits).is_err() {
+    if call.wants_object() && destination(&ctx, &call, &mut traits).is_err() {
         traits.object.set_unread();
     }
     let decision = verdict::decide(&call, &traits.object);
@@ -27,7 +27,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
         call.leave();
         return decision.answer();
     }
-    let object = destination(&ctx, &mut traits);
+    let object = destination(&ctx, &call, &mut traits);
     emit::emit(&call, &wanted, |room: &Room<Connect, NoTail>| {
         object?;
         let (protocol, kind) = socket(&ctx)?;
@@ -46,10 +46,10 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
 
 /// Reads the destination.
 #[inline(always)]
-fn destination(ctx: &LsmContext, traits: &mut Traits) -> Result<(), Skip> {
+fn destination(ctx: &LsmContext, call: &Call, traits: &mut Traits) -> Result<(), Skip> {
     let address = Ptr::arg::<1>(ctx)?;
     let len = capture::number::<2>(ctx) & 0xffff_ffff;
-    address::read(address.address(), len, &mut traits.object)?;
+    address::read((address.address(), len), call, &mut traits.object)?;
     traits.port = u32::from(u16::from_be(traits.object.port_be()));
     Ok(())
 }

@@ -32,25 +32,32 @@ pub fn template(ctx: LsmContext) -> i32 {
 }
 
 /// What is decided before the texts are read: one word, so that the verifier goes through what
-/// follows once and not for each way that led there.
+/// follows once and not for each way that led there. Kernels before 6.2 remember all numbers of all
+/// ways exactly as soon as one that was known before a function is used after it.
 #[derive(Clone, Copy)]
 struct Plan(u64);
 
 impl Plan {
     /// The path has a say.
     const BY_PATH: u64 = 1 << 32;
-    /// The predicate has a say.
-    const ASKS: u64 = 1 << 33;
+    /// A rule decided: the predicate has no say.
+    const DECIDED: u64 = 1 << 33;
     /// The watch refuses what the predicate holds for.
     const REFUSES: u64 = 1 << 34;
 
-    /// The atoms on numbers that hold, and what else is known.
     #[inline(always)]
-    fn new(state: &State, atoms: u32, [by_path, asks, refuses]: [bool; 3]) -> Self {
+    fn new(state: &State, [by_path, decided, refuses]: [bool; 3]) -> Self {
         let more = |known: bool, bit: u64| if known { bit } else { 0 };
-        let more =
-            more(by_path, Self::BY_PATH) | more(asks, Self::ASKS) | more(refuses, Self::REFUSES);
-        Self((u64::from(atoms) | more) ^ state.call.facts.unknown_zero())
+        let word = more(by_path, Self::BY_PATH)
+            | more(decided, Self::DECIDED)
+            | more(refuses, Self::REFUSES);
+        Self(word ^ state.call.facts.unknown_zero())
+    }
+
+    /// Adds the atoms on numbers that hold.
+    #[inline(always)]
+    fn with_atoms(self, state: &State, atoms: u32) -> Self {
+        Self((self.0 | u64::from(atoms)) ^ state.call.facts.unknown_zero())
     }
 
     #[inline(always)]
@@ -62,7 +69,21 @@ impl Plan {
     fn has(self, state: &State, bit: u64) -> bool {
         (self.0 ^ state.call.facts.unknown_zero()) & bit != 0
     }
+
+    /// Whether the predicate has a say.
+    #[inline(always)]
+    fn asks(self, state: &State) -> bool {
+        spec::has(spec_flag::PREDICATE) && !self.has(state, Self::DECIDED)
+    }
+
+    #[inline(always)]
+    fn refuses(self, state: &State) -> bool {
+        spec::has(REFUSING) && self.has(state, Self::REFUSES)
+    }
 }
+
+/// Flags of a watch that refuses.
+const REFUSING: u32 = spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT;
 
 /// What became of a record.
 #[derive(PartialEq, Eq)]
@@ -90,22 +111,19 @@ fn run(state: &mut State) -> i32 {
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
-    let refuses = spec::has(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT)
-        && !decided
-        && !verdict::is_exempt(&state.call.facts);
+    let refuses = spec::has(REFUSING) && !decided && !verdict::is_exempt(&state.call.facts);
     let passes = if decided { Passes::Yes } else { filter::passes(&state.call, &state.traits) };
     if !refuses && passes == Passes::No {
         state.call.leave();
         return state.decision.answer();
     }
+    let plan = Plan::new(state, [passes == Passes::IfPath, decided, refuses]);
     row::numbers(state);
-    let bits = test::numbers(&state.values);
-    let asks = spec::has(spec_flag::PREDICATE) && !decided;
-    if asks && !test::possible(bits) {
+    let plan = plan.with_atoms(state, test::numbers(&state.values));
+    if plan.asks(state) && !test::possible(plan.atoms()) {
         state.call.leave();
         return state.decision.answer();
     }
-    let plan = Plan::new(state, bits, [passes == Passes::IfPath, asks, refuses]);
     if !spec::has_rooms() {
         numbers_record(state, plan);
     } else if record::<PATH_SHORT>(state, plan) == Recorded::TooLong {
@@ -117,7 +135,7 @@ fn run(state: &mut State) -> i32 {
 /// Ring of a call's record.
 #[inline(always)]
 fn ring(state: &State, plan: Plan) -> Verdict {
-    if plan.has(state, Plan::REFUSES) { Verdict::Denied } else { state.decision.verdict() }
+    if plan.refuses(state) { Verdict::Denied } else { state.decision.verdict() }
 }
 
 /// There is no room in a ring.
@@ -133,21 +151,21 @@ fn full(state: &mut State, plan: Plan, ring: Verdict) {
 /// Completes and submits a record.
 #[inline(always)]
 fn submit<T: 'static>(state: &mut State, plan: Plan, mut entry: RingBufEntry<emit::Slot<Body, T>>) {
-    if plan.has(state, Plan::REFUSES) {
+    if plan.refuses(state) {
         of_watch(state);
     }
     let (header, room) = emit::parts(entry.as_mut_ptr());
     row::write(room.body, &state.values);
     emit::write_header(header, &state.call, &state.decision);
     entry.submit(0);
-    let decided = plan.has(state, Plan::REFUSES) || state.decision.is_made();
+    let decided = plan.refuses(state) || state.decision.is_made();
     state.call.counts.add(if decided { Counter::Verdicts } else { Counter::Forwarded });
 }
 
 /// The record of a spec without texts.
 #[inline(always)]
 fn numbers_record(state: &mut State, plan: Plan) {
-    if plan.has(state, Plan::ASKS) && !test::holds(plan.atoms()) {
+    if plan.asks(state) && !test::holds(plan.atoms()) {
         return state.call.leave();
     }
     let ring = ring(state, plan);
@@ -170,7 +188,7 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
         entry.discard(0);
         return Recorded::TooLong;
     }
-    let unwanted = plan.has(state, Plan::ASKS)
+    let unwanted = plan.asks(state)
         && !test::holds(plan.atoms() | test::texts::<R>(&state.values, room.tail))
         || plan.has(state, Plan::BY_PATH) && !row::path_passes::<R>(state, room.tail);
     if unwanted {
@@ -186,10 +204,10 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
 /// watch's word on errors.
 #[inline(always)]
 fn without_record(state: &mut State, plan: Plan) {
-    if !plan.has(state, Plan::REFUSES) {
+    if !plan.refuses(state) {
         return;
     }
-    if !plan.has(state, Plan::ASKS)
+    if !plan.asks(state)
         || test::holds_without_texts(plan.atoms())
         || spec::has(spec_flag::ERROR_MATCHES)
     {
