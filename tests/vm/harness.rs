@@ -384,8 +384,7 @@ impl Drop for Connecting {
     }
 }
 
-/// Whether the kernel resolves paths in LSM programs, and verifies programs that read strings of
-/// arguments: not 5.10.
-pub(crate) fn has_texts() -> bool {
+/// Whether the kernel resolves paths in LSM programs: not 5.10.
+pub(crate) fn resolves_paths() -> bool {
     std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10")
 }

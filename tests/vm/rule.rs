@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, expect_errno, has_texts, listen, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, listen, resolves_paths, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_whole_components", Boot::Default, path_denies),
@@ -81,7 +81,7 @@ fn path_denies(guest: &mut Guest) -> anyhow::Result<()> {
     let rules =
         format!("deny {} 13 file_open\nallow {}/ 13 file_open", vault.display(), open.display());
     let host = ruled(guest, &rules, "", &[])?;
-    if !has_texts() {
+    if !resolves_paths() {
         drop(File::open(&file)?);
         return unresolved_everywhere(host, "file_open");
     }
@@ -112,7 +112,7 @@ fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
     let (inside, outside) = (busybox("vault/busybox-a")?, busybox("other/busybox-a")?);
     let rules = format!("deny {} 1 bprm_check_security", guest.path("vault").display());
     let host = ruled(guest, &rules, "", &[])?;
-    if !has_texts() {
+    if !resolves_paths() {
         run(&inside, &["true"])?;
         return unresolved_everywhere(host, "bprm_check_security");
     }
@@ -138,7 +138,7 @@ fn path_unresolved(guest: &mut Guest) -> anyhow::Result<()> {
     let record = verdict(&host, &[("hook", "path_unlink")])?;
     ensure!(record["errno"] == "EPERM", "{record}");
     let object = record["object"].as_str().unwrap_or_default();
-    ensure!(!has_texts() || object.contains(&*vault.to_string_lossy()), "{record}");
+    ensure!(!resolves_paths() || object.contains(&*vault.to_string_lossy()), "{record}");
     if unresolved {
         expect_errno(EPERM, fs::remove_file(&neighbour))?;
     } else {

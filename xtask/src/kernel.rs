@@ -28,8 +28,6 @@ pub(crate) struct Kernel {
     suites: Vec<String>,
     #[serde(default)]
     pub(crate) append: String,
-    #[serde(default, rename = "only")]
-    _only: Vec<String>,
     #[serde(default, rename = "without")]
     _without: Vec<String>,
 }

@@ -13,7 +13,7 @@ use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{COMM_LEN, PATH_LONG, exec_flag};
 
 use crate::global;
-use crate::map::Scratch;
+use crate::map::{self, Scratch};
 use crate::offset::{self, Offset};
 
 /// `ENAMETOOLONG` of `include/uapi/asm-generic/errno.h`.
@@ -341,7 +341,8 @@ pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Resul
     }
     // In memory, because a global function takes no kernel pointer for a number.
     let start = [dentry, mount];
-    match krsi_walk(&start, 0, out.cast()) {
+    let zero = map::counts(0).ok_or(Skip::Read)?.unknown_zero();
+    match krsi_walk(&start, zero, out.cast()) {
         WALK_FAILED => Err(Skip::Read),
         walked => Ok(PathRead::Upwards(walked as u16, walked & WALK_CUT != 0)),
     }
@@ -375,8 +376,9 @@ fn walked([mut dentry, mut mount]: [u64; 2], zero: u64, out: *mut [u8; PATH_LONG
                 if parent == inner || parent == 0 {
                     return Ok(false);
                 }
-                dentry = probe(inner + offset::MOUNT_MNT_MOUNTPOINT.get()? as u64)?;
-                mount = parent + offset::MOUNT_MNT.get()? as u64;
+                let mountpoint: u64 = probe(inner + offset::MOUNT_MNT_MOUNTPOINT.get()? as u64)?;
+                dentry = mountpoint ^ zero;
+                mount = (parent + offset::MOUNT_MNT.get()? as u64) ^ zero;
                 return Ok(true);
             }
         }
@@ -403,7 +405,9 @@ fn walked([mut dentry, mut mount]: [u64; 2], zero: u64, out: *mut [u8; PATH_LONG
             return Err(Skip::Read);
         }
         len = (len + written as u64) ^ zero;
-        dentry = parent;
+        // Known bounds would make each way through a step one of its own in the next.
+        dentry = parent ^ zero;
+        mount ^= zero;
         Ok(true)
     };
     for _ in 0..offset::walk_names() {

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use krsi_host_abi::frozen;
 use krsi_host_abi::hook::{Attach, Hook};
-use krsi_host_abi::spec::{Read, Spec, root, spec_flag};
+use krsi_host_abi::spec::{Spec, spec_flag};
 use zerocopy::IntoBytes;
 
 use super::backend::{Backend, Target};
@@ -30,12 +30,6 @@ pub enum HookError {
     /// The object cannot be made into its program.
     #[error(transparent)]
     Object(#[from] ObjectError),
-    /// The predicate needs what this kernel's verifier does not let be read.
-    #[error(
-        "this kernel (before 5.12) verifies no program that tests texts of a hook's arguments; \
-         test numbers, or current.comm"
-    )]
-    NoTexts,
     /// The verifier or the kernel refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -249,9 +243,6 @@ impl Loader {
                 if !self.backend.can_deny() {
                     spec.flags &= !spec_flag::DENY;
                 }
-                if !way.functions {
-                    without_texts(&mut spec)?;
-                }
                 Some(spec)
             }
         };
@@ -271,25 +262,6 @@ impl Loader {
         })?;
         Ok(fd)
     }
-}
-
-/// Drops texts of arguments: verified as one function, a program with them is too long for the
-/// kernel. Their fields are told as unreadable.
-fn without_texts(spec: &mut Spec) -> Result<(), HookError> {
-    let atoms = usize::try_from(spec.atom_count).unwrap_or(0);
-    for (row, capture) in spec.captures.iter_mut().enumerate() {
-        if !capture.takes_room() || !matches!(capture.root, root::ARG | root::VALUE) {
-            continue;
-        }
-        if spec.atoms.iter().take(atoms).any(|atom| usize::from(atom.capture) == row) {
-            return Err(HookError::NoTexts);
-        }
-        if capture.read != Read::SockAddr as u8 {
-            capture.read = Read::None as u8;
-        }
-    }
-    *spec = spec.seal();
-    Ok(())
 }
 
 fn job_name(job: &Job) -> &str {

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 
 use super::enforce::backend_is_that_of_the_boot;
 use super::{ACTS, Act};
-use crate::harness::{Guest, has_texts, wait_for};
+use crate::harness::{Guest, wait_for};
 
 /// What a field must hold.
 #[derive(Clone, Copy)]
@@ -15,11 +15,11 @@ enum Is {
     Value(&'static str),
     /// Any value.
     There,
-    /// A string that a kernel before 5.12 leaves out.
+    /// A string.
     Text(&'static str),
-    /// A path that ends so; left out as other strings are.
+    /// A path that ends so.
     Path(&'static str),
-    /// The name of the thread; left out as other strings are.
+    /// The name of the thread.
     Name,
     /// The id of this process.
     Own,
@@ -127,10 +127,9 @@ impl<'a> Told<'a> {
         match is {
             Value(text) => value == text,
             There => there,
-            Text(text) => value == if has_texts() { text } else { "unreadable" },
-            Path(end) if has_texts() => there && value.ends_with(end),
-            Path(_) => value == "unreadable",
-            Name => value == if has_texts() { name } else { "unreadable" },
+            Text(text) => value == text,
+            Path(end) => there && value.ends_with(end),
+            Name => value == name,
             Own => value == std::process::id().to_string(),
         }
     }
