@@ -100,6 +100,13 @@ impl Guest {
         self.folder.join(name)
     }
 
+    /// A folder in this one, for a second krsi-host.
+    pub(crate) fn beside(&self, name: &str) -> anyhow::Result<Guest> {
+        let folder = self.path(name);
+        fs::create_dir(&folder)?;
+        Ok(Guest { folder })
+    }
+
     /// A file with some content.
     pub(crate) fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path(name);
@@ -120,13 +127,15 @@ impl Guest {
         self.host_with(&[(plugin, config)], &[])
     }
 
-    /// Starts krsi-host with plugins and further arguments and waits until it is ready.
+    /// Starts krsi-host with plugins, further arguments and the witness as judge of the end, and waits
+    /// until it is ready.
     pub(crate) fn host_with(
         &self,
         plugins: &[(&str, &str)],
         more: &[&str],
     ) -> anyhow::Result<Host> {
-        let mut arguments: Vec<String> = more.iter().map(|word| (*word).to_owned()).collect();
+        let more = more.iter().chain(&["--witness"]);
+        let mut arguments: Vec<String> = more.map(|word| (*word).to_owned()).collect();
         for (plugin, config) in plugins {
             let path = self.path(&format!("{plugin}.conf"));
             fs::write(&path, config)?;
@@ -283,7 +292,12 @@ impl Host {
         ensure!(status.success(), "krsi-host ended with {status}: {}", self.stderr());
         let reports = self.reports()?;
         let summary = reports.into_iter().find(|report| report["kind"] == "summary");
-        summary.context("no summary")
+        let summary = summary.context("no summary")?;
+        for row in summary["witness"].as_array().context("witness")? {
+            let (refused, denied) = (row["refused"].as_u64(), row["denied"].as_u64());
+            ensure!(refused >= denied && denied.is_some(), "a denial did not stand: {summary}");
+        }
+        Ok(summary)
     }
 }
 

@@ -19,6 +19,7 @@ mod socket;
 mod task;
 mod tools;
 mod verified;
+mod witness;
 
 use harness::Guest;
 
@@ -61,6 +62,7 @@ fn tests() -> Vec<Test> {
         tools::TESTS,
         act::TESTS,
         verified::TESTS,
+        witness::TESTS,
     ]
     .concat()
 }

@@ -30,6 +30,10 @@ pub enum Counter {
     LostMark = 11,
     /// Calls whose object a rule could not be checked against: the on-error verdict answers.
     Errors = 12,
+    /// Calls that the witness saw come to an end.
+    Witnessed = 13,
+    /// Those of them that were refused, whoever did.
+    WitnessedRefused = 14,
 }
 
 /// Columns of a row; the last is never counted in.
@@ -50,4 +54,6 @@ pub const NAMES: &[(Counter, &str)] = &[
     (Counter::SkippedRead, "skipped_read"),
     (Counter::LostMark, "lost_mark"),
     (Counter::Errors, "errors"),
+    (Counter::Witnessed, "witnessed"),
+    (Counter::WitnessedRefused, "witnessed_refused"),
 ];

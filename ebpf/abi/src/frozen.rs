@@ -10,6 +10,10 @@ pub const TASK_BTF: &str = "TASK_BTF";
 pub const MAY_SLEEP: &str = "MAY_SLEEP";
 /// 1 where the answer refuses; after a function (`fexit`) it must be 0. `u32`.
 pub const CAN_DENY: &str = "CAN_DENY";
+/// Slot that the witness counts in. `u32`.
+pub const WITNESS_SLOT: &str = "WITNESS_SLOT";
+/// Where the witness finds what a function answered: behind its arguments, in words. `u32`.
+pub const WITNESS_ANSWER: &str = "WITNESS_ANSWER";
 /// Halves of the secret that hashes of paths start with. `u32` each.
 pub const PATH_SECRET: [&str; 2] = ["PATH_SECRET_LOW", "PATH_SECRET_HIGH"];
 /// What an instance of the template does. [`crate::spec::Spec`].

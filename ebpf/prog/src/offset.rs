@@ -44,6 +44,10 @@ static TASK_BTF: u32 = 0;
 static MAY_SLEEP: u32 = 0;
 #[unsafe(no_mangle)]
 static CAN_DENY: u32 = 0;
+#[unsafe(no_mangle)]
+static WITNESS_SLOT: u32 = 0;
+#[unsafe(no_mangle)]
+static WITNESS_ANSWER: u32 = 0;
 /// Names that a walk along dentries follows; frozen so that the compiler does not unroll the walk.
 #[unsafe(no_mangle)]
 static WALK_NAMES: u32 = 48;
@@ -92,6 +96,18 @@ pub fn can_deny() -> bool {
 pub fn may_sleep() -> bool {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const MAY_SLEEP) != 0 }
+}
+
+/// Slot that the witness counts in, and where it finds the answer.
+#[inline(always)]
+pub fn witness() -> (u32, u32) {
+    // SAFETY: shared references to statics are always readable.
+    unsafe {
+        (
+            core::ptr::read_volatile(&raw const WITNESS_SLOT),
+            core::ptr::read_volatile(&raw const WITNESS_ANSWER),
+        )
+    }
 }
 
 /// Names that a walk along dentries follows.

@@ -60,6 +60,9 @@ pub(super) struct Args {
     /// `HOOK: FIELD, … [if PREDICATE] [deny ERRNO]` (docs/watches.md). May be given several times.
     #[arg(long = "watch", value_name = "WATCH")]
     watches: Vec<String>,
+    /// Counts what all LSMs together answer at each hook in use, as a judge that is no part of them.
+    #[arg(long)]
+    witness: bool,
     /// Records that wait for a plugin before it loses some.
     #[arg(long, value_name = "RECORDS", default_value_t = 65_536)]
     queue_records: usize,
@@ -193,6 +196,7 @@ fn config(args: Args) -> Config {
             Mode::Off => ModeArg::Off,
         },
         watches: args.watches,
+        witness: args.witness,
         base: Settings { limits, grant, ..Settings::default() },
         file: args.config,
         compile: CompileLimits {

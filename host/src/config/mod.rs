@@ -77,6 +77,8 @@ pub struct Config {
     pub mode: ModeArg,
     /// The administrator's watches.
     pub watches: Vec<String>,
+    /// Whether what all LSMs together answer is counted.
+    pub witness: bool,
     /// What the command line says of every plugin.
     pub base: Settings,
     /// The configuration file.
@@ -246,6 +248,7 @@ mod tests {
             backend: None,
             mode: ModeArg::Enforce,
             watches: Vec::new(),
+            witness: false,
             base: Settings::default(),
             file: None,
             compile: CompileLimits::default(),

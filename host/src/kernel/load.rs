@@ -12,7 +12,7 @@ use krsi_host_abi::hook::{Attach, Hook};
 use krsi_host_abi::spec::{Spec, spec_flag};
 use zerocopy::IntoBytes;
 
-use super::backend::{Backend, Target};
+use super::backend::{Backend, BackendKind, Target};
 use super::btf::KernelTypes;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::HookPlan;
@@ -20,6 +20,8 @@ use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 
 /// Program of the hooks without one of their own.
 const TEMPLATE: &str = "template";
+/// Program of the witness.
+const WITNESS: &str = "witness";
 
 /// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +52,15 @@ pub enum Job {
         /// What it does.
         spec: Box<Spec>,
     },
+    /// Sees what the LSMs together answered at a hook.
+    Witness {
+        /// Name of the LSM hook.
+        hook: String,
+        /// Where it counts.
+        slot: u16,
+        /// Words of the function's arguments: the answer stands behind them.
+        answer: u32,
+    },
 }
 
 impl Job {
@@ -59,6 +70,7 @@ impl Job {
         match self {
             Job::Own(hook) => hook.id(),
             Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
+            Job::Witness { slot, .. } => *slot,
         }
     }
 }
@@ -71,6 +83,8 @@ pub struct Live {
     pub hook: String,
     /// Function that it is attached to.
     pub function: String,
+    /// How it is attached.
+    meeting: Meeting,
     link: Option<OwnedFd>,
     program: OwnedFd,
 }
@@ -82,6 +96,12 @@ impl Live {
     /// What the kernel says.
     pub fn info(&self) -> io::Result<aya_obj::generated::bpf_prog_info> {
         syscall::info(self.program.as_fd())
+    }
+
+    /// Whether its hook is one of the LSMs.
+    #[must_use]
+    pub fn is_lsm(&self) -> bool {
+        self.meeting != Meeting::Tracepoint
     }
 
     /// Detaches it; what runs, runs on to its end.
@@ -157,12 +177,14 @@ impl Loader {
         let (hook, attach, program) = match job {
             Job::Own(hook) => (hook.name(), hook.row().attach, hook.name()),
             Job::Template { hook, .. } => (hook.as_str(), Attach::LsmDeny, TEMPLATE),
+            Job::Witness { hook, .. } => (hook.as_str(), Attach::LsmDeny, WITNESS),
         };
+        let backend = self.backend_of(job);
         let target = match attach {
             Attach::Tracepoint => {
                 Target { function: format!("btf_trace_{hook}"), meeting: Meeting::Tracepoint }
             }
-            _ => self.backend.target(types, hook).ok_or(HookError::NoFunction)?,
+            _ => backend.target(types, hook).ok_or(HookError::NoFunction)?,
         };
         let id = match target.meeting {
             Meeting::Tracepoint => types.typedef_id(&target.function),
@@ -177,9 +199,18 @@ impl Loader {
             slot: job.slot(),
             hook: hook.to_owned(),
             function: target.function,
+            meeting: target.meeting,
             link: Some(link),
             program: fd,
         })
+    }
+
+    /// A witness comes after all that refuse, whatever they are.
+    fn backend_of(&self, job: &Job) -> &'static dyn Backend {
+        match job {
+            Job::Own(_) | Job::Template { .. } => self.backend,
+            Job::Witness { .. } => BackendKind::Observe.backend(),
+        }
     }
 
     /// Tries each way in turn; the refusal of the last is told, which asks least of the kernel.
@@ -238,6 +269,11 @@ impl Loader {
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
             Job::Own(_) => None,
+            Job::Witness { slot, answer, .. } => {
+                set(frozen::WITNESS_SLOT, u32::from(*slot));
+                set(frozen::WITNESS_ANSWER, *answer);
+                None
+            }
             Job::Template { spec, .. } => {
                 let mut spec = (**spec).seal();
                 if !self.backend.can_deny() {
@@ -248,7 +284,7 @@ impl Loader {
         };
         // A hook that answers yes or no takes no errno.
         let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
-        set(frozen::CAN_DENY, u32::from(refuses && self.backend.can_deny()));
+        set(frozen::CAN_DENY, u32::from(refuses && self.backend_of(job).can_deny()));
         let globals = globals(&words, spec.as_ref());
         let instance = self.file.instance(program, &globals)?;
         let types = self.file.types().filter(|_| way.functions);
@@ -267,7 +303,7 @@ impl Loader {
 fn job_name(job: &Job) -> &str {
     match job {
         Job::Own(hook) => hook.name(),
-        Job::Template { hook, .. } => hook,
+        Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
     }
 }
 

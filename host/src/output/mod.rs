@@ -12,6 +12,7 @@ pub use json::Json;
 pub use report::{
     AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,
     RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport, WatchReport,
+    Witnessed,
 };
 pub use terminal::{Colour, Terminal};
 

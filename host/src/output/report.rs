@@ -172,6 +172,19 @@ pub struct HookSummary {
     pub errors: u64,
 }
 
+/// What the witness saw at one hook: what all LSMs together answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Witnessed {
+    /// Its name.
+    pub hook: String,
+    /// Calls that came to an end.
+    pub calls: u64,
+    /// Those that were refused, whoever did.
+    pub refused: u64,
+    /// Those that this host's rules and watches refused.
+    pub denied: u64,
+}
+
 /// Counts of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PluginSummary {
@@ -295,6 +308,8 @@ pub struct Summary {
     pub unix_ns: i64,
     /// Every attached hook.
     pub hooks: Vec<HookSummary>,
+    /// What the witness saw, with `--witness`.
+    pub witness: Vec<Witnessed>,
     /// Every plugin.
     pub plugins: Vec<PluginSummary>,
     /// Losses in the host, by place.

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Output, PluginSummary, Report, Summary, VerdictReport, WatchReport};
+use super::{Output, PluginSummary, Report, Summary, VerdictReport, WatchReport, Witnessed};
 
 /// Whether escape sequences are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +167,10 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
             row.denied,
             row.audited
         )?;
+    }
+    for row in &summary.witness {
+        let Witnessed { hook, calls, refused, denied } = row;
+        writeln!(out, "witness {hook}: {calls} calls, {refused} refused, {denied} of them here")?;
     }
     for plugin in &summary.plugins {
         write_plugin(plugin, out)?;

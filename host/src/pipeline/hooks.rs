@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
+use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{Hook, HookSet};
@@ -10,6 +11,7 @@ use krsi_plugin_schema::latest::{Hook, HookSet};
 use super::RunError;
 use super::shared::Shared;
 use super::watches::{LiveWatch, Watch, Watches};
+use super::witness::Witnesses;
 use crate::config::{Config, ModeArg};
 use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::backend::BackendKind;
@@ -21,6 +23,7 @@ use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
 use crate::kernel::{probe, trim};
+use crate::output::Witnessed;
 
 /// Hooks that the host's own process table lives on.
 const OWN_HOOKS: [Hook; 3] =
@@ -69,6 +72,7 @@ pub(super) struct Hooks {
     /// Slots that had a program at some time, with their names, for the summary.
     used: Vec<(u16, String)>,
     refused: Vec<(String, String)>,
+    witnesses: Witnesses,
 }
 
 impl Hooks {
@@ -106,6 +110,7 @@ impl Hooks {
             on_error: rules.on_error.iter().map(|(hook, _)| *hook).collect(),
             used: Vec::new(),
             refused: Vec::new(),
+            witnesses: Witnesses::new(config.witness),
         };
         Ok((hooks, maps))
     }
@@ -153,6 +158,7 @@ impl Hooks {
             for watch in come {
                 self.add_watch(&types, watch);
             }
+            self.witnesses.follow(&self.loader, &types, &self.live, &self.counters);
             drop(types);
             trim::give_back();
         }
@@ -176,6 +182,7 @@ impl Hooks {
             self.layouts.clear(*slot);
         }
         self.live.retain(|live| !gone.contains(&live.slot));
+        self.witnesses.keep(&self.live, &self.counters);
         Ok(())
     }
 
@@ -309,6 +316,14 @@ impl Hooks {
     /// Slots that ever had one.
     pub(super) fn used(&self) -> &[(u16, String)] {
         &self.used
+    }
+
+    /// What the witness saw.
+    pub(super) fn witnessed(&self) -> Vec<Witnessed> {
+        self.witnesses.saw(&self.counters, |hook| {
+            let slots = self.used.iter().filter(|(_, name)| name == hook);
+            slots.map(|(slot, _)| self.counters.total(*slot, Counter::Denied).unwrap_or(0)).sum()
+        })
     }
 
     /// Calls that a preempted program missed, by the kernel's count (`recursion_misses`).

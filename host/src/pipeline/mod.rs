@@ -25,6 +25,7 @@ mod steward;
 mod summary;
 mod watch;
 mod watches;
+mod witness;
 
 pub use self::error::{ReloadError, RunError};
 

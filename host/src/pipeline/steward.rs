@@ -16,7 +16,7 @@ use super::shared::Shared;
 use super::watches::{ADMINISTRATOR, Watch};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
-use crate::output::PluginSummary;
+use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
 
 /// A program that runs while its link goes may still count and report.
@@ -70,6 +70,8 @@ pub(super) struct Ended {
     pub(super) hooks: Vec<(u16, String)>,
     /// Calls that preempted programs missed.
     pub(super) misses: u64,
+    /// What the witness saw.
+    pub(super) witnessed: Vec<Witnessed>,
     pub(super) read: Result<(), RunError>,
 }
 
@@ -256,6 +258,7 @@ impl Steward {
 
     fn stop(self) -> Ended {
         let (hooks, misses) = (self.hooks.used().to_vec(), self.hooks.misses());
+        let witnessed = self.hooks.witnessed();
         drop(self.hooks);
         std::thread::sleep(LINGER);
         self.mailbox.post(Change::Stop);
@@ -264,6 +267,6 @@ impl Steward {
             Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
         };
         self.roster.stop();
-        Ended { plugins: self.roster.summaries(), hooks, misses, read }
+        Ended { plugins: self.roster.summaries(), hooks, misses, witnessed, read }
     }
 }

@@ -27,6 +27,7 @@ pub(super) fn summary(
     Ok(Summary {
         unix_ns: clock::unix_ns(clock::boot_ns()),
         hooks: rows?,
+        witness: ended.witnessed.clone(),
         plugins: ended.plugins.clone(),
         lost: Loss::ALL.map(|loss| (loss.name(), shared.losses.count(loss))).to_vec(),
         rules: shared.rules.load(Ordering::Relaxed),

@@ -9,5 +9,6 @@ mod socket;
 mod task;
 mod template;
 mod test;
+mod witness;
 
 pub use address::AF_INET;

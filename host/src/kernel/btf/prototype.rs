@@ -58,6 +58,8 @@ pub struct Prototype {
     pub arguments: Vec<Argument>,
     /// What it returns.
     pub returns: Returns,
+    /// 8-byte slots that the arguments take together.
+    pub slots: u32,
 }
 
 impl KernelTypes {
@@ -109,6 +111,6 @@ impl KernelTypes {
             super::Form::Number { .. } => Returns::Int,
             _ => Returns::Other,
         };
-        Prototype { function: function.to_owned(), arguments, returns }
+        Prototype { function: function.to_owned(), arguments, returns, slots: slot }
     }
 }
