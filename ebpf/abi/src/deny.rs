@@ -230,6 +230,8 @@ pub mod flag {
     pub const ERROR_RULE: u64 = 1 << 12;
     /// The path map holds a rule for this hook.
     pub const PATH: u64 = 1 << 13;
+    /// Some map holds a rule for this hook.
+    pub const RULES: u64 = PROCESS | LINEAGE | CGROUP | FILE | PATH | NETWORK | HOOK;
 }
 
 const _: () = assert!(size_of::<ProcessKey>() == 16);

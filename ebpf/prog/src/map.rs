@@ -151,6 +151,13 @@ pub fn file(key: &FileKey) -> Option<&'static Entry> {
     unsafe { FILE.get(key) }
 }
 
+/// Whether a file has leases: its inode number, then its device.
+#[inline(always)]
+pub fn is_file(words: &[u64; 3]) -> bool {
+    // SAFETY: a `FileKey` is 16 bytes: the first two words, as the device has four and the rest is 0.
+    file(unsafe { &*words.as_ptr().cast::<FileKey>() }).is_some()
+}
+
 /// Leases of a cgroup.
 #[inline(always)]
 pub fn cgroup(id: u64) -> Option<&'static Entry> {

@@ -214,20 +214,22 @@ pub fn decide(call: &Call, object: &Object) -> Decision {
 /// The same, in place.
 #[inline(always)]
 pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
-    if call.wants(RULES) {
+    if call.wants(flag::RULES) && may_apply(call, object) {
         krsi_decide(&call.facts, object, decision);
         decision.forget(&call.facts);
     }
 }
 
-/// Maps that can hold a rule.
-const RULES: u64 = flag::PROCESS
-    | flag::LINEAGE
-    | flag::CGROUP
-    | flag::FILE
-    | flag::PATH
-    | flag::NETWORK
-    | flag::HOOK;
+/// Whether there is anything to decide. Most calls have no rule: their keys are looked up where they
+/// lie, and only a hit pays for the function that decides.
+#[inline(always)]
+fn may_apply(call: &Call, object: &Object) -> bool {
+    call.wants(flag::RULES & !(flag::PROCESS | flag::FILE))
+        || call.wants(flag::PROCESS) && map::process(&call.facts.process).is_some()
+        || call.wants(flag::FILE)
+            && (object.kind == UNREAD || object.kind == FILE && map::is_file(&object.words))
+}
+
 /// Those that need the object of a call.
 const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK;
 
