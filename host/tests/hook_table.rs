@@ -69,8 +69,9 @@ fn table() -> String {
         do not edit.\n\n\
         A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
         `krsi_plugin::record`, or of its own body for the first six; one that a kernel lacks or that cannot be\n\
-        read is `None`. The field in parentheses is what a rule's file or address is compared with. *Kernel* is\n\
-        the first one with the hook; the hook behind *or* denies by the same keys where this one is missing.\n\n\
+        read is `None`. The field in parentheses is what a rule's file or address is compared with; of two,\n\
+        each, and its path. *Kernel* is the first one with the hook; the hook behind *or* denies by the same keys\n\
+        where this one is missing.\n\n\
         | hook | record fields | deny keys that apply | can deny | kernel |\n\
         | --- | --- | --- | --- | --- |\n",
     );
@@ -79,7 +80,11 @@ fn table() -> String {
         let curated = curated::of(row.hook);
         let object = match curated.map_or(CuratedObject::None, |curated| curated.object) {
             CuratedObject::None => String::new(),
-            CuratedObject::File(field) | CuratedObject::Network(field) => format!(" (`{field}`)"),
+            CuratedObject::File(field) | CuratedObject::Network(field) => {
+                let second = curated.and_then(|curated| curated.second);
+                let second = second.map_or(String::new(), |field| format!(", `{field}`"));
+                format!(" (`{field}`{second})")
+            }
         };
         let deny = match row.attach {
             Attach::LsmDeny => "yes",

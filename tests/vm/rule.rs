@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_whole_components", Boot::Default, path_denies),
     ("rule_path_denies_exec", Boot::Default, path_denies_exec),
     ("rule_path_denies_what_cannot_be_resolved", Boot::Default, path_unresolved),
+    ("rule_path_denies_both_names_of_a_rename", Boot::Default, path_denies_rename),
     ("rule_on_error_answers", Boot::Default, on_error_answers),
     ("rule_on_error_passes_unless_said", Boot::Default, on_error_passes),
     ("rule_exempt_by_executable", Boot::Default, exempt_by_executable),
@@ -124,10 +125,41 @@ fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT).map(drop)
 }
 
+/// Whether the kernel resolves the path of a name that is made, moved or removed: from 6.12 on.
+fn resolves_names() -> bool {
+    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| !matches!(&*kernel, "5.10" | "6.1"))
+}
+
+/// What is moved out of a folder and what is moved into it, over another file or not. What is allowed
+/// of one name says nothing of the other.
+fn path_denies_rename(guest: &mut Guest) -> anyhow::Result<()> {
+    let (vault, file) = folder(guest, "vault")?;
+    let (other, neighbour) = folder(guest, "other")?;
+    let rules = format!(
+        "deny {} 13 path_rename\nallow {} 13 path_rename",
+        vault.display(),
+        other.display()
+    );
+    let host = ruled(guest, &rules, "", &[])?;
+    if !resolves_names() {
+        fs::rename(&neighbour, vault.join("new"))?;
+        return unresolved_everywhere(host, "path_rename");
+    }
+    expect_errno(EACCES, fs::rename(&file, other.join("new")))?;
+    expect_errno(EACCES, fs::rename(&neighbour, vault.join("new")))?;
+    expect_errno(EACCES, fs::rename(&neighbour, &file))?;
+    let record = verdict(&host, &[("hook", "path_rename")])?;
+    ensure!(record["errno"] == "EACCES" && record["plugin"] == "ruler", "{record}");
+    fs::rename(&neighbour, other.join("new"))?;
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "path_rename", "denied")? == 3, "{summary}");
+    fs::rename(&file, other.join("file"))?;
+    Ok(())
+}
+
 /// Before 6.12 nothing resolves the path of a name that is removed: a rule says what that means.
 fn path_unresolved(guest: &mut Guest) -> anyhow::Result<()> {
-    let kernel = std::env::var("KRSI_KERNEL").context("KRSI_KERNEL")?;
-    let unresolved = matches!(&*kernel, "5.10" | "6.1");
+    let unresolved = !resolves_names();
     let (vault, file) = folder(guest, "vault")?;
     let (_, neighbour) = folder(guest, "other")?;
     let (lax, lax_file) = folder(guest, "lax")?;
@@ -147,7 +179,7 @@ fn path_unresolved(guest: &mut Guest) -> anyhow::Result<()> {
     }
     let summary = host.stop(Signal::INT)?;
     let errors = count(&summary, "path_unlink", "errors")?;
-    ensure!((errors > 0) == unresolved, "{errors} on {kernel}");
+    ensure!((errors > 0) == unresolved, "{errors}");
     fs::remove_file(&file)?;
     Ok(())
 }

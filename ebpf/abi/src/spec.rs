@@ -216,6 +216,15 @@ pub struct Spec {
     pub path_row: u32,
     /// Row plus one of the name that is joined to it; 0 without one.
     pub name_row: u32,
+    /// Capture plus one of a second file that the call is about, as one that a rename replaces; 0
+    /// without one.
+    pub second_capture: u32,
+    /// Row plus one of the second path.
+    pub second_path_row: u32,
+    /// Row plus one of the name that is joined to that.
+    pub second_name_row: u32,
+    /// Always 0.
+    pub pad: u32,
     /// Captures in use.
     pub capture_count: u32,
     /// Atoms in use.
@@ -248,6 +257,10 @@ impl Spec {
         object_capture: 0,
         path_row: 0,
         name_row: 0,
+        second_capture: 0,
+        second_path_row: 0,
+        second_name_row: 0,
+        pad: 0,
         capture_count: 0,
         atom_count: 0,
         term_count: 0,

@@ -37,6 +37,12 @@ fields! {
     path_row: u32;
     /// Row plus one of the name that is joined to it.
     name_row: u32;
+    /// Capture plus one of a second file.
+    second_capture: u32;
+    /// Row plus one of the second path.
+    second_path_row: u32;
+    /// Row plus one of the name that is joined to that.
+    second_name_row: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.

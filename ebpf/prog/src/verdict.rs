@@ -71,6 +71,18 @@ impl Decision {
         global::anew(&self.word) >> 24 != 0
     }
 
+    /// Whether the call is refused.
+    #[inline(always)]
+    pub fn is_denied(&self) -> bool {
+        global::anew(&self.word) >> 24 == Verdict::Denied as u64
+    }
+
+    /// Forgets what was allowed.
+    #[inline(always)]
+    pub fn lift_nothing(&mut self, facts: &Facts) {
+        self.lifted = facts.unknown_zero();
+    }
+
     /// Lets the verifier forget what was decided.
     #[inline(always)]
     pub fn forget(&mut self, facts: &Facts) {
@@ -84,7 +96,7 @@ impl Decision {
     /// a negation, so the compiler may not see that the minuend is zero.
     #[inline(always)]
     pub fn answer(&self) -> i32 {
-        if global::anew(&self.word) >> 24 == Verdict::Denied as u64 && offset::can_deny() {
+        if self.is_denied() && offset::can_deny() {
             (offset::zero() - i64::from(self.errno() & MAX_ERRNO)) as i32
         } else {
             0
@@ -256,16 +268,17 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
         return 0;
     }
     process = facts.process;
+    let before = global::anew(&out.rule_id);
     Walk { facts, members: members(facts, &process), process, decision: out }.run(object);
     out.forget(facts);
     if facts.wants(OBJECTS) && (object.kind == UNREAD || object.path.len == UNRESOLVED) {
         unread(facts, object, out);
     }
-    let counter = match out.verdict() {
-        Verdict::None => return 0,
-        Verdict::Denied => Counter::Denied,
-        Verdict::Audited => Counter::Audited,
-    };
+    // Nothing applies, or only what was decided, and counted, by another object of the call.
+    if global::anew(&out.rule_id) == before {
+        return 0;
+    }
+    let counter = if out.is_denied() { Counter::Denied } else { Counter::Audited };
     map::hit(out.rule_id);
     if let Some(counts) = map::counts(facts.slot) {
         counts.add(counter);

@@ -321,10 +321,10 @@ fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     Ok((key.ino, u64::from(key.dev)))
 }
 
-/// Reads the rows of the object.
+/// Reads the rows of an object.
 #[inline(always)]
-pub fn object(state: &mut State) {
-    state.nulls ^= number(state, spec::object_capture() as usize);
+pub fn object(state: &mut State, at: usize) {
+    state.nulls ^= number(state, at);
 }
 
 /// Reads the address of the call, if it has one that rules can name.
@@ -340,16 +340,17 @@ pub fn address(state: &mut State) {
     }
 }
 
-/// Notes the path that rules on paths are about. Answers zero.
+/// Notes a path that rules on paths are about: rows plus one of it and of the name that is joined to
+/// it. Answers zero.
 #[inline(never)]
-pub fn path(state: &mut State) -> u32 {
-    let row = Row::new(spec::path_row() as usize - 1);
+pub fn path(state: &mut State, path_row: u32, name_row: u32) -> u32 {
+    let row = Row::new(path_row as usize - 1);
     let path = match follow(row, state) {
         Ok(End::Typed(from)) => Ok(from.at(row.last())),
         Ok(End::Task(_)) => Err(Skip::Read),
         Err(skip) => Err(skip),
     };
-    let name = match spec::name_row() {
+    let name = match name_row {
         0 => 0,
         // An entry without a name would be the folder itself.
         name => behind(Row::new(name as usize - 1), state).unwrap_or(1),

@@ -17,7 +17,7 @@ use super::test;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Passes};
 use crate::spec;
-use crate::verdict;
+use crate::verdict::{self, Object};
 
 /// Texts of a record.
 pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
@@ -99,15 +99,14 @@ fn run(state: &mut State) -> i32 {
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
     }
-    if spec::object() == ObjectKind::File as u32 {
-        row::object(state);
-        file(state);
+    if spec::has(spec_flag::DENY) && spec::second_capture() != 0 {
+        second(state);
     }
-    if spec::has(spec_flag::DENY) {
-        if spec::path_row() != 0 && state.call.wants(flag::PATH) {
-            state.traits.object.path.pad ^= row::path(state);
-        }
-        verdict::decide_into(&state.call, &state.traits.object, &mut state.decision);
+    if spec::object() == ObjectKind::File as u32 {
+        file(state, spec::object_capture() as usize);
+    }
+    if spec::has(spec_flag::DENY) && !state.decision.is_denied() {
+        judge(state, spec::path_row(), spec::name_row());
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
@@ -234,10 +233,32 @@ fn of_watch(state: &mut State) {
     state.decision.forget(&state.call.facts);
 }
 
+/// Judges a call by its object.
+#[inline(always)]
+fn judge(state: &mut State, path_row: u32, name_row: u32) {
+    if path_row != 0 && state.call.wants(flag::PATH) {
+        state.traits.object.path.pad ^= row::path(state, path_row, name_row);
+    }
+    verdict::decide_into(&state.call, &state.traits.object, &mut state.decision);
+}
+
+/// Judges a call by the second file that it is about; what is allowed of one says nothing of the
+/// other.
+#[inline(always)]
+fn second(state: &mut State) {
+    if !state.call.wants(flag::FILE | flag::PATH) {
+        return;
+    }
+    file(state, spec::second_capture() as usize - 1);
+    judge(state, spec::second_path_row(), spec::second_name_row());
+    state.decision.lift_nothing(&state.call.facts);
+    state.traits.object = Object::none(&state.call);
+}
+
 /// Takes the object from its two rows.
 #[inline(always)]
-fn file(state: &mut State) {
-    let at = spec::object_capture() as usize;
+fn file(state: &mut State, at: usize) {
+    row::object(state, at);
     // Both numbers are there whatever was read: an absent one would be a register without a value.
     state.traits.object.set_file(state.values.number(at), state.values.number(at + 1));
     if state.values.is_null(at) {

@@ -24,7 +24,8 @@ pub(super) const ROWS: &[CuratedRow] = &[
             field("new_path", Dentry, &["new_dentry"]),
         ],
     )
-    .file("file"),
+    .file("file")
+    .and("replaced"),
     row(
         Hook::InodeMkdir,
         &[

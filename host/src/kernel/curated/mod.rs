@@ -77,6 +77,9 @@ pub struct CuratedRow {
     pub object: CuratedObject,
     /// First kernel that has it; 5.10 for those that are older too.
     pub since: &'static str,
+    /// A second file that the call is about, of [`Shape::Inode`]; its path is `new_folder` and
+    /// `new_name`.
+    pub second: Option<&'static str>,
     /// What to attach where this hook is not there.
     pub or: Option<Hook>,
 }
@@ -89,7 +92,7 @@ const fn field(name: &'static str, shape: Shape, paths: &'static [&'static str])
 }
 
 const fn row(hook: Hook, fields: &'static [CuratedField]) -> CuratedRow {
-    CuratedRow { hook, fields, object: CuratedObject::None, since: OLDEST, or: None }
+    CuratedRow { hook, fields, object: CuratedObject::None, second: None, since: OLDEST, or: None }
 }
 
 impl CuratedRow {
@@ -99,6 +102,10 @@ impl CuratedRow {
 
     const fn file(self, field: &'static str) -> Self {
         Self { object: CuratedObject::File(field), ..self }
+    }
+
+    const fn and(self, field: &'static str) -> Self {
+        Self { second: Some(field), ..self }
     }
 
     const fn network(self, field: &'static str) -> Self {

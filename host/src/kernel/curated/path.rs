@@ -30,6 +30,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
         ],
     )
     .file("file")
+    .and("replaced")
     .or(Hook::InodeRename),
     row(
         Hook::PathMkdir,

@@ -79,6 +79,11 @@ impl CuratedRow {
                 (Some(_), _) => {}
             }
         }
+        spec.second_capture = self.second.and_then(row).unwrap_or(0);
+        if self.hook.has_path() && self.second.is_some() {
+            let entry = row("new_folder").zip(row("new_name"));
+            (spec.second_path_row, spec.second_name_row) = entry.unwrap_or((0, 0));
+        }
         if prototype.returns == Returns::Int {
             spec.flags |= spec_flag::DENY;
         }

@@ -21,6 +21,7 @@ impl Plugin for Ruler {
             .deny_by_path()
             .deny_hook(Hook::FileOpen)
             .deny_hook(Hook::BprmCheckSecurity)
+            .deny_hook(Hook::PathRename)
             .deny_hook(Hook::PathUnlink)
     }
 
