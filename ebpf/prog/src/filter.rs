@@ -7,8 +7,8 @@ use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, SeenKey, test};
 use crate::capture::{self, Skip, Task};
 use crate::global;
 use crate::map::{self, Counts};
+use crate::object::Object;
 use crate::offset;
-use crate::verdict::Object;
 
 /// What global functions are told of a call: plain numbers, which are all that the verifier lets them
 /// have.

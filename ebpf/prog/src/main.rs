@@ -13,6 +13,7 @@ mod filter;
 mod global;
 mod hook;
 mod map;
+mod object;
 mod offset;
 mod prefix;
 mod spec;

@@ -10,8 +10,8 @@ use crate::capture::{self, PathRead, Ptr, Skip};
 use crate::filter::Call;
 use crate::global;
 use crate::map::{self, SCRATCH_LEN};
+use crate::object::Object;
 use crate::offset;
-use crate::verdict::Object;
 use krsi_host_abi::deny::flag;
 
 /// Notes the path of a call in its object: with `name`, that of an entry of the folder.

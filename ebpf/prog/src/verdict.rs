@@ -5,14 +5,13 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Entry, FileKey, Lease, MAX_ERRNO, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey,
-    Subject, bits_of, flag,
+    Entry, Lease, MAX_ERRNO, Membership, Mode, ProcessKey, Subject, bits_of, flag,
 };
-use krsi_host_abi::path::{PATHLESS, PathKey, UNRESOLVED};
+use krsi_host_abi::path::UNRESOLVED;
 use krsi_host_abi::record::Verdict;
 
 use crate::filter::{Call, Facts};
-use crate::hook::AF_INET;
+use crate::object::Object;
 use crate::{capture, global, map, offset};
 
 /// What a call came to.
@@ -104,116 +103,6 @@ impl Decision {
     }
 }
 
-/// The object of a call. All its bytes are always written: a variant's unused ones would be a
-/// register that nothing was put into, which the verifier refuses to see copied.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Object {
-    kind: u64,
-    words: [u64; 3],
-    /// Its path, as far as rules know of it.
-    pub path: PathKey,
-}
-
-/// Nothing that a rule could name.
-const NOTHING: u64 = 0;
-/// A file.
-const FILE: u64 = 1;
-/// A destination.
-const NETWORK: u64 = 2;
-/// What a rule could name, but cannot be read.
-const UNREAD: u64 = 3;
-
-impl Object {
-    /// Nothing that a rule could name.
-    #[inline(always)]
-    pub fn none(call: &Call) -> Self {
-        let zero = call.facts.unknown_zero();
-        let path = PathKey { hash: zero, len: PATHLESS ^ zero as u32, pad: zero as u32 };
-        Self { kind: zero, words: [zero, zero, zero], path }
-    }
-
-    /// Makes it a file.
-    #[inline(always)]
-    pub fn set_file(&mut self, ino: u64, dev: u64) {
-        self.words[0] = ino;
-        self.words[1] = dev;
-        self.kind = FILE;
-    }
-
-    /// Makes it a destination: an address of `AF_INET` or `AF_INET6`, in network byte order.
-    #[inline(always)]
-    pub fn set_address(&mut self, family: u16, port_be: u16, address: [u64; 2]) {
-        let bits = if family == AF_INET { 32 } else { 128 };
-        let fixed = u64::from(NETWORK_FIXED_BITS + bits);
-        let [high, low] = address;
-        self.words = [fixed | u64::from(family) << 32 | u64::from(port_be) << 48, high, low];
-        self.kind = NETWORK;
-    }
-
-    /// Makes it nothing that a rule could name.
-    #[inline(always)]
-    pub fn set_nothing(&mut self) {
-        self.kind = NOTHING;
-    }
-
-    /// Makes it one that a rule could name, but that cannot be read.
-    #[inline(always)]
-    pub fn set_unread(&mut self) {
-        self.kind = UNREAD;
-    }
-
-    /// Notes the family of an address that no rule can name.
-    #[inline(always)]
-    pub fn set_family(&mut self, family: u16) {
-        self.words[0] = u64::from(family) << 32;
-    }
-
-    /// Family of the address.
-    #[inline(always)]
-    pub fn family(&self) -> u16 {
-        (self.words[0] >> 32) as u16
-    }
-
-    /// Port in network byte order; 0 for families without ports.
-    #[inline(always)]
-    pub fn port_be(&self) -> u16 {
-        (self.words[0] >> 48) as u16
-    }
-
-    /// Address in network byte order; IPv4 in the first four bytes.
-    #[inline(always)]
-    pub fn address(&self) -> [u8; 16] {
-        let [_, high, low] = self.words;
-        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
-            (high.to_ne_bytes(), low.to_ne_bytes());
-        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
-    }
-
-    /// Its identity in two words.
-    #[inline(always)]
-    pub fn words(&self) -> (u64, u64) {
-        let [a, b, c] = self.words;
-        if self.kind == NETWORK { (b, c ^ a) } else { (a, b) }
-    }
-
-    #[inline(always)]
-    fn file_key(&self) -> FileKey {
-        let [ino, dev, _] = self.words;
-        FileKey { ino, dev: dev as u32, pad: 0 }
-    }
-
-    #[inline(always)]
-    fn network_key(&self) -> NetworkKey {
-        NetworkKey {
-            prefix_bits: self.words[0] as u32,
-            family: self.family(),
-            port_be: self.port_be(),
-            address: self.address(),
-        }
-    }
-}
-
 /// Decides a call. One whose object could not be read is refused by what names no object, and by a
 /// rule that says so.
 #[inline(always)]
@@ -238,8 +127,7 @@ pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
 fn may_apply(call: &Call, object: &Object) -> bool {
     call.wants(flag::RULES & !(flag::PROCESS | flag::FILE))
         || call.wants(flag::PROCESS) && map::process(&call.facts.process).is_some()
-        || call.wants(flag::FILE)
-            && (object.kind == UNREAD || object.kind == FILE && map::is_file(&object.words))
+        || call.wants(flag::FILE) && (object.is_unread() || object.has_file_rule())
 }
 
 /// Those that need the object of a call.
@@ -271,7 +159,7 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     let before = global::anew(&out.rule_id);
     Walk { facts, members: members(facts, &process), process, decision: out }.run(object);
     out.forget(facts);
-    if facts.wants(OBJECTS) && (object.kind == UNREAD || object.path.len == UNRESOLVED) {
+    if facts.wants(OBJECTS) && (object.is_unread() || object.path.len == UNRESOLVED) {
         unread(facts, object, out);
     }
     // Nothing applies, or only what was decided, and counted, by another object of the call.
@@ -293,7 +181,7 @@ fn unread(facts: &Facts, object: &Object, out: &mut Decision) {
     if let Some(counts) = map::counts(facts.slot) {
         counts.add(Counter::Errors);
     }
-    if out.is_made() || object.kind != UNREAD || !facts.wants(flag::ERROR_RULE) {
+    if out.is_made() || !object.is_unread() || !facts.wants(flag::ERROR_RULE) {
         return;
     }
     let Some(lease) = map::on_error(facts.slot) else { return };
@@ -330,10 +218,7 @@ impl Walk<'_> {
         if call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id())) {
             return;
         }
-        if object.kind == FILE
-            && call.wants(flag::FILE)
-            && self.entry(map::file(&object.file_key()))
-        {
+        if object.is_file() && call.wants(flag::FILE) && self.entry(map::file(&object.file_key())) {
             return;
         }
         if call.wants(flag::PATH) {
@@ -342,7 +227,7 @@ impl Walk<'_> {
                 return;
             }
         }
-        let denied = if object.kind == NETWORK && call.wants(flag::NETWORK) {
+        let denied = if object.is_network() && call.wants(flag::NETWORK) {
             let mut key = object.network_key();
             self.entry(map::network(&key)) || {
                 key.port_be = 0;

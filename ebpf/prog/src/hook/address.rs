@@ -3,7 +3,7 @@
 use crate::capture::{self, Skip};
 use crate::filter::Call;
 use crate::global;
-use crate::verdict::Object;
+use crate::object::Object;
 
 /// `AF_INET` of `include/linux/socket.h`.
 pub const AF_INET: u16 = 2;

@@ -16,14 +16,17 @@ use super::row::{self, State};
 use super::test;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Passes};
+use crate::object::Object;
 use crate::spec;
-use crate::verdict::{self, Object};
+use crate::verdict;
 
 /// Texts of a record.
 pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
 
-/// A hook without a program of its own.
+/// A hook without a program of its own. Inlined into its entry: another frame would not fit on 6.1's
+/// stack.
 #[lsm(hook = "template")]
+#[inline(always)]
 pub fn template(ctx: LsmContext) -> i32 {
     match filter::enter(spec::slot()) {
         Some(call) => run(&mut State::new(call, &ctx)),

@@ -1,0 +1,144 @@
+//! What a call is about, in the words of rule keys: a file, a destination, a path.
+
+use krsi_host_abi::deny::{FileKey, NETWORK_FIXED_BITS, NetworkKey};
+use krsi_host_abi::path::{PATHLESS, PathKey};
+
+use crate::filter::Call;
+use crate::hook::AF_INET;
+use crate::map;
+
+/// The object of a call. All its bytes are always written: a variant's unused ones would be a
+/// register that nothing was put into, which the verifier refuses to see copied.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Object {
+    kind: u64,
+    words: [u64; 3],
+    /// Its path, as far as rules know of it.
+    pub path: PathKey,
+}
+
+/// Nothing that a rule could name.
+const NOTHING: u64 = 0;
+/// A file.
+const FILE: u64 = 1;
+/// A destination.
+const NETWORK: u64 = 2;
+/// What a rule could name, but cannot be read.
+const UNREAD: u64 = 3;
+
+impl Object {
+    /// Nothing that a rule could name.
+    #[inline(always)]
+    pub fn none(call: &Call) -> Self {
+        let zero = call.facts.unknown_zero();
+        let path = PathKey { hash: zero, len: PATHLESS ^ zero as u32, pad: zero as u32 };
+        Self { kind: zero, words: [zero, zero, zero], path }
+    }
+
+    /// Makes it a file.
+    #[inline(always)]
+    pub fn set_file(&mut self, ino: u64, dev: u64) {
+        self.words[0] = ino;
+        self.words[1] = dev;
+        self.kind = FILE;
+    }
+
+    /// Makes it a destination: an address of `AF_INET` or `AF_INET6`, in network byte order.
+    #[inline(always)]
+    pub fn set_address(&mut self, family: u16, port_be: u16, address: [u64; 2]) {
+        let bits = if family == AF_INET { 32 } else { 128 };
+        let fixed = u64::from(NETWORK_FIXED_BITS + bits);
+        let [high, low] = address;
+        self.words = [fixed | u64::from(family) << 32 | u64::from(port_be) << 48, high, low];
+        self.kind = NETWORK;
+    }
+
+    /// Makes it nothing that a rule could name.
+    #[inline(always)]
+    pub fn set_nothing(&mut self) {
+        self.kind = NOTHING;
+    }
+
+    /// Makes it one that a rule could name, but that cannot be read.
+    #[inline(always)]
+    pub fn set_unread(&mut self) {
+        self.kind = UNREAD;
+    }
+
+    /// Notes the family of an address that no rule can name.
+    #[inline(always)]
+    pub fn set_family(&mut self, family: u16) {
+        self.words[0] = u64::from(family) << 32;
+    }
+
+    /// Family of the address.
+    #[inline(always)]
+    pub fn family(&self) -> u16 {
+        (self.words[0] >> 32) as u16
+    }
+
+    /// Port in network byte order; 0 for families without ports.
+    #[inline(always)]
+    pub fn port_be(&self) -> u16 {
+        (self.words[0] >> 48) as u16
+    }
+
+    /// Address in network byte order; IPv4 in the first four bytes.
+    #[inline(always)]
+    pub fn address(&self) -> [u8; 16] {
+        let [_, high, low] = self.words;
+        let ([a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) =
+            (high.to_ne_bytes(), low.to_ne_bytes());
+        [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]
+    }
+
+    /// Whether it is a file.
+    #[inline(always)]
+    pub fn is_file(&self) -> bool {
+        self.kind == FILE
+    }
+
+    /// Whether it is a destination.
+    #[inline(always)]
+    pub fn is_network(&self) -> bool {
+        self.kind == NETWORK
+    }
+
+    /// Whether it is one that a rule could name, but that cannot be read.
+    #[inline(always)]
+    pub fn is_unread(&self) -> bool {
+        self.kind == UNREAD
+    }
+
+    /// Whether it is a file with leases of its own.
+    #[inline(always)]
+    pub fn has_file_rule(&self) -> bool {
+        self.is_file() && map::is_file(&self.words)
+    }
+
+    /// Its identity in two words.
+    #[inline(always)]
+    pub fn words(&self) -> (u64, u64) {
+        let [a, b, c] = self.words;
+        if self.kind == NETWORK { (b, c ^ a) } else { (a, b) }
+    }
+
+    /// The file that it is.
+    #[inline(always)]
+    pub fn file_key(&self) -> FileKey {
+        let [ino, dev, _] = self.words;
+        FileKey { ino, dev: dev as u32, pad: 0 }
+    }
+
+    /// The destination that it is.
+    #[inline(always)]
+    pub fn network_key(&self) -> NetworkKey {
+        NetworkKey {
+            prefix_bits: self.words[0] as u32,
+            family: self.family(),
+            port_be: self.port_be(),
+            address: self.address(),
+        }
+    }
+}
