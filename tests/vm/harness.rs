@@ -100,6 +100,13 @@ impl Guest {
         self.folder.join(name)
     }
 
+    /// A folder in the test's own, for a second krsi-host.
+    pub(crate) fn beside(&self, name: &str) -> anyhow::Result<Guest> {
+        let folder = self.path(name);
+        fs::create_dir_all(&folder)?;
+        Ok(Guest { folder })
+    }
+
     /// A file with some content.
     pub(crate) fn file(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path(name);
