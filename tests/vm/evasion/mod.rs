@@ -61,7 +61,7 @@ fn denials(host: &Host, object: &str) -> anyhow::Result<Vec<Value>> {
 }
 
 /// A file as a watch names it: `FILE` is the pointer to its `struct file`.
-fn is_file(file: &str, path: &Path) -> anyhow::Result<String> {
+pub(crate) fn is_file(file: &str, path: &Path) -> anyhow::Result<String> {
     let meta = std::fs::metadata(path)?;
     let (major, minor) = (libc::major(meta.dev()), libc::minor(meta.dev()));
     let inode = format!("{file}.f_inode");
