@@ -100,10 +100,10 @@ impl Guest {
         self.folder.join(name)
     }
 
-    /// A folder in this one, for a second krsi-host.
+    /// A folder in the test's own, for a second krsi-host.
     pub(crate) fn beside(&self, name: &str) -> anyhow::Result<Guest> {
         let folder = self.path(name);
-        fs::create_dir(&folder)?;
+        fs::create_dir_all(&folder)?;
         Ok(Guest { folder })
     }
 

@@ -5,6 +5,7 @@ mod act;
 mod bomb;
 mod boot;
 mod coverage;
+mod evasion;
 mod exec;
 mod file;
 mod filter;
@@ -49,6 +50,7 @@ fn tests() -> Vec<Test> {
     [
         boot::TESTS,
         coverage::TESTS,
+        evasion::TESTS,
         exec::TESTS,
         file::TESTS,
         filter::TESTS,

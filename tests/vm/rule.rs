@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
@@ -12,7 +13,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Boot, Test};
+use super::{Boot, Test, evasion};
 use crate::harness::{Guest, Host, expect_errno, listen, resolves_paths, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -28,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_mode_audit_of_a_plugin", Boot::Default, mode_audit_of_plugin),
     ("rule_mode_off_of_a_plugin", Boot::Default, mode_off_of_plugin),
     ("rule_map_full_evicts_nothing", Boot::Default, map_full),
+    ("watch_without_texts_asks_what_was_read", Boot::Default, watch_without_texts),
 ];
 
 const EPERM: i32 = 1;
@@ -327,5 +329,29 @@ fn map_full(guest: &mut Guest) -> anyhow::Result<()> {
     fs::read_to_string(files.next().context("a third file")?)?;
     let summary = host.stop(Signal::INT)?;
     ensure!(summary["map_full"] == 1 && summary["rules"] == 2, "{summary}");
+    Ok(())
+}
+
+/// A test that must be false, and one whether something could be read, in a watch of numbers only.
+fn watch_without_texts(guest: &mut Guest) -> anyhow::Result<()> {
+    let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
+    let is_secret = evasion::is_file("file", &secret)?;
+    let watch = |is: &str| format!("file_open: file.f_flags if {is_secret} && {is} deny EACCES");
+    let others = watch("current_cred.uid != 4242 && present(file.f_flags)");
+    let nobody = watch("!present(file.f_flags)");
+    let arguments = [&others, &nobody].map(|text| ["--watch".to_owned(), text.clone()]);
+    let host = guest.start(&arguments.concat())?;
+    expect_errno(EACCES, File::open(&secret))?;
+    fs::read_to_string(&neighbour)?;
+    let read = |uid| Command::new("/bin/busybox").arg("cat").arg(&secret).uid(uid).output();
+    ensure!(!read(4243)?.status.success(), "another user could read");
+    ensure!(read(4242)?.status.success(), "the user could not read");
+    let reason = format!("watch {others}");
+    let record = verdict(&host, &[("hook", "file_open"), ("reason", &reason)])?;
+    ensure!(record["errno"] == "EACCES" && record["plugin"] == "administrator", "{record}");
+    let summary = host.stop(Signal::INT)?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let denied = rows.iter().filter_map(|row| row["denied"].as_u64()).sum::<u64>();
+    ensure!(denied == 2, "{summary}");
     Ok(())
 }

@@ -17,6 +17,9 @@ const KERNEL_BENCH: &str = "kernel-bench";
 /// Binaries that go into a guest.
 const BINARIES: [&str; 3] = ["krsi-host", "stand-in-miner", KERNEL_BENCH];
 
+/// The dynamic loader of this machine, where its platform's ABI has it: a guest has no other.
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
 /// Paths of what was built.
 pub(crate) struct Artefacts {
     binaries: PathBuf,
@@ -33,7 +36,8 @@ impl Artefacts {
             Placed { from: path.clone(), to: format!("/krsi/{name}") }
         };
         let binaries = BINARIES.into_iter().map(binary);
-        binaries.chain(self.plugins.iter().map(plugin)).collect()
+        let loader = Placed { from: LOADER.into(), to: "/krsi/ld.so".to_owned() };
+        binaries.chain(self.plugins.iter().map(plugin)).chain([loader]).collect()
     }
 }
 

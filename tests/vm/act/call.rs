@@ -10,7 +10,7 @@ use libc::c_long;
 
 /// Makes a system call. Pointers among the arguments are to memory that the caller keeps alive and
 /// that is as large as the call wants it.
-pub(super) fn call<const N: usize>(number: c_long, arguments: [usize; N]) -> io::Result<usize> {
+pub(crate) fn call<const N: usize>(number: c_long, arguments: [usize; N]) -> io::Result<usize> {
     let argument = |at: usize| arguments.get(at).copied().unwrap_or_default();
     let [a, b, c, d, e, f] = [0, 1, 2, 3, 4, 5].map(argument);
     // SAFETY: the kernel checks every argument; what it writes to is what callers say above.
@@ -19,37 +19,37 @@ pub(super) fn call<const N: usize>(number: c_long, arguments: [usize; N]) -> io:
 }
 
 /// A call that makes a descriptor.
-pub(super) fn open<const N: usize>(number: c_long, arguments: [usize; N]) -> io::Result<OwnedFd> {
+pub(crate) fn open<const N: usize>(number: c_long, arguments: [usize; N]) -> io::Result<OwnedFd> {
     let raw = i32::try_from(call(number, arguments)?).map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
 /// A path as the kernel takes it.
-pub(super) fn path(path: &Path) -> io::Result<CString> {
+pub(crate) fn path(path: &Path) -> io::Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(io::Error::other)
 }
 
 /// Names the calling thread; the kernel keeps 15 bytes.
-pub(super) fn set_name(name: &str) -> io::Result<()> {
+pub(crate) fn set_name(name: &str) -> io::Result<()> {
     let name = CString::new(name).map_err(io::Error::other)?;
     call(libc::SYS_prctl, [libc::PR_SET_NAME as usize, at(name.to_bytes_with_nul())]).map(drop)
 }
 
 /// The address of something, as an argument.
-pub(super) fn at<T: ?Sized>(value: &T) -> usize {
+pub(crate) fn at<T: ?Sized>(value: &T) -> usize {
     std::ptr::from_ref(value).cast::<u8>() as usize
 }
 
 /// A child that waits for its end; it ends when this is dropped, even if signals are denied.
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     child: libc::pid_t,
     /// While it is open, the child reads the other end.
     held: Option<OwnedFd>,
 }
 
 impl Waiting {
-    pub(super) fn start() -> io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let mut ends = [0_i32; 2];
         call(libc::SYS_pipe2, [(&raw mut ends) as usize, libc::O_CLOEXEC as usize])?;
         // SAFETY: the kernel has just made these descriptors, and nobody else knows of them.
@@ -67,7 +67,7 @@ impl Waiting {
         }
     }
 
-    pub(super) fn pid(&self) -> usize {
+    pub(crate) fn pid(&self) -> usize {
         self.child as usize
     }
 }
@@ -81,7 +81,7 @@ impl Drop for Waiting {
 
 /// Does something in a child, which changes what a process cannot change back; its errno is the
 /// child's exit code.
-pub(super) fn in_child(act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+pub(crate) fn in_child(act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     match fork()? {
         0 => {
             let code = act().err().map_or(0, |error| error.raw_os_error().unwrap_or(255));

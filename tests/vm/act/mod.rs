@@ -3,7 +3,7 @@
 //! An act changes nothing that outlives it but files of its own folder. It reaches other hooks on the
 //! way; one rule on the act's own hook is told from them by what the caller then sees.
 
-mod call;
+pub(crate) mod call;
 mod deny;
 mod enforce;
 mod file;
@@ -12,7 +12,7 @@ mod kernel;
 mod mount;
 mod observe;
 mod process;
-mod ring;
+pub(crate) mod ring;
 mod socket;
 
 use std::fs;

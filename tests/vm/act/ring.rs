@@ -20,10 +20,11 @@ const OFFSET_CQ_RING: usize = 0x800_0000;
 const OFFSET_SQES: usize = 0x1000_0000;
 /// More than a ring of one entry takes.
 const RING_BYTES: usize = 4096;
-const SQE_BYTES: usize = 64;
+/// Bytes of a request, `struct io_uring_sqe`.
+pub(crate) const SQE_BYTES: usize = 64;
 
 /// Words of `struct io_uring_params`.
-type Params = [u32; 30];
+pub(crate) type Params = [u32; 30];
 const FLAGS: usize = 2;
 /// `sq_off`: head, tail, ring_mask, ring_entries, flags, dropped, array.
 const SQ_TAIL: usize = 11;
@@ -32,7 +33,8 @@ const SQ_ARRAY: usize = 16;
 const CQ_TAIL: usize = 21;
 const CQ_CQES: usize = 25;
 
-fn set_up(flags: u32) -> io::Result<(OwnedFd, Params)> {
+/// Makes a ring with room for one request.
+pub(crate) fn set_up(flags: u32) -> io::Result<(OwnedFd, Params)> {
     let mut params: Params = [0; 30];
     params[FLAGS] = flags;
     let ring = open(libc::SYS_io_uring_setup, [1, (&raw mut params) as usize])?;
@@ -64,7 +66,11 @@ impl Drop for Mapped {
 }
 
 /// Submits one request and returns what it came to.
-fn submit(ring: &OwnedFd, params: &Params, request: &[u8; SQE_BYTES]) -> io::Result<()> {
+pub(crate) fn submit(
+    ring: &OwnedFd,
+    params: &Params,
+    request: &[u8; SQE_BYTES],
+) -> io::Result<usize> {
     let (queue, answers) = (Mapped::new(ring, OFFSET_SQ_RING)?, Mapped::new(ring, OFFSET_CQ_RING)?);
     let requests = Mapped::new(ring, OFFSET_SQES)?;
     // SAFETY: the first entry has exactly this size, and the kernel reads it at the submission below.
@@ -77,7 +83,7 @@ fn submit(ring: &OwnedFd, params: &Params, request: &[u8; SQE_BYTES]) -> io::Res
     }
     // The result follows eight bytes of the request's own.
     let result = answers.word(params[CQ_CQES] + 8).load(Ordering::Relaxed).cast_signed();
-    if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { Ok(()) }
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
 }
 
 /// Does nothing, with the credentials that it has, but registered ones.
@@ -88,7 +94,7 @@ pub(super) fn other_credentials(_folder: &Path) -> io::Result<()> {
     let mut request = [0; SQE_BYTES];
     request[0] = OP_NOP;
     request[42..44].copy_from_slice(&(id as u16).to_ne_bytes());
-    submit(&ring, &params, &request)
+    submit(&ring, &params, &request).map(drop)
 }
 
 pub(super) fn polling_thread(_folder: &Path) -> io::Result<()> {
@@ -102,5 +108,5 @@ pub(super) fn command(_folder: &Path) -> io::Result<()> {
     let mut request = [0; SQE_BYTES];
     request[0] = OP_URING_CMD;
     request[4..8].copy_from_slice(&null.as_raw_fd().to_ne_bytes());
-    submit(&ring, &params, &request)
+    submit(&ring, &params, &request).map(drop)
 }

@@ -1,4 +1,5 @@
-//! Checks of documents: purposes of dependencies, the changelog, links to decisions, the contract.
+//! Checks of documents: purposes of dependencies, the changelog, links to decisions, the contract, the
+//! table of evasions.
 
 use std::fs;
 use std::path::Path;
@@ -82,6 +83,36 @@ pub(crate) fn contract(root: &Path) -> anyhow::Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// The table of evasions.
+pub(crate) const EVASIONS: &str = "docs/evasions.md";
+
+/// The last column of the table of evasions names tests that exist, and every test of an evasion.
+pub(crate) fn evasions(text: &str, files: &[File]) -> Vec<Finding> {
+    let tests = files.iter().filter(|file| file.path.starts_with("tests/vm/"));
+    let tests: Vec<&str> = tests
+        .flat_map(|file| file.text.split("(\"").skip(1))
+        .filter_map(|rest| rest.split_once("\", Boot::").map(|(name, _)| name))
+        .collect();
+    let mut findings = Vec::new();
+    let mut named = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        let Some(last) = line.trim_end_matches('|').rsplit('|').next() else { continue };
+        if !line.starts_with('|') {
+            continue;
+        }
+        for name in last.split('`').skip(1).step_by(2) {
+            if !tests.contains(&name) {
+                findings.push(Finding::new(EVASIONS, at + 1, format!("there is no test {name}")));
+            }
+            named.push(name);
+        }
+    }
+    let missing = tests.iter().filter(|name| name.starts_with("evasion_") && !named.contains(name));
+    let missing = missing.map(|name| Finding::new(EVASIONS, 1, format!("{name} has no row")));
+    findings.extend(missing);
+    findings
+}
+
 /// FNV-1a over all bytes: enough to notice an edit, which is all that is asked of it.
 fn checksum(bytes: &[u8]) -> String {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -106,6 +137,11 @@ mod tests {
         let missing = link("0000-no-such-decision");
         assert_eq!(adr_links(root, &[link("0002-postcard-batches")]).unwrap().len(), 0);
         assert_eq!(adr_links(root, &[missing]).unwrap().len(), 1);
+        let tests = "(\"evasion_a\", Boot::Default, a), (\"file_b\", Boot::Default, b),";
+        let tests = [File { path: "tests/vm/evasion/mod.rs".into(), text: tests.into() }];
+        assert_eq!(evasions("| `act` | holds | `evasion_a`, `file_b` |\n", &tests).len(), 0);
+        assert_eq!(evasions("| act | holds | `evasion_a`, `file_c` |\n", &tests).len(), 1);
+        assert_eq!(evasions("| act | holds | `file_b` |\n`evasion_a`\n", &tests).len(), 1);
         assert_eq!(checksum(b"a"), "af63dc4c8601ec8c");
     }
 }

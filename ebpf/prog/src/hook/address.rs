@@ -5,6 +5,8 @@ use crate::filter::Call;
 use crate::global;
 use crate::object::Object;
 
+/// `AF_UNSPEC` of `include/linux/socket.h`.
+pub const AF_UNSPEC: u16 = 0;
 /// `AF_INET` of `include/linux/socket.h`.
 pub const AF_INET: u16 = 2;
 /// `AF_INET6` of `include/linux/socket.h`.
@@ -16,27 +18,52 @@ const LEN_INET6: u64 = 24;
 /// Second word of an address below `::ffff:0:0/96`, but for the IPv4 address in its upper half.
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
+/// What an address without a family is to the kernel.
+#[derive(Clone, Copy)]
+#[repr(u64)]
+pub enum Unspecified {
+    /// None: a connect to it ends a connection.
+    Nothing = 0,
+    /// IPv4: `inet_bind`, `udp_sendmsg` and `raw_sendmsg` take it for that.
+    Inet = 1,
+}
+
 /// Reads an address of `len` bytes; what is too short for its family has neither
 /// port nor address, and counts as not read.
 #[inline(always)]
-pub fn read((from, len): (u64, u64), call: &Call, object: &mut Object) -> Result<(), Skip> {
+pub fn read(
+    (from, len): (u64, u64),
+    unspecified: Unspecified,
+    call: &Call,
+    object: &mut Object,
+) -> Result<(), Skip> {
     // The address goes through memory: a global function takes no kernel pointer for a number.
-    let failed = krsi_address(&from, len, call.facts.unknown_zero(), object);
+    let failed = krsi_address(&from, len, unspecified as u64, call.facts.unknown_zero(), object);
     if failed == 0 { Ok(()) } else { Err(Skip::Read) }
 }
 
 /// Reads an address; not 0 when it cannot be read.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn krsi_address(from: &u64, len: u64, zero: u64, out: &mut Object) -> u32 {
+extern "C" fn krsi_address(
+    from: &u64,
+    len: u64,
+    unspecified: u64,
+    zero: u64,
+    out: &mut Object,
+) -> u32 {
     let (Some(from), Some(object)) = (global::seen(from), global::seen_mut(out)) else { return 1 };
-    u32::from(fill(*from, len, object).is_err()) ^ zero as u32
+    let is_inet = unspecified == Unspecified::Inet as u64;
+    u32::from(fill(*from, len, is_inet, object).is_err()) ^ zero as u32
 }
 
 /// Words are little-endian: family, port, then an IPv4 address or a flow label.
 #[inline(always)]
-fn fill(from: u64, len: u64, object: &mut Object) -> Result<(), Skip> {
-    let family: u16 = if len < 2 { 0 } else { capture::probe(from)? };
+fn fill(from: u64, len: u64, is_inet: bool, object: &mut Object) -> Result<(), Skip> {
+    let mut family: u16 = if len < 2 { AF_UNSPEC } else { capture::probe(from)? };
+    if is_inet && family == AF_UNSPEC && len >= LEN_INET {
+        family = AF_INET;
+    }
     if family == AF_INET && len >= LEN_INET {
         let head: u64 = capture::probe(from)?;
         object.set_address(family, (head >> 16) as u16, [head >> 32, 0]);

@@ -4,7 +4,7 @@ use aya_ebpf::EbpfContext;
 use krsi_host_abi::record::{Call as Body, text_value};
 use krsi_host_abi::spec::{CAPTURES, HOPS, Read, TEXT_MAX, root};
 
-use super::address::{AF_INET, AF_INET6};
+use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
 use super::template::Rooms;
 use crate::capture::{self, PathRead, Ptr, Skip, Task};
 use crate::filter::{self, Call, Traits};
@@ -332,7 +332,7 @@ pub fn object(state: &mut State, at: usize) {
 pub fn address(state: &mut State) {
     let row = Row::new(spec::object_capture() as usize);
     match sockaddr(row, state).and_then(|(from, len)| {
-        super::address::read((from, len), &state.call, &mut state.traits.object)
+        address::read((from, len), Unspecified::Inet, &state.call, &mut state.traits.object)
     }) {
         Ok(()) => state.traits.port = u32::from(u16::from_be(state.traits.object.port_be())),
         Err(Skip::Null) => {}
@@ -368,7 +368,8 @@ fn port(row: Row, state: &State) -> Result<u64, Skip> {
     }
     let [family, port]: [u16; 2] = capture::probe(from)?;
     let port = match family {
-        AF_INET | AF_INET6 => u16::from_be(port),
+        // Without a family it is sent as one of IPv4.
+        AF_UNSPEC | AF_INET | AF_INET6 => u16::from_be(port),
         _ => 0,
     };
     Ok(u64::from(family) | u64::from(port) << 16)

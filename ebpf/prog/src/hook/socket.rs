@@ -5,7 +5,7 @@ use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::Connect;
 
-use super::address;
+use super::address::{self, Unspecified};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, NoTail, Room, Wanted};
 use crate::filter::{self, Call, Passes, Traits};
@@ -49,7 +49,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
 fn destination(ctx: &LsmContext, call: &Call, traits: &mut Traits) -> Result<(), Skip> {
     let address = Ptr::arg::<1>(ctx)?;
     let len = capture::number::<2>(ctx) & 0xffff_ffff;
-    address::read((address.address(), len), call, &mut traits.object)?;
+    address::read((address.address(), len), Unspecified::Nothing, call, &mut traits.object)?;
     traits.port = u32::from(u16::from_be(traits.object.port_be()));
     Ok(())
 }

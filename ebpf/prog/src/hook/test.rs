@@ -159,10 +159,11 @@ fn text_atoms() -> u32 {
     atoms
 }
 
-/// Whether a test waits for the texts. Whether something could be read is asked last, of all.
+/// Whether a test waits for the texts. Whether something could be read is asked last, of all; of a
+/// spec without texts nothing comes after the numbers.
 #[inline(always)]
-const fn is_text(compare: u8) -> bool {
-    compare >= Compare::TextEqual as u8
+fn is_text(compare: u8) -> bool {
+    compare >= Compare::TextEqual as u8 && (compare != Compare::Present as u8 || spec::has_rooms())
 }
 
 #[inline(always)]
@@ -178,6 +179,8 @@ fn number<const A: usize>(values: &Values) -> bool {
         (value as i64) < number as i64
     } else if compare == Compare::AnyBit as u8 {
         masked != 0
+    } else if compare == Compare::Present as u8 {
+        true
     } else {
         false
     }

@@ -12,6 +12,7 @@ use krsi_plugin_schema::latest::{
 
 use super::{DecodeError, Payload, text};
 
+const AF_UNSPEC: u16 = 0;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -297,8 +298,9 @@ impl<'a> Record<'a> {
             _ => (0, &[][..]),
         };
         let (family, port, ip) = match (head, rest) {
-            (AF_INET, [p, q, a, b, c, d, ..]) => {
-                (AF_INET, [*p, *q], Some(IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d))))
+            // Datagrams to an address without a family go to it as one of IPv4.
+            (AF_UNSPEC | AF_INET, [p, q, a, b, c, d, ..]) => {
+                (head, [*p, *q], Some(IpAddr::V4(Ipv4Addr::new(*a, *b, *c, *d))))
             }
             (AF_INET6, [p, q, _, _, _, _, rest @ ..]) => {
                 let ip = rest.first_chunk::<16>().map(|ip| Ipv6Addr::from(*ip).to_canonical());

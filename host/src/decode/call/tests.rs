@@ -100,6 +100,8 @@ fn addresses_are_read_by_family() {
     check(AF_INET, &[&port(80), &[127, 0, 0, 1], &[0; 8]], "127.0.0.1:80");
     check(AF_INET6, &[&port(443), &[0; 4], &Ipv6Addr::LOCALHOST.octets()], "[::1]:443");
     check(AF_INET6, &[&port(443), &[0; 4], &mapped], "10.0.0.1:443");
+    check(AF_UNSPEC, &[&port(80), &[127, 0, 0, 1], &[0; 8]], "127.0.0.1:80");
+    check(AF_UNSPEC, &[], "address family 0");
     check(AF_INET, &[&port(80)], "address family 2");
     check(AF_INET6, &[&port(443), &[0; 4], &[0; 15]], "address family 10");
     check(AF_UNIX, &[b"/run/x.sock\0junk"], "/run/x.sock");

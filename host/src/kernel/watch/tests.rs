@@ -204,10 +204,13 @@ fn the_prototype_may_be_another_functions() {
     assert!(watch.resolve(&types, |_| types.prototype("no_such_function")).is_err());
 }
 
-/// The examples of docs/watches.md, as they stand there, on every kernel.
+/// The examples of docs/watches.md and docs/evasions.md, as they stand there, on every kernel.
 #[test]
-fn the_examples_of_the_document_resolve() {
-    let document = include_str!("../../../../docs/watches.md");
+fn the_examples_of_the_documents_resolve() {
+    let document = concat!(
+        include_str!("../../../../docs/watches.md"),
+        include_str!("../../../../docs/evasions.md")
+    );
     let mut fence = "";
     let (mut good, mut bad) = (0, 0);
     let kernels = || KERNELS.map(stored).into_iter().chain([KernelTypes::running().unwrap()]);

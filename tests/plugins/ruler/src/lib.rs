@@ -1,9 +1,10 @@
 //! Makes the rules that its configuration names, all at its start: verb, object, errno, hook.
 //!
 //! ```text
-//! deny PREFIX ERRNO HOOK      deny what lies below a path
-//! strict PREFIX ERRNO HOOK    the same, and what has no path that can be told
-//! allow PREFIX ERRNO HOOK     lift that again
+//! deny PREFIX ERRNO HOOK              deny what lies below a path
+//! strict PREFIX ERRNO HOOK            the same, and what has no path that can be told
+//! allow PREFIX ERRNO HOOK             lift that again
+//! network ADDR/BITS:PORT ERRNO HOOK   deny a destination
 //! ```
 //! An open of `…/tell-me` raises an alert.
 
@@ -19,16 +20,19 @@ impl Plugin for Ruler {
         Manifest::new("ruler", "0.1.0")
             .hook(Hook::FileOpen)
             .deny_by_path()
+            .deny_by_network()
             .deny_hook(Hook::FileOpen)
             .deny_hook(Hook::BprmCheckSecurity)
             .deny_hook(Hook::PathRename)
             .deny_hook(Hook::PathUnlink)
+            .deny_hook(Hook::SocketConnect)
+            .deny_hook(Hook::SocketSendmsg)
     }
 
     fn init(config: &[u8], _seed: u64, ctx: &mut Ctx) -> Result<Self, String> {
         let text = std::str::from_utf8(config).map_err(|error| error.to_string())?;
         for line in text.lines() {
-            rule(line, ctx).ok_or_else(|| format!("{line:?} is not VERB PREFIX ERRNO HOOK"))?;
+            rule(line, ctx).ok_or_else(|| format!("{line:?} is not VERB OBJECT ERRNO HOOK"))?;
         }
         Ok(Ruler)
     }
@@ -42,16 +46,21 @@ impl Plugin for Ruler {
 
 fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
     let mut words = line.split_whitespace();
-    let (verb, prefix) = (words.next()?, words.next()?);
+    let (verb, object) = (words.next()?, words.next()?);
     let (errno, hook) = (words.next()?.parse().ok()?, Hook::from_name(words.next()?)?);
     let rule = match verb {
-        "deny" => ctx.deny_path(prefix),
-        "strict" => ctx.deny_path(prefix).if_unresolved(IfUnresolved::Apply),
-        "allow" => ctx.allow_path(prefix),
+        "deny" => ctx.deny_path(object),
+        "strict" => ctx.deny_path(object).if_unresolved(IfUnresolved::Apply),
+        "allow" => ctx.allow_path(object),
+        "network" => {
+            let (network, port) = object.rsplit_once(':')?;
+            let (address, bits) = network.split_once('/')?;
+            ctx.deny_network(address.parse().ok()?, bits.parse().ok()?, port.parse().ok()?)
+        }
         _ => return None,
     };
     let rule = rule.hook(hook).errno(Errno(errno)).ttl(Duration::from_secs(3600));
-    rule.because(format!("ruler: {verb} {prefix}"));
+    rule.because(format!("ruler: {verb} {object}"));
     Some(())
 }
 

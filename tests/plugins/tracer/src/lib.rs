@@ -1,4 +1,4 @@
-//! The simplest useful plugin: alerts on a debugger's own tracer file.
+//! The simplest useful plugin: alerts on a debugger's own tracer file, run or named as an argument.
 
 use krsi_plugin::{Ctx, Exec, Hook, Manifest, Meta, Plugin, Severity};
 
@@ -17,8 +17,16 @@ impl Plugin for Tracer {
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
         self.seen += 1;
-        if exec.path.ends_with("/trace-me") {
-            ctx.alert("T1622", Severity::Info, meta.process, format!("exec number {}", self.seen));
+        let named = exec.argv.iter().any(|argument| argument == "trace-me");
+        if named || exec.path.ends_with("/trace-me") {
+            let argv = exec.argv.iter().collect::<Vec<_>>().join(" ");
+            let kind = match exec.flags {
+                flags if flags.memfd() => "memfd",
+                flags if flags.deleted() => "deleted",
+                _ => "file",
+            };
+            let text = format!("exec number {}: {kind} {}: {argv}", self.seen, exec.path);
+            ctx.alert("T1622", Severity::Info, meta.process, text);
         }
     }
 }

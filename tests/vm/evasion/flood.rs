@@ -1,0 +1,57 @@
+//! Opens and forks beyond what the ring holds: no verdict changes and none is lost.
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+
+use super::call::in_child;
+use super::{EACCES, denial, denials};
+use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno};
+
+/// Denied opens amid the flood.
+const ACTS: usize = 40;
+
+pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
+    let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
+    let rules = format!("open {} 600000 13", secret.display());
+    let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", "4096"])?;
+    drop(File::open(&secret)?);
+    wait_for_errno(EACCES, || File::open(&secret))?;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let repeat = |act: &dyn Fn() -> std::io::Result<()>| -> anyhow::Result<u64> {
+            let mut times = 0;
+            while !over.load(Ordering::Relaxed) {
+                act()?;
+                times += 1;
+            }
+            Ok(times)
+        };
+        let opening = scope.spawn(move || repeat(&|| File::open(&neighbour).map(drop)));
+        let forking = scope.spawn(move || repeat(&|| in_child(|| Ok(()))));
+        let result = (0..ACTS).try_for_each(|_| {
+            std::thread::sleep(Duration::from_millis(10));
+            expect_errno(EACCES, File::open(&secret))
+        });
+        over.store(true, Ordering::Relaxed);
+        for flood in [opening, forking] {
+            let times = flood.join().map_err(|_| anyhow::anyhow!("a flood panicked"))??;
+            ensure!(times > 0, "no flood");
+        }
+        result
+    })?;
+    // The last of the first opens was denied, too.
+    let object = secret.to_string_lossy();
+    wait_for("a record of each denial", || {
+        Ok((denials(&host, &object)?.len() == ACTS + 1).then_some(()))
+    })?;
+    denial(&host, "file_open", &object, "sentry")?;
+    let summary = host.stop(Signal::INT)?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == "file_open").context("file_open")?;
+    ensure!(row["denied"] == ACTS + 1 && row["lost"].as_u64() > Some(0), "{row}");
+    Ok(())
+}
