@@ -183,6 +183,8 @@ pub struct Witnessed {
     pub refused: u64,
     /// Those that this host's rules and watches refused.
     pub denied: u64,
+    /// Calls that the witness missed because it was preempted (`recursion_misses`).
+    pub missed: u64,
 }
 
 /// Counts of one plugin.

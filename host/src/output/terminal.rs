@@ -169,8 +169,11 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     for row in &summary.witness {
-        let Witnessed { hook, calls, refused, denied } = row;
-        writeln!(out, "witness {hook}: {calls} calls, {refused} refused, {denied} of them here")?;
+        let Witnessed { hook, calls, refused, denied, missed } = row;
+        writeln!(
+            out,
+            "witness {hook}: {calls} calls, {refused} refused, {denied} of them here, {missed} missed"
+        )?;
     }
     for plugin in &summary.plugins {
         write_plugin(plugin, out)?;

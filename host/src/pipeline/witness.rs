@@ -87,6 +87,7 @@ impl Witnesses {
             for row in rows.iter_mut().filter(|row| row.hook == seen.hook) {
                 row.calls += seen.calls;
                 row.refused += seen.refused;
+                row.missed += seen.missed;
             }
         }
         rows
@@ -102,6 +103,7 @@ impl Witness {
             calls: calls.saturating_sub(calls_before),
             refused: refused.saturating_sub(refused_before),
             denied: 0,
+            missed: self.program.info().map_or(0, |info| info.recursion_misses),
         }
     }
 }
