@@ -165,7 +165,8 @@ impl Guest {
         command.arg("--ready-file").arg(&ready);
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().context("krsi-host")?;
-        let mut host = Host { child, out, err, control };
+        let judged = arguments.iter().any(|word| word == "--witness");
+        let mut host = Host { child, out, err, control, judged };
         wait_at_most(START_PATIENCE, "krsi-host to be ready", || {
             if let Some(status) = host.child.try_wait()? {
                 bail!("krsi-host ended with {status}: {}", host.stderr());
@@ -196,6 +197,8 @@ pub(crate) struct Host {
     out: PathBuf,
     err: PathBuf,
     control: PathBuf,
+    /// Whether the witness judges what it denies.
+    judged: bool,
 }
 
 impl Drop for Host {
@@ -293,7 +296,12 @@ impl Host {
         let reports = self.reports()?;
         let summary = reports.into_iter().find(|report| report["kind"] == "summary");
         let summary = summary.context("no summary")?;
-        for row in summary["witness"].as_array().context("witness")? {
+        let witness = summary["witness"].as_array().context("witness")?;
+        for row in summary["hooks"].as_array().context("hooks")? {
+            let seen = witness.iter().any(|judge| judge["hook"] == row["hook"]);
+            ensure!(!self.judged || row["denied"] == 0 || seen, "denied without a judge: {row}");
+        }
+        for row in witness {
             let number = |name: &str| row[name].as_u64().context("a number");
             // A preempted witness misses calls, and says how many.
             let judged = number("refused")? + number("missed")?;

@@ -12,7 +12,7 @@ use crate::output::Witnessed;
 pub(super) struct Witnesses {
     wanted: bool,
     live: Vec<Witness>,
-    /// What those saw that ended.
+    /// What those saw that ended, a row a hook: plugins come and go as often as they like.
     past: Vec<Witnessed>,
     /// Hooks that have none, which is told once.
     without: Vec<String>,
@@ -34,9 +34,11 @@ impl Witnesses {
         let is_there = |one: &Witness| {
             hooks.iter().any(|live| live.slot == one.program.slot && live.hook == one.program.hook)
         };
-        let (kept, gone) = self.live.drain(..).partition(is_there);
+        let (kept, gone): (_, Vec<Witness>) = self.live.drain(..).partition(is_there);
         self.live = kept;
-        self.past.extend(gone.iter().map(|witness: &Witness| witness.saw(counters)));
+        for witness in &gone {
+            add(&mut self.past, witness.saw(counters));
+        }
     }
 
     /// Gives each hook with a program a witness.
@@ -73,22 +75,17 @@ impl Witnesses {
 
     /// What was seen at each hook. `denied` tells what the host refused at a hook.
     pub(super) fn saw(&self, counters: &Counters, denied: impl Fn(&str) -> u64) -> Vec<Witnessed> {
-        let past = self.past.iter().map(|row| &row.hook);
-        let names = past.chain(self.live.iter().map(|one| &one.program.hook));
-        let mut rows: Vec<Witnessed> = Vec::new();
-        for hook in names {
-            if rows.iter().all(|row| row.hook != *hook) {
-                // Before the witness is asked: a call that is under way is refused first.
-                let denied = denied(hook);
-                rows.push(Witnessed { hook: hook.clone(), denied, ..Witnessed::default() });
-            }
+        let mut rows = self.past.clone();
+        for one in &self.live {
+            let hook = one.program.hook.clone();
+            add(&mut rows, Witnessed { hook, ..Witnessed::default() });
         }
-        for seen in self.past.iter().cloned().chain(self.live.iter().map(|one| one.saw(counters))) {
-            for row in rows.iter_mut().filter(|row| row.hook == seen.hook) {
-                row.calls += seen.calls;
-                row.refused += seen.refused;
-                row.missed += seen.missed;
-            }
+        // Before the witness is asked: a call that is under way is refused first.
+        for row in &mut rows {
+            row.denied = denied(&row.hook);
+        }
+        for one in &self.live {
+            add(&mut rows, one.saw(counters));
         }
         rows
     }
@@ -105,6 +102,18 @@ impl Witness {
             denied: 0,
             missed: self.program.info().map_or(0, |info| info.recursion_misses),
         }
+    }
+}
+
+/// Adds to the row of the hook.
+fn add(rows: &mut Vec<Witnessed>, seen: Witnessed) {
+    match rows.iter_mut().find(|row| row.hook == seen.hook) {
+        Some(row) => {
+            row.calls += seen.calls;
+            row.refused += seen.refused;
+            row.missed += seen.missed;
+        }
+        None => rows.push(seen),
     }
 }
 

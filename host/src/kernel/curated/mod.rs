@@ -192,13 +192,17 @@ mod tests {
             };
             match row.object {
                 CuratedObject::None => {
+                    assert_eq!(row.second, None, "{name}");
                     assert!(!keys.contains(Keys::FILE) && !keys.contains(Keys::NETWORK), "{name}");
                 }
                 CuratedObject::File(file) => {
                     assert!(keys.contains(Keys::FILE), "{name}");
                     assert_eq!(shape(file), Some(Shape::Inode), "{name}");
+                    let second = row.second.map(shape);
+                    assert!(second.is_none_or(|found| found == Some(Shape::Inode)), "{name}");
                 }
                 CuratedObject::Network(address) => {
+                    assert_eq!(row.second, None, "{name}");
                     assert!(keys.contains(Keys::NETWORK), "{name}");
                     assert_eq!(shape(address), Some(Shape::SockAddr), "{name}");
                 }
