@@ -55,6 +55,15 @@ impl CuratedRow {
             }
         }
         spec.capture_count = u32::try_from(row).unwrap_or(0);
+        self.name_objects(&mut spec, &places);
+        if prototype.returns == Returns::Int {
+            spec.flags |= spec_flag::DENY;
+        }
+        CuratedSpec { spec, places, missing }
+    }
+
+    /// Tells which rows the keys of rules are taken from.
+    fn name_objects(&self, spec: &mut Spec, places: &[Option<usize>]) {
         let (kind, name) = match self.object {
             CuratedObject::None => (ObjectKind::None, ""),
             CuratedObject::File(name) => (ObjectKind::File, name),
@@ -84,10 +93,6 @@ impl CuratedRow {
             let entry = row("new_folder").zip(row("new_name"));
             (spec.second_path_row, spec.second_name_row) = entry.unwrap_or((0, 0));
         }
-        if prototype.returns == Returns::Int {
-            spec.flags |= spec_flag::DENY;
-        }
-        CuratedSpec { spec, places, missing }
     }
 }
 
