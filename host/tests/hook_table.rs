@@ -55,7 +55,7 @@ fn body(body: &impl krsi_plugin_schema::Serialize) -> Vec<String> {
 
 fn keys(hook: AbiHook) -> String {
     let keys = hook.row().keys;
-    let applies = |kind| looked_up(kind).is_some_and(|needed| keys.contains(needed));
+    let applies = |kind| keys.contains(looked_up(kind));
     let told = |kind| kind != DenyKeys::PATH || hook.has_path();
     let names = DenyKeys::NAMES.iter().filter(|(kind, _)| applies(*kind) && told(*kind));
     let names = names.map(|(_, name)| *name);

@@ -5,6 +5,7 @@ mod act;
 mod bomb;
 mod boot;
 mod coverage;
+mod digest;
 mod evasion;
 mod exec;
 mod file;
@@ -50,6 +51,7 @@ fn tests() -> Vec<Test> {
     [
         boot::TESTS,
         coverage::TESTS,
+        digest::TESTS,
         evasion::TESTS,
         exec::TESTS,
         file::TESTS,

@@ -2,7 +2,7 @@
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
 //! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
-//! cgroup, file, path, network, hook; inside an entry in slot order, where the host puts `allow` first. The
+//! cgroup, file, path, network, hook, and digests by a program of their own; inside an entry in slot order, where the host puts `allow` first. The
 //! first deny in force denies. An `allow` lifts only later denies of the same owner.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -65,6 +65,12 @@ pub struct FileKey {
     /// Zero.
     pub pad: u32,
 }
+
+/// SHA-256 of an executable.
+pub type Digest = [u8; 32];
+
+/// `HASH_ALGO_SHA256` of `include/uapi/linux/hash_info.h`: what IMA answers when a digest is one.
+pub const SHA256: i64 = 4;
 
 /// Nanoseconds of a clock tick, in which `/proc` tells when a process started (`USER_HZ` is 100).
 pub const TICK_NS: u64 = 10_000_000;
@@ -230,7 +236,9 @@ pub mod flag {
     pub const ERROR_RULE: u64 = 1 << 12;
     /// The path map holds a rule for this hook.
     pub const PATH: u64 = 1 << 13;
-    /// Some map holds a rule for this hook.
+    /// The digest map holds a rule for this hook: asked by a program of its own, which sleeps.
+    pub const DIGEST: u64 = 1 << 14;
+    /// Some map holds a rule for this hook, digests aside.
     pub const RULES: u64 = PROCESS | LINEAGE | CGROUP | FILE | PATH | NETWORK | HOOK;
 }
 

@@ -27,6 +27,10 @@ impl Keys {
     pub const FILE: Keys = Keys(1 | 2);
     /// Subject, then network prefix and port.
     pub const NETWORK: Keys = Keys(1 | 4);
+    /// Subject, then the digest of an executable.
+    pub const DIGEST: Keys = Keys(1 | 8);
+    /// Both what a file is and what its digest is.
+    pub const IMAGE: Keys = Keys(1 | 2 | 8);
 
     /// True when `self` covers all of `other`.
     #[must_use]
@@ -80,7 +84,7 @@ macro_rules! hooks {
 
 hooks! {
     /// `security_bprm_check`: an executable is about to run; once per interpreter level.
-    BprmCheckSecurity = 1, "bprm_check_security", LsmDeny, FILE;
+    BprmCheckSecurity = 1, "bprm_check_security", LsmDeny, IMAGE;
     /// `security_bprm_committed_creds`: the exec that succeeded; argv is readable.
     BprmCommittedCreds = 2, "bprm_committed_creds", LsmObserve, NONE;
     /// `security_file_open`: after path look-up and mode bits.

@@ -9,7 +9,7 @@ use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::path as kernel_path;
 use aya_ebpf::helpers::generated as helper;
 use krsi_host_abi::counter::Counter;
-use krsi_host_abi::deny::{FileKey, ProcessKey};
+use krsi_host_abi::deny::{Digest, FileKey, ProcessKey};
 use krsi_host_abi::record::{COMM_LEN, PATH_LONG, exec_flag};
 
 use crate::global;
@@ -585,4 +585,13 @@ pub fn tgid() -> u32 {
 pub fn boot_ns() -> u64 {
     // SAFETY: no preconditions.
     unsafe { helper::bpf_ktime_get_boot_ns() }
+}
+
+/// Has a file hashed by IMA: the algorithm's number, or a negative errno. For programs that sleep.
+#[inline(always)]
+pub fn hash(file: Ptr, out: &mut Digest) -> i64 {
+    // SAFETY: the file is the hook's own, `out` is as long as is said, and the verifier checks both.
+    unsafe {
+        helper::bpf_ima_file_hash(file.raw(), out.as_mut_ptr().cast(), size_of::<Digest>() as u32)
+    }
 }

@@ -96,21 +96,22 @@ pub fn enter(slot: u32) -> Option<Call> {
         counts.add(Counter::Filtered);
         return None;
     }
-    let caller = || {
-        let task = Task::current()?;
-        Ok((task, capture::process_key(task)?))
-    };
-    match caller() {
-        Ok((task, process)) => {
-            let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, pad: 0 };
-            Some(Call { facts, task, counts })
-        }
+    match call(flags, slot, counts) {
+        Ok(call) => Some(call),
         Err(skip) => {
-            let skip: Skip = skip;
             counts.add(skip.counter());
             None
         }
     }
+}
+
+/// A call of a hook, with who calls.
+#[inline(always)]
+pub fn call(flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
+    let task = Task::current()?;
+    let process = capture::process_key(task)?;
+    let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, pad: 0 };
+    Ok(Call { facts, task, counts })
 }
 
 /// Whether a clause may hold, as far as the caller's user tells: what does not is left before more is

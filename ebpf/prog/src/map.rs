@@ -6,7 +6,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Entry, FileKey, Lease, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::deny::{Digest, Entry, FileKey, Lease, Membership, NetworkKey, ProcessKey};
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
@@ -42,6 +42,12 @@ static CGROUP: HashMap<u64, Entry> = HashMap::with_max_entries(4096, 0);
 /// Leases by path prefix. Written by the host.
 #[map]
 static PATH: HashMap<PathKey, Entry> = HashMap::with_max_entries(4096, 0);
+/// Leases by digest of an executable. Written by the host.
+#[map]
+static DIGEST: HashMap<Digest, Entry> = HashMap::with_max_entries(4096, 0);
+/// What the last proof of life had hashed: its algorithm, or a negative errno. Read by the host.
+#[map]
+static HASHED: Array<i64> = Array::with_max_entries(1, 0);
 /// Room for a path and a name, by thread: more threads than these are never in a program at a time.
 #[map]
 static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(128, 0);
@@ -182,6 +188,20 @@ pub fn on_error(slot: u32) -> Option<&'static Lease> {
 pub fn path(key: &PathKey) -> Option<&'static Entry> {
     // SAFETY: values are replaced as a whole, never written in place.
     unsafe { PATH.get(key) }
+}
+
+/// Leases of a digest.
+#[inline(always)]
+pub fn digest(key: &Digest) -> Option<&'static Entry> {
+    // SAFETY: values are replaced as a whole, never written in place.
+    unsafe { DIGEST.get(key) }
+}
+
+/// Tells the host what became of a file that was to be hashed.
+#[inline(always)]
+pub fn tell_hashed(answer: i64) {
+    // Without room for it the host takes it that nothing was hashed.
+    let _kept = HASHED.set(0, answer, 0);
 }
 
 /// Room of a thread, until it lets go of it.

@@ -76,6 +76,19 @@ impl Decision {
         global::anew(&self.word) >> 24 == Verdict::Denied as u64
     }
 
+    /// What a decision is counted as.
+    #[inline(always)]
+    fn counter(&self) -> Counter {
+        if self.is_denied() { Counter::Denied } else { Counter::Audited }
+    }
+
+    /// Takes back what was decided, and keeps what was allowed.
+    #[inline(always)]
+    fn retract(&mut self, facts: &Facts) {
+        self.rule_id = facts.unknown_zero();
+        self.word = facts.unknown_zero();
+    }
+
     /// Forgets what was allowed.
     #[inline(always)]
     pub fn lift_nothing(&mut self, facts: &Facts) {
@@ -130,6 +143,34 @@ fn may_apply(call: &Call, object: &Object) -> bool {
         || call.wants(flag::FILE) && (object.is_unread() || object.has_file_rule())
 }
 
+/// Decides by the leases on an executable's digest, unless a rule on who calls refuses or allows first.
+/// What rules on the caller refuse or report is the affair of the hook's other program.
+#[inline(always)]
+pub fn decide_digest(call: &Call, entry: &Entry) -> Decision {
+    let mut decision = Decision::none(call);
+    let facts = &call.facts;
+    // Kernels before 6.2 take a key from the stack only, of which there is little: one place for two.
+    let mut process = facts.process.in_ticks();
+    if facts.wants(flag::EXEMPT) && map::is_exempt(&process) {
+        return decision;
+    }
+    process = facts.process;
+    let members = members(facts, &process);
+    let mut walk = Walk { facts, members, process, decision: &mut decision };
+    let refused = walk.subject();
+    walk.decision.retract(facts);
+    if refused {
+        return decision;
+    }
+    walk.entry(Some(entry));
+    decision.forget(facts);
+    if decision.is_made() {
+        map::hit(decision.rule_id);
+        call.counts.add(decision.counter());
+    }
+    decision
+}
+
 /// Those that need the object of a call.
 const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK;
 
@@ -166,10 +207,9 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     if global::anew(&out.rule_id) == before {
         return 0;
     }
-    let counter = if out.is_denied() { Counter::Denied } else { Counter::Audited };
     map::hit(out.rule_id);
     if let Some(counts) = map::counts(facts.slot) {
-        counts.add(counter);
+        counts.add(out.counter());
     }
     0
 }
@@ -209,13 +249,7 @@ impl Walk<'_> {
     #[inline(always)]
     fn run(&mut self, object: &Object) {
         let call = self.facts;
-        if call.wants(flag::PROCESS) && self.entry(map::process(&self.process)) {
-            return;
-        }
-        if call.wants(flag::LINEAGE) && self.lineage() {
-            return;
-        }
-        if call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id())) {
+        if self.subject() {
             return;
         }
         if object.is_file() && call.wants(flag::FILE) && self.entry(map::file(&object.file_key())) {
@@ -239,6 +273,15 @@ impl Walk<'_> {
         if !denied && call.wants(flag::HOOK) {
             self.entry(map::hook(call.slot));
         }
+    }
+
+    /// Keys of who calls; true when the call is denied.
+    #[inline(always)]
+    fn subject(&mut self) -> bool {
+        let call = self.facts;
+        call.wants(flag::PROCESS) && self.entry(map::process(&self.process))
+            || call.wants(flag::LINEAGE) && self.lineage()
+            || call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id()))
     }
 
     #[inline(always)]

@@ -13,13 +13,14 @@ use crate::output::errno_number;
 const KEYS_MAX: usize = 1 << 20;
 
 /// Rule maps by their names in the file, with the kernel's. The keys of the last are rules.
-const MAPS: [(&str, &str); 9] = [
+const MAPS: [(&str, &str); 10] = [
     ("process", "PROCESS"),
     ("lineage", "LINEAGE"),
     ("file", "FILE"),
     ("network", "NETWORK"),
     ("cgroup", "CGROUP"),
     ("path", "PATH"),
+    ("digest", "DIGEST"),
     ("marks", "MEMBER"),
     ("exempt", "EXEMPT"),
     ("rules", "HITS"),

@@ -4,13 +4,15 @@
 //! runs them (bpftrace #2716), so attaching proves nothing.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::UdpSocket;
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::Hook;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::map::{Counters, Flags, MapError};
 
@@ -84,6 +86,23 @@ fn act() {
         .stderr(Stdio::null())
         .status();
     drop(child);
+}
+
+/// Executes a file of a few bytes, in vain: what it wants as interpreter is not there.
+///
+/// # Errors
+/// When there can be no such file.
+pub fn execute() -> std::io::Result<()> {
+    let mut written = File::from(memfd_create("krsi-host-canary", MemfdFlags::CLOEXEC)?);
+    written.write_all(b"#!/krsi-host/no-such-interpreter\n")?;
+    let name = |file: &File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
+    let file = File::open(name(&written))?;
+    // What is open for writing is not executed (ETXTBSY).
+    drop(written);
+    let path = name(&file);
+    // It ends in ENOENT, after the hook.
+    drop(Command::new(path).stdin(Stdio::null()).status());
+    Ok(())
 }
 
 fn names(hooks: &[Hook]) -> String {

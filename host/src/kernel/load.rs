@@ -22,6 +22,8 @@ use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 const TEMPLATE: &str = "template";
 /// Program of the witness.
 const WITNESS: &str = "witness";
+/// Program that has executables hashed.
+const DIGEST: &str = "digest";
 
 /// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +63,12 @@ pub enum Job {
         /// Words of the function's arguments: the answer stands behind them.
         answer: u32,
     },
+    /// Asks the rules on digests at `bprm_check_security`, beside the hook's own program.
+    Digest,
 }
+
+/// Hook of [`Job::Digest`].
+const DIGEST_HOOK: Hook = Hook::BprmCheckSecurity;
 
 impl Job {
     /// Slot of its flags and counters.
@@ -71,6 +78,7 @@ impl Job {
             Job::Own(hook) => hook.id(),
             Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
             Job::Witness { slot, .. } => *slot,
+            Job::Digest => DIGEST_HOOK.id(),
         }
     }
 }
@@ -178,6 +186,7 @@ impl Loader {
             Job::Own(hook) => (hook.name(), hook.row().attach, hook.name()),
             Job::Template { hook, .. } => (hook.as_str(), Attach::LsmDeny, TEMPLATE),
             Job::Witness { hook, .. } => (hook.as_str(), Attach::LsmDeny, WITNESS),
+            Job::Digest => (DIGEST_HOOK.name(), Attach::LsmDeny, DIGEST),
         };
         let backend = self.backend_of(job);
         let target = match attach {
@@ -208,7 +217,7 @@ impl Loader {
     /// A witness comes after all that refuse, whatever they are.
     fn backend_of(&self, job: &Job) -> &'static dyn Backend {
         match job {
-            Job::Own(_) | Job::Template { .. } => self.backend,
+            Job::Own(_) | Job::Template { .. } | Job::Digest => self.backend,
             Job::Witness { .. } => BackendKind::Observe.backend(),
         }
     }
@@ -268,7 +277,7 @@ impl Loader {
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
-            Job::Own(_) => None,
+            Job::Own(_) | Job::Digest => None,
             Job::Witness { slot, answer, .. } => {
                 set(frozen::WITNESS_SLOT, u32::from(*slot));
                 set(frozen::WITNESS_ANSWER, *answer);
@@ -304,6 +313,7 @@ fn job_name(job: &Job) -> &str {
     match job {
         Job::Own(hook) => hook.name(),
         Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
+        Job::Digest => DIGEST,
     }
 }
 

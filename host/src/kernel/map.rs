@@ -7,7 +7,7 @@ use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Entry, Lease, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Digest, Entry, Lease, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
@@ -55,6 +55,8 @@ pub struct KernelMaps {
     pub rules: RuleMaps,
     /// Filters of telemetry.
     pub filters: Filters,
+    /// What was hashed last.
+    pub hashed: Hashed,
     /// What the operator says of all rules.
     pub standing: Standing,
     /// Ring of denials.
@@ -86,6 +88,7 @@ impl KernelMaps {
                 cgroup: open(object, "CGROUP")?,
                 path: open(object, "PATH")?,
                 path_secret,
+                digest: open(object, "DIGEST")?,
                 hook: open(object, "HOOK")?,
                 judged,
                 member: open(object, "MEMBER")?,
@@ -93,6 +96,9 @@ impl KernelMaps {
             },
             filters: Filters {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "FILTER")?)),
+            },
+            hashed: Hashed {
+                map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "HASHED")?)),
             },
             standing: Standing {
                 on_error: open(object, "ON_ERROR")?,
@@ -200,6 +206,32 @@ impl Filters {
     }
 }
 
+/// What the kernel told of the last file that it was to hash for the proof of life.
+#[derive(Clone)]
+pub struct Hashed {
+    map: std::sync::Arc<std::sync::Mutex<Array<MapData, i64>>>,
+}
+
+impl Hashed {
+    /// Forgets it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn forget(&self) -> Result<(), MapError> {
+        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        map.set(0, 0, 0).map_err(|source| MapError::Access { name: "HASHED", source })
+    }
+
+    /// `HASH_ALGO_*` of `include/uapi/linux/hash_info.h`, a negative errno, or 0 when none was hashed.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn algorithm(&self) -> Result<i64, MapError> {
+        let map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        map.get(&0, 0).map_err(|source| MapError::Access { name: "HASHED", source })
+    }
+}
+
 const LEASE: usize = size_of::<Lease>();
 
 /// The operator's word on all rules: on-error answers and exempt processes.
@@ -245,6 +277,7 @@ pub struct RuleMaps {
     path: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
     /// What hashes of paths start with.
     path_secret: u64,
+    digest: HashMap<MapData, Digest, [u8; ENTRY]>,
     hook: Array<MapData, [u8; ENTRY]>,
     /// Whether calls are judged at all.
     judged: Judged,
@@ -279,6 +312,7 @@ const RULE_FLAGS: u64 = flag::PROCESS
     | flag::MEMBERSHIP
     | flag::CGROUP
     | flag::PATH
+    | flag::DIGEST
     | flag::HOOK;
 
 impl RuleStore for RuleMaps {
@@ -293,6 +327,7 @@ impl RuleStore for RuleMaps {
             EntryKey::Path(_) | EntryKey::Unresolved(_) => {
                 stored("PATH", self.path.insert(self.path_key(key), value, 0))
             }
+            EntryKey::Digest(key) => stored("DIGEST", self.digest.insert(key, value, 0)),
             EntryKey::Hook(hook) => stored("HOOK", self.hook.set(u32::from(hook.id()), value, 0)),
         }
     }
@@ -307,6 +342,7 @@ impl RuleStore for RuleMaps {
             EntryKey::Path(_) | EntryKey::Unresolved(_) => {
                 removed("PATH", self.path.remove(&self.path_key(key)))
             }
+            EntryKey::Digest(key) => removed("DIGEST", self.digest.remove(&key)),
             EntryKey::Hook(hook) => {
                 stored("HOOK", self.hook.set(u32::from(hook.id()), [0; ENTRY], 0))
             }

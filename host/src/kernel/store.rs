@@ -1,6 +1,6 @@
 //! What policy may ask of the deny maps, so that the ledger can be tested without a kernel.
 
-use krsi_host_abi::deny::{Entry, FileKey, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use super::prefix::PathPrefix;
@@ -23,6 +23,8 @@ pub enum EntryKey {
     Path(PathPrefix),
     /// Paths of a hook that could not be resolved.
     Unresolved(Hook),
+    /// Executables by their SHA-256.
+    Digest(Digest),
     /// A whole hook.
     Hook(Hook),
 }

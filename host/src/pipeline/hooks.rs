@@ -9,6 +9,7 @@ use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{Hook, HookSet};
 
 use super::RunError;
+use super::digests::Digests;
 use super::shared::Shared;
 use super::watches::{LiveWatch, Watch, Watches};
 use super::witness::Witnesses;
@@ -36,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) seen: HookSet,
     /// Hooks that somebody's rules refuse calls of.
     pub(super) denied: HookSet,
+    /// Whether somebody makes rules on digests of executables.
+    pub(super) digests: bool,
     /// Watches on any hook.
     pub(super) watches: Vec<Watch>,
     /// What is forwarded of each hook, as far as everybody who sees it asks for less than all.
@@ -48,6 +51,7 @@ impl Wanted {
         self.filters.join(&other.filters);
         self.seen = HookSet(self.seen.0 | other.seen.0);
         self.denied = HookSet(self.denied.0 | other.denied.0);
+        self.digests |= other.digests;
         self.watches.extend(other.watches);
         self
     }
@@ -72,6 +76,7 @@ pub(super) struct Hooks {
     /// Slots that had a program at some time, with their names, for the summary.
     used: Vec<(u16, String)>,
     refused: Vec<(String, String)>,
+    digests: Digests,
     witnesses: Witnesses,
 }
 
@@ -110,6 +115,7 @@ impl Hooks {
             on_error: rules.on_error.iter().map(|(hook, _)| *hook).collect(),
             used: Vec::new(),
             refused: Vec::new(),
+            digests: Digests::new(maps.hashed.clone()),
             witnesses: Witnesses::new(config.witness),
         };
         Ok((hooks, maps))
@@ -133,6 +139,7 @@ impl Hooks {
                 {
                     self.live.clear();
                     self.watches = Watches::default();
+                    self.digests.end();
                     self.loader.set_backend(BackendKind::FmodRet.backend());
                 }
                 result => return result,
@@ -172,6 +179,8 @@ impl Hooks {
         let attached: Vec<AbiHook> =
             fresh.into_iter().filter(|hook| is_live(&self.live, *hook)).collect();
         canary::prove(&attached, &self.flags, &self.counters)?;
+        let may_hash = wanted.digests && is_live(&self.live, AbiHook::BprmCheckSecurity);
+        self.digests.want(may_hash, &self.loader, &self.flags)?;
         self.forward(seen, wanted)?;
         self.live.retain(|live| {
             live.slot >= WATCH_FIRST || AbiHook::from_id(live.slot).is_some_and(is_wanted)
@@ -301,6 +310,7 @@ impl Hooks {
         let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
         let can_deny = self.loader.backend().can_deny() || self.mode != ModeArg::Enforce;
         shared.ledger().set_attached(hooks.filter(|_| can_deny));
+        shared.ledger().set_digests(self.digests.are_read());
         shared.set_layouts(self.layouts.clone());
         shared.set_watches(self.watches.told());
     }

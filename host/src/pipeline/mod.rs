@@ -8,6 +8,7 @@
 //! ```
 
 mod clock;
+mod digests;
 mod error;
 mod filters;
 mod hooks;

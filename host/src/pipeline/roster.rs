@@ -16,7 +16,7 @@ use super::{ReloadError, RunError, clock};
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
 use crate::output::{PluginStatus, PluginSummary, ShadowStatus};
 use crate::plugin::{Candidate, Compiler, Engine, Manifest, Origin, Start, Swapped, Worker};
-use crate::policy::{Asked, Grant};
+use crate::policy::{Asked, DenyKeys, Grant};
 use crate::route::queue::Queue;
 use crate::route::scope::Scope;
 use crate::route::subscription::{PluginSlot, Subscription};
@@ -362,6 +362,7 @@ fn wanted(slot: u8, manifest: &Manifest, grant: &Grant) -> Wanted {
     Wanted {
         seen: may.hooks,
         denied: may.deny_hooks,
+        digests: may.deny_keys.contains(DenyKeys::DIGEST),
         watches: (0..).zip(&manifest.watches).map(watch).collect(),
         filters: filters::Asked::of_plugin(slot, may.hooks.iter(), &manifest.filters),
     }

@@ -15,7 +15,7 @@ use crate::{offset, prefix};
 
 /// What both hooks know of the executable.
 #[derive(Clone, Copy)]
-struct Image {
+pub(super) struct Image {
     file: Ptr,
     key: FileKey,
     flags: u32,
@@ -88,7 +88,7 @@ fn look(bprm: Ptr, traits: &mut Traits) -> Result<(), Skip> {
 }
 
 #[inline(always)]
-fn image(bprm: Ptr) -> Result<Image, Skip> {
+pub(super) fn image(bprm: Ptr) -> Result<Image, Skip> {
     let file = bprm.ptr(&offset::BPRM_FILE)?;
     let inode = file.ptr(&offset::FILE_F_INODE)?;
     Ok(Image {
@@ -109,25 +109,30 @@ fn committed(bprm: Ptr) -> Result<Image, Skip> {
 }
 
 #[inline(always)]
-fn report<const P: usize, const A: usize>(
+pub(super) fn report<const P: usize, const A: usize>(
     call: &Call,
     wanted: &Wanted,
     traits: &Traits,
     image: Image,
     last: bool,
 ) -> bool {
-    emit::emit(call, wanted, |room: &Room<Exec, Tail<P, A>>| {
-        let (path_room, argv_room) = rooms(room);
-        let path = match path::capture(call, wanted, traits, image.file, path_room, last)? {
-            Outcome::Text(text) => text,
-            Outcome::Fill(fill) => return Ok(fill),
-        };
-        let zero = call.facts.unknown_zero();
-        let len = if A == 0 { 0 } else { capture::user_bytes(image.argv, zero, argv_room)? };
-        let argv = Text { offset: P as u16, len, flags: 0, pad: 0 };
-        room.write(Exec { file: image.key, path, argv, argc: image.argc, flags: image.flags });
-        Ok(Fill::Done)
-    })
+    emit::emit(
+        call,
+        wanted,
+        #[inline(always)]
+        |room: &Room<Exec, Tail<P, A>>| {
+            let (path_room, argv_room) = rooms(room);
+            let path = match path::capture(call, wanted, traits, image.file, path_room, last)? {
+                Outcome::Text(text) => text,
+                Outcome::Fill(fill) => return Ok(fill),
+            };
+            let zero = call.facts.unknown_zero();
+            let len = if A == 0 { 0 } else { capture::user_bytes(image.argv, zero, argv_room)? };
+            let argv = Text { offset: P as u16, len, flags: 0, pad: 0 };
+            room.write(Exec { file: image.key, path, argv, argc: image.argc, flags: image.flags });
+            Ok(Fill::Done)
+        },
+    )
 }
 
 #[inline(always)]

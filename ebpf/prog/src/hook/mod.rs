@@ -1,6 +1,7 @@
 //! The programs, one file per family.
 
 mod address;
+mod digest;
 mod exec;
 mod file;
 mod path;

@@ -11,7 +11,7 @@ use super::flags::needs;
 use super::lineage::{Kinship, LineageError, abi};
 use super::network::Destination;
 use super::place::Place;
-use super::rule::{Rule, RuleSpec, applies, looked_up};
+use super::rule::{Rule, RuleSpec, applies};
 use crate::kernel::prefix::{PathPrefix, PrefixError};
 use crate::kernel::store::{RuleStore, StoreError};
 
@@ -33,11 +33,12 @@ pub enum LedgerError {
         /// The hook.
         hook: Hook,
     },
-    /// Digests, which the kernel side does not read.
-    #[error(
-        "rules on digest keys are not enforced by this host: it reads no digests, which fs-verity has from Linux 6.8 and IMA from 5.18 on"
-    )]
-    Digest,
+    /// Digests, which this kernel does not tell.
+    #[error("rules on digests cannot be enforced here: {why}")]
+    Digest {
+        /// Why it does not.
+        why: String,
+    },
     /// No path starts so.
     #[error(transparent)]
     Path(#[from] PrefixError),
@@ -102,7 +103,7 @@ impl LedgerError {
             | Self::SeveralHooks
             | Self::Path(_)
             | Self::Prefix { .. } => Refusal::Invalid,
-            Self::Unattached { .. } | Self::Digest => Refusal::Unsupported,
+            Self::Unattached { .. } | Self::Digest { .. } => Refusal::Unsupported,
             Self::UnknownProcess { .. } | Self::Lineage(LineageError::Unknown { .. }) => {
                 Refusal::UnknownProcess
             }
@@ -134,10 +135,12 @@ impl<S: RuleStore> Ledger<S> {
             return Err(LedgerError::Owner { owner: spec.owner });
         }
         let kind = DenyKeys::of(&spec.key);
-        let keys = looked_up(kind).ok_or(LedgerError::Digest)?;
+        if let (DenyKeys::DIGEST, Err(why)) = (kind, &self.digests) {
+            return Err(LedgerError::Digest { why: why.clone() });
+        }
         let mut hooks = 0;
         for hook in spec.hooks.iter() {
-            let bit = applies(hook, kind, keys).ok_or(LedgerError::Hook { hook })?.bit();
+            let bit = applies(hook, kind).ok_or(LedgerError::Hook { hook })?.bit();
             if self.attached & bit == 0 {
                 return Err(LedgerError::Unattached { hook });
             }
@@ -172,7 +175,7 @@ impl<S: RuleStore> Ledger<S> {
             RuleKey::Cgroup(id) => Place::Cgroup(id),
             RuleKey::Hook => Place::Hook(only(hooks).ok_or(LedgerError::SeveralHooks)?),
             RuleKey::Path { ref prefix, .. } => Place::Path(PathPrefix::new(prefix)?),
-            RuleKey::Digest(_) => return Err(LedgerError::Digest),
+            RuleKey::Digest(digest) => Place::Digest(digest),
         };
         let subject_lineage = match spec.subject {
             Subject::Any => 0,

@@ -17,6 +17,7 @@ pub(super) const fn needs(place: Place, subject_lineage: u64) -> u64 {
         Place::Network(_) => flag::NETWORK,
         Place::Cgroup(_) => flag::CGROUP,
         Place::Path(_) | Place::Unresolved(_) => flag::PATH,
+        Place::Digest(_) => flag::DIGEST,
         Place::Hook(_) => flag::HOOK,
     };
     if subject_lineage == 0 { key } else { key | flag::MEMBERSHIP }

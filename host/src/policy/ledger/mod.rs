@@ -39,6 +39,8 @@ pub struct Ledger<S> {
     store: S,
     /// Hooks that are attached, in the kernel contract's bits.
     attached: u128,
+    /// Whether executables are hashed, or why not.
+    digests: Result<(), String>,
     last_id: u64,
     book: Book,
     lineages: Lineages,
@@ -60,6 +62,7 @@ impl<S: RuleStore> Ledger<S> {
         Self {
             store,
             attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
+            digests: Err("no program has executables hashed".to_owned()),
             last_id: 0,
             book: Book::default(),
             lineages: Lineages::default(),
@@ -143,6 +146,11 @@ impl<S: RuleStore> Ledger<S> {
     /// Allows rules on a hook that has been attached since, or no more on one that has not.
     pub fn set_attached(&mut self, hooks: impl IntoIterator<Item = AbiHook>) {
         self.attached = hooks.into_iter().fold(0, |bits, hook| bits | hook.bit());
+    }
+
+    /// Allows rules on digests, or says why there can be none.
+    pub fn set_digests(&mut self, digests: Result<(), String>) {
+        self.digests = digests;
     }
 
     /// Clears away what has ended by itself: rules whose time is over, which the kernel has not

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use krsi_host_abi::deny::{FileKey, Mode, ProcessKey};
+use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use super::network::Destination;
@@ -26,6 +26,7 @@ pub(super) enum Place {
     Path(PathPrefix),
     /// Paths of the hook that could not be resolved.
     Unresolved(Hook),
+    Digest(Digest),
     Hook(Hook),
 }
 
@@ -40,6 +41,7 @@ impl Place {
             Place::Cgroup(id) => EntryKey::Cgroup(id),
             Place::Path(prefix) => EntryKey::Path(prefix),
             Place::Unresolved(hook) => EntryKey::Unresolved(hook),
+            Place::Digest(digest) => EntryKey::Digest(digest),
             Place::Hook(hook) => EntryKey::Hook(hook),
         }
     }
@@ -57,6 +59,10 @@ impl fmt::Display for Place {
             Place::Cgroup(id) => write!(f, "cgroup {id}"),
             Place::Path(prefix) => write!(f, "path {prefix}"),
             Place::Unresolved(hook) => write!(f, "unresolved paths of {}", hook.name()),
+            Place::Digest(digest) => {
+                f.write_str("digest ")?;
+                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
             Place::Hook(_) => f.write_str("every call"),
         }
     }

@@ -184,23 +184,21 @@ impl fmt::Display for RuleView {
     }
 }
 
-/// What a hook must look up for a kind of keys to apply to it; none for digests, which the kernel
-/// side does not read: rules on those are [`super::LedgerError::Digest`]. Rules on paths need a hook
-/// with a path, beside.
+/// What a hook must look up for a kind of keys to apply to it. Rules on paths need a hook with a path,
+/// beside.
 #[must_use]
-pub fn looked_up(kind: DenyKeys) -> Option<Keys> {
+pub fn looked_up(kind: DenyKeys) -> Keys {
     match kind {
-        DenyKeys::PROCESS | DenyKeys::LINEAGE | DenyKeys::CGROUP | DenyKeys::HOOK => {
-            Some(Keys::SUBJECT)
-        }
-        DenyKeys::FILE | DenyKeys::PATH => Some(Keys::FILE),
-        DenyKeys::NETWORK => Some(Keys::NETWORK),
-        _ => None,
+        DenyKeys::FILE | DenyKeys::PATH => Keys::FILE,
+        DenyKeys::NETWORK => Keys::NETWORK,
+        DenyKeys::DIGEST => Keys::DIGEST,
+        _ => Keys::SUBJECT,
     }
 }
 
 /// The kernel contract's hook, if the kernel looks up those keys in it.
-pub(super) fn applies(hook: Hook, kind: DenyKeys, keys: Keys) -> Option<AbiHook> {
+pub(super) fn applies(hook: Hook, kind: DenyKeys) -> Option<AbiHook> {
+    let keys = looked_up(kind);
     let hook = AbiHook::from_name(hook.name()).filter(|hook| hook.row().keys.contains(keys));
     hook.filter(|hook| kind != DenyKeys::PATH || hook.has_path())
 }

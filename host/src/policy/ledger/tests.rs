@@ -405,7 +405,11 @@ fn hooks_must_look_up_the_key_and_be_attached() {
     let fork = RuleSpec { hooks: fork, ..spec(1, RuleKey::Process(process(1))) };
     assert_eq!(add(&mut ledger, fork), Err(Refusal::Invalid));
     assert_eq!(add(&mut ledger, spec(1, net("::/0", 1))), Err(Refusal::Unsupported));
-    assert_eq!(add(&mut ledger, spec(1, RuleKey::Digest([0; 32]))), Err(Refusal::Unsupported));
+    let digest = RuleKey::Digest([0; 32]);
+    assert_eq!(add(&mut ledger, spec(1, digest.clone())), Err(Refusal::Unsupported));
+    ledger.set_digests(Ok(()));
+    // A file that is opened is not hashed.
+    assert_eq!(add(&mut ledger, spec(1, digest)), Err(Refusal::Invalid));
     for text in ["etc", "/etc//ssl", "/etc/.."] {
         let path = path(text, IfUnresolved::Pass);
         assert_eq!(add(&mut ledger, spec(1, path)), Err(Refusal::Invalid), "{text}");

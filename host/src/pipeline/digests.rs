@@ -1,0 +1,94 @@
+//! Digests of executables: the program that has them hashed, and the proof that the kernel does.
+
+use krsi_host_abi::deny::{SHA256, flag};
+use krsi_host_abi::hook::Hook;
+
+use crate::kernel::backend::BackendKind;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::canary;
+use crate::kernel::load::{Job, Live, Loader};
+use crate::kernel::map::{Flags, Hashed, MapError};
+
+/// Function of the kernel that hashes a file for BPF.
+const HASHES: &str = "ima_file_hash";
+
+/// Why nothing is hashed while nobody asks for it.
+const UNASKED: &str = "no plugin's manifest asks for rules on digests";
+
+/// The program, if somebody asks for rules on digests and the kernel hashes files.
+pub(super) struct Digests {
+    hashed: Hashed,
+    live: Result<Live, String>,
+}
+
+impl Digests {
+    pub(super) fn new(hashed: Hashed) -> Self {
+        Self { hashed, live: Err(UNASKED.to_owned()) }
+    }
+
+    /// Attaches the program, or detaches it. A kernel that hashes nothing is told of, once.
+    pub(super) fn want(
+        &mut self,
+        wanted: bool,
+        loader: &Loader,
+        flags: &Flags,
+    ) -> Result<(), MapError> {
+        if !wanted {
+            self.end();
+            return Ok(());
+        }
+        if !matches!(&self.live, Err(why) if why == UNASKED) {
+            return Ok(());
+        }
+        self.live = start(loader);
+        if self.live.is_ok()
+            && let Err(why) = self.prove(flags)?
+        {
+            self.live = Err(why);
+        }
+        if let Err(why) = &self.live {
+            tracing::warn!(why, "rules on digests are refused");
+        }
+        Ok(())
+    }
+
+    /// Detaches the program.
+    pub(super) fn end(&mut self) {
+        self.live = Err(UNASKED.to_owned());
+    }
+
+    /// Whether executables are hashed, or why not.
+    pub(super) fn are_read(&self) -> Result<(), String> {
+        self.live.as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    /// Has a small file executed, and sees what it was hashed with.
+    fn prove(&self, flags: &Flags) -> Result<Result<(), String>, MapError> {
+        let slot = Hook::BprmCheckSecurity.id();
+        self.hashed.forget()?;
+        flags.raise(slot, flag::CANARY)?;
+        let done = canary::execute();
+        flags.lower(slot, flag::CANARY)?;
+        if let Err(error) = done {
+            return Ok(Err(format!("no file could be executed to see it hashed: {error}")));
+        }
+        Ok(match self.hashed.algorithm()? {
+            SHA256 => Ok(()),
+            0 => Err("the kernel was not seen to hash what was executed".to_owned()),
+            number @ ..0 => Err(format!("IMA hashes no file: errno {}", -number)),
+            _ => Err("IMA of this kernel hashes with another algorithm: boot with ima_hash=sha256"
+                .to_owned()),
+        })
+    }
+}
+
+fn start(loader: &Loader) -> Result<Live, String> {
+    if loader.backend().kind() != BackendKind::Lsm {
+        return Err("only programs of the BPF LSM can have a file hashed".to_owned());
+    }
+    let types = KernelTypes::running().map_err(|error| error.to_string())?;
+    if !types.has_function(HASHES) {
+        return Err("this kernel's IMA hashes no files for BPF, which it does from 5.18 on".into());
+    }
+    loader.load(&types, &Job::Digest).map_err(|error| error.to_string())
+}
