@@ -105,7 +105,7 @@ impl Ctx {
         RuleBuilder::deny(self, path(prefix))
     }
 
-    /// Denies by SHA-256 digest of the executable, where the kernel has one.
+    /// Denies by SHA-256 of the executable, where the kernel hashes files: by IMA, from 5.18 on.
     pub fn deny_digest(&mut self, sha256: [u8; 32]) -> RuleBuilder<'_> {
         RuleBuilder::deny(self, RuleKey::Digest(sha256))
     }

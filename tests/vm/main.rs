@@ -12,6 +12,7 @@ mod file;
 mod filter;
 mod harness;
 mod host;
+mod kfunc;
 mod plugin;
 mod reload;
 mod rule;
@@ -63,6 +64,7 @@ fn tests() -> Vec<Test> {
         rule::TESTS,
         runtime::TESTS,
         host::TESTS,
+        kfunc::TESTS,
         tools::TESTS,
         act::TESTS,
         verified::TESTS,

@@ -2,8 +2,17 @@
 
 /// The host's thread group id: its own calls are never judged nor reported. `u32`.
 pub const HOST_TGID: &str = "HOST_TGID";
-/// 1 where `bpf_d_path` may be called; elsewhere paths are walked. `u32`.
+/// How paths are resolved: one of [`d_path`]. `u32`.
 pub const D_PATH: &str = "D_PATH";
+/// Values of [`D_PATH`].
+pub mod d_path {
+    /// Not at all: they are walked.
+    pub const NONE: u32 = 0;
+    /// By the helper `bpf_d_path`, which the kernel allows at some hooks.
+    pub const HELPER: u32 = 1;
+    /// By the function [`crate::kfunc::PATH_D_PATH`].
+    pub const KFUNC: u32 = 2;
+}
 /// 1 where `bpf_get_current_task_btf` exists (5.11); elsewhere the task is read by probes. `u32`.
 pub const TASK_BTF: &str = "TASK_BTF";
 /// 1 in a program that may sleep: user memory is faulted in. `u32`.

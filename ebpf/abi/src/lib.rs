@@ -14,6 +14,7 @@ pub mod deny;
 pub mod filter;
 pub mod frozen;
 pub mod hook;
+pub mod kfunc;
 pub mod path;
 pub mod record;
 pub mod spec;

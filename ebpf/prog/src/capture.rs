@@ -6,13 +6,14 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::path as kernel_path;
 use aya_ebpf::helpers::generated as helper;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{Digest, FileKey, ProcessKey};
+use krsi_host_abi::frozen::d_path;
 use krsi_host_abi::record::{COMM_LEN, PATH_LONG, exec_flag};
 
 use crate::global;
+use crate::kfunc;
 use crate::map::{self, Scratch};
 use crate::offset::{self, Offset};
 
@@ -296,13 +297,20 @@ pub fn path<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<PathRead, Sk
 /// Writes a path into `out`: resolved by the kernel, or walked where it does not allow that.
 #[inline(always)]
 pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead, Skip> {
-    if !offset::d_path() {
+    let resolver = offset::d_path();
+    if resolver == d_path::NONE {
         let mount = probe(path.0 as u64 + offset::PATH_MNT.get()? as u64)?;
         let dentry = probe(path.0 as u64 + offset::PATH_DENTRY.get()? as u64)?;
         return walk(dentry, mount, out);
     }
     // SAFETY: the verifier checks that `out` holds N bytes and that `path` is a `struct path`.
-    let len = unsafe { helper::bpf_d_path(path.raw::<kernel_path>(), out.cast(), N as u32) };
+    let len = unsafe {
+        if resolver == d_path::KFUNC {
+            kfunc::path_d_path(path.raw(), out.cast(), N as u64)
+        } else {
+            helper::bpf_d_path(path.raw(), out.cast(), N as u32)
+        }
+    };
     if len == -ENAMETOOLONG {
         Ok(PathRead::TooLong)
     } else if len <= 0 {

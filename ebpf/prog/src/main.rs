@@ -12,6 +12,7 @@ mod emit;
 mod filter;
 mod global;
 mod hook;
+mod kfunc;
 mod map;
 mod object;
 mod offset;

@@ -70,11 +70,11 @@ pub fn host_tgid() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const HOST_TGID) }
 }
 
-/// Whether `bpf_d_path` may be called in this program.
+/// How this program may have paths resolved.
 #[inline(always)]
-pub fn d_path() -> bool {
+pub fn d_path() -> u32 {
     // SAFETY: a shared reference to a static is always readable.
-    unsafe { core::ptr::read_volatile(&raw const D_PATH) != 0 }
+    unsafe { core::ptr::read_volatile(&raw const D_PATH) }
 }
 
 /// Whether the kernel gives the calling task as a typed pointer.

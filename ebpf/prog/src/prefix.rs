@@ -4,6 +4,7 @@
 //! The memory is not the CPU's, because LSM programs are preemptible, and not a ring's, because a
 //! discarded reservation waits for its reader.
 
+use krsi_host_abi::frozen::d_path;
 use krsi_host_abi::path::{PATHLESS, PREFIX_MAX, PathKey, UNRESOLVED, step};
 
 use crate::capture::{self, PathRead, Ptr, Skip};
@@ -22,7 +23,7 @@ pub fn note(call: &Call, path: Result<Ptr, Skip>, name: u64, object: &mut Object
     }
     object.path = PathKey { hash: u64::from(call.facts.slot), len: UNRESOLVED, pad: 0 };
     match path {
-        Ok(path) if offset::d_path() => resolve(call, path, name, object),
+        Ok(path) if offset::d_path() != d_path::NONE => resolve(call, path, name, object),
         Err(Skip::Null) => object.path.len = PATHLESS,
         _ => {}
     }

@@ -16,9 +16,8 @@ use super::probe::{self, LSM_LIST};
 use super::target::security_function;
 use super::trial::{self, Attempt, Outcome};
 
-/// Helpers and kfuncs that something depends on, by the name of the kernel's function.
-pub const OPTIONAL_FUNCTIONS: [&str; 4] =
-    ["bpf_path_d_path", "bpf_get_task_exe_file", "bpf_get_file_xattr", "bpf_get_fsverity_digest"];
+/// Functions of the kernel that something depends on.
+pub const OPTIONAL_FUNCTIONS: [&str; 2] = ["bpf_path_d_path", "ima_file_hash"];
 
 /// A hook that some LSM calls very early and every kernel has: what it takes, the others take.
 const SAMPLE: &str = "file_open";

@@ -7,13 +7,15 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
-use krsi_host_abi::frozen;
+use krsi_host_abi::frozen::{self, d_path};
 use krsi_host_abi::hook::{Attach, Hook};
+use krsi_host_abi::kfunc::PATH_D_PATH;
 use krsi_host_abi::spec::{Spec, spec_flag};
 use zerocopy::IntoBytes;
 
 use super::backend::{Backend, BackendKind, Target};
 use super::btf::KernelTypes;
+use super::kfunc::Kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::HookPlan;
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
@@ -126,6 +128,7 @@ pub struct Loader {
     /// What hashes of paths start with.
     path_secret: u64,
     task_btf: bool,
+    kfuncs: Kfuncs,
     /// Whether this kernel was seen to refuse global functions.
     plain: OnceLock<bool>,
 }
@@ -135,19 +138,20 @@ pub struct Loader {
 struct Way {
     /// Global functions are told from others.
     functions: bool,
-    /// `bpf_d_path` resolves paths; else they are walked.
-    d_path: bool,
+    /// How paths are resolved: one of [`d_path`].
+    d_path: u32,
     /// It sleeps where it wants to; else it reads only what is resident.
     sleep: bool,
 }
 
 /// 5.10 knows no global functions with pointers, and no ring buffers in programs that sleep.
-const WAYS: [Way; 5] = [
-    Way { functions: true, d_path: true, sleep: true },
-    Way { functions: true, d_path: false, sleep: true },
-    Way { functions: false, d_path: true, sleep: true },
-    Way { functions: false, d_path: true, sleep: false },
-    Way { functions: false, d_path: false, sleep: false },
+const WAYS: [Way; 6] = [
+    Way { functions: true, d_path: d_path::HELPER, sleep: true },
+    Way { functions: true, d_path: d_path::KFUNC, sleep: true },
+    Way { functions: true, d_path: d_path::NONE, sleep: true },
+    Way { functions: false, d_path: d_path::HELPER, sleep: true },
+    Way { functions: false, d_path: d_path::HELPER, sleep: false },
+    Way { functions: false, d_path: d_path::NONE, sleep: false },
 ];
 
 impl Loader {
@@ -163,7 +167,8 @@ impl Loader {
         let task_btf = types.has_function("bpf_get_current_task_btf");
         let plain = OnceLock::new();
         let offsets = plan.offsets.clone();
-        Self { file, backend, offsets, path_secret, task_btf, plain }
+        let kfuncs = Kfuncs::of(types);
+        Self { file, backend, offsets, path_secret, task_btf, kfuncs, plain }
     }
 
     /// The backend.
@@ -229,7 +234,11 @@ impl Loader {
     ) -> Result<OwnedFd, HookError> {
         let known = self.plain.get().copied();
         let mut last = None;
-        for way in WAYS.into_iter().filter(|way| known.is_none_or(|plain| way.functions != plain)) {
+        let is_open = |way: &Way| {
+            known.is_none_or(|plain| way.functions != plain)
+                && (way.d_path != d_path::KFUNC || self.kfuncs.has(PATH_D_PATH))
+        };
+        for way in WAYS.into_iter().filter(is_open) {
             match load(way) {
                 Ok(fd) => {
                     // The first program that loads tells what the kernel takes.
@@ -266,7 +275,7 @@ impl Loader {
             set(name, *offset);
         }
         set(frozen::HOST_TGID, std::process::id());
-        set(frozen::D_PATH, u32::from(way.d_path));
+        set(frozen::D_PATH, way.d_path);
         let [low, high] = frozen::PATH_SECRET;
         set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
         set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
@@ -295,7 +304,8 @@ impl Loader {
         let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
         set(frozen::CAN_DENY, u32::from(refuses && self.backend_of(job).can_deny()));
         let globals = globals(&words, spec.as_ref());
-        let instance = self.file.instance(program, &globals)?;
+        let mut instance = self.file.instance(program, &globals)?;
+        self.kfuncs.settle(&mut instance.instructions);
         let types = self.file.types().filter(|_| way.functions);
         let fd = syscall::load(&Program {
             functions: types.map(|types| (types, instance.functions.as_slice())),

@@ -7,6 +7,7 @@ pub mod canary;
 pub mod curated;
 pub mod facts;
 pub mod field_path;
+pub mod kfunc;
 pub mod load;
 pub mod map;
 pub mod object;

@@ -190,7 +190,7 @@ fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
         (Choice::FmodRet, _) => Some(finding(
             Severity::Limits,
             format!("{}: backend fmod_ret", reason(facts, &list)),
-            "no rule that must sleep; whole paths only of file_open, file_permission, \
+            "no rules on digests of executables; whole paths only of file_open, file_permission, \
              path_truncate and inode_getattr; no inode_xattr_skipcap",
             boot,
         )),
@@ -327,16 +327,9 @@ fn function(name: &str) -> Finding {
              only up to their mount",
             "use a kernel from 6.12",
         ),
-        "bpf_get_task_exe_file" => (
-            "programs cannot hold the caller's executable while they look at it",
-            "use a kernel from 6.12",
-        ),
-        "bpf_get_file_xattr" => {
-            ("no rule can look at a file's extended attributes", "use a kernel from 6.8")
-        }
         _ => (
-            "no rule by an executable's fs-verity digest",
-            "use a kernel from 6.8 built with CONFIG_FS_VERITY=y",
+            "rules on digests of executables are refused",
+            "use a kernel from 5.18 built with CONFIG_IMA=y",
         ),
     };
     finding(Severity::Limits, format!("the kernel does not have {name}"), cost, fix)

@@ -23,6 +23,7 @@ impl Plugin for Ruler {
             .deny_by_network()
             .deny_hook(Hook::FileOpen)
             .deny_hook(Hook::BprmCheckSecurity)
+            .deny_hook(Hook::FilePermission)
             .deny_hook(Hook::PathRename)
             .deny_hook(Hook::PathUnlink)
             .deny_hook(Hook::SocketConnect)

@@ -48,7 +48,7 @@ pub enum RuleKey<'a> {
         /// What a path means that could not be resolved in full.
         if_unresolved: IfUnresolved,
     },
-    /// Executables with a SHA-256 digest, by fs-verity or IMA.
+    /// Executables with a SHA-256 digest, as the kernel's IMA hashes the file.
     Digest([u8; 32]),
     /// Every call of the rule's hooks.
     Hook,
