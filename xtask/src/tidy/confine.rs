@@ -13,6 +13,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "ebpf/prog/src/spec.rs",
             "ebpf/prog/src/emit.rs",
             "ebpf/prog/src/global.rs",
+            "ebpf/prog/src/kfunc.rs",
             "ebpf/feeder/src/main.rs",
             "host/src/kernel/syscall.rs",
             "host/src/kernel/trim.rs",
