@@ -42,6 +42,7 @@ offsets! {
     TASK_EXIT_CODE = "task_struct"."exit_code";
     TASK_NSPROXY = "task_struct"."nsproxy";
     TASK_CRED = "task_struct"."cred";
+    CRED_UID = "cred"."uid";
     NSPROXY_MNT_NS = "nsproxy"."mnt_ns";
     MNT_NAMESPACE_NS = "mnt_namespace"."ns";
     NS_COMMON_INUM = "ns_common"."inum";

@@ -218,7 +218,7 @@ pub mod flag {
     pub const LINEAGE: u64 = 1 << 3;
     /// The file map holds a rule for this hook.
     pub const FILE: u64 = 1 << 4;
-    /// The network trie holds a rule for this hook.
+    /// The network trie holds a rule for this hook that names a port.
     pub const NETWORK: u64 = 1 << 5;
     /// Some lease of this hook has a lineage as its subject, or marks must be inherited.
     pub const MEMBERSHIP: u64 = 1 << 6;
@@ -238,8 +238,10 @@ pub mod flag {
     pub const PATH: u64 = 1 << 13;
     /// The digest map holds a rule for this hook: asked by a program of its own, which sleeps.
     pub const DIGEST: u64 = 1 << 14;
+    /// The network trie holds a rule for this hook on every port.
+    pub const ANY_PORT: u64 = 1 << 15;
     /// Some map holds a rule for this hook, digests aside.
-    pub const RULES: u64 = PROCESS | LINEAGE | CGROUP | FILE | PATH | NETWORK | HOOK;
+    pub const RULES: u64 = PROCESS | LINEAGE | CGROUP | FILE | PATH | NETWORK | ANY_PORT | HOOK;
 }
 
 const _: () = assert!(size_of::<ProcessKey>() == 16);

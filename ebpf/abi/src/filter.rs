@@ -58,6 +58,10 @@ pub struct Clause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Filter {
+    /// Tests that every clause in use has ([`Filter::seal`]): a call that fails one fails the filter.
+    pub every: u32,
+    /// Clauses in use ([`Filter::seal`]).
+    pub live: u32,
     /// Clauses; unused ones last.
     pub clauses: [Clause; CLAUSES],
     /// Their path prefixes, as many bytes as [`PREFIX_LEN`] each.
@@ -65,6 +69,17 @@ pub struct Filter {
     /// All ones where a byte of a prefix counts. Words and masks instead of a length: the verifier has
     /// no loop to go through.
     pub masks: [[u64; PREFIX_LEN / 8]; CLAUSES],
+}
+
+impl Filter {
+    /// Notes what all clauses share, once they are there.
+    #[must_use]
+    pub fn seal(mut self) -> Self {
+        let live = self.clauses.iter().filter(|clause| clause.tests & test::LIVE != 0);
+        (self.every, self.live) =
+            live.fold((u32::MAX, 0), |(every, live), clause| (every & clause.tests, live + 1));
+        self
+    }
 }
 
 /// A process, a hook and an object that were seen together.
@@ -98,5 +113,5 @@ pub struct Rate {
 }
 
 const _: () = assert!(size_of::<Clause>() == 32);
-const _: () = assert!(size_of::<Filter>() == CLAUSES * (32 + 2 * PREFIX_LEN));
+const _: () = assert!(size_of::<Filter>() == 8 + CLAUSES * (32 + 2 * PREFIX_LEN));
 const _: () = assert!(size_of::<SeenKey>() == 32);

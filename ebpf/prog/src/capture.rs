@@ -235,11 +235,10 @@ pub fn process_key(task: Task) -> Result<ProcessKey, Skip> {
     })
 }
 
-/// User id of the calling task in the initial user namespace.
+/// User id of a task in the initial user namespace (`cred->uid.val`).
 #[inline(always)]
-pub fn uid() -> u32 {
-    // SAFETY: no preconditions.
-    unsafe { helper::bpf_get_current_uid_gid() as u32 }
+pub fn uid_of(task: Task) -> Result<u32, Skip> {
+    task.ptr(&offset::TASK_CRED)?.load(&offset::CRED_UID)
 }
 
 /// Inode number of a task's mount namespace; 0 once the task has none.

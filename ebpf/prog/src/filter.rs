@@ -4,11 +4,11 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{ProcessKey, flag};
 use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, SeenKey, test};
 
-use crate::capture::{self, Skip, Task};
+use crate::capture::{self, Ptr, Skip, Task};
 use crate::global;
 use crate::map::{self, Counts};
 use crate::object::Object;
-use crate::offset;
+use crate::{offset, prefix};
 
 /// What global functions are told of a call: plain numbers, which are all that the verifier lets them
 /// have.
@@ -63,7 +63,7 @@ impl Call {
     /// Whether a rule or a filter asks about the object of the call.
     #[inline(always)]
     pub fn wants_object(&self) -> bool {
-        self.wants(flag::FILE | flag::NETWORK | flag::FILTER)
+        self.wants(flag::FILE | flag::NETWORK | flag::ANY_PORT | flag::FILTER)
     }
 
     /// Counts a call that ends without a record because nobody wants one.
@@ -79,25 +79,56 @@ impl Call {
     }
 }
 
+/// What a hook can tell of a call before more is known of it.
+pub trait Screen {
+    /// Whether no rule on files is about it, as far as can be told.
+    fn misses_files(&self) -> bool;
+    /// The path that filters ask about, where the kernel resolves it.
+    fn path(&self) -> Option<Ptr>;
+}
+
+/// Of a hook that can tell nothing.
+pub struct Blind;
+
+impl Screen for Blind {
+    #[inline(always)]
+    fn misses_files(&self) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn path(&self) -> Option<Ptr> {
+        None
+    }
+}
+
 /// The call, unless nothing is wanted of it. Costs one array look-up when the flags word is clear.
+/// A call that no rule is about and no filter lets pass ends here: most do.
 #[inline(always)]
-pub fn enter(slot: u32) -> Option<Call> {
+pub fn enter(slot: u32, screen: &impl Screen) -> Option<Call> {
+    enter_if(slot, |flags, task| !is_idle(flags, slot, task, screen))
+}
+
+/// The call, unless nothing is wanted of it, whatever rules and filters there are.
+#[inline(always)]
+pub fn enter_always(slot: u32) -> Option<Call> {
+    enter_if(slot, |_, _| true)
+}
+
+#[inline(always)]
+fn enter_if(slot: u32, wanted: impl FnOnce(u64, Task) -> bool) -> Option<Call> {
     let flags = map::flags(slot);
     if flags == 0 {
         return None;
     }
     let counts = map::counts(slot)?;
     counts.add(Counter::Seen);
-    if capture::tgid() == offset::host_tgid() {
-        counts.add(Counter::Filtered);
-        return None;
-    }
-    if flags & flag::FILTER != 0 && flags & flag::RULES == 0 && !may_pass(slot) {
-        counts.add(Counter::Filtered);
-        return None;
-    }
-    match call(flags, slot, counts) {
-        Ok(call) => Some(call),
+    match whose(flags, slot, counts, wanted) {
+        Ok(Some(call)) => Some(call),
+        Ok(None) => {
+            counts.add(Counter::Filtered);
+            None
+        }
         Err(skip) => {
             counts.add(skip.counter());
             None
@@ -105,34 +136,110 @@ pub fn enter(slot: u32) -> Option<Call> {
     }
 }
 
+/// The call, unless it is the host's own or not wanted.
+#[inline(always)]
+fn whose(
+    flags: u64,
+    slot: u32,
+    counts: Counts,
+    wanted: impl FnOnce(u64, Task) -> bool,
+) -> Result<Option<Call>, Skip> {
+    let task = Task::current()?;
+    if task.load::<u32>(&offset::TASK_TGID)? == offset::host_tgid() || !wanted(flags, task) {
+        return Ok(None);
+    }
+    call_of(task, flags, slot, counts).map(Some)
+}
+
+/// Flags that say how a rule or an error is answered, not that there is a rule.
+const MANNERS: u64 =
+    flag::AUDIT_ONLY | flag::EXEMPT | flag::ERROR_RULE | flag::MEMBERSHIP | flag::DIGEST;
+
+/// Whether no rule is about the call and no filter lets it pass, as far as can be told so early.
+#[inline(always)]
+fn is_idle(flags: u64, slot: u32, task: Task, screen: &impl Screen) -> bool {
+    let known = MANNERS | flag::FORWARD | flag::FILTER | flag::PROCESS | flag::FILE;
+    if flags & !known != 0 {
+        return false;
+    }
+    if flags & flag::PROCESS != 0 && !misses_processes(task)
+        || flags & flag::FILE != 0 && !screen.misses_files()
+    {
+        return false;
+    }
+    if flags & flag::FORWARD == 0 {
+        return true;
+    }
+    flags & flag::FILTER != 0 && !may_pass(slot, task, screen)
+}
+
+/// Whether no rule is on the process.
+#[inline(always)]
+fn misses_processes(task: Task) -> bool {
+    match capture::process_key(task) {
+        Ok(process) => map::process(&process).is_none(),
+        Err(_) => false,
+    }
+}
+
 /// A call of a hook, with who calls.
 #[inline(always)]
 pub fn call(flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
-    let task = Task::current()?;
+    call_of(Task::current()?, flags, slot, counts)
+}
+
+#[inline(always)]
+fn call_of(task: Task, flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
     let process = capture::process_key(task)?;
     let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, pad: 0 };
     Ok(Call { facts, task, counts })
 }
 
-/// Whether a clause may hold, as far as the caller's user tells: what does not is left before more is
-/// known of the call.
+/// Whether a clause may hold, as far as the caller's user and the path tell.
 #[inline(always)]
-fn may_pass(slot: u32) -> bool {
+fn may_pass(slot: u32, task: Task, screen: &impl Screen) -> bool {
     let Some(filter) = map::filter(slot) else { return true };
-    let uid = capture::uid();
-    let mut may = false;
+    if filter.every & test::UID != 0 && !is_of_user(filter, task) {
+        return false;
+    }
+    if filter.every & test::PREFIX == 0 {
+        return true;
+    }
+    match screen.path() {
+        Some(path) => prefix::may_start(path, |bytes| may_start(filter, bytes)),
+        None => true,
+    }
+}
+
+/// Whether a clause is about the caller's user.
+#[inline(always)]
+fn is_of_user(filter: &Filter, task: Task) -> bool {
+    let Ok(uid) = capture::uid_of(task) else { return true };
     macro_rules! each {
         ($($at:literal)*) => {$(
-            let clause = &filter.clauses[$at];
-            let asked = global::anew(&clause.tests);
-            if asked & test::LIVE != 0 && (asked & test::UID == 0 || clause.uid == uid) {
-                may = true;
+            if $at < global::anew(&filter.live) && filter.clauses[$at].uid == uid {
+                return true;
             }
         )*};
     }
     const { assert!(CLAUSES == 4) };
     each!(0 1 2 3);
-    may
+    false
+}
+
+/// Whether a path starts as a clause asks.
+#[inline(always)]
+fn may_start(filter: &Filter, path: *const [u8; PREFIX_LEN]) -> bool {
+    macro_rules! each {
+        ($($at:literal)*) => {$(
+            if $at < global::anew(&filter.live) && starts_with(filter, $at, path) {
+                return true;
+            }
+        )*};
+    }
+    const { assert!(CLAUSES == 4) };
+    each!(0 1 2 3);
+    false
 }
 
 /// What a filter may ask of a call beside its caller.
@@ -258,7 +365,8 @@ fn asks(clause: &Clause, tests: u32) -> bool {
 /// Not 0 when the tests that are about the call itself hold.
 #[inline(never)]
 fn holds(facts: &Facts, traits: &Traits, clause: &Clause) -> u32 {
-    let uid = !asks(clause, test::UID) || capture::uid() == clause.uid;
+    let uid = !asks(clause, test::UID)
+        || Task::current().and_then(capture::uid_of).is_ok_and(|uid| uid == clause.uid);
     let all = uid
         && (!asks(clause, test::FLAGS) || traits.flags & clause.flags_any != 0)
         && (!asks(clause, test::PORT) || traits.port == u32::from(clause.port))
@@ -297,13 +405,15 @@ fn seen(facts: &Facts, clause: &Clause, (object, object_more): (u64, u64)) -> Se
 #[inline(always)]
 fn starts_with(filter: &Filter, clause: usize, path: *const [u8; PREFIX_LEN]) -> bool {
     const { assert!(PREFIX_LEN == 64) };
-    let mut differs = 0;
     macro_rules! word {
         ($($at:literal)*) => {$(
-            differs |= (capture::word(path, $at) ^ filter.prefixes[clause][$at])
-                & filter.masks[clause][$at];
+            if (capture::word(path, $at) ^ filter.prefixes[clause][$at])
+                & filter.masks[clause][$at] != 0
+            {
+                return false;
+            }
         )*};
     }
     word!(0 1 2 3 4 5 6 7);
-    differs == 0
+    true
 }

@@ -51,6 +51,9 @@ static HASHED: Array<i64> = Array::with_max_entries(1, 0);
 /// Room for a path and a name, by thread: more threads than these are never in a program at a time.
 #[map]
 static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(128, 0);
+/// Room for the same, of each CPU: for whoever is in a program there alone.
+#[map]
+static ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
 /// What a thread's room is filled with. Never written.
 #[map]
 static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
@@ -84,6 +87,14 @@ pub const SCRATCH_LEN: usize = PATH_LONG + 264;
 /// Those bytes.
 pub type Scratch = [u8; SCRATCH_LEN];
 
+/// Room of a CPU.
+#[repr(C)]
+struct Room {
+    /// Programs that have claimed it and not let go.
+    claims: u64,
+    bytes: Scratch,
+}
+
 /// The flags word of a hook slot; 0 when nothing is wanted.
 #[inline(always)]
 pub fn flags(slot: u32) -> u64 {
@@ -105,7 +116,7 @@ impl Counts {
     #[inline(always)]
     pub fn add(self, counter: Counter) {
         // SAFETY: the row is a live map value of `COUNTERS` words and `counter` is below that.
-        unsafe { add_one(self.0.add(counter as usize)) };
+        unsafe { add(self.0.add(counter as usize), 1) };
     }
 
     /// Zero, as a number that the verifier knows nothing about. What is xored with it is the same, and
@@ -122,7 +133,7 @@ impl Counts {
 pub fn hit(rule_id: u64) {
     if let Some(hits) = HITS.get_ptr_mut(rule_id) {
         // SAFETY: the pointer is a live map value, aligned to 8.
-        unsafe { add_one(hits) };
+        unsafe { add(hits, 1) };
     }
 }
 
@@ -131,9 +142,9 @@ pub fn hit(rule_id: u64) {
 /// # Safety
 /// `word` must be a live, aligned map value.
 #[inline(always)]
-unsafe fn add_one(word: *mut u64) {
+unsafe fn add(word: *mut u64, what: u64) {
     // SAFETY: as the caller promises.
-    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, 1) };
+    unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, what) };
 }
 
 /// Leases of a process.
@@ -162,6 +173,13 @@ pub fn file(key: &FileKey) -> Option<&'static Entry> {
 pub fn is_file(words: &[u64; 3]) -> bool {
     // SAFETY: a `FileKey` is 16 bytes: the first two words, as the device has four and the rest is 0.
     file(unsafe { &*words.as_ptr().cast::<FileKey>() }).is_some()
+}
+
+/// Whether a destination has leases that name its port: the words of a [`NetworkKey`].
+#[inline(always)]
+pub fn is_destination(words: &[u64; 3]) -> bool {
+    // SAFETY: a `NetworkKey` is 24 bytes, as three words are.
+    network(unsafe { &*words.as_ptr().cast::<NetworkKey>() }).is_some()
 }
 
 /// Leases of a cgroup.
@@ -204,21 +222,63 @@ pub fn tell_hashed(answer: i64) {
     let _kept = HASHED.set(0, answer, 0);
 }
 
+/// Room for a path, until it is let go of.
+pub struct Lent {
+    /// The room.
+    pub bytes: *mut Scratch,
+    /// Claims of the CPU's room; NULL when it is the thread's.
+    claims: *mut u64,
+}
+
+/// Lends room: the CPU's, or the thread's when a program that was preempted there has that one.
+#[inline(always)]
+pub fn lend(thread: &u64) -> Option<Lent> {
+    if let Some(lent) = claim() {
+        return Some(lent);
+    }
+    scratch(thread).map(|bytes| Lent { bytes, claims: core::ptr::null_mut() })
+}
+
+/// The CPU's room, if nobody has it. Programs stay on their CPU, but are preempted there: whoever
+/// comes while there is another claim sees at least two, so two never have it at once.
+#[inline(always)]
+pub fn claim() -> Option<Lent> {
+    let room = ROOM.get_ptr_mut(0)?;
+    // SAFETY: the pointer is a live map value; only addresses are taken.
+    let (claims, bytes) = unsafe { (&raw mut (*room).claims, &raw mut (*room).bytes) };
+    // SAFETY: a live, aligned map value.
+    unsafe {
+        add(claims, 1);
+        if core::ptr::read_volatile(claims) == 1 {
+            return Some(Lent { bytes, claims });
+        }
+        add(claims, u64::MAX);
+    }
+    None
+}
+
+impl Lent {
+    /// Gives it back.
+    #[inline(always)]
+    pub fn let_go(self, thread: &u64) {
+        if self.claims.is_null() {
+            // It is there, or there is nothing to give back.
+            let _gone = SCRATCH.remove(thread);
+        } else {
+            // SAFETY: a live, aligned map value.
+            unsafe { add(self.claims, u64::MAX) };
+        }
+    }
+}
+
 /// Room of a thread, until it lets go of it.
 #[inline(always)]
-pub fn scratch(thread: &u64) -> Option<*mut Scratch> {
+fn scratch(thread: &u64) -> Option<*mut Scratch> {
     let blank = BLANK.get(0)?;
     if SCRATCH.insert(thread, blank, 0).is_err() {
         return None;
     }
     SCRATCH.get_ptr_mut(thread)
-}
-
-/// Gives a thread's room back.
-#[inline(always)]
-pub fn let_go(thread: &u64) {
-    // It is there, or there is nothing to give back.
-    let _gone = SCRATCH.remove(thread);
 }
 
 /// Whether no rule concerns a process, by its start in ticks.

@@ -117,6 +117,12 @@ impl Object {
         self.is_file() && map::is_file(&self.words)
     }
 
+    /// Whether it is a destination with leases that name its port.
+    #[inline(always)]
+    pub fn has_port_rule(&self) -> bool {
+        self.is_network() && map::is_destination(&self.words)
+    }
+
     /// Its identity in two words.
     #[inline(always)]
     pub fn words(&self) -> (u64, u64) {

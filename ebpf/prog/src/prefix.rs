@@ -4,6 +4,7 @@
 //! The memory is not the CPU's, because LSM programs are preemptible, and not a ring's, because a
 //! discarded reservation waits for its reader.
 
+use krsi_host_abi::filter::PREFIX_LEN;
 use krsi_host_abi::frozen::d_path;
 use krsi_host_abi::path::{PATHLESS, PREFIX_MAX, PathKey, UNRESOLVED, step};
 
@@ -32,13 +33,28 @@ pub fn note(call: &Call, path: Result<Ptr, Skip>, name: u64, object: &mut Object
 #[inline(always)]
 fn resolve(call: &Call, path: Ptr, name: u64, object: &mut Object) {
     let task = capture::pid_tgid();
-    let Some(scratch) = map::scratch(&task) else { return };
-    if let Ok(PathRead::Whole(len)) = capture::folder(path, scratch)
-        && (name == 0 || capture::join(scratch, len, name).is_ok())
+    let Some(room) = map::lend(&task) else { return };
+    if let Ok(PathRead::Whole(len)) = capture::folder(path, room.bytes)
+        && (name == 0 || capture::join(room.bytes, len, name).is_ok())
     {
-        krsi_prefix(scratch.cast(), call.facts.unknown_zero(), &mut object.path);
+        krsi_prefix(room.bytes.cast(), call.facts.unknown_zero(), &mut object.path);
     }
-    map::let_go(&task);
+    room.let_go(&task);
+}
+
+/// Whether a path may start as somebody asks: yes, where it cannot be resolved now.
+#[inline(always)]
+pub fn may_start(path: Ptr, asks: impl FnOnce(*const [u8; PREFIX_LEN]) -> bool) -> bool {
+    if offset::d_path() == d_path::NONE {
+        return true;
+    }
+    let Some(room) = map::claim() else { return true };
+    let may = match capture::folder(path, room.bytes) {
+        Ok(PathRead::Whole(_)) => asks(room.bytes.cast()),
+        _ => true,
+    };
+    room.let_go(&0);
+    may
 }
 
 /// Finds the longest prefix of a path that has a rule. A name that is no path of a file system, as a

@@ -138,9 +138,11 @@ pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
 /// lie, and only a hit pays for the function that decides.
 #[inline(always)]
 fn may_apply(call: &Call, object: &Object) -> bool {
-    call.wants(flag::RULES & !(flag::PROCESS | flag::FILE))
+    call.wants(flag::RULES & !(flag::PROCESS | flag::FILE | flag::NETWORK))
         || call.wants(flag::PROCESS) && map::process(&call.facts.process).is_some()
-        || call.wants(flag::FILE) && (object.is_unread() || object.has_file_rule())
+        || call.wants(flag::FILE | flag::NETWORK) && object.is_unread()
+        || call.wants(flag::FILE) && object.has_file_rule()
+        || call.wants(flag::NETWORK) && object.has_port_rule()
 }
 
 /// Decides by the leases on an executable's digest, unless a rule on who calls refuses or allows first.
@@ -172,7 +174,7 @@ pub fn decide_digest(call: &Call, entry: &Entry) -> Decision {
 }
 
 /// Those that need the object of a call.
-const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK;
+const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK | flag::ANY_PORT;
 
 /// Whether no rule concerns the caller.
 #[inline(always)]
@@ -261,12 +263,13 @@ impl Walk<'_> {
                 return;
             }
         }
-        let denied = if object.is_network() && call.wants(flag::NETWORK) {
+        let denied = if object.is_network() && call.wants(flag::NETWORK | flag::ANY_PORT) {
             let mut key = object.network_key();
-            self.entry(map::network(&key)) || {
-                key.port_be = 0;
-                self.entry(map::network(&key))
-            }
+            call.wants(flag::NETWORK) && self.entry(map::network(&key))
+                || call.wants(flag::ANY_PORT) && {
+                    key.port_be = 0;
+                    self.entry(map::network(&key))
+                }
         } else {
             false
         };

@@ -309,6 +309,7 @@ const RULE_FLAGS: u64 = flag::PROCESS
     | flag::LINEAGE
     | flag::FILE
     | flag::NETWORK
+    | flag::ANY_PORT
     | flag::MEMBERSHIP
     | flag::CGROUP
     | flag::PATH

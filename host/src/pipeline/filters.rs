@@ -57,7 +57,7 @@ impl Asked {
             let bytes = prefix.as_mut_bytes().iter_mut().zip(mask.as_mut_bytes());
             bytes.zip(path).for_each(|((byte, mask), from)| (*byte, *mask) = (*from, u8::MAX));
         }
-        Some(filter)
+        Some(filter.seal())
     }
 }
 

@@ -6,6 +6,7 @@ use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::{ARGV_LONG, ARGV_SHORT, Exec, PATH_LONG, PATH_SHORT, Text};
 
+use super::file;
 use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
@@ -35,13 +36,15 @@ struct Tail<const P: usize, const A: usize> {
 /// answered by the on-error rule.
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::BprmCheckSecurity.id() as u32) else { return 0 };
-    let mut traits = Traits::none(&call);
     let bprm = Ptr::arg::<0>(&ctx);
+    let file = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE));
+    let slot = Hook::BprmCheckSecurity.id() as u32;
+    let Some(call) = filter::enter(slot, &file::Of(file)) else { return 0 };
+    let mut traits = Traits::none(&call);
     if call.wants_object() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
         traits.object.set_unread();
     }
-    let path = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE)?.embedded(&offset::FILE_F_PATH));
+    let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);
     let decision = verdict::decide(&call, &traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
@@ -64,7 +67,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
 /// Sleepable where it can be, to read the new image's arguments.
 #[lsm(hook = "bprm_committed_creds", sleepable)]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
+    let Some(call) = filter::enter_always(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
     match Ptr::arg::<0>(&ctx).and_then(committed) {
         Ok(image) => {
             let mut traits = Traits::none(&call);

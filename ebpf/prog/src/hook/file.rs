@@ -9,16 +9,16 @@ use krsi_host_abi::record::{FileOpen, PATH_LONG, PATH_SHORT};
 use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
-use crate::filter::{self, Call, Passes, Traits};
+use crate::filter::{self, Call, Passes, Screen, Traits};
 use crate::verdict;
-use crate::{offset, prefix};
+use crate::{map, offset, prefix};
 
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::FileOpen.id() as u32) else { return 0 };
-    let mut traits = Traits::none(&call);
     let file = Ptr::arg::<0>(&ctx);
+    let Some(call) = filter::enter(Hook::FileOpen.id() as u32, &Of(file)) else { return 0 };
+    let mut traits = Traits::none(&call);
     if call.wants_object() && file.and_then(|file| look(file, &mut traits)).is_err() {
         traits.object.set_unread();
     }
@@ -39,6 +39,24 @@ pub fn file_open(ctx: LsmContext) -> i32 {
         Err(skip) => call.skip(skip),
     }
     decision.answer()
+}
+
+/// The file of a call, to be screened.
+pub(super) struct Of(pub(super) Result<Ptr, Skip>);
+
+impl Screen for Of {
+    #[inline(always)]
+    fn misses_files(&self) -> bool {
+        match self.0.and_then(key) {
+            Ok(key) => map::file(&key).is_none(),
+            Err(_) => false,
+        }
+    }
+
+    #[inline(always)]
+    fn path(&self) -> Option<Ptr> {
+        self.0.and_then(|file| file.embedded(&offset::FILE_F_PATH)).ok()
+    }
 }
 
 /// Reads what rules and filters ask for.

@@ -17,7 +17,7 @@ use crate::{map, offset};
 /// woken, so a mark is there before its first call.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    let Some(call) = filter::enter(Hook::SchedProcessFork.id() as u32) else { return 0 };
+    let Some(call) = filter::enter_always(Hook::SchedProcessFork.id() as u32) else { return 0 };
     if let Err(skip) = Ptr::arg::<1>(&ctx).and_then(|child| fork(&call, child)) {
         call.skip(skip);
     }
@@ -27,7 +27,7 @@ pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
 /// `sched_process_exit(struct task_struct *p, …)`: once per thread; the last one is the process's.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
-    let Some(call) = filter::enter(Hook::SchedProcessExit.id() as u32) else { return 0 };
+    let Some(call) = filter::enter_always(Hook::SchedProcessExit.id() as u32) else { return 0 };
     if let Err(skip) = Ptr::arg::<0>(&ctx).and_then(|task| exit(&call, task)) {
         call.skip(skip);
     }

@@ -15,7 +15,7 @@ use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 use super::row::{self, State};
 use super::test;
 use crate::emit::{self, NoTail};
-use crate::filter::{self, Passes};
+use crate::filter::{self, Blind, Passes};
 use crate::object::Object;
 use crate::spec;
 use crate::verdict;
@@ -28,7 +28,7 @@ pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
 #[lsm(hook = "template")]
 #[inline(always)]
 pub fn template(ctx: LsmContext) -> i32 {
-    match filter::enter(spec::slot()) {
+    match filter::enter(spec::slot(), &Blind) {
         Some(call) => run(&mut State::new(call, &ctx)),
         None => 0,
     }

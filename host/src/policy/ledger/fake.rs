@@ -113,9 +113,13 @@ impl Fake {
             Object::File(key) if wants(flag::FILE) => {
                 entries.push(self.maps.entries.get(&EntryKey::File(key)));
             }
-            Object::Network(family, port, address) if wants(flag::NETWORK) => {
-                entries.push(self.longest(family, port, address));
-                entries.push(self.longest(family, 0, address));
+            Object::Network(family, port, address) => {
+                if wants(flag::NETWORK) {
+                    entries.push(self.longest(family, port, address));
+                }
+                if wants(flag::ANY_PORT) {
+                    entries.push(self.longest(family, 0, address));
+                }
             }
             Object::Path(path) if wants(flag::PATH) => {
                 let prefixes = PathPrefix::new(path).into_iter();

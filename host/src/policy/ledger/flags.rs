@@ -9,11 +9,12 @@ use super::place::Place;
 use crate::kernel::store::{RuleStore, StoreError};
 
 /// Bits that a rule needs in the word of each of its hooks.
-pub(super) const fn needs(place: Place, subject_lineage: u64) -> u64 {
+pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {
     let key = match place {
         Place::Process(_) => flag::PROCESS,
         Place::Lineage(_) => flag::LINEAGE,
         Place::File(_) => flag::FILE,
+        Place::Network(destination) if destination.is_any_port() => flag::ANY_PORT,
         Place::Network(_) => flag::NETWORK,
         Place::Cgroup(_) => flag::CGROUP,
         Place::Path(_) | Place::Unresolved(_) => flag::PATH,

@@ -49,6 +49,11 @@ impl Destination {
         })
     }
 
+    /// Whether it is about every port.
+    pub(super) const fn is_any_port(self) -> bool {
+        self.port == 0
+    }
+
     /// Whether every address of `other` is one of this.
     pub(super) const fn covers(self, other: Self) -> bool {
         self.family == other.family

@@ -33,7 +33,7 @@ const SECRET: u64 = 1;
 const STRANGER: u32 = 54_321;
 
 /// Bytes of the telemetry ring: it holds a batch of records of any hook here.
-const RING_BYTES: u32 = 1 << 22;
+const RING_BYTES: u32 = 1 << 25;
 /// Records that are taken at a time.
 const BUDGET: usize = 1 << 16;
 
@@ -204,7 +204,7 @@ impl Ours {
         if let Some(first) = filter.clauses.first_mut() {
             *first = clause;
         }
-        self.filters.set(hook.id(), &filter)?;
+        self.filters.set(hook.id(), &filter.seal())?;
         self.flags.raise(hook.id(), flag::FORWARD | flag::FILTER)?;
         Ok(Ok(()))
     }
