@@ -74,3 +74,6 @@ offsets! {
     SOCKET_TYPE = "socket"."type";
     SOCK_SK_PROTOCOL = "sock"."sk_protocol";
 }
+
+/// Offsets that every program needs, to know whose call it is: a kernel without one takes none.
+pub const VITAL: [&str; 3] = ["TASK_TGID", "TASK_GROUP_LEADER", "TASK_START_BOOTTIME"];

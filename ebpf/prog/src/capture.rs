@@ -227,12 +227,18 @@ pub fn probe<T: Copy>(address: u64) -> Result<T, Skip> {
 /// The process of a task: its group leader's start time makes the key unique.
 #[inline(always)]
 pub fn process_key(task: Task) -> Result<ProcessKey, Skip> {
-    let leader = task.ptr(&offset::TASK_GROUP_LEADER)?;
+    let leader = task.ptr_at(offset::TASK_GROUP_LEADER.vital())?;
     Ok(ProcessKey {
-        start_boot_ns: leader.load(&offset::TASK_START_BOOTTIME)?,
-        tgid: task.load(&offset::TASK_TGID)?,
+        start_boot_ns: leader.load_at(offset::TASK_START_BOOTTIME.vital())?,
+        tgid: tgid_of(task)?,
         pad: 0,
     })
+}
+
+/// Thread group id of a task.
+#[inline(always)]
+pub fn tgid_of(task: Task) -> Result<u32, Skip> {
+    task.load_at(offset::TASK_TGID.vital())
 }
 
 /// User id of a task in the initial user namespace (`cred->uid.val`).

@@ -106,7 +106,11 @@ impl Screen for Blind {
 /// A call that no rule is about and no filter lets pass ends here: most do.
 #[inline(always)]
 pub fn enter(slot: u32, screen: &impl Screen) -> Option<Call> {
-    enter_if(slot, |flags, task| !is_idle(flags, slot, task, screen))
+    enter_if(
+        slot,
+        #[inline(always)]
+        |flags, task| !is_idle(flags, slot, task, screen),
+    )
 }
 
 /// The call, unless nothing is wanted of it, whatever rules and filters there are.
@@ -145,7 +149,7 @@ fn whose(
     wanted: impl FnOnce(u64, Task) -> bool,
 ) -> Result<Option<Call>, Skip> {
     let task = Task::current()?;
-    if task.load::<u32>(&offset::TASK_TGID)? == offset::host_tgid() || !wanted(flags, task) {
+    if capture::tgid_of(task)? == offset::host_tgid() || !wanted(flags, task) {
         return Ok(None);
     }
     call_of(task, flags, slot, counts).map(Some)

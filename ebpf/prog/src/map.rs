@@ -1,5 +1,6 @@
 //! Every map of the object, with who writes it, and the few ways programs use them.
 
+use core::cell::UnsafeCell;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::macros::map;
@@ -12,9 +13,10 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
 use krsi_host_abi::record::PATH_LONG;
 
-/// Flags word per hook slot. Written by the host; read first in every call.
-#[map]
-static FLAGS: Array<u64> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
+/// Flags word per hook slot. Written by the host; read first in every call, and so without a look-up.
+#[unsafe(link_section = ".data.flags")]
+#[unsafe(no_mangle)]
+static FLAGS: Flags = Flags(UnsafeCell::new([0; HOOK_SLOTS]));
 /// Counters per hook slot and CPU. Written here, read by the host.
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(HOOK_SLOTS as u32, 0);
@@ -95,10 +97,20 @@ struct Room {
     bytes: Scratch,
 }
 
+/// Words that the host changes while programs read them.
+struct Flags(UnsafeCell<[u64; HOOK_SLOTS]>);
+
+// SAFETY: programs only read words, each at once.
+unsafe impl Sync for Flags {}
+
 /// The flags word of a hook slot; 0 when nothing is wanted.
 #[inline(always)]
 pub fn flags(slot: u32) -> u64 {
-    FLAGS.get(slot).copied().unwrap_or(0)
+    if slot as usize >= HOOK_SLOTS {
+        return 0;
+    }
+    // SAFETY: `slot` is within the words, which are always readable.
+    unsafe { core::ptr::read_volatile(FLAGS.0.get().cast::<u64>().add(slot as usize)) }
 }
 
 /// The counters of a hook slot on this CPU.

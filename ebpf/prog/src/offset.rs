@@ -23,6 +23,15 @@ impl Offset {
     }
 }
 
+impl Offset {
+    /// One of [`krsi_host_abi::capture::VITAL`]: the host loads no program where it is absent.
+    #[inline(always)]
+    pub fn vital(&self) -> usize {
+        // SAFETY: a shared reference to a static is always readable.
+        unsafe { core::ptr::read_volatile(self.0) as usize }
+    }
+}
+
 macro_rules! define {
     ($($name:ident)*) => {
         mod global {

@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
+use krsi_host_abi::capture::{OFFSETS, VITAL};
 use krsi_host_abi::frozen::{self, d_path};
 use krsi_host_abi::hook::{Attach, Hook};
 use krsi_host_abi::kfunc::PATH_D_PATH;
@@ -17,7 +18,7 @@ use super::backend::{Backend, BackendKind, Target};
 use super::btf::KernelTypes;
 use super::kfunc::Kfuncs;
 use super::object::{ObjectError, ObjectFile};
-use super::plan::HookPlan;
+use super::plan::{HookPlan, MissingField};
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 
 /// Program of the hooks without one of their own.
@@ -33,6 +34,14 @@ pub enum HookError {
     /// The kernel has no function to attach to.
     #[error("this kernel has no function for it")]
     NoFunction,
+    /// The kernel does not tell whose a call is.
+    #[error("this kernel's {structure} has no {member}")]
+    Field {
+        /// The structure.
+        structure: &'static str,
+        /// The member.
+        member: &'static str,
+    },
     /// The object cannot be made into its program.
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -127,6 +136,8 @@ pub struct Loader {
     offsets: Vec<(&'static str, u32)>,
     /// What hashes of paths start with.
     path_secret: u64,
+    /// What every program needs and this kernel lacks.
+    vital: Option<MissingField>,
     task_btf: bool,
     kfuncs: Kfuncs,
     /// Whether this kernel was seen to refuse global functions.
@@ -168,7 +179,12 @@ impl Loader {
         let plain = OnceLock::new();
         let offsets = plan.offsets.clone();
         let kfuncs = Kfuncs::of(types);
-        Self { file, backend, offsets, path_secret, task_btf, kfuncs, plain }
+        let is_vital = |field: &&MissingField| {
+            let mut named = OFFSETS.iter().filter(|offset| VITAL.contains(&offset.global));
+            named.any(|offset| (offset.structure, offset.member) == (field.structure, field.member))
+        };
+        let vital = plan.missing.iter().find(is_vital).copied();
+        Self { file, backend, offsets, path_secret, vital, task_btf, kfuncs, plain }
     }
 
     /// The backend.
@@ -205,6 +221,9 @@ impl Loader {
             _ => types.function_id(&target.function),
         };
         let id = id.ok_or(HookError::NoFunction)?;
+        if let Some(MissingField { structure, member, .. }) = self.vital {
+            return Err(HookError::Field { structure, member });
+        }
         let fd = self.by_any_way(|way| self.refined(job, &target, program, id, way))?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);

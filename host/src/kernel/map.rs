@@ -73,7 +73,7 @@ impl KernelMaps {
     pub fn take(object: &mut Maps, path_secret: u64, judged: Judged) -> Result<Self, MapError> {
         let flags = Flags {
             words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
-                map: open(object, "FLAGS")?,
+                map: open(object, FLAGS)?,
                 words: [0; krsi_host_abi::hook::HOOK_SLOTS],
             })),
         };
@@ -119,8 +119,13 @@ fn open<T: TryFrom<Map, Error = maps::MapError>>(
     T::try_from(map).map_err(|source| MapError::Access { name, source })
 }
 
+/// The section of the flags words.
+const FLAGS: &str = ".data.flags";
+/// Bytes of all of them.
+const WORDS: usize = krsi_host_abi::hook::HOOK_SLOTS * 8;
+
 struct FlagWords {
-    map: Array<MapData, u64>,
+    map: Array<MapData, [u8; WORDS]>,
     words: [u64; krsi_host_abi::hook::HOOK_SLOTS],
 }
 
@@ -153,9 +158,14 @@ impl Flags {
         let Some(word) = words.get_mut(usize::from(slot)) else { return Ok(()) };
         let next = change(*word);
         if next != *word {
-            map.set(u32::from(slot), next, 0)
-                .map_err(|source| MapError::Access { name: "FLAGS", source })?;
-            *word = next;
+            let before = std::mem::replace(word, next);
+            // All words at once: those that stay are written as they are, and so never in doubt.
+            if let Err(source) = map.set(0, bytes::<WORDS>(&*words), 0) {
+                if let Some(word) = words.get_mut(usize::from(slot)) {
+                    *word = before;
+                }
+                return Err(MapError::Access { name: FLAGS, source });
+            }
         }
         Ok(())
     }
