@@ -76,4 +76,5 @@ offsets! {
 }
 
 /// Offsets that every program needs, to know whose call it is: a kernel without one takes none.
-pub const VITAL: [&str; 3] = ["TASK_TGID", "TASK_GROUP_LEADER", "TASK_START_BOOTTIME"];
+pub const VITAL: [&str; 5] =
+    ["TASK_TGID", "TASK_GROUP_LEADER", "TASK_START_BOOTTIME", "TASK_CRED", "CRED_UID"];

@@ -72,6 +72,24 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Lets nothing pass.
+    pub const NONE: Filter = Filter {
+        every: 0,
+        live: 0,
+        clauses: [Clause {
+            tests: 0,
+            uid: 0,
+            cgroup_id: 0,
+            flags_any: 0,
+            rate: 0,
+            port: 0,
+            prefix_len: 0,
+            owner: 0,
+        }; CLAUSES],
+        prefixes: [[0; PREFIX_LEN / 8]; CLAUSES],
+        masks: [[0; PREFIX_LEN / 8]; CLAUSES],
+    };
+
     /// Notes what all clauses share, once they are there.
     #[must_use]
     pub fn seal(mut self) -> Self {

@@ -244,7 +244,7 @@ pub fn tgid_of(task: Task) -> Result<u32, Skip> {
 /// User id of a task in the initial user namespace (`cred->uid.val`).
 #[inline(always)]
 pub fn uid_of(task: Task) -> Result<u32, Skip> {
-    task.ptr(&offset::TASK_CRED)?.load(&offset::CRED_UID)
+    task.ptr_at(offset::TASK_CRED.vital())?.load_at(offset::CRED_UID.vital())
 }
 
 /// Inode number of a task's mount namespace; 0 once the task has none.

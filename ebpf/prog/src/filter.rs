@@ -149,7 +149,8 @@ fn whose(
     wanted: impl FnOnce(u64, Task) -> bool,
 ) -> Result<Option<Call>, Skip> {
     let task = Task::current()?;
-    if capture::tgid_of(task)? == offset::host_tgid() || !wanted(flags, task) {
+    // What nobody wants is nobody's, the host's too: whose it is, is asked after that.
+    if !wanted(flags, task) || capture::tgid_of(task)? == offset::host_tgid() {
         return Ok(None);
     }
     call_of(task, flags, slot, counts).map(Some)
@@ -215,35 +216,34 @@ fn may_pass(slot: u32, task: Task, screen: &impl Screen) -> bool {
     }
 }
 
+/// Whether one of the clauses in use, which come first, is of a kind.
+macro_rules! any_clause {
+    ($filter:ident, $at:ident => $is:expr) => {{
+        const { assert!(CLAUSES == 4) };
+        macro_rules! is {
+            ($number:literal) => {{
+                let $at = $number;
+                $is
+            }};
+        }
+        let live = global::anew(&$filter.live);
+        live > 0 && is!(0) || live > 1 && (is!(1) || live > 2 && (is!(2) || live > 3 && is!(3)))
+    }};
+}
+
 /// Whether a clause is about the caller's user.
 #[inline(always)]
 fn is_of_user(filter: &Filter, task: Task) -> bool {
-    let Ok(uid) = capture::uid_of(task) else { return true };
-    macro_rules! each {
-        ($($at:literal)*) => {$(
-            if $at < global::anew(&filter.live) && filter.clauses[$at].uid == uid {
-                return true;
-            }
-        )*};
+    match capture::uid_of(task) {
+        Ok(uid) => any_clause!(filter, at => filter.clauses[at].uid == uid),
+        Err(_) => true,
     }
-    const { assert!(CLAUSES == 4) };
-    each!(0 1 2 3);
-    false
 }
 
 /// Whether a path starts as a clause asks.
 #[inline(always)]
 fn may_start(filter: &Filter, path: *const [u8; PREFIX_LEN]) -> bool {
-    macro_rules! each {
-        ($($at:literal)*) => {$(
-            if $at < global::anew(&filter.live) && starts_with(filter, $at, path) {
-                return true;
-            }
-        )*};
-    }
-    const { assert!(CLAUSES == 4) };
-    each!(0 1 2 3);
-    false
+    any_clause!(filter, at => starts_with(filter, at, path))
 }
 
 /// What a filter may ask of a call beside its caller.

@@ -69,8 +69,9 @@ static ON_ERROR: Array<Lease> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
 #[map]
 static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
 /// Filter of each hook slot. Written by the host.
-#[map]
-static FILTER: Array<Filter> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
+#[unsafe(link_section = ".data.filter")]
+#[unsafe(no_mangle)]
+static FILTER: Filters = Filters(UnsafeCell::new([Filter::NONE; HOOK_SLOTS]));
 /// What was seen lately; evicting one only means that it is seen again.
 #[map]
 static SEEN: LruHashMap<SeenKey, u64> = LruHashMap::with_max_entries(16384, 0);
@@ -96,6 +97,12 @@ struct Room {
     claims: u64,
     bytes: Scratch,
 }
+
+/// Filters that the host changes while programs read them.
+struct Filters(UnsafeCell<[Filter; HOOK_SLOTS]>);
+
+// SAFETY: programs only read.
+unsafe impl Sync for Filters {}
 
 /// Words that the host changes while programs read them.
 struct Flags(UnsafeCell<[u64; HOOK_SLOTS]>);
@@ -303,7 +310,12 @@ pub fn is_exempt(key: &ProcessKey) -> bool {
 /// Filter of a hook.
 #[inline(always)]
 pub fn filter(slot: u32) -> Option<&'static Filter> {
-    FILTER.get(slot)
+    if slot as usize >= HOOK_SLOTS {
+        return None;
+    }
+    // SAFETY: `slot` is within the filters, which are always readable; what the host writes meanwhile is
+    // numbers, of which any will do.
+    Some(unsafe { &*FILTER.0.get().cast::<Filter>().add(slot as usize) })
 }
 
 /// Whether something is seen for the first time in a while; it is seen now.

@@ -95,7 +95,10 @@ impl KernelMaps {
                 hits: open(object, "HITS")?,
             },
             filters: Filters {
-                map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "FILTER")?)),
+                words: std::sync::Arc::new(std::sync::Mutex::new(FilterWords {
+                    map: open(object, FILTER)?,
+                    bytes: Box::new([0; FILTERS]),
+                })),
             },
             hashed: Hashed {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "HASHED")?)),
@@ -196,12 +199,19 @@ impl Counters {
     }
 }
 
-const FILTER: usize = size_of::<Filter>();
+/// The section of the filters.
+const FILTER: &str = ".data.filter";
+const FILTERS: usize = size_of::<Filter>() * krsi_host_abi::hook::HOOK_SLOTS;
+
+struct FilterWords {
+    map: Array<MapData, [u8; FILTERS]>,
+    bytes: Box<[u8; FILTERS]>,
+}
 
 /// The filters of telemetry, by hook slot.
 #[derive(Clone)]
 pub struct Filters {
-    map: std::sync::Arc<std::sync::Mutex<Array<MapData, [u8; FILTER]>>>,
+    words: std::sync::Arc<std::sync::Mutex<FilterWords>>,
 }
 
 impl Filters {
@@ -210,9 +220,13 @@ impl Filters {
     /// # Errors
     /// When the kernel refuses.
     pub fn set(&self, slot: u16, filter: &Filter) -> Result<(), MapError> {
-        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        map.set(u32::from(slot), bytes::<FILTER>(filter), 0)
-            .map_err(|source| MapError::Access { name: "FILTER", source })
+        let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let FilterWords { map, bytes } = &mut *words;
+        let place = bytes.chunks_exact_mut(size_of::<Filter>()).nth(usize::from(slot));
+        if let Some(place) = place {
+            place.copy_from_slice(filter.as_bytes());
+        }
+        map.set(0, bytes.as_ref(), 0).map_err(|source| MapError::Access { name: FILTER, source })
     }
 }
 

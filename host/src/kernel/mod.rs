@@ -7,6 +7,7 @@ pub mod canary;
 pub mod curated;
 pub mod facts;
 pub mod field_path;
+pub mod fold;
 pub mod kfunc;
 pub mod load;
 pub mod map;

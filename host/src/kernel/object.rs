@@ -13,6 +13,7 @@ use aya_obj::generated::{bpf_func_info, bpf_insn};
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
+use super::fold;
 use super::syscall::{self, Sleep};
 
 /// The BPF object, built from `ebpf/` by the build script.
@@ -145,7 +146,9 @@ impl ObjectFile {
         let function =
             function.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
         let functions = function.func_info.func_info;
-        Ok(Instance { instructions: function.instructions, functions, rodata: fd })
+        let mut instructions = function.instructions;
+        fold::constants(&mut instructions, fd.as_raw_fd(), &bytes);
+        Ok(Instance { instructions, functions, rodata: fd })
     }
 
     /// Whether the source of a program says that it sleeps.
