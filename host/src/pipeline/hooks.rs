@@ -60,6 +60,8 @@ impl Wanted {
 /// The object and its programs: dropping it detaches every hook.
 pub(super) struct Hooks {
     loader: Loader,
+    /// The kernel's types, from the start until the first hooks are attached.
+    types: Option<KernelTypes>,
     live: Vec<Live>,
     watches: Watches,
     layouts: CallLayouts,
@@ -97,12 +99,11 @@ impl Hooks {
         let path_secret = RandomState::new().build_hasher().finish();
         let backend = config.backend.unwrap_or_else(probe::backend);
         let loader = Loader::new(file, backend.backend(), &plan, path_secret, &types);
-        drop(types);
-        trim::give_back();
         let judged = if config.mode == ModeArg::Off { Judged::No } else { Judged::Yes };
         let maps = KernelMaps::take(&mut maps, path_secret, judged)?;
         let hooks = Self {
             loader,
+            types: Some(types),
             live: Vec::new(),
             watches: Watches::default(),
             layouts: CallLayouts::default(),
@@ -119,6 +120,12 @@ impl Hooks {
             witnesses: Witnesses::new(config.witness),
         };
         Ok((hooks, maps))
+    }
+
+    /// Gives the memory of the kernel's types back.
+    pub(super) fn forget_types(&mut self) {
+        self.types = None;
+        trim::give_back();
     }
 
     /// The backend in use.
@@ -158,7 +165,10 @@ impl Hooks {
         self.refused.clear();
         let come = self.watches.missing(&wanted.watches);
         if !fresh.is_empty() || !come.is_empty() {
-            let types = KernelTypes::running()?;
+            let types = match self.types.take() {
+                Some(types) => types,
+                None => KernelTypes::running()?,
+            };
             for hook in &fresh {
                 self.add(&types, *hook);
             }

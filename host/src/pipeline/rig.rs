@@ -41,7 +41,8 @@ impl Rig {
     /// # Errors
     /// When a map or a plugin cannot be had.
     pub fn start(config: &Config, program: PathBuf, ring: Ring) -> Result<Self, RunError> {
-        let (hooks, maps) = Hooks::load(config)?;
+        let (mut hooks, maps) = Hooks::load(config)?;
+        hooks.forget_types();
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let ledger = Ledger::new(maps.rules, HOOKS.iter().map(|row| row.hook));
         let shared = Arc::new(Shared::new(ledger, ProcessTable::default(), sender));
