@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use krsi_plugin_schema::frame::{self, Frames};
 use krsi_plugin_schema::latest::{
     Action, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen,
-    Gone, Hook, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
+    Gone, Hook, Lost, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
 };
 
 pub use krsi_plugin_schema::latest::{RuleKey, Subject};
@@ -112,6 +112,12 @@ impl<P: Plugin> Script<P> {
             flags: spawn.flags,
         };
         self.event(spawn.tgid, Body::BprmCommittedCreds(exec))
+    }
+
+    /// Records were lost.
+    pub fn lost(&mut self, lost: Lost) -> Vec<Seen> {
+        self.push(kind::LOST, &lost);
+        self.flush()
     }
 
     /// A process connects to `address:port`. A text that is no socket address is port 0 of none.

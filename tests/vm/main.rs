@@ -11,6 +11,7 @@ mod file;
 mod filter;
 mod harness;
 mod host;
+mod loss;
 mod plugin;
 mod reload;
 mod rule;
@@ -61,6 +62,7 @@ fn tests() -> Vec<Test> {
         rule::TESTS,
         runtime::TESTS,
         host::TESTS,
+        loss::TESTS,
         tools::TESTS,
         act::TESTS,
         verified::TESTS,

@@ -166,17 +166,27 @@ impl Counters {
     /// # Errors
     /// When the kernel refuses.
     pub fn total(&self, slot: u16, counter: Counter) -> Result<u64, MapError> {
+        Ok(self.each(slot, [counter])?.iter().flatten().sum())
+    }
+
+    /// Some counters of each CPU, all read at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn each<const N: usize>(
+        &self,
+        slot: u16,
+        counters: [Counter; N],
+    ) -> Result<Vec<[u64; N]>, MapError> {
         let rows = self
             .map
             .get(&u32::from(slot), 0)
             .map_err(|source| MapError::Access { name: "COUNTS", source })?;
-        let word = |row: &[u8; ROW]| {
-            <[u64; COUNTERS]>::read_from_bytes(row)
-                .ok()
-                .and_then(|row| row.get(counter as usize).copied())
-                .unwrap_or(0)
+        let words = |row: &[u8; ROW]| {
+            let row = <[u64; COUNTERS]>::read_from_bytes(row).unwrap_or([0; COUNTERS]);
+            counters.map(|counter| row.get(counter as usize).copied().unwrap_or(0))
         };
-        Ok(rows.iter().map(word).sum())
+        Ok(rows.iter().map(words).collect())
     }
 }
 

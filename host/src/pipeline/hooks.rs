@@ -6,9 +6,10 @@ use std::sync::Arc;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
-use krsi_plugin_schema::latest::{Hook, HookSet};
+use krsi_plugin_schema::latest::{Hook, HookSet, LostOf};
 
 use super::RunError;
+use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
 use super::watches::{LiveWatch, Watch, Watches};
 use super::witness::Witnesses;
@@ -303,6 +304,20 @@ impl Hooks {
         shared.ledger().set_attached(hooks.filter(|_| can_deny));
         shared.set_layouts(self.layouts.clone());
         shared.set_watches(self.watches.told());
+        let program = |live: &Live| LossSource {
+            slot: live.slot,
+            concern: self.concern(live.slot),
+            misses: live.misses(),
+        };
+        shared.set_programs(self.live.iter().map(program).collect());
+    }
+
+    /// Whom losses of a slot concern.
+    fn concern(&self, slot: u16) -> Concern {
+        match AbiHook::from_id(slot).and_then(crate::decode::hook) {
+            Some(hook) => Concern { of: LostOf::Hook(hook as u16), owner: None },
+            None => self.watches.concern(slot),
+        }
     }
 
     /// Names of hooks with a live program, in the order of their slots.
@@ -324,12 +339,6 @@ impl Hooks {
             let slots = self.used.iter().filter(|(_, name)| name == hook);
             slots.map(|(slot, _)| self.counters.total(*slot, Counter::Denied).unwrap_or(0)).sum()
         })
-    }
-
-    /// Calls that a preempted program missed, by the kernel's count (`recursion_misses`).
-    pub(super) fn misses(&self) -> u64 {
-        let missed = |live: &Live| live.info().map_or(0, |info| info.recursion_misses);
-        self.live.iter().map(missed).sum()
     }
 }
 

@@ -76,15 +76,15 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
             shared.note(error.line());
         }
     }
-    let reader =
-        Reader::new(Rings::new(maps.verdicts, maps.telemetry), exempt, Arc::clone(&shared));
+    let counters = maps.counters;
+    let rings = Rings::new(maps.verdicts, maps.telemetry);
+    let reader = Reader::new(rings, exempt, Arc::clone(&counters), Arc::clone(&shared));
     let told = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || reader.run(&told))
         .map_err(RunError::Thread)?;
     let board = roster.board();
-    let counters = maps.counters;
     let mut steward = Steward {
         config: config.clone(),
         hooks,

@@ -68,8 +68,6 @@ pub(super) struct Ended {
     pub(super) plugins: Vec<PluginSummary>,
     /// Slots that had a program, with their names.
     pub(super) hooks: Vec<(u16, String)>,
-    /// Calls that preempted programs missed.
-    pub(super) misses: u64,
     /// What the witness saw.
     pub(super) witnessed: Vec<Witnessed>,
     pub(super) read: Result<(), RunError>,
@@ -257,7 +255,7 @@ impl Steward {
     }
 
     fn stop(self) -> Ended {
-        let (hooks, misses) = (self.hooks.used().to_vec(), self.hooks.misses());
+        let hooks = self.hooks.used().to_vec();
         let witnessed = self.hooks.witnessed();
         drop(self.hooks);
         std::thread::sleep(LINGER);
@@ -267,6 +265,6 @@ impl Steward {
             Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
         };
         self.roster.stop();
-        Ended { plugins: self.roster.summaries(), hooks, misses, witnessed, read }
+        Ended { plugins: self.roster.summaries(), hooks, witnessed, read }
     }
 }

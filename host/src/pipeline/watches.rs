@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use krsi_host_abi::hook::{HOOK_SLOTS, WATCH_FIRST};
 use krsi_host_abi::spec::spec_flag;
+use krsi_plugin_schema::latest::LostOf;
 
+use super::lookout::Concern;
 use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::kernel::backend::Backend;
@@ -12,6 +14,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::load::Job;
 use crate::kernel::watch::{self, WatchVerdict};
 use crate::output::errno_number;
+use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.
 pub(super) const ADMINISTRATOR: u8 = 63;
@@ -130,6 +133,16 @@ impl Watches {
         let gone = self.live.iter().filter(|live| !stays(live)).map(|live| live.slot).collect();
         self.live.retain(stays);
         gone
+    }
+
+    /// Whom losses of a watch's slot concern.
+    pub(super) fn concern(&self, slot: u16) -> Concern {
+        let live = self.live.iter().find(|live| live.slot == slot);
+        let concern = |live: &LiveWatch| Concern {
+            of: LostOf::Watch(live.watch.index),
+            owner: Some(PluginSlot(live.watch.owner)),
+        };
+        live.map(concern).unwrap_or_default()
     }
 
     /// What is told of each.
