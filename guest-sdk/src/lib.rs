@@ -54,7 +54,7 @@ pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen, Fork, Hook,
     IfUnresolved, Kind, Lost, LostOf, LostWhere, Meta, MetricKind, Outcome, Process, ProcessKey,
-    RecordError, Refusal, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
+    RecordError, Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
 };
 pub use manifest::{Filter, Manifest, OnStop};
 

@@ -9,7 +9,7 @@ use krsi_plugin_schema::latest::{
     Gone, Hook, Lost, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
 };
 
-pub use krsi_plugin_schema::latest::{RuleKey, Subject};
+pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::Level;
@@ -28,6 +28,8 @@ pub enum Seen {
         hooks: Vec<&'static str>,
         /// Errno.
         errno: u16,
+        /// Whether it refuses.
+        mode: RuleMode,
     },
     /// An alert.
     Alert {
@@ -235,11 +237,12 @@ impl<P: Plugin> Script<P> {
 
 fn seen(action: &Action<'_>) -> Seen {
     match action {
-        Action::Deny(Deny { rule, errno, .. }) => Seen::Deny {
+        Action::Deny(Deny { rule, errno, mode }) => Seen::Deny {
             key: rule.key.clone().into_owned(),
             subject: rule.subject,
             hooks: rule.hooks.iter().map(Hook::name).collect(),
             errno: *errno,
+            mode: *mode,
         },
         Action::Alert(alert) => Seen::Alert {
             technique: alert.technique.clone().into_owned(),

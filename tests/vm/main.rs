@@ -12,6 +12,7 @@ mod filter;
 mod harness;
 mod host;
 mod loss;
+mod mode;
 mod plugin;
 mod reload;
 mod rule;
@@ -63,6 +64,7 @@ fn tests() -> Vec<Test> {
         runtime::TESTS,
         host::TESTS,
         loss::TESTS,
+        mode::TESTS,
         tools::TESTS,
         act::TESTS,
         verified::TESTS,

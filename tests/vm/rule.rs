@@ -25,9 +25,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_on_error_passes_unless_said", Boot::Default, on_error_passes),
     ("rule_exempt_by_executable", Boot::Default, exempt_by_executable),
     ("rule_exempt_by_tgid", Boot::Default, exempt_by_tgid),
-    ("rule_mode_off_judges_nothing", Boot::Default, mode_off),
-    ("rule_mode_audit_of_a_plugin", Boot::Default, mode_audit_of_plugin),
-    ("rule_mode_off_of_a_plugin", Boot::Default, mode_off_of_plugin),
     ("rule_map_full_evicts_nothing", Boot::Default, map_full),
     ("watch_without_texts_asks_what_was_read", Boot::Default, watch_without_texts),
 ];
@@ -39,7 +36,7 @@ const EINVAL: i32 = 22;
 const AF_INET: u16 = 2;
 
 /// A folder with a file in it.
-fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+pub(crate) fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let folder = guest.path(name);
     fs::create_dir_all(&folder)?;
     let file = folder.join("file");
@@ -48,7 +45,12 @@ fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
 }
 
 /// Starts krsi-host with the ruler, rules and a configuration file.
-fn ruled(guest: &Guest, rules: &str, config: &str, more: &[&str]) -> anyhow::Result<Host> {
+pub(crate) fn ruled(
+    guest: &Guest,
+    rules: &str,
+    config: &str,
+    more: &[&str],
+) -> anyhow::Result<Host> {
     let path = guest.path("krsi.toml");
     fs::write(&path, config)?;
     let path = path.display().to_string();
@@ -57,14 +59,14 @@ fn ruled(guest: &Guest, rules: &str, config: &str, more: &[&str]) -> anyhow::Res
 }
 
 /// The record of a verdict: its rule id is there, and what else is asked.
-fn verdict(host: &Host, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
+pub(crate) fn verdict(host: &Host, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
     let record = host.report(&[&[("kind", "verdict")], fields].concat())?;
     ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
     Ok(record)
 }
 
 /// What a summary counts of a hook.
-fn count(summary: &Value, hook: &str, name: &str) -> anyhow::Result<u64> {
+pub(crate) fn count(summary: &Value, hook: &str, name: &str) -> anyhow::Result<u64> {
     let rows = summary["hooks"].as_array().context("hooks")?;
     let row = rows.iter().find(|row| row["hook"] == hook).context("the hook")?;
     row[name].as_u64().with_context(|| row.to_string())
@@ -269,48 +271,6 @@ fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {
     let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
     ensure!(record["tgid"] != std::process::id(), "{record}");
     host.stop(Signal::INT).map(drop)
-}
-
-/// Opens a file below a denied prefix, with success, under a mode; what is told of the open.
-fn under_mode(guest: &Guest, config: &str, more: &[&str]) -> anyhow::Result<(Host, PathBuf)> {
-    let (vault, _) = folder(guest, "vault")?;
-    let file = vault.join("tell-me");
-    fs::write(&file, "content\n")?;
-    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), config, more)?;
-    host.report(&[("kind", "rule"), ("plugin", "ruler")])?;
-    fs::read_to_string(&file)?;
-    host.report(&[("kind", "alert"), ("plugin", "ruler")])?;
-    Ok((host, file))
-}
-
-/// That a host judged nothing.
-fn judged_nothing(host: Host) -> anyhow::Result<()> {
-    let summary = host.stop(Signal::INT)?;
-    for name in ["denied", "audited"] {
-        ensure!(count(&summary, "file_open", name)? == 0, "{summary}");
-    }
-    ensure!(summary["rules"] == 1, "{summary}");
-    Ok(())
-}
-
-fn mode_off(guest: &mut Guest) -> anyhow::Result<()> {
-    let (host, _) = under_mode(guest, "", &["--mode", "off"])?;
-    judged_nothing(host)
-}
-
-fn mode_off_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
-    let (host, _) = under_mode(guest, "[plugin.ruler]\nmode = \"off\"", &[])?;
-    judged_nothing(host)
-}
-
-fn mode_audit_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
-    let (host, file) = under_mode(guest, "[plugin.ruler]\nmode = \"audit\"", &[])?;
-    let object = file.to_string_lossy().into_owned();
-    let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
-    ensure!(record["verdict"] == "audited" && record["errno"] == "EACCES", "{record}");
-    let summary = host.stop(Signal::INT)?;
-    ensure!(count(&summary, "file_open", "denied")? == 0, "{summary}");
-    Ok(())
 }
 
 fn map_full(guest: &mut Guest) -> anyhow::Result<()> {

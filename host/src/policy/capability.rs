@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::MAX_ERRNO;
-use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey};
+use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey, RuleMode};
 
 use super::deny_keys::DenyKeys;
 use crate::route::scope::Scope;
@@ -59,20 +59,8 @@ pub struct GrantSpec {
     pub alerts_per_second: u32,
     /// Whose events it may see, and whom its rules may concern.
     pub scope: Scope,
-    /// What its rules do.
+    /// The most that its rules do.
     pub mode: RuleMode,
-}
-
-/// What the rules of a plugin do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RuleMode {
-    /// What they say.
-    #[default]
-    Enforce,
-    /// They report what they would have refused.
-    Audit,
-    /// Nothing.
-    Off,
 }
 
 impl Default for GrantSpec {
@@ -367,7 +355,7 @@ mod tests {
     }
 
     fn deny(rule: Rule<'static>, errno: u16) -> Option<Refusal> {
-        let action = Action::Deny(Deny { rule, errno, audit: false });
+        let action = Action::Deny(Deny { rule, errno, mode: RuleMode::Enforce });
         check(&grant(), &action).err().map(|error| error.refusal())
     }
 
@@ -403,8 +391,11 @@ mod tests {
         for (key, kind) in keys {
             assert_eq!(DenyKeys::of(&key), kind);
             assert_eq!(DenyKeys::from_name(&kind.to_string()), Some(kind));
-            let action =
-                Action::Deny(Deny { rule: Rule { key, ..rule() }, errno: 1, audit: false });
+            let action = Action::Deny(Deny {
+                rule: Rule { key, ..rule() },
+                errno: 1,
+                mode: RuleMode::Enforce,
+            });
             assert_eq!(check(&grant(), &action), Err(CapabilityError::Key { key: kind }));
             let granted = Grant::new(Asked { deny_keys: kind, ..asked() }, GrantSpec::default());
             assert_eq!(check(&granted, &action), Ok(()));
@@ -435,12 +426,12 @@ mod tests {
             errnos: Some([1].into()),
             ..GrantSpec::default()
         };
-        let action = Action::Deny(Deny { rule: rule(), errno: 1, audit: false });
+        let action = Action::Deny(Deny { rule: rule(), errno: 1, mode: RuleMode::Enforce });
         let denied = check(&Grant::new(asked(), spec.clone()), &action);
         assert_eq!(denied, Err(CapabilityError::Key { key: DenyKeys::FILE }));
         let spec = GrantSpec { deny_keys: None, ..spec };
         assert_eq!(check(&Grant::new(asked(), spec.clone()), &action), Ok(()));
-        let action = Action::Deny(Deny { rule: rule(), errno: 13, audit: false });
+        let action = Action::Deny(Deny { rule: rule(), errno: 13, mode: RuleMode::Enforce });
         let denied = check(&Grant::new(asked(), spec), &action);
         assert_eq!(denied, Err(CapabilityError::ErrnoGrant { errno: 13 }));
     }

@@ -9,7 +9,6 @@ mod rate;
 mod text;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
-pub use capability::RuleMode;
 pub use capability::{Asked, Grant, GrantSpec};
 pub use deny_keys::DenyKeys;
 pub use ledger::{Ending, Kinship, Ledger, RuleView, looked_up};

@@ -97,6 +97,19 @@ pub struct Rule<'a> {
     pub reason: Cow<'a, str>,
 }
 
+/// What a rule does. The first two are `false` and `true` of schema 0.1's `audit`; later versions
+/// append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RuleMode {
+    /// It refuses.
+    #[default]
+    Enforce,
+    /// It reports what it would have refused.
+    Audit,
+    /// Nothing: it only keeps its token.
+    Off,
+}
+
 /// Refuse calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deny<'a> {
@@ -105,8 +118,8 @@ pub struct Deny<'a> {
     pub rule: Rule<'a>,
     /// Errno to answer, 1 to 4095.
     pub errno: u16,
-    /// Only report what would have been refused.
-    pub audit: bool,
+    /// Whether it does.
+    pub mode: RuleMode,
 }
 
 /// Lift this plugin's own denials on a more specific key.

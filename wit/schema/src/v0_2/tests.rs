@@ -207,10 +207,11 @@ fn actions_of_0_1_are_actions_of_0_2() {
             RuleKey::Network { address, prefix: 64, port: 22 },
         ),
     ];
-    for ((old, new), hooks) in keys
-        .into_iter()
-        .flat_map(|keys| [1 << 3, 0x7e, u64::MAX, 1 << 63].map(|hooks| (keys.clone(), hooks)))
-    {
+    let modes = [(false, RuleMode::Enforce), (true, RuleMode::Audit)];
+    for ((old, new), (hooks, (audit, mode))) in keys.into_iter().flat_map(|keys| {
+        let hooks = [1 << 3, 0x7e, u64::MAX, 1 << 63].into_iter();
+        hooks.zip(modes.into_iter().cycle()).map(move |rest| (keys.clone(), rest))
+    }) {
         let rule = v0_1::Rule {
             token: 1 << 31,
             cause_boot_ns: 5,
@@ -221,7 +222,7 @@ fn actions_of_0_1_are_actions_of_0_2() {
             reason: Cow::Borrowed("why"),
         };
         let mut out = Vec::new();
-        let deny = v0_1::Deny { rule, errno: 13, audit: true };
+        let deny = v0_1::Deny { rule, errno: 13, audit };
         push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
         let frame = Frames::new(&out).next().unwrap().unwrap();
         let rule = Rule {
@@ -233,7 +234,7 @@ fn actions_of_0_1_are_actions_of_0_2() {
             ttl_ms: 6,
             reason: Cow::Borrowed("why"),
         };
-        assert_eq!(Action::decode(&frame), Ok(Action::Deny(Deny { rule, errno: 13, audit: true })));
+        assert_eq!(Action::decode(&frame), Ok(Action::Deny(Deny { rule, errno: 13, mode })));
     }
 }
 
@@ -260,6 +261,26 @@ fn rules_on_every_kind_of_key_round_trip() {
         push(&mut out, ActionKind::Allow as u16, &allow).unwrap();
         let frame = Frames::new(&out).next().unwrap().unwrap();
         assert_eq!(Action::decode(&frame), Ok(Action::Allow(allow)));
+    }
+}
+
+#[test]
+fn every_mode_of_a_rule_round_trips() {
+    for mode in [RuleMode::Enforce, RuleMode::Audit, RuleMode::Off] {
+        let rule = Rule {
+            token: 1,
+            cause_boot_ns: 0,
+            key: RuleKey::Hook,
+            subject: Subject::Any,
+            hooks: HookSet(2),
+            ttl_ms: 0,
+            reason: Cow::Borrowed("why"),
+        };
+        let mut out = Vec::new();
+        let deny = Deny { rule, errno: 13, mode };
+        push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
+        let frame = Frames::new(&out).next().unwrap().unwrap();
+        assert_eq!(Action::decode(&frame), Ok(Action::Deny(deny)));
     }
 }
 
