@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Allow, Deny, Hook, HookSet, IfUnresolved, ProcessKey, Rule, RuleKey, RuleMode,
-    Subject,
+    ActionKind, Allow, Deny, Hook, HookSet, IfUnread, IfUnresolved, ProcessKey, Rule, RuleKey,
+    RuleMode, Subject,
 };
 
 use crate::context::Ctx;
@@ -45,6 +45,7 @@ pub struct RuleBuilder<'c> {
     hooks: HookSet,
     ttl: Duration,
     errno: Errno,
+    if_unread: IfUnread,
 }
 
 /// A rule without a time to live ends after an hour.
@@ -68,6 +69,7 @@ impl<'c> RuleBuilder<'c> {
             hooks: HookSet::default(),
             ttl: DEFAULT_TTL,
             errno: Errno::EPERM,
+            if_unread: IfUnread::Pass,
         }
     }
 
@@ -124,6 +126,14 @@ impl<'c> RuleBuilder<'c> {
         self
     }
 
+    /// Says what a call means whose file or destination could not be read, an address that is cut off
+    /// for instance; it does not match unless said otherwise. Of meaning to denials by file and by
+    /// destination only.
+    pub fn if_unread(mut self, meaning: IfUnread) -> Self {
+        self.if_unread = meaning;
+        self
+    }
+
     /// Reports what would have been denied, and denies nothing.
     pub fn audit(self) -> Self {
         self.mode(RuleMode::Audit)
@@ -153,7 +163,8 @@ impl<'c> RuleBuilder<'c> {
         };
         match self.kind {
             Kind::Deny { mode } => {
-                let deny = Deny { rule, errno: self.errno.0, mode };
+                let if_unread = self.if_unread;
+                let deny = Deny { rule, errno: self.errno.0, mode, if_unread };
                 self.ctx.issue(ActionKind::Deny, &deny);
             }
             Kind::Allow => self.ctx.issue(ActionKind::Allow, &Allow { rule }),

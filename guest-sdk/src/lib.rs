@@ -53,8 +53,9 @@ pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen, Fork, Hook,
-    IfUnresolved, Kind, Lost, LostOf, LostWhere, Meta, MetricKind, Outcome, Process, ProcessKey,
-    RecordError, Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
+    IfUnread, IfUnresolved, Kind, Lost, LostOf, LostWhere, Meta, MetricKind, Outcome, Process,
+    ProcessKey, RecordError, Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch,
+    Why, record,
 };
 pub use manifest::{Filter, Manifest, OnStop};
 

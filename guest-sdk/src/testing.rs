@@ -237,7 +237,7 @@ impl<P: Plugin> Script<P> {
 
 fn seen(action: &Action<'_>) -> Seen {
     match action {
-        Action::Deny(Deny { rule, errno, mode }) => Seen::Deny {
+        Action::Deny(Deny { rule, errno, mode, .. }) => Seen::Deny {
             key: rule.key.clone().into_owned(),
             subject: rule.subject,
             hooks: rule.hooks.iter().map(Hook::name).collect(),

@@ -23,6 +23,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_both_names_of_a_rename", Boot::Default, path_denies_rename),
     ("rule_on_error_answers", Boot::Default, on_error_answers),
     ("rule_on_error_passes_unless_said", Boot::Default, on_error_passes),
+    ("rule_says_what_unread_means", Boot::Default, rule_says_what_unread_means),
     ("rule_exempt_by_executable", Boot::Default, exempt_by_executable),
     ("rule_exempt_by_tgid", Boot::Default, exempt_by_tgid),
     ("rule_map_full_evicts_nothing", Boot::Default, map_full),
@@ -223,6 +224,45 @@ fn on_error_passes(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(count(&summary, "socket_connect", "errors")? == 1, "{summary}");
     ensure!(count(&summary, "socket_connect", "denied")? == 0, "{summary}");
     Ok(())
+}
+
+/// Each rule says what a call means whose destination cannot be read; the operator's word comes first.
+fn rule_says_what_unread_means(guest: &mut Guest) -> anyhow::Result<()> {
+    listen("127.0.0.1:4724")?;
+    let nobodys = |more: &str| {
+        format!(
+            "network 192.0.2.1/32:1 1 socket_connect\n\
+             network 192.0.2.2/32:1 13 socket_connect {more}"
+        )
+    };
+    let on_error = |word: &str| format!("[rules.on-error]\nsocket_connect = {word:?}");
+    // What the rule says, what the operator says, the answer, who gave it.
+    let cases = [
+        ("", "", EINVAL, None),
+        ("apply", "", EACCES, Some(("ruler", "denied"))),
+        ("apply audit", "", EINVAL, Some(("ruler", "audited"))),
+        ("apply off", "", EINVAL, None),
+        ("apply", "audit EPERM", EACCES, Some(("ruler", "denied"))),
+        ("apply", "deny EPERM", EPERM, Some(("administrator", "denied"))),
+    ];
+    for (rule, word, errno, decided) in cases {
+        let config = if word.is_empty() { String::new() } else { on_error(word) };
+        let host = ruled(guest, &nobodys(rule), &config, &[])?;
+        let case = || format!("{rule:?} {word:?}");
+        expect_errno(errno, short_connect()?).with_context(case)?;
+        TcpStream::connect("127.0.0.1:4724").with_context(case)?;
+        if let Some((plugin, verdict)) = decided {
+            let fields = [("hook", "socket_connect"), ("plugin", plugin), ("verdict", verdict)];
+            self::verdict(&host, &fields).with_context(case)?;
+        }
+        let summary = host.stop(Signal::INT)?;
+        let count = |name| count(&summary, "socket_connect", name);
+        let is = |wanted| u64::from(decided.is_some_and(|(_, verdict)| verdict == wanted));
+        let expected = [1, is("denied"), is("audited")];
+        let counts = [count("errors")?, count("denied")?, count("audited")?];
+        ensure!(counts == expected, "{}: {summary}", case());
+    }
+    expect_errno(EINVAL, short_connect()?)
 }
 
 /// Reads a file by a shell of its own, without another executable.

@@ -226,7 +226,7 @@ pub mod flag {
     pub const FILTER: u64 = 1 << 10;
     /// Nothing is refused: what would have been is reported (`--mode audit`).
     pub const AUDIT_ONLY: u64 = 1 << 11;
-    /// A call whose object cannot be read is answered by the rule of `ON_ERROR`.
+    /// A call whose object cannot be read is answered by the leases of `ON_ERROR`.
     pub const ERROR_RULE: u64 = 1 << 12;
     /// The path map holds a rule for this hook.
     pub const PATH: u64 = 1 << 13;

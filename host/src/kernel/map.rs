@@ -7,7 +7,7 @@ use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Entry, Lease, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Entry, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
@@ -55,8 +55,8 @@ pub struct KernelMaps {
     pub rules: RuleMaps,
     /// Filters of telemetry.
     pub filters: Filters,
-    /// What the operator says of all rules.
-    pub standing: Standing,
+    /// Processes that no rule concerns.
+    pub exempt: Exempt,
     /// Ring of denials.
     pub verdicts: RingBuf<MapData>,
     /// Ring of telemetry.
@@ -87,6 +87,7 @@ impl KernelMaps {
                 path: open(object, "PATH")?,
                 path_secret,
                 hook: open(object, "HOOK")?,
+                on_error: open(object, "ON_ERROR")?,
                 judged,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
@@ -94,10 +95,7 @@ impl KernelMaps {
             filters: Filters {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "FILTER")?)),
             },
-            standing: Standing {
-                on_error: open(object, "ON_ERROR")?,
-                exempt: open(object, "EXEMPT")?,
-            },
+            exempt: Exempt { map: open(object, "EXEMPT")? },
             flags,
             verdicts: open(object, "VERDICTS")?,
             telemetry: open(object, "TELEMETRY")?,
@@ -210,29 +208,18 @@ impl Filters {
     }
 }
 
-const LEASE: usize = size_of::<Lease>();
-
-/// The operator's word on all rules: on-error answers and exempt processes.
-pub struct Standing {
-    on_error: Array<MapData, [u8; LEASE]>,
-    exempt: HashMap<MapData, [u8; PROCESS_KEY], u64>,
+/// The processes that no rule concerns.
+pub struct Exempt {
+    map: HashMap<MapData, [u8; PROCESS_KEY], u64>,
 }
 
-impl Standing {
-    /// Says what a hook answers when a rule's object cannot be read.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn answer_errors(&mut self, slot: u16, lease: &Lease) -> Result<(), StoreError> {
-        stored("ON_ERROR", self.on_error.set(u32::from(slot), bytes::<LEASE>(lease), 0))
-    }
-
+impl Exempt {
     /// Lets no rule concern a process.
     ///
     /// # Errors
     /// When the map is full or the kernel refuses.
     pub fn exempt(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        stored("EXEMPT", self.exempt.insert(bytes(&process.in_ticks()), 1, 0))
+        stored("EXEMPT", self.map.insert(bytes(&process.in_ticks()), 1, 0))
     }
 
     /// Lets rules concern a process again.
@@ -240,7 +227,7 @@ impl Standing {
     /// # Errors
     /// When the kernel refuses.
     pub fn judge(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        removed("EXEMPT", self.exempt.remove(&bytes(&process.in_ticks())))
+        removed("EXEMPT", self.map.remove(&bytes(&process.in_ticks())))
     }
 }
 
@@ -256,6 +243,7 @@ pub struct RuleMaps {
     /// What hashes of paths start with.
     path_secret: u64,
     hook: Array<MapData, [u8; ENTRY]>,
+    on_error: Array<MapData, [u8; ENTRY]>,
     /// Whether calls are judged at all.
     judged: Judged,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
@@ -289,7 +277,8 @@ const RULE_FLAGS: u64 = flag::PROCESS
     | flag::MEMBERSHIP
     | flag::CGROUP
     | flag::PATH
-    | flag::HOOK;
+    | flag::HOOK
+    | flag::ERROR_RULE;
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
@@ -302,6 +291,9 @@ impl RuleStore for RuleMaps {
             EntryKey::Cgroup(id) => stored("CGROUP", self.cgroup.insert(id, value, 0)),
             EntryKey::Path(_) | EntryKey::Unresolved(_) => {
                 stored("PATH", self.path.insert(self.path_key(key), value, 0))
+            }
+            EntryKey::Unread(hook) => {
+                stored("ON_ERROR", self.on_error.set(u32::from(hook.id()), value, 0))
             }
             EntryKey::Hook(hook) => stored("HOOK", self.hook.set(u32::from(hook.id()), value, 0)),
         }
@@ -316,6 +308,9 @@ impl RuleStore for RuleMaps {
             EntryKey::Cgroup(id) => removed("CGROUP", self.cgroup.remove(&id)),
             EntryKey::Path(_) | EntryKey::Unresolved(_) => {
                 removed("PATH", self.path.remove(&self.path_key(key)))
+            }
+            EntryKey::Unread(hook) => {
+                stored("ON_ERROR", self.on_error.set(u32::from(hook.id()), [0; ENTRY], 0))
             }
             EntryKey::Hook(hook) => {
                 stored("HOOK", self.hook.set(u32::from(hook.id()), [0; ENTRY], 0))

@@ -23,6 +23,8 @@ pub enum EntryKey {
     Path(PathPrefix),
     /// Paths of a hook that could not be resolved.
     Unresolved(Hook),
+    /// Files and destinations of a hook that could not be read.
+    Unread(Hook),
     /// A whole hook.
     Hook(Hook),
 }

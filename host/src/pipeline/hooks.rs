@@ -68,8 +68,6 @@ pub(super) struct Hooks {
     mode: ModeArg,
     /// Whether anybody is exempt from rules.
     exempts: bool,
-    /// Hooks with an answer to errors.
-    on_error: Vec<Hook>,
     /// Slots that had a program at some time, with their names, for the summary.
     used: Vec<(u16, String)>,
     refused: Vec<(String, String)>,
@@ -108,7 +106,6 @@ impl Hooks {
             auto: config.backend.is_none(),
             mode: config.mode,
             exempts: rules.exempts(),
-            on_error: rules.on_error.iter().map(|(hook, _)| *hook).collect(),
             used: Vec::new(),
             refused: Vec::new(),
             witnesses: Witnesses::new(config.witness),
@@ -206,14 +203,9 @@ impl Hooks {
             if let Some(filter) = filter {
                 self.filters.set(live.slot, &filter)?;
             }
-            let hook = AbiHook::from_id(live.slot).and_then(crate::decode::hook);
-            let on_error = hook.is_some_and(|hook| self.on_error.contains(&hook));
-            let standing = [(flag::EXEMPT, self.exempts), (flag::ERROR_RULE, on_error)];
-            let standing = standing.into_iter().filter(|(_, on)| *on);
-            let standing = standing.fold(0, |bits, (bit, _)| bits | bit);
-            let all =
-                flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY | flag::EXEMPT | flag::ERROR_RULE;
-            let on = forward | filtered | standing | audit;
+            let exempt = if self.exempts { flag::EXEMPT } else { 0 };
+            let all = flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY | flag::EXEMPT;
+            let on = forward | filtered | exempt | audit;
             self.flags.raise(live.slot, on)?;
             self.flags.lower(live.slot, all & !on)?;
         }

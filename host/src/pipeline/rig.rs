@@ -52,7 +52,7 @@ impl Rig {
             let prepared = roster.prepare(spec.clone())?;
             roster.add(prepared)?;
         }
-        let exempt = Exempt::new(maps.standing, &RuleSettings::default(), &ProcessTable::default());
+        let exempt = Exempt::new(maps.exempt, &RuleSettings::default(), &ProcessTable::default());
         let reader = Some(Reader::new(
             Rings::new(maps.verdicts, ring),
             exempt,

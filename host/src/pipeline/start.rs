@@ -42,14 +42,11 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     // The running binary, whatever has happened to its file.
     let compiler = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
-    let (mut hooks, mut maps) = Hooks::load(&config)?;
-    standing::answer_errors(&mut maps.standing, &rules).map_err(RunError::Standing)?;
+    let (mut hooks, maps) = Hooks::load(&config)?;
+    let mut ledger = Ledger::new(maps.rules, []);
+    standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let shared = Arc::new(Shared::new(
-        Ledger::new(maps.rules, []),
-        ProcessTable::with_capacity(PROCESSES_MAX),
-        sender,
-    ));
+    let shared = Arc::new(Shared::new(ledger, ProcessTable::with_capacity(PROCESSES_MAX), sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
 
@@ -67,7 +64,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");
     }
-    let exempt = Exempt::new(maps.standing, &rules, &shared.processes());
+    let exempt = Exempt::new(maps.exempt, &rules, &shared.processes());
     for plugin in named {
         roster.add(plugin)?;
     }

@@ -328,7 +328,7 @@ fn is_metric_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use krsi_plugin_schema::latest::{
-        Allow, Deny, FileKey, IfUnresolved, Kill, ProcessKey, Subject,
+        Allow, Deny, FileKey, IfUnread, IfUnresolved, Kill, ProcessKey, Subject,
     };
 
     use super::*;
@@ -355,7 +355,8 @@ mod tests {
     }
 
     fn deny(rule: Rule<'static>, errno: u16) -> Option<Refusal> {
-        let action = Action::Deny(Deny { rule, errno, mode: RuleMode::Enforce });
+        let action =
+            Action::Deny(Deny { rule, errno, mode: RuleMode::Enforce, if_unread: IfUnread::Pass });
         check(&grant(), &action).err().map(|error| error.refusal())
     }
 
@@ -395,6 +396,7 @@ mod tests {
                 rule: Rule { key, ..rule() },
                 errno: 1,
                 mode: RuleMode::Enforce,
+                if_unread: IfUnread::Pass,
             });
             assert_eq!(check(&grant(), &action), Err(CapabilityError::Key { key: kind }));
             let granted = Grant::new(Asked { deny_keys: kind, ..asked() }, GrantSpec::default());
@@ -426,12 +428,22 @@ mod tests {
             errnos: Some([1].into()),
             ..GrantSpec::default()
         };
-        let action = Action::Deny(Deny { rule: rule(), errno: 1, mode: RuleMode::Enforce });
+        let action = Action::Deny(Deny {
+            rule: rule(),
+            errno: 1,
+            mode: RuleMode::Enforce,
+            if_unread: IfUnread::Pass,
+        });
         let denied = check(&Grant::new(asked(), spec.clone()), &action);
         assert_eq!(denied, Err(CapabilityError::Key { key: DenyKeys::FILE }));
         let spec = GrantSpec { deny_keys: None, ..spec };
         assert_eq!(check(&Grant::new(asked(), spec.clone()), &action), Ok(()));
-        let action = Action::Deny(Deny { rule: rule(), errno: 13, mode: RuleMode::Enforce });
+        let action = Action::Deny(Deny {
+            rule: rule(),
+            errno: 13,
+            mode: RuleMode::Enforce,
+            if_unread: IfUnread::Pass,
+        });
         let denied = check(&Grant::new(asked(), spec), &action);
         assert_eq!(denied, Err(CapabilityError::ErrnoGrant { errno: 13 }));
     }

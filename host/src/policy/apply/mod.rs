@@ -6,8 +6,8 @@ use std::sync::Arc;
 use krsi_host_abi::deny::Mode;
 use krsi_plugin_schema::frame::{Frames, push};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, INIT_TOKEN, Outcome, ProcessKey, Refusal, Rule, RuleKey, RuleMode,
-    Severity, Subject, kind,
+    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, Refusal, Rule, RuleKey,
+    RuleMode, Severity, Subject, kind,
 };
 
 use super::capability::{self, Grant};
@@ -146,14 +146,14 @@ fn one<S: RuleStore>(
         return;
     }
     match action {
-        Action::Deny(Deny { rule, errno, mode }) => {
+        Action::Deny(Deny { rule, errno, mode, if_unread }) => {
             let mode = weaker(principal.grant.spec().mode, *mode);
-            add(ledger, principal, (rule, *errno, mode), around, applied);
+            add(ledger, principal, (rule, *errno, mode, *if_unread), around, applied);
         }
         Action::Allow(Allow { rule }) => {
             let off = principal.grant.spec().mode == RuleMode::Off;
             let mode = if off { Mode::Off } else { Mode::Allow };
-            add(ledger, principal, (rule, 0, mode), around, applied);
+            add(ledger, principal, (rule, 0, mode, IfUnread::Pass), around, applied);
         }
         Action::Revoke(revoke) => {
             match ledger.revoke(principal.slot, revoke.token, around.now_boot_ns) {
@@ -225,7 +225,7 @@ const fn token(action: &Action<'_>) -> u32 {
 fn add<S: RuleStore>(
     ledger: &mut Ledger<S>,
     principal: &Principal,
-    (rule, errno, mode): (&Rule<'_>, u16, Mode),
+    (rule, errno, mode, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
     around: Surroundings<'_>,
     applied: &mut Applied,
 ) {
@@ -243,6 +243,7 @@ fn add<S: RuleStore>(
         hooks: rule.hooks,
         errno,
         mode,
+        if_unread,
         expires_boot_ns,
         reason: one_line(&rule.reason, REASON_BYTES),
         cause_boot_ns: rule.cause_boot_ns,

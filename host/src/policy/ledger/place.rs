@@ -26,6 +26,8 @@ pub(super) enum Place {
     Path(PathPrefix),
     /// Paths of the hook that could not be resolved.
     Unresolved(Hook),
+    /// Files and destinations of the hook that could not be read.
+    Unread(Hook),
     Hook(Hook),
 }
 
@@ -40,6 +42,7 @@ impl Place {
             Place::Cgroup(id) => EntryKey::Cgroup(id),
             Place::Path(prefix) => EntryKey::Path(prefix),
             Place::Unresolved(hook) => EntryKey::Unresolved(hook),
+            Place::Unread(hook) => EntryKey::Unread(hook),
             Place::Hook(hook) => EntryKey::Hook(hook),
         }
     }
@@ -57,6 +60,7 @@ impl fmt::Display for Place {
             Place::Cgroup(id) => write!(f, "cgroup {id}"),
             Place::Path(prefix) => write!(f, "path {prefix}"),
             Place::Unresolved(hook) => write!(f, "unresolved paths of {}", hook.name()),
+            Place::Unread(hook) => write!(f, "what cannot be read of {}", hook.name()),
             Place::Hook(_) => f.write_str("every call"),
         }
     }

@@ -6,13 +6,14 @@
 //! allow PREFIX ERRNO HOOK             lift that again
 //! network ADDR/BITS:PORT ERRNO HOOK   deny a destination
 //! ```
-//! After the hook may stand `audit` or `off`, the rule's mode.
+//! After the hook may stand `audit` or `off`, the rule's mode, and `apply`: it applies to what cannot be
+//! read.
 //! An open of `…/tell-me` raises an alert.
 
 use std::time::Duration;
 
 use krsi_plugin::{
-    Ctx, Errno, FileOpen, Hook, IfUnresolved, Manifest, Meta, Plugin, RuleMode, Severity,
+    Ctx, Errno, FileOpen, Hook, IfUnread, IfUnresolved, Manifest, Meta, Plugin, RuleMode, Severity,
 };
 
 /// Keeps nothing: its rules are its work.
@@ -68,6 +69,7 @@ fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
         rule = match word {
             "audit" => rule.mode(RuleMode::Audit),
             "off" => rule.mode(RuleMode::Off),
+            "apply" => rule.if_unread(IfUnread::Apply),
             _ => return None,
         };
     }

@@ -11,7 +11,7 @@ mod hook;
 pub mod record;
 mod report;
 
-pub use action::{Action, Allow, Deny, IfUnresolved, Rule, RuleKey, RuleMode};
+pub use action::{Action, Allow, Deny, IfUnread, IfUnresolved, Rule, RuleKey, RuleMode};
 pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
 pub use event::{Body, Event};
 pub use hook::{Hook, HookSet};

@@ -234,7 +234,10 @@ fn actions_of_0_1_are_actions_of_0_2() {
             ttl_ms: 6,
             reason: Cow::Borrowed("why"),
         };
-        assert_eq!(Action::decode(&frame), Ok(Action::Deny(Deny { rule, errno: 13, mode })));
+        assert_eq!(
+            Action::decode(&frame),
+            Ok(Action::Deny(Deny { rule, errno: 13, mode, if_unread: IfUnread::Pass }))
+        );
     }
 }
 
@@ -265,8 +268,13 @@ fn rules_on_every_kind_of_key_round_trip() {
 }
 
 #[test]
-fn every_mode_of_a_rule_round_trips() {
-    for mode in [RuleMode::Enforce, RuleMode::Audit, RuleMode::Off] {
+fn every_mode_of_a_rule_and_its_word_on_the_unread_round_trip() {
+    let modes = [
+        (RuleMode::Enforce, IfUnread::Pass),
+        (RuleMode::Audit, IfUnread::Apply),
+        (RuleMode::Off, IfUnread::Pass),
+    ];
+    for (mode, if_unread) in modes {
         let rule = Rule {
             token: 1,
             cause_boot_ns: 0,
@@ -277,10 +285,15 @@ fn every_mode_of_a_rule_round_trips() {
             reason: Cow::Borrowed("why"),
         };
         let mut out = Vec::new();
-        let deny = Deny { rule, errno: 13, mode };
+        let deny = Deny { rule, errno: 13, mode, if_unread };
         push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
         let frame = Frames::new(&out).next().unwrap().unwrap();
         assert_eq!(Action::decode(&frame), Ok(Action::Deny(deny)));
+        // A word that this version does not have is no word that it has.
+        let last = out.last_mut().unwrap();
+        *last = 2;
+        let frame = Frames::new(&out).next().unwrap().unwrap();
+        assert_eq!(Action::decode(&frame), Err(FrameError::Body { at: 0, kind: 1 }));
     }
 }
 
