@@ -7,6 +7,8 @@
 //! main thread:    signals, watched files, control, expiry, reports → standard output (tokio)
 //! ```
 
+mod ask;
+mod board;
 mod clock;
 mod error;
 mod filters;

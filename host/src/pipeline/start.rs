@@ -7,10 +7,11 @@ use std::sync::mpsc::Sender;
 use tokio::sync::mpsc;
 
 use super::RunError;
+use super::board::Board;
 use super::hooks::Hooks;
 use super::mailbox::Mailbox;
 use super::reader::Reader;
-use super::roster::{Board, Prepared, Roster, in_folder};
+use super::roster::{Prepared, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
 use super::standing::{self, Exempt};
 use super::steward::{Command, Steward, administrator};

@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::hooks::{Hooks, Wanted};
@@ -58,7 +59,7 @@ pub(super) fn administrator(config: &Config) -> Wanted {
         plugin: "administrator".to_owned(),
         index,
         text: text.clone(),
-        may_deny: true,
+        mode: RuleMode::Enforce,
     };
     Wanted { watches: (0..).zip(&config.watches).map(watch).collect(), ..Wanted::default() }
 }
