@@ -11,9 +11,13 @@ use krsi_host_abi::deny::{Entry, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
+use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::store::{EntryKey, RuleStore, StoreError};
+
+/// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
+pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const ENTRY: usize = size_of::<Entry>();
