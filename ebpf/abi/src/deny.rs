@@ -2,7 +2,8 @@
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
 //! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
-//! cgroup, file, path, network, hook; inside an entry in slot order, where the host puts `allow` first. The
+//! cgroup, file, path, network, hook, and for an object that cannot be read the leases that answer
+//! errors; inside an entry in slot order, where the host puts `allow` first. The
 //! first deny in force denies. An `allow` lifts only later denies of the same owner.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

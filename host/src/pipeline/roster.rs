@@ -388,6 +388,7 @@ fn subscription(slot: u8, schema: u16, grant: &Grant, queue: &Arc<Queue>) -> Sub
         slot: PluginSlot(slot),
         schema,
         hooks: grant.may().hooks,
+        denied: grant.may().deny_hooks,
         scope: grant.spec().scope.clone(),
         queue: Arc::clone(queue),
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use krsi_plugin_schema::frame::FrameError;
-use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, Verdict};
+use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
 use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
@@ -27,6 +27,8 @@ pub struct Subscription {
     pub schema: u16,
     /// Hooks it wants.
     pub hooks: HookSet,
+    /// Hooks that its rules may refuse: it is sent what they decide.
+    pub denied: HookSet,
     /// Whose events it may see.
     pub scope: Scope,
     /// Its queue.
@@ -41,6 +43,7 @@ struct Subscriber {
 struct View {
     schema: u16,
     hooks: HookSet,
+    denied: HookSet,
     scope: Scope,
     batch: BatchBuilder,
     subscribers: Vec<Subscriber>,
@@ -51,6 +54,7 @@ impl View {
         Self {
             schema: subscription.schema,
             hooks: subscription.hooks,
+            denied: subscription.denied,
             scope: subscription.scope.clone(),
             batch: BatchBuilder::new(
                 subscription.scope.clone(),
@@ -146,13 +150,19 @@ impl Router {
     }
 
     /// Tells a loss to the readers of what was lost, after the events routed so far: of a hook to
-    /// its subscribers, of a watch to its `owner`.
+    /// its subscribers, of verdicts also to those whose rules may have decided, of a watch to its
+    /// `owner`.
     pub fn lose(&mut self, lost: Lost, owner: Option<PluginSlot>) {
         if let LostOf::Watch(_) = lost.of {
             let owns =
                 |view: &&mut View| view.subscribers.iter().any(|one| Some(one.slot) == owner);
             self.own.iter_mut().filter(owns).for_each(|view| view.batch.lose(lost));
             return;
+        }
+        if let (LostWhere::Verdicts, Some(hook)) = (lost.place, lost.of.hook()) {
+            let decides =
+                |view: &&mut View| view.denied.contains(hook) && !view.hooks.contains(hook);
+            self.own.iter_mut().filter(decides).for_each(|view| view.batch.lose(lost));
         }
         for view in &mut self.shared {
             let concerns = match lost.of {
@@ -183,7 +193,7 @@ impl Router {
 mod tests {
     use krsi_plugin_schema::frame::Frames;
     use krsi_plugin_schema::latest::{
-        Call, Connect, Hook, LostWhere, Meta, Process, ProcessKey, Record, SCHEMA, Watch,
+        Call, Connect, Hook, Meta, Process, ProcessKey, Record, SCHEMA, Watch,
     };
     use krsi_plugin_schema::v0_1;
 
@@ -200,7 +210,8 @@ mod tests {
     fn subscription(slot: u8, scope: Scope) -> Subscription {
         let hooks = HookSet::default().with(Hook::SocketConnect);
         let queue = Arc::new(Queue::new(100));
-        Subscription { slot: PluginSlot(slot), schema: SCHEMA, hooks, scope, queue }
+        let denied = HookSet::default();
+        Subscription { slot: PluginSlot(slot), schema: SCHEMA, hooks, denied, scope, queue }
     }
 
     fn connect(uid: u32) -> Event<'static> {
@@ -313,7 +324,8 @@ mod tests {
         let hooks = HookSet::default().with(Hook::TaskKill);
         let (newer, older) = (subscription(1, Scope::System), subscription(2, Scope::Uid(7)));
         let older = Subscription { schema: v0_1::SCHEMA, ..older };
-        let other = Subscription { hooks, ..subscription(3, Scope::System) };
+        let denied = HookSet::default().with(Hook::SocketConnect);
+        let other = Subscription { hooks, denied, ..subscription(3, Scope::System) };
         [&newer, &older, &other].into_iter().for_each(|plugin| router.subscribe(plugin));
         let lost = |place, of| Lost { place, records: 4, of };
         let connects = LostOf::Hook(Hook::SocketConnect as u16);
@@ -349,7 +361,11 @@ mod tests {
         assert_eq!(told(&newer.queue), expected);
         let expected = [None, Some((LostWhere::Ring, any)), None, Some((decode, any))];
         assert_eq!(told(&older.queue), expected);
-        let expected = [Some((decode, any)), Some((LostWhere::Ring, LostOf::Watch(2)))];
+        let expected = [
+            Some((decode, any)),
+            Some((LostWhere::Verdicts, connects)),
+            Some((LostWhere::Ring, LostOf::Watch(2))),
+        ];
         assert_eq!(told(&other.queue), expected);
     }
 
