@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Allow, Deny, Hook, HookSet, IfUnresolved, ProcessKey, Rule, RuleKey, Subject,
+    ActionKind, Allow, Deny, Hook, HookSet, IfUnread, IfUnresolved, ProcessKey, Rule, RuleKey,
+    RuleMode, Subject,
 };
 
 use crate::context::Ctx;
@@ -30,7 +31,7 @@ impl Errno {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Deny { audit: bool },
+    Deny { mode: RuleMode },
     Allow,
 }
 
@@ -44,6 +45,7 @@ pub struct RuleBuilder<'c> {
     hooks: HookSet,
     ttl: Duration,
     errno: Errno,
+    if_unread: IfUnread,
 }
 
 /// A rule without a time to live ends after an hour.
@@ -51,7 +53,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(3600);
 
 impl<'c> RuleBuilder<'c> {
     pub(crate) fn deny(ctx: &'c mut Ctx, key: RuleKey<'static>) -> Self {
-        Self::new(ctx, Kind::Deny { audit: false }, key)
+        Self::new(ctx, Kind::Deny { mode: RuleMode::Enforce }, key)
     }
 
     pub(crate) fn allow(ctx: &'c mut Ctx, key: RuleKey<'static>) -> Self {
@@ -67,6 +69,7 @@ impl<'c> RuleBuilder<'c> {
             hooks: HookSet::default(),
             ttl: DEFAULT_TTL,
             errno: Errno::EPERM,
+            if_unread: IfUnread::Pass,
         }
     }
 
@@ -123,10 +126,24 @@ impl<'c> RuleBuilder<'c> {
         self
     }
 
+    /// Says what a call means whose file or destination could not be read, an address that is cut off
+    /// for instance; it does not match unless said otherwise. Of meaning to denials by file and by
+    /// destination only.
+    pub fn if_unread(mut self, meaning: IfUnread) -> Self {
+        self.if_unread = meaning;
+        self
+    }
+
     /// Reports what would have been denied, and denies nothing.
-    pub fn audit(mut self) -> Self {
-        if let Kind::Deny { audit } = &mut self.kind {
-            *audit = true;
+    pub fn audit(self) -> Self {
+        self.mode(RuleMode::Audit)
+    }
+
+    /// Says whether the rule refuses, only reports, or does nothing but keep its token; it refuses
+    /// unless said otherwise. Of no meaning to rules that allow.
+    pub fn mode(mut self, mode: RuleMode) -> Self {
+        if let Kind::Deny { mode: own } = &mut self.kind {
+            *own = mode;
         }
         self
     }
@@ -145,8 +162,9 @@ impl<'c> RuleBuilder<'c> {
             reason: Cow::Borrowed(reason.as_ref()),
         };
         match self.kind {
-            Kind::Deny { audit } => {
-                let deny = Deny { rule, errno: self.errno.0, audit };
+            Kind::Deny { mode } => {
+                let if_unread = self.if_unread;
+                let deny = Deny { rule, errno: self.errno.0, mode, if_unread };
                 self.ctx.issue(ActionKind::Deny, &deny);
             }
             Kind::Allow => self.ctx.issue(ActionKind::Allow, &Allow { rule }),

@@ -53,8 +53,9 @@ pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen, Fork, Hook,
-    IfUnresolved, Kind, Lost, LostWhere, Meta, MetricKind, Outcome, Process, ProcessKey,
-    RecordError, Refusal, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
+    IfUnread, IfUnresolved, Kind, Lost, LostOf, LostWhere, Meta, MetricKind, Outcome, Process,
+    ProcessKey, RecordError, Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch,
+    Why, record,
 };
 pub use manifest::{Filter, Manifest, OnStop};
 
@@ -128,7 +129,8 @@ pub trait Plugin: Sized + 'static {
     fn tick(&mut self, _ctx: &mut Ctx) {}
     /// An earlier action was done or refused.
     fn outcome(&mut self, _outcome: &Outcome, _ctx: &mut Ctx) {}
-    /// Records did not reach this plugin.
+    /// Records did not reach this plugin: those around this call in time, as well as can be known.
+    /// [`Lost::of`] says of which hook or watch, [`Lost::place`] where.
     fn lost(&mut self, _lost: &Lost, _ctx: &mut Ctx) {}
 
     /// The state, for a successor or a restart.

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use krsi_plugin_schema::frame::{self, Frames};
 use krsi_plugin_schema::latest::{
     Action, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen,
-    Gone, Hook, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
+    Gone, Hook, Lost, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
 };
 
-pub use krsi_plugin_schema::latest::{RuleKey, Subject};
+pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::Level;
@@ -28,6 +28,8 @@ pub enum Seen {
         hooks: Vec<&'static str>,
         /// Errno.
         errno: u16,
+        /// Whether it refuses.
+        mode: RuleMode,
     },
     /// An alert.
     Alert {
@@ -112,6 +114,12 @@ impl<P: Plugin> Script<P> {
             flags: spawn.flags,
         };
         self.event(spawn.tgid, Body::BprmCommittedCreds(exec))
+    }
+
+    /// Records were lost.
+    pub fn lost(&mut self, lost: Lost) -> Vec<Seen> {
+        self.push(kind::LOST, &lost);
+        self.flush()
     }
 
     /// A process connects to `address:port`. A text that is no socket address is port 0 of none.
@@ -229,11 +237,12 @@ impl<P: Plugin> Script<P> {
 
 fn seen(action: &Action<'_>) -> Seen {
     match action {
-        Action::Deny(Deny { rule, errno, .. }) => Seen::Deny {
+        Action::Deny(Deny { rule, errno, mode, .. }) => Seen::Deny {
             key: rule.key.clone().into_owned(),
             subject: rule.subject,
             hooks: rule.hooks.iter().map(Hook::name).collect(),
             errno: *errno,
+            mode: *mode,
         },
         Action::Alert(alert) => Seen::Alert {
             technique: alert.technique.clone().into_owned(),

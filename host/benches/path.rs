@@ -58,7 +58,14 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
     let queue = std::sync::Arc::new(Queue::new(1 << 20));
     let hooks = HookSet::default().with(Hook::FileOpen);
     let (slot, scope, layouts) = (PluginSlot(0), Scope::System, CallLayouts::default());
-    router.subscribe(&Subscription { slot, schema: SCHEMA, hooks, scope, queue: queue.clone() });
+    router.subscribe(&Subscription {
+        slot,
+        schema: SCHEMA,
+        hooks,
+        denied: HookSet(0),
+        scope,
+        queue: queue.clone(),
+    });
     Ok(move || {
         fill(&mut feeder)?;
         let (start, mut seen) = (Instant::now(), 0);

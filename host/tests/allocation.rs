@@ -73,7 +73,14 @@ fn a_batch_costs_the_same_however_many_events_it_holds() {
     let hooks = HookSet::default().with(Hook::FileOpen);
     let (slot, scope, layouts) = (PluginSlot(0), Scope::System, CallLayouts::default());
     let queued = Arc::clone(&queue);
-    router.subscribe(&Subscription { slot, schema: SCHEMA, hooks, scope, queue: queued });
+    router.subscribe(&Subscription {
+        slot,
+        schema: SCHEMA,
+        hooks,
+        denied: HookSet(0),
+        scope,
+        queue: queued,
+    });
     let mut batches = |events: u32| {
         let before = COUNT.with(Cell::get);
         for _ in 0..100 {

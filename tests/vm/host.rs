@@ -47,7 +47,10 @@ fn usage(guest: &mut Guest) -> anyhow::Result<()> {
     let mut command = Command::new("/krsi/krsi-host");
     refuses(guest, &mut command, 2, &["--plugin"])?;
     let mut command = Command::new("/krsi/krsi-host");
-    refuses(guest, command.args(HOST).args(["--ring-bytes", "5"]), 2, &["5", "power of two"])
+    refuses(guest, command.args(HOST).args(["--ring-bytes", "5"]), 2, &["5", "power of two"])?;
+    let mut command = Command::new("/krsi/krsi-host");
+    let words = ["16384", "from 32768", "the longest record"];
+    refuses(guest, command.args(HOST).args(["--ring-bytes", "16384"]), 2, &words)
 }
 
 /// Without `bpf` among the LSMs the functions that call them are met, and refuse.

@@ -13,6 +13,8 @@ mod filter;
 mod harness;
 mod host;
 mod kfunc;
+mod loss;
+mod mode;
 mod plugin;
 mod reload;
 mod rule;
@@ -65,6 +67,8 @@ fn tests() -> Vec<Test> {
         runtime::TESTS,
         host::TESTS,
         kfunc::TESTS,
+        loss::TESTS,
+        mode::TESTS,
         tools::TESTS,
         act::TESTS,
         verified::TESTS,

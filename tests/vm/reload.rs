@@ -347,6 +347,10 @@ fn falls_back(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT).map(drop)
 }
 
+/// What is told of a watch that denies and is not granted.
+const UNGRANTED: &str = "watch 1 `file_open if current.comm == \"nobody\" deny EPERM`: \
+                         a denial without end is not granted: `permanent = true` grants it";
+
 fn refused(guest: &mut Guest) -> anyhow::Result<()> {
     let (host, plugin) = host(guest, &[])?;
     drop(File::create(guest.path("seq-1")));
@@ -357,6 +361,11 @@ fn refused(guest: &mut Guest) -> anyhow::Result<()> {
     // A wider manifest is not granted silently.
     put(&plugin, &fs::read("/krsi/census_wide.wasm")?)?;
     host.note(&["asks for more", "see socket_connect", "rules on lineage keys", "--accept"])?;
+    host.note(&[
+        "asks for more",
+        "watch `inode_getattr: path`",
+        "refuse calls by the watch `file_open",
+    ])?;
     let count = count(guest, &host)?;
     ensure!(count.word("by") == "1.0.000" && count.number("opens")? == 1, "{count:?}");
     ensure!(host.status("census")?["swaps"] == 0, "{}", host.status("census")?);
@@ -367,6 +376,9 @@ fn refused(guest: &mut Guest) -> anyhow::Result<()> {
     let status = host.status("census")?;
     let may = status["may"].to_string();
     ensure!(status["version"] == "3.0.0" && may.contains("see socket_connect"), "{status}");
+    // A denial without end is another word of the operator's: the plugin runs without it.
+    ensure!(may.contains("watch `inode_getattr: path`") && !may.contains("nobody"), "{status}");
+    host.report(&[("kind", "refusal"), ("plugin", "census"), ("reason", UNGRANTED)])?;
     let (done, text) = host.ask(&["reload", "nobody"])?;
     ensure!(!done && text.contains("no plugin \"nobody\" runs"), "{text}");
     host.stop(Signal::INT).map(drop)

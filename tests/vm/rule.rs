@@ -23,11 +23,9 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_both_names_of_a_rename", Boot::Default, path_denies_rename),
     ("rule_on_error_answers", Boot::Default, on_error_answers),
     ("rule_on_error_passes_unless_said", Boot::Default, on_error_passes),
+    ("rule_says_what_unread_means", Boot::Default, rule_says_what_unread_means),
     ("rule_exempt_by_executable", Boot::Default, exempt_by_executable),
     ("rule_exempt_by_tgid", Boot::Default, exempt_by_tgid),
-    ("rule_mode_off_judges_nothing", Boot::Default, mode_off),
-    ("rule_mode_audit_of_a_plugin", Boot::Default, mode_audit_of_plugin),
-    ("rule_mode_off_of_a_plugin", Boot::Default, mode_off_of_plugin),
     ("rule_map_full_evicts_nothing", Boot::Default, map_full),
     ("watch_without_texts_asks_what_was_read", Boot::Default, watch_without_texts),
 ];
@@ -39,7 +37,7 @@ const EINVAL: i32 = 22;
 const AF_INET: u16 = 2;
 
 /// A folder with a file in it.
-fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
+pub(crate) fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
     let folder = guest.path(name);
     fs::create_dir_all(&folder)?;
     let file = folder.join("file");
@@ -48,7 +46,12 @@ fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
 }
 
 /// Starts krsi-host with the ruler, rules and a configuration file.
-fn ruled(guest: &Guest, rules: &str, config: &str, more: &[&str]) -> anyhow::Result<Host> {
+pub(crate) fn ruled(
+    guest: &Guest,
+    rules: &str,
+    config: &str,
+    more: &[&str],
+) -> anyhow::Result<Host> {
     let path = guest.path("krsi.toml");
     fs::write(&path, config)?;
     let path = path.display().to_string();
@@ -57,14 +60,14 @@ fn ruled(guest: &Guest, rules: &str, config: &str, more: &[&str]) -> anyhow::Res
 }
 
 /// The record of a verdict: its rule id is there, and what else is asked.
-fn verdict(host: &Host, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
+pub(crate) fn verdict(host: &Host, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
     let record = host.report(&[&[("kind", "verdict")], fields].concat())?;
     ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
     Ok(record)
 }
 
 /// What a summary counts of a hook.
-fn count(summary: &Value, hook: &str, name: &str) -> anyhow::Result<u64> {
+pub(crate) fn count(summary: &Value, hook: &str, name: &str) -> anyhow::Result<u64> {
     let rows = summary["hooks"].as_array().context("hooks")?;
     let row = rows.iter().find(|row| row["hook"] == hook).context("the hook")?;
     row[name].as_u64().with_context(|| row.to_string())
@@ -223,6 +226,45 @@ fn on_error_passes(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Each rule says what a call means whose destination cannot be read; the operator's word comes first.
+fn rule_says_what_unread_means(guest: &mut Guest) -> anyhow::Result<()> {
+    listen("127.0.0.1:4724")?;
+    let nobodys = |more: &str| {
+        format!(
+            "network 192.0.2.1/32:1 1 socket_connect\n\
+             network 192.0.2.2/32:1 13 socket_connect {more}"
+        )
+    };
+    let on_error = |word: &str| format!("[rules.on-error]\nsocket_connect = {word:?}");
+    // What the rule says, what the operator says, the answer, who gave it.
+    let cases = [
+        ("", "", EINVAL, None),
+        ("apply", "", EACCES, Some(("ruler", "denied"))),
+        ("apply audit", "", EINVAL, Some(("ruler", "audited"))),
+        ("apply off", "", EINVAL, None),
+        ("apply", "audit EPERM", EACCES, Some(("ruler", "denied"))),
+        ("apply", "deny EPERM", EPERM, Some(("administrator", "denied"))),
+    ];
+    for (rule, word, errno, decided) in cases {
+        let config = if word.is_empty() { String::new() } else { on_error(word) };
+        let host = ruled(guest, &nobodys(rule), &config, &[])?;
+        let case = || format!("{rule:?} {word:?}");
+        expect_errno(errno, short_connect()?).with_context(case)?;
+        TcpStream::connect("127.0.0.1:4724").with_context(case)?;
+        if let Some((plugin, verdict)) = decided {
+            let fields = [("hook", "socket_connect"), ("plugin", plugin), ("verdict", verdict)];
+            self::verdict(&host, &fields).with_context(case)?;
+        }
+        let summary = host.stop(Signal::INT)?;
+        let count = |name| count(&summary, "socket_connect", name);
+        let is = |wanted| u64::from(decided.is_some_and(|(_, verdict)| verdict == wanted));
+        let expected = [1, is("denied"), is("audited")];
+        let counts = [count("errors")?, count("denied")?, count("audited")?];
+        ensure!(counts == expected, "{}: {summary}", case());
+    }
+    expect_errno(EINVAL, short_connect()?)
+}
+
 /// Reads a file by a shell of its own, without another executable.
 fn read_by(shell: &Path, file: &Path, command: &str) -> anyhow::Result<ExitStatus> {
     let mut child = Command::new(shell);
@@ -269,48 +311,6 @@ fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {
     let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
     ensure!(record["tgid"] != std::process::id(), "{record}");
     host.stop(Signal::INT).map(drop)
-}
-
-/// Opens a file below a denied prefix, with success, under a mode; what is told of the open.
-fn under_mode(guest: &Guest, config: &str, more: &[&str]) -> anyhow::Result<(Host, PathBuf)> {
-    let (vault, _) = folder(guest, "vault")?;
-    let file = vault.join("tell-me");
-    fs::write(&file, "content\n")?;
-    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), config, more)?;
-    host.report(&[("kind", "rule"), ("plugin", "ruler")])?;
-    fs::read_to_string(&file)?;
-    host.report(&[("kind", "alert"), ("plugin", "ruler")])?;
-    Ok((host, file))
-}
-
-/// That a host judged nothing.
-fn judged_nothing(host: Host) -> anyhow::Result<()> {
-    let summary = host.stop(Signal::INT)?;
-    for name in ["denied", "audited"] {
-        ensure!(count(&summary, "file_open", name)? == 0, "{summary}");
-    }
-    ensure!(summary["rules"] == 1, "{summary}");
-    Ok(())
-}
-
-fn mode_off(guest: &mut Guest) -> anyhow::Result<()> {
-    let (host, _) = under_mode(guest, "", &["--mode", "off"])?;
-    judged_nothing(host)
-}
-
-fn mode_off_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
-    let (host, _) = under_mode(guest, "[plugin.ruler]\nmode = \"off\"", &[])?;
-    judged_nothing(host)
-}
-
-fn mode_audit_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
-    let (host, file) = under_mode(guest, "[plugin.ruler]\nmode = \"audit\"", &[])?;
-    let object = file.to_string_lossy().into_owned();
-    let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
-    ensure!(record["verdict"] == "audited" && record["errno"] == "EACCES", "{record}");
-    let summary = host.stop(Signal::INT)?;
-    ensure!(count(&summary, "file_open", "denied")? == 0, "{summary}");
-    Ok(())
 }
 
 fn map_full(guest: &mut Guest) -> anyhow::Result<()> {

@@ -46,7 +46,7 @@ fn accounts_agree(guest: &mut Guest) -> anyhow::Result<()> {
 
 fn accounts_agree_on_overflow(guest: &mut Guest) -> anyhow::Result<()> {
     let file = guest.file("file")?;
-    let host = guest.host_with(&[("sentry", "")], &["--ring-bytes", "4096"])?;
+    let host = guest.host_with(&[("sentry", "")], &["--ring-bytes", "32768"])?;
     let openers: Vec<_> = (0..4)
         .map(|_| {
             let file = file.clone();
@@ -60,6 +60,6 @@ fn accounts_agree_on_overflow(guest: &mut Guest) -> anyhow::Result<()> {
     check(&summary)?;
     let rows = summary["hooks"].as_array().context("hooks")?;
     let open = rows.iter().find(|row| row["hook"] == "file_open").context("file_open")?;
-    ensure!(open["lost"].as_u64() > Some(0), "a page of ring held 12000 records: {open}");
+    ensure!(open["lost"].as_u64() > Some(0), "a ring of eight pages held 12000 records: {open}");
     Ok(())
 }

@@ -2,7 +2,8 @@
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
 //! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
-//! cgroup, file, path, network, hook, and digests by a program of their own; inside an entry in slot order, where the host puts `allow` first. The
+//! cgroup, file, path, network, hook, for an object that cannot be read the leases that answer errors, and
+//! digests by a program of their own; inside an entry in slot order, where the host puts `allow` first. The
 //! first deny in force denies. An `allow` lifts only later denies of the same owner.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -232,7 +233,7 @@ pub mod flag {
     pub const FILTER: u64 = 1 << 10;
     /// Nothing is refused: what would have been is reported (`--mode audit`).
     pub const AUDIT_ONLY: u64 = 1 << 11;
-    /// A call whose object cannot be read is answered by the rule of `ON_ERROR`.
+    /// A call whose object cannot be read is answered by the leases of `ON_ERROR`.
     pub const ERROR_RULE: u64 = 1 << 12;
     /// The path map holds a rule for this hook.
     pub const PATH: u64 = 1 << 13;

@@ -7,7 +7,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Digest, Entry, FileKey, Lease, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey};
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
@@ -62,9 +62,9 @@ static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
 /// Leases of a whole hook, by slot. Written by the host.
 #[map]
 static HOOK: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
-/// What a hook answers when a rule's object cannot be read, by slot. Written by the host.
+/// Leases of what cannot be read of a hook, by slot. Written by the host.
 #[map]
-static ON_ERROR: Array<Lease> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
+static ON_ERROR: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
 /// Processes that no rule concerns, by their start in ticks. Written by the host.
 #[map]
 static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
@@ -214,9 +214,9 @@ pub fn hook(slot: u32) -> Option<&'static Entry> {
     HOOK.get(slot)
 }
 
-/// The lease that answers when a rule of the hook cannot be checked.
+/// Leases of what cannot be read of a hook.
 #[inline(always)]
-pub fn on_error(slot: u32) -> Option<&'static Lease> {
+pub fn on_error(slot: u32) -> Option<&'static Entry> {
     ON_ERROR.get(slot)
 }
 

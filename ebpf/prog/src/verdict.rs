@@ -1,7 +1,7 @@
 //! The verdict: process, lineage, cgroup, file, path, network, hook, in this order; the first deny in force
 //! denies.
 //!
-//! A map is looked up only when the flags word says that it holds a rule for this hook.
+//! A call whose object cannot be read goes past those to the leases that answer errors. A map is looked up only when the flags word says that it holds a rule for this hook.
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
@@ -200,11 +200,14 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     }
     process = facts.process;
     let before = global::anew(&out.rule_id);
+    if facts.wants(OBJECTS)
+        && (object.is_unread() || object.path.len == UNRESOLVED)
+        && let Some(counts) = map::counts(facts.slot)
+    {
+        counts.add(Counter::Errors);
+    }
     Walk { facts, members: members(facts, &process), process, decision: out }.run(object);
     out.forget(facts);
-    if facts.wants(OBJECTS) && (object.is_unread() || object.path.len == UNRESOLVED) {
-        unread(facts, object, out);
-    }
     // Nothing applies, or only what was decided, and counted, by another object of the call.
     if global::anew(&out.rule_id) == before {
         return 0;
@@ -214,25 +217,6 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
         counts.add(out.counter());
     }
     0
-}
-
-/// Only a rule that says so refuses a call whose object could not be read; of an unresolved path its
-/// own rules have said.
-#[inline(always)]
-fn unread(facts: &Facts, object: &Object, out: &mut Decision) {
-    if let Some(counts) = map::counts(facts.slot) {
-        counts.add(Counter::Errors);
-    }
-    if out.is_made() || !object.is_unread() || !facts.wants(flag::ERROR_RULE) {
-        return;
-    }
-    let Some(lease) = map::on_error(facts.slot) else { return };
-    if lease.rule_id == 0 {
-        return;
-    }
-    let enforced = lease.mode == Mode::Enforce as u8 && !facts.wants(flag::AUDIT_ONLY);
-    let verdict = if enforced { Verdict::Denied } else { Verdict::Audited };
-    out.set(lease.rule_id, lease.errno, lease.owner as u8, verdict);
 }
 
 #[inline(always)]
@@ -273,8 +257,12 @@ impl Walk<'_> {
         } else {
             false
         };
-        if !denied && call.wants(flag::HOOK) {
-            self.entry(map::hook(call.slot));
+        if denied || call.wants(flag::HOOK) && self.entry(map::hook(call.slot)) {
+            return;
+        }
+        // Of an unresolved path its own rules have said.
+        if object.is_unread() && call.wants(flag::ERROR_RULE) && call.wants(OBJECTS) {
+            self.entry(map::on_error(call.slot));
         }
     }
 

@@ -47,7 +47,7 @@ pub(super) struct Args {
     /// Whether text is coloured.
     #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
     color: ColourArg,
-    /// Size of the telemetry ring in bytes: a power of two.
+    /// Size of the telemetry ring in bytes: a power of two, 32768 at least, which the longest record needs.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     ring_bytes: u32,
     /// How hooks are met; the first that works unless said.

@@ -15,13 +15,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use krsi_plugin_schema::latest::{Hook, HookSet};
+use krsi_plugin_schema::latest::{Hook, HookSet, RuleMode};
 use serde::Deserialize;
 
 use super::rules::RulesTable;
 use super::{ConfigError, RuleSettings, Settings, read_bounded};
 use crate::output::errno_number;
-use crate::policy::{DenyKeys, RuleMode};
+use crate::policy::DenyKeys;
 use crate::route::scope::Scope;
 
 /// The file as it is written.

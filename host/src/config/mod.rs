@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::backend::BackendKind;
+use crate::kernel::map::RING_BYTES_MIN;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
 
@@ -129,8 +130,10 @@ pub enum ConfigError {
         /// How many were given.
         count: usize,
     },
-    /// A ring size that the kernel would refuse.
-    #[error("a ring of {bytes} bytes is not a power of two from 4096 to 1 GiB")]
+    /// A ring size that the kernel would refuse, or that the longest record does not fit.
+    #[error(
+        "a ring of {bytes} bytes is not a power of two from {RING_BYTES_MIN}, which the longest record needs, to 1 GiB"
+    )]
     RingBytes {
         /// What was given.
         bytes: u32,
@@ -178,7 +181,7 @@ impl Config {
             return Err(ConfigError::TooManyPlugins { count: self.plugins.len() });
         }
         let bytes = self.ring_bytes;
-        if !bytes.is_power_of_two() || !(4096..=1 << 30).contains(&bytes) {
+        if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=1 << 30).contains(&bytes) {
             return Err(ConfigError::RingBytes { bytes });
         }
         Ok(())
@@ -257,8 +260,10 @@ mod tests {
             control: None,
             ready_file: None,
         };
-        assert!(config(1 << 22).check().is_ok());
-        for bad in [0, 1, 2048, 4097, 1 << 31] {
+        assert!(
+            [RING_BYTES_MIN, 1 << 22, 1 << 30].iter().all(|good| config(*good).check().is_ok())
+        );
+        for bad in [0, 1, 4096, RING_BYTES_MIN / 2, RING_BYTES_MIN + 1, 1 << 31] {
             assert!(config(bad).check().is_err(), "{bad}");
         }
     }

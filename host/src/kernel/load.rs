@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use krsi_host_abi::capture::{OFFSETS, VITAL};
 use krsi_host_abi::frozen::{self, d_path};
@@ -105,7 +105,27 @@ pub struct Live {
     /// How it is attached.
     meeting: Meeting,
     link: Option<OwnedFd>,
-    program: OwnedFd,
+    program: Arc<OwnedFd>,
+}
+
+/// What the kernel tells of a program's misses. It keeps the program loaded, and nothing attached.
+#[derive(Clone, Debug)]
+pub struct Misses(Arc<OwnedFd>);
+
+impl Misses {
+    /// Calls so far that were left out because the program ran on that CPU already
+    /// (`recursion_misses`, from Linux 5.12 on).
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        syscall::info(self.0.as_fd()).map_or(0, |info| info.recursion_misses)
+    }
+}
+
+impl PartialEq for Misses {
+    /// Whether they are of the same program.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
 }
 
 impl Live {
@@ -115,6 +135,12 @@ impl Live {
     /// What the kernel says.
     pub fn info(&self) -> io::Result<aya_obj::generated::bpf_prog_info> {
         syscall::info(self.program.as_fd())
+    }
+
+    /// What the kernel tells of its misses, for whoever outlives it.
+    #[must_use]
+    pub fn misses(&self) -> Misses {
+        Misses(Arc::clone(&self.program))
     }
 
     /// Whether its hook is one of the LSMs.
@@ -234,7 +260,7 @@ impl Loader {
             function: target.function,
             meeting: target.meeting,
             link: Some(link),
-            program: fd,
+            program: Arc::new(fd),
         })
     }
 

@@ -7,13 +7,17 @@ use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Digest, Entry, Lease, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Digest, Entry, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
+use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::store::{EntryKey, RuleStore, StoreError};
+
+/// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
+pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const ENTRY: usize = size_of::<Entry>();
@@ -57,8 +61,8 @@ pub struct KernelMaps {
     pub filters: Filters,
     /// What was hashed last.
     pub hashed: Hashed,
-    /// What the operator says of all rules.
-    pub standing: Standing,
+    /// Processes that no rule concerns.
+    pub exempt: Exempt,
     /// Ring of denials.
     pub verdicts: RingBuf<MapData>,
     /// Ring of telemetry.
@@ -90,6 +94,7 @@ impl KernelMaps {
                 path_secret,
                 digest: open(object, "DIGEST")?,
                 hook: open(object, "HOOK")?,
+                on_error: open(object, "ON_ERROR")?,
                 judged,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
@@ -103,10 +108,7 @@ impl KernelMaps {
             hashed: Hashed {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "HASHED")?)),
             },
-            standing: Standing {
-                on_error: open(object, "ON_ERROR")?,
-                exempt: open(object, "EXEMPT")?,
-            },
+            exempt: Exempt { map: open(object, "EXEMPT")? },
             flags,
             verdicts: open(object, "VERDICTS")?,
             telemetry: open(object, "TELEMETRY")?,
@@ -185,17 +187,27 @@ impl Counters {
     /// # Errors
     /// When the kernel refuses.
     pub fn total(&self, slot: u16, counter: Counter) -> Result<u64, MapError> {
+        Ok(self.each(slot, [counter])?.iter().flatten().sum())
+    }
+
+    /// Some counters of each CPU, all read at once.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn each<const N: usize>(
+        &self,
+        slot: u16,
+        counters: [Counter; N],
+    ) -> Result<Vec<[u64; N]>, MapError> {
         let rows = self
             .map
             .get(&u32::from(slot), 0)
             .map_err(|source| MapError::Access { name: "COUNTS", source })?;
-        let word = |row: &[u8; ROW]| {
-            <[u64; COUNTERS]>::read_from_bytes(row)
-                .ok()
-                .and_then(|row| row.get(counter as usize).copied())
-                .unwrap_or(0)
+        let words = |row: &[u8; ROW]| {
+            let row = <[u64; COUNTERS]>::read_from_bytes(row).unwrap_or([0; COUNTERS]);
+            counters.map(|counter| row.get(counter as usize).copied().unwrap_or(0))
         };
-        Ok(rows.iter().map(word).sum())
+        Ok(rows.iter().map(words).collect())
     }
 }
 
@@ -256,29 +268,18 @@ impl Hashed {
     }
 }
 
-const LEASE: usize = size_of::<Lease>();
-
-/// The operator's word on all rules: on-error answers and exempt processes.
-pub struct Standing {
-    on_error: Array<MapData, [u8; LEASE]>,
-    exempt: HashMap<MapData, [u8; PROCESS_KEY], u64>,
+/// The processes that no rule concerns.
+pub struct Exempt {
+    map: HashMap<MapData, [u8; PROCESS_KEY], u64>,
 }
 
-impl Standing {
-    /// Says what a hook answers when a rule's object cannot be read.
-    ///
-    /// # Errors
-    /// When the kernel refuses.
-    pub fn answer_errors(&mut self, slot: u16, lease: &Lease) -> Result<(), StoreError> {
-        stored("ON_ERROR", self.on_error.set(u32::from(slot), bytes::<LEASE>(lease), 0))
-    }
-
+impl Exempt {
     /// Lets no rule concern a process.
     ///
     /// # Errors
     /// When the map is full or the kernel refuses.
     pub fn exempt(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        stored("EXEMPT", self.exempt.insert(bytes(&process.in_ticks()), 1, 0))
+        stored("EXEMPT", self.map.insert(bytes(&process.in_ticks()), 1, 0))
     }
 
     /// Lets rules concern a process again.
@@ -286,7 +287,7 @@ impl Standing {
     /// # Errors
     /// When the kernel refuses.
     pub fn judge(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        removed("EXEMPT", self.exempt.remove(&bytes(&process.in_ticks())))
+        removed("EXEMPT", self.map.remove(&bytes(&process.in_ticks())))
     }
 }
 
@@ -303,6 +304,7 @@ pub struct RuleMaps {
     path_secret: u64,
     digest: HashMap<MapData, Digest, [u8; ENTRY]>,
     hook: Array<MapData, [u8; ENTRY]>,
+    on_error: Array<MapData, [u8; ENTRY]>,
     /// Whether calls are judged at all.
     judged: Judged,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
@@ -338,7 +340,8 @@ const RULE_FLAGS: u64 = flag::PROCESS
     | flag::CGROUP
     | flag::PATH
     | flag::DIGEST
-    | flag::HOOK;
+    | flag::HOOK
+    | flag::ERROR_RULE;
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
@@ -353,6 +356,9 @@ impl RuleStore for RuleMaps {
                 stored("PATH", self.path.insert(self.path_key(key), value, 0))
             }
             EntryKey::Digest(key) => stored("DIGEST", self.digest.insert(key, value, 0)),
+            EntryKey::Unread(hook) => {
+                stored("ON_ERROR", self.on_error.set(u32::from(hook.id()), value, 0))
+            }
             EntryKey::Hook(hook) => stored("HOOK", self.hook.set(u32::from(hook.id()), value, 0)),
         }
     }
@@ -368,6 +374,9 @@ impl RuleStore for RuleMaps {
                 removed("PATH", self.path.remove(&self.path_key(key)))
             }
             EntryKey::Digest(key) => removed("DIGEST", self.digest.remove(&key)),
+            EntryKey::Unread(hook) => {
+                stored("ON_ERROR", self.on_error.set(u32::from(hook.id()), [0; ENTRY], 0))
+            }
             EntryKey::Hook(hook) => {
                 stored("HOOK", self.hook.set(u32::from(hook.id()), [0; ENTRY], 0))
             }

@@ -25,6 +25,8 @@ pub enum EntryKey {
     Unresolved(Hook),
     /// Executables by their SHA-256.
     Digest(Digest),
+    /// Files and destinations of a hook that could not be read.
+    Unread(Hook),
     /// A whole hook.
     Hook(Hook),
 }

@@ -160,8 +160,22 @@ pub struct HookSummary {
     pub delivered: u64,
     /// Calls without a record, by rule.
     pub filtered: u64,
-    /// Records lost, wherever.
+    /// Records lost: those of the two rings, and those that did not decode.
     pub lost: u64,
+    /// Records that found the ring of telemetry full.
+    pub lost_telemetry: u64,
+    /// Records that found the ring of denials and audits full; what they tell of stood.
+    pub lost_verdicts: u64,
+    /// Records that did not decode.
+    pub undecoded: u64,
+    /// Events that were too long for a plugin's batch.
+    pub too_long: u64,
+    /// What the rings lost by CPU, where anything was.
+    pub lost_by_cpu: Vec<(u32, u64)>,
+    /// Calls without record or verdict, as the program ran on that CPU already (`recursion_misses`).
+    pub missed: u64,
+    /// Delivered records with a path or another text that is cut or not resolved in full.
+    pub cut: u64,
     /// Calls whose arguments could not be captured.
     pub skipped: u64,
     /// Calls denied.

@@ -5,7 +5,9 @@
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-use super::{Output, PluginSummary, Report, Summary, VerdictReport, WatchReport, Witnessed};
+use super::{
+    HookSummary, Output, PluginSummary, Report, Summary, VerdictReport, WatchReport, Witnessed,
+};
 
 /// Whether escape sequences are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +170,9 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
             row.audited
         )?;
     }
+    for row in &summary.hooks {
+        write_losses(row, out)?;
+    }
     for row in &summary.witness {
         let Witnessed { hook, calls, refused, denied, missed } = row;
         writeln!(
@@ -193,6 +198,24 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         micros(summary.delay_p50_ns),
         micros(summary.delay_p99_ns)
     )
+}
+
+/// What is to be known of a hook that lost something.
+fn write_losses(row: &HookSummary, out: &mut dyn Write) -> io::Result<()> {
+    let counts = [
+        ("telemetry", row.lost_telemetry),
+        ("verdicts", row.lost_verdicts),
+        ("undecoded", row.undecoded),
+        ("too long", row.too_long),
+        ("calls missed", row.missed),
+    ];
+    let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+    let mut words: Vec<String> = counts.map(|(what, count)| format!("{what} {count}")).collect();
+    words.extend(row.lost_by_cpu.iter().map(|(cpu, count)| format!("cpu{cpu} {count}")));
+    if words.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "lost at {}: {}", row.hook, words.join(", "))
 }
 
 fn write_plugin(plugin: &PluginSummary, out: &mut dyn Write) -> io::Result<()> {
@@ -266,6 +289,25 @@ mod tests {
         let plain = "00:00:01.500Z  ALERT     high     T1496     miner      42 /tmp/x  mining\n";
         assert_eq!(text(&alert, Colour::Off), plain);
         assert!(text(&alert, Colour::On).contains("\x1b[1;33mALERT   \x1b[0m"));
+    }
+
+    #[test]
+    fn a_hook_that_lost_something_says_where() {
+        let quiet = HookSummary { hook: "file_open".into(), seen: 9, ..HookSummary::default() };
+        let told = HookSummary {
+            hook: "task_kill".into(),
+            lost: 7,
+            lost_telemetry: 5,
+            lost_verdicts: 2,
+            lost_by_cpu: vec![(0, 3), (3, 4)],
+            missed: 1,
+            ..HookSummary::default()
+        };
+        let summary = Summary { hooks: vec![quiet, told], ..Summary::default() };
+        let text = text(&Report::Summary(summary), Colour::Off);
+        let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("lost at ")).collect();
+        let expected = "lost at task_kill: telemetry 5, verdicts 2, calls missed 1, cpu0 3, cpu3 4";
+        assert_eq!(lines, [expected]);
     }
 
     #[test]

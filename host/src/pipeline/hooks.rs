@@ -6,10 +6,11 @@ use std::sync::Arc;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
-use krsi_plugin_schema::latest::{Hook, HookSet};
+use krsi_plugin_schema::latest::{Hook, HookSet, LostOf};
 
 use super::RunError;
 use super::digests::Digests;
+use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
 use super::watches::{LiveWatch, Watch, Watches};
 use super::witness::Witnesses;
@@ -73,8 +74,6 @@ pub(super) struct Hooks {
     mode: ModeArg,
     /// Whether anybody is exempt from rules.
     exempts: bool,
-    /// Hooks with an answer to errors.
-    on_error: Vec<Hook>,
     /// Slots that had a program at some time, with their names, for the summary.
     used: Vec<(u16, String)>,
     refused: Vec<(String, String)>,
@@ -113,7 +112,6 @@ impl Hooks {
             auto: config.backend.is_none(),
             mode: config.mode,
             exempts: rules.exempts(),
-            on_error: rules.on_error.iter().map(|(hook, _)| *hook).collect(),
             used: Vec::new(),
             refused: Vec::new(),
             digests: Digests::new(maps.hashed.clone()),
@@ -224,14 +222,9 @@ impl Hooks {
             if let Some(filter) = filter {
                 self.filters.set(live.slot, &filter)?;
             }
-            let hook = AbiHook::from_id(live.slot).and_then(crate::decode::hook);
-            let on_error = hook.is_some_and(|hook| self.on_error.contains(&hook));
-            let standing = [(flag::EXEMPT, self.exempts), (flag::ERROR_RULE, on_error)];
-            let standing = standing.into_iter().filter(|(_, on)| *on);
-            let standing = standing.fold(0, |bits, (bit, _)| bits | bit);
-            let all =
-                flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY | flag::EXEMPT | flag::ERROR_RULE;
-            let on = forward | filtered | standing | audit;
+            let exempt = if self.exempts { flag::EXEMPT } else { 0 };
+            let all = flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY | flag::EXEMPT;
+            let on = forward | filtered | exempt | audit;
             self.flags.raise(live.slot, on)?;
             self.flags.lower(live.slot, all & !on)?;
         }
@@ -323,6 +316,20 @@ impl Hooks {
         shared.ledger().set_digests(self.digests.are_read());
         shared.set_layouts(self.layouts.clone());
         shared.set_watches(self.watches.told());
+        let program = |live: &Live| LossSource {
+            slot: live.slot,
+            concern: self.concern(live.slot),
+            misses: live.misses(),
+        };
+        shared.set_programs(self.live.iter().map(program).collect());
+    }
+
+    /// Whom losses of a slot concern.
+    fn concern(&self, slot: u16) -> Concern {
+        match AbiHook::from_id(slot).and_then(crate::decode::hook) {
+            Some(hook) => Concern { of: LostOf::Hook(hook as u16), owner: None },
+            None => self.watches.concern(slot),
+        }
     }
 
     /// Names of hooks with a live program, in the order of their slots.
@@ -344,12 +351,6 @@ impl Hooks {
             let slots = self.used.iter().filter(|(_, name)| name == hook);
             slots.map(|(slot, _)| self.counters.total(*slot, Counter::Denied).unwrap_or(0)).sum()
         })
-    }
-
-    /// Calls that a preempted program missed, by the kernel's count (`recursion_misses`).
-    pub(super) fn misses(&self) -> u64 {
-        let missed = |live: &Live| live.info().map_or(0, |info| info.recursion_misses);
-        self.live.iter().map(missed).sum()
     }
 }
 

@@ -7,11 +7,14 @@
 //! main thread:    signals, watched files, control, expiry, reports → standard output (tokio)
 //! ```
 
+mod ask;
+mod board;
 mod clock;
 mod digests;
 mod error;
 mod filters;
 mod hooks;
+mod lookout;
 mod mailbox;
 mod reader;
 mod report;
@@ -24,6 +27,7 @@ mod standing;
 mod start;
 mod steward;
 mod summary;
+mod tally;
 mod watch;
 mod watches;
 mod witness;

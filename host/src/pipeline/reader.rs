@@ -6,13 +6,16 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::{Body, Event, Process, ProcessKey, Verdict};
 
 use super::clock;
+use super::lookout::Lookout;
 use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
 use super::standing::{ERROR_RULES, Exempt};
+use super::tally::Counted;
 use super::watches::{ADMINISTRATOR, WATCH_RULES};
 use crate::decode::{self, Decoded};
 use crate::enrich::{CgroupNames, Observation, ProcessTable};
+use crate::kernel::map::Counters;
 use crate::loss::Loss;
 use crate::output::VerdictReport;
 use crate::read::ring::{ReadError, Rings, Wake};
@@ -30,6 +33,7 @@ pub(super) struct Reader {
     router: Router,
     cgroups: CgroupNames,
     exempt: Exempt,
+    lookout: Lookout,
     shared: Arc<Shared>,
 }
 
@@ -47,9 +51,14 @@ impl Processes for ProcessTable {
 }
 
 impl Reader {
-    pub(super) fn new(rings: Rings, exempt: Exempt, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(
+        rings: Rings,
+        exempt: Exempt,
+        counters: Arc<Counters>,
+        shared: Arc<Shared>,
+    ) -> Self {
         let (router, cgroups) = (Router::default(), CgroupNames::system());
-        Self { rings, router, cgroups, exempt, shared }
+        Self { rings, router, cgroups, exempt, lookout: Lookout::new(counters), shared }
     }
 
     /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
@@ -68,48 +77,61 @@ impl Reader {
             // A flood of records must not keep the mailbox waiting.
             while self.drain() == DRAIN && (stop || !mailbox.is_rung()) {}
             if stop {
+                self.lookout.look(&self.shared);
+                self.lookout.tell_rest(&mut self.router);
+                self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
                 return Ok(());
             }
         }
     }
 
     fn drain(&mut self) -> usize {
+        self.lookout.look_in_time(&self.shared);
         let mut found = Found::default();
         let records = {
-            let Self { rings, router, cgroups, exempt, shared } = self;
+            let Self { rings, router, cgroups, exempt, lookout, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
             let records = rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
                 Ok(decoded) => {
+                    lookout.tell_before(&decoded.event, router);
+                    let slot = decode::claimed_hook(record);
                     follow(&decoded, &mut processes, cgroups, &mut found);
                     exempt.follow(&decoded.event);
-                    count(&mut delivered, decode::claimed_hook(record));
+                    count(&mut delivered, slot);
+                    if decoded.event.is_cut() {
+                        shared.tally.add(slot, Counted::Cut, 1);
+                    }
                     if let Body::Watch(watch) = &decoded.event.body
                         && decoded.owner == ADMINISTRATOR
                     {
-                        let told = watches.get(&decode::claimed_hook(record));
+                        let told = watches.get(&slot);
                         let names = told.map(|told| &told.fields[..]).unwrap_or_default();
                         let caller = processes.get(decoded.event.meta.process);
                         shared.report(report::watch(&decoded.event, watch, names, caller));
                     }
                     let owner = Some(PluginSlot(decoded.owner));
                     if router.route(&decoded.event, owner, &*processes).is_err() {
-                        shared.losses.add(Loss::Encode, 1);
+                        shared.lose(slot, Loss::Encode);
+                        lookout.tell_one(slot, router);
                     }
                 }
                 Err(error) => {
                     tracing::debug!(%error, "a record was dropped");
-                    shared.undecoded(decode::claimed_hook(record));
+                    let slot = decode::claimed_hook(record);
+                    shared.lose(slot, Loss::Decode);
+                    lookout.tell_one(slot, router);
                 }
             });
             shared.delivered(&delivered);
+            if records < DRAIN {
+                lookout.tell_rest(router);
+            }
             records
         };
-        if records > 0 {
-            self.settle(found);
-            self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
-        }
+        self.settle(found);
+        self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
         records
     }
 

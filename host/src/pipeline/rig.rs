@@ -53,9 +53,13 @@ impl Rig {
             let prepared = roster.prepare(spec.clone())?;
             roster.add(prepared)?;
         }
-        let exempt = Exempt::new(maps.standing, &RuleSettings::default(), &ProcessTable::default());
-        let reader =
-            Some(Reader::new(Rings::new(maps.verdicts, ring), exempt, Arc::clone(&shared)));
+        let exempt = Exempt::new(maps.exempt, &RuleSettings::default(), &ProcessTable::default());
+        let reader = Some(Reader::new(
+            Rings::new(maps.verdicts, ring),
+            exempt,
+            maps.counters,
+            Arc::clone(&shared),
+        ));
         Ok(Self { shared, roster, mailbox, reader, thread: None, reports, _hooks: hooks })
     }
 

@@ -1,24 +1,22 @@
 //! The plugins that run: each comes, is replaced, and goes, while events flow.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use krsi_plugin_schema::latest::HookSet;
-
+use super::ask::asked;
+use super::board::{Board, summary};
 use super::filters;
 use super::hooks::Wanted;
 use super::mailbox::{Change, Mailbox};
 use super::shared::Shared;
-use super::sink::{Counts, PolicySink, ShadowReports, asked};
+use super::sink::{Counts, PolicySink, ShadowReports};
 use super::watches::Watch;
 use super::{ReloadError, RunError, clock};
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
-use crate::output::{PluginStatus, PluginSummary, ShadowStatus};
+use crate::output::{PluginSummary, RefusalReport, Report};
 use crate::plugin::{Candidate, Compiler, Engine, Manifest, Origin, Start, Swapped, Worker};
-use crate::policy::{Asked, DenyKeys, Grant};
+use crate::policy::{Asked, AskedWatch, DenyKeys, Grant, GrantSpec};
 use crate::route::queue::Queue;
-use crate::route::scope::Scope;
 use crate::route::subscription::{PluginSlot, Subscription};
 
 /// Whether a manifest that asks for more than its predecessor is granted it.
@@ -33,15 +31,15 @@ pub(super) enum Wider {
 /// A plugin that runs.
 pub(super) struct Entry {
     pub(super) spec: PluginSpec,
-    slot: u8,
+    pub(super) slot: u8,
     pub(super) name: String,
-    worker: Arc<Worker>,
-    counts: Arc<Counts>,
+    pub(super) worker: Arc<Worker>,
+    pub(super) counts: Arc<Counts>,
     /// What its manifest was accepted to ask for.
-    accepted: Asked,
+    pub(super) accepted: Asked,
     /// What it may do now.
-    grant: Grant,
-    shadow: Option<String>,
+    pub(super) grant: Grant,
+    pub(super) shadow: Option<String>,
 }
 
 /// All of them.
@@ -69,7 +67,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// What it wants of the kernel, as the plugin of a slot.
     pub(super) fn wanted(&self, slot: u8) -> Wanted {
-        let grant = Grant::new(self.asked, self.settings.grant.clone());
+        let grant = Grant::new(self.asked.clone(), self.settings.grant.clone());
         wanted(slot, &self.candidate.manifest, &grant)
     }
 
@@ -78,10 +76,6 @@ impl Prepared {
         &self.candidate.manifest.name
     }
 }
-
-/// What is shown of the plugins while the roster is busy.
-#[derive(Clone)]
-pub(super) struct Board(Arc<Mutex<Vec<Entry>>>, Arc<Shared>);
 
 impl Roster {
     pub(super) fn new(
@@ -161,13 +155,14 @@ impl Roster {
         let slot = self
             .free_slot()
             .ok_or(crate::config::ConfigError::TooManyPlugins { count: PLUGINS_MAX + 1 })?;
-        let grant = Grant::new(asked, settings.grant.clone());
+        let grant = Grant::new(asked.clone(), settings.grant.clone());
         let counts = Arc::new(Counts::default());
         let sink = self.sink(slot, &candidate, &grant, &counts);
         let queue = Arc::new(Queue::new(settings.limits.queue_records));
         let schema = candidate.manifest.schema;
         let (subscription, hello) =
             (subscription(slot, schema, &grant, &queue), hello(&candidate, &asked, &grant));
+        let told = (asked.clone(), settings.grant.clone());
         let start = begin(&spec)?;
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(Change::Subscribe(subscription));
@@ -183,6 +178,7 @@ impl Roster {
             shadow: None,
         });
         self.shared.note(format!("{name} {hello}"));
+        self.tell_watches(&name, &told.0, &told.1);
         Ok(())
     }
 
@@ -203,6 +199,10 @@ impl Roster {
         let spec = &prepared.settings.grant;
         let (asked, accepted) = (&prepared.asked, &entry.accepted);
         // Where the operator's configuration speaks, it decides; elsewhere the first manifest does.
+        let bounded = asked.watches.iter().filter(|watch| {
+            let words = if watch.denies() { spec.deny_hooks } else { spec.hooks };
+            words.is_some()
+        });
         let bound = Asked {
             hooks: if spec.hooks.is_some() { asked.hooks } else { accepted.hooks },
             deny_hooks: if spec.deny_hooks.is_some() {
@@ -211,6 +211,8 @@ impl Roster {
                 accepted.deny_hooks
             },
             deny_keys: if spec.deny_keys.is_some() { asked.deny_keys } else { accepted.deny_keys },
+            filters: if spec.hooks.is_some() { &asked.filters } else { &accepted.filters }.clone(),
+            watches: accepted.watches.iter().chain(bounded).cloned().collect(),
             kill: asked.kill,
         };
         let more = asked.beyond(&bound);
@@ -232,8 +234,9 @@ impl Roster {
         let Some((slot, worker, counts)) = found else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
-        let grant = Grant::new(asked, settings.grant.clone());
+        let grant = Grant::new(asked.clone(), settings.grant.clone());
         let (schema, hello) = (candidate.manifest.schema, hello(&candidate, &asked, &grant));
+        let told = (asked.clone(), settings.grant.clone());
         let sink = self.sink(slot, &candidate, &grant, &counts);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
         let subscription = subscription(slot, schema, &grant, worker.queue());
@@ -242,6 +245,7 @@ impl Roster {
             (entry.accepted, entry.grant, entry.spec) = (asked, grant, spec);
             entry.shadow = None;
         }
+        self.tell_watches(&name, &told.0, &told.1);
         let (from, bytes) = (&swapped.from, swapped.state_bytes);
         let pause = swapped.pause.as_micros();
         self.shared.note(format!(
@@ -286,6 +290,23 @@ impl Roster {
         let ended = self.shared.ledger().withdraw(entry.slot, clock::boot_ns()).len();
         self.gone.push(summary(&entry));
         self.shared.note(format!("{} unloaded, {ended} rules withdrawn", entry.name));
+    }
+
+    /// Tells of a plugin's watches that are not granted; it runs without them.
+    fn tell_watches(&self, plugin: &str, asked: &Asked, spec: &GrantSpec) {
+        let unix_ns = clock::unix_ns(clock::boot_ns());
+        for watch in asked.watches.iter() {
+            let Err(why) = spec.check_watch(watch) else { continue };
+            tracing::warn!(plugin, watch = watch.text, %why, "watch left out");
+            let reason = format!("watch {} `{}`: {why}", watch.index, watch.text);
+            let plugin = plugin.to_owned();
+            self.shared.report(Report::Refusal(RefusalReport {
+                unix_ns,
+                plugin,
+                token: 0,
+                reason,
+            }));
+        }
     }
 
     /// Lets every plugin finish what is queued.
@@ -334,17 +355,6 @@ impl Roster {
     }
 }
 
-impl Board {
-    /// Every plugin as it is now.
-    pub(super) fn status(&self) -> Vec<PluginStatus> {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all: Vec<PluginStatus> =
-            entries.iter().map(|entry| status(entry, &self.1)).collect();
-        all.sort_by(|a, b| a.plugin.cmp(&b.plugin));
-        all
-    }
-}
-
 fn most_slots() -> u8 {
     u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX)
 }
@@ -352,18 +362,18 @@ fn most_slots() -> u8 {
 /// What a plugin wants of the kernel.
 fn wanted(slot: u8, manifest: &Manifest, grant: &Grant) -> Wanted {
     let may = grant.may();
-    let watch = |(index, text): (u16, &String)| Watch {
+    let watch = |watch: &AskedWatch| Watch {
         owner: slot,
         plugin: manifest.name.clone(),
-        index,
-        text: text.clone(),
-        may_deny: grant.spec().permanent,
+        index: watch.index,
+        text: watch.text.clone(),
+        mode: grant.spec().mode,
     };
     Wanted {
         seen: may.hooks,
         denied: may.deny_hooks,
         digests: may.deny_keys.contains(DenyKeys::DIGEST),
-        watches: (0..).zip(&manifest.watches).map(watch).collect(),
+        watches: may.watches.iter().map(watch).collect(),
         filters: filters::Asked::of_plugin(slot, may.hooks.iter(), &manifest.filters),
     }
 }
@@ -379,6 +389,7 @@ fn subscription(slot: u8, schema: u16, grant: &Grant, queue: &Arc<Queue>) -> Sub
         slot: PluginSlot(slot),
         schema,
         hooks: grant.may().hooks,
+        denied: grant.may().deny_hooks,
         scope: grant.spec().scope.clone(),
         queue: Arc::clone(queue),
     }
@@ -403,64 +414,6 @@ fn hello(candidate: &Candidate, asked: &Asked, grant: &Grant) -> String {
         text.push_str(&format!(", not granted: {}", refused.join(", ")));
     }
     text
-}
-
-fn summary(entry: &Entry) -> PluginSummary {
-    let (alerts, rules, refused) = entry.counts.read();
-    let (stats, about) = (entry.worker.stats(), entry.worker.about());
-    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    PluginSummary {
-        plugin: entry.name.clone(),
-        version: about.manifest.version.clone(),
-        state: stats.state().name().to_owned(),
-        records: count(&stats.records),
-        lost_queue: entry.worker.queue().lost(),
-        lost_plugin: count(&stats.lost),
-        alerts,
-        rules,
-        refused,
-        faults: count(&stats.faults),
-        restarts: count(&stats.restarts),
-        restart_us: count(&stats.restart_us),
-        swaps: count(&stats.swaps),
-        log_dropped: count(&stats.log_dropped),
-        sha256: about.identity.sha256.clone(),
-    }
-}
-
-fn status(entry: &Entry, shared: &Shared) -> PluginStatus {
-    let sum = summary(entry);
-    let (about, stats) = (entry.worker.about(), entry.worker.stats());
-    let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    let may = entry.grant.may().beyond(&Asked { hooks: HookSet(0), ..Asked::default() });
-    PluginStatus {
-        plugin: sum.plugin,
-        version: sum.version,
-        state: sum.state,
-        file: about.identity.file.display().to_string(),
-        sha256: sum.sha256,
-        signed_by: about.identity.signed_by.clone(),
-        contract: about.identity.contract.clone(),
-        scope: match &entry.grant.spec().scope {
-            Scope::System => "system".into(),
-            scope => scope.to_string(),
-        },
-        may,
-        rules: shared.ledger().owned(entry.slot) as u64,
-        waiting: entry.worker.queue().depth() as u64,
-        records: sum.records,
-        lost_queue: sum.lost_queue,
-        lost_plugin: sum.lost_plugin,
-        faults: sum.faults,
-        restarts: sum.restarts,
-        swaps: sum.swaps,
-        shadow: entry.shadow.clone().map(|version| ShadowStatus {
-            version,
-            same: count(&stats.shadow.same),
-            different: count(&stats.shadow.different),
-            skipped: count(&stats.shadow.skipped),
-        }),
-    }
 }
 
 /// Paths of the plugins in a folder, in order.

@@ -11,8 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::RunError;
+use super::board::Board;
 use super::clock;
-use super::roster::{Board, Wider};
+use super::roster::Wider;
 use super::shared::Shared;
 use super::start::Running;
 use super::steward::Command;

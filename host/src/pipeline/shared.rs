@@ -1,12 +1,14 @@
 //! What threads share: the ledger, the process table, the accounts, and the way to the outputs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
 use krsi_host_abi::hook::HOOK_SLOTS;
 use tokio::sync::mpsc;
 
+use super::lookout::LossSource;
+use super::tally::{Counted, Tally};
 use super::watches::ToldWatches;
 use crate::decode::CallLayouts;
 use crate::enrich::ProcessTable;
@@ -33,10 +35,8 @@ pub(super) struct Shared {
     pub(super) rules: AtomicU64,
     /// Rules refused for want of room in a map.
     pub(super) map_full: AtomicU64,
-    /// Records decoded, by hook id.
-    delivered: [AtomicU64; HOOK_SLOTS],
-    /// Records that did not decode, by the hook id they claim.
-    undecoded: [AtomicU64; HOOK_SLOTS],
+    /// Counts by hook.
+    pub(super) tally: Tally,
     reports: mpsc::Sender<Report>,
     /// Names of the hooks that are attached, and how.
     hooks: Mutex<(Vec<String>, &'static str)>,
@@ -44,6 +44,8 @@ pub(super) struct Shared {
     watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
     layouts: Mutex<Arc<CallLayouts>>,
+    /// Programs whose losses are looked at.
+    programs: Mutex<Arc<Vec<LossSource>>>,
 }
 
 impl Shared {
@@ -59,12 +61,12 @@ impl Shared {
             losses: Losses::default(),
             rules: AtomicU64::new(0),
             map_full: AtomicU64::new(0),
-            delivered: [const { AtomicU64::new(0) }; HOOK_SLOTS],
-            undecoded: [const { AtomicU64::new(0) }; HOOK_SLOTS],
+            tally: Tally::default(),
             reports,
             hooks: Mutex::default(),
             watches: Mutex::default(),
             layouts: Mutex::default(),
+            programs: Mutex::default(),
         }
     }
 
@@ -102,6 +104,15 @@ impl Shared {
         *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
     }
 
+    /// Programs whose losses are looked at.
+    pub(super) fn programs(&self) -> Arc<Vec<LossSource>> {
+        Arc::clone(&self.programs.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn set_programs(&self, programs: Vec<LossSource>) {
+        *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(programs);
+    }
+
     pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<RuleMaps>> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -125,24 +136,16 @@ impl Shared {
 
     /// Adds records that were decoded, by hook id.
     pub(super) fn delivered(&self, counts: &[u64; HOOK_SLOTS]) {
-        for (sum, count) in self.delivered.iter().zip(counts).filter(|(_, count)| **count > 0) {
-            sum.fetch_add(*count, Ordering::Relaxed);
+        for (slot, count) in (0..).zip(counts) {
+            self.tally.add(slot, Counted::Delivered, *count);
         }
     }
 
-    pub(super) fn undecoded(&self, hook_id: u16) {
-        self.losses.add(Loss::Decode, 1);
-        if let Some(count) = self.undecoded.get(usize::from(hook_id)) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    /// Records of a hook that were decoded and that were not.
-    pub(super) fn read(&self, slot: u16) -> (u64, u64) {
-        let at = usize::from(slot);
-        let count =
-            |counts: &[AtomicU64]| counts.get(at).map_or(0, |count| count.load(Ordering::Relaxed));
-        (count(&self.delivered), count(&self.undecoded))
+    /// Counts a record that came to nothing.
+    pub(super) fn lose(&self, slot: u16, loss: Loss) {
+        self.losses.add(loss, 1);
+        let counted = if loss == Loss::Decode { Counted::Undecoded } else { Counted::TooLong };
+        self.tally.add(slot, counted, 1);
     }
 
     /// Notes the delays from hooks to the rules they caused.

@@ -12,10 +12,8 @@ use super::report;
 use super::shared::Shared;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
-use crate::plugin::{ActionSink, CallError, DenyKey, Manifest, Next, OnStop, ShadowSink};
-use crate::policy::{
-    Applied, Asked, DenyKeys, Grant, Kinship, Principal, RaisedAlert, Surroundings, apply,
-};
+use crate::plugin::{ActionSink, CallError, Manifest, Next, OnStop, ShadowSink};
+use crate::policy::{Applied, Grant, Kinship, Principal, RaisedAlert, Surroundings, apply};
 use crate::route::subscription::PluginSlot;
 
 /// Bytes of descriptions that a plugin is handed at a time.
@@ -44,22 +42,6 @@ pub(super) struct PolicySink {
     principal: Principal,
     on_stop: OnStop,
     counts: Arc<Counts>,
-}
-
-/// What a plugin's manifest asks for, in the words of policy.
-pub(super) fn asked(manifest: &Manifest) -> Asked {
-    let kind = |key: &DenyKey| match key {
-        DenyKey::Process => DenyKeys::PROCESS,
-        DenyKey::Lineage => DenyKeys::LINEAGE,
-        DenyKey::File => DenyKeys::FILE,
-        DenyKey::Network => DenyKeys::NETWORK,
-        DenyKey::Cgroup => DenyKeys::CGROUP,
-        DenyKey::Path => DenyKeys::PATH,
-        DenyKey::Digest => DenyKeys::DIGEST,
-        DenyKey::Hook => DenyKeys::HOOK,
-    };
-    let deny_keys = manifest.deny_keys.iter().map(kind).fold(DenyKeys::default(), DenyKeys::with);
-    Asked { hooks: manifest.hooks, deny_keys, deny_hooks: manifest.deny_hooks, kill: manifest.kill }
 }
 
 impl PolicySink {

@@ -13,8 +13,9 @@ use super::watches::ADMINISTRATOR;
 use crate::config::{OnError, RuleSettings};
 use crate::decode;
 use crate::enrich::ProcessTable;
-use crate::kernel::map::Standing;
-use crate::kernel::store::StoreError;
+use crate::kernel::map;
+use crate::kernel::store::{RuleStore, StoreError};
+use crate::policy::Ledger;
 
 /// Rules that answer errors have ids from here on, by the slot of their hook: above those of the
 /// ledger, below those of watches.
@@ -22,7 +23,7 @@ pub(super) const ERROR_RULES: u64 = 1 << 62;
 
 /// Says what hooks answer when the object of a rule cannot be read.
 pub(super) fn answer_errors(
-    standing: &mut Standing,
+    ledger: &mut Ledger<impl RuleStore>,
     settings: &RuleSettings,
 ) -> Result<(), StoreError> {
     for (hook, answer) in &settings.on_error {
@@ -40,7 +41,7 @@ pub(super) fn answer_errors(
             owner: u32::from(ADMINISTRATOR),
             ..Lease::default()
         };
-        standing.answer_errors(hook.id(), &lease)?;
+        ledger.answer_errors(hook, lease)?;
     }
     Ok(())
 }
@@ -56,7 +57,7 @@ enum Why {
 
 /// Who no rule concerns, as it changes.
 pub(super) struct Exempt {
-    standing: Standing,
+    kernel: map::Exempt,
     executables: Vec<PathBuf>,
     /// By tgid and start in ticks, as the kernel has them.
     processes: HashMap<AbiProcessKey, Why>,
@@ -65,12 +66,12 @@ pub(super) struct Exempt {
 impl Exempt {
     /// Exempts what is known to run.
     pub(super) fn new(
-        standing: Standing,
+        kernel: map::Exempt,
         settings: &RuleSettings,
         processes: &ProcessTable,
     ) -> Self {
         let executables = settings.exempt_executables.clone();
-        let mut exempt = Self { standing, executables, processes: HashMap::new() };
+        let mut exempt = Self { kernel, executables, processes: HashMap::new() };
         for process in processes.iter() {
             if settings.exempt_tgids.contains(&process.key.tgid) {
                 exempt.add(process.key, Why::Named);
@@ -121,7 +122,7 @@ impl Exempt {
 
     fn add(&mut self, process: ProcessKey, why: Why) {
         if let hash_map::Entry::Vacant(free) = self.processes.entry(key(process)) {
-            match self.standing.exempt(abi(process)) {
+            match self.kernel.exempt(abi(process)) {
                 Ok(()) => {
                     free.insert(why);
                 }
@@ -134,7 +135,7 @@ impl Exempt {
 
     fn remove(&mut self, process: ProcessKey) {
         if self.processes.remove(&key(process)).is_some()
-            && let Err(error) = self.standing.judge(abi(process))
+            && let Err(error) = self.kernel.judge(abi(process))
         {
             tracing::warn!(tgid = process.tgid, %error, "a process is still exempt");
         }

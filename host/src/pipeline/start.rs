@@ -7,10 +7,11 @@ use std::sync::mpsc::Sender;
 use tokio::sync::mpsc;
 
 use super::RunError;
+use super::board::Board;
 use super::hooks::Hooks;
 use super::mailbox::Mailbox;
 use super::reader::Reader;
-use super::roster::{Board, Prepared, Roster, in_folder};
+use super::roster::{Prepared, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
 use super::standing::{self, Exempt};
 use super::steward::{Command, Steward, administrator};
@@ -42,14 +43,11 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     // The running binary, whatever has happened to its file.
     let compiler = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
-    let (mut hooks, mut maps) = Hooks::load(&config)?;
-    standing::answer_errors(&mut maps.standing, &rules).map_err(RunError::Standing)?;
+    let (mut hooks, maps) = Hooks::load(&config)?;
+    let mut ledger = Ledger::new(maps.rules, []);
+    standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let shared = Arc::new(Shared::new(
-        Ledger::new(maps.rules, []),
-        ProcessTable::with_capacity(PROCESSES_MAX),
-        sender,
-    ));
+    let shared = Arc::new(Shared::new(ledger, ProcessTable::with_capacity(PROCESSES_MAX), sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
 
@@ -67,7 +65,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");
     }
-    let exempt = Exempt::new(maps.standing, &rules, &shared.processes());
+    let exempt = Exempt::new(maps.exempt, &rules, &shared.processes());
     for plugin in named {
         roster.add(plugin)?;
     }
@@ -76,15 +74,15 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
             shared.note(error.line());
         }
     }
-    let reader =
-        Reader::new(Rings::new(maps.verdicts, maps.telemetry), exempt, Arc::clone(&shared));
+    let counters = maps.counters;
+    let rings = Rings::new(maps.verdicts, maps.telemetry);
+    let reader = Reader::new(rings, exempt, Arc::clone(&counters), Arc::clone(&shared));
     let told = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("reader".into())
         .spawn(move || reader.run(&told))
         .map_err(RunError::Thread)?;
     let board = roster.board();
-    let counters = maps.counters;
     let mut steward = Steward {
         config: config.clone(),
         hooks,

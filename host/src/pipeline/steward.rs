@@ -7,6 +7,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::hooks::{Hooks, Wanted};
@@ -58,7 +59,7 @@ pub(super) fn administrator(config: &Config) -> Wanted {
         plugin: "administrator".to_owned(),
         index,
         text: text.clone(),
-        may_deny: true,
+        mode: RuleMode::Enforce,
     };
     Wanted { watches: (0..).zip(&config.watches).map(watch).collect(), ..Wanted::default() }
 }
@@ -68,8 +69,6 @@ pub(super) struct Ended {
     pub(super) plugins: Vec<PluginSummary>,
     /// Slots that had a program, with their names.
     pub(super) hooks: Vec<(u16, String)>,
-    /// Calls that preempted programs missed.
-    pub(super) misses: u64,
     /// What the witness saw.
     pub(super) witnessed: Vec<Witnessed>,
     pub(super) read: Result<(), RunError>,
@@ -257,7 +256,7 @@ impl Steward {
     }
 
     fn stop(self) -> Ended {
-        let (hooks, misses) = (self.hooks.used().to_vec(), self.hooks.misses());
+        let hooks = self.hooks.used().to_vec();
         let witnessed = self.hooks.witnessed();
         drop(self.hooks);
         std::thread::sleep(LINGER);
@@ -267,6 +266,6 @@ impl Steward {
             Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
         };
         self.roster.stop();
-        Ended { plugins: self.roster.summaries(), hooks, misses, witnessed, read }
+        Ended { plugins: self.roster.summaries(), hooks, witnessed, read }
     }
 }

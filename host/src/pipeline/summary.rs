@@ -8,6 +8,7 @@ use krsi_host_abi::hook::Hook;
 use super::clock;
 use super::shared::Shared;
 use super::steward::Ended;
+use super::tally::Counted;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
 use crate::output::{HookCount, HookSummary, Summary};
@@ -33,7 +34,7 @@ pub(super) fn summary(
         rules: shared.rules.load(Ordering::Relaxed),
         map_full: shared.map_full.load(Ordering::Relaxed),
         backend: shared.backend(),
-        missed: ended.misses,
+        missed: shared.tally.total(Counted::Missed),
         delay_p50_ns,
         delay_p99_ns,
     })
@@ -57,13 +58,26 @@ fn hook_summary(
     counters: &Counters,
 ) -> Result<HookSummary, MapError> {
     let total = |counter| counters.total(slot, counter);
-    let (delivered, undecoded) = shared.read(slot);
+    let counted = |counted| shared.tally.read(slot, counted);
+    let (undecoded, rings) =
+        (counted(Counted::Undecoded), [Counter::LostTelemetry, Counter::LostVerdicts]);
+    let lost = counters.each(slot, rings)?;
+    let sum = |at: fn(&[u64; 2]) -> u64| lost.iter().map(at).sum::<u64>();
+    let (lost_telemetry, lost_verdicts) = (sum(|row| row[0]), sum(|row| row[1]));
+    let by_cpu = (0..).zip(lost.iter().map(|row| row.iter().sum()));
     Ok(HookSummary {
         hook: hook.to_owned(),
         seen: total(Counter::Seen)?,
-        delivered,
+        delivered: counted(Counted::Delivered),
         filtered: total(Counter::Filtered)?,
-        lost: total(Counter::LostTelemetry)? + total(Counter::LostVerdicts)? + undecoded,
+        lost: lost_telemetry + lost_verdicts + undecoded,
+        lost_telemetry,
+        lost_verdicts,
+        undecoded,
+        too_long: counted(Counted::TooLong),
+        lost_by_cpu: by_cpu.filter(|(_, lost)| *lost > 0).collect(),
+        missed: counted(Counted::Missed),
+        cut: counted(Counted::Cut),
         skipped: total(Counter::SkippedNull)?
             + total(Counter::SkippedField)?
             + total(Counter::SkippedRead)?,

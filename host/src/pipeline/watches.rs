@@ -4,14 +4,17 @@ use std::collections::HashMap;
 
 use krsi_host_abi::hook::{HOOK_SLOTS, WATCH_FIRST};
 use krsi_host_abi::spec::spec_flag;
+use krsi_plugin_schema::latest::{LostOf, RuleMode};
 
+use super::lookout::Concern;
 use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::kernel::backend::Backend;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::load::Job;
-use crate::kernel::watch::{self, WatchVerdict};
+use crate::kernel::watch;
 use crate::output::errno_number;
+use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.
 pub(super) const ADMINISTRATOR: u8 = 63;
@@ -29,8 +32,8 @@ pub(super) struct Watch {
     pub(super) index: u16,
     /// As it was written.
     pub(super) text: String,
-    /// Whether it may refuse calls.
-    pub(super) may_deny: bool,
+    /// The most that its verdict does.
+    pub(super) mode: RuleMode,
 }
 
 /// A watch with a program.
@@ -74,11 +77,6 @@ impl LiveWatch {
         let failed = |text: &str, why: &dyn std::fmt::Display| (text.to_owned(), why.to_string());
         let parsed =
             watch::parse(&watch.text, errno_number).map_err(|error| failed(&watch.text, &error))?;
-        let denies = matches!(parsed.verdict, Some(WatchVerdict::Deny(_)));
-        if denies && !watch.may_deny {
-            let why = "a denial without end is not granted: `permanent = true` grants it";
-            return Err(failed(&watch.text, &why));
-        }
         let prototype = |hook: &str| {
             let target = backend.target(types, hook).map(|target| target.function);
             types.prototype(&target.unwrap_or_else(|| format!("bpf_lsm_{hook}")))
@@ -92,7 +90,10 @@ impl LiveWatch {
         if resolved.can_deny {
             spec.flags |= spec_flag::DENY;
         }
-        if mode == ModeArg::Off {
+        if watch.mode == RuleMode::Audit && spec.flags & spec_flag::WATCH_DENY != 0 {
+            spec.flags ^= spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT;
+        }
+        if mode == ModeArg::Off || watch.mode == RuleMode::Off {
             spec.flags &= !(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT);
         }
         let shown: Vec<_> = resolved.fields.iter().filter(|field| field.shown).collect();
@@ -130,6 +131,16 @@ impl Watches {
         let gone = self.live.iter().filter(|live| !stays(live)).map(|live| live.slot).collect();
         self.live.retain(stays);
         gone
+    }
+
+    /// Whom losses of a watch's slot concern.
+    pub(super) fn concern(&self, slot: u16) -> Concern {
+        let live = self.live.iter().find(|live| live.slot == slot);
+        let concern = |live: &LiveWatch| Concern {
+            of: LostOf::Watch(live.watch.index),
+            owner: Some(PluginSlot(live.watch.owner)),
+        };
+        live.map(concern).unwrap_or_default()
     }
 
     /// What is told of each.

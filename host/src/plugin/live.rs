@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use krsi_plugin_schema::frame::{Frames, push};
-use krsi_plugin_schema::latest::{BatchStart, Lost, LostWhere, Tick, kind};
+use krsi_plugin_schema::latest::{BatchStart, Lost, Tick, kind};
 
 use super::candidate::{Refused, Start, describe, start};
 use super::compile::PluginPre;
 use super::shadow::Shadow;
 use super::worker::{About, ActionSink};
 use super::world::{CallError, World};
-use crate::route::batch::fit;
+use crate::route::batch::{fit, push_lost};
 use crate::route::queue::Batch;
 
 /// Time between two checkpoints of a plugin that is given something.
@@ -80,15 +80,15 @@ impl Live {
     }
 
     /// Hands over a batch of events.
-    pub(super) fn batch(&mut self, batch: &Arc<Batch>, lost: u64) -> Result<(), CallError> {
+    pub(super) fn batch(&mut self, batch: &Arc<Batch>, lost: &[Lost]) -> Result<(), CallError> {
         self.reports(lost)?;
         self.handle(batch)?;
-        self.reports(0)?;
+        self.reports(&[])?;
         self.check()
     }
 
     /// Tells it that time has passed.
-    pub(super) fn tick(&mut self, lost: u64) -> Result<(), CallError> {
+    pub(super) fn tick(&mut self, lost: &[Lost]) -> Result<(), CallError> {
         let mut batch = self.private();
         // A tick is an empty body.
         let _fits = push(&mut batch, kind::TICK, &Tick {});
@@ -147,16 +147,14 @@ impl Live {
 
     /// Hands over answers and losses, if there are any. Answers to what that causes wait for the
     /// next round, or two plugins' worth of talk could go on for ever.
-    fn reports(&mut self, lost: u64) -> Result<(), CallError> {
-        if self.outcomes.is_empty() && lost == 0 {
+    pub(super) fn reports(&mut self, lost: &[Lost]) -> Result<(), CallError> {
+        if self.outcomes.is_empty() && lost.is_empty() {
             return Ok(());
         }
         let mut batch = self.private();
         batch.append(&mut self.outcomes);
-        if lost > 0 {
-            let lost = Lost { place: LostWhere::Queue, records: lost };
-            // A loss is a few bytes.
-            let _fits = push(&mut batch, kind::LOST, &lost);
+        for lost in lost {
+            push_lost(&mut batch, *lost, self.about.manifest.schema);
         }
         self.handle(&Arc::new(Batch::private(batch)))
     }

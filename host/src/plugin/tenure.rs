@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use krsi_plugin_schema::latest::{Lost, LostOf, LostWhere};
+
 use super::candidate::{Candidate, start};
 use super::lifecycle::{Input, Life, Next, State};
 use super::live::Live;
@@ -28,14 +30,26 @@ pub(super) struct Tenure {
 enum Step {
     Tick,
     Batch(Arc<Batch>),
+    /// What is left to tell before the end.
+    End,
 }
 
 impl Step {
     fn records(&self) -> u64 {
         match self {
-            Step::Tick => 0,
+            Step::Tick | Step::End => 0,
             Step::Batch(batch) => u64::from(batch.records()),
         }
+    }
+
+    /// What a version that failed in it has to be told.
+    fn lost(&self) -> impl Iterator<Item = Lost> {
+        let own = Lost { place: LostWhere::Plugin, records: self.records(), of: LostOf::Any };
+        let told: &[Lost] = match self {
+            Step::Tick | Step::End => &[],
+            Step::Batch(batch) => batch.lost(),
+        };
+        told.iter().copied().chain([own])
     }
 }
 
@@ -57,7 +71,10 @@ impl Tenure {
                         self.step(&Step::Tick);
                     }
                     Delivery::Batch(batch) => self.step(&Step::Batch(batch)),
-                    Delivery::Stop => break,
+                    Delivery::Stop => {
+                        self.step(&Step::End);
+                        break;
+                    }
                 },
                 State::Waiting => match self.desk.queue.pause(self.restart_at) {
                     Pause::Over => self.restart(),
@@ -90,10 +107,11 @@ impl Tenure {
     }
 
     fn step(&mut self, step: &Step) {
-        let lost = self.desk.queue.take_unreported();
+        let lost = self.desk.queue.take_owed();
         let result = match step {
-            Step::Tick => self.live.tick(lost),
-            Step::Batch(batch) => self.live.batch(batch, lost),
+            Step::Tick => self.live.tick(&lost),
+            Step::Batch(batch) => self.live.batch(batch, &lost),
+            Step::End => self.live.reports(&lost),
         };
         let stats = &self.desk.stats;
         stats.log_dropped.store(self.live.log_dropped(), Ordering::Relaxed);
@@ -104,7 +122,10 @@ impl Tenure {
                     self.predecessor = None;
                 }
             }
-            Err(error) => self.fault(&error, Some(step)),
+            Err(error) => {
+                self.desk.queue.owe(lost);
+                self.fault(&error, Some(step));
+            }
         }
     }
 
@@ -124,6 +145,7 @@ impl Tenure {
             }
         }
         self.desk.stats.lost.fetch_add(step.map_or(0, Step::records), Ordering::Relaxed);
+        self.desk.queue.owe(step.into_iter().flat_map(Step::lost));
         self.live.sink.failed(error, next);
         self.live.shadow = None;
         match next {

@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::MAX_ERRNO;
-use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey};
+use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey, RuleMode};
 
+use super::asked::Asked;
 use super::deny_keys::DenyKeys;
 use crate::route::scope::Scope;
 
@@ -20,19 +21,6 @@ pub const PATH_MAX: usize = 255;
 /// Errnos that user space knows (`include/uapi/asm-generic/errno.h`). From 512 on the kernel keeps
 /// some for itself, such as `ERESTARTSYS`, that would make a system call restart forever.
 pub const ERRNOS: RangeInclusive<u16> = 1..=133;
-
-/// What a plugin's manifest asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Asked {
-    /// Hooks it wants to see.
-    pub hooks: HookSet,
-    /// Kinds of keys.
-    pub deny_keys: DenyKeys,
-    /// Hooks that its rules refuse.
-    pub deny_hooks: HookSet,
-    /// Whether it wants to kill.
-    pub kill: bool,
-}
 
 /// The operator's word on a plugin. What is `None` follows the manifest as it was first accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,20 +47,8 @@ pub struct GrantSpec {
     pub alerts_per_second: u32,
     /// Whose events it may see, and whom its rules may concern.
     pub scope: Scope,
-    /// What its rules do.
+    /// The most that its rules do.
     pub mode: RuleMode,
-}
-
-/// What the rules of a plugin do.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RuleMode {
-    /// What they say.
-    #[default]
-    Enforce,
-    /// They report what they would have refused.
-    Audit,
-    /// Nothing.
-    Off,
 }
 
 impl Default for GrantSpec {
@@ -190,40 +166,6 @@ impl CapabilityError {
     }
 }
 
-impl Asked {
-    /// What is in `self` and not in `other`, in words; empty when nothing is.
-    #[must_use]
-    pub fn beyond(&self, other: &Asked) -> Vec<String> {
-        let mut more = Vec::new();
-        let lists = [
-            ("see", self.hooks.0 & !other.hooks.0),
-            ("refuse calls of", self.deny_hooks.0 & !other.deny_hooks.0),
-        ];
-        for (verb, hooks) in lists {
-            more.extend(HookSet(hooks).iter().map(|hook| format!("{verb} {}", hook.name())));
-        }
-        let keys = self.deny_keys.without(other.deny_keys);
-        if keys != DenyKeys::default() {
-            more.push(format!("make rules on {keys} keys"));
-        }
-        if self.kill && !other.kill {
-            more.push("kill".into());
-        }
-        more
-    }
-
-    /// What is in both.
-    #[must_use]
-    pub const fn cut_to(self, other: &Asked) -> Self {
-        Self {
-            hooks: HookSet(self.hooks.0 & other.hooks.0),
-            deny_hooks: HookSet(self.deny_hooks.0 & other.deny_hooks.0),
-            deny_keys: self.deny_keys.and(other.deny_keys),
-            kill: self.kill && other.kill,
-        }
-    }
-}
-
 impl GrantSpec {
     /// What the operator grants of what was accepted: explicit words stand, the rest follows
     /// `accepted`.
@@ -233,8 +175,21 @@ impl GrantSpec {
             hooks: self.hooks.unwrap_or(accepted.hooks),
             deny_hooks: self.deny_hooks.unwrap_or(accepted.deny_hooks),
             deny_keys: self.deny_keys.unwrap_or(accepted.deny_keys),
+            watches: accepted.watches.clone(),
+            filters: accepted.filters.clone(),
             kill: self.kill,
         }
+    }
+
+    pub(super) fn check_errno(&self, errno: u16) -> Result<(), CapabilityError> {
+        if !(1..=MAX_ERRNO).contains(&errno) {
+            return Err(CapabilityError::Errno { errno });
+        }
+        let granted = match &self.errnos {
+            Some(errnos) => errnos.contains(&errno),
+            None => ERRNOS.contains(&errno),
+        };
+        if granted { Ok(()) } else { Err(CapabilityError::ErrnoGrant { errno }) }
     }
 }
 
@@ -242,7 +197,10 @@ impl Grant {
     /// What a plugin may do that asks for `asked`.
     #[must_use]
     pub fn new(asked: Asked, spec: GrantSpec) -> Self {
-        Self { may: asked.cut_to(&spec.of(&asked)), spec }
+        let mut granted = spec.of(&asked);
+        let within = asked.watches.iter().filter(|watch| spec.check_watch(watch).is_ok());
+        granted.watches = within.cloned().collect();
+        Self { may: asked.cut_to(&granted), spec }
     }
 
     /// Kinds of keys, hooks and killing that it may.
@@ -255,17 +213,6 @@ impl Grant {
     #[must_use]
     pub const fn spec(&self) -> &GrantSpec {
         &self.spec
-    }
-
-    fn check_errno(&self, errno: u16) -> Result<(), CapabilityError> {
-        if !(1..=MAX_ERRNO).contains(&errno) {
-            return Err(CapabilityError::Errno { errno });
-        }
-        let granted = match &self.spec.errnos {
-            Some(errnos) => errnos.contains(&errno),
-            None => ERRNOS.contains(&errno),
-        };
-        if granted { Ok(()) } else { Err(CapabilityError::ErrnoGrant { errno }) }
     }
 
     fn check_rule(&self, rule: &Rule<'_>) -> Result<(), CapabilityError> {
@@ -302,7 +249,7 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
     match action {
         Action::Deny(deny) => {
             grant.check_rule(&deny.rule)?;
-            grant.check_errno(deny.errno)?;
+            grant.spec.check_errno(deny.errno)?;
             if deny.rule.ttl_ms == 0 && !grant.spec.permanent {
                 return Err(CapabilityError::Permanent { max_ms: grant.spec.max_ttl_ms });
             }
@@ -340,7 +287,7 @@ fn is_metric_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use krsi_plugin_schema::latest::{
-        Allow, Deny, FileKey, IfUnresolved, Kill, ProcessKey, Subject,
+        Allow, Deny, FileKey, IfUnread, IfUnresolved, Kill, ProcessKey, Subject,
     };
 
     use super::*;
@@ -359,7 +306,7 @@ mod tests {
 
     fn asked() -> Asked {
         let deny_hooks = HookSet::default().with(Hook::FileOpen);
-        Asked { hooks: HookSet::default(), deny_keys: DenyKeys::FILE, deny_hooks, kill: true }
+        Asked { deny_keys: DenyKeys::FILE, deny_hooks, kill: true, ..Asked::default() }
     }
 
     fn grant() -> Grant {
@@ -367,7 +314,8 @@ mod tests {
     }
 
     fn deny(rule: Rule<'static>, errno: u16) -> Option<Refusal> {
-        let action = Action::Deny(Deny { rule, errno, audit: false });
+        let action =
+            Action::Deny(Deny { rule, errno, mode: RuleMode::Enforce, if_unread: IfUnread::Pass });
         check(&grant(), &action).err().map(|error| error.refusal())
     }
 
@@ -403,8 +351,12 @@ mod tests {
         for (key, kind) in keys {
             assert_eq!(DenyKeys::of(&key), kind);
             assert_eq!(DenyKeys::from_name(&kind.to_string()), Some(kind));
-            let action =
-                Action::Deny(Deny { rule: Rule { key, ..rule() }, errno: 1, audit: false });
+            let action = Action::Deny(Deny {
+                rule: Rule { key, ..rule() },
+                errno: 1,
+                mode: RuleMode::Enforce,
+                if_unread: IfUnread::Pass,
+            });
             assert_eq!(check(&grant(), &action), Err(CapabilityError::Key { key: kind }));
             let granted = Grant::new(Asked { deny_keys: kind, ..asked() }, GrantSpec::default());
             assert_eq!(check(&granted, &action), Ok(()));
@@ -413,7 +365,7 @@ mod tests {
         for prefix in ["", "etc", "/\0", &format!("/{}", "x".repeat(PATH_MAX))] {
             let rule = Rule { key: path(prefix), ..rule() };
             let action = Action::Allow(Allow { rule });
-            let granted = Grant::new(asked, GrantSpec::default());
+            let granted = Grant::new(asked.clone(), GrantSpec::default());
             assert_eq!(check(&granted, &action), Err(CapabilityError::Path), "{prefix:?}");
         }
     }
@@ -435,26 +387,24 @@ mod tests {
             errnos: Some([1].into()),
             ..GrantSpec::default()
         };
-        let action = Action::Deny(Deny { rule: rule(), errno: 1, audit: false });
+        let action = Action::Deny(Deny {
+            rule: rule(),
+            errno: 1,
+            mode: RuleMode::Enforce,
+            if_unread: IfUnread::Pass,
+        });
         let denied = check(&Grant::new(asked(), spec.clone()), &action);
         assert_eq!(denied, Err(CapabilityError::Key { key: DenyKeys::FILE }));
         let spec = GrantSpec { deny_keys: None, ..spec };
         assert_eq!(check(&Grant::new(asked(), spec.clone()), &action), Ok(()));
-        let action = Action::Deny(Deny { rule: rule(), errno: 13, audit: false });
+        let action = Action::Deny(Deny {
+            rule: rule(),
+            errno: 13,
+            mode: RuleMode::Enforce,
+            if_unread: IfUnread::Pass,
+        });
         let denied = check(&Grant::new(asked(), spec), &action);
         assert_eq!(denied, Err(CapabilityError::ErrnoGrant { errno: 13 }));
-    }
-
-    #[test]
-    fn what_a_new_version_asks_beyond_the_old_one_is_said() {
-        let before = asked();
-        let exec = HookSet::default().with(Hook::BprmCheckSecurity);
-        let deny_keys = DenyKeys::FILE.with(DenyKeys::LINEAGE);
-        let wider = Asked { hooks: exec, deny_keys, ..before };
-        assert_eq!(before.beyond(&wider), Vec::<String>::new());
-        let more = ["see bprm_check_security", "make rules on lineage keys"];
-        assert_eq!(wider.beyond(&before), more);
-        assert_eq!(GrantSpec::default().of(&before).hooks, before.hooks);
     }
 
     #[test]

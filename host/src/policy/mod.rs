@@ -1,15 +1,17 @@
 //! Actions of plugins → rules in force: what was asked and granted, which lease is whose, until when.
 
 pub mod apply;
+mod asked;
 pub mod capability;
 mod deny_keys;
 pub mod kill;
 pub mod ledger;
 mod rate;
 mod text;
+mod watch;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
-pub use capability::RuleMode;
-pub use capability::{Asked, Grant, GrantSpec};
+pub use asked::{Asked, AskedFilter, AskedWatch};
+pub use capability::{Grant, GrantSpec};
 pub use deny_keys::DenyKeys;
 pub use ledger::{Ending, Kinship, Ledger, RuleView, looked_up};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use krsi_plugin_schema::frame::{FrameError, Frames, push};
 use krsi_plugin_schema::latest::{
-    BatchStart, Body, Event, Gone, Process, ProcessKey, SCHEMA, kind,
+    BatchStart, Body, Event, Gone, Lost, Process, ProcessKey, Record, SCHEMA, kind,
 };
 use krsi_plugin_schema::v0_1;
 
@@ -34,6 +34,8 @@ pub struct BatchBuilder {
     /// The batch start, made last as it carries the time.
     head: Vec<u8>,
     records: u32,
+    /// Losses told in it.
+    lost: Vec<Lost>,
     known: HashSet<ProcessKey, RandomState>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
@@ -68,6 +70,13 @@ impl BatchBuilder {
         event.push(&mut self.bytes)?;
         self.records += 1;
         Ok(())
+    }
+
+    /// Tells a loss after the events so far.
+    pub fn lose(&mut self, lost: Lost) {
+        self.start();
+        push_lost(&mut self.bytes, lost, self.schema);
+        self.lost.push(lost);
     }
 
     /// Whether [`BatchBuilder::follow`] has anything to do.
@@ -107,7 +116,8 @@ impl BatchBuilder {
         let _fits = push(&mut self.head, kind::BATCH_START, &start);
         let next = self.spare.take(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, next);
-        Batch::headed(&self.head, bytes, std::mem::take(&mut self.records), Arc::clone(&self.spare))
+        let (records, lost) = (std::mem::take(&mut self.records), std::mem::take(&mut self.lost));
+        Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.spare))
     }
 
     fn start(&mut self) {
@@ -150,6 +160,16 @@ impl BatchBuilder {
     }
 }
 
+/// Appends a loss in the words of a schema; nothing where it has none.
+pub fn push_lost(out: &mut Vec<u8>, lost: Lost, schema: u16) {
+    // A loss is a few bytes.
+    let _fits = if schema > v0_1::SCHEMA {
+        push(out, kind::LOST, &lost)
+    } else {
+        lost.older().map_or(Ok(()), |lost| push(out, kind::LOST, &lost))
+    };
+}
+
 /// A batch as a reader of a schema may have it. Views are made for their readers, so this is the
 /// batch itself; but while a version of another contract takes over or runs beside, there are
 /// batches that were made for a newer schema.
@@ -173,7 +193,9 @@ fn lowered(batch: &[u8], schema: u16) -> Option<Vec<u8>> {
     let mut frames = Frames::new(batch).skip(1).flatten().peekable();
     while let Some(frame) = frames.next() {
         let end = frames.peek().map_or(batch.len(), |next| next.at);
-        if is_of(frame.kind, schema) {
+        if let (kind::LOST, Ok(Record::Lost(lost))) = (frame.kind, Record::decode(&frame)) {
+            push_lost(&mut out, lost, schema);
+        } else if is_of(frame.kind, schema) {
             out.extend_from_slice(batch.get(frame.at..end).unwrap_or_default());
         }
     }
@@ -194,7 +216,9 @@ mod tests {
     use std::collections::HashMap;
 
     use krsi_plugin_schema::frame::Frames;
-    use krsi_plugin_schema::latest::{Call, Connect, Exec, Exit, Hook, Meta, Record, Watch};
+    use krsi_plugin_schema::latest::{
+        Call, Connect, Exec, Exit, Hook, LostOf, LostWhere, Meta, Watch,
+    };
 
     use super::*;
 
@@ -258,14 +282,19 @@ mod tests {
         batch.push(&event(1, Body::Call(call())), &table).unwrap();
         batch.push(&event(1, Body::SocketConnect(Connect::default())), &table).unwrap();
         batch.push(&event(1, Body::Watch(watch())), &table).unwrap();
+        for place in [LostWhere::Verdicts, LostWhere::Recursion] {
+            batch.lose(Lost { place, records: 7, of: LostOf::Hook(Hook::TaskKill as u16) });
+        }
         let newer = batch.finish(5, -3);
         let lower = fit(newer.bytes(), v0_1::SCHEMA);
         let records: Vec<_> = Frames::new(&lower)
             .map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap())
             .collect();
-        let [start, v0_1::Record::Process(_), v0_1::Record::Event(_)] = &records[..] else {
+        let [start, v0_1::Record::Process(_), v0_1::Record::Event(_), lost] = &records[..] else {
             panic!("{records:?}");
         };
+        let expected = v0_1::Lost { place: v0_1::LostWhere::Ring, records: 7 };
+        assert_eq!(*lost, v0_1::Record::Lost(expected));
         let expected = BatchStart { schema: v0_1::SCHEMA, boot_ns: 5, unix_offset_ns: -3 };
         assert_eq!(*start, v0_1::Record::BatchStart(expected));
         for (bytes, schema) in [(newer.bytes(), SCHEMA), (&lower, v0_1::SCHEMA), (b"", 1)] {

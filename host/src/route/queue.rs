@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use krsi_plugin_schema::latest::{Lost, LostOf, LostWhere};
+
 use super::spare::Spare;
 
 /// Room for a batch start, which is made after the frames that follow it.
@@ -17,6 +19,8 @@ pub struct Batch {
     /// Where its first frame starts.
     start: usize,
     records: u32,
+    /// Losses told in it.
+    lost: Vec<Lost>,
     /// Where the buffer goes afterwards.
     home: Option<Arc<Spare>>,
 }
@@ -25,16 +29,22 @@ impl Batch {
     /// A batch of so many events; descriptions of processes are not counted.
     #[must_use]
     pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<Spare>>) -> Self {
-        Self { bytes, start: 0, records, home }
+        Self { bytes, start: 0, records, lost: Vec::new(), home }
     }
 
-    /// A batch whose first frame goes into the last of [`HEAD_ROOM`] bytes before the others.
-    pub(super) fn headed(head: &[u8], mut bytes: Vec<u8>, records: u32, home: Arc<Spare>) -> Self {
+    /// A batch whose first frame goes into the last of [`HEAD_ROOM`] bytes before the others, of so many
+    /// events and with these losses told.
+    pub(super) fn headed(
+        head: &[u8],
+        mut bytes: Vec<u8>,
+        (records, lost): (u32, Vec<Lost>),
+        home: Arc<Spare>,
+    ) -> Self {
         let start = HEAD_ROOM.saturating_sub(head.len());
         if let Some(room) = bytes.get_mut(start..HEAD_ROOM) {
             room.copy_from_slice(head);
         }
-        Self { bytes, start, records, home: Some(home) }
+        Self { bytes, start, records, lost, home: Some(home) }
     }
 
     /// A batch without events.
@@ -53,6 +63,12 @@ impl Batch {
     #[must_use]
     pub const fn records(&self) -> u32 {
         self.records
+    }
+
+    /// Losses told in it.
+    #[must_use]
+    pub fn lost(&self) -> &[Lost] {
+        &self.lost
     }
 }
 
@@ -105,9 +121,29 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 struct Waiting {
     batches: VecDeque<Arc<Batch>>,
     records: usize,
+    /// Losses that the reader is to be told, one for each place and hook.
+    owed: Vec<Lost>,
     knock: bool,
     /// Since when the reader is to stop.
     stop: Option<Instant>,
+}
+
+impl Waiting {
+    fn owe(&mut self, lost: Lost) {
+        let same = |owed: &&mut Lost| (owed.place, owed.of) == (lost.place, lost.of);
+        match self.owed.iter_mut().find(same) {
+            Some(owed) => owed.records = owed.records.saturating_add(lost.records),
+            None if lost.records > 0 => self.owed.push(lost),
+            None => {}
+        }
+    }
+
+    /// What a batch held that the reader does not get: its events, and what it told of losses.
+    fn owe_batch(&mut self, batch: &Batch) {
+        let records = u64::from(batch.records());
+        self.owe(Lost { place: LostWhere::Queue, records, of: LostOf::Any });
+        batch.lost().iter().for_each(|lost| self.owe(*lost));
+    }
 }
 
 /// A queue with one reader. Writers never wait.
@@ -117,7 +153,6 @@ pub struct Queue {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     lost: AtomicU64,
-    unreported: AtomicU64,
 }
 
 impl Queue {
@@ -129,7 +164,6 @@ impl Queue {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             lost: AtomicU64::new(0),
-            unreported: AtomicU64::new(0),
         }
     }
 
@@ -145,7 +179,7 @@ impl Queue {
                 // A batch larger than the whole queue still passes through an empty one.
                 if !fits && !waiting.batches.is_empty() {
                     self.lost.fetch_add(records as u64, Ordering::Relaxed);
-                    self.unreported.fetch_add(records as u64, Ordering::Relaxed);
+                    waiting.owe_batch(&batch);
                     return;
                 }
                 waiting.records += records;
@@ -226,8 +260,9 @@ impl Queue {
     pub fn discard(&self) {
         let mut waiting = self.lock();
         self.lost.fetch_add(waiting.records as u64, Ordering::Relaxed);
-        self.unreported.fetch_add(waiting.records as u64, Ordering::Relaxed);
-        waiting.batches.clear();
+        for batch in std::mem::take(&mut waiting.batches) {
+            waiting.owe_batch(&batch);
+        }
         waiting.records = 0;
     }
 
@@ -241,9 +276,15 @@ impl Queue {
         self.lost.load(Ordering::Relaxed)
     }
 
-    /// Records that did not fit since the last call.
-    pub fn take_unreported(&self) -> u64 {
-        self.unreported.swap(0, Ordering::Relaxed)
+    /// Has the reader told of losses, with those that it is told of anyway.
+    pub fn owe(&self, lost: impl IntoIterator<Item = Lost>) {
+        let mut waiting = self.lock();
+        lost.into_iter().for_each(|lost| waiting.owe(lost));
+    }
+
+    /// What the reader is to be told of losses since the last call.
+    pub fn take_owed(&self) -> Vec<Lost> {
+        std::mem::take(&mut self.lock().owed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -259,13 +300,39 @@ mod tests {
         Delivery::Batch(Arc::new(Batch::new(Vec::new(), records, None)))
     }
 
+    fn lost(records: u64) -> Lost {
+        Lost { place: LostWhere::Queue, records, of: LostOf::Any }
+    }
+
+    #[test]
+    fn what_a_dropped_batch_tells_of_losses_is_told_later() {
+        let queue = Queue::new(10);
+        let ring = Lost { place: LostWhere::Ring, records: 5, of: LostOf::Hook(3) };
+        let telling = || {
+            let home = Arc::default();
+            Delivery::Batch(Arc::new(Batch::headed(&[], Vec::new(), (3, vec![ring]), home)))
+        };
+        queue.push(batch(9));
+        queue.push(telling());
+        queue.push(telling());
+        queue.owe([Lost { records: 0, of: LostOf::Any, ..ring }]);
+        assert_eq!(queue.take_owed(), [lost(6), Lost { records: 10, ..ring }]);
+        assert_eq!((queue.pop(None), queue.depth()), (batch(9), 0));
+        queue.push(telling());
+        queue.discard();
+        assert_eq!((queue.take_owed(), queue.lost()), (vec![lost(3), ring], 9));
+    }
+
     #[test]
     fn what_does_not_fit_is_counted_once() {
         let queue = Queue::new(10);
         queue.push(batch(8));
         queue.push(batch(3));
         queue.push(batch(2));
-        assert_eq!((queue.lost(), queue.take_unreported(), queue.take_unreported()), (3, 3, 0));
+        assert_eq!(
+            (queue.lost(), queue.take_owed(), queue.take_owed()),
+            (3, vec![lost(3)], vec![])
+        );
         assert_eq!((queue.pop(None), queue.pop(None)), (batch(8), batch(2)));
         queue.push(batch(99));
         assert_eq!(queue.pop(None), batch(99));
@@ -290,7 +357,7 @@ mod tests {
         queue.push(Delivery::Knock);
         assert_eq!((queue.pause(None), queue.depth()), (Pause::Knock, 4));
         queue.discard();
-        assert_eq!((queue.lost(), queue.take_unreported(), queue.depth()), (4, 4, 0));
+        assert_eq!((queue.lost(), queue.take_owed(), queue.depth()), (4, vec![lost(4)], 0));
         queue.push(Delivery::Stop);
         assert_eq!(queue.pause(None), Pause::Stop);
     }

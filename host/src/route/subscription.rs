@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use krsi_plugin_schema::frame::FrameError;
-use krsi_plugin_schema::latest::{Body, Event, HookSet, Verdict};
+use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
 use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
@@ -27,6 +27,8 @@ pub struct Subscription {
     pub schema: u16,
     /// Hooks it wants.
     pub hooks: HookSet,
+    /// Hooks that its rules may refuse: it is sent what they decide.
+    pub denied: HookSet,
     /// Whose events it may see.
     pub scope: Scope,
     /// Its queue.
@@ -41,6 +43,7 @@ struct Subscriber {
 struct View {
     schema: u16,
     hooks: HookSet,
+    denied: HookSet,
     scope: Scope,
     batch: BatchBuilder,
     subscribers: Vec<Subscriber>,
@@ -51,6 +54,7 @@ impl View {
         Self {
             schema: subscription.schema,
             hooks: subscription.hooks,
+            denied: subscription.denied,
             scope: subscription.scope.clone(),
             batch: BatchBuilder::new(
                 subscription.scope.clone(),
@@ -145,6 +149,32 @@ impl Router {
         Ok(())
     }
 
+    /// Tells a loss to the readers of what was lost, after the events routed so far: of a hook to
+    /// its subscribers, of verdicts also to those whose rules may have decided, of a watch to its
+    /// `owner`.
+    pub fn lose(&mut self, lost: Lost, owner: Option<PluginSlot>) {
+        if let LostOf::Watch(_) = lost.of {
+            let owns =
+                |view: &&mut View| view.subscribers.iter().any(|one| Some(one.slot) == owner);
+            self.own.iter_mut().filter(owns).for_each(|view| view.batch.lose(lost));
+            return;
+        }
+        if let (LostWhere::Verdicts, Some(hook)) = (lost.place, lost.of.hook()) {
+            let decides =
+                |view: &&mut View| view.denied.contains(hook) && !view.hooks.contains(hook);
+            self.own.iter_mut().filter(decides).for_each(|view| view.batch.lose(lost));
+        }
+        for view in &mut self.shared {
+            let concerns = match lost.of {
+                LostOf::Hook(_) => lost.of.hook().is_some_and(|hook| view.hooks.contains(hook)),
+                LostOf::Any | LostOf::Watch(_) => !view.hooks.is_empty(),
+            };
+            if concerns {
+                view.batch.lose(lost);
+            }
+        }
+    }
+
     /// Hands every batch to its readers' queues.
     pub fn flush(&mut self, boot_ns: u64, unix_offset_ns: i64) {
         for view in self.shared.iter_mut().chain(&mut self.own) {
@@ -180,7 +210,8 @@ mod tests {
     fn subscription(slot: u8, scope: Scope) -> Subscription {
         let hooks = HookSet::default().with(Hook::SocketConnect);
         let queue = Arc::new(Queue::new(100));
-        Subscription { slot: PluginSlot(slot), schema: SCHEMA, hooks, scope, queue }
+        let denied = HookSet::default();
+        Subscription { slot: PluginSlot(slot), schema: SCHEMA, hooks, denied, scope, queue }
     }
 
     fn connect(uid: u32) -> Event<'static> {
@@ -285,6 +316,57 @@ mod tests {
         let [first, second] = &subscriptions;
         assert_eq!(names(&first.queue).0, Vec::<String>::new());
         assert_eq!(names(&second.queue).0, ["socket_connect"]);
+    }
+
+    #[test]
+    fn a_loss_is_told_in_order_to_those_who_see_its_hook() {
+        let mut router = Router::default();
+        let hooks = HookSet::default().with(Hook::TaskKill);
+        let (newer, older) = (subscription(1, Scope::System), subscription(2, Scope::Uid(7)));
+        let older = Subscription { schema: v0_1::SCHEMA, ..older };
+        let denied = HookSet::default().with(Hook::SocketConnect);
+        let other = Subscription { hooks, denied, ..subscription(3, Scope::System) };
+        [&newer, &older, &other].into_iter().for_each(|plugin| router.subscribe(plugin));
+        let lost = |place, of| Lost { place, records: 4, of };
+        let connects = LostOf::Hook(Hook::SocketConnect as u16);
+        router.route(&connect(7), None, &Nobody).unwrap();
+        router.lose(lost(LostWhere::Verdicts, connects), None);
+        router.route(&connect(7), None, &Nobody).unwrap();
+        router.lose(lost(LostWhere::Recursion, connects), None);
+        router.lose(lost(LostWhere::Ring, LostOf::Watch(2)), Some(other.slot));
+        router.lose(lost(LostWhere::Decode, LostOf::Any), None);
+        router.flush(1, 0);
+        let told = |queue: &Queue| {
+            let mut told = Vec::new();
+            queue.push(Delivery::Stop);
+            while let Delivery::Batch(batch) = queue.pop(None) {
+                told.extend(Frames::new(batch.bytes()).filter_map(|frame| {
+                    match Record::decode(&frame.unwrap()).unwrap() {
+                        Record::Event(_) => Some(None),
+                        Record::Lost(lost) => Some(Some((lost.place, lost.of))),
+                        _ => None,
+                    }
+                }));
+            }
+            told
+        };
+        let (any, decode) = (LostOf::Any, LostWhere::Decode);
+        let expected = [
+            None,
+            Some((LostWhere::Verdicts, connects)),
+            None,
+            Some((LostWhere::Recursion, connects)),
+            Some((decode, any)),
+        ];
+        assert_eq!(told(&newer.queue), expected);
+        let expected = [None, Some((LostWhere::Ring, any)), None, Some((decode, any))];
+        assert_eq!(told(&older.queue), expected);
+        let expected = [
+            Some((decode, any)),
+            Some((LostWhere::Verdicts, connects)),
+            Some((LostWhere::Ring, LostOf::Watch(2))),
+        ];
+        assert_eq!(told(&other.queue), expected);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 
 use super::call::in_child;
 use super::{EACCES, denial, denials};
-use crate::harness::{Guest, expect_errno, resolves_paths, wait_for, wait_for_errno};
+use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno};
 
 /// Denied opens amid the flood.
 const ACTS: usize = 40;
@@ -17,9 +17,7 @@ const ACTS: usize = 40;
 pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
     let rules = format!("open {} 600000 13", secret.display());
-    // The record of a path that is walked takes more than a page.
-    let ring = if resolves_paths() { "4096" } else { "16384" };
-    let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", ring])?;
+    let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", "32768"])?;
     drop(File::open(&secret)?);
     wait_for_errno(EACCES, || File::open(&secret))?;
     let over = AtomicBool::new(false);

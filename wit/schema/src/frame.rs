@@ -59,8 +59,16 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// [`FrameError::Body`] when the body does not hold a `T`.
     pub fn decode<T: serde::Deserialize<'a>>(&self) -> Result<T, FrameError> {
+        self.decode_start().map(|(value, _tail)| value)
+    }
+
+    /// Decodes the start of the body; what follows it is a frame of the same kind.
+    ///
+    /// # Errors
+    /// [`FrameError::Body`] when the body does not start with a `T`.
+    pub fn decode_start<T: serde::Deserialize<'a>>(&self) -> Result<(T, Self), FrameError> {
         postcard::take_from_bytes(self.body)
-            .map(|(value, _tail)| value)
+            .map(|(value, body)| (value, Self { body, ..*self }))
             .map_err(|_| FrameError::Body { at: self.at, kind: self.kind })
     }
 }

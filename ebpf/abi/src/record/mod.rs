@@ -10,6 +10,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::deny::ProcessKey;
+use crate::spec::ROOMS;
 
 mod call;
 mod exec;
@@ -33,6 +34,13 @@ pub const PATH_LONG: usize = 4096;
 pub const ARGV_SHORT: usize = 2048;
 /// argv room of a long exec record; what does not fit is cut and flagged.
 pub const ARGV_LONG: usize = 4096;
+
+/// Bytes that the kernel puts before each record on a ring (`BPF_RINGBUF_HDR_SZ`).
+const RING_HEADER: usize = 8;
+/// The longest reservation: a call whose every text has a long path's room.
+pub const RECORD_MAX: usize = size_of::<Header>() + size_of::<Call>() + ROOMS * PATH_LONG;
+/// The smallest ring that holds the longest record, a power of two as the kernel wants it.
+pub const RING_MIN: usize = (RECORD_MAX + RING_HEADER).next_power_of_two();
 
 /// What the kernel answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,5 +116,10 @@ pub mod text_flag {
     pub const UPWARDS: u16 = 2;
 }
 
+const _: () = assert!(
+    size_of::<Header>() + size_of::<Exec>() + PATH_LONG + ARGV_LONG <= RECORD_MAX,
+    "an exec takes less than a call"
+);
+const _: () = assert!(RING_MIN == 32768);
 const _: () = assert!(size_of::<Header>() == 104);
 const _: () = assert!(size_of::<Text>() == 8);

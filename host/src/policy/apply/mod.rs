@@ -6,11 +6,11 @@ use std::sync::Arc;
 use krsi_host_abi::deny::Mode;
 use krsi_plugin_schema::frame::{Frames, push};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, INIT_TOKEN, Outcome, ProcessKey, Refusal, Rule, RuleKey, Severity,
-    Subject, kind,
+    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, Refusal, Rule, RuleKey,
+    RuleMode, Severity, Subject, kind,
 };
 
-use super::capability::{self, Grant, RuleMode};
+use super::capability::{self, Grant};
 use super::kill;
 use super::ledger::{Kinship, Ledger, RuleSpec};
 use super::rate::Allowance;
@@ -146,12 +146,14 @@ fn one<S: RuleStore>(
         return;
     }
     match action {
-        Action::Deny(Deny { rule, errno, audit }) => {
-            let mode = if *audit { Mode::Audit } else { Mode::Enforce };
-            add(ledger, principal, (rule, *errno, mode), around, applied);
+        Action::Deny(Deny { rule, errno, mode, if_unread }) => {
+            let mode = weaker(principal.grant.spec().mode, *mode);
+            add(ledger, principal, (rule, *errno, mode, *if_unread), around, applied);
         }
         Action::Allow(Allow { rule }) => {
-            add(ledger, principal, (rule, 0, Mode::Allow), around, applied);
+            let off = principal.grant.spec().mode == RuleMode::Off;
+            let mode = if off { Mode::Off } else { Mode::Allow };
+            add(ledger, principal, (rule, 0, mode, IfUnread::Pass), around, applied);
         }
         Action::Revoke(revoke) => {
             match ledger.revoke(principal.slot, revoke.token, around.now_boot_ns) {
@@ -171,6 +173,15 @@ fn one<S: RuleStore>(
         Action::Unknown(kind) => {
             applied.refuse(0, Refusal::Unsupported, format!("actions of kind {kind} are unknown"));
         }
+    }
+}
+
+/// What a denial does: no more than the operator lets it, and no more than it says.
+const fn weaker(granted: RuleMode, asked: RuleMode) -> Mode {
+    match (granted, asked) {
+        (RuleMode::Off, _) | (_, RuleMode::Off) => Mode::Off,
+        (RuleMode::Audit, _) | (_, RuleMode::Audit) => Mode::Audit,
+        (RuleMode::Enforce, RuleMode::Enforce) => Mode::Enforce,
     }
 }
 
@@ -214,7 +225,7 @@ const fn token(action: &Action<'_>) -> u32 {
 fn add<S: RuleStore>(
     ledger: &mut Ledger<S>,
     principal: &Principal,
-    (rule, errno, mode): (&Rule<'_>, u16, Mode),
+    (rule, errno, mode, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
     around: Surroundings<'_>,
     applied: &mut Applied,
 ) {
@@ -222,11 +233,6 @@ fn add<S: RuleStore>(
     let expires_boot_ns = match rule.ttl_ms {
         0 => 0,
         ttl => now.saturating_add(ttl.saturating_mul(1_000_000)),
-    };
-    let mode = match (principal.grant.spec().mode, mode) {
-        (RuleMode::Off, _) => Mode::Off,
-        (RuleMode::Audit, Mode::Enforce) => Mode::Audit,
-        (RuleMode::Enforce | RuleMode::Audit, mode) => mode,
     };
     let spec = RuleSpec {
         owner: principal.slot,
@@ -237,6 +243,7 @@ fn add<S: RuleStore>(
         hooks: rule.hooks,
         errno,
         mode,
+        if_unread,
         expires_boot_ns,
         reason: one_line(&rule.reason, REASON_BYTES),
         cause_boot_ns: rule.cause_boot_ns,
@@ -286,5 +293,28 @@ impl Applied {
     fn answer(&mut self, outcome: &Outcome<'_>) {
         // An outcome is far shorter than a frame can be.
         let _fits = push(&mut self.outcomes, kind::OUTCOME, outcome);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_modes_the_weaker_counts() {
+        use RuleMode::{Audit, Enforce, Off};
+        for (granted, asked, expected) in [
+            (Enforce, Enforce, Mode::Enforce),
+            (Enforce, Audit, Mode::Audit),
+            (Audit, Enforce, Mode::Audit),
+            (Audit, Audit, Mode::Audit),
+            (Enforce, Off, Mode::Off),
+            (Audit, Off, Mode::Off),
+            (Off, Enforce, Mode::Off),
+            (Off, Audit, Mode::Off),
+            (Off, Off, Mode::Off),
+        ] {
+            assert_eq!(weaker(granted, asked), expected, "{granted:?} {asked:?}");
+        }
     }
 }

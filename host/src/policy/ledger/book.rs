@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use krsi_host_abi::deny::{Entry, SLOTS};
+use krsi_host_abi::deny::{Entry, Lease, SLOTS};
 
 use super::place::{Place, Places};
 use super::rule::Rule;
@@ -46,6 +46,8 @@ pub(super) enum WhenFull {
 pub(super) struct Book {
     rules: BTreeMap<u64, Rule>,
     places: Places,
+    /// The operator's own leases, each before the rules of its key.
+    standing: BTreeMap<Place, Lease>,
     /// Keys whose entry could not be brought back to what it was.
     astray: BTreeSet<Place>,
 }
@@ -97,6 +99,17 @@ impl Book {
             }
         }
         Ok(change)
+    }
+
+    /// Puts a lease of the operator's in force, once and for all.
+    pub(super) fn stand(
+        &mut self,
+        store: &mut impl RuleStore,
+        place: Place,
+        lease: Lease,
+    ) -> Result<(), StoreError> {
+        self.standing.insert(place, lease);
+        put(store, place, self.entry(place).ok().flatten().as_ref())
     }
 
     /// Takes a change back.
@@ -176,16 +189,18 @@ impl Book {
 
     fn entry(&self, place: Place) -> Result<Option<Entry>, Overfull> {
         let carried = self.places.carried(place);
-        if carried.is_empty() {
+        let standing = self.standing.get(&place).copied();
+        let leases = carried.len() + usize::from(standing.is_some());
+        if leases == 0 {
             return Ok(None);
         }
-        if carried.len() > SLOTS {
+        if leases > SLOTS {
             return Err(Overfull(place));
         }
         let mut entry = Entry::default();
-        let rules = carried.iter().filter_map(|id| self.rules.get(id));
-        for (slot, rule) in entry.slots.iter_mut().zip(rules) {
-            *slot = rule.lease();
+        let rules = carried.iter().filter_map(|id| self.rules.get(id)).map(Rule::lease);
+        for (slot, lease) in entry.slots.iter_mut().zip(standing.into_iter().chain(rules)) {
+            *slot = lease;
         }
         Ok(Some(entry))
     }

@@ -7,7 +7,6 @@ use krsi_plugin_schema::latest::{Hook, ProcessKey, Refusal, RuleKey, Subject};
 use super::super::deny_keys::DenyKeys;
 use super::Ledger;
 use super::book::WhenFull;
-use super::flags::needs;
 use super::lineage::{Kinship, LineageError, abi};
 use super::network::Destination;
 use super::place::Place;
@@ -220,7 +219,7 @@ impl<S: RuleStore> Ledger<S> {
         rule: Rule,
         replaced: Option<u64>,
     ) -> Result<Option<Rule>, LedgerError> {
-        let (id, hooks, bits) = (rule.id, rule.hooks, needs(rule.place, rule.subject_lineage));
+        let (id, hooks, bits) = (rule.id, rule.hooks, rule.needs());
         self.store.open_hits(id)?;
         let change = match self.book.change(Some(rule), replaced) {
             Ok(change) => change,

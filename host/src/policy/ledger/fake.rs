@@ -25,6 +25,8 @@ pub(in crate::policy) enum Object {
     Path(&'static str),
     /// One that could not be resolved.
     Unresolved,
+    /// A file or destination that could not be read.
+    Unread,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,6 +136,10 @@ impl Fake {
         }
         if wants(flag::HOOK) {
             entries.push(self.maps.entries.get(&EntryKey::Hook(hook)));
+        }
+        let objects = flag::FILE | flag::PATH | flag::NETWORK;
+        if matches!(object, Object::Unread) && wants(objects) && wants(flag::ERROR_RULE) {
+            entries.push(self.maps.entries.get(&EntryKey::Unread(hook)));
         }
         let (mut lifted, mut decision) = (0u64, None);
         for lease in entries.into_iter().flatten().flat_map(|entry| entry.slots) {

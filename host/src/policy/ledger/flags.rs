@@ -8,7 +8,7 @@ use krsi_host_abi::hook::{HOOKS, Hook};
 use super::place::Place;
 use crate::kernel::store::{RuleStore, StoreError};
 
-/// Bits that a rule needs in the word of each of its hooks.
+/// Bits that a rule on a key needs in the word of each of its hooks.
 pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {
     let key = match place {
         Place::Process(_) => flag::PROCESS,
@@ -19,6 +19,7 @@ pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {
         Place::Cgroup(_) => flag::CGROUP,
         Place::Path(_) | Place::Unresolved(_) => flag::PATH,
         Place::Digest(_) => flag::DIGEST,
+        Place::Unread(_) => flag::ERROR_RULE,
         Place::Hook(_) => flag::HOOK,
     };
     if subject_lineage == 0 { key } else { key | flag::MEMBERSHIP }

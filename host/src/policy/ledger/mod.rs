@@ -14,11 +14,12 @@ mod rule;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
+use krsi_host_abi::deny::{Lease, flag};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::{INIT_TOKEN, ProcessKey, RuleKey};
 
 use self::book::{Book, WhenFull};
-use self::flags::{FlagWords, needs};
+use self::flags::FlagWords;
 use self::lineage::{Lineages, abi};
 use self::place::Place;
 use self::rule::Rule;
@@ -73,6 +74,17 @@ impl<S: RuleStore> Ledger<S> {
             ended: VecDeque::new(),
             unreported: Vec::new(),
         }
+    }
+
+    /// Has a lease answer calls of a hook whose object cannot be read, before any rule that applies to
+    /// them, for as long as the host runs.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn answer_errors(&mut self, hook: AbiHook, lease: Lease) -> Result<(), StoreError> {
+        self.book.stand(&mut self.store, Place::Unread(hook), lease)?;
+        self.flags.add(hook.bit(), flag::ERROR_RULE);
+        self.flags.write(&mut self.store, self.lineages.is_live())
     }
 
     /// Puts a rule in force, in place of the plugin's rule with the same token. Returns its id.
@@ -267,7 +279,7 @@ impl<S: RuleStore> Ledger<S> {
             *owned = owned.saturating_sub(1);
         }
         self.ends.remove(&(rule.spec.expires_boot_ns, rule.id));
-        self.flags.remove(rule.hooks, needs(rule.place, rule.subject_lineage));
+        self.flags.remove(rule.hooks, rule.needs());
         self.release(rule.lineages().collect(), now_boot_ns);
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();

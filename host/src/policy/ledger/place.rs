@@ -27,6 +27,8 @@ pub(super) enum Place {
     /// Paths of the hook that could not be resolved.
     Unresolved(Hook),
     Digest(Digest),
+    /// Files and destinations of the hook that could not be read.
+    Unread(Hook),
     Hook(Hook),
 }
 
@@ -42,6 +44,7 @@ impl Place {
             Place::Path(prefix) => EntryKey::Path(prefix),
             Place::Unresolved(hook) => EntryKey::Unresolved(hook),
             Place::Digest(digest) => EntryKey::Digest(digest),
+            Place::Unread(hook) => EntryKey::Unread(hook),
             Place::Hook(hook) => EntryKey::Hook(hook),
         }
     }
@@ -63,6 +66,7 @@ impl fmt::Display for Place {
                 f.write_str("digest ")?;
                 digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
+            Place::Unread(hook) => write!(f, "what cannot be read of {}", hook.name()),
             Place::Hook(_) => f.write_str("every call"),
         }
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use krsi_host_abi::deny::{LINEAGES, Mode, SLOTS};
 use krsi_host_abi::hook::HOOKS;
-use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, Refusal, Subject};
+use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, Subject};
 
 use super::fake::{Decision, Fake, Maps, Object};
 use super::*;
@@ -198,6 +198,7 @@ impl Truth {
             hooks,
             errno: 13,
             mode: random.one(&[Mode::Enforce, Mode::Enforce, Mode::Audit, Mode::Allow]),
+            if_unread: IfUnread::Pass,
             expires_boot_ns: random.below(2) * (self.now + 1 + random.below(40)),
             reason: String::new(),
             cause_boot_ns: 0,

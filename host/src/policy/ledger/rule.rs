@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, halves};
+use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, flag, halves};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, Keys};
-use krsi_plugin_schema::latest::{Hook, HookSet, IfUnresolved, RuleKey, Subject};
+use krsi_plugin_schema::latest::{Hook, HookSet, IfUnread, IfUnresolved, RuleKey, Subject};
 
 use super::super::deny_keys::DenyKeys;
+use super::flags::needs;
 use super::place::Place;
 
 /// A rule that a plugin wants, already within its grant.
@@ -29,6 +30,8 @@ pub struct RuleSpec {
     pub errno: u16,
     /// What it does.
     pub mode: Mode,
+    /// What a call means whose file or destination could not be read, to a rule on one.
+    pub if_unread: IfUnread,
     /// When it ends, `CLOCK_BOOTTIME`; 0 for never.
     pub expires_boot_ns: u64,
     /// Why.
@@ -68,15 +71,29 @@ impl Rule {
         }
     }
 
-    /// Keys that it stands at: its own, and that of the unresolved paths of its hooks if it says so.
+    /// Keys that it stands at: its own, and if it says so that of the unresolved paths or the unread
+    /// objects of its hooks.
     pub(super) fn places(&self) -> Vec<Place> {
         let mut places = vec![self.place];
+        let hooks = HOOKS.iter().map(|row| row.hook);
+        let hooks = hooks.filter(|hook| self.hooks & hook.bit() != 0);
         if let RuleKey::Path { if_unresolved: IfUnresolved::Apply, .. } = self.spec.key {
-            let hooks = HOOKS.iter().map(|row| row.hook);
-            let hooks = hooks.filter(|hook| self.hooks & hook.bit() != 0);
             places.extend(hooks.map(Place::Unresolved));
+        } else if self.applies_to_unread() {
+            places.extend(hooks.map(Place::Unread));
         }
         places
+    }
+
+    /// Bits that it needs in the word of each of its hooks.
+    pub(super) fn needs(&self) -> u64 {
+        let bits = needs(self.place, self.subject_lineage);
+        if self.applies_to_unread() { bits | flag::ERROR_RULE } else { bits }
+    }
+
+    const fn applies_to_unread(&self) -> bool {
+        matches!(self.spec.if_unread, IfUnread::Apply)
+            && matches!(self.spec.key, RuleKey::File(_) | RuleKey::Network { .. })
     }
 
     /// Lineages that it holds, its key's and its subject's.

@@ -3,9 +3,13 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use krsi_host_abi::deny::{Mode, flag};
+use krsi_host_abi::deny::{Lease, Mode, flag, halves};
 use krsi_host_abi::hook::HOOKS;
-use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnresolved, Refusal, Subject};
+use krsi_plugin_schema::latest::{
+    FileKey, Hook, HookSet, IfUnread, IfUnresolved, Refusal, Subject,
+};
+
+use crate::kernel::store::EntryKey;
 
 use super::fake::{Decision, Fake, Maps, Object};
 use super::*;
@@ -44,6 +48,7 @@ fn spec(token: u32, key: RuleKey<'static>) -> RuleSpec {
         hooks: HookSet::default().with(hook),
         errno: 13,
         mode: Mode::Enforce,
+        if_unread: IfUnread::Pass,
         expires_boot_ns: 0,
         reason: "why".to_owned(),
         cause_boot_ns: 0,
@@ -187,6 +192,46 @@ fn an_allow_lifts_only_its_owners_denials() {
     assert_eq!(opens(&ledger, 8, 6, NOW), Some((audit, false)));
     ledger.revoke(0, 3, NOW).unwrap();
     assert_eq!(opens(&ledger, 8, 5, NOW), Some((denied, true)), "an audit hides no denial");
+}
+
+#[test]
+fn what_cannot_be_read_is_answered_by_the_operator_and_by_rules_that_say_so() {
+    let mut ledger = ledger();
+    let unread = |ledger: &Ledger<Fake>, hook| {
+        ledger.store.verdict(hook, abi(process(1)), Object::Unread, NOW)
+    };
+    let (open, connect) = (AbiHook::FileOpen, AbiHook::SocketConnect);
+    let strict = |spec| RuleSpec { if_unread: IfUnread::Apply, ..spec };
+    add(&mut ledger, spec(1, file(5))).unwrap();
+    assert_eq!(unread(&ledger, open), None);
+    let applies = add(&mut ledger, strict(spec(2, file(6)))).unwrap();
+    let network = add(&mut ledger, strict(spec(3, net("10.0.0.0/8", 0)))).unwrap();
+    assert_eq!(unread(&ledger, open), Some((applies, true)));
+    assert_eq!(unread(&ledger, connect), Some((network, true)));
+    assert_eq!(opens(&ledger, 1, 7, NOW), None);
+    add(&mut ledger, allow(spec(4, RuleKey::Process(process(1))))).unwrap();
+    assert_eq!(unread(&ledger, open), None);
+    ledger.revoke(0, 4, NOW).unwrap();
+
+    let mode = Mode::Audit as u8;
+    let lease =
+        Lease { hooks: halves(open.bit()), rule_id: 99, mode, owner: 63, ..Lease::default() };
+    ledger.answer_errors(open, lease).unwrap();
+    assert_eq!(unread(&ledger, open), Some((applies, true)), "an audit hides no denial");
+    for token in 5..7 {
+        add(&mut ledger, strict(spec(token, file(token.into())))).unwrap();
+    }
+    // With the operator's own, four.
+    assert_eq!(add(&mut ledger, strict(spec(7, file(7)))), Err(Refusal::KeyFull));
+    ledger.answer_errors(open, Lease { mode: Mode::Enforce as u8, ..lease }).unwrap();
+    assert_eq!(unread(&ledger, open), Some((99, true)));
+    ledger.withdraw(0, NOW);
+    assert_eq!(unread(&ledger, open), None, "nothing is compared");
+    add(&mut ledger, spec(1, file(5))).unwrap();
+    assert_eq!(unread(&ledger, open), Some((99, true)));
+    assert_eq!(unread(&ledger, connect), None);
+    let entries = &ledger.store.maps.entries;
+    assert!(!entries.contains_key(&EntryKey::Unread(connect)));
 }
 
 #[test]

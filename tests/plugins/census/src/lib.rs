@@ -1,14 +1,16 @@
 //! Counts opens of `…/seq-N` and carries the counts from version to version.
 //!
 //! An exec of `…/report-me` raises an alert with the counts, one of `…/trap-me` traps, an open of
-//! `…/deny-me` is denied from then on. Its configuration is a destination that `init` denies, or
+//! `…/deny-me` is denied from then on. Each loss raises an alert with what was lost so far. Its configuration is a destination that `init` denies, or
 //! empty. Version and temper are patched into the binary by tests.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::time::Duration;
 
-use krsi_plugin::{Ctx, Errno, Exec, FileOpen, Hook, Manifest, Meta, Outcome, Plugin, Severity};
+use krsi_plugin::{
+    Ctx, Errno, Exec, FileOpen, Hook, Lost, Manifest, Meta, Outcome, Plugin, ProcessKey, Severity,
+};
 
 /// Patched to other versions.
 static VERSION: [u8; 7] = *b"1.0.000";
@@ -26,6 +28,8 @@ struct Census {
     refused: u64,
     /// Whether `deny-me` is denied already; 1 or 0.
     denied: u64,
+    /// Records lost since this instance started, by hook and place.
+    lost: BTreeMap<String, u64>,
 }
 
 impl Plugin for Census {
@@ -56,6 +60,7 @@ impl Plugin for Census {
             by_version: BTreeMap::new(),
             refused: 0,
             denied: 0,
+            lost: BTreeMap::new(),
         })
     }
 
@@ -105,6 +110,14 @@ impl Plugin for Census {
 
     fn outcome(&mut self, outcome: &Outcome, _ctx: &mut Ctx) {
         self.refused += u64::from(outcome.refusal.is_some());
+    }
+
+    fn lost(&mut self, lost: &Lost, ctx: &mut Ctx) {
+        let what = format!("{} {:?}", lost.of.hook().map_or("any", Hook::name), lost.place);
+        let text = format!("lost {what} ");
+        let count = self.lost.entry(what).or_default();
+        *count += lost.records;
+        ctx.alert("", Severity::Info, ProcessKey::default(), format!("{text}{count}"));
     }
 
     fn snapshot(&self) -> Vec<u8> {

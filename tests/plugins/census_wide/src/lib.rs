@@ -13,6 +13,8 @@ impl Plugin for Census {
             .deny_by_file()
             .deny_by_lineage()
             .deny_hook(Hook::FileOpen)
+            .watch("inode_getattr: path")
+            .watch("file_open if current.comm == \"nobody\" deny EPERM")
     }
 
     fn init(_config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {

@@ -6,11 +6,15 @@
 //! allow PREFIX ERRNO HOOK             lift that again
 //! network ADDR/BITS:PORT ERRNO HOOK   deny a destination
 //! ```
+//! After the hook may stand `audit` or `off`, the rule's mode, and `apply`: it applies to what cannot be
+//! read.
 //! An open of `…/tell-me` raises an alert.
 
 use std::time::Duration;
 
-use krsi_plugin::{Ctx, Errno, FileOpen, Hook, IfUnresolved, Manifest, Meta, Plugin, Severity};
+use krsi_plugin::{
+    Ctx, Errno, FileOpen, Hook, IfUnread, IfUnresolved, Manifest, Meta, Plugin, RuleMode, Severity,
+};
 
 /// Keeps nothing: its rules are its work.
 struct Ruler;
@@ -33,7 +37,8 @@ impl Plugin for Ruler {
     fn init(config: &[u8], _seed: u64, ctx: &mut Ctx) -> Result<Self, String> {
         let text = std::str::from_utf8(config).map_err(|error| error.to_string())?;
         for line in text.lines() {
-            rule(line, ctx).ok_or_else(|| format!("{line:?} is not VERB OBJECT ERRNO HOOK"))?;
+            rule(line, ctx)
+                .ok_or_else(|| format!("{line:?} is not VERB OBJECT ERRNO HOOK [WORD]"))?;
         }
         Ok(Ruler)
     }
@@ -60,7 +65,15 @@ fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
         }
         _ => return None,
     };
-    let rule = rule.hook(hook).errno(Errno(errno)).ttl(Duration::from_secs(3600));
+    let mut rule = rule.hook(hook).errno(Errno(errno)).ttl(Duration::from_secs(3600));
+    for word in words {
+        rule = match word {
+            "audit" => rule.mode(RuleMode::Audit),
+            "off" => rule.mode(RuleMode::Off),
+            "apply" => rule.if_unread(IfUnread::Apply),
+            _ => return None,
+        };
+    }
     rule.because(format!("ruler: {verb} {object}"));
     Some(())
 }

@@ -97,6 +97,30 @@ pub struct Rule<'a> {
     pub reason: Cow<'a, str>,
 }
 
+/// What a rule does. The first two are `false` and `true` of schema 0.1's `audit`; later versions
+/// append.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RuleMode {
+    /// It refuses.
+    #[default]
+    Enforce,
+    /// It reports what it would have refused.
+    Audit,
+    /// Nothing: it only keeps its token.
+    Off,
+}
+
+/// What a call means to a rule on files or destinations, whose file or destination could not be read.
+/// What is not there at all is no such call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum IfUnread {
+    /// The rule does not apply.
+    #[default]
+    Pass,
+    /// The rule applies.
+    Apply,
+}
+
 /// Refuse calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deny<'a> {
@@ -105,8 +129,19 @@ pub struct Deny<'a> {
     pub rule: Rule<'a>,
     /// Errno to answer, 1 to 4095.
     pub errno: u16,
-    /// Only report what would have been refused.
-    pub audit: bool,
+    /// Whether it does.
+    pub mode: RuleMode,
+    /// What a call means whose file or destination could not be read; of no meaning to rules on other
+    /// keys. Schema 0.1 ends before it.
+    pub if_unread: IfUnread,
+}
+
+impl<'a> Deny<'a> {
+    fn decode(frame: &Frame<'a>) -> Result<Self, FrameError> {
+        let ((rule, errno, mode), rest) = frame.decode_start()?;
+        let if_unread = if rest.body.is_empty() { IfUnread::Pass } else { rest.decode()? };
+        Ok(Deny { rule, errno, mode, if_unread })
+    }
 }
 
 /// Lift this plugin's own denials on a more specific key.
@@ -143,7 +178,7 @@ impl<'a> Action<'a> {
     /// When the body is not what the kind says.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, FrameError> {
         Ok(match frame.kind {
-            1 => Action::Deny(frame.decode()?),
+            1 => Action::Deny(Deny::decode(frame)?),
             2 => Action::Allow(frame.decode()?),
             3 => Action::Revoke(frame.decode()?),
             4 => Action::Kill(frame.decode()?),

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use super::call::{Call, Watch};
+use super::call::{Call, Value, Watch};
 use super::hook::Hook;
 use super::kind;
 use crate::frame::{Frame, FrameError, push};
@@ -114,6 +114,21 @@ impl<'a> Event<'a> {
             Body::SchedProcessExit(exit) => push(out, at, &(meta, exit)),
             Body::Call(call) => push(out, at, &(meta, &call.values)),
             Body::Watch(watch) => push(out, at, &(meta, watch)),
+        }
+    }
+
+    /// Whether a path or another text of it is cut, or could not be resolved in full.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        let cut = |value: &Value<'_>| matches!(value, Value::Text(text) if text.flags.truncated());
+        match &self.body {
+            Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
+                exec.path_truncated || exec.argv.truncated
+            }
+            Body::FileOpen(open) => open.path_truncated,
+            Body::Call(call) => call.values.iter().any(cut),
+            Body::Watch(watch) => watch.values.iter().any(cut),
+            Body::SocketConnect(_) | Body::SchedProcessFork(_) | Body::SchedProcessExit(_) => false,
         }
     }
 

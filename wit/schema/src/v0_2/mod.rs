@@ -9,17 +9,19 @@ mod call;
 mod event;
 mod hook;
 pub mod record;
+mod report;
 
-pub use action::{Action, Allow, Deny, IfUnresolved, Rule, RuleKey};
+pub use action::{Action, Allow, Deny, IfUnread, IfUnresolved, Rule, RuleKey, RuleMode};
 pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
 pub use event::{Body, Event};
 pub use hook::{Hook, HookSet};
 pub use record::RecordError;
+pub use report::{Lost, LostOf, LostWhere};
 
 pub use crate::v0_1::{
     ActionKind, Alert, Argv, BatchStart, Connect, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork,
-    Gone, INIT_TOKEN, Kill, Lost, LostWhere, Meta, Metric, MetricKind, Outcome, Process,
-    ProcessKey, Refusal, Revoke, Severity, Subject, Tick, Verdict,
+    Gone, INIT_TOKEN, Kill, Meta, Metric, MetricKind, Outcome, Process, ProcessKey, Refusal,
+    Revoke, Severity, Subject, Tick, Verdict,
 };
 
 use crate::frame::{Frame, FrameError};
@@ -67,7 +69,7 @@ impl<'a> Record<'a> {
             kind::PROCESS => Record::Process(frame.decode()?),
             kind::GONE => Record::Gone(frame.decode()?),
             kind::OUTCOME => Record::Outcome(frame.decode()?),
-            kind::LOST => Record::Lost(frame.decode()?),
+            kind::LOST => Record::Lost(Lost::decode(frame)?),
             kind::TICK => Record::Tick(frame.decode()?),
             kind::WATCH => Record::Event(Event::decode_watch(frame)?),
             other => match other.checked_sub(kind::EVENT).and_then(Hook::from_id) {

@@ -90,12 +90,29 @@ fn bodies() -> Vec<Body<'static>> {
     ])
 }
 
+/// Every place, every kind of thing that is lost.
+fn losses() -> [Lost; 6] {
+    let hook = LostOf::Hook(Hook::FileMprotect as u16);
+    [
+        (LostWhere::Ring, hook),
+        (LostWhere::Decode, LostOf::Hook(u16::MAX)),
+        (LostWhere::Queue, LostOf::Any),
+        (LostWhere::Plugin, LostOf::Any),
+        (LostWhere::Verdicts, hook),
+        (LostWhere::Recursion, LostOf::Watch(3)),
+    ]
+    .map(|(place, of)| Lost { place, records: 300, of })
+}
+
 fn golden() -> Vec<u8> {
     let mut out = Vec::new();
     let start = BatchStart { schema: SCHEMA, boot_ns: 5, unix_offset_ns: -3 };
     push(&mut out, kind::BATCH_START, &start).unwrap();
     for body in bodies() {
         Event { meta: meta(), body }.push(&mut out).unwrap();
+    }
+    for lost in losses() {
+        push(&mut out, kind::LOST, &lost).unwrap();
     }
     out
 }
@@ -110,6 +127,7 @@ fn golden_batch_still_decodes_and_is_still_what_we_write() {
     let mut frames = Frames::new(GOLDEN).map(|frame| Record::decode(&frame.unwrap()).unwrap());
     assert!(matches!(frames.next(), Some(Record::BatchStart(start)) if start.schema == SCHEMA));
     let expected = bodies().into_iter().map(|body| Record::Event(Event { meta: meta(), body }));
+    let expected = expected.chain(losses().map(Record::Lost));
     assert_eq!(frames.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
     assert_eq!(golden(), GOLDEN);
 }
@@ -141,9 +159,38 @@ fn what_0_1_does_not_know_is_told_apart_and_skipped_by_it() {
         assert!(!Event { meta: meta(), body: body.clone() }.is_of(v0_1::SCHEMA));
         assert!(Event { meta: meta(), body }.is_of(SCHEMA));
     }
-    let mut frames =
-        Frames::new(GOLDEN).skip(2).map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap());
+    let events = Frames::new(GOLDEN).skip(2).take(bodies().len() - 1);
+    let mut frames = events.map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap());
     assert!(frames.all(|record| matches!(record, v0_1::Record::Unknown(_))));
+}
+
+#[test]
+fn a_loss_is_told_to_0_1_in_its_own_words() {
+    let older = losses().map(|lost| lost.older().map(|lost| (lost.place, lost.records)));
+    let place = |place| Some((place, 300));
+    let expected = [
+        place(v0_1::LostWhere::Ring),
+        place(v0_1::LostWhere::Decode),
+        place(v0_1::LostWhere::Queue),
+        place(v0_1::LostWhere::Plugin),
+        place(v0_1::LostWhere::Ring),
+        None,
+    ];
+    assert_eq!(older, expected);
+    let named = losses().map(|lost| lost.of.hook());
+    assert_eq!(
+        named.map(|hook| hook == Some(Hook::FileMprotect)),
+        [true, false, false, false, true, false]
+    );
+}
+
+#[test]
+fn what_is_cut_is_known_of_an_event() {
+    let cut: Vec<bool> =
+        bodies().into_iter().map(|body| Event { meta: meta(), body }.is_cut()).collect();
+    let names = ["path_unlink"];
+    let expected: Vec<bool> = bodies().iter().map(|body| names.contains(&body.name())).collect();
+    assert_eq!(cut, expected);
 }
 
 #[test]
@@ -160,10 +207,11 @@ fn actions_of_0_1_are_actions_of_0_2() {
             RuleKey::Network { address, prefix: 64, port: 22 },
         ),
     ];
-    for ((old, new), hooks) in keys
-        .into_iter()
-        .flat_map(|keys| [1 << 3, 0x7e, u64::MAX, 1 << 63].map(|hooks| (keys.clone(), hooks)))
-    {
+    let modes = [(false, RuleMode::Enforce), (true, RuleMode::Audit)];
+    for ((old, new), (hooks, (audit, mode))) in keys.into_iter().flat_map(|keys| {
+        let hooks = [1 << 3, 0x7e, u64::MAX, 1 << 63].into_iter();
+        hooks.zip(modes.into_iter().cycle()).map(move |rest| (keys.clone(), rest))
+    }) {
         let rule = v0_1::Rule {
             token: 1 << 31,
             cause_boot_ns: 5,
@@ -174,7 +222,7 @@ fn actions_of_0_1_are_actions_of_0_2() {
             reason: Cow::Borrowed("why"),
         };
         let mut out = Vec::new();
-        let deny = v0_1::Deny { rule, errno: 13, audit: true };
+        let deny = v0_1::Deny { rule, errno: 13, audit };
         push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
         let frame = Frames::new(&out).next().unwrap().unwrap();
         let rule = Rule {
@@ -186,7 +234,10 @@ fn actions_of_0_1_are_actions_of_0_2() {
             ttl_ms: 6,
             reason: Cow::Borrowed("why"),
         };
-        assert_eq!(Action::decode(&frame), Ok(Action::Deny(Deny { rule, errno: 13, audit: true })));
+        assert_eq!(
+            Action::decode(&frame),
+            Ok(Action::Deny(Deny { rule, errno: 13, mode, if_unread: IfUnread::Pass }))
+        );
     }
 }
 
@@ -213,6 +264,36 @@ fn rules_on_every_kind_of_key_round_trip() {
         push(&mut out, ActionKind::Allow as u16, &allow).unwrap();
         let frame = Frames::new(&out).next().unwrap().unwrap();
         assert_eq!(Action::decode(&frame), Ok(Action::Allow(allow)));
+    }
+}
+
+#[test]
+fn every_mode_of_a_rule_and_its_word_on_the_unread_round_trip() {
+    let modes = [
+        (RuleMode::Enforce, IfUnread::Pass),
+        (RuleMode::Audit, IfUnread::Apply),
+        (RuleMode::Off, IfUnread::Pass),
+    ];
+    for (mode, if_unread) in modes {
+        let rule = Rule {
+            token: 1,
+            cause_boot_ns: 0,
+            key: RuleKey::Hook,
+            subject: Subject::Any,
+            hooks: HookSet(2),
+            ttl_ms: 0,
+            reason: Cow::Borrowed("why"),
+        };
+        let mut out = Vec::new();
+        let deny = Deny { rule, errno: 13, mode, if_unread };
+        push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
+        let frame = Frames::new(&out).next().unwrap().unwrap();
+        assert_eq!(Action::decode(&frame), Ok(Action::Deny(deny)));
+        // A word that this version does not have is no word that it has.
+        let last = out.last_mut().unwrap();
+        *last = 2;
+        let frame = Frames::new(&out).next().unwrap().unwrap();
+        assert_eq!(Action::decode(&frame), Err(FrameError::Body { at: 0, kind: 1 }));
     }
 }
 

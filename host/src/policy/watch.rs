@@ -1,0 +1,119 @@
+//! Which of a plugin's own watches are granted: within the operator's words on hooks and rules.
+
+use krsi_plugin_schema::latest::{Hook, HookSet};
+
+use super::asked::AskedWatch;
+use super::capability::{CapabilityError, GrantSpec};
+use crate::kernel::watch::WatchVerdict;
+use crate::route::scope::Scope;
+
+/// Why a watch of a plugin's own is not loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchGrantError {
+    /// A hook that the operator's `hooks` do not name.
+    #[error("watches on {hook} are not granted")]
+    Hook {
+        /// The hook.
+        hook: String,
+    },
+    /// A verdict on a hook that the operator's `deny-hooks` do not name.
+    #[error("verdicts on {hook} are not granted")]
+    Deny {
+        /// The hook.
+        hook: String,
+    },
+    /// Its errno.
+    #[error(transparent)]
+    Errno(#[from] CapabilityError),
+    /// A watch denies for as long as it is there.
+    #[error("a denial without end is not granted: `permanent = true` grants it")]
+    Permanent,
+    /// A watch denies everybody.
+    #[error("only {scope} may be concerned, and a watch denies whoever calls")]
+    Scope {
+        /// What is granted.
+        scope: Scope,
+    },
+}
+
+impl GrantSpec {
+    /// Whether a watch lies within what the operator's words on hooks, errnos and scope grant.
+    ///
+    /// # Errors
+    /// The first thing that is not granted.
+    pub fn check_watch(&self, watch: &AskedWatch) -> Result<(), WatchGrantError> {
+        let Some(hook) = &watch.hook else { return Ok(()) };
+        let within = |words: Option<HookSet>| {
+            let named = Hook::from_name(hook);
+            words.is_none_or(|words| named.is_some_and(|hook| words.contains(hook)))
+        };
+        if !within(self.hooks) {
+            return Err(WatchGrantError::Hook { hook: hook.clone() });
+        }
+        let Some(WatchVerdict::Deny(errno) | WatchVerdict::Audit(errno)) = watch.verdict else {
+            return Ok(());
+        };
+        if !within(self.deny_hooks) {
+            return Err(WatchGrantError::Deny { hook: hook.clone() });
+        }
+        self.check_errno(errno)?;
+        if !watch.denies() {
+            return Ok(());
+        }
+        if !self.permanent {
+            return Err(WatchGrantError::Permanent);
+        }
+        if self.scope != Scope::System {
+            return Err(WatchGrantError::Scope { scope: self.scope.clone() });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::asked::Asked;
+    use super::super::capability::Grant;
+    use super::*;
+
+    #[test]
+    fn a_watch_is_bounded_by_what_the_operator_says_of_hooks_and_rules() {
+        let watch = |hook: &str, verdict| AskedWatch {
+            index: 0,
+            text: format!("{hook} {verdict:?}"),
+            hook: Some(hook.into()),
+            verdict,
+        };
+        let sees = watch("file_open", None);
+        let denies = watch("file_open", Some(WatchVerdict::Deny(13)));
+        let audits = watch("file_open", Some(WatchVerdict::Audit(13)));
+        let foreign = watch("inode_getattr", None);
+        let garbled = AskedWatch { hook: None, ..watch("", None) };
+        let watches: Arc<[_]> =
+            [&sees, &denies, &audits, &foreign, &garbled].map(AskedWatch::clone).into();
+        let asked = Asked { watches, ..Asked::default() };
+        let open = || Some(HookSet::default().with(Hook::FileOpen));
+        let connect = || Some(HookSet::default().with(Hook::SocketConnect));
+        let base = || GrantSpec { permanent: true, ..GrantSpec::default() };
+        let check = |spec: GrantSpec, expected: &[&AskedWatch]| {
+            let told = format!("{spec:?}");
+            let grant = Grant::new(asked.clone(), spec);
+            assert!(grant.may().watches.iter().eq(expected.iter().copied()), "{told}");
+        };
+        check(base(), &[&sees, &denies, &audits, &foreign, &garbled]);
+        check(GrantSpec::default(), &[&sees, &audits, &foreign, &garbled]);
+        check(GrantSpec { hooks: connect(), ..base() }, &[&garbled]);
+        check(GrantSpec { hooks: open(), ..base() }, &[&sees, &denies, &audits, &garbled]);
+        check(GrantSpec { deny_hooks: connect(), ..base() }, &[&sees, &foreign, &garbled]);
+        let both = GrantSpec { hooks: open(), deny_hooks: open(), ..base() };
+        check(both, &[&sees, &denies, &audits, &garbled]);
+        let errnos = Some([1].into());
+        check(GrantSpec { errnos, ..base() }, &[&sees, &foreign, &garbled]);
+        let scope = Scope::Uid(7);
+        check(GrantSpec { scope, ..base() }, &[&sees, &audits, &foreign, &garbled]);
+        let refused = GrantSpec::default().check_watch(&denies).unwrap_err().to_string();
+        assert!(refused.contains("permanent"), "{refused}");
+    }
+}

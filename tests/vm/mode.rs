@@ -1,0 +1,93 @@
+//! Modes of rules: of the whole host, of a plugin, of one rule beside others.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::PathBuf;
+
+use anyhow::ensure;
+use rustix::process::Signal;
+
+use super::{Boot, Test};
+use crate::harness::{Guest, Host, expect_errno, listen, wait_for};
+use crate::rule::{count, folder, ruled, verdict};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("rule_mode_off_judges_nothing", Boot::Default, mode_off),
+    ("rule_mode_audit_of_a_plugin", Boot::Default, mode_audit_of_plugin),
+    ("rule_mode_off_of_a_plugin", Boot::Default, mode_off_of_plugin),
+    ("rule_modes_side_by_side", Boot::Default, side_by_side),
+];
+
+const EACCES: i32 = 13;
+
+/// Opens a file below a denied prefix, with success, under a mode; what is told of the open.
+fn under_mode(guest: &Guest, config: &str, more: &[&str]) -> anyhow::Result<(Host, PathBuf)> {
+    let (vault, _) = folder(guest, "vault")?;
+    let file = vault.join("tell-me");
+    fs::write(&file, "content\n")?;
+    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), config, more)?;
+    host.report(&[("kind", "rule"), ("plugin", "ruler")])?;
+    fs::read_to_string(&file)?;
+    host.report(&[("kind", "alert"), ("plugin", "ruler")])?;
+    Ok((host, file))
+}
+
+/// That a host judged nothing.
+fn judged_nothing(host: Host) -> anyhow::Result<()> {
+    let summary = host.stop(Signal::INT)?;
+    for name in ["denied", "audited"] {
+        ensure!(count(&summary, "file_open", name)? == 0, "{summary}");
+    }
+    ensure!(summary["rules"] == 1, "{summary}");
+    Ok(())
+}
+
+fn mode_off(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, _) = under_mode(guest, "", &["--mode", "off"])?;
+    judged_nothing(host)
+}
+
+fn mode_off_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, _) = under_mode(guest, "[plugin.ruler]\nmode = \"off\"", &[])?;
+    judged_nothing(host)
+}
+
+fn mode_audit_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
+    let (host, file) = under_mode(guest, "[plugin.ruler]\nmode = \"audit\"", &[])?;
+    let object = file.to_string_lossy().into_owned();
+    let record = verdict(&host, &[("hook", "file_open"), ("object", &object)])?;
+    ensure!(record["verdict"] == "audited" && record["errno"] == "EACCES", "{record}");
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "file_open", "denied")? == 0, "{summary}");
+    Ok(())
+}
+
+/// Three rules of one plugin, each on a destination of its own.
+fn side_by_side(guest: &mut Guest) -> anyhow::Result<()> {
+    let to = |port: u16| format!("127.0.0.1:{port}");
+    (4731..=4734).try_for_each(|port| listen(&to(port)))?;
+    let rule = |port, mode| format!("network 127.0.0.1/32:{port} 13 socket_connect {mode}");
+    let rules = [rule(4731, ""), rule(4732, "audit"), rule(4733, "off")].join("\n");
+    let host = ruled(guest, &rules, "", &[])?;
+    ensure!(host.status("ruler")?["rules"] == 3, "{}", host.status("ruler")?);
+    let off = [("kind", "rule"), ("text", "off socket_connect on 127.0.0.1/32 port 4733")];
+    host.report(&off)?;
+    expect_errno(EACCES, TcpStream::connect(to(4731)))?;
+    (4732..=4734).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
+    for (port, word) in [(4731, "denied"), (4732, "audited")] {
+        let record = verdict(&host, &[("hook", "socket_connect"), ("object", &to(port))])?;
+        ensure!(record["verdict"] == word && record["errno"] == "EACCES", "{record}");
+    }
+    let about = |port| -> anyhow::Result<usize> {
+        let reports = host.reports()?.into_iter();
+        let verdicts = reports.filter(|report| report["kind"] == "verdict");
+        Ok(verdicts.filter(|report| report["object"] == *to(port)).count())
+    };
+    wait_for("both records", || Ok((about(4731)? + about(4732)? == 2).then_some(())))?;
+    ensure!(about(4733)? + about(4734)? == 0, "{:#?}", host.reports()?);
+    let summary = host.stop(Signal::INT)?;
+    let counts = ["denied", "audited"].map(|name| count(&summary, "socket_connect", name));
+    ensure!(counts.into_iter().collect::<Result<Vec<_>, _>>()? == [1, 1], "{summary}");
+    (4731..=4733).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
+    Ok(())
+}
