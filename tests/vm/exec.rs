@@ -9,10 +9,13 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Connecting, Guest, expect_errno, listen, run, wait_for_errno, wait_for_ok};
+use crate::harness::{
+    Connecting, Guest, expect_errno, listen, run, wait_for, wait_for_errno, wait_for_ok,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("bprm_check_security_denied_by_inode", Boot::Default, denied_by_inode),
+    ("bprm_check_security_denied_right_after_a_fork", Boot::Default, denied_after_fork),
     ("bprm_check_security_deny_expires", Boot::Default, deny_expires),
     ("bprm_committed_creds_kill", Boot::Default, kill),
     ("miner_renamed_is_denied", Boot::Default, miner_renamed),
@@ -48,6 +51,26 @@ fn denied_by_inode(guest: &mut Guest) -> anyhow::Result<()> {
     let row = hook(&summary, "bprm_check_security");
     ensure!(row["denied"].as_u64() >= Some(3), "{row}");
     Ok(())
+}
+
+/// The record of a process that was forked a moment before says what it runs.
+fn denied_after_fork(guest: &mut Guest) -> anyhow::Result<()> {
+    let victim = guest.executable("busybox-victim")?;
+    let host = guest.host("sentry", &format!("exec {} 60000 13", victim.display()))?;
+    run(&victim, &["true"])?;
+    wait_for_errno(EACCES, || run(&victim, &["true"]))?;
+    let text = format!("for i in 1 2 3 4 5 6 7 8 9 10; do {} true; done", victim.display());
+    let mut command = Command::new("/bin/busybox");
+    command.args(["sh", "-c", &text]).stderr(std::process::Stdio::null()).status()?;
+    let forked =
+        |record: &&serde_json::Value| record["kind"] == "verdict" && record["comm"] == "busybox";
+    let records = wait_for("ten records of the shell's children", || {
+        let records: Vec<_> = host.reports()?.iter().filter(forked).cloned().collect();
+        Ok((records.len() >= 10).then_some(records))
+    })?;
+    let known = |record: &serde_json::Value| record["exe"] == "/bin/busybox";
+    ensure!(records.iter().all(known), "{records:#?}");
+    host.stop(Signal::INT).map(drop)
 }
 
 fn hook<'a>(summary: &'a serde_json::Value, name: &str) -> &'a serde_json::Value {

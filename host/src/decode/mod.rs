@@ -115,6 +115,12 @@ pub fn claimed_hook(record: &[u8]) -> u16 {
     Header::read_from_prefix(record).map_or(0, |(header, _)| header.hook)
 }
 
+/// The time that a record claims, `CLOCK_BOOTTIME`; 0 when it is too short to claim any.
+#[must_use]
+pub fn claimed_time(record: &[u8]) -> u64 {
+    Header::read_from_prefix(record).map_or(0, |(header, _)| header.boot_ns)
+}
+
 /// The contract's hook for one of the kernel contract's.
 #[must_use]
 pub fn hook(hook: AbiHook) -> Option<Hook> {

@@ -75,7 +75,7 @@ impl Reader {
                 }
             }
             // A flood of records must not keep the mailbox waiting.
-            while self.drain() == DRAIN && (stop || !mailbox.is_rung()) {}
+            while self.drain() >= DRAIN && (stop || !mailbox.is_rung()) {}
             if stop {
                 self.lookout.look(&self.shared);
                 self.lookout.tell_rest(&mut self.router);
@@ -93,35 +93,37 @@ impl Reader {
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
-            let records = rings.drain(DRAIN, |record| match decode::decode(record, &layouts) {
-                Ok(decoded) => {
-                    lookout.tell_before(&decoded.event, router);
-                    let slot = decode::claimed_hook(record);
-                    follow(&decoded, &mut processes, cgroups, &mut found);
-                    exempt.follow(&decoded.event);
-                    count(&mut delivered, slot);
-                    if decoded.event.is_cut() {
-                        shared.tally.add(slot, Counted::Cut, 1);
+            let records = rings.drain(DRAIN, decode::claimed_time, |record| {
+                match decode::decode(record, &layouts) {
+                    Ok(decoded) => {
+                        lookout.tell_before(&decoded.event, router);
+                        let slot = decode::claimed_hook(record);
+                        follow(&decoded, &mut processes, cgroups, &mut found);
+                        exempt.follow(&decoded.event);
+                        count(&mut delivered, slot);
+                        if decoded.event.is_cut() {
+                            shared.tally.add(slot, Counted::Cut, 1);
+                        }
+                        if let Body::Watch(watch) = &decoded.event.body
+                            && decoded.owner == ADMINISTRATOR
+                        {
+                            let told = watches.get(&slot);
+                            let names = told.map(|told| &told.fields[..]).unwrap_or_default();
+                            let caller = processes.get(decoded.event.meta.process);
+                            shared.report(report::watch(&decoded.event, watch, names, caller));
+                        }
+                        let owner = Some(PluginSlot(decoded.owner));
+                        if router.route(&decoded.event, owner, &*processes).is_err() {
+                            shared.lose(slot, Loss::Encode);
+                            lookout.tell_one(slot, router);
+                        }
                     }
-                    if let Body::Watch(watch) = &decoded.event.body
-                        && decoded.owner == ADMINISTRATOR
-                    {
-                        let told = watches.get(&slot);
-                        let names = told.map(|told| &told.fields[..]).unwrap_or_default();
-                        let caller = processes.get(decoded.event.meta.process);
-                        shared.report(report::watch(&decoded.event, watch, names, caller));
-                    }
-                    let owner = Some(PluginSlot(decoded.owner));
-                    if router.route(&decoded.event, owner, &*processes).is_err() {
-                        shared.lose(slot, Loss::Encode);
+                    Err(error) => {
+                        tracing::debug!(%error, "a record was dropped");
+                        let slot = decode::claimed_hook(record);
+                        shared.lose(slot, Loss::Decode);
                         lookout.tell_one(slot, router);
                     }
-                }
-                Err(error) => {
-                    tracing::debug!(%error, "a record was dropped");
-                    let slot = decode::claimed_hook(record);
-                    shared.lose(slot, Loss::Decode);
-                    lookout.tell_one(slot, router);
                 }
             });
             shared.delivered(&delivered);

@@ -26,7 +26,7 @@ pub enum Wake {
 /// A ring of the kernel.
 pub type Ring = RingBuf<MapData>;
 
-/// Both rings. Denials are read first, so that no flood of telemetry delays them.
+/// Both rings. A denial waits for what happened before it, and for no flood that came after.
 pub struct Rings {
     verdicts: Ring,
     telemetry: Ring,
@@ -60,15 +60,34 @@ impl Rings {
         Ok(if bell.revents().is_empty() { Wake::Records } else { Wake::Bell })
     }
 
-    /// Hands at most `budget` records to `sink`; returns how many.
-    pub fn drain(&mut self, budget: usize, mut sink: impl FnMut(&[u8])) -> usize {
+    /// Hands at most `budget` records, and one, to `sink`; returns how many. A denial comes after what
+    /// happened before it, by `time`: whom it was denied and what runs there stands in the other ring.
+    pub fn drain(
+        &mut self,
+        budget: usize,
+        time: impl Fn(&[u8]) -> u64,
+        mut sink: impl FnMut(&[u8]),
+    ) -> usize {
         let mut records = 0;
-        for ring in [&mut self.verdicts, &mut self.telemetry] {
+        while records < budget {
+            let Some(verdict) = self.verdicts.next() else { break };
+            let until = time(&verdict);
             while records < budget {
-                let Some(item) = ring.next() else { break };
+                let Some(item) = self.telemetry.next() else { break };
+                let is_later = time(&item) >= until;
                 sink(&item);
                 records += 1;
+                if is_later {
+                    break;
+                }
             }
+            sink(&verdict);
+            records += 1;
+        }
+        while records < budget {
+            let Some(item) = self.telemetry.next() else { break };
+            sink(&item);
+            records += 1;
         }
         records
     }
