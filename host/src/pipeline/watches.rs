@@ -63,6 +63,8 @@ pub(super) type ToldWatches = HashMap<u16, Told>;
 #[derive(Debug, Default)]
 pub(super) struct Watches {
     live: Vec<LiveWatch>,
+    /// Slot of the watch that came last.
+    newest: Option<u16>,
 }
 
 impl LiveWatch {
@@ -114,14 +116,17 @@ impl Watches {
         wanted.iter().filter(|watch| !has(watch)).cloned().collect()
     }
 
-    /// A slot that no watch has.
+    /// A slot that no watch has, and none had for as long as can be: its counts stay in the summary.
     pub(super) fn free_slot(&self) -> Option<u16> {
         let last = u16::try_from(HOOK_SLOTS).unwrap_or(u16::MAX);
-        (WATCH_FIRST..last).find(|slot| !self.live.iter().any(|live| live.slot == *slot))
+        let next = self.newest.map_or(WATCH_FIRST, |newest| newest + 1);
+        let slots = (next..last).chain(WATCH_FIRST..next.min(last));
+        slots.into_iter().find(|slot| !self.live.iter().any(|live| live.slot == *slot))
     }
 
     /// Keeps one that has a program now.
     pub(super) fn add(&mut self, live: LiveWatch) {
+        self.newest = Some(live.slot);
         self.live.push(live);
     }
 
