@@ -163,19 +163,23 @@ const MANNERS: u64 =
 /// Whether no rule is about the call and no filter lets it pass, as far as can be told so early.
 #[inline(always)]
 fn is_idle(flags: u64, slot: u32, task: Task, screen: &impl Screen) -> bool {
-    let known = MANNERS | flag::FORWARD | flag::FILTER | flag::PROCESS | flag::FILE;
-    if flags & !known != 0 {
+    let rules = flags & !(MANNERS | flag::FORWARD | flag::FILTER);
+    if rules != 0 && !misses_rules(rules, task, screen) {
         return false;
     }
-    if flags & flag::PROCESS != 0 && !misses_processes(task)
-        || flags & flag::FILE != 0 && !screen.misses_files()
-    {
-        return false;
+    match flags & (flag::FORWARD | flag::FILTER) {
+        flag::FORWARD => false,
+        both if both & flag::FORWARD != 0 => !may_pass(slot, task, screen),
+        _ => true,
     }
-    if flags & flag::FORWARD == 0 {
-        return true;
-    }
-    flags & flag::FILTER != 0 && !may_pass(slot, task, screen)
+}
+
+/// Whether no rule is on the process and its file, and there are no others.
+#[inline(always)]
+fn misses_rules(rules: u64, task: Task, screen: &impl Screen) -> bool {
+    rules & !(flag::PROCESS | flag::FILE) == 0
+        && (rules & flag::PROCESS == 0 || misses_processes(task))
+        && (rules & flag::FILE == 0 || screen.misses_files())
 }
 
 /// Whether no rule is on the process.
@@ -216,7 +220,7 @@ fn may_pass(slot: u32, task: Task, screen: &impl Screen) -> bool {
     }
 }
 
-/// Whether one of the clauses in use, which come first, is of a kind.
+/// Whether one of the clauses in use, which come first, is of a kind; there is one at least.
 macro_rules! any_clause {
     ($filter:ident, $at:ident => $is:expr) => {{
         const { assert!(CLAUSES == 4) };
@@ -227,7 +231,7 @@ macro_rules! any_clause {
             }};
         }
         let live = global::anew(&$filter.live);
-        live > 0 && is!(0) || live > 1 && (is!(1) || live > 2 && (is!(2) || live > 3 && is!(3)))
+        is!(0) || live > 1 && (is!(1) || live > 2 && (is!(2) || live > 3 && is!(3)))
     }};
 }
 

@@ -34,3 +34,13 @@ pub fn anew<T: Copy>(value: &T) -> T {
     // SAFETY: a reference is always readable.
     unsafe { core::ptr::read_volatile(value) }
 }
+
+/// A pointer of which the compiler knows nothing: what it leads to is written by the host, and in this
+/// object by nobody.
+#[inline(always)]
+pub fn unknown<T>(pointer: *const T) -> *const T {
+    let mut pointer = pointer;
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {0} */", inout(reg) pointer, options(pure, nomem, nostack)) };
+    pointer
+}

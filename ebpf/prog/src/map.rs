@@ -1,6 +1,5 @@
 //! Every map of the object, with who writes it, and the few ways programs use them.
 
-use core::cell::UnsafeCell;
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
 
 use aya_ebpf::macros::map;
@@ -13,10 +12,12 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
 use krsi_host_abi::record::PATH_LONG;
 
+use crate::global;
+
 /// Flags word per hook slot. Written by the host; read first in every call, and so without a look-up.
 #[unsafe(link_section = ".data.flags")]
 #[unsafe(no_mangle)]
-static FLAGS: Flags = Flags(UnsafeCell::new([0; HOOK_SLOTS]));
+static mut FLAGS: [u64; HOOK_SLOTS] = [0; HOOK_SLOTS];
 /// Counters per hook slot and CPU. Written here, read by the host.
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(HOOK_SLOTS as u32, 0);
@@ -71,7 +72,7 @@ static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
 /// Filter of each hook slot. Written by the host.
 #[unsafe(link_section = ".data.filter")]
 #[unsafe(no_mangle)]
-static FILTER: Filters = Filters(UnsafeCell::new([Filter::NONE; HOOK_SLOTS]));
+static mut FILTER: [Filter; HOOK_SLOTS] = [Filter::NONE; HOOK_SLOTS];
 /// What was seen lately; evicting one only means that it is seen again.
 #[map]
 static SEEN: LruHashMap<SeenKey, u64> = LruHashMap::with_max_entries(16384, 0);
@@ -98,18 +99,6 @@ struct Room {
     bytes: Scratch,
 }
 
-/// Filters that the host changes while programs read them.
-struct Filters(UnsafeCell<[Filter; HOOK_SLOTS]>);
-
-// SAFETY: programs only read.
-unsafe impl Sync for Filters {}
-
-/// Words that the host changes while programs read them.
-struct Flags(UnsafeCell<[u64; HOOK_SLOTS]>);
-
-// SAFETY: programs only read words, each at once.
-unsafe impl Sync for Flags {}
-
 /// The flags word of a hook slot; 0 when nothing is wanted.
 #[inline(always)]
 pub fn flags(slot: u32) -> u64 {
@@ -117,7 +106,7 @@ pub fn flags(slot: u32) -> u64 {
         return 0;
     }
     // SAFETY: `slot` is within the words, which are always readable.
-    unsafe { core::ptr::read_volatile(FLAGS.0.get().cast::<u64>().add(slot as usize)) }
+    unsafe { core::ptr::read_volatile((&raw const FLAGS).cast::<u64>().add(slot as usize)) }
 }
 
 /// The counters of a hook slot on this CPU.
@@ -315,7 +304,7 @@ pub fn filter(slot: u32) -> Option<&'static Filter> {
     }
     // SAFETY: `slot` is within the filters, which are always readable; what the host writes meanwhile is
     // numbers, of which any will do.
-    Some(unsafe { &*FILTER.0.get().cast::<Filter>().add(slot as usize) })
+    Some(unsafe { &*global::unknown((&raw const FILTER).cast::<Filter>().add(slot as usize)) })
 }
 
 /// Whether something is seen for the first time in a while; it is seen now.

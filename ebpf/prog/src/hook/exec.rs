@@ -36,10 +36,11 @@ struct Tail<const P: usize, const A: usize> {
 /// answered by the on-error rule.
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
+    let slot = Hook::BprmCheckSecurity.id() as u32;
+    let screen = file::Of(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
+    let Some(call) = filter::enter(slot, &screen) else { return 0 };
     let bprm = Ptr::arg::<0>(&ctx);
     let file = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE));
-    let slot = Hook::BprmCheckSecurity.id() as u32;
-    let Some(call) = filter::enter(slot, &file::Of(file)) else { return 0 };
     let mut traits = Traits::none(&call);
     if call.wants_object() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
         traits.object.set_unread();

@@ -16,8 +16,9 @@ use crate::{map, offset, prefix};
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
+    let screen = Of(|| Ptr::arg::<0>(&ctx));
+    let Some(call) = filter::enter(Hook::FileOpen.id() as u32, &screen) else { return 0 };
     let file = Ptr::arg::<0>(&ctx);
-    let Some(call) = filter::enter(Hook::FileOpen.id() as u32, &Of(file)) else { return 0 };
     let mut traits = Traits::none(&call);
     if call.wants_object() && file.and_then(|file| look(file, &mut traits)).is_err() {
         traits.object.set_unread();
@@ -41,13 +42,13 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     decision.answer()
 }
 
-/// The file of a call, to be screened.
-pub(super) struct Of(pub(super) Result<Ptr, Skip>);
+/// The file of a call, to be screened: read when it is asked for.
+pub(super) struct Of<F: Fn() -> Result<Ptr, Skip>>(pub(super) F);
 
-impl Screen for Of {
+impl<F: Fn() -> Result<Ptr, Skip>> Screen for Of<F> {
     #[inline(always)]
     fn misses_files(&self) -> bool {
-        match self.0.and_then(key) {
+        match (self.0)().and_then(key) {
             Ok(key) => map::file(&key).is_none(),
             Err(_) => false,
         }
@@ -55,7 +56,7 @@ impl Screen for Of {
 
     #[inline(always)]
     fn path(&self) -> Option<Ptr> {
-        self.0.and_then(|file| file.embedded(&offset::FILE_F_PATH)).ok()
+        (self.0)().and_then(|file| file.embedded(&offset::FILE_F_PATH)).ok()
     }
 }
 

@@ -48,28 +48,31 @@ impl Worker {
 
     /// Instructions of one call of an act. After each round `between` is called with its calls.
     ///
-    /// The mean of the cheaper third of all batches: a batch is shorter than a tick of the timer, which
+    /// The mean of the cheaper third of a round's batches: a batch is shorter than a tick of the timer, which
     /// costs as much as a dozen calls, so more than that third has none. An open, a connect or an
-    /// mprotect then agree to an instruction; an execution moves by what its memory costs.
+    /// mprotect then agree to an instruction; an execution moves by what its memory costs, which differs
+    /// from round to round: the cheapest round counts.
     pub fn price(
         &mut self,
         act: Act,
         mut between: impl FnMut(u32) -> anyhow::Result<()>,
     ) -> anyhow::Result<f64> {
         let calls = act.batch();
-        let mut batches = Vec::new();
+        let mut cheapest = f64::INFINITY;
         for _ in 0..ROUNDS {
+            let mut batches = Vec::new();
             for _ in 0..BATCHES {
                 batches.push(self.batch(act, calls)?);
             }
             between(BATCHES * calls)?;
             self.ballast.more()?;
+            batches.sort_unstable();
+            batches.truncate(batches.len() / 3);
+            let sum: i64 = batches.iter().sum();
+            cheapest = cheapest.min(sum as f64 / batches.len() as f64 / f64::from(calls));
         }
         self.ballast.none()?;
-        batches.sort_unstable();
-        batches.truncate(batches.len() / 3);
-        let sum: i64 = batches.iter().sum();
-        Ok(sum as f64 / batches.len() as f64 / f64::from(calls))
+        Ok(cheapest)
     }
 
     fn batch(&mut self, act: Act, calls: u32) -> anyhow::Result<i64> {
