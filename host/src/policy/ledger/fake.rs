@@ -137,7 +137,7 @@ impl Fake {
         if wants(flag::HOOK) {
             entries.push(self.maps.entries.get(&EntryKey::Hook(hook)));
         }
-        let objects = flag::FILE | flag::PATH | flag::NETWORK;
+        let objects = flag::FILE | flag::PATH | flag::NETWORK | flag::ANY_PORT;
         if matches!(object, Object::Unread) && wants(objects) && wants(flag::ERROR_RULE) {
             entries.push(self.maps.entries.get(&EntryKey::Unread(hook)));
         }
