@@ -9,8 +9,8 @@ use crate::kernel::canary;
 use crate::kernel::load::{Job, Live, Loader};
 use crate::kernel::map::{Flags, Hashed, MapError};
 
-/// Function of the kernel that hashes a file for BPF.
-const HASHES: &str = "ima_file_hash";
+/// Functions of the kernel that hash a file for BPF: the helper, and IMA's own.
+const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
 
 /// Why nothing is hashed while nobody asks for it.
 const UNASKED: &str = "no plugin's manifest asks for rules on digests";
@@ -87,7 +87,7 @@ fn start(loader: &Loader) -> Result<Live, String> {
         return Err("only programs of the BPF LSM can have a file hashed".to_owned());
     }
     let types = KernelTypes::running().map_err(|error| error.to_string())?;
-    if !types.has_function(HASHES) {
+    if !HASHES.iter().all(|name| types.has_function(name)) {
         return Err("this kernel's IMA hashes no files for BPF, which it does from 5.18 on".into());
     }
     loader.load(&types, &Job::Digest).map_err(|error| error.to_string())

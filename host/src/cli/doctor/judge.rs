@@ -327,9 +327,12 @@ fn function(name: &str) -> Finding {
              only up to their mount",
             "use a kernel from 6.12",
         ),
+        "bpf_ima_file_hash" => {
+            ("rules on digests of executables are refused", "use a kernel from 5.18")
+        }
         _ => (
             "rules on digests of executables are refused",
-            "use a kernel from 5.18 built with CONFIG_IMA=y",
+            "use a kernel from 5.18 that is built with CONFIG_IMA=y",
         ),
     };
     finding(Severity::Limits, format!("the kernel does not have {name}"), cost, fix)
