@@ -17,6 +17,7 @@ mod map;
 mod object;
 mod offset;
 mod prefix;
+mod resolve;
 mod spec;
 mod verdict;
 

@@ -8,12 +8,13 @@ use krsi_host_abi::filter::PREFIX_LEN;
 use krsi_host_abi::frozen::d_path;
 use krsi_host_abi::path::{PATHLESS, PREFIX_MAX, PathKey, UNRESOLVED, step};
 
-use crate::capture::{self, PathRead, Ptr, Skip};
+use crate::capture::{self, Ptr, Skip};
 use crate::filter::Call;
 use crate::global;
 use crate::map::{self, SCRATCH_LEN};
 use crate::object::Object;
 use crate::offset;
+use crate::resolve::{self, PathRead};
 use krsi_host_abi::deny::flag;
 
 /// Notes the path of a call in its object: with `name`, that of an entry of the folder.
@@ -34,8 +35,8 @@ pub fn note(call: &Call, path: Result<Ptr, Skip>, name: u64, object: &mut Object
 fn resolve(call: &Call, path: Ptr, name: u64, object: &mut Object) {
     let task = capture::pid_tgid();
     let Some(room) = map::lend(&task) else { return };
-    if let Ok(PathRead::Whole(len)) = capture::folder(path, room.bytes)
-        && (name == 0 || capture::join(room.bytes, len, name).is_ok())
+    if let Ok(PathRead::Whole(len)) = resolve::folder(path, room.bytes)
+        && (name == 0 || resolve::join(room.bytes, len, name).is_ok())
     {
         krsi_prefix(room.bytes.cast(), call.facts.unknown_zero(), &mut object.path);
     }
@@ -49,7 +50,7 @@ pub fn may_start(path: Ptr, asks: impl FnOnce(*const [u8; PREFIX_LEN]) -> bool) 
         return true;
     }
     let Some(room) = map::claim() else { return true };
-    let may = match capture::folder(path, room.bytes) {
+    let may = match resolve::folder(path, room.bytes) {
         Ok(PathRead::Whole(_)) => asks(room.bytes.cast()),
         _ => true,
     };

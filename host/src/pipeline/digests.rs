@@ -8,6 +8,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary;
 use crate::kernel::load::{Job, Live, Loader};
 use crate::kernel::map::{Flags, Hashed, MapError};
+use crate::kernel::trim;
 
 /// Functions of the kernel that hash a file for BPF: the helper, and IMA's own.
 const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
@@ -18,12 +19,13 @@ const UNASKED: &str = "no plugin's manifest asks for rules on digests";
 /// The program, if somebody asks for rules on digests and the kernel hashes files.
 pub(super) struct Digests {
     hashed: Hashed,
-    live: Result<Live, String>,
+    /// `None` while nobody asks.
+    live: Option<Result<Live, String>>,
 }
 
 impl Digests {
     pub(super) fn new(hashed: Hashed) -> Self {
-        Self { hashed, live: Err(UNASKED.to_owned()) }
+        Self { hashed, live: None }
     }
 
     /// Attaches the program, or detaches it. A kernel that hashes nothing is told of, once.
@@ -37,29 +39,37 @@ impl Digests {
             self.end();
             return Ok(());
         }
-        if !matches!(&self.live, Err(why) if why == UNASKED) {
+        if self.live.is_some() {
             return Ok(());
         }
-        self.live = start(loader);
-        if self.live.is_ok()
-            && let Err(why) = self.prove(flags)?
-        {
-            self.live = Err(why);
-        }
-        if let Err(why) = &self.live {
+        let live = match start(loader) {
+            Ok(live) => self.prove(flags)?.map(|()| live),
+            refused => refused,
+        };
+        trim::give_back();
+        if let Err(why) = &live {
             tracing::warn!(why, "rules on digests are refused");
         }
+        self.live = Some(live);
         Ok(())
     }
 
     /// Detaches the program.
     pub(super) fn end(&mut self) {
-        self.live = Err(UNASKED.to_owned());
+        self.live = None;
+    }
+
+    /// The program, while there is one.
+    pub(super) fn program(&self) -> Option<&Live> {
+        self.live.as_ref()?.as_ref().ok()
     }
 
     /// Whether executables are hashed, or why not.
     pub(super) fn are_read(&self) -> Result<(), String> {
-        self.live.as_ref().map(drop).map_err(Clone::clone)
+        match &self.live {
+            Some(live) => live.as_ref().map(drop).map_err(Clone::clone),
+            None => Err(UNASKED.to_owned()),
+        }
     }
 
     /// Has a small file executed, and sees what it was hashed with.

@@ -321,7 +321,8 @@ impl Hooks {
             concern: self.concern(live.slot),
             misses: live.misses(),
         };
-        shared.set_programs(self.live.iter().map(program).collect());
+        let programs = self.live.iter().chain(self.digests.program());
+        shared.set_programs(programs.map(program).collect());
     }
 
     /// Whom losses of a slot concern.

@@ -14,6 +14,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "ebpf/prog/src/emit.rs",
             "ebpf/prog/src/global.rs",
             "ebpf/prog/src/kfunc.rs",
+            "ebpf/prog/src/resolve.rs",
             "ebpf/feeder/src/main.rs",
             "host/src/kernel/syscall.rs",
             "host/src/kernel/trim.rs",

@@ -2,9 +2,10 @@
 
 use krsi_host_abi::record::{Text, text_flag};
 
-use crate::capture::{self, PathRead, Ptr, Skip};
+use crate::capture::{Ptr, Skip};
 use crate::emit::{Fill, Wanted};
 use crate::filter::{self, Call, Traits};
+use crate::resolve::{self, PathRead};
 
 /// What became of a path.
 pub enum Outcome {
@@ -25,7 +26,7 @@ pub fn capture<const P: usize>(
     room: *mut [u8; P],
     last: bool,
 ) -> Result<Outcome, Skip> {
-    let text = match capture::path(file, room)? {
+    let text = match resolve::path(file, room)? {
         PathRead::Whole(len) => {
             if wanted.by_path() && !filter::path_passes(call, traits, room) {
                 return Ok(Outcome::Fill(Fill::Unwanted));
@@ -37,7 +38,7 @@ pub fn capture<const P: usize>(
             Text { offset: 0, len, flags, pad: 0 }
         }
         PathRead::TooLong if last => {
-            let len = capture::last_component(file, room)?;
+            let len = resolve::last_component(file, room)?;
             Text { offset: 0, len, flags: text_flag::TRUNCATED, pad: 0 }
         }
         PathRead::TooLong => return Ok(Outcome::Fill(Fill::TooLong)),

@@ -6,8 +6,9 @@ use krsi_host_abi::spec::{CAPTURES, HOPS, Read, TEXT_MAX, root};
 
 use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
 use super::template::Rooms;
-use crate::capture::{self, PathRead, Ptr, Skip, Task};
+use crate::capture::{self, Ptr, Skip, Task};
 use crate::filter::{self, Call, Traits};
+use crate::resolve::{self, PathRead};
 use crate::spec::{self, Row};
 use crate::verdict::Decision;
 use crate::{global, offset, prefix};
@@ -468,14 +469,14 @@ fn text<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<O
         return sock::<R>(row, state, room).map(Some);
     }
     if read == Read::Dentry as u8 {
-        let path = capture::walk(behind(row, state)?, 0, room)?;
+        let path = resolve::walk(behind(row, state)?, 0, room)?;
         return Ok(path_value::<R>(row, path, text_value::MOUNT_BLIND));
     }
     let End::Typed(from) = follow(row, state)? else { return Err(Skip::Read) };
     let from = from.at(row.last());
-    match capture::path_of(from, room)? {
+    match resolve::path_of(from, room)? {
         PathRead::TooLong if R >= krsi_host_abi::record::PATH_LONG => {
-            let len = capture::last_name(from, room)?;
+            let len = resolve::last_name(from, room)?;
             Ok(Some(value::<R>(row, len, text_value::TRUNCATED)))
         }
         path => Ok(path_value::<R>(row, path, 0)),
