@@ -90,11 +90,13 @@ fn deny_expires(guest: &mut Guest) -> anyhow::Result<()> {
 fn kill(guest: &mut Guest) -> anyhow::Result<()> {
     let victim = guest.executable("busybox-victim")?;
     let config = format!("kill {} 0 0", victim.display());
+    // Started before the host: two programs that start together may preempt each other in the hook.
+    let mut neighbour = Command::new("/bin/sleep").arg("600").spawn()?;
     let host = guest.host_with(&[("sentry", &config)], &["--grant-kill"])?;
-    let mut neighbour = Command::new("/bin/sleep").arg("60").spawn()?;
     let status = Command::new(&victim).args(["sleep", "60"]).status()?;
     use std::os::unix::process::ExitStatusExt;
-    ensure!(status.signal() == Some(9), "{status}");
+    let told = || format!("{status}; {:#?}\n{}", host.reports(), host.stderr());
+    ensure!(status.signal() == Some(9), "{}", told());
     ensure!(neighbour.try_wait()?.is_none(), "the neighbour was killed too");
     neighbour.kill()?;
     neighbour.wait()?;

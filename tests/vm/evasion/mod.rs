@@ -6,6 +6,7 @@ mod memory;
 mod name;
 mod network;
 mod order;
+mod preempt;
 mod process;
 mod race;
 mod ring;
@@ -38,6 +39,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("evasion_pid_reuse", Boot::Default, process::pid_reuse),
     ("evasion_stopped_host", Boot::Default, order::stopped_host),
     ("evasion_foreign_lsm", Boot::Default, order::foreign_lsm),
+    ("evasion_preemption", Boot::Default, preempt::of_lsm),
+    ("fmod_ret_evasion_preemption", Boot::WithoutBpf, preempt::of_fmod_ret),
 ];
 
 const EPERM: i32 = 1;

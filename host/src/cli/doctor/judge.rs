@@ -191,7 +191,9 @@ fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
             Severity::Limits,
             format!("{}: backend fmod_ret", reason(facts, &list)),
             "no rules on digests of executables; whole paths only of file_open, file_permission, \
-             path_truncate and inode_getattr; no inode_xattr_skipcap",
+             path_truncate and inode_getattr; no inode_xattr_skipcap; where the kernel preempts \
+             itself, calls that come while a program stands still on their core pass, and are \
+             counted as missed",
             boot,
         )),
         (Choice::ObserveOnly, _) => Some(finding(
