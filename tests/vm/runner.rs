@@ -151,7 +151,7 @@ impl Group {
         };
         let mut vm = Command::new(set("KRSI_XTASK")?);
         vm.args(["vm", "--kernel", &self.kernel, "--append", self.boot.append()]);
-        vm.args(["--timeout", &GUEST_SECONDS.to_string()]);
+        vm.args(["--disk", "--timeout", &GUEST_SECONDS.to_string()]);
         for file in set("KRSI_VM_FILES")?.lines() {
             vm.args(["--file", file]);
         }

@@ -49,6 +49,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
                 timeout: Duration::from_secs(180),
                 memory_mib: 1536,
                 clock: Clock::Time,
+                disk: false,
             },
         )?;
         if code != 0 {

@@ -20,6 +20,9 @@ pub(crate) struct Args {
 /// Where Debian's package puts the LLVM that bpf-linker is built with.
 const LLVM: &str = "/usr/lib/llvm-22";
 
+/// Makes file systems for guests.
+pub(crate) const MAKE_EXT4: &str = "/usr/sbin/mke2fs";
+
 /// A part that can be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -29,15 +32,17 @@ enum Part {
     Qemu,
     Busybox,
     Strip,
+    FileSystem,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part::BpfCompiler,
     Part::WasmCompiler,
     Part::BpfLinker,
     Part::Qemu,
     Part::Busybox,
     Part::Strip,
+    Part::FileSystem,
 ];
 
 impl Part {
@@ -49,6 +54,7 @@ impl Part {
             Part::Qemu => Path::new("/usr/bin/qemu-system-x86_64").exists(),
             Part::Busybox => is_static_busybox(&busybox()),
             Part::Strip => Path::new("/usr/bin/strip").exists(),
+            Part::FileSystem => Path::new(MAKE_EXT4).exists(),
         }
     }
 
@@ -63,6 +69,7 @@ impl Part {
             Part::Qemu => &["qemu-system-x86"],
             Part::Busybox => &["busybox-static"],
             Part::Strip => &["binutils"],
+            Part::FileSystem => &["e2fsprogs"],
         }
     }
 }
@@ -124,7 +131,7 @@ fn by_hand(packages: &[&str]) -> String {
          and as yourself\n    LLVM_PREFIX={LLVM} {}\n\
          elsewhere, a rustup nightly serves too:\n    rustup toolchain install nightly --component rust-src\n    \
          rustup target add wasm32-unknown-unknown\n    cargo install bpf-linker\n\
-         together with qemu-system-x86_64, a static /bin/busybox and strip",
+         together with qemu-system-x86_64, a static /bin/busybox, strip and mke2fs",
         packages.join(" "),
         linker_command(&cache_dir().join("bpf-linker")).join(" "),
     )

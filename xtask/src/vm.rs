@@ -13,6 +13,8 @@ use crate::setup;
 
 /// Exit code of a boot that did not end in time, as `timeout(1)` has it.
 const TIMED_OUT: u8 = 124;
+/// Size of a guest's disk.
+const DISK_BYTES: u64 = 64 << 20;
 /// Lines of the console that are shown when a boot fails.
 const CONSOLE_TAIL: usize = 40;
 
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// Lets the guest's clock count instructions, one nanosecond each, on one CPU.
     #[arg(long)]
     count_instructions: bool,
+    /// Gives the guest an empty ext4 file system, /dev/nvme0n1, whose files may have fs-verity digests.
+    #[arg(long)]
+    disk: bool,
     /// The command and its arguments.
     #[arg(last = true, default_values = ["uname", "-a"])]
     command: Vec<String>,
@@ -54,6 +59,8 @@ pub(crate) struct Boot<'a> {
     pub(crate) timeout: Duration,
     pub(crate) memory_mib: u32,
     pub(crate) clock: Clock,
+    /// Whether there is a disk.
+    pub(crate) disk: bool,
 }
 
 /// What the guest's clock counts.
@@ -90,6 +97,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
                 timeout: Duration::from_secs(args.timeout),
                 memory_mib: args.memory,
                 clock: if args.count_instructions { Clock::Instructions } else { Clock::Time },
+                disk: args.disk,
             },
         )?;
         last = if code == 0 { last } else { code };
@@ -103,6 +111,13 @@ pub(crate) fn boot(root: &Path, boot: &Boot<'_>) -> anyhow::Result<u8> {
     let folder = Scratch::new(root)?;
     let initramfs = folder.path("initramfs");
     initramfs::write(&initramfs, boot.files, boot.command)?;
+    if boot.disk {
+        // Kept sparse; fs-verity wants blocks of a page.
+        fs::File::create(folder.path("disk"))?.set_len(DISK_BYTES)?;
+        let mut make = Command::new(setup::MAKE_EXT4);
+        make.args(["-q", "-t", "ext4", "-O", "verity", "-b", "4096"]).arg(folder.path("disk"));
+        setup::run_quietly(&mut make)?;
+    }
     let mut qemu =
         qemu(boot, &image.vmlinuz, &folder).spawn().context("starting qemu-system-x86_64")?;
     let ended = wait(&mut qemu, boot.timeout)?;
@@ -135,6 +150,11 @@ fn qemu(boot: &Boot<'_>, vmlinuz: &Path, folder: &Scratch) -> Command {
     qemu.args(["-chardev", "stdio,id=out,signal=off", "-serial", "chardev:out"]);
     qemu.args(["-serial", &format!("file:{}", folder.path("status").display())]);
     qemu.arg("-kernel").arg(vmlinuz).arg("-initrd").arg(folder.path("initramfs"));
+    if boot.disk {
+        let file = folder.path("disk");
+        qemu.arg("-drive").arg(format!("if=none,id=disk,format=raw,file={}", file.display()));
+        qemu.args(["-device", "nvme,serial=krsi,drive=disk"]);
+    }
     // A busy machine misses the kernel's check of its timer by a moment, and the kernel then gives up.
     let fixed = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check";
     qemu.args(["-append", &format!("{fixed} {} {}", boot.kernel.append, boot.append)]);

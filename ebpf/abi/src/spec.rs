@@ -74,6 +74,14 @@ pub enum Read {
     InodeDev = 10,
     /// Second value of a [`Read::SockAddr`]: family, and the port in host order from bit 16 on.
     SockAddrPort = 11,
+    /// The path of what the calling task runs, by [`crate::kfunc::TASK_EXE_FILE`]; offsets are as those of
+    /// a [`Read::Path`].
+    TaskExe = 12,
+    /// An extended attribute of the `struct file` that the last member points to, or the argument with
+    /// [`root::VALUE`], by [`crate::kfunc::FILE_XATTR`]: string `size` is its name.
+    Xattr = 13,
+    /// The fs-verity digest of such a file, by [`crate::kfunc::FSVERITY_DIGEST`], without its header.
+    FsVerity = 14,
 }
 
 /// One capture.
@@ -91,7 +99,7 @@ pub struct Capture {
     /// Pointers to follow: that many of `offsets` are loads of a pointer; the one after them is the
     /// offset of what is read.
     pub hops: u8,
-    /// Bytes of a scalar's container: 1, 2, 4 or 8.
+    /// Bytes of a scalar's container: 1, 2, 4 or 8. Number of a string for a [`Read::Xattr`].
     pub size: u8,
     /// Bits to drop below it.
     pub shift: u8,
@@ -182,8 +190,8 @@ pub enum ObjectKind {
 pub mod spec_flag {
     /// The hook can refuse: leases apply and a denial is answered.
     pub const DENY: u32 = 1 << 0;
-    /// `bpf_d_path` may be called here.
-    pub const D_PATH: u32 = 1 << 1;
+    /// The predicate tests a path, which the kernel must resolve.
+    pub const PATH_TEST: u32 = 1 << 1;
     /// The predicate decides whether there is a record; without it every call has one.
     pub const PREDICATE: u32 = 1 << 2;
     /// A call that the predicate holds for is refused with `errno`; without a predicate, every call.
@@ -290,6 +298,7 @@ impl Capture {
     #[must_use]
     pub const fn takes_room(&self) -> bool {
         self.read >= Read::Text as u8 && self.read <= Read::SockAddr as u8
+            || self.read >= Read::TaskExe as u8
     }
 }
 

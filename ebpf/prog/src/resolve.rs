@@ -36,9 +36,7 @@ pub fn path<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<PathRead, Sk
 pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead, Skip> {
     let resolver = offset::d_path();
     if resolver == d_path::NONE {
-        let mount = probe(path.address() + offset::PATH_MNT.get()? as u64)?;
-        let dentry = probe(path.address() + offset::PATH_DENTRY.get()? as u64)?;
-        return walk(dentry, mount, out);
+        return walk_path(path.address(), out);
     }
     // SAFETY: the verifier checks that `out` holds N bytes and that `path` is a `struct path`.
     let len = unsafe {
@@ -55,6 +53,14 @@ pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead,
     } else {
         Ok(PathRead::Whole((len - 1) as u16))
     }
+}
+
+/// Writes the names of a path that the kernel gives no type for.
+#[inline(always)]
+pub fn walk_path<const N: usize>(path: u64, out: *mut [u8; N]) -> Result<PathRead, Skip> {
+    let mount = probe(path + offset::PATH_MNT.get()? as u64)?;
+    let dentry = probe(path + offset::PATH_DENTRY.get()? as u64)?;
+    walk(dentry, mount, out)
 }
 
 /// Writes a path into a buffer that has room for a name after it: only where the kernel resolves it.

@@ -112,7 +112,7 @@ capture_fields! {
     arg: u8;
     /// Pointers to follow.
     hops: u8;
-    /// Bytes of a scalar.
+    /// Bytes of a scalar, or which string.
     size: u8;
     /// Bits to drop.
     shift: u8;
@@ -188,6 +188,13 @@ row_fields! { Alternative, terms, I:
     care: u32;
     /// What they must be.
     value: u32;
+}
+
+/// String `which`, which a name of an attribute is.
+#[inline(always)]
+pub fn string(which: usize) -> *const u8 {
+    let which = if which < krsi_host_abi::spec::STRINGS { which } else { 0 };
+    (&raw const SPEC.strings).cast::<u8>().wrapping_add(which * STRING_LEN)
 }
 
 /// Byte `at` of string `which`.

@@ -17,7 +17,14 @@ use super::target::security_function;
 use super::trial::{self, Attempt, Outcome};
 
 /// Functions of the kernel that something depends on.
-pub const OPTIONAL_FUNCTIONS: [&str; 3] = ["bpf_path_d_path", "bpf_ima_file_hash", "ima_file_hash"];
+pub const OPTIONAL_FUNCTIONS: [&str; 6] = [
+    "bpf_path_d_path",
+    "bpf_get_task_exe_file",
+    "bpf_get_file_xattr",
+    "bpf_get_fsverity_digest",
+    "bpf_ima_file_hash",
+    "ima_file_hash",
+];
 
 /// A hook that some LSM calls very early and every kernel has: what it takes, the others take.
 const SAMPLE: &str = "file_open";

@@ -3,6 +3,7 @@
 use aya_obj::generated::{BPF_CALL, BPF_JMP, BPF_PSEUDO_KFUNC_CALL, bpf_insn};
 use krsi_host_abi::kfunc::KFUNCS;
 
+use super::backend::BackendKind;
 use super::btf::KernelTypes;
 
 /// Those that this kernel has: their numbers in the object and their BTF ids.
@@ -23,6 +24,15 @@ impl Kfuncs {
         self.id(number).is_some()
     }
 
+    /// Those that programs of a backend may call: the kernel gives the others to none but LSM programs.
+    #[must_use]
+    pub fn under(&self, backend: BackendKind) -> Self {
+        match backend {
+            BackendKind::Lsm => self.clone(),
+            BackendKind::FmodRet | BackendKind::Observe => Self::default(),
+        }
+    }
+
     fn id(&self, number: i32) -> Option<u32> {
         self.0.iter().find(|(known, _)| *known == number).map(|(_, id)| *id)
     }
@@ -41,6 +51,14 @@ impl Kfuncs {
                 instruction.off = 0;
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl Kfuncs {
+    /// A kernel that has them all.
+    pub(crate) fn all() -> Self {
+        Self((1..).zip(KFUNCS).map(|(id, (number, _))| (number, id)).collect())
     }
 }
 

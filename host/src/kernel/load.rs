@@ -9,24 +9,18 @@ use std::sync::{Arc, OnceLock};
 
 use krsi_host_abi::capture::{OFFSETS, VITAL};
 use krsi_host_abi::frozen::{self, d_path};
-use krsi_host_abi::hook::{Attach, Hook};
+use krsi_host_abi::hook::Attach;
 use krsi_host_abi::kfunc::PATH_D_PATH;
-use krsi_host_abi::spec::{Spec, spec_flag};
+use krsi_host_abi::spec::{ObjectKind, Spec, spec_flag};
 use zerocopy::IntoBytes;
 
 use super::backend::{Backend, BackendKind, Target};
 use super::btf::KernelTypes;
+use super::job::Job;
 use super::kfunc::Kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
-
-/// Program of the hooks without one of their own.
-const TEMPLATE: &str = "template";
-/// Program of the witness.
-const WITNESS: &str = "witness";
-/// Program that has executables hashed.
-const DIGEST: &str = "digest";
 
 /// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]
@@ -48,50 +42,14 @@ pub enum HookError {
     /// The verifier or the kernel refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The same for a watch whose predicate tests a path.
+    #[error(
+        "the kernel resolves no path at this hook, and the watch tests one; test the inode or a name"
+    )]
+    PathTest(#[source] Refusal),
     /// It was loaded and could not be attached.
     #[error("the kernel does not attach the program")]
     Attach(#[source] io::Error),
-}
-
-/// Which program, and what it is told.
-#[derive(Clone, Debug)]
-pub enum Job {
-    /// A hook with a program of its own.
-    Own(Hook),
-    /// An instance of the template for an LSM hook.
-    Template {
-        /// Name of the LSM hook.
-        hook: String,
-        /// What it does.
-        spec: Box<Spec>,
-    },
-    /// Sees what the LSMs together answered at a hook.
-    Witness {
-        /// Name of the LSM hook.
-        hook: String,
-        /// Where it counts.
-        slot: u16,
-        /// Words of the function's arguments: the answer stands behind them.
-        answer: u32,
-    },
-    /// Asks the rules on digests at `bprm_check_security`, beside the hook's own program.
-    Digest,
-}
-
-/// Hook of [`Job::Digest`].
-const DIGEST_HOOK: Hook = Hook::BprmCheckSecurity;
-
-impl Job {
-    /// Slot of its flags and counters.
-    #[must_use]
-    pub fn slot(&self) -> u16 {
-        match self {
-            Job::Own(hook) => hook.id(),
-            Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
-            Job::Witness { slot, .. } => *slot,
-            Job::Digest => DIGEST_HOOK.id(),
-        }
-    }
 }
 
 /// A live program: dropping it detaches and unloads it.
@@ -219,6 +177,12 @@ impl Loader {
         self.backend
     }
 
+    /// Functions of the kernel that its programs may call.
+    #[must_use]
+    pub fn kfuncs(&self) -> Kfuncs {
+        self.kfuncs.under(self.backend.kind())
+    }
+
     /// Meets hooks another way from now on.
     pub fn set_backend(&mut self, backend: &'static dyn Backend) {
         self.backend = backend;
@@ -229,12 +193,7 @@ impl Loader {
     /// # Errors
     /// When this kernel has no place for it, or refuses it.
     pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<Live, HookError> {
-        let (hook, attach, program) = match job {
-            Job::Own(hook) => (hook.name(), hook.row().attach, hook.name()),
-            Job::Template { hook, .. } => (hook.as_str(), Attach::LsmDeny, TEMPLATE),
-            Job::Witness { hook, .. } => (hook.as_str(), Attach::LsmDeny, WITNESS),
-            Job::Digest => (DIGEST_HOOK.name(), Attach::LsmDeny, DIGEST),
-        };
+        let (hook, attach, program) = (job.hook(), job.attach(), job.program());
         let backend = self.backend_of(job);
         let target = match attach {
             Attach::Tracepoint => {
@@ -250,7 +209,7 @@ impl Loader {
         if let Some(MissingField { structure, member, .. }) = self.vital {
             return Err(HookError::Field { structure, member });
         }
-        let fd = self.by_any_way(|way| self.refined(job, &target, program, id, way))?;
+        let fd = self.by_any_way(job, |way| self.refined(job, &target, program, id, way))?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
         tracing::debug!(hook, program, verified, function = target.function, "attached");
@@ -275,13 +234,17 @@ impl Loader {
     /// Tries each way in turn; the refusal of the last is told, which asks least of the kernel.
     fn by_any_way(
         &self,
+        job: &Job,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
         let known = self.plain.get().copied();
+        let has_function = self.kfuncs().has(PATH_D_PATH);
         let mut last = None;
         let is_open = |way: &Way| {
             known.is_none_or(|plain| way.functions != plain)
-                && (way.d_path != d_path::KFUNC || self.kfuncs.has(PATH_D_PATH))
+                && (way.d_path != d_path::KFUNC || has_function)
+                && (way.d_path != d_path::NONE || !job.tests_path())
+                && (way.sleep || !job.sleeps())
         };
         for way in WAYS.into_iter().filter(is_open) {
             match load(way) {
@@ -303,7 +266,11 @@ impl Loader {
                 Err(error) => return Err(error),
             }
         }
-        Err(last.map_or(HookError::NoFunction, HookError::Refused))
+        Err(match last {
+            Some(refusal) if job.tests_path() => HookError::PathTest(refusal),
+            Some(refusal) => HookError::Refused(refusal),
+            None => HookError::NoFunction,
+        })
     }
 
     fn refined(
@@ -326,6 +293,7 @@ impl Loader {
         set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
         let sleep = match target.meeting {
+            Meeting::Lsm if job.sleeps() => Sleep::Allowed,
             Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
         };
@@ -349,26 +317,21 @@ impl Loader {
         let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
         set(frozen::CAN_DENY, u32::from(refuses && self.backend_of(job).can_deny()));
         let globals = globals(&words, spec.as_ref());
-        let mut instance = self.file.instance(program, &globals)?;
+        let is_elsewhere =
+            spec.as_ref().is_some_and(|spec| spec.object != ObjectKind::Network as u32);
+        let stands_in = sleep == Sleep::Allowed && is_elsewhere;
+        let mut instance = self.file.instance(program, &globals, stands_in)?;
         self.kfuncs.settle(&mut instance.instructions);
         let types = self.file.types().filter(|_| way.functions);
         let fd = syscall::load(&Program {
             functions: types.map(|types| (types, instance.functions.as_slice())),
-            name: job_name(job),
+            name: job.name(),
             instructions: &instance.instructions,
             meeting: target.meeting,
             target: id,
             sleep,
         })?;
         Ok(fd)
-    }
-}
-
-fn job_name(job: &Job) -> &str {
-    match job {
-        Job::Own(hook) => hook.name(),
-        Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
-        Job::Digest => DIGEST,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod curated;
 pub mod facts;
 pub mod field_path;
 pub mod fold;
+pub mod job;
 pub mod kfunc;
 pub mod load;
 pub mod map;

@@ -22,6 +22,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/kr
 /// Map of the read-only globals.
 const RODATA: &str = ".rodata";
 
+/// A map that no program that sleeps may look into, and an empty one of the same keys and values.
+const STAND_IN: (&str, &str) = ("NETWORK", "NOWHERE");
+
 /// Kinds of types that are kept: those that every kernel knows, and functions, which are global where
 /// the object says so.
 const FUNCTIONS_ONLY: BtfFeatures =
@@ -115,7 +118,8 @@ impl ObjectFile {
         self.types.as_ref().map(AsFd::as_fd)
     }
 
-    /// An instance of a program with its globals set.
+    /// An instance of a program with its globals set. One that `sleeps` gets [`STAND_IN`] for what it may not
+    /// look into.
     ///
     /// # Errors
     /// When there is no such program or global, or the kernel refuses the map of globals.
@@ -123,6 +127,7 @@ impl ObjectFile {
         &self,
         program: &str,
         globals: &HashMap<&str, (&[u8], bool)>,
+        sleeps: bool,
     ) -> Result<Instance, ObjectError> {
         let mut object = self.object.clone();
         let found = object.programs.get(program).cloned();
@@ -139,7 +144,12 @@ impl ObjectFile {
         syscall::freeze(fd.as_fd(), &bytes).map_err(frozen)?;
 
         let texts: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
-        let shared = self.maps.iter().map(|(name, map, fd)| (name.as_str(), fd.as_raw_fd(), map));
+        let (asleep, stand_in) = STAND_IN;
+        let stand_in = self.maps.iter().find(|(name, ..)| sleeps && name == stand_in);
+        let shared = self.maps.iter().map(|(name, map, fd)| {
+            let other = stand_in.filter(|_| name == asleep).map(|(.., fd)| fd);
+            (name.as_str(), other.unwrap_or(fd).as_raw_fd(), map)
+        });
         object.relocate_maps(shared.chain([(RODATA, fd.as_raw_fd(), &rodata)]), &texts)?;
         object.relocate_calls(&texts)?;
         let function = object.functions.remove(&found.function_key());

@@ -6,7 +6,8 @@ use krsi_host_abi::hook::Hook;
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary;
-use crate::kernel::load::{Job, Live, Loader};
+use crate::kernel::job::Job;
+use crate::kernel::load::{Live, Loader};
 use crate::kernel::map::{Flags, Hashed, MapError};
 use crate::kernel::trim;
 

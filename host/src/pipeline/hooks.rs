@@ -20,7 +20,8 @@ use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary::{self, CanaryError};
 use crate::kernel::curated;
-use crate::kernel::load::{HookError, Job, Live, Loader};
+use crate::kernel::job::Job;
+use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
@@ -265,9 +266,8 @@ impl Hooks {
         let Some(slot) = self.watches.free_slot() else {
             return self.refuse(&watch.text, "there are too many watches".to_owned());
         };
-        let backend = self.loader.backend();
         let text = watch.text.clone();
-        match LiveWatch::resolve(types, backend, watch, slot, self.mode) {
+        match LiveWatch::resolve(types, &self.loader, watch, slot, self.mode) {
             Ok((live, layout, job)) => {
                 if self.start(types, &job, &text) {
                     self.layouts.set(slot, layout);

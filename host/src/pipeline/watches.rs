@@ -9,9 +9,9 @@ use krsi_plugin_schema::latest::{LostOf, RuleMode};
 use super::lookout::Concern;
 use crate::config::ModeArg;
 use crate::decode::CallLayout;
-use crate::kernel::backend::Backend;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::load::Job;
+use crate::kernel::job::Job;
+use crate::kernel::load::Loader;
 use crate::kernel::watch;
 use crate::output::errno_number;
 use crate::route::subscription::PluginSlot;
@@ -71,11 +71,12 @@ impl LiveWatch {
     /// Checks a watch against this kernel; on an error its text and the reason.
     pub(super) fn resolve(
         types: &KernelTypes,
-        backend: &dyn Backend,
+        loader: &Loader,
         watch: Watch,
         slot: u16,
         mode: ModeArg,
     ) -> Result<(Self, CallLayout, Job), (String, String)> {
+        let (backend, kfuncs) = (loader.backend(), &loader.kfuncs());
         let failed = |text: &str, why: &dyn std::fmt::Display| (text.to_owned(), why.to_string());
         let parsed =
             watch::parse(&watch.text, errno_number).map_err(|error| failed(&watch.text, &error))?;
@@ -83,8 +84,9 @@ impl LiveWatch {
             let target = backend.target(types, hook).map(|target| target.function);
             types.prototype(&target.unwrap_or_else(|| format!("bpf_lsm_{hook}")))
         };
-        let resolved =
-            parsed.resolve(types, prototype).map_err(|error| failed(&watch.text, &error))?;
+        let resolved = parsed
+            .resolve(types, kfuncs, prototype)
+            .map_err(|error| failed(&watch.text, &error))?;
         let mut spec = resolved.spec;
         spec.slot = u32::from(slot);
         spec.rule_id = WATCH_RULES | u64::from(slot);

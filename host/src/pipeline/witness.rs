@@ -4,7 +4,8 @@ use krsi_host_abi::counter::Counter;
 
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::{KernelTypes, Returns};
-use crate::kernel::load::{Job, Live, Loader};
+use crate::kernel::job::Job;
+use crate::kernel::load::{Live, Loader};
 use crate::kernel::map::Counters;
 use crate::output::Witnessed;
 

@@ -7,6 +7,7 @@ mod file;
 mod path;
 mod row;
 mod socket;
+mod state;
 mod task;
 mod template;
 mod test;

@@ -1,141 +1,22 @@
 //! The rows of a spec: what each capture reads, unrolled.
 
-use aya_ebpf::EbpfContext;
 use krsi_host_abi::record::{Call as Body, text_value};
-use krsi_host_abi::spec::{CAPTURES, HOPS, Read, TEXT_MAX, root};
+use krsi_host_abi::spec::{HOPS, Read, TEXT_MAX, root};
 
 use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
+use super::state::{State, Values};
 use super::template::Rooms;
 use crate::capture::{self, Ptr, Skip, Task};
-use crate::filter::{self, Call, Traits};
+use crate::filter;
 use crate::resolve::{self, PathRead};
 use crate::spec::{self, Row};
-use crate::verdict::Decision;
-use crate::{global, offset, prefix};
+use crate::{kfunc, offset, prefix};
 
 /// A text does not fit its room.
 pub struct Short;
 
 /// Size of `struct sockaddr_storage` (`_K_SS_MAXSIZE` of `include/uapi/linux/socket.h`).
 const SOCKADDR_MAX: u64 = 128;
-
-/// What is known of a call. It stays in one place on the stack, and functions of their own work on
-/// it: inlined for each row, the template would be too long for a jump.
-pub struct State {
-    /// The call.
-    pub call: Call,
-    /// What was read.
-    pub values: Values,
-    /// What a filter asks about.
-    pub traits: Traits,
-    /// What was decided.
-    pub decision: Decision,
-    ctx: *const u64,
-    /// Arguments that are NULL, as bits.
-    nulls: u32,
-}
-
-impl State {
-    /// Nothing is read yet but which arguments are NULL.
-    #[inline(always)]
-    pub fn new(call: Call, ctx: &impl EbpfContext) -> Self {
-        let ctx = ctx.as_ptr().cast::<u64>().cast_const();
-        let zero = call.facts.unknown_zero();
-        let values = Values::none(zero);
-        let (traits, decision) = (Traits::none(&call), Decision::none(&call));
-        Self { call, values, traits, decision, ctx, nulls: capture::nulls(ctx, zero) }
-    }
-
-    /// An argument as the verifier types it; one that no row names is never touched.
-    #[inline(always)]
-    fn argument(&self, at: u8) -> *const u8 {
-        match at {
-            0 => capture::argument::<0>(self.ctx),
-            1 => capture::argument::<1>(self.ctx),
-            2 => capture::argument::<2>(self.ctx),
-            3 => capture::argument::<3>(self.ctx),
-            4 => capture::argument::<4>(self.ctx),
-            _ => capture::argument::<5>(self.ctx),
-        }
-    }
-
-    #[inline(always)]
-    fn pointer(&self, at: u8) -> Result<Ptr, Skip> {
-        if (self.nulls ^ self.call.facts.unknown_zero() as u32) >> (at & 7) & 1 != 0 {
-            return Err(Skip::Null);
-        }
-        Ptr::new(self.argument(at))
-    }
-}
-
-/// What was read.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Values {
-    numbers: [u64; CAPTURES],
-    read: u32,
-    null: u32,
-    /// Zero, as a number that the verifier knows nothing about.
-    zero: u64,
-}
-
-impl Values {
-    /// Nothing. Constant zeroes would be written by a loop, which each kernel would go through.
-    #[inline(always)]
-    fn none(zero: u64) -> Self {
-        let z = zero;
-        let numbers = [z, z, z, z, z, z, z, z, z, z, z, z];
-        Self { numbers, read: zero as u32, null: zero as u32, zero }
-    }
-
-    /// Zero, as bits that the verifier knows nothing about.
-    #[inline(always)]
-    pub fn unknown_zero(&self) -> u64 {
-        global::anew(&self.zero)
-    }
-
-    /// The value of a capture that was read.
-    #[inline(always)]
-    pub fn get(&self, at: usize) -> Option<u64> {
-        if at < CAPTURES && self.read & (1 << at) != 0 { Some(self.numbers[at]) } else { None }
-    }
-
-    /// The number of a capture, 0 when it was not read.
-    #[inline(always)]
-    pub fn number(&self, at: usize) -> u64 {
-        if at < CAPTURES { self.numbers[at] } else { 0 }
-    }
-
-    /// Whether a capture was read.
-    #[inline(always)]
-    pub fn is_read(&self, at: usize) -> bool {
-        at < CAPTURES && self.read & (1 << at) != 0
-    }
-
-    /// Whether a capture was not read because there is nothing.
-    #[inline(always)]
-    pub fn is_null(&self, at: usize) -> bool {
-        at < CAPTURES && self.null & (1 << at) != 0
-    }
-
-    /// Keeps a value, and lets the verifier forget what it was, or whether there was one: else it
-    /// would go through all that follows once for each way to read each row.
-    #[inline(always)]
-    fn put(&mut self, row: usize, value: Result<u64, Skip>) {
-        if row >= CAPTURES {
-            return;
-        }
-        let (value, read, null) = match value {
-            Ok(value) => (value, 1, 0),
-            Err(Skip::Null) => (0, 0, 1),
-            Err(_) => (0, 0, 0),
-        };
-        let zero = self.unknown_zero();
-        self.numbers[row] = value ^ zero;
-        self.read |= (read ^ zero as u32) << row;
-        self.null |= (null ^ zero as u32) << row;
-    }
-}
 
 /// Writes the body of a record.
 #[inline(always)]
@@ -308,6 +189,18 @@ fn inside(row: Row, state: &State) -> Result<u64, Skip> {
     }
 }
 
+/// What the row's last member points to, or the argument, as the verifier types it.
+#[inline(always)]
+fn pointed(row: Row, state: &State) -> Result<Ptr, Skip> {
+    if row.root() == root::VALUE {
+        return state.pointer(row.arg());
+    }
+    match follow(row, state)? {
+        End::Typed(from) => Ptr::new(from.load_at(row.last())),
+        End::Task(_) => Err(Skip::Read),
+    }
+}
+
 #[inline(always)]
 fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     if row.root() == root::VALUE {
@@ -472,8 +365,20 @@ fn text<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<O
         let path = resolve::walk(behind(row, state)?, 0, room)?;
         return Ok(path_value::<R>(row, path, text_value::MOUNT_BLIND));
     }
-    let End::Typed(from) = follow(row, state)? else { return Err(Skip::Read) };
-    let from = from.at(row.last());
+    if read == Read::TaskExe as u8 {
+        return Ok(path_value::<R>(row, kfunc::task_exe(room)?, 0));
+    }
+    if read == Read::Xattr as u8 || read == Read::FsVerity as u8 {
+        let len = kfunc::of_file(row, pointed(row, state)?, room)?;
+        return Ok(Some(value::<R>(row, len, 0)));
+    }
+    let from = match follow(row, state)? {
+        End::Typed(from) => from.at(row.last()),
+        End::Task(from) => {
+            let path = resolve::walk_path(from.address() + row.last() as u64, room)?;
+            return Ok(path_value::<R>(row, path, 0));
+        }
+    };
     match resolve::path_of(from, room)? {
         PathRead::TooLong if R >= krsi_host_abi::record::PATH_LONG => {
             let len = resolve::last_name(from, room)?;

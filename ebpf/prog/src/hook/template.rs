@@ -12,7 +12,8 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::record::{Call as Body, PATH_LONG, PATH_SHORT, Verdict};
 use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 
-use super::row::{self, State};
+use super::row;
+use super::state::State;
 use super::test;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};

@@ -3,7 +3,8 @@
 use krsi_host_abi::record::{PATH_LONG, PATH_SHORT, text_value};
 use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, TERMS};
 
-use super::row::{self, Values};
+use super::row;
+use super::state::Values;
 use super::template::Rooms;
 use crate::spec::{self, Alternative, Row, Test};
 use crate::{capture, global};

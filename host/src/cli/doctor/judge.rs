@@ -329,6 +329,14 @@ fn function(name: &str) -> Finding {
              only up to their mount",
             "use a kernel from 6.12",
         ),
+        "bpf_get_task_exe_file" => {
+            ("watches see current.mm.exe_file and cannot test it", "use a kernel from 6.12")
+        }
+        "bpf_get_file_xattr" => ("watches on xattr of a file are refused", "use a kernel from 6.8"),
+        "bpf_get_fsverity_digest" => (
+            "watches on fsverity of a file are refused",
+            "use a kernel from 6.8 that is built with CONFIG_FS_VERITY=y",
+        ),
         "bpf_ima_file_hash" => {
             ("rules on digests of executables are refused", "use a kernel from 5.18")
         }

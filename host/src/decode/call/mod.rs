@@ -64,6 +64,10 @@ enum Shape {
     Address,
 }
 
+/// Reads of texts.
+const TEXTS: [Read; 6] =
+    [Read::Text, Read::TextInline, Read::Path, Read::Dentry, Read::TaskExe, Read::Xattr];
+
 /// Where one value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -86,13 +90,13 @@ impl Place {
             })
         } else if is(Read::Scalar) {
             Shape::Number
-        } else if is(Read::Bytes) || is(Read::BytesBehind) {
+        } else if [Read::Bytes, Read::BytesBehind, Read::FsVerity].into_iter().any(is) {
             Shape::Bytes
         } else if is(Read::Inode) && then(Read::InodeDev) {
             Shape::File
         } else if is(Read::SockAddr) && then(Read::SockAddrPort) {
             Shape::Address
-        } else if [Read::Text, Read::TextInline, Read::Path, Read::Dentry].into_iter().any(is) {
+        } else if TEXTS.into_iter().any(is) {
             Shape::Text
         } else {
             return Err(wrong);

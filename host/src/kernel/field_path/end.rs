@@ -20,9 +20,21 @@ pub(super) fn finish(
 ) -> Result<Captured, FieldError> {
     let name = path.text();
     let type_name = place.types.type_name(place.type_id);
-    let (kind, rows) = place.end(prototype, path, &name)?;
+    let (kind, mut rows) = place.end(prototype, path, &name)?;
+    if kind == FieldKind::Path && is_own_executable(path) {
+        rows.iter_mut().for_each(|row| row.read = Read::TaskExe as u8);
+    }
     let field = Field { path: name.clone(), name, kind, type_name, row: 0, shown: true };
-    Ok(Captured { field, rows })
+    Ok(Captured { field, rows, attribute: None })
+}
+
+/// Whether a path is that of what the calling task runs: a function of the kernel gives it.
+fn is_own_executable(path: &FieldPath) -> bool {
+    let member = |step: &Step, wanted| matches!(step, Step::Member(name) if name == wanted);
+    path.root == "current"
+        && matches!(path.steps.as_slice(), [mm, file, rest @ ..]
+            if member(mm, "mm") && member(file, "exe_file")
+                && matches!(rest, [] | [_]))
 }
 
 type End = Result<(FieldKind, Vec<Capture>), FieldError>;
@@ -222,7 +234,7 @@ impl Place<'_> {
     }
 
     /// The row that reads what stands here.
-    fn row(&self, read: Read, shown: &str) -> Result<Capture, FieldError> {
+    pub(super) fn row(&self, read: Read, shown: &str) -> Result<Capture, FieldError> {
         let mut slot = self.slot;
         let mut last = self.bits / 8;
         if self.root == root::VALUE {

@@ -140,6 +140,22 @@ pub enum FieldError {
         /// Type that stands there.
         type_name: String,
     },
+    /// A name in brackets behind something else than attributes.
+    #[error("{path}: {type_name} has nothing by a name; only the xattr of a struct file has")]
+    NoKeys {
+        /// Path up to the bad step.
+        path: String,
+        /// Type that stands there.
+        type_name: String,
+    },
+    /// No name that an extended attribute can have there.
+    #[error("{path}: write the attribute's name, as in xattr[\"user.mark\"], at most {most} bytes")]
+    Attribute {
+        /// Path up to the bad step.
+        path: String,
+        /// The longest one.
+        most: usize,
+    },
     /// An index beyond the array.
     #[error("{path}: {type_name} has {len} elements, counted from 0")]
     Index {

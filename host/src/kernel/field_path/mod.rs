@@ -5,6 +5,7 @@
 
 mod end;
 mod error;
+mod given;
 mod step;
 
 use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
@@ -34,6 +35,8 @@ pub enum FieldKind {
     Address,
     /// Device and inode number.
     Inode,
+    /// The digest of a file, at most that many bytes.
+    Digest(u16),
 }
 
 /// A captured field, as it is shown.
@@ -60,6 +63,8 @@ pub struct Captured {
     pub field: Field,
     /// Rows, in order; rooms are not assigned yet.
     pub rows: Vec<Capture>,
+    /// Name of the extended attribute that the row reads; its string is not assigned yet.
+    pub attribute: Option<String>,
 }
 
 /// Resolves a path against the prototype of a hook.
@@ -85,6 +90,9 @@ pub fn resolve_path(
 ) -> Result<Captured, FieldError> {
     let mut place = Place::start(types, prototype, path)?;
     for (at, step) in path.steps.iter().enumerate() {
+        if let Some(captured) = given::finish(&place, path, at)? {
+            return Ok(captured);
+        }
         place.take(step, &path.shown(at + 1))?;
     }
     end::finish(place, prototype, path)
@@ -153,6 +161,10 @@ impl<'a> Place<'a> {
         match step {
             Step::Member(name) => self.enter(name, shown),
             Step::Index(index) => self.index(*index, shown),
+            Step::Key(_) => Err(FieldError::NoKeys {
+                path: shown.to_owned(),
+                type_name: self.types.type_name(self.type_id),
+            }),
         }
     }
 

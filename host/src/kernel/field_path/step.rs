@@ -16,6 +16,8 @@ pub enum Step {
     Member(String),
     /// `[3]`.
     Index(u32),
+    /// `["user.mark"]`.
+    Key(String),
 }
 
 /// A parsed path.
@@ -41,6 +43,7 @@ impl FieldPath {
                     shown.push_str(name);
                 }
                 Step::Index(index) => shown.push_str(&format!("[{index}]")),
+                Step::Key(key) => shown.push_str(&format!("[\"{key}\"]")),
             }
         }
         shown
@@ -86,12 +89,15 @@ pub(crate) fn parse(text: &str) -> Result<FieldPath, FieldError> {
                             malformed("has a bound that is no number from 1 to 256")
                         })?)
                 }
-                None => path.steps.push(Step::Index(
-                    inside
-                        .trim()
-                        .parse()
-                        .map_err(|_| malformed("has an index that is no number"))?,
-                )),
+                None => path.steps.push(match quoted(inside.trim()) {
+                    Some(key) => Step::Key(key.to_owned()),
+                    None => Step::Index(
+                        inside
+                            .trim()
+                            .parse()
+                            .map_err(|_| malformed("has an index that is no number"))?,
+                    ),
+                }),
             }
             rest = after;
         } else {
@@ -101,6 +107,13 @@ pub(crate) fn parse(text: &str) -> Result<FieldPath, FieldError> {
         }
     }
     Ok(path)
+}
+
+/// What stands between quotes, nothing escaped.
+fn quoted(text: &str) -> Option<&str> {
+    let between = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    let inside = between('"').or_else(|| between('\''))?;
+    (!inside.contains(['"', '\'', '\\'])).then_some(inside)
 }
 
 fn parse_bound(text: &str) -> Option<u16> {

@@ -126,6 +126,9 @@ impl Tested<'_> {
 
     fn text(&self, compare: Compare, text: &str) -> Result<Checked, PredicateError> {
         let most = match self.field.kind {
+            FieldKind::Digest(most) if compare == Compare::TextEqual => {
+                return self.digest(usize::from(most), text);
+            }
             FieldKind::Text(bound) => usize::from(bound).saturating_sub(1),
             FieldKind::Path => STRING_LEN,
             _ => return Err(self.kind(self.advice())),
@@ -147,6 +150,22 @@ impl Tested<'_> {
         }
         let atom = Atom { compare: compare as u8, capture: self.row(), len, ..Atom::default() };
         Ok(Checked::Part(Part { atom, text: Some(text.as_bytes().to_vec()) }))
+    }
+
+    /// The bytes of a digest are compared.
+    fn digest(&self, most: usize, text: &str) -> Result<Checked, PredicateError> {
+        let digits: Option<Vec<u8>> = text.chars().map(nibble).collect();
+        let pairs = digits.iter().flat_map(|digits| digits.chunks(2));
+        let bytes: Vec<u8> =
+            pairs.map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit)).collect();
+        // Half a byte more makes no digest of another length.
+        if !matches!(text.len(), 64 | 128) || bytes.len() * 2 != text.len() || bytes.len() > most {
+            return Err(self.refused("is no digest: SHA-256 has 64 hex digits, SHA-512 has 128"));
+        }
+        let len = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
+        let compare = Compare::TextEqual as u8;
+        let atom = Atom { compare, capture: self.row(), len, ..Atom::default() };
+        Ok(Checked::Part(Part { atom, text: Some(bytes) }))
     }
 
     /// What of the field is a number, and which ones it can be.
@@ -195,6 +214,7 @@ impl Tested<'_> {
             FieldKind::Names => "it is put together after the test; test its .d_name.name",
             FieldKind::Address => "test family(x) or port(x)",
             FieldKind::Inode => "test ino(x) or dev(x), or a member of it",
+            FieldKind::Digest(_) => "compare it with hex digits: == \"9f86…\", or in a list",
         }
     }
 
@@ -208,6 +228,7 @@ impl Tested<'_> {
             FieldKind::Names => "a name in a mount",
             FieldKind::Address => "an address",
             FieldKind::Inode => "an inode",
+            FieldKind::Digest(_) => "a digest",
         };
         let (part, field) = (self.part.to_owned(), self.field.name.clone());
         PredicateError::Kind { part, field, kind, why }
@@ -301,6 +322,10 @@ impl Range<'_> {
         let low = number.rem_euclid(1 << 64);
         u64::try_from(low).unwrap_or_default() << self.shift
     }
+}
+
+fn nibble(digit: char) -> Option<u8> {
+    digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 fn not(checked: Checked) -> Checked {

@@ -339,9 +339,13 @@ impl Reader<'_> {
                     if func_name == operators::INDEX =>
                 {
                     let [of, index] = args.as_slice() else { break };
-                    let index = u32::try_from(self.number(index)?)
-                        .map_err(|_| self.refused(index, "is no index"))?;
-                    steps.push(Step::Index(index));
+                    steps.push(match self.constant(index)? {
+                        Constant::Text(key) => Step::Key(key),
+                        _ => Step::Index(
+                            u32::try_from(self.number(index)?)
+                                .map_err(|_| self.refused(index, "is no index"))?,
+                        ),
+                    });
                     here = of;
                 }
                 _ => break,

@@ -2,6 +2,7 @@
 //!
 //! The caller names the slot, the rule and the owner afterwards; everything else is final.
 
+mod function;
 mod grammar;
 mod resolve;
 
@@ -10,16 +11,6 @@ use super::field_path::{Choice, Field, FieldError};
 use super::predicate::PredicateError;
 pub use grammar::{WatchSpec, WatchVerdict, parse};
 use krsi_host_abi::spec::Spec;
-
-/// What the kernel must offer for a watch to work as it is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Needs {
-    /// It captures a path.
-    pub path: bool,
-    /// Its predicate tests one, which needs `bpf_d_path` on this hook: a path that is walked is put
-    /// together in user space, after the predicate.
-    pub path_test: bool,
-}
 
 /// A watch that this kernel can run.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,8 +23,6 @@ pub struct Resolved {
     pub hook: String,
     /// Whether what the hook returns refuses the call.
     pub can_deny: bool,
-    /// What the kernel must offer.
-    pub needs: Needs,
 }
 
 /// Why a watch is refused.
@@ -118,6 +107,32 @@ pub enum WatchError {
     Rooms {
         /// The field that does not fit.
         field: String,
+    },
+    /// The kernel does not give it, or not to these programs.
+    #[error(
+        "{field}: needs {function}, which kernels from {since} give to LSM programs (backend lsm)"
+    )]
+    Function {
+        /// The field.
+        field: String,
+        /// The kernel's function.
+        function: &'static str,
+        /// First kernel.
+        since: &'static str,
+    },
+    /// The path is put together in user space, after the predicate.
+    #[error("{field}: cannot be tested, the kernel does not resolve this path; test members of it")]
+    Unresolved {
+        /// The field.
+        field: String,
+    },
+    /// Too many strings, with the names of attributes.
+    #[error(
+        "{name}: does not fit, a watch has 8 strings, names of attributes among them; drop one"
+    )]
+    Attributes {
+        /// The attribute that does not fit.
+        name: String,
     },
     /// The hook cannot refuse.
     #[error("{hook}: cannot refuse a call, {why}; drop `deny`")]

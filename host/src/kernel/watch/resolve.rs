@@ -1,27 +1,27 @@
 //! A parsed watch × the types of this kernel → what the template program is frozen with.
 
-use krsi_host_abi::spec::{
-    CAPTURES, Capture, Compare, ObjectKind, ROOMS, Read, Spec, root, spec_flag,
-};
+use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Read, Spec, root, spec_flag};
 
 use super::super::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
+use super::super::kfunc::Kfuncs;
 use super::super::predicate::Lowered;
-use super::{Needs, Resolved, WatchError, WatchSpec, WatchVerdict};
+use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function};
 
 /// Hooks that answer yes or no: a negative value is no refusal, and 6.12 does not load it.
 const YES_OR_NO: &[&str] =
     &["xfrm_state_pol_flow_match", "audit_rule_known", "inode_xattr_skipcap"];
 
 impl WatchSpec {
-    /// Resolves a watch on this kernel. `prototype` finds the prototype of a hook, usually
-    /// `|hook| types.prototype(&format!("bpf_lsm_{hook}"))`.
+    /// Resolves a watch on this kernel, whose programs may call `kfuncs`. `prototype` finds the prototype of
+    /// a hook, usually `|hook| types.prototype(&format!("bpf_lsm_{hook}"))`.
     ///
     /// # Errors
     /// When the hook, a field or a test is not possible on this kernel, or there is too much.
     pub fn resolve(
         &self,
         types: &KernelTypes,
+        kfuncs: &Kfuncs,
         prototype: impl Fn(&str) -> Result<Prototype, PrototypeError>,
     ) -> Result<Resolved, WatchError> {
         let prototype = prototype(&self.hook).map_err(|error| self.no_hook(types, error))?;
@@ -29,20 +29,32 @@ impl WatchSpec {
         if let (Some(WatchVerdict::Deny(_)), Some(why)) = (self.verdict, cannot_deny) {
             return Err(WatchError::CannotDeny { hook: self.hook.clone(), why });
         }
-        let mut rows =
-            Rows { types, prototype: &prototype, rows: Vec::new(), fields: Vec::new(), rooms: 0 };
+        let mut rows = Rows {
+            types,
+            prototype: &prototype,
+            rows: Vec::new(),
+            fields: Vec::new(),
+            attributes: Vec::new(),
+            rooms: 0,
+        };
         for asked in &self.asked {
             rows.show(&asked.path, asked.name.as_deref())?;
         }
         let lowered = self.lower(&mut rows)?;
+        function::settle(&mut rows.rows, &rows.fields, lowered.as_ref(), kfuncs)?;
         let mut spec = rows.spec();
         self.flags(&mut spec, lowered.as_ref(), cannot_deny.is_none());
-        if let Some(lowered) = lowered.as_ref().filter(|lowered| !lowered.is_true()) {
+        let lowered = lowered.filter(|lowered| !lowered.is_true());
+        if let Some(lowered) = &lowered {
             freeze(&mut spec, lowered);
         }
-        let needs = needs(&rows.fields, lowered.as_ref());
+        let used = lowered.as_ref().map_or(0, |lowered| lowered.strings.len());
+        function::name_attributes(&mut spec, &rows.attributes, used)?;
+        if lowered.is_some_and(|lowered| function::tests_path(&spec, &lowered)) {
+            spec.flags |= spec_flag::PATH_TEST;
+        }
         let can_deny = cannot_deny.is_none();
-        Ok(Resolved { spec, fields: rows.fields, hook: self.hook.clone(), can_deny, needs })
+        Ok(Resolved { spec, fields: rows.fields, hook: self.hook.clone(), can_deny })
     }
 
     fn no_hook(&self, types: &KernelTypes, error: PrototypeError) -> WatchError {
@@ -121,24 +133,14 @@ fn count(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
-fn needs(fields: &[Field], lowered: Option<&Lowered>) -> Needs {
-    let paths = || fields.iter().filter(|field| field.kind == FieldKind::Path);
-    let tested = |field: &Field| {
-        lowered.is_some_and(|lowered| {
-            lowered.atoms.iter().any(|atom| {
-                usize::from(atom.capture) == field.row && atom.compare != Compare::Present as u8
-            })
-        })
-    };
-    Needs { path: paths().next().is_some(), path_test: paths().any(tested) }
-}
-
 /// Captures as they come.
 struct Rows<'a> {
     types: &'a KernelTypes,
     prototype: &'a Prototype,
     rows: Vec<Capture>,
     fields: Vec<Field>,
+    /// Rows of extended attributes, and their names.
+    attributes: Vec<(usize, String)>,
     rooms: u16,
 }
 
@@ -167,8 +169,9 @@ impl Rows<'_> {
     }
 
     fn add(&mut self, captured: Captured) -> Result<(), WatchError> {
-        let Captured { mut field, rows } = captured;
+        let Captured { mut field, rows, attribute } = captured;
         field.row = self.rows.len();
+        self.attributes.extend(attribute.map(|name| (field.row, name)));
         if self.rows.len() + rows.len() > CAPTURES {
             return Err(WatchError::Captures { field: field.name });
         }

@@ -5,6 +5,7 @@ use krsi_host_abi::spec::{ATOMS, CAPTURES, ObjectKind, ROOMS, Read, TERMS, root,
 use super::super::btf::KernelTypes;
 use super::super::field_path::FieldKind;
 use super::super::field_path::tests::{KERNELS, stored};
+use super::super::kfunc::Kfuncs;
 use super::*;
 
 fn errno(name: &str) -> Option<u16> {
@@ -14,9 +15,13 @@ fn errno(name: &str) -> Option<u16> {
         .map(|(_, number)| *number)
 }
 
-fn resolved_on(types: &KernelTypes, text: &str) -> Result<Resolved, WatchError> {
+fn resolved_with(kfuncs: &Kfuncs, types: &KernelTypes, text: &str) -> Result<Resolved, WatchError> {
     let watch = parse(text, errno)?;
-    watch.resolve(types, |hook| types.prototype(&format!("bpf_lsm_{hook}")))
+    watch.resolve(types, kfuncs, |hook| types.prototype(&format!("bpf_lsm_{hook}")))
+}
+
+fn resolved_on(types: &KernelTypes, text: &str) -> Result<Resolved, WatchError> {
+    resolved_with(&Kfuncs::default(), types, text)
 }
 
 fn resolved(text: &str) -> Result<Resolved, WatchError> {
@@ -47,7 +52,6 @@ fn a_watch_is_frozen_whole() {
     assert_eq!(spec.captures[0].root, root::VALUE);
     assert!(spec.strings[0].starts_with(b"ld.so\0"));
     assert_eq!((found.hook.as_str(), found.can_deny), ("file_mprotect", true));
-    assert_eq!(found.needs, Needs { path: true, path_test: false });
 }
 
 #[test]
@@ -127,15 +131,67 @@ fn the_predicate_sees_names_and_paths() {
 }
 
 #[test]
-fn a_path_in_a_predicate_is_a_need() {
-    let check = |text: &str, path: bool, path_test: bool| {
-        assert_eq!(resolved(text).unwrap().needs, Needs { path, path_test }, "{text}");
+fn a_test_of_a_path_is_flagged() {
+    let check = |text: &str, tested: bool| {
+        let flags = resolved(text).unwrap().spec.flags;
+        assert_eq!(flags & spec_flag::PATH_TEST != 0, tested, "{text}");
     };
-    check("file_open: file if file.f_flags == 1", true, false);
-    check("file_open: file if file.startsWith('/etc/')", true, true);
-    check("file_open: file.f_flags if !file.startsWith('/etc/')", true, true);
-    check("mmap_file: prot if present(file)", true, false);
-    check("file_open: file.f_flags", false, false);
+    check("file_open: file if file.f_flags == 1", false);
+    check("file_open: file if file.startsWith('/etc/')", true);
+    check("file_open: file.f_flags if !file.startsWith('/etc/')", true);
+    check("mmap_file: prot if present(file)", false);
+    check("file_open: file.f_flags", false);
+}
+
+#[test]
+fn functions_of_the_kernel_read_what_members_do_not_hold() {
+    let all = Kfuncs::all();
+    let types = stored("6.12");
+    let on = |kfuncs: &Kfuncs, text: &str| resolved_with(kfuncs, &types, text);
+    let reads = |text: &str| {
+        let spec = on(&all, text).unwrap_or_else(|error| panic!("{text}: {error}")).spec;
+        spec.captures.iter().map(|row| row.read).take_while(|read| *read != 0).collect::<Vec<_>>()
+    };
+    let (exe, xattr, verity) = (Read::TaskExe as u8, Read::Xattr as u8, Read::FsVerity as u8);
+    assert_eq!(reads("task_kill: current.mm.exe_file"), [exe]);
+    assert_eq!(
+        reads("task_kill: current.mm.exe_file.f_path if sig == 9"),
+        [exe, Read::Scalar as u8]
+    );
+    assert_eq!(
+        reads("file_open: file.xattr[\"user.mark\"] as mark, file.fsverity"),
+        [xattr, verity]
+    );
+    let text = "bprm_check_security: bprm.file.xattr['user.a'], bprm.file.xattr['user.b'] as b \
+                if b == 'yes' && bprm.file.fsverity == \
+                '0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef'";
+    let spec = on(&all, text).unwrap().spec;
+    assert!(spec.strings[0].starts_with(b"yes\0"));
+    assert!(spec.strings[1].starts_with(&[0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef]));
+    assert!(spec.strings[2].starts_with(b"user.a\0") && spec.strings[3].starts_with(b"user.b\0"));
+    assert_eq!([spec.captures[0].size, spec.captures[1].size], [2, 3]);
+    // Without the function the path is walked, and cannot be tested.
+    let none = Kfuncs::default();
+    let walked = on(&none, "task_kill: current.mm.exe_file").unwrap().spec;
+    assert_eq!(walked.captures[0].read, Read::Path as u8);
+    let check = |kfuncs: &Kfuncs, text: &str, expected: &str| {
+        let error = on(kfuncs, text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}\n found: {error}\nwanted: {expected}");
+    };
+    check(&none, "task_kill if current.mm.exe_file == '/bin/a'", "needs bpf_get_task_exe_file");
+    check(
+        &none,
+        "file_open: file.xattr['user.a']",
+        "needs bpf_get_file_xattr, which kernels from 6.8",
+    );
+    check(&none, "file_open: file.fsverity", "needs bpf_get_fsverity_digest");
+    check(&all, "file_open: file.xattr", "write the attribute's name, as in xattr[\"user.mark\"]");
+    check(&all, "file_open: file.xattr[3]", "write the attribute's name");
+    check(&all, "file_open: file.xattr['user.\u{e4}']", "write the attribute's name");
+    check(&all, "file_open: file.fsverity.size", "a digest has no members");
+    check(&all, "file_open: file.f_mapping['user.a']", "has nothing by a name");
+    check(&all, "file_open if file.fsverity == '12'", "is no digest: SHA-256 has 64 hex digits");
+    check(&all, "file_open if file.fsverity.startsWith('12')", "compare it with hex digits");
 }
 
 #[test]
@@ -198,10 +254,14 @@ fn what_is_refused_says_why() {
 fn the_prototype_may_be_another_functions() {
     let types = stored("6.12");
     let watch = parse("file_open: file.f_flags deny EPERM", errno).unwrap();
-    let found = watch.resolve(&types, |hook| types.prototype(&format!("security_{hook}"))).unwrap();
+    let found = watch
+        .resolve(&types, &Kfuncs::default(), |hook| types.prototype(&format!("security_{hook}")))
+        .unwrap();
     let expected = resolved("file_open: file.f_flags deny EPERM").unwrap();
     assert_eq!(found, expected);
-    assert!(watch.resolve(&types, |_| types.prototype("no_such_function")).is_err());
+    assert!(
+        watch.resolve(&types, &Kfuncs::default(), |_| types.prototype("no_such_function")).is_err()
+    );
 }
 
 /// The examples of docs/watches.md and docs/evasions.md, as they stand there, on every kernel.
@@ -224,7 +284,8 @@ fn the_examples_of_the_documents_resolve() {
         match fence {
             "watch" => {
                 for types in &kernels {
-                    resolved_on(types, line).unwrap_or_else(|error| panic!("{line}: {error}"));
+                    resolved_with(&Kfuncs::all(), types, line)
+                        .unwrap_or_else(|error| panic!("{line}: {error}"));
                 }
                 good += 1;
             }

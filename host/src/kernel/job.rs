@@ -1,0 +1,104 @@
+//! What a program is to be made for.
+
+use krsi_host_abi::hook::{Attach, Hook};
+use krsi_host_abi::spec::{Capture, Read, Spec, spec_flag};
+
+/// Program that has executables hashed.
+const DIGEST: &str = "digest";
+/// Program of the witness.
+const WITNESS: &str = "witness";
+/// Program of the hooks without one of their own.
+const TEMPLATE: &str = "template";
+/// Which program, and what it is told.
+#[derive(Clone, Debug)]
+pub enum Job {
+    /// A hook with a program of its own.
+    Own(Hook),
+    /// An instance of the template for an LSM hook.
+    Template {
+        /// Name of the LSM hook.
+        hook: String,
+        /// What it does.
+        spec: Box<Spec>,
+    },
+    /// Sees what the LSMs together answered at a hook.
+    Witness {
+        /// Name of the LSM hook.
+        hook: String,
+        /// Where it counts.
+        slot: u16,
+        /// Words of the function's arguments: the answer stands behind them.
+        answer: u32,
+    },
+    /// Asks the rules on digests at `bprm_check_security`, beside the hook's own program.
+    Digest,
+}
+
+/// Hook of [`Job::Digest`].
+const DIGEST_HOOK: Hook = Hook::BprmCheckSecurity;
+
+impl Job {
+    /// Slot of its flags and counters.
+    #[must_use]
+    pub fn slot(&self) -> u16 {
+        match self {
+            Job::Own(hook) => hook.id(),
+            Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
+            Job::Witness { slot, .. } => *slot,
+            Job::Digest => DIGEST_HOOK.id(),
+        }
+    }
+
+    /// Its LSM hook or tracepoint.
+    pub(super) fn hook(&self) -> &str {
+        match self {
+            Job::Own(hook) => hook.name(),
+            Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
+            Job::Digest => DIGEST_HOOK.name(),
+        }
+    }
+
+    /// How its hook is met.
+    pub(super) fn attach(&self) -> Attach {
+        match self {
+            Job::Own(hook) => hook.row().attach,
+            Job::Template { .. } | Job::Witness { .. } | Job::Digest => Attach::LsmDeny,
+        }
+    }
+
+    /// The object's program that it is an instance of.
+    pub(super) fn program(&self) -> &'static str {
+        match self {
+            Job::Own(hook) => hook.name(),
+            Job::Template { .. } => TEMPLATE,
+            Job::Witness { .. } => WITNESS,
+            Job::Digest => DIGEST,
+        }
+    }
+
+    /// What the kernel calls the instance.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Job::Digest => DIGEST,
+            _ => self.hook(),
+        }
+    }
+
+    fn spec(&self) -> Option<&Spec> {
+        match self {
+            Job::Template { spec, .. } => Some(spec),
+            Job::Own(_) | Job::Witness { .. } | Job::Digest => None,
+        }
+    }
+
+    /// Whether its predicate tests a path: one that is walked is put together afterwards.
+    pub(super) fn tests_path(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.flags & spec_flag::PATH_TEST != 0)
+    }
+
+    /// Whether it reads what only a program that sleeps can.
+    pub(super) fn sleeps(&self) -> bool {
+        let is_slow = |capture: &Capture| capture.read == Read::Xattr as u8;
+        self.spec().is_some_and(|spec| spec.captures.iter().any(is_slow))
+    }
+}
