@@ -70,8 +70,9 @@ fn table() -> String {
         A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
         `krsi_plugin::record`, or of its own body for the first six; one that a kernel lacks or that cannot be\n\
         read is `None`. The field in parentheses is what a rule's file or address is compared with; of two,\n\
-        each, and its path. *Kernel* is the first one with the hook; the hook behind *or* denies by the same keys\n\
-        where this one is missing.\n\n\
+        each, and its path. *Kernel* is the first one with the hook; the hook behind *or* is met under\n\
+        this one's name where it is missing or left out by `--without`: it denies by the same keys, and tells\n\
+        names within their mount only, so that rules on paths go by their `if_unresolved`.\n\n\
         | hook | record fields | deny keys that apply | can deny | kernel |\n\
         | --- | --- | --- | --- | --- |\n",
     );
@@ -93,7 +94,7 @@ fn table() -> String {
         let since = curated.map_or(OLDEST, |curated| curated.since);
         let before = if since == OLDEST { "≤ " } else { "" };
         let or = curated.and_then(|curated| curated.or);
-        let or = or.map_or(String::new(), |other| format!(", or `{}`", other.name()));
+        let or = or.map_or(String::new(), |other| format!(", or `{}`", other.hook.name()));
         writeln!(
             out,
             "| `{}` | {} | {}{object} | {deny} | {before}{since}{or} |",

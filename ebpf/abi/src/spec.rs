@@ -200,6 +200,8 @@ pub mod spec_flag {
     pub const WATCH_AUDIT: u32 = 1 << 4;
     /// A capture that the predicate needs and that cannot be read counts as a match: fail closed.
     pub const ERROR_MATCHES: u32 = 1 << 5;
+    /// The call is about a path that its arguments do not tell: rules on paths go by their word on those.
+    pub const PATH_UNTOLD: u32 = 1 << 6;
 }
 
 /// All of it.
@@ -231,8 +233,9 @@ pub struct Spec {
     pub second_path_row: u32,
     /// Row plus one of the name that is joined to that.
     pub second_name_row: u32,
-    /// Always 0.
-    pub pad: u32,
+    /// Row plus one of a number that is not 0 for the hook's own calls: of others nothing is judged and
+    /// nothing told. 0 where all calls are its own.
+    pub gate_row: u32,
     /// Captures in use.
     pub capture_count: u32,
     /// Atoms in use.
@@ -268,7 +271,7 @@ impl Spec {
         second_capture: 0,
         second_path_row: 0,
         second_name_row: 0,
-        pad: 0,
+        gate_row: 0,
         capture_count: 0,
         atom_count: 0,
         term_count: 0,

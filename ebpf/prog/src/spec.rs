@@ -43,6 +43,8 @@ fields! {
     second_path_row: u32;
     /// Row plus one of the name that is joined to that.
     second_name_row: u32;
+    /// Row plus one of what tells the hook's own calls.
+    gate_row: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.

@@ -163,6 +163,7 @@ pub fn config(plugins: Vec<PluginSpec>) -> anyhow::Result<Config> {
         backend: None,
         mode: ModeArg::Enforce,
         watches: Vec::new(),
+        without: Vec::new(),
         witness: false,
         base,
         file: None,

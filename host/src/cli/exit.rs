@@ -71,7 +71,8 @@ const fn code(error: &RunError) -> Code {
         RunError::Config(_)
         | RunError::SameName { .. }
         | RunError::Key(_)
-        | RunError::Watch { .. } => Code::Usage,
+        | RunError::Watch { .. }
+        | RunError::Without { .. } => Code::Usage,
         RunError::Probe(_)
         | RunError::Canary(CanaryError::Silent { .. })
         | RunError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })

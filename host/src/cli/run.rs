@@ -60,6 +60,10 @@ pub(super) struct Args {
     /// `HOOK: FIELD, … [if PREDICATE] [deny ERRNO]` (docs/watches.md). May be given several times.
     #[arg(long = "watch", value_name = "WATCH")]
     watches: Vec<String>,
+    /// Leaves a hook alone as if this kernel lacked it; what is met instead of it is (docs/hooks.md). May be
+    /// given several times.
+    #[arg(long, value_name = "HOOK")]
+    without: Vec<String>,
     /// Counts what all LSMs together answer at each hook in use, as a judge that is no part of them.
     #[arg(long)]
     witness: bool,
@@ -196,6 +200,7 @@ fn config(args: Args) -> Config {
             Mode::Off => ModeArg::Off,
         },
         watches: args.watches,
+        without: args.without,
         witness: args.witness,
         base: Settings { limits, grant, ..Settings::default() },
         file: args.config,

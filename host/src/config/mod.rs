@@ -78,6 +78,8 @@ pub struct Config {
     pub mode: ModeArg,
     /// The administrator's watches.
     pub watches: Vec<String>,
+    /// Hooks that are left alone.
+    pub without: Vec<String>,
     /// Whether what all LSMs together answer is counted.
     pub witness: bool,
     /// What the command line says of every plugin.
@@ -251,6 +253,7 @@ mod tests {
             backend: None,
             mode: ModeArg::Enforce,
             watches: Vec::new(),
+            without: Vec::new(),
             witness: false,
             base: Settings::default(),
             file: None,

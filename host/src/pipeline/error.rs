@@ -50,6 +50,12 @@ pub enum RunError {
     /// The object cannot be used.
     #[error(transparent)]
     Load(#[from] ObjectError),
+    /// A hook that cannot be left alone.
+    #[error("--without {hook}: there is no such hook, or processes are followed by it")]
+    Without {
+        /// As it was given.
+        hook: String,
+    },
     /// A watch of the command line.
     #[error("--watch {watch:?}: {why}")]
     Watch {
@@ -152,6 +158,7 @@ impl RunError {
             RunError::Btf(BtfError::Invalid { .. })
             | RunError::Load(_)
             | RunError::NoHook { .. } => "please report this with the output of `uname -a`",
+            RunError::Without { .. } => "docs/hooks.md lists the hooks",
             RunError::Watch { .. } => {
                 "docs/watches.md has the language; `krsi-host hooks` lists the hooks"
             }

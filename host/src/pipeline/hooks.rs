@@ -12,6 +12,7 @@ use super::RunError;
 use super::digests::Digests;
 use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
+use super::wanted::Wanted;
 use super::watches::{LiveWatch, Watch, Watches};
 use super::witness::Witnesses;
 use crate::config::{Config, ModeArg};
@@ -19,45 +20,22 @@ use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary::{self, CanaryError};
-use crate::kernel::curated;
+use crate::kernel::curated::{self, Bits, CuratedRow};
 use crate::kernel::job::Job;
 use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
-use crate::kernel::{probe, trim};
+use crate::kernel::{probe, trim, watch};
 use crate::output::Witnessed;
 
 /// Hooks that the host's own process table lives on.
 const OWN_HOOKS: [Hook; 3] =
     [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
 
-/// What plugins ask of the kernel.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Wanted {
-    /// Hooks whose calls somebody wants to see.
-    pub(super) seen: HookSet,
-    /// Hooks that somebody's rules refuse calls of.
-    pub(super) denied: HookSet,
-    /// Whether somebody makes rules on digests of executables.
-    pub(super) digests: bool,
-    /// Watches on any hook.
-    pub(super) watches: Vec<Watch>,
-    /// What is forwarded of each hook, as far as everybody who sees it asks for less than all.
-    pub(super) filters: super::filters::Asked,
-}
-
-impl Wanted {
-    /// With what another one asks.
-    pub(super) fn and(mut self, other: Wanted) -> Self {
-        self.filters.join(&other.filters);
-        self.seen = HookSet(self.seen.0 | other.seen.0);
-        self.denied = HookSet(self.denied.0 | other.denied.0);
-        self.digests |= other.digests;
-        self.watches.extend(other.watches);
-        self
-    }
-}
+/// Why a hook is left out.
+const LACKING: &str = "this kernel has no such LSM hook for BPF";
+const LEFT: &str = "it is left out by --without";
 
 /// The object and its programs: dropping it detaches every hook.
 pub(super) struct Hooks {
@@ -80,11 +58,18 @@ pub(super) struct Hooks {
     refused: Vec<(String, String)>,
     digests: Digests,
     witnesses: Witnesses,
+    /// Hooks that are left alone.
+    without: Vec<String>,
 }
 
 impl Hooks {
     /// Creates the maps and attaches nothing.
     pub(super) fn load(config: &Config) -> Result<(Self, KernelMaps), RunError> {
+        let is_own = |hook: &AbiHook| OWN_HOOKS.iter().any(|own| own.name() == hook.name());
+        let may_leave = |name: &String| AbiHook::from_name(name).is_some_and(|hook| !is_own(&hook));
+        if let Some(hook) = config.without.iter().find(|name| !may_leave(name)) {
+            return Err(RunError::Without { hook: hook.clone() });
+        }
         let types = KernelTypes::running()?;
         let plan = plan::plan(&types, |_| true);
         for field in &plan.missing {
@@ -117,6 +102,7 @@ impl Hooks {
             refused: Vec::new(),
             digests: Digests::new(maps.hashed.clone()),
             witnesses: Witnesses::new(config.witness),
+            without: config.without.clone(),
         };
         Ok((hooks, maps))
     }
@@ -233,7 +219,9 @@ impl Hooks {
     }
 
     fn add(&mut self, types: &KernelTypes, hook: AbiHook) {
-        let job = if hook.is_call() {
+        let job = if !hook.is_call() && self.leaves(hook.name()) {
+            return self.refuse(hook.name(), LEFT.to_owned());
+        } else if hook.is_call() {
             match self.template(types, hook) {
                 Ok(job) => job,
                 Err(why) => return self.refuse(hook.name(), why),
@@ -247,10 +235,16 @@ impl Hooks {
     /// The template's job for a curated hook, and how its records are read.
     fn template(&mut self, types: &KernelTypes, hook: AbiHook) -> Result<Job, String> {
         let row = curated::of(hook).ok_or("it has no fields")?;
-        let target = self.loader.backend().target(types, hook.name());
-        let target = target.ok_or("this kernel has no such LSM hook for BPF")?;
+        let (at, own) = self.met_at(types, row)?;
+        let target = self.loader.backend().target(types, at).ok_or(LACKING)?;
         let prototype = types.prototype(&target.function).map_err(|error| error.to_string())?;
-        let resolved = row.resolve(types, &prototype);
+        let resolved = row.resolve(types, &prototype, own);
+        if own.is_some() && resolved.spec.gate_row == 0 {
+            return Err(format!("this kernel's {at} does not tell which calls are its own"));
+        }
+        if at != hook.name() {
+            tracing::warn!(hook = hook.name(), at, "hook met at another");
+        }
         if !resolved.missing.is_empty() {
             let missing = resolved.missing.join(", ");
             tracing::info!(hook = hook.name(), missing, "fields left out");
@@ -259,7 +253,30 @@ impl Hooks {
         let layout = CallLayout::curated(there, &resolved.places, &resolved.spec.captures)
             .map_err(|error| error.to_string())?;
         self.layouts.set(hook.id(), layout);
-        Ok(Job::Template { hook: hook.name().to_owned(), spec: Box::new(resolved.spec) })
+        Ok(Job::Template { hook: at.to_owned(), spec: Box::new(resolved.spec) })
+    }
+
+    /// The hook that a hook's calls are met at, and which of them are its own.
+    fn met_at(
+        &self,
+        types: &KernelTypes,
+        row: &CuratedRow,
+    ) -> Result<(&'static str, Option<Bits>), String> {
+        let is_there = |hook: AbiHook| {
+            !self.leaves(hook.name()) && self.loader.backend().target(types, hook.name()).is_some()
+        };
+        if is_there(row.hook) {
+            return Ok((row.hook.name(), None));
+        }
+        match row.or {
+            Some(instead) if is_there(instead.hook) => Ok((instead.hook.name(), instead.own)),
+            _ if self.leaves(row.hook.name()) => Err(LEFT.to_owned()),
+            _ => Err(LACKING.to_owned()),
+        }
+    }
+
+    fn leaves(&self, hook: &str) -> bool {
+        self.without.iter().any(|name| name == hook)
     }
 
     fn add_watch(&mut self, types: &KernelTypes, watch: Watch) {
@@ -267,6 +284,9 @@ impl Hooks {
             return self.refuse(&watch.text, "there are too many watches".to_owned());
         };
         let text = watch.text.clone();
+        if self.without.iter().any(|hook| watch::is_on(&text, hook)) {
+            return self.refuse(&text, LEFT.to_owned());
+        }
         match LiveWatch::resolve(types, &self.loader, watch, slot, self.mode) {
             Ok((live, layout, job)) => {
                 if self.start(types, &job, &text) {
@@ -335,10 +355,14 @@ impl Hooks {
 
     /// Names of hooks with a live program, in the order of their slots.
     pub(super) fn attached(&self) -> Vec<String> {
-        let mut slots: Vec<(u16, &str)> =
-            self.live.iter().map(|live| (live.slot, live.hook.as_str())).collect();
+        let name = |live: &'_ Live| match AbiHook::from_id(live.slot) {
+            Some(hook) => hook.name().to_owned(),
+            None => live.hook.clone(),
+        };
+        let mut slots: Vec<(u16, String)> =
+            self.live.iter().map(|live| (live.slot, name(live))).collect();
         slots.sort_unstable();
-        slots.into_iter().map(|(_, hook)| hook.to_owned()).collect()
+        slots.into_iter().map(|(_, hook)| hook).collect()
     }
 
     /// Slots that ever had one.

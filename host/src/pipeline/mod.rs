@@ -28,6 +28,7 @@ mod start;
 mod steward;
 mod summary;
 mod tally;
+mod wanted;
 mod watch;
 mod watches;
 mod witness;

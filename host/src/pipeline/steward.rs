@@ -10,10 +10,11 @@ use std::time::Duration;
 use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
-use super::hooks::{Hooks, Wanted};
+use super::hooks::Hooks;
 use super::mailbox::{Change, Mailbox};
 use super::roster::{Roster, Wider, in_folder};
 use super::shared::Shared;
+use super::wanted::Wanted;
 use super::watches::{ADMINISTRATOR, Watch};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};

@@ -7,6 +7,7 @@ pub(crate) mod call;
 mod deny;
 mod enforce;
 mod file;
+mod instead;
 mod ipc;
 mod kernel;
 mod mount;
@@ -32,8 +33,12 @@ pub(crate) const TESTS: &[Test] = &[
     ("acts_show_a_denial_as_told", Boot::Default, show_a_denial_as_told),
     ("acts_are_seen", Boot::Default, observe::see_each),
     ("acts_are_denied", Boot::Default, enforce::deny_each),
+    ("acts_are_seen_by_inode_hooks", Boot::Default, instead::see_each),
+    ("acts_are_denied_by_inode_hooks", Boot::Default, instead::deny_each),
     ("fmod_ret_acts_are_seen", Boot::WithoutBpf, observe::see_each),
     ("fmod_ret_acts_are_denied", Boot::WithoutBpf, enforce::deny_each),
+    ("fmod_ret_acts_are_seen_by_inode_hooks", Boot::WithoutBpf, instead::see_each),
+    ("fmod_ret_acts_are_denied_by_inode_hooks", Boot::WithoutBpf, instead::deny_each),
 ];
 
 /// What the caller of a denied act sees.

@@ -9,8 +9,8 @@ use super::{ACTS, Act};
 use crate::harness::{Guest, wait_for};
 
 /// What a field must hold.
-#[derive(Clone, Copy)]
-enum Is {
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Is {
     /// A number or an address, as it is told.
     Value(&'static str),
     /// Any value.
@@ -97,7 +97,7 @@ const EXPECTED: &[(&str, &[(&str, Is)])] = &[
 ];
 
 /// An act's own fields, or of the hook that stands in for its own on an older kernel.
-fn expected(act: &Act, hook: &str) -> anyhow::Result<&'static [(&'static str, Is)]> {
+pub(super) fn expected(act: &Act, hook: &str) -> anyhow::Result<&'static [(&'static str, Is)]> {
     if hook != act.hook {
         return Ok(&[("path", Path("/file"))]);
     }
@@ -107,20 +107,20 @@ fn expected(act: &Act, hook: &str) -> anyhow::Result<&'static [(&'static str, Is
 
 /// What one record tells: of whom, which hook, and the values by their fields.
 #[derive(Debug)]
-struct Told<'a> {
-    name: &'a str,
-    hook: &'a str,
+pub(super) struct Told<'a> {
+    pub(super) name: &'a str,
+    pub(super) hook: &'a str,
     values: Vec<(&'a str, &'a str)>,
 }
 
 impl<'a> Told<'a> {
-    fn parse(text: &'a str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let mut parts = text.split(" | ");
         let (name, hook) = parts.next()?.split_once(' ')?;
         Some(Self { name, hook, values: parts.filter_map(|part| part.split_once('=')).collect() })
     }
 
-    fn has(&self, field: &str, is: Is, name: &str) -> bool {
+    pub(super) fn has(&self, field: &str, is: Is, name: &str) -> bool {
         let value = self.values.iter().find(|(at, _)| *at == field).map(|(_, value)| *value);
         let value = value.unwrap_or("absent");
         let there = !matches!(value, "absent" | "null" | "unreadable");

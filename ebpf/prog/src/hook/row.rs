@@ -221,6 +221,13 @@ pub fn object(state: &mut State, at: usize) {
     state.nulls ^= number(state, at);
 }
 
+/// Whether a row's number tells that the call is the hook's own.
+#[inline(always)]
+pub fn is_own(state: &mut State, at: usize) -> bool {
+    state.nulls ^= number(state, at);
+    state.values.number(at) != 0
+}
+
 /// Reads the address of the call, if it has one that rules can name.
 #[inline(always)]
 pub fn address(state: &mut State) {

@@ -15,11 +15,11 @@ use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 use super::row;
 use super::state::State;
 use super::test;
+use crate::capture::Skip;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};
 use crate::object::Object;
-use crate::spec;
-use crate::verdict;
+use crate::{prefix, spec, verdict};
 
 /// Texts of a record.
 pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
@@ -100,6 +100,10 @@ enum Recorded {
 
 #[inline(always)]
 fn run(state: &mut State) -> i32 {
+    if spec::gate_row() != 0 && !row::is_own(state, spec::gate_row() as usize - 1) {
+        state.call.leave();
+        return 0;
+    }
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
     }
@@ -240,7 +244,9 @@ fn of_watch(state: &mut State) {
 /// Judges a call by its object.
 #[inline(always)]
 fn judge(state: &mut State, path_row: u32, name_row: u32) {
-    if path_row != 0 && state.call.wants(flag::PATH) {
+    if spec::has(spec_flag::PATH_UNTOLD) {
+        prefix::note(&state.call, Err(Skip::Field), 0, &mut state.traits.object);
+    } else if path_row != 0 && state.call.wants(flag::PATH) {
         state.traits.object.path.pad ^= row::path(state, path_row, name_row);
     }
     verdict::decide_into(&state.call, &state.traits.object, &mut state.decision);

@@ -80,8 +80,28 @@ pub struct CuratedRow {
     /// A second file that the call is about, of [`Shape::Inode`]; its path is `new_folder` and
     /// `new_name`.
     pub second: Option<&'static str>,
-    /// What to attach where this hook is not there.
-    pub or: Option<Hook>,
+    /// What is met where this hook is not there.
+    pub or: Option<Instead>,
+}
+
+/// A hook that sees another one's calls, and maybe more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Instead {
+    /// The hook.
+    pub hook: Hook,
+    /// Which calls are the other's: those where some of these bits of a field are set.
+    pub own: Option<Bits>,
+}
+
+/// Bits of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bits {
+    /// Path of the field.
+    pub path: &'static str,
+    /// The lowest bit.
+    pub shift: u8,
+    /// How many.
+    pub width: u8,
 }
 
 /// First kernel that is supported at all.
@@ -113,7 +133,14 @@ impl CuratedRow {
     }
 
     const fn or(self, hook: Hook) -> Self {
-        Self { or: Some(hook), ..self }
+        Self { or: Some(Instead { hook, own: None }), ..self }
+    }
+
+    /// By the changes that `inode_setattr` is told of: that many `ATTR_*` of `include/linux/fs.h` from a
+    /// bit on.
+    const fn or_attributes(self, shift: u8, width: u8) -> Self {
+        let own = Some(Bits { path: "attr.ia_valid", shift, width });
+        Self { or: Some(Instead { hook: Hook::InodeSetattr, own }), ..self }
     }
 
     /// Rows of captures that its fields take, and rooms in a record's tail.
@@ -225,7 +252,7 @@ mod tests {
     #[test]
     fn what_stands_in_for_a_hook_denies_by_the_same_keys() {
         for row in rows() {
-            let Some(other) = row.or else { continue };
+            let Some(Instead { hook: other, .. }) = row.or else { continue };
             let (this, that) = (row.hook.row(), other.row());
             assert_eq!((this.attach, this.keys), (that.attach, that.keys), "{}", this.name);
             assert_eq!(that.attach, Attach::LsmDeny);

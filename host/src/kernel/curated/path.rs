@@ -1,4 +1,5 @@
-//! Where the fields of names made, moved and removed are found, with their mount.
+//! Where the fields of names made, moved and removed are found, with their mount; the last place is that of
+//! the `inode_*` hook that is met instead.
 
 use krsi_host_abi::hook::Hook;
 
@@ -12,7 +13,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
             field("file", Inode, &["dentry.d_inode"]),
             field("folder", Path, &["dir"]),
             field("name", Text, &["dentry.d_name.name"]),
-            field("parent", Inode, &["dir.dentry.d_inode"]),
+            field("parent", Inode, &["dir.dentry.d_inode", "dir"]),
         ],
     )
     .file("file")
@@ -35,7 +36,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
     row(
         Hook::PathMkdir,
         &[
-            field("parent", Inode, &["dir.dentry.d_inode"]),
+            field("parent", Inode, &["dir.dentry.d_inode", "dir"]),
             field("folder", Path, &["dir"]),
             field("name", Text, &["dentry.d_name.name"]),
             field("mode", Number, &["mode"]),
@@ -49,7 +50,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
             field("file", Inode, &["dentry.d_inode"]),
             field("folder", Path, &["dir"]),
             field("name", Text, &["dentry.d_name.name"]),
-            field("parent", Inode, &["dir.dentry.d_inode"]),
+            field("parent", Inode, &["dir.dentry.d_inode", "dir"]),
         ],
     )
     .file("file")
@@ -57,7 +58,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
     row(
         Hook::PathSymlink,
         &[
-            field("parent", Inode, &["dir.dentry.d_inode"]),
+            field("parent", Inode, &["dir.dentry.d_inode", "dir"]),
             field("folder", Path, &["dir"]),
             field("name", Text, &["dentry.d_name.name"]),
             field("target", Text, &["old_name"]),
@@ -79,34 +80,37 @@ pub(super) const ROWS: &[CuratedRow] = &[
     row(
         Hook::PathChmod,
         &[
-            field("file", Inode, &["path.dentry.d_inode"]),
+            field("file", Inode, &["path.dentry.d_inode", "dentry.d_inode"]),
             field("path", Path, &["path"]),
-            field("mode", Number, &["mode"]),
+            field("mode", Number, &["mode", "attr.ia_mode"]),
         ],
     )
     .file("file")
-    .or(Hook::InodeSetattr),
+    .or_attributes(0, 1),
     row(
         Hook::PathChown,
         &[
-            field("file", Inode, &["path.dentry.d_inode"]),
+            field("file", Inode, &["path.dentry.d_inode", "dentry.d_inode"]),
             field("path", Path, &["path"]),
-            field("uid", Number, &["uid.val", "uid"]),
-            field("gid", Number, &["gid.val", "gid"]),
+            field("uid", Number, &["uid.val", "uid", "attr.ia_uid.val"]),
+            field("gid", Number, &["gid.val", "gid", "attr.ia_gid.val"]),
         ],
     )
     .file("file")
-    .or(Hook::InodeSetattr),
+    .or_attributes(1, 2),
     row(
         Hook::PathTruncate,
-        &[field("file", Inode, &["path.dentry.d_inode"]), field("path", Path, &["path"])],
+        &[
+            field("file", Inode, &["path.dentry.d_inode", "dentry.d_inode"]),
+            field("path", Path, &["path"]),
+        ],
     )
     .file("file")
-    .or(Hook::InodeSetattr),
+    .or_attributes(3, 1),
     row(
         Hook::PathMknod,
         &[
-            field("parent", Inode, &["dir.dentry.d_inode"]),
+            field("parent", Inode, &["dir.dentry.d_inode", "dir"]),
             field("folder", Path, &["dir"]),
             field("name", Text, &["dentry.d_name.name"]),
             field("mode", Number, &["mode"]),

@@ -2,7 +2,7 @@
 
 use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, root, spec_flag};
 
-use super::{CuratedObject, CuratedRow, Shape};
+use super::{Bits, CuratedObject, CuratedRow, Shape};
 use crate::kernel::btf::{KernelTypes, Prototype, Returns};
 use crate::kernel::field_path::{self, Captured, FieldKind};
 
@@ -19,9 +19,15 @@ pub struct CuratedSpec {
 }
 
 impl CuratedRow {
-    /// Resolves the fields of a hook against the prototype of the function that it is met at.
+    /// Resolves the fields of a hook against the prototype of the function that it is met at; `own` tells its
+    /// calls from others that come there.
     #[must_use]
-    pub fn resolve(&self, types: &KernelTypes, prototype: &Prototype) -> CuratedSpec {
+    pub fn resolve(
+        &self,
+        types: &KernelTypes,
+        prototype: &Prototype,
+        own: Option<Bits>,
+    ) -> CuratedSpec {
         let mut spec = Spec { slot: u32::from(self.hook.id()), ..Spec::EMPTY };
         let mut places = Vec::with_capacity(self.fields.len());
         let mut missing = Vec::new();
@@ -53,6 +59,14 @@ impl CuratedRow {
                 }
                 row += 1;
             }
+        }
+        if let Some(gate) = own.and_then(|own| own.rows(types, prototype)) {
+            if let Some(place) = spec.captures.get_mut(row) {
+                *place = gate;
+            }
+            spec.args |= 1 << gate.arg;
+            row += 1;
+            spec.gate_row = u32::try_from(row).unwrap_or(0);
         }
         spec.capture_count = u32::try_from(row).unwrap_or(0);
         self.name_objects(&mut spec, &places);
@@ -87,12 +101,24 @@ impl CuratedRow {
                 (None, None) => spec.path_row = 0,
                 (Some(_), _) => {}
             }
+            if spec.path_row == 0 {
+                spec.flags |= spec_flag::PATH_UNTOLD;
+            }
         }
         spec.second_capture = self.second.and_then(row).unwrap_or(0);
         if self.hook.has_path() && self.second.is_some() {
             let entry = row("new_folder").zip(row("new_name"));
             (spec.second_path_row, spec.second_name_row) = entry.unwrap_or((0, 0));
         }
+    }
+}
+
+impl Bits {
+    /// The row that reads them, if the field is there.
+    fn rows(self, types: &KernelTypes, prototype: &Prototype) -> Option<Capture> {
+        let captured = field_path::resolve(types, prototype, self.path).ok()?;
+        let [row] = fits(Shape::Number, captured)?.try_into().ok()?;
+        Some(Capture { shift: self.shift, width: self.width, ..row })
     }
 }
 

@@ -85,6 +85,13 @@ pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpe
     })
 }
 
+/// Whether the text of a watch names that hook.
+#[must_use]
+pub fn is_on(text: &str, hook: &str) -> bool {
+    let head = Parts::of(text).head;
+    head.split_once(':').map_or(head, |(name, _)| name).trim() == hook
+}
+
 fn predicate(text: &str) -> Result<Predicate, WatchError> {
     if text.trim().is_empty() {
         return Err(WatchError::NoPredicate);

@@ -9,7 +9,7 @@ mod resolve;
 use super::btf::PrototypeError;
 use super::field_path::{Choice, Field, FieldError};
 use super::predicate::PredicateError;
-pub use grammar::{WatchSpec, WatchVerdict, parse};
+pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
 
 /// A watch that this kernel can run.

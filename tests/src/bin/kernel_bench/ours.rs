@@ -274,7 +274,7 @@ fn job(types: &KernelTypes, hook: Hook) -> anyhow::Result<Job> {
     let row = curated::of(hook).with_context(|| format!("{} has no fields", hook.name()))?;
     let target = BackendKind::Lsm.backend().target(types, hook.name());
     let target = target.with_context(|| format!("no {} here", hook.name()))?;
-    let resolved = row.resolve(types, &types.prototype(&target.function)?);
+    let resolved = row.resolve(types, &types.prototype(&target.function)?, None);
     Ok(Job::Template { hook: hook.name().to_owned(), spec: Box::new(resolved.spec) })
 }
 
