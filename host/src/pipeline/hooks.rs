@@ -70,6 +70,7 @@ impl Hooks {
         if let Some(hook) = config.without.iter().find(|name| !may_leave(name)) {
             return Err(RunError::Without { hook: hook.clone() });
         }
+        trim::keep_little();
         let types = KernelTypes::running()?;
         let plan = plan::plan(&types, |_| true);
         for field in &plan.missing {

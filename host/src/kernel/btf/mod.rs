@@ -82,8 +82,12 @@ impl KernelTypes {
             return Err(BtfError::Missing { path: shown });
         }
         // Read at once: the parser seeks before each type, a quarter of a million times.
-        match fs::read(path).map_err(btf_rs::Error::from).and_then(|bytes| Btf::from_bytes(&bytes))
-        {
+        let parse = || {
+            fs::read(path).map_err(btf_rs::Error::from).and_then(|bytes| Btf::from_bytes(&bytes))
+        };
+        // On a thread: its allocations stand apart from those that stay, and can be given back whole.
+        let parsed = std::thread::scope(|scope| scope.spawn(parse).join());
+        match parsed.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
             Ok(btf) => Ok(Self { btf }),
             Err(source) => Err(BtfError::Invalid { path: shown, source }),
         }
