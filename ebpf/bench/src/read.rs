@@ -20,6 +20,7 @@ macro_rules! define {
             #[unsafe(no_mangle)] pub static VMA_VM_START: u32 = 0;
             #[unsafe(no_mangle)] pub static VMA_VM_END: u32 = 0;
             #[unsafe(no_mangle)] pub static VMA_VM_FLAGS: u32 = 0;
+            #[unsafe(no_mangle)] pub static VMA_VM_FILE: u32 = 0;
         }
         /// One constant an offset.
         #[allow(dead_code, reason = "the table serves ours; the baselines read a part")]
@@ -29,6 +30,7 @@ macro_rules! define {
             pub const VMA_VM_START: Offset = Offset(&global::VMA_VM_START);
             pub const VMA_VM_END: Offset = Offset(&global::VMA_VM_END);
             pub const VMA_VM_FLAGS: Offset = Offset(&global::VMA_VM_FLAGS);
+            pub const VMA_VM_FILE: Offset = Offset(&global::VMA_VM_FILE);
         }
     };
 }

@@ -10,9 +10,9 @@ use krsi_host_abi::record::Header;
 
 use crate::read::{self, Ptr, offset};
 
-/// Where records go; the driver empties it.
+/// Where records go; it holds a batch of them, and the driver empties it.
 #[map]
-static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
+static RECORDS: RingBuf = RingBuf::with_byte_size(1 << 24, 0);
 
 /// A record: header, body, `TAIL` bytes.
 #[repr(C)]

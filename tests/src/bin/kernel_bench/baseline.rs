@@ -14,8 +14,12 @@ use crate::rule;
 /// Where `cargo xtask bench-kernel` puts the object.
 const OBJECT: &str = "/krsi/kernel-bench.o";
 /// Members that ours reach through a specification and not through the table of offsets.
-const MEMBERS: [(&str, &str); 3] =
-    [("VMA_VM_START", "vm_start"), ("VMA_VM_END", "vm_end"), ("VMA_VM_FLAGS", "vm_flags")];
+const MEMBERS: [(&str, &str); 4] = [
+    ("VMA_VM_START", "vm_start"),
+    ("VMA_VM_END", "vm_end"),
+    ("VMA_VM_FLAGS", "vm_flags"),
+    ("VMA_VM_FILE", "vm_file"),
+];
 
 const SUBJECT_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();
