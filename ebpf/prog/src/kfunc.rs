@@ -14,8 +14,6 @@ use crate::resolve::PathRead;
 use crate::spec::{self, Row};
 use crate::{map, offset};
 
-/// `ENAMETOOLONG` of `include/uapi/asm-generic/errno.h`.
-const ENAMETOOLONG: i64 = 36;
 /// `ENODATA` of `include/uapi/asm-generic/errno.h`: the file has none.
 const ENODATA: i64 = 61;
 /// `EOPNOTSUPP` of `include/uapi/asm-generic/errno.h`: no file there can have one.
@@ -43,13 +41,7 @@ pub fn task_exe<const N: usize>(out: *mut [u8; N]) -> Result<PathRead, Skip> {
         put_file(file);
         len
     };
-    if len == -ENAMETOOLONG {
-        Ok(PathRead::TooLong)
-    } else if len <= 0 {
-        Err(Skip::Read)
-    } else {
-        Ok(PathRead::Whole((len - 1) as u16))
-    }
+    PathRead::resolved(len)
 }
 
 /// Writes an attribute or digest of a file into a text's room; its length.

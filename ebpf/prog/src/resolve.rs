@@ -22,6 +22,20 @@ pub enum PathRead {
     TooLong,
 }
 
+impl PathRead {
+    /// From what the kernel answered: a length with the NUL, or a negative errno.
+    #[inline(always)]
+    pub fn resolved(len: i64) -> Result<Self, Skip> {
+        if len == -ENAMETOOLONG {
+            Ok(PathRead::TooLong)
+        } else if len <= 0 {
+            Err(Skip::Read)
+        } else {
+            Ok(PathRead::Whole((len - 1) as u16))
+        }
+    }
+}
+
 /// Bytes of a name with its NUL (`NAME_MAX` of `include/uapi/linux/limits.h`).
 const NAME_ROOM: usize = 256;
 
@@ -46,13 +60,7 @@ pub fn path_of<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<PathRead,
             helper::bpf_d_path(path.raw(), out.cast(), N as u32)
         }
     };
-    if len == -ENAMETOOLONG {
-        Ok(PathRead::TooLong)
-    } else if len <= 0 {
-        Err(Skip::Read)
-    } else {
-        Ok(PathRead::Whole((len - 1) as u16))
-    }
+    PathRead::resolved(len)
 }
 
 /// Writes the names of a path that the kernel gives no type for.

@@ -9,6 +9,7 @@ const DIGEST: &str = "digest";
 const WITNESS: &str = "witness";
 /// Program of the hooks without one of their own.
 const TEMPLATE: &str = "template";
+
 /// Which program, and what it is told.
 #[derive(Clone, Debug)]
 pub enum Job {

@@ -33,8 +33,9 @@ use crate::output::Witnessed;
 const OWN_HOOKS: [Hook; 3] =
     [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
 
-/// Why a hook is left out.
+/// Why a hook is left out: the kernel.
 const LACKING: &str = "this kernel has no such LSM hook for BPF";
+/// Why a hook is left out: the operator.
 const LEFT: &str = "it is left out by --without";
 
 /// The object and its programs: dropping it detaches every hook.
