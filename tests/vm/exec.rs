@@ -14,15 +14,12 @@ use crate::harness::{
 };
 
 pub(crate) const TESTS: &[Test] = &[
-    ("bprm_check_security_denied_by_inode", Boot::Default, denied_by_inode),
-    ("bprm_check_security_denied_right_after_a_fork", Boot::Default, denied_after_fork),
-    ("bprm_check_security_deny_expires", Boot::Default, deny_expires),
-    ("bprm_committed_creds_kill", Boot::Default, kill),
-    ("miner_renamed_is_denied", Boot::Default, miner_renamed),
-    ("miner_memfd_is_denied", Boot::Default, miner_memfd),
-    ("fmod_ret_bprm_check_security_denied_by_inode", Boot::WithoutBpf, denied_by_inode),
-    ("fmod_ret_bprm_committed_creds_kill", Boot::WithoutBpf, kill),
-    ("fmod_ret_miner_memfd_is_denied", Boot::WithoutBpf, miner_memfd),
+    ("bprm_check_security_denied_by_inode", Boot::Each, denied_by_inode),
+    ("bprm_check_security_denied_right_after_a_fork", Boot::Each, denied_after_fork),
+    ("bprm_check_security_deny_expires", Boot::Each, deny_expires),
+    ("bprm_committed_creds_kill", Boot::Each, kill),
+    ("miner_renamed_is_denied", Boot::Each, miner_renamed),
+    ("miner_memfd_is_denied", Boot::Each, miner_memfd),
 ];
 
 const EPERM: i32 = 1;

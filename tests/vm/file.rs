@@ -9,13 +9,10 @@ use super::{Boot, Test};
 use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno, wait_for_ok};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("file_open_denied_by_inode", Boot::Default, denied_by_inode),
-    ("file_open_audited", Boot::Default, audited),
-    ("file_open_deny_expires", Boot::Default, deny_expires),
-    ("file_open_long_path", Boot::Default, long_path),
-    ("fmod_ret_file_open_denied_by_inode", Boot::WithoutBpf, denied_by_inode),
-    ("fmod_ret_file_open_audited", Boot::WithoutBpf, audited),
-    ("fmod_ret_file_open_long_path", Boot::WithoutBpf, long_path),
+    ("file_open_denied_by_inode", Boot::Each, denied_by_inode),
+    ("file_open_audited", Boot::Each, audited),
+    ("file_open_deny_expires", Boot::Each, deny_expires),
+    ("file_open_long_path", Boot::Each, long_path),
 ];
 
 const EACCES: i32 = 13;

@@ -13,20 +13,27 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, listen, resolves_paths, run, wait_for};
+use crate::harness::{Guest, Host, listen, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("filter_uid", Boot::Default, uid),
-    ("filter_cgroup", Boot::Default, cgroup),
-    ("filter_path_prefix", Boot::Default, path_prefix),
-    ("filter_open_flags", Boot::Default, open_flags),
-    ("filter_port", Boot::Default, port),
-    ("filter_first_seen", Boot::Default, first_seen),
-    ("filter_rate", Boot::Default, rate),
+    ("filter_uid", Boot::Each, uid),
+    ("filter_cgroup", Boot::Each, cgroup),
+    ("filter_path_prefix", Boot::Each, path_prefix),
+    ("filter_open_flags", Boot::Each, open_flags),
+    ("filter_port", Boot::Each, port),
+    ("filter_first_seen", Boot::Each, first_seen),
+    ("filter_rate", Boot::Each, rate),
 ];
 
 /// Acts of each test that its filter does not want.
 const UNWANTED: u64 = 20;
+
+/// Starts krsi-host with the sieve, which gets one of the hooks that it asks for.
+fn sieve(guest: &Guest, hook: &str) -> anyhow::Result<Host> {
+    let config = guest.path("krsi.toml");
+    fs::write(&config, format!("[plugin.sieve]\nhooks = [{hook:?}]\n"))?;
+    guest.host_with(&[("sieve", "")], &["--config", &config.to_string_lossy()])
+}
 
 /// Alerts of the sieve on a hook, in order.
 fn told(host: &Host, hook: &str) -> anyhow::Result<Vec<String>> {
@@ -57,7 +64,7 @@ fn check(host: Host, hook: &str, last: &str, wanted: usize) -> anyhow::Result<()
 
 fn uid(guest: &mut Guest) -> anyhow::Result<()> {
     fs::set_permissions(guest.path(""), Permissions::from_mode(0o777))?;
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "path_mkdir")?;
     for at in 0..UNWANTED {
         fs::create_dir(guest.path(&format!("unwanted-{at}")))?;
     }
@@ -87,7 +94,7 @@ fn cgroup(guest: &mut Guest) -> anyhow::Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     let child = root.join("filter-cgroup");
     fs::create_dir_all(&child)?;
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "path_mknod")?;
     make_pipes(&child, &guest.path("unwanted"), UNWANTED)?;
     make_pipes(root, &guest.path("wanted"), 1)?;
     let result = check(host, "path_mknod", "wanted", 1);
@@ -104,12 +111,12 @@ fn path_prefix(guest: &mut Guest) -> anyhow::Result<()> {
     };
     // A prefix of a filter is a text: `kept/` is not how the other begins.
     let (unwanted, wanted) = (copy("kept-not")?, copy("kept")?);
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "bprm_check_security")?;
     for _ in 0..UNWANTED {
         run(&unwanted, &["true"])?;
     }
     run(&wanted, &["true"])?;
-    if resolves_paths() {
+    if guest.resolves("bprm_check_security") {
         return check(host, "bprm_check_security", "/kept/busybox", 1);
     }
     // A path that is walked, and not resolved, is forwarded: whoever reads the record decides.
@@ -123,7 +130,7 @@ fn path_prefix(guest: &mut Guest) -> anyhow::Result<()> {
 
 fn open_flags(guest: &mut Guest) -> anyhow::Result<()> {
     let file = guest.file("cut")?;
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "file_open")?;
     for _ in 0..UNWANTED {
         drop(File::open(&file)?);
     }
@@ -143,7 +150,7 @@ fn open_flags(guest: &mut Guest) -> anyhow::Result<()> {
 fn port(guest: &mut Guest) -> anyhow::Result<()> {
     listen("127.0.0.1:4721")?;
     listen("127.0.0.1:4723")?;
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "socket_connect")?;
     for _ in 0..UNWANTED {
         drop(TcpStream::connect("127.0.0.1:4723")?);
     }
@@ -153,7 +160,7 @@ fn port(guest: &mut Guest) -> anyhow::Result<()> {
 
 fn first_seen(guest: &mut Guest) -> anyhow::Result<()> {
     let (file, last) = (guest.file("first")?, guest.file("second")?);
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "path_chmod")?;
     for _ in 0..=UNWANTED {
         fs::set_permissions(&file, Permissions::from_mode(0o600))?;
     }
@@ -168,7 +175,7 @@ fn rate(guest: &mut Guest) -> anyhow::Result<()> {
     for at in 0..calls {
         fs::create_dir(folder(at))?;
     }
-    let host = guest.host("sieve", "")?;
+    let host = sieve(guest, "path_rmdir")?;
     let start = std::time::Instant::now();
     for at in 0..calls {
         fs::remove_dir(folder(at))?;

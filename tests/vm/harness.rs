@@ -14,7 +14,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Test;
+use super::{Boot, Test};
 
 /// Starts the line in which the guest tells what a test came to.
 pub(crate) const MARK: &str = "KRSI-TEST ";
@@ -28,11 +28,18 @@ const START_PATIENCE: Duration = Duration::from_secs(900);
 const TEST_TIME: Duration = Duration::from_secs(1800);
 
 /// What a test came to.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Said {
     pub(crate) test: String,
     pub(crate) failure: Option<String>,
     pub(crate) seconds: f64,
+}
+
+impl Said {
+    /// By name.
+    pub(crate) fn result(self) -> (String, Result<(), String>) {
+        (self.test, self.failure.map_or(Ok(()), Err))
+    }
 }
 
 /// Runs the tests that the arguments name.
@@ -43,10 +50,10 @@ pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         eprintln!("the limit of locked memory stays: {error}");
     }
-    for (name, _, test) in tests.iter().filter(|(name, ..)| wanted.iter().any(|want| want == name))
-    {
+    let wanted = |(name, ..): &&Test| wanted.iter().any(|want| want == name);
+    for (name, boot, test) in tests.iter().filter(wanted) {
         let start = Instant::now();
-        let guest = Guest { folder: PathBuf::from("/tmp").join(name) };
+        let guest = Guest { folder: PathBuf::from("/tmp").join(name), boot: *boot };
         let folder = guest.folder.clone();
         let made = fs::create_dir_all(&folder).context("its folder");
         let result = made.and_then(|()| in_time(guest, *test));
@@ -85,6 +92,7 @@ fn words(panic: &(dyn std::any::Any + Send)) -> &str {
 /// A test's folder in the guest.
 pub(crate) struct Guest {
     folder: PathBuf,
+    boot: Boot,
 }
 
 /// How krsi-host ended without getting ready.
@@ -104,7 +112,24 @@ impl Guest {
     pub(crate) fn beside(&self, name: &str) -> anyhow::Result<Guest> {
         let folder = self.path(name);
         fs::create_dir_all(&folder)?;
-        Ok(Guest { folder })
+        Ok(Guest { folder, boot: self.boot })
+    }
+
+    /// How it was booted.
+    pub(crate) fn boot(&self) -> Boot {
+        self.boot
+    }
+
+    /// Whether the kernel resolves the path of a hook's object for the backend that enforces here: opens
+    /// alone for functions, and in 5.10 for them alone; names that are made or removed from 6.12 on.
+    pub(crate) fn resolves(&self, hook: &str) -> bool {
+        let kernel = std::env::var("KRSI_KERNEL").unwrap_or_default();
+        match (hook, self.boot) {
+            ("file_open", Boot::WithoutBpf) => true,
+            (_, Boot::WithoutBpf) => false,
+            ("file_open" | "bprm_check_security", _) => kernel != "5.10",
+            _ => !matches!(&*kernel, "5.10" | "6.1"),
+        }
     }
 
     /// A file with some content.
@@ -406,9 +431,4 @@ impl Drop for Connecting {
         // It may have ended already.
         let _ended = self.child.kill().and_then(|()| self.child.wait());
     }
-}
-
-/// Whether the kernel resolves paths in LSM programs: not 5.10.
-pub(crate) fn resolves_paths() -> bool {
-    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10")
 }

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use super::act::call::{self, Waiting};
 use super::{Boot, Test};
 use crate::harness::{Guest, expect_errno, run, wait_for_ok};
+use crate::rule::ruled;
 
 pub(crate) const TESTS: &[Test] = &[
     ("kfunc_resolves_what_the_helper_may_not", Boot::Default, resolves),
@@ -40,7 +41,7 @@ fn resolves(guest: &mut Guest) -> anyhow::Result<()> {
     };
     let (mut inside, mut outside) = (open("vault")?, open("other")?);
     let rule = format!("deny {} 13 {HOOK}", guest.path("vault").display());
-    let host = guest.host("ruler", &rule)?;
+    let host = ruled(guest, &rule, "", &[])?;
     wait_for_ok(|| outside.write_all(b"neighbour"))?;
     if has_functions() {
         expect_errno(EACCES, inside.write(b"intruder"))?;

@@ -10,8 +10,8 @@ use super::{Boot, Test};
 use crate::harness::{Guest, Host, expect_errno, run, wait_for, wait_for_errno};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("loss_is_told_by_hook", Boot::Default, by_hook),
-    ("loss_is_told_of_both_rings", Boot::Default, while_nobody_reads),
+    ("loss_is_told_by_hook", Boot::Each, by_hook),
+    ("loss_is_told_of_both_rings", Boot::Each, while_nobody_reads),
 ];
 
 const EACCES: i32 = 13;

@@ -35,12 +35,17 @@ enum Boot {
     Default,
     /// Without `bpf` among the LSMs.
     WithoutBpf,
+    /// Once as the matrix says, and once without `bpf`: there its name starts with [`FMOD_RET`].
+    Each,
 }
+
+/// How the name of a test's second run starts: what enforces then.
+const FMOD_RET: &str = "fmod_ret_";
 
 impl Boot {
     const fn append(self) -> &'static str {
         match self {
-            Boot::Default => "",
+            Boot::Default | Boot::Each => "",
             Boot::WithoutBpf => "lsm=lockdown,capability,yama",
         }
     }
@@ -49,9 +54,9 @@ impl Boot {
 /// One test: its name, its boot, what it does in the guest.
 type Test = (&'static str, Boot, fn(&mut Guest) -> anyhow::Result<()>);
 
-/// Every test, by family.
+/// Every test of one boot, by family.
 fn tests() -> Vec<Test> {
-    [
+    let all = [
         boot::TESTS,
         coverage::TESTS,
         digest::TESTS,
@@ -74,7 +79,15 @@ fn tests() -> Vec<Test> {
         verified::TESTS,
         witness::TESTS,
     ]
-    .concat()
+    .concat();
+    let boots = |(name, boot, run): Test| match boot {
+        Boot::Default | Boot::WithoutBpf => vec![(name, boot, run)],
+        Boot::Each => {
+            let second: &'static str = format!("{FMOD_RET}{name}").leak();
+            vec![(name, Boot::Default, run), (second, Boot::WithoutBpf, run)]
+        }
+    };
+    all.into_iter().flat_map(boots).collect()
 }
 
 fn main() -> std::process::ExitCode {

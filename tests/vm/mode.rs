@@ -12,10 +12,10 @@ use crate::harness::{Guest, Host, expect_errno, listen, wait_for};
 use crate::rule::{count, folder, ruled, verdict};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("rule_mode_off_judges_nothing", Boot::Default, mode_off),
-    ("rule_mode_audit_of_a_plugin", Boot::Default, mode_audit_of_plugin),
-    ("rule_mode_off_of_a_plugin", Boot::Default, mode_off_of_plugin),
-    ("rule_modes_side_by_side", Boot::Default, side_by_side),
+    ("rule_mode_off_judges_nothing", Boot::Each, mode_off),
+    ("rule_mode_audit_of_a_plugin", Boot::Each, mode_audit_of_plugin),
+    ("rule_mode_off_of_a_plugin", Boot::Each, mode_off_of_plugin),
+    ("rule_modes_side_by_side", Boot::Each, side_by_side),
 ];
 
 const EACCES: i32 = 13;

@@ -14,20 +14,20 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test, evasion};
-use crate::harness::{Guest, Host, expect_errno, listen, resolves_paths, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("rule_path_denies_whole_components", Boot::Default, path_denies),
-    ("rule_path_denies_exec", Boot::Default, path_denies_exec),
-    ("rule_path_denies_what_cannot_be_resolved", Boot::Default, path_unresolved),
-    ("rule_path_denies_both_names_of_a_rename", Boot::Default, path_denies_rename),
-    ("rule_on_error_answers", Boot::Default, on_error_answers),
-    ("rule_on_error_passes_unless_said", Boot::Default, on_error_passes),
-    ("rule_says_what_unread_means", Boot::Default, rule_says_what_unread_means),
-    ("rule_exempt_by_executable", Boot::Default, exempt_by_executable),
-    ("rule_exempt_by_tgid", Boot::Default, exempt_by_tgid),
-    ("rule_map_full_evicts_nothing", Boot::Default, map_full),
-    ("watch_without_texts_asks_what_was_read", Boot::Default, watch_without_texts),
+    ("rule_path_denies_whole_components", Boot::Each, path_denies),
+    ("rule_path_denies_exec", Boot::Each, path_denies_exec),
+    ("rule_path_denies_what_cannot_be_resolved", Boot::Each, path_unresolved),
+    ("rule_path_denies_both_names_of_a_rename", Boot::Each, path_denies_rename),
+    ("rule_on_error_answers", Boot::Each, on_error_answers),
+    ("rule_on_error_passes_unless_said", Boot::Each, on_error_passes),
+    ("rule_says_what_unread_means", Boot::Each, rule_says_what_unread_means),
+    ("rule_exempt_by_executable", Boot::Each, exempt_by_executable),
+    ("rule_exempt_by_tgid", Boot::Each, exempt_by_tgid),
+    ("rule_map_full_evicts_nothing", Boot::Each, map_full),
+    ("watch_without_texts_asks_what_was_read", Boot::Each, watch_without_texts),
 ];
 
 const EPERM: i32 = 1;
@@ -35,6 +35,9 @@ const EACCES: i32 = 13;
 const EINVAL: i32 = 22;
 /// `AF_INET` of `include/linux/socket.h`.
 const AF_INET: u16 = 2;
+
+/// The ruler's section of a configuration, its last one.
+const RULER: &str = "[plugin.ruler]";
 
 /// A folder with a file in it.
 pub(crate) fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, PathBuf)> {
@@ -45,7 +48,8 @@ pub(crate) fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, Path
     Ok((folder, file))
 }
 
-/// Starts krsi-host with the ruler, rules and a configuration file.
+/// Starts krsi-host with the ruler, rules and a configuration file. The operator grants the hooks of the
+/// rules and no more: others are not attached.
 pub(crate) fn ruled(
     guest: &Guest,
     rules: &str,
@@ -53,7 +57,10 @@ pub(crate) fn ruled(
     more: &[&str],
 ) -> anyhow::Result<Host> {
     let path = guest.path("krsi.toml");
-    fs::write(&path, config)?;
+    let hooks = rules.lines().filter_map(|line| line.split_whitespace().nth(3));
+    let hooks = hooks.map(|hook| format!("{hook:?}")).collect::<Vec<_>>().join(", ");
+    let section = if config.contains(RULER) { "" } else { RULER };
+    fs::write(&path, format!("{config}\n{section}\ndeny-hooks = [{hooks}]\n"))?;
     let path = path.display().to_string();
     let arguments = [&["--config", &path], more].concat();
     guest.host_with(&[("ruler", rules)], &arguments)
@@ -87,7 +94,7 @@ fn path_denies(guest: &mut Guest) -> anyhow::Result<()> {
     let rules =
         format!("deny {} 13 file_open\nallow {}/ 13 file_open", vault.display(), open.display());
     let host = ruled(guest, &rules, "", &[])?;
-    if !resolves_paths() {
+    if !guest.resolves("file_open") {
         drop(File::open(&file)?);
         return unresolved_everywhere(host, "file_open");
     }
@@ -118,7 +125,7 @@ fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
     let (inside, outside) = (busybox("vault/busybox-a")?, busybox("other/busybox-a")?);
     let rules = format!("deny {} 1 bprm_check_security", guest.path("vault").display());
     let host = ruled(guest, &rules, "", &[])?;
-    if !resolves_paths() {
+    if !guest.resolves("bprm_check_security") {
         run(&inside, &["true"])?;
         return unresolved_everywhere(host, "bprm_check_security");
     }
@@ -128,11 +135,6 @@ fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(record["errno"] == "EPERM" && record["plugin"] == "ruler", "{record}");
     run(&outside, &["true"])?;
     host.stop(Signal::INT).map(drop)
-}
-
-/// Whether the kernel resolves the path of a name that is made, moved or removed: from 6.12 on.
-fn resolves_names() -> bool {
-    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| !matches!(&*kernel, "5.10" | "6.1"))
 }
 
 /// What is moved out of a folder and what is moved into it, over another file or not. What is allowed
@@ -146,7 +148,7 @@ fn path_denies_rename(guest: &mut Guest) -> anyhow::Result<()> {
         other.display()
     );
     let host = ruled(guest, &rules, "", &[])?;
-    if !resolves_names() {
+    if !guest.resolves("path_rename") {
         fs::rename(&neighbour, vault.join("new"))?;
         return unresolved_everywhere(host, "path_rename");
     }
@@ -164,7 +166,7 @@ fn path_denies_rename(guest: &mut Guest) -> anyhow::Result<()> {
 
 /// Before 6.12 nothing resolves the path of a name that is removed: a rule says what that means.
 fn path_unresolved(guest: &mut Guest) -> anyhow::Result<()> {
-    let unresolved = !resolves_names();
+    let unresolved = !guest.resolves("path_unlink");
     let (vault, file) = folder(guest, "vault")?;
     let (_, neighbour) = folder(guest, "other")?;
     let (lax, lax_file) = folder(guest, "lax")?;
@@ -175,7 +177,7 @@ fn path_unresolved(guest: &mut Guest) -> anyhow::Result<()> {
     let record = verdict(&host, &[("hook", "path_unlink")])?;
     ensure!(record["errno"] == "EPERM", "{record}");
     let object = record["object"].as_str().unwrap_or_default();
-    ensure!(!resolves_paths() || object.contains(&*vault.to_string_lossy()), "{record}");
+    ensure!(!guest.resolves("file_open") || object.contains(&*vault.to_string_lossy()), "{record}");
     if unresolved {
         expect_errno(EPERM, fs::remove_file(&neighbour))?;
     } else {

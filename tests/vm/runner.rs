@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -13,8 +14,10 @@ use serde::Deserialize;
 use super::{Boot, Test};
 use crate::harness::{MARK, Said};
 
-/// Guests that run at a time: one a core.
-const AT_A_TIME: usize = 2;
+/// Guests that run at a time: each takes one core at most, and idles while it waits for grace periods.
+const AT_A_TIME: usize = 3;
+/// The tests that took longest, shown of each boot.
+const SLOWEST: usize = 5;
 /// A guest that takes longer hangs.
 const GUEST_SECONDS: u64 = 3600;
 /// Lines of a guest's output that are shown when it ends early.
@@ -127,11 +130,17 @@ fn start(groups: Vec<Arc<Group>>) {
 impl Group {
     /// Runs the guest; a test that it says nothing of has failed.
     fn boot(&self) {
-        let end = match self.output() {
+        let start = Instant::now();
+        let mut said = Vec::new();
+        let end = match self.output(&mut said) {
             Ok(tail) => format!("the guest said nothing of it; its output ends with\n{tail}"),
             Err(error) => format!("{error:#}"),
         };
+        let (kernel, boot, took) = (&self.kernel, self.boot, start.elapsed().as_secs());
+        let slowest = slowest(&said);
+        eprintln!("vm tests: {kernel} {boot:?}: {} tests, {took} s; {slowest}", self.tests.len());
         self.tell(|results| {
+            results.extend(said.pop().map(Said::result));
             for test in &self.tests {
                 results.entry((*test).to_owned()).or_insert_with(|| Err(end.clone()));
             }
@@ -143,8 +152,9 @@ impl Group {
         self.told.notify_all();
     }
 
-    /// Runs the guest and hears what it tells; the end of its output.
-    fn output(&self) -> anyhow::Result<String> {
+    /// Runs the guest and hears what it tells; the end of its output. The last result is not told yet:
+    /// with it all tests are over, and nothing more is shown.
+    fn output(&self, heard: &mut Vec<Said>) -> anyhow::Result<String> {
         let set = |name| {
             std::env::var(name)
                 .with_context(|| format!("{name} is not set: run `cargo xtask test`"))
@@ -172,9 +182,9 @@ impl Group {
             let line = String::from_utf8_lossy(&line?).into_owned();
             let said = line.strip_prefix(MARK).map(serde_json::from_str::<Said>);
             if let Some(Ok(said)) = said {
-                self.tell(|results| {
-                    results.insert(said.test, said.failure.map_or(Ok(()), Err));
-                });
+                let before = heard.last().cloned().map(Said::result);
+                self.tell(|results| results.extend(before));
+                heard.push(said);
             }
             lines.push_back(line);
             lines.drain(..lines.len().saturating_sub(TAIL_LINES));
@@ -191,6 +201,15 @@ impl Group {
         let results = results.unwrap_or_else(PoisonError::into_inner);
         results.get(test).cloned().unwrap_or_else(|| Err("not run".into())).map_err(Failed::from)
     }
+}
+
+/// The tests that took longest, in words.
+fn slowest(said: &[Said]) -> String {
+    let mut said: Vec<&Said> = said.iter().collect();
+    said.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
+    let words =
+        said.iter().take(SLOWEST).map(|said| format!("{} {:.0} s", said.test, said.seconds));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 /// This binary without debug information, made once.

@@ -12,12 +12,9 @@ use super::{Boot, Test};
 use crate::harness::{Connecting, Guest, expect_errno, listen, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("socket_connect_denied_by_network", Boot::Default, denied_by_network),
-    ("socket_connect_denied_by_process", Boot::Default, denied_by_process),
-    ("socket_connect_denied_by_lineage", Boot::Default, denied_by_lineage),
-    ("fmod_ret_socket_connect_denied_by_network", Boot::WithoutBpf, denied_by_network),
-    ("fmod_ret_socket_connect_denied_by_process", Boot::WithoutBpf, denied_by_process),
-    ("fmod_ret_socket_connect_denied_by_lineage", Boot::WithoutBpf, denied_by_lineage),
+    ("socket_connect_denied_by_network", Boot::Each, denied_by_network),
+    ("socket_connect_denied_by_process", Boot::Each, denied_by_process),
+    ("socket_connect_denied_by_lineage", Boot::Each, denied_by_lineage),
 ];
 
 const ECONNREFUSED: i32 = 111;

@@ -10,9 +10,8 @@ use super::{Boot, Test};
 use crate::harness::{Guest, run};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("accounts_agree", Boot::Default, accounts_agree),
-    ("accounts_agree_when_the_ring_overflows", Boot::Default, accounts_agree_on_overflow),
-    ("fmod_ret_accounts_agree", Boot::WithoutBpf, accounts_agree),
+    ("accounts_agree", Boot::Each, accounts_agree),
+    ("accounts_agree_when_the_ring_overflows", Boot::Each, accounts_agree_on_overflow),
 ];
 
 /// seen = delivered + filtered + lost + skipped, for every hook of a summary.

@@ -10,10 +10,8 @@ use super::{Boot, Test};
 use crate::harness::{Guest, Host, expect_errno};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("witness_sees_denials", Boot::Default, sees_denials),
-    ("witness_sees_what_others_refuse", Boot::Default, sees_others),
-    ("fmod_ret_witness_sees_denials", Boot::WithoutBpf, sees_denials),
-    ("fmod_ret_witness_sees_what_others_refuse", Boot::WithoutBpf, sees_others),
+    ("witness_sees_denials", Boot::Each, sees_denials),
+    ("witness_sees_what_others_refuse", Boot::Each, sees_others),
 ];
 
 const EPERM: i32 = 1;

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use super::observe::{Is, Told, expected};
 use super::{ACTS, Act};
 use crate::harness::{Guest, Host, expect_errno, wait_for};
+use crate::rule::ruled;
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
@@ -112,11 +113,11 @@ fn path_untold(guest: &Guest) -> anyhow::Result<()> {
     let victim = guest.file("victim")?;
     let folder = victim.parent().context("a folder")?;
     let rule = |verb: &str| format!("{verb} {} {EACCES} path_unlink", folder.display());
-    let host = guest.host_with(&[("ruler", &rule("strict"))], &without(&[]))?;
+    let host = ruled(guest, &rule("strict"), "", &without(&[]))?;
     expect_errno(EACCES, fs::remove_file(&victim))?;
     host.report(&[("kind", "verdict"), ("hook", "path_unlink"), ("plugin", "ruler")])?;
     host.stop(Signal::INT)?;
-    let host = guest.host_with(&[("ruler", &rule("deny"))], &without(&[]))?;
+    let host = ruled(guest, &rule("deny"), "", &without(&[]))?;
     fs::remove_file(&victim)?;
     host.stop(Signal::INT).map(drop)
 }

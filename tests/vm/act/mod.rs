@@ -31,14 +31,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("acts_succeed_undisturbed", Boot::Default, succeed_undisturbed),
     ("acts_reach_their_hooks", Boot::Default, reach_their_hooks),
     ("acts_show_a_denial_as_told", Boot::Default, show_a_denial_as_told),
-    ("acts_are_seen", Boot::Default, observe::see_each),
-    ("acts_are_denied", Boot::Default, enforce::deny_each),
-    ("acts_are_seen_by_inode_hooks", Boot::Default, instead::see_each),
-    ("acts_are_denied_by_inode_hooks", Boot::Default, instead::deny_each),
-    ("fmod_ret_acts_are_seen", Boot::WithoutBpf, observe::see_each),
-    ("fmod_ret_acts_are_denied", Boot::WithoutBpf, enforce::deny_each),
-    ("fmod_ret_acts_are_seen_by_inode_hooks", Boot::WithoutBpf, instead::see_each),
-    ("fmod_ret_acts_are_denied_by_inode_hooks", Boot::WithoutBpf, instead::deny_each),
+    ("acts_are_seen", Boot::Each, observe::see_each),
+    ("acts_are_denied", Boot::Each, enforce::deny_each),
+    ("acts_are_seen_by_inode_hooks", Boot::Each, instead::see_each),
+    ("acts_are_denied_by_inode_hooks", Boot::Each, instead::deny_each),
 ];
 
 /// What the caller of a denied act sees.

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 use super::call::in_child;
 use super::{EACCES, denial, denials};
+use crate::Boot;
 use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno};
 
 /// Denied opens amid the flood.
@@ -21,7 +22,7 @@ pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
     drop(File::open(&secret)?);
     wait_for_errno(EACCES, || File::open(&secret))?;
     let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
+    let passed = std::thread::scope(|scope| {
         let repeat = |act: &dyn Fn() -> std::io::Result<()>| -> anyhow::Result<u64> {
             let mut times = 0;
             while !over.load(Ordering::Relaxed) {
@@ -32,9 +33,12 @@ pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
         };
         let opening = scope.spawn(move || repeat(&|| File::open(&neighbour).map(drop)));
         let forking = scope.spawn(move || repeat(&|| in_child(|| Ok(()))));
-        let result = (0..ACTS).try_for_each(|_| {
+        let result = (0..ACTS).try_fold(0, |passed, _| {
             std::thread::sleep(Duration::from_millis(10));
-            expect_errno(EACCES, File::open(&secret))
+            match File::open(&secret) {
+                Ok(_) => Ok(passed + 1),
+                refused => expect_errno(EACCES, refused).map(|()| passed),
+            }
         });
         over.store(true, Ordering::Relaxed);
         for flood in [opening, forking] {
@@ -43,15 +47,19 @@ pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
         }
         result
     })?;
+    // Programs of functions are skipped on a core where another is preempted: see `preempt`.
+    ensure!(passed == 0 || guest.boot() == Boot::WithoutBpf, "{passed} opens passed");
     // The last of the first opens was denied, too.
+    let denied = ACTS + 1 - passed;
     let object = secret.to_string_lossy();
     wait_for("a record of each denial", || {
-        Ok((denials(&host, &object)?.len() == ACTS + 1).then_some(()))
+        Ok((denials(&host, &object)?.len() == denied).then_some(()))
     })?;
     denial(&host, "file_open", &object, "sentry")?;
     let summary = host.stop(Signal::INT)?;
     let rows = summary["hooks"].as_array().context("hooks")?;
     let row = rows.iter().find(|row| row["hook"] == "file_open").context("file_open")?;
-    ensure!(row["denied"] == ACTS + 1 && row["lost"].as_u64() > Some(0), "{row}");
+    ensure!(row["denied"] == denied && row["lost"].as_u64() > Some(0), "{row}");
+    ensure!(row["missed"].as_u64() >= Some(passed as u64), "{passed} opens passed: {row}");
     Ok(())
 }

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use super::call::{at, call, in_child, path};
 use super::{EACCES, denial, denials};
 use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno};
+use crate::rule::ruled;
 
 /// A folder with a file in it.
 fn vault(guest: &Guest) -> anyhow::Result<(PathBuf, PathBuf)> {
@@ -43,7 +44,7 @@ pub(super) fn detours(guest: &mut Guest) -> anyhow::Result<()> {
     symlink(&file, &link)?;
     symlink(&vault, &folder_link)?;
     symlink(&neighbour, guest.path("neighbour-link"))?;
-    let host = guest.host("ruler", &format!("deny {} 13 file_open", vault.display()))?;
+    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), "", &[])?;
     let here = format!("/proc/{}/fd", std::process::id());
     // O_PATH opens nothing, so that no hook is asked.
     let folder = open(&vault, OFlags::PATH | OFlags::DIRECTORY, Mode::empty())?;
@@ -108,7 +109,7 @@ pub(super) fn of_a_path(guest: &mut Guest) -> anyhow::Result<()> {
     let (link, moved) = (guest.path("link"), guest.path("moved"));
     let mount = guest.path("mounted");
     fs::create_dir(&mount)?;
-    let host = guest.host("ruler", &format!("deny {} 13 file_open", vault.display()))?;
+    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), "", &[])?;
     expect_errno(EACCES, File::open(&file))?;
     fs::hard_link(&file, &link)?;
     fs::read_to_string(&link)?;

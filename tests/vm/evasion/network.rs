@@ -12,6 +12,7 @@ use rustix::process::Signal;
 use super::call::{at, call};
 use super::{EACCES, ECONNREFUSED, denial, denials};
 use crate::harness::{Guest, expect_errno, listen, wait_for};
+use crate::rule::ruled;
 
 /// `struct sockaddr_in`.
 const ADDRESS_BYTES: usize = 16;
@@ -44,7 +45,7 @@ pub(super) fn connects(guest: &mut Guest) -> anyhow::Result<()> {
     let (denied, free) = ("127.0.0.1:7201", "127.0.0.1:7202");
     listen(denied)?;
     listen(free)?;
-    let host = guest.host("ruler", "network 127.0.0.1/32:7201 111 socket_connect")?;
+    let host = ruled(guest, "network 127.0.0.1/32:7201 111 socket_connect", "", &[])?;
     expect_errno(ECONNREFUSED, connect(denied))?;
     expect_errno(ECONNREFUSED, connect("[::ffff:127.0.0.1]:7201"))?;
     expect_errno(ECONNREFUSED, connect_datagram("127.0.0.1:0", denied))?;
@@ -77,7 +78,7 @@ pub(super) fn datagrams(guest: &mut Guest) -> anyhow::Result<()> {
     send_to(datagram, libc::AF_UNSPEC, denied, 0)?;
     let mut byte = [0];
     wait_for("a datagram", || Ok(receivers[0].recv(&mut byte).ok()))?;
-    let host = guest.host("ruler", "network 127.0.0.1/32:7211 13 socket_sendmsg")?;
+    let host = ruled(guest, "network 127.0.0.1/32:7211 13 socket_sendmsg", "", &[])?;
     expect_errno(EACCES, send_to(datagram, libc::AF_INET, denied, 0))?;
     expect_errno(EACCES, send_to(datagram, libc::AF_UNSPEC, denied, 0))?;
     expect_errno(EACCES, UdpSocket::bind("[::]:0")?.send_to(b"x", "[::ffff:127.0.0.1]:7211"))?;
