@@ -10,6 +10,7 @@ mod evasion;
 mod exec;
 mod file;
 mod filter;
+mod grant;
 mod harness;
 mod host;
 mod kfunc;
@@ -64,6 +65,7 @@ fn tests() -> Vec<Test> {
         exec::TESTS,
         file::TESTS,
         filter::TESTS,
+        grant::TESTS,
         socket::TESTS,
         task::TESTS,
         plugin::TESTS,

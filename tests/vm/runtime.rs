@@ -1,9 +1,8 @@
-//! What a plugin may use and do, and what becomes of one that wants more: nobody else is harmed.
+//! What a plugin may use, and what becomes of one that wants more: nobody else is harmed.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -22,8 +21,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("runtime_withdraws_rules_on_request", Boot::Default, withdraws),
     ("runtime_floods", Boot::Default, floods),
     ("runtime_limits_name_themselves", Boot::Default, limits),
-    ("runtime_grants", Boot::Default, grants),
-    ("runtime_scope", Boot::Default, scope),
     ("runtime_wrong_configuration", Boot::Default, wrong_configuration),
     ("runtime_signature", Boot::Default, signature),
     ("runtime_cached_code", Boot::Default, cached),
@@ -167,82 +164,6 @@ fn limits(guest: &mut Guest) -> anyhow::Result<()> {
     trigger(guest, "flood-state")?;
     std::thread::sleep(std::time::Duration::from_millis(1200));
     check("flood-report", "snapshot")?;
-    host.stop(Signal::INT).map(drop)
-}
-
-fn grants(guest: &mut Guest) -> anyhow::Result<()> {
-    let config = guest.path("host.toml");
-    let text = "[plugin.sentry]\nerrnos = [\"EACCES\"]\nmax-ttl-s = 60\ndeny-keys = [\"file\"]\nkill = false\n";
-    fs::write(&config, text)?;
-    let (a, b, c) = (guest.file("errno")?, guest.file("ttl")?, guest.file("good")?);
-    let victim = guest.executable("busybox-victim")?;
-    let lines = [
-        format!("open {} 60000 1", a.display()),
-        format!("open {} 61000 13", b.display()),
-        format!("open {} 60000 13", c.display()),
-        format!("process {} 60000 13", victim.display()),
-        format!("kill {} 0 0", victim.display()),
-    ];
-    let more = ["--config", &config.display().to_string()];
-    let host = guest.host_with(&[("sentry", &lines.join("\n"))], &more)?;
-    host.note(&["sentry", "not granted", "process, lineage, network keys", "kill"])?;
-    for file in [&a, &b, &c] {
-        drop(File::open(file));
-    }
-    crate::harness::run(&victim, &["true"])?;
-    // Each refusal is an audit line, in order, and nothing of it is in force.
-    for words in [
-        "errno 1 is not granted",
-        "a life of 61000 ms is not granted, at most 60000 ms are",
-        "rules on process keys are not granted",
-        "kill is not granted",
-    ] {
-        host.report(&[("kind", "refusal"), ("plugin", "sentry"), ("reason", words)])?;
-    }
-    wait_for_errno(EACCES, || File::open(&c))?;
-    for allowed in [&a, &b] {
-        File::open(allowed)?;
-    }
-    host.stop(Signal::INT).map(drop)
-}
-
-fn scope(guest: &mut Guest) -> anyhow::Result<()> {
-    let config = guest.path("host.toml");
-    fs::write(&config, "[plugin.sentry]\nscope = \"uid:1000\"\n")?;
-    let file = guest.file("secret")?;
-    fs::set_permissions(guest.path(""), fs::Permissions::from_mode(0o755))?;
-    let runner = guest.executable("busybox-runner")?;
-    let lines = [
-        format!("open {} 60000 13", file.display()),
-        format!("process {} 60000 13", runner.display()),
-    ];
-    let more = ["--config", &config.display().to_string()];
-    let host = guest.host_with(&[("sentry", &lines.join("\n"))], &more)?;
-    let as_user = |uid: u32| Command::new(&runner).arg("true").uid(uid).gid(uid).status();
-    let records = || -> anyhow::Result<u64> {
-        Ok(host.status("sentry")?["records"].as_u64().unwrap_or_default())
-    };
-    // What root does is not seen.
-    let before = records()?;
-    as_user(0)?;
-    drop(File::open(&file));
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    ensure!(records()? == before, "{before} records, then {}", records()?);
-    // What uid 1000 does is; a rule on its process may be made, one for everybody may not.
-    let mut lasting = Command::new(&runner).args(["sleep", "60"]).uid(1000).gid(1000).spawn()?;
-    let rule = wait_for("a rule on the process", || {
-        let is_rule = |report: &serde_json::Value| {
-            report["kind"] == "rule" && report["text"].to_string().contains("process")
-        };
-        Ok(host.reports()?.into_iter().find(is_rule))
-    });
-    lasting.kill().and_then(|()| lasting.wait())?;
-    rule.with_context(|| format!("{:#?}", host.reports()))?;
-    let cat = Command::new(&runner).arg("cat").arg(&file).uid(1000).gid(1000).output()?;
-    ensure!(cat.status.success(), "{cat:?}");
-    host.report(&[("kind", "refusal"), ("reason", "only uid 1000 may be concerned")])?;
-    File::open(&file)?;
-    ensure!(host.status("sentry")?["scope"] == "uid 1000", "{}", host.status("sentry")?);
     host.stop(Signal::INT).map(drop)
 }
 

@@ -1,0 +1,151 @@
+//! What a plugin may do: rules, watches and a scope that are granted, and what is refused of others.
+
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::{Boot, Test};
+use crate::act::call::set_name;
+use crate::harness::{Guest, expect_errno, run, wait_for, wait_for_errno};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("runtime_grants", Boot::Default, grants),
+    ("runtime_grants_watches", Boot::Default, grants_watches),
+    ("runtime_scope", Boot::Default, scope),
+];
+
+const EPERM: i32 = 1;
+const EACCES: i32 = 13;
+
+fn grants(guest: &mut Guest) -> anyhow::Result<()> {
+    let config = guest.path("host.toml");
+    let text = "[plugin.sentry]\nerrnos = [\"EACCES\"]\nmax-ttl-s = 60\ndeny-keys = [\"file\"]\nkill = false\n";
+    fs::write(&config, text)?;
+    let (a, b, c) = (guest.file("errno")?, guest.file("ttl")?, guest.file("good")?);
+    let victim = guest.executable("busybox-victim")?;
+    let lines = [
+        format!("open {} 60000 1", a.display()),
+        format!("open {} 61000 13", b.display()),
+        format!("open {} 60000 13", c.display()),
+        format!("process {} 60000 13", victim.display()),
+        format!("kill {} 0 0", victim.display()),
+    ];
+    let more = ["--config", &config.display().to_string()];
+    let host = guest.host_with(&[("sentry", &lines.join("\n"))], &more)?;
+    host.note(&["sentry", "not granted", "process, lineage, network keys", "kill"])?;
+    for file in [&a, &b, &c] {
+        drop(File::open(file));
+    }
+    run(&victim, &["true"])?;
+    // Each refusal is an audit line, in order, and nothing of it is in force.
+    for words in [
+        "errno 1 is not granted",
+        "a life of 61000 ms is not granted, at most 60000 ms are",
+        "rules on process keys are not granted",
+        "kill is not granted",
+    ] {
+        host.report(&[("kind", "refusal"), ("plugin", "sentry"), ("reason", words)])?;
+    }
+    wait_for_errno(EACCES, || File::open(&c))?;
+    for allowed in [&a, &b] {
+        File::open(allowed)?;
+    }
+    host.stop(Signal::INT).map(drop)
+}
+
+/// What is granted of the watches of a plugin's own decides what is loaded of them: one that refuses opens
+/// of whoever is called nobody, and one that does not refuse.
+fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
+    let (config, file) = (guest.path("host.toml"), guest.file("secret")?);
+    let open_as = |name: &str| {
+        std::thread::scope(|scope| {
+            let open = || set_name(name).and_then(|()| File::open(&file).map(drop));
+            scope.spawn(open).join().map_err(|_| anyhow::anyhow!("panicked"))
+        })
+    };
+    // The operator's words, and why the refusing watch is left out.
+    let cases = [
+        ("permanent = true", None),
+        ("", Some("a denial without end is not granted")),
+        (
+            "permanent = true\nhooks = [\"path_mkdir\"]",
+            Some("watches on file_open are not granted"),
+        ),
+        (
+            "permanent = true\ndeny-hooks = [\"socket_connect\"]",
+            Some("verdicts on file_open are not granted"),
+        ),
+        ("permanent = true\nerrnos = [\"EACCES\"]", Some("errno 1 is not granted")),
+        ("permanent = true\nscope = \"uid:1000\"", Some("a watch denies whoever calls")),
+    ];
+    for (words, why) in cases {
+        fs::write(&config, format!("[plugin.census]\n{words}\n"))?;
+        let more = ["--config", &config.display().to_string()];
+        let host = guest.host_with(&[("census_wide", "")], &more)?;
+        open_as("somebody")?.with_context(|| words.to_owned())?;
+        match why {
+            Some(why) => {
+                open_as("nobody")?.with_context(|| words.to_owned())?;
+                let told = |report: &Value| {
+                    let reason = report["reason"].as_str().unwrap_or_default();
+                    report["kind"] == "refusal" && reason.contains(why)
+                };
+                let reports = host.reports()?;
+                ensure!(reports.iter().any(told), "no {why:?} for {words:?} in {reports:#?}");
+            }
+            None => {
+                expect_errno(EPERM, open_as("nobody")?)?;
+                let record = host.report(&[("kind", "verdict"), ("hook", "file_open")])?;
+                ensure!(record["plugin"] == "census" && record["errno"] == "EPERM", "{record}");
+                ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+            }
+        }
+        host.stop(Signal::INT)?;
+    }
+    Ok(open_as("nobody")??)
+}
+
+fn scope(guest: &mut Guest) -> anyhow::Result<()> {
+    let config = guest.path("host.toml");
+    fs::write(&config, "[plugin.sentry]\nscope = \"uid:1000\"\n")?;
+    let file = guest.file("secret")?;
+    fs::set_permissions(guest.path(""), fs::Permissions::from_mode(0o755))?;
+    let runner = guest.executable("busybox-runner")?;
+    let lines = [
+        format!("open {} 60000 13", file.display()),
+        format!("process {} 60000 13", runner.display()),
+    ];
+    let more = ["--config", &config.display().to_string()];
+    let host = guest.host_with(&[("sentry", &lines.join("\n"))], &more)?;
+    let as_user = |uid: u32| Command::new(&runner).arg("true").uid(uid).gid(uid).status();
+    let records = || -> anyhow::Result<u64> {
+        Ok(host.status("sentry")?["records"].as_u64().unwrap_or_default())
+    };
+    // What root does is not seen.
+    let before = records()?;
+    as_user(0)?;
+    drop(File::open(&file));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    ensure!(records()? == before, "{before} records, then {}", records()?);
+    // What uid 1000 does is; a rule on its process may be made, one for everybody may not.
+    let mut lasting = Command::new(&runner).args(["sleep", "60"]).uid(1000).gid(1000).spawn()?;
+    let rule = wait_for("a rule on the process", || {
+        let is_rule = |report: &serde_json::Value| {
+            report["kind"] == "rule" && report["text"].to_string().contains("process")
+        };
+        Ok(host.reports()?.into_iter().find(is_rule))
+    });
+    lasting.kill().and_then(|()| lasting.wait())?;
+    rule.with_context(|| format!("{:#?}", host.reports()))?;
+    let cat = Command::new(&runner).arg("cat").arg(&file).uid(1000).gid(1000).output()?;
+    ensure!(cat.status.success(), "{cat:?}");
+    host.report(&[("kind", "refusal"), ("reason", "only uid 1000 may be concerned")])?;
+    File::open(&file)?;
+    ensure!(host.status("sentry")?["scope"] == "uid 1000", "{}", host.status("sentry")?);
+    host.stop(Signal::INT).map(drop)
+}
