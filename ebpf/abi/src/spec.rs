@@ -212,8 +212,8 @@ pub struct Spec {
     pub slot: u32,
     /// Bits of [`spec_flag`].
     pub flags: u32,
-    /// Arguments that are read, as bits: others are never touched.
-    pub args: u32,
+    /// Arguments that rows take for pointers, as bits ([`Spec::seal`]).
+    pub pointers: u32,
     /// Errno of a watch that refuses.
     pub errno: u32,
     /// Rule id of a watch that refuses.
@@ -261,7 +261,7 @@ impl Spec {
     pub const EMPTY: Spec = Spec {
         slot: 0,
         flags: 0,
-        args: 0,
+        pointers: 0,
         errno: 0,
         rule_id: 0,
         object: 0,
@@ -297,6 +297,17 @@ impl Spec {
 }
 
 impl Capture {
+    /// Whether it takes its argument for a pointer.
+    #[must_use]
+    pub const fn starts_at_pointer(&self) -> bool {
+        let is_first = self.read != Read::None as u8
+            && self.read != Read::InodeDev as u8
+            && self.read != Read::SockAddrPort as u8;
+        is_first
+            && (self.root == root::ARG
+                || self.root == root::VALUE && self.read != Read::Scalar as u8)
+    }
+
     /// Whether what it reads is written into a room.
     #[must_use]
     pub const fn takes_room(&self) -> bool {
@@ -306,10 +317,12 @@ impl Capture {
 }
 
 impl Spec {
-    /// Notes which row takes which room, once all captures are there.
+    /// Notes which row takes which room, and which arguments are pointers, once all captures are there.
     #[must_use]
     pub fn seal(mut self) -> Self {
         self.room_rows = [0; ROOMS];
+        let starts = self.captures.iter().filter(|capture| capture.starts_at_pointer());
+        self.pointers = starts.fold(0, |bits, capture| bits | 1 << (capture.arg & 7));
         for (row, capture) in (1..).zip(&self.captures) {
             let room = self.room_rows.get_mut(usize::from(capture.room));
             if let Some(room) = room.filter(|_| capture.takes_room()) {

@@ -370,6 +370,22 @@ pub fn argument<const N: usize>(ctx: *const u64) -> *const u8 {
     argument
 }
 
+/// The low half of a pointer, as a number that the verifier knows nothing about: only whoever may leak
+/// pointers may have it (`is_pointer_value` in `kernel/bpf/verifier.c`), as the host may.
+#[inline(always)]
+pub fn low_half(pointer: *const u8) -> u64 {
+    let low;
+    // SAFETY: a register is copied into another.
+    unsafe {
+        core::arch::asm!(
+            "w1 = w1",
+            inout("r1") pointer => low,
+            options(pure, nomem, nostack),
+        );
+    }
+    low
+}
+
 /// Which of the first six arguments are 0, as bits. The verifier may take a pointer argument for
 /// never NULL where it can be (`mmap_file`'s file): a number whose origin it does not know, it lets be
 /// compared.

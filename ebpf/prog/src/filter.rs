@@ -167,11 +167,11 @@ fn is_idle(flags: u64, slot: u32, task: Task, screen: &impl Screen) -> bool {
     if rules != 0 && !misses_rules(rules, task, screen) {
         return false;
     }
-    match flags & (flag::FORWARD | flag::FILTER) {
-        flag::FORWARD => false,
-        both if both & flag::FORWARD != 0 => !may_pass(slot, task, screen),
-        _ => true,
+    if flags & flag::FILTER != 0 {
+        // What nobody wants at all is left later: few hooks have a filter and no subscriber.
+        return !may_pass(slot, task, screen);
     }
+    flags & flag::FORWARD == 0
 }
 
 /// Whether no rule is on the process and its file, and there are no others.

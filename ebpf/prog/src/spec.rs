@@ -25,6 +25,8 @@ fields! {
     slot: u32;
     /// Bits of `spec_flag`.
     flags: u32;
+    /// Arguments that rows take for pointers.
+    pointers: u32;
     /// Errno of a watch that refuses.
     errno: u32;
     /// Rule id of a watch that refuses.

@@ -1,7 +1,7 @@
 //! The rows of a spec: what each capture reads, unrolled.
 
 use krsi_host_abi::record::{Call as Body, text_value};
-use krsi_host_abi::spec::{HOPS, Read, TEXT_MAX, root};
+use krsi_host_abi::spec::{HOPS, ObjectKind, Read, TEXT_MAX, root};
 
 use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
 use super::state::{State, Values};
@@ -41,15 +41,17 @@ macro_rules! each_row {
     };
 }
 
-/// Reads every row that is a number.
+/// Reads every row that is a number and was not read already.
 #[inline(always)]
 pub fn numbers(state: &mut State) {
     macro_rules! one {
         ($at:literal) => {
-            let read = Row::new($at).read();
-            if read == Read::Scalar as u8
-                || read == Read::Inode as u8
-                || read == Read::SockAddr as u8
+            let (read, root) = (Row::new($at).read(), Row::new($at).root());
+            let is_scalar = read == Read::Scalar as u8;
+            if is_scalar && (root == root::ARG || root == root::VALUE) {
+                state.nulls ^= of_argument::<$at>(state);
+            } else if (is_scalar || read == Read::Inode as u8 || read == Read::SockAddr as u8)
+                && !is_first($at)
             {
                 state.nulls ^= number(state, $at);
             }
@@ -58,7 +60,48 @@ pub fn numbers(state: &mut State) {
     each_row!(one);
 }
 
-/// Reads one of them. Answers zero: a function without an answer would leave a pointer where the
+/// Whether a row is read before all others.
+#[inline(always)]
+fn is_first(at: usize) -> bool {
+    spec::object() == ObjectKind::File as u32 && spec::object_capture() as usize == at
+}
+
+/// Reads a scalar of an argument: each row by a function of its own, of which the kernel keeps what the
+/// row asks for. Answers zero, as [`number`] does.
+#[inline(never)]
+fn of_argument<const AT: usize>(state: &mut State) -> u32 {
+    let row = Row::new(AT);
+    let value = if row.root() == root::VALUE {
+        Ok(cut(row.size(), state.argument(row.arg()) as u64))
+    } else {
+        from_argument(row, state).map(
+            #[inline(always)]
+            |from| load(from, row),
+        )
+    };
+    let is_whole = row.shift() == 0 && row.width() == 0 && row.signed() == 0;
+    state.values.put(
+        AT,
+        value.map(
+            #[inline(always)]
+            |value| if is_whole { value } else { shape(row, value) },
+        ),
+    );
+    state.values.unknown_zero() as u32
+}
+
+/// The low bytes of a value.
+#[inline(always)]
+fn cut(bytes: u8, value: u64) -> u64 {
+    match bytes {
+        1 => value & 0xff,
+        2 => value & 0xffff,
+        4 => value & 0xffff_ffff,
+        _ => value,
+    }
+}
+
+/// Reads any of them. Answers zero: a function without an answer would leave a pointer where the
 /// verifier looks for one.
 #[inline(never)]
 fn number(state: &mut State, at: usize) -> u32 {
@@ -91,17 +134,7 @@ enum End {
 #[inline(always)]
 fn follow(row: Row, state: &State) -> Result<End, Skip> {
     if row.root() == root::ARG {
-        let mut at = state.pointer(row.arg())?;
-        macro_rules! hop {
-            ($($hop:literal)*) => {$(
-                if $hop < row.hops() as usize {
-                    at = Ptr::new(at.load_at::<*const u8>(row.offset($hop)))?;
-                }
-            )*};
-        }
-        const { assert!(HOPS == 6) };
-        hop!(0 1 2 3 4 5);
-        return Ok(End::Typed(at));
+        return from_argument(row, state).map(End::Typed);
     }
     let mut at = state.call.task;
     if row.root() == root::CRED {
@@ -118,6 +151,39 @@ fn follow(row: Row, state: &State) -> Result<End, Skip> {
     Ok(End::Task(at))
 }
 
+/// Follows the pointers of a row that starts at an argument.
+#[inline(always)]
+fn from_argument(row: Row, state: &State) -> Result<Ptr, Skip> {
+    let mut at = state.pointer(row.arg())?;
+    let hops = row.hops() as usize;
+    // Most rows have none.
+    if hops == 0 {
+        return Ok(at);
+    }
+    macro_rules! hop {
+        ($($hop:literal)*) => {$(
+            if $hop < hops {
+                at = Ptr::new(at.load_at::<*const u8>(row.offset($hop)))?;
+            }
+        )*};
+    }
+    const { assert!(HOPS == 6) };
+    hop!(0 1 2 3 4 5);
+    Ok(at)
+}
+
+/// Reads a scalar at the end of a row's hops.
+#[inline(always)]
+fn load(from: Ptr, row: Row) -> u64 {
+    let at = row.last();
+    match row.size() {
+        1 => u64::from(from.load_at::<u8>(at)),
+        2 => u64::from(from.load_at::<u16>(at)),
+        4 => u64::from(from.load_at::<u32>(at)),
+        _ => from.load_at::<u64>(at),
+    }
+}
+
 #[inline(always)]
 fn scalar(row: Row, state: &State) -> Result<u64, Skip> {
     let value = if row.root() == root::VALUE {
@@ -132,12 +198,7 @@ fn scalar(row: Row, state: &State) -> Result<u64, Skip> {
 fn member(row: Row, state: &State) -> Result<u64, Skip> {
     let at = row.last();
     match follow(row, state)? {
-        End::Typed(from) => Ok(match row.size() {
-            1 => u64::from(from.load_at::<u8>(at)),
-            2 => u64::from(from.load_at::<u16>(at)),
-            4 => u64::from(from.load_at::<u32>(at)),
-            _ => from.load_at::<u64>(at),
-        }),
+        End::Typed(from) => Ok(load(from, row)),
         End::Task(from) => Ok(match row.size() {
             1 => u64::from(from.load_at::<u8>(at)?),
             2 => u64::from(from.load_at::<u16>(at)?),
@@ -281,16 +342,7 @@ fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     let from = if row.root() == root::VALUE {
         state.argument(row.arg()) as u64
     } else {
-        let mut at = state.pointer(row.arg())?;
-        macro_rules! hop {
-            ($($hop:literal)*) => {$(
-                if $hop < row.hops() as usize {
-                    at = Ptr::new(at.load_at::<*const u8>(row.offset($hop)))?;
-                }
-            )*};
-        }
-        hop!(0 1 2 3 4 5);
-        at.load_at::<u64>(row.last())
+        from_argument(row, state)?.load_at::<u64>(row.last())
     };
     let len = match row.bound() {
         0 => SOCKADDR_MAX,
@@ -306,7 +358,9 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
         ($room:literal) => {
             if let Some(row) = Row::of_room::<$room>() {
                 let room = rooms.cast::<[u8; R]>().wrapping_add($room);
-                if text_row::<R>(state, row.at(), room) == 0 {
+                if is_of_nothing(row, state) {
+                    state.values.put(row.at(), Err(Skip::Null));
+                } else if text_row::<R>(state, row.at(), room) == 0 {
                     return Err(Short);
                 }
             }
@@ -317,6 +371,15 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
     one!(2);
     one!(3);
     Ok(())
+}
+
+/// Whether a row is the path of the call's file, and there is no file.
+#[inline(always)]
+fn is_of_nothing(row: Row, state: &State) -> bool {
+    spec::object() == ObjectKind::File as u32
+        && spec::path_row() as usize == row.at() + 1
+        && spec::name_row() == 0
+        && state.values.is_null(spec::object_capture() as usize)
 }
 
 /// Reads one of them; 0 when its room is too short.

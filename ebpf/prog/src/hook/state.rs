@@ -1,12 +1,12 @@
 //! What is known of a call while the template works on it: what was read, and what was decided.
 
 use aya_ebpf::EbpfContext;
-use krsi_host_abi::spec::CAPTURES;
+use krsi_host_abi::spec::{ARGS, CAPTURES};
 
 use crate::capture::{self, Ptr, Skip};
 use crate::filter::{Call, Traits};
-use crate::global;
 use crate::verdict::Decision;
+use crate::{global, spec};
 
 /// What is known of a call. It stays in one place on the stack, and functions of their own work on
 /// it: inlined for each row, the template would be too long for a jump.
@@ -32,7 +32,8 @@ impl State {
         let zero = call.facts.unknown_zero();
         let values = Values::none(zero);
         let (traits, decision) = (Traits::none(&call), Decision::none(&call));
-        Self { call, values, traits, decision, ctx, nulls: capture::nulls(ctx, zero) }
+        let nulls = if may_be_null(ctx) { capture::nulls(ctx, zero) } else { zero as u32 };
+        Self { call, values, traits, decision, ctx, nulls }
     }
 
     /// An argument as the verifier types it; one that no row names is never touched.
@@ -56,6 +57,21 @@ impl State {
         }
         Ptr::new(self.argument(at))
     }
+}
+
+/// Whether a pointer among the arguments may be NULL: few are, and only then a helper is asked for all.
+#[inline(always)]
+fn may_be_null(ctx: *const u64) -> bool {
+    macro_rules! any {
+        ($($at:literal)*) => {
+            false $(
+                || spec::pointers() & (1 << $at) != 0
+                    && capture::low_half(capture::argument::<$at>(ctx)) == 0
+            )*
+        };
+    }
+    const { assert!(ARGS == 6) };
+    any!(0 1 2 3 4 5)
 }
 
 /// What was read.

@@ -1,6 +1,6 @@
 //! A curated hook on this kernel: its fields' paths resolved into the template's [`Spec`].
 
-use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, root, spec_flag};
+use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
 use super::{Bits, CuratedObject, CuratedRow, Shape};
 use crate::kernel::btf::{KernelTypes, Prototype, Returns};
@@ -51,9 +51,6 @@ impl CuratedRow {
                     capture.room = room;
                     room += 1;
                 }
-                if matches!(capture.root, root::ARG | root::VALUE) {
-                    spec.args |= 1 << capture.arg;
-                }
                 if let Some(place) = spec.captures.get_mut(row) {
                     *place = capture;
                 }
@@ -64,7 +61,6 @@ impl CuratedRow {
             if let Some(place) = spec.captures.get_mut(row) {
                 *place = gate;
             }
-            spec.args |= 1 << gate.arg;
             row += 1;
             spec.gate_row = u32::try_from(row).unwrap_or(0);
         }

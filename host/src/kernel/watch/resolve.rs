@@ -1,6 +1,6 @@
 //! A parsed watch × the types of this kernel → what the template program is frozen with.
 
-use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Read, Spec, root, spec_flag};
+use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
 use super::super::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
@@ -192,14 +192,6 @@ impl Rows<'_> {
     fn spec(&self) -> Spec {
         let mut spec = Spec { capture_count: count(self.rows.len()), ..Spec::EMPTY };
         copy(&mut spec.captures, &self.rows);
-        for row in &self.rows {
-            if matches!(row.root, root::ARG | root::VALUE) {
-                spec.args |= 1 << row.arg;
-            }
-            if row.read == Read::SockAddr as u8 && row.bound > 0 {
-                spec.args |= 1 << (row.bound - 1);
-            }
-        }
         let shown = |kind| self.fields.iter().find(|field| field.shown && field.kind == kind);
         let object = match (shown(FieldKind::Inode), shown(FieldKind::Address)) {
             (Some(inode), _) => Some((ObjectKind::File, inode)),

@@ -46,7 +46,8 @@ fn a_watch_is_frozen_whole() {
     ];
     assert_eq!(fields, shown);
     let flags = spec_flag::DENY | spec_flag::PREDICATE | spec_flag::WATCH_DENY;
-    assert_eq!((spec.flags, spec.errno, spec.args), (flags, 13, 0b101));
+    // A number of an argument is no pointer.
+    assert_eq!((spec.flags, spec.errno, spec.seal().pointers), (flags, 13, 0b001));
     assert_eq!((spec.capture_count, spec.atom_count, spec.term_count), (5, 5, 1));
     assert_eq!((spec.slot, spec.rule_id, spec.owner), (0, 0, 0));
     assert_eq!(spec.captures[0].root, root::VALUE);
@@ -104,8 +105,8 @@ fn rooms_and_rows_are_given_out_in_order() {
     let paths = resolved("path_unlink: dir, dentry.d_name.name").unwrap();
     let rows: Vec<_> = paths.spec.captures.iter().take(2).map(|row| (row.read, row.room)).collect();
     assert_eq!(rows, [(Read::Path as u8, 0), (Read::Text as u8, 1)]);
-    // The length is read for the address too.
-    assert_eq!(found.spec.args, 0b111);
+    // The length is read for the address too, and is no pointer.
+    assert_eq!(found.spec.seal().pointers, 0b011);
     assert_eq!((found.spec.object, found.spec.object_capture), (ObjectKind::Network as u32, 0));
     let found = resolved("file_open: file, file.f_inode").unwrap();
     assert_eq!((found.spec.object, found.spec.object_capture), (ObjectKind::File as u32, 1));
