@@ -11,6 +11,7 @@ mod state;
 mod task;
 mod template;
 mod test;
+mod text;
 mod witness;
 
 pub use address::AF_INET;

@@ -1,22 +1,16 @@
-//! The rows of a spec: what each capture reads, unrolled.
+//! The rows of a spec that are numbers, and where any row leads to: unrolled.
 
-use krsi_host_abi::record::{Call as Body, text_value};
-use krsi_host_abi::spec::{HOPS, ObjectKind, Read, TEXT_MAX, root};
+use krsi_host_abi::record::Call as Body;
+use krsi_host_abi::spec::{HOPS, ObjectKind, Read, root};
 
 use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
 use super::state::{State, Values};
-use super::template::Rooms;
 use crate::capture::{self, Ptr, Skip, Task};
-use crate::filter;
-use crate::resolve::{self, PathRead};
 use crate::spec::{self, Row};
-use crate::{kfunc, offset, prefix};
-
-/// A text does not fit its room.
-pub struct Short;
+use crate::{offset, prefix};
 
 /// Size of `struct sockaddr_storage` (`_K_SS_MAXSIZE` of `include/uapi/linux/socket.h`).
-const SOCKADDR_MAX: u64 = 128;
+pub const SOCKADDR_MAX: u64 = 128;
 
 /// Writes the body of a record.
 #[inline(always)]
@@ -125,14 +119,16 @@ fn number(state: &mut State, at: usize) -> u32 {
 }
 
 /// Where a row ends: the pointer after its hops, and whether the kernel types it.
-enum End {
+pub enum End {
+    /// The kernel does.
     Typed(Ptr),
+    /// It is reached from the caller's task, by probes where need be.
     Task(Task),
 }
 
 /// Follows the pointers of a row.
 #[inline(always)]
-fn follow(row: Row, state: &State) -> Result<End, Skip> {
+pub fn follow(row: Row, state: &State) -> Result<End, Skip> {
     if row.root() == root::ARG {
         return from_argument(row, state).map(End::Typed);
     }
@@ -227,7 +223,7 @@ fn shape(row: Row, value: u64) -> u64 {
 
 /// Address of what the row's last member points to, or that is the argument itself.
 #[inline(always)]
-fn behind(row: Row, state: &State) -> Result<u64, Skip> {
+pub fn behind(row: Row, state: &State) -> Result<u64, Skip> {
     if row.root() == root::VALUE {
         let address = state.argument(row.arg()) as u64;
         return if address == 0 { Err(Skip::Null) } else { Ok(address) };
@@ -242,7 +238,7 @@ fn behind(row: Row, state: &State) -> Result<u64, Skip> {
 
 /// Address of what is embedded at the row's last offset.
 #[inline(always)]
-fn inside(row: Row, state: &State) -> Result<u64, Skip> {
+pub fn inside(row: Row, state: &State) -> Result<u64, Skip> {
     let at = row.last() as u64;
     match follow(row, state)? {
         End::Typed(from) => Ok(from.address() + at),
@@ -252,7 +248,7 @@ fn inside(row: Row, state: &State) -> Result<u64, Skip> {
 
 /// What the row's last member points to, or the argument, as the verifier types it.
 #[inline(always)]
-fn pointed(row: Row, state: &State) -> Result<Ptr, Skip> {
+pub fn pointed(row: Row, state: &State) -> Result<Ptr, Skip> {
     if row.root() == root::VALUE {
         return state.pointer(row.arg());
     }
@@ -338,7 +334,7 @@ fn port(row: Row, state: &State) -> Result<u64, Skip> {
 }
 
 #[inline(always)]
-fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
+pub fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     let from = if row.root() == root::VALUE {
         state.argument(row.arg()) as u64
     } else {
@@ -349,161 +345,4 @@ fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
         argument => state.argument(argument as u8 - 1) as u64 & 0xffff_ffff,
     };
     if from == 0 { Err(Skip::Null) } else { Ok((from, len)) }
-}
-
-/// Reads every row that takes a room.
-#[inline(always)]
-pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<(), Short> {
-    macro_rules! one {
-        ($room:literal) => {
-            if let Some(row) = Row::of_room::<$room>() {
-                let room = rooms.cast::<[u8; R]>().wrapping_add($room);
-                if is_of_nothing(row, state) {
-                    state.values.put(row.at(), Err(Skip::Null));
-                } else if text_row::<R>(state, row.at(), room) == 0 {
-                    return Err(Short);
-                }
-            }
-        };
-    }
-    one!(0);
-    one!(1);
-    one!(2);
-    one!(3);
-    Ok(())
-}
-
-/// Whether a row is the path of the call's file, and there is no file.
-#[inline(always)]
-fn is_of_nothing(row: Row, state: &State) -> bool {
-    spec::object() == ObjectKind::File as u32
-        && spec::path_row() as usize == row.at() + 1
-        && spec::name_row() == 0
-        && state.values.is_null(spec::object_capture() as usize)
-}
-
-/// Reads one of them; 0 when its room is too short.
-#[inline(never)]
-fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) -> u32 {
-    let (value, fits) = match text::<R>(Row::new(at), state, room) {
-        Ok(Some(value)) => (Ok(value), 1),
-        Ok(None) => (Err(Skip::Field), 0),
-        Err(skip) => (Err(skip), 1),
-    };
-    state.values.put(at, value);
-    fits ^ state.values.unknown_zero() as u32
-}
-
-/// One room of the tail.
-#[inline(always)]
-pub fn room<const R: usize>(rooms: *mut Rooms<R>, at: u16) -> *mut [u8; R] {
-    let first = rooms.cast::<[u8; R]>();
-    match at {
-        0 => first,
-        1 => first.wrapping_add(1),
-        2 => first.wrapping_add(2),
-        _ => first.wrapping_add(3),
-    }
-}
-
-/// A text's value: where it lies, how long it is, and its flags.
-#[inline(always)]
-fn value<const R: usize>(row: Row, len: u16, flags: u64) -> u64 {
-    let offset = u64::from(row.room()) * R as u64;
-    offset | u64::from(len) << text_value::LEN_SHIFT | flags << text_value::FLAG_SHIFT
-}
-
-#[inline(always)]
-fn text<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<Option<u64>, Skip> {
-    let read = row.read();
-    if read == Read::Text as u8 {
-        return string::<R>(row, behind(row, state)?, room).map(Some);
-    }
-    if read == Read::TextInline as u8 {
-        return string::<R>(row, inside(row, state)?, room).map(Some);
-    }
-    if read == Read::Bytes as u8 {
-        return bytes::<R>(row, inside(row, state)?, room).map(Some);
-    }
-    if read == Read::BytesBehind as u8 {
-        return bytes::<R>(row, behind(row, state)?, room).map(Some);
-    }
-    if read == Read::SockAddr as u8 {
-        return sock::<R>(row, state, room).map(Some);
-    }
-    if read == Read::Dentry as u8 {
-        let path = resolve::walk(behind(row, state)?, 0, room)?;
-        return Ok(path_value::<R>(row, path, text_value::MOUNT_BLIND));
-    }
-    if read == Read::TaskExe as u8 {
-        return Ok(path_value::<R>(row, kfunc::task_exe(room)?, 0));
-    }
-    if read == Read::Xattr as u8 || read == Read::FsVerity as u8 {
-        let len = kfunc::of_file(row, pointed(row, state)?, room)?;
-        return Ok(Some(value::<R>(row, len, 0)));
-    }
-    let from = match follow(row, state)? {
-        End::Typed(from) => from.at(row.last()),
-        End::Task(from) => {
-            let path = resolve::walk_path(from.address() + row.last() as u64, room)?;
-            return Ok(path_value::<R>(row, path, 0));
-        }
-    };
-    match resolve::path_of(from, room)? {
-        PathRead::TooLong if R >= krsi_host_abi::record::PATH_LONG => {
-            let len = resolve::last_name(from, room)?;
-            Ok(Some(value::<R>(row, len, text_value::TRUNCATED)))
-        }
-        path => Ok(path_value::<R>(row, path, 0)),
-    }
-}
-
-#[inline(always)]
-fn path_value<const R: usize>(row: Row, path: PathRead, flags: u64) -> Option<u64> {
-    match path {
-        PathRead::Whole(len) => Some(value::<R>(row, len, flags)),
-        PathRead::Upwards(len, cut) => {
-            let cut = if cut { text_value::TRUNCATED } else { 0 };
-            Some(value::<R>(row, len, flags | text_value::UPWARDS | cut))
-        }
-        PathRead::TooLong => None,
-    }
-}
-
-#[inline(always)]
-fn string<const R: usize>(row: Row, from: u64, room: *mut [u8; R]) -> Result<u64, Skip> {
-    const { assert!(R >= TEXT_MAX) };
-    let room = room.cast::<[u8; TEXT_MAX]>();
-    let bound = row.bound();
-    let len = capture::text(from, room)?;
-    let cut = len as usize >= TEXT_MAX - 1 || bound != 0 && len > bound;
-    let len = if bound != 0 && len > bound { bound } else { len };
-    Ok(value::<R>(row, len, if cut { text_value::TRUNCATED } else { 0 }))
-}
-
-#[inline(always)]
-fn bytes<const R: usize>(row: Row, from: u64, room: *mut [u8; R]) -> Result<u64, Skip> {
-    let bound = row.bound();
-    let len = if bound as usize > TEXT_MAX { TEXT_MAX as u16 } else { bound };
-    capture::copy(from, room.cast::<[u8; TEXT_MAX]>(), len)?;
-    Ok(value::<R>(row, len, 0))
-}
-
-/// A `struct sockaddr` as it is, as long as it is.
-#[inline(always)]
-fn sock<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<u64, Skip> {
-    let (from, len) = sockaddr(row, state)?;
-    let len = if len > SOCKADDR_MAX { SOCKADDR_MAX } else { len } as u16;
-    capture::copy(from, room.cast::<[u8; TEXT_MAX]>(), len)?;
-    Ok(value::<R>(row, len, 0))
-}
-
-/// Whether the first room's path starts as one of some clauses asks.
-#[inline(always)]
-pub fn path_passes<const R: usize>(state: &State, rooms: *mut Rooms<R>) -> bool {
-    let Some(row) = Row::of_room::<0>() else { return true };
-    let Some(value) = state.values.get(row.at()) else { return true };
-    row.read() != Read::Path as u8
-        || value >> text_value::FLAG_SHIFT & text_value::UPWARDS != 0
-        || filter::path_passes(&state.call, &state.traits, rooms.cast::<[u8; R]>().cast_const())
 }

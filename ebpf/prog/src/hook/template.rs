@@ -15,6 +15,7 @@ use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 use super::row;
 use super::state::State;
 use super::test;
+use super::text;
 use crate::capture::Skip;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};
@@ -195,13 +196,13 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
         return Recorded::Done;
     };
     let (_, room) = emit::parts(entry.as_mut_ptr());
-    if row::texts::<R>(state, room.tail).is_err() && R < PATH_LONG {
+    if text::texts::<R>(state, room.tail).is_err() && R < PATH_LONG {
         entry.discard(0);
         return Recorded::TooLong;
     }
     let unwanted = plan.asks(state)
         && !test::holds(plan.atoms() | test::texts::<R>(&state.values, room.tail))
-        || plan.has(state, Plan::BY_PATH) && !row::path_passes::<R>(state, room.tail);
+        || plan.has(state, Plan::BY_PATH) && !text::path_passes::<R>(state, room.tail);
     if unwanted {
         entry.discard(0);
         state.call.leave();

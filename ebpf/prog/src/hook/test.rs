@@ -3,9 +3,9 @@
 use krsi_host_abi::record::{PATH_LONG, PATH_SHORT, text_value};
 use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, TERMS};
 
-use super::row;
 use super::state::Values;
 use super::template::Rooms;
+use super::text;
 use crate::spec::{self, Alternative, Row, Test};
 use crate::{capture, global};
 
@@ -205,7 +205,7 @@ fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -
     if len < wanted || compare == Compare::TextEqual as u8 && len != wanted {
         return false;
     }
-    let room = row::room(rooms, Row::new(capture).room());
+    let room = text::room(rooms, Row::new(capture).room());
     let which = Test::<A>::number() as usize;
     let mut same = true;
     // The length is a constant for the verifier and unknown to the compiler, which would unroll.
