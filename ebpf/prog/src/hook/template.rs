@@ -15,15 +15,12 @@ use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 use super::row;
 use super::state::State;
 use super::test;
-use super::text;
+use super::text::{self, Rooms};
 use crate::capture::Skip;
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};
 use crate::object::Object;
 use crate::{prefix, spec, verdict};
-
-/// Texts of a record.
-pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
 
 /// A hook without a program of its own. Inlined into its entry: another frame would not fit on 6.1's
 /// stack.

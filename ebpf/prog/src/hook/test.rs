@@ -4,8 +4,7 @@ use krsi_host_abi::record::{PATH_LONG, PATH_SHORT, text_value};
 use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, TERMS};
 
 use super::state::Values;
-use super::template::Rooms;
-use super::text;
+use super::text::{self, Rooms};
 use crate::spec::{self, Alternative, Row, Test};
 use crate::{capture, global};
 

@@ -1,16 +1,18 @@
 //! The rows of a spec that take a room of the record: texts, paths, bytes, addresses.
 
 use krsi_host_abi::record::text_value;
-use krsi_host_abi::spec::{ObjectKind, Read, TEXT_MAX};
+use krsi_host_abi::spec::{ObjectKind, ROOMS, Read, TEXT_MAX};
 
 use super::row::{self, End, SOCKADDR_MAX};
 use super::state::State;
-use super::template::Rooms;
 use crate::capture::{self, Skip};
 use crate::filter;
 use crate::kfunc;
 use crate::resolve::{self, PathRead};
 use crate::spec::{self, Row};
+
+/// Texts of a record.
+pub type Rooms<const R: usize> = [[u8; R]; ROOMS];
 
 /// A text does not fit its room.
 pub struct Short;
