@@ -29,6 +29,23 @@ impl Errno {
     pub const ECONNREFUSED: Errno = Errno(111);
 }
 
+/// What a socket speaks (`IPPROTO_*` of `include/uapi/linux/in.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol(pub u16);
+
+impl Protocol {
+    /// Internet control messages of IPv4.
+    pub const ICMP: Protocol = Protocol(1);
+    /// TCP, by MPTCP too.
+    pub const TCP: Protocol = Protocol(6);
+    /// UDP.
+    pub const UDP: Protocol = Protocol(17);
+    /// Internet control messages of IPv6.
+    pub const ICMPV6: Protocol = Protocol(58);
+    /// SCTP.
+    pub const SCTP: Protocol = Protocol(132);
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Deny { mode: RuleMode },
@@ -122,6 +139,17 @@ impl<'c> RuleBuilder<'c> {
     pub fn if_unresolved(mut self, meaning: IfUnresolved) -> Self {
         if let RuleKey::Path { if_unresolved, .. } = &mut self.key {
             *if_unresolved = meaning;
+        }
+        self
+    }
+
+    /// Concerns only sockets of a protocol; of every one unless said otherwise. Of meaning to rules on
+    /// destinations only. A rule that must hold whatever the socket speaks leaves it out.
+    pub fn protocol(mut self, protocol: Protocol) -> Self {
+        if let RuleKey::Network { address, prefix, port }
+        | RuleKey::Transport { address, prefix, port, .. } = self.key
+        {
+            self.key = RuleKey::Transport { address, prefix, port, protocol: protocol.0 };
         }
         self
     }

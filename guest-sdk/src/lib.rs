@@ -48,7 +48,7 @@ mod process_table;
 mod state;
 pub mod testing;
 
-pub use action::{Errno, RuleBuilder, Token};
+pub use action::{Errno, Protocol, RuleBuilder, Token};
 pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{

@@ -1,24 +1,28 @@
-//! The socket family: connects denied by destination, by process and by lineage.
+//! The socket family: connects denied by destination, protocol, process and lineage.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
 use crate::harness::{Connecting, Guest, expect_errno, listen, wait_for};
+use crate::rule::ruled;
 
 pub(crate) const TESTS: &[Test] = &[
     ("socket_connect_denied_by_network", Boot::Each, denied_by_network),
+    ("socket_connect_denied_by_protocol", Boot::Each, denied_by_protocol),
     ("socket_connect_denied_by_process", Boot::Each, denied_by_process),
     ("socket_connect_denied_by_lineage", Boot::Each, denied_by_lineage),
 ];
 
 const ECONNREFUSED: i32 = 111;
 const EPERM: i32 = 1;
+const EPROTONOSUPPORT: i32 = 93;
 const REPEAT: [&str; 5] = ["--repeat", "4000", "--every", "50", "-o"];
 
 fn connect(to: &str) -> std::io::Result<TcpStream> {
@@ -49,6 +53,71 @@ fn denied_by_network(guest: &mut Guest) -> anyhow::Result<()> {
     wait_for("the rule of 15 s to end", || Ok(connect("[::1]:7003").ok()))?;
     expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// Connects a TCP socket that may take several ways.
+fn connect_mptcp(to: &str) -> std::io::Result<()> {
+    let to: SocketAddr = to.parse().map_err(std::io::Error::other)?;
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, Some(ipproto::MPTCP))?;
+    Ok(rustix::net::connect(&socket, &to)?)
+}
+
+/// One destination, other sockets: a rule that names a protocol is about those of it, at every hook that
+/// has one.
+fn denied_by_protocol(guest: &mut Guest) -> anyhow::Result<()> {
+    let (one, other) = ("127.0.0.1:7031", "127.0.0.1:7032");
+    listen(one)?;
+    listen(other)?;
+    let datagram = UdpSocket::bind("127.0.0.1:0")?;
+    // Debian's 5.10 is built without it.
+    let has_mptcp = std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10");
+    match has_mptcp {
+        true => connect_mptcp(other).context("MPTCP")?,
+        false => expect_errno(EPROTONOSUPPORT, connect_mptcp(other))?,
+    }
+    let rules = "network 127.0.0.1/32:7031 111 socket_connect udp\n\
+                 network 127.0.0.1/32:7031 1 socket_sendmsg udp\n\
+                 network 127.0.0.1/32:7032 1 socket_connect tcp\n\
+                 network 127.0.0.1/32:7032 1 socket_sendmsg tcp";
+    let host = ruled(guest, rules, "", &[])?;
+    host.report(&[
+        ("kind", "rule"),
+        ("text", "deny socket_connect on 127.0.0.1/32 port 7031 protocol 17"),
+    ])?;
+    expect_errno(ECONNREFUSED, datagram.connect(one))?;
+    expect_errno(EPERM, datagram.send_to(b"x", one))?;
+    connect(one)?;
+    expect_errno(EPERM, connect(other))?;
+    if has_mptcp {
+        connect_mptcp(one)?;
+        expect_errno(EPERM, connect_mptcp(other))?;
+    }
+    datagram.send_to(b"x", other)?;
+    datagram.connect(other)?;
+    let acts = [
+        ("socket_connect", one, "ECONNREFUSED", 1),
+        ("socket_sendmsg", one, "EPERM", 1),
+        ("socket_connect", other, "EPERM", 1 + usize::from(has_mptcp)),
+    ];
+    for (hook, object, errno, count) in acts {
+        let records = wait_for("a record of each denial", || {
+            let mut reports = host.reports()?;
+            reports.retain(|report| {
+                let text = report["object"].as_str().unwrap_or_default();
+                report["kind"] == "verdict" && report["hook"] == hook && text.contains(object)
+            });
+            Ok((reports.len() >= count).then_some(reports))
+        })?;
+        ensure!(records.len() == count, "{records:#?}");
+        for record in records {
+            ensure!(record["errno"] == errno && record["plugin"] == "ruler", "{record}");
+            ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+        }
+    }
+    host.stop(Signal::INT)?;
+    connect(other)?;
+    datagram.connect(one)?;
+    Ok(())
 }
 
 fn denied_by_process(guest: &mut Guest) -> anyhow::Result<()> {

@@ -167,7 +167,9 @@ pub struct Lease {
     /// [`Subject`].
     pub subject: u8,
     /// Slot of the owning plugin, below 64; the administrator is 63.
-    pub owner: u32,
+    pub owner: u16,
+    /// Protocol of the sockets it is about (`IPPROTO_*` of `include/uapi/linux/in.h`); 0 for any.
+    pub protocol: u16,
 }
 
 /// The bits of one hook slot in a lease's mask; none for a watch, which no lease can name. BPF has
@@ -241,6 +243,8 @@ pub mod flag {
     pub const DIGEST: u64 = 1 << 14;
     /// The network trie holds a rule for this hook on every port.
     pub const ANY_PORT: u64 = 1 << 15;
+    /// Some lease of this hook names a protocol: the socket's is read.
+    pub const PROTOCOL: u64 = 1 << 16;
     /// Some map holds a rule for this hook, digests aside.
     pub const RULES: u64 = PROCESS | LINEAGE | CGROUP | FILE | PATH | NETWORK | ANY_PORT | HOOK;
 }

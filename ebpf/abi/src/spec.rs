@@ -236,6 +236,10 @@ pub struct Spec {
     /// Row plus one of a number that is not 0 for the hook's own calls: of others nothing is judged and
     /// nothing told. 0 where all calls are its own.
     pub gate_row: u32,
+    /// Row plus one of the socket's protocol, which rules may name; 0 without one.
+    pub protocol_row: u32,
+    /// Zero.
+    pub pad: u32,
     /// Captures in use.
     pub capture_count: u32,
     /// Atoms in use.
@@ -272,6 +276,8 @@ impl Spec {
         second_path_row: 0,
         second_name_row: 0,
         gate_row: 0,
+        protocol_row: 0,
+        pad: 0,
         capture_count: 0,
         atom_count: 0,
         term_count: 0,

@@ -23,7 +23,8 @@ pub struct Facts {
     pub process: ProcessKey,
     /// Slot of the hook.
     pub slot: u32,
-    pad: u32,
+    /// Protocol of the socket, as rules name it; 0 where none of them does.
+    pub protocol: u32,
 }
 
 impl Facts {
@@ -157,8 +158,12 @@ fn whose(
 }
 
 /// Flags that say how a rule or an error is answered, not that there is a rule.
-const MANNERS: u64 =
-    flag::AUDIT_ONLY | flag::EXEMPT | flag::ERROR_RULE | flag::MEMBERSHIP | flag::DIGEST;
+const MANNERS: u64 = flag::AUDIT_ONLY
+    | flag::EXEMPT
+    | flag::ERROR_RULE
+    | flag::MEMBERSHIP
+    | flag::DIGEST
+    | flag::PROTOCOL;
 
 /// Whether no rule is about the call and no filter lets it pass, as far as can be told so early.
 #[inline(always)]
@@ -200,7 +205,7 @@ pub fn call(flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
 #[inline(always)]
 fn call_of(task: Task, flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
     let process = capture::process_key(task)?;
-    let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, pad: 0 };
+    let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, protocol: 0 };
     Ok(Call { facts, task, counts })
 }
 

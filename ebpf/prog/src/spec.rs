@@ -47,6 +47,8 @@ fields! {
     second_name_row: u32;
     /// Row plus one of what tells the hook's own calls.
     gate_row: u32;
+    /// Row plus one of the socket's protocol.
+    protocol_row: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.

@@ -358,6 +358,9 @@ impl Leases<'_> {
 
     #[inline(always)]
     fn concerns(&self, lease: &Lease) -> bool {
+        if lease.protocol != 0 && u32::from(lease.protocol) != self.facts.protocol {
+            return false;
+        }
         if lease.subject != Subject::Lineage as u8 {
             return lease.subject == Subject::Any as u8;
         }

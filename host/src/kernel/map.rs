@@ -341,7 +341,8 @@ const RULE_FLAGS: u64 = flag::PROCESS
     | flag::PATH
     | flag::DIGEST
     | flag::HOOK
-    | flag::ERROR_RULE;
+    | flag::ERROR_RULE
+    | flag::PROTOCOL;
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {

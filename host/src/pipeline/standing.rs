@@ -38,7 +38,8 @@ pub(super) fn answer_errors(
             errno,
             mode: mode as u8,
             subject: Subject::Any as u8,
-            owner: u32::from(ADMINISTRATOR),
+            owner: u16::from(ADMINISTRATOR),
+            protocol: 0,
             ..Lease::default()
         };
         ledger.answer_errors(hook, lease)?;

@@ -75,7 +75,7 @@ impl DenyKeys {
             RuleKey::Process(_) => Self::PROCESS,
             RuleKey::Lineage(_) => Self::LINEAGE,
             RuleKey::File(_) => Self::FILE,
-            RuleKey::Network { .. } => Self::NETWORK,
+            RuleKey::Network { .. } | RuleKey::Transport { .. } => Self::NETWORK,
             RuleKey::Cgroup(_) => Self::CGROUP,
             RuleKey::Path { .. } => Self::PATH,
             RuleKey::Digest(_) => Self::DIGEST,

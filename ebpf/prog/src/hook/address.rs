@@ -18,6 +18,17 @@ const LEN_INET6: u64 = 24;
 /// Second word of an address below `::ffff:0:0/96`, but for the IPv4 address in its upper half.
 const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 
+/// `IPPROTO_TCP` of `include/uapi/linux/in.h`.
+const TCP: u32 = 6;
+/// `IPPROTO_MPTCP`: TCP on several ways.
+const MPTCP: u32 = 262;
+
+/// The protocol that a rule names for a socket's (`sk_protocol`).
+#[inline(always)]
+pub fn named(protocol: u32) -> u32 {
+    if protocol == MPTCP { TCP } else { protocol }
+}
+
 /// What an address without a family is to the kernel.
 #[derive(Clone, Copy)]
 #[repr(u64)]

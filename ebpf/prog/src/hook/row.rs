@@ -285,6 +285,13 @@ pub fn is_own(state: &mut State, at: usize) -> bool {
     state.values.number(at) != 0
 }
 
+/// Reads the protocol of the call's socket.
+#[inline(always)]
+pub fn protocol(state: &mut State, at: usize) {
+    state.nulls ^= number(state, at);
+    state.call.facts.protocol = address::named(state.values.number(at) as u32);
+}
+
 /// Reads the address of the call, if it has one that rules can name.
 #[inline(always)]
 pub fn address(state: &mut State) {

@@ -2,6 +2,7 @@
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
+use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::Connect;
 
@@ -16,7 +17,12 @@ use crate::verdict;
 /// A skipped capture is answered by the on-error rule.
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {
-    let Some(call) = filter::enter(Hook::SocketConnect.id() as u32, &Blind) else { return 0 };
+    let Some(mut call) = filter::enter(Hook::SocketConnect.id() as u32, &Blind) else { return 0 };
+    if call.wants(flag::PROTOCOL)
+        && let Ok((protocol, _)) = socket(&ctx)
+    {
+        call.facts.protocol = address::named(u32::from(protocol));
+    }
     let mut traits = Traits::none(&call);
     if call.wants_object() && destination(&ctx, &call, &mut traits).is_err() {
         traits.object.set_unread();

@@ -104,6 +104,9 @@ fn run(state: &mut State) -> i32 {
     }
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
+        if spec::protocol_row() != 0 && state.call.wants(flag::PROTOCOL) {
+            row::protocol(state, spec::protocol_row() as usize - 1);
+        }
     }
     if spec::has(spec_flag::DENY) && spec::second_capture() != 0 {
         second(state);

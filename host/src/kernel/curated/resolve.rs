@@ -89,6 +89,9 @@ impl CuratedRow {
             let row = places.get(field).copied().flatten()?;
             u32::try_from(row + 1).ok()
         };
+        if spec.object == ObjectKind::Network as u32 {
+            spec.protocol_row = row("protocol").unwrap_or(0);
+        }
         if self.hook.has_path() {
             spec.path_row = row("path").or(row("folder")).unwrap_or(0);
             // A call about a folder's entry whose name cannot be told is about no path.

@@ -201,6 +201,7 @@ fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>
                     Subject::Any,
                     RuleKey::File(_)
                     | RuleKey::Network { .. }
+                    | RuleKey::Transport { .. }
                     | RuleKey::Cgroup(_)
                     | RuleKey::Path { .. }
                     | RuleKey::Digest(_)

@@ -59,6 +59,12 @@ pub enum LedgerError {
         /// What was given.
         prefix: u8,
     },
+    /// A protocol that no socket has by which a rule could know it.
+    #[error("{protocol} is no protocol: 1 to 255 are (IPPROTO_*)")]
+    Protocol {
+        /// What was given.
+        protocol: u16,
+    },
     /// No such process.
     #[error("process {tgid} is not running")]
     UnknownProcess {
@@ -101,7 +107,8 @@ impl LedgerError {
             | Self::NoHook
             | Self::SeveralHooks
             | Self::Path(_)
-            | Self::Prefix { .. } => Refusal::Invalid,
+            | Self::Prefix { .. }
+            | Self::Protocol { .. } => Refusal::Invalid,
             Self::Unattached { .. } | Self::Digest { .. } => Refusal::Unsupported,
             Self::UnknownProcess { .. } | Self::Lineage(LineageError::Unknown { .. }) => {
                 Refusal::UnknownProcess
@@ -167,9 +174,15 @@ impl<S: RuleStore> Ledger<S> {
             RuleKey::Process(key) if (kinship.exists)(key) => Place::Process(abi(key)),
             RuleKey::Process(key) => return Err(LedgerError::UnknownProcess { tgid: key.tgid }),
             RuleKey::File(key) => Place::File(FileKey { ino: key.ino, dev: key.dev, pad: 0 }),
-            RuleKey::Network { address, prefix, port } => Destination::new(address, prefix, port)
-                .map(Place::Network)
-                .ok_or(LedgerError::Prefix { prefix })?,
+            RuleKey::Transport { protocol, .. } if !(1..=255).contains(&protocol) => {
+                return Err(LedgerError::Protocol { protocol });
+            }
+            RuleKey::Network { address, prefix, port }
+            | RuleKey::Transport { address, prefix, port, .. } => {
+                Destination::new(address, prefix, port)
+                    .map(Place::Network)
+                    .ok_or(LedgerError::Prefix { prefix })?
+            }
             RuleKey::Lineage(root) => Place::Lineage(self.lineage(root, now_boot_ns, kinship)?),
             RuleKey::Cgroup(id) => Place::Cgroup(id),
             RuleKey::Hook => Place::Hook(only(hooks).ok_or(LedgerError::SeveralHooks)?),

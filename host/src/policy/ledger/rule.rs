@@ -67,7 +67,8 @@ impl Rule {
             errno: if self.spec.mode == Mode::Allow { 0 } else { self.spec.errno },
             mode: self.spec.mode as u8,
             subject: subject as u8,
-            owner: u32::from(self.spec.owner),
+            owner: u16::from(self.spec.owner),
+            protocol: self.protocol(),
         }
     }
 
@@ -88,12 +89,24 @@ impl Rule {
     /// Bits that it needs in the word of each of its hooks.
     pub(super) fn needs(&self) -> u64 {
         let bits = needs(self.place, self.subject_lineage);
+        let bits = if self.protocol() == 0 { bits } else { bits | flag::PROTOCOL };
         if self.applies_to_unread() { bits | flag::ERROR_RULE } else { bits }
     }
 
     const fn applies_to_unread(&self) -> bool {
         matches!(self.spec.if_unread, IfUnread::Apply)
-            && matches!(self.spec.key, RuleKey::File(_) | RuleKey::Network { .. })
+            && matches!(
+                self.spec.key,
+                RuleKey::File(_) | RuleKey::Network { .. } | RuleKey::Transport { .. }
+            )
+    }
+
+    /// The protocol that it names, 0 for any.
+    const fn protocol(&self) -> u16 {
+        match self.spec.key {
+            RuleKey::Transport { protocol, .. } => protocol,
+            _ => 0,
+        }
     }
 
     /// Lineages that it holds, its key's and its subject's.
@@ -109,6 +122,7 @@ impl Rule {
     pub(super) fn view(&self, hits: u64, ending: Option<Ending>) -> RuleView {
         let key = match self.spec.key {
             RuleKey::Lineage(root) => format!("lineage of process {}", root.tgid),
+            RuleKey::Transport { protocol, .. } => format!("{} protocol {protocol}", self.place),
             _ => self.place.to_string(),
         };
         let subject = match self.spec.subject {

@@ -36,7 +36,7 @@ fn add(ledger: &mut Ledger<Fake>, spec: RuleSpec) -> Result<u64, Refusal> {
 
 fn spec(token: u32, key: RuleKey<'static>) -> RuleSpec {
     let hook = match key {
-        RuleKey::Network { .. } => Hook::SocketConnect,
+        RuleKey::Network { .. } | RuleKey::Transport { .. } => Hook::SocketConnect,
         _ => Hook::FileOpen,
     };
     RuleSpec {
@@ -192,6 +192,29 @@ fn an_allow_lifts_only_its_owners_denials() {
     assert_eq!(opens(&ledger, 8, 6, NOW), Some((audit, false)));
     ledger.revoke(0, 3, NOW).unwrap();
     assert_eq!(opens(&ledger, 8, 5, NOW), Some((denied, true)), "an audit hides no denial");
+}
+
+#[test]
+fn a_rule_on_a_protocol_says_so_in_its_lease_and_in_the_word_of_its_hook() {
+    let mut ledger = ledger();
+    let to = |protocol| {
+        let address = "10.0.0.0".parse().unwrap();
+        spec(2, RuleKey::Transport { address, prefix: 8, port: 53, protocol })
+    };
+    for wrong in [0, 256, u16::MAX] {
+        assert_eq!(add(&mut ledger, to(wrong)), Err(Refusal::Invalid), "{wrong}");
+    }
+    add(&mut ledger, spec(1, net("10.0.0.0/8", 53))).unwrap();
+    let word = |ledger: &Ledger<Fake>| ledger.store.flag(AbiHook::SocketConnect) & flag::PROTOCOL;
+    assert_eq!(word(&ledger), 0);
+    let udp = add(&mut ledger, to(17)).unwrap();
+    let leases = ledger.store.maps.entries.values().flat_map(|entry| entry.slots);
+    let leases: Vec<_> = leases.map(|lease| lease.protocol).collect();
+    assert_eq!((leases, word(&ledger)), (vec![0, 17, 0, 0], flag::PROTOCOL));
+    let text = ledger.explain(udp).unwrap().to_string();
+    assert_eq!(text, "deny socket_connect on 10.0.0.0/8 port 53 protocol 17");
+    ledger.revoke(0, 2, NOW).unwrap();
+    assert_eq!(word(&ledger), 0);
 }
 
 #[test]

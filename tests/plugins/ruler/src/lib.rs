@@ -6,14 +6,15 @@
 //! allow PREFIX ERRNO HOOK             lift that again
 //! network ADDR/BITS:PORT ERRNO HOOK   deny a destination
 //! ```
-//! After the hook may stand `audit` or `off`, the rule's mode, and `apply`: it applies to what cannot be
-//! read.
+//! After the hook may stand `audit` or `off`, the rule's mode, `apply`: it applies to what cannot be
+//! read, and `tcp` or `udp`: it is about sockets of that protocol.
 //! An open of `…/tell-me` raises an alert.
 
 use std::time::Duration;
 
 use krsi_plugin::{
-    Ctx, Errno, FileOpen, Hook, IfUnread, IfUnresolved, Manifest, Meta, Plugin, RuleMode, Severity,
+    Ctx, Errno, FileOpen, Hook, IfUnread, IfUnresolved, Manifest, Meta, Plugin, Protocol, RuleMode,
+    Severity,
 };
 
 /// Keeps nothing: its rules are its work.
@@ -71,6 +72,8 @@ fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
             "audit" => rule.mode(RuleMode::Audit),
             "off" => rule.mode(RuleMode::Off),
             "apply" => rule.if_unread(IfUnread::Apply),
+            "tcp" => rule.protocol(Protocol::TCP),
+            "udp" => rule.protocol(Protocol::UDP),
             _ => return None,
         };
     }

@@ -52,6 +52,17 @@ pub enum RuleKey<'a> {
     Digest([u8; 32]),
     /// Every call of the rule's hooks.
     Hook,
+    /// A destination, by sockets of one protocol.
+    Transport {
+        /// Address prefix.
+        address: IpAddr,
+        /// Bits of it that count; 0 for every address of the family.
+        prefix: u8,
+        /// Port, 0 for every port.
+        port: u16,
+        /// `IPPROTO_*` of `include/uapi/linux/in.h`, 1 to 255; sockets of `IPPROTO_MPTCP` are TCP's.
+        protocol: u16,
+    },
 }
 
 impl RuleKey<'_> {
@@ -71,6 +82,9 @@ impl RuleKey<'_> {
             }
             RuleKey::Digest(digest) => RuleKey::Digest(digest),
             RuleKey::Hook => RuleKey::Hook,
+            RuleKey::Transport { address, prefix, port, protocol } => {
+                RuleKey::Transport { address, prefix, port, protocol }
+            }
         }
     }
 }
