@@ -95,7 +95,7 @@ impl Ctx {
         RuleBuilder::deny(self, RuleKey::Network { address, prefix, port })
     }
 
-    /// Denies by cgroup, by its id ([`crate::Meta::cgroup_id`]).
+    /// Denies by cgroup, by its id ([`crate::Meta::cgroup_id`]): what runs in it, not in those below it.
     pub fn deny_cgroup(&mut self, id: u64) -> RuleBuilder<'_> {
         RuleBuilder::deny(self, RuleKey::Cgroup(id))
     }

@@ -22,6 +22,7 @@ mod rule;
 mod runner;
 mod runtime;
 mod socket;
+mod subject;
 mod task;
 mod tools;
 mod verified;
@@ -67,6 +68,7 @@ fn tests() -> Vec<Test> {
         filter::TESTS,
         grant::TESTS,
         socket::TESTS,
+        subject::TESTS,
         task::TESTS,
         plugin::TESTS,
         reload::TESTS,

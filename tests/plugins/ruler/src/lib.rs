@@ -5,6 +5,8 @@
 //! strict PREFIX ERRNO HOOK            the same, and what has no path that can be told
 //! allow PREFIX ERRNO HOOK             lift that again
 //! network ADDR/BITS:PORT ERRNO HOOK   deny a destination
+//! cgroup ID ERRNO HOOK                deny whoever runs in a cgroup
+//! hook every ERRNO HOOK               deny every call
 //! ```
 //! After the hook may stand `audit` or `off`, the rule's mode, `apply`: it applies to what cannot be
 //! read, and `tcp` or `udp`: it is about sockets of that protocol.
@@ -26,6 +28,8 @@ impl Plugin for Ruler {
             .hook(Hook::FileOpen)
             .deny_by_path()
             .deny_by_network()
+            .deny_by_cgroup()
+            .deny_by_hook()
             .deny_hook(Hook::FileOpen)
             .deny_hook(Hook::BprmCheckSecurity)
             .deny_hook(Hook::FilePermission)
@@ -64,6 +68,8 @@ fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
             let (address, bits) = network.split_once('/')?;
             ctx.deny_network(address.parse().ok()?, bits.parse().ok()?, port.parse().ok()?)
         }
+        "cgroup" => ctx.deny_cgroup(object.parse().ok()?),
+        "hook" => ctx.deny_hook(),
         _ => return None,
     };
     let mut rule = rule.hook(hook).errno(Errno(errno)).ttl(Duration::from_secs(3600));
