@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, expect_errno, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, kernel, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
     ("digest_denies_by_any_name", Boot::Default, denies_by_any_name),
@@ -26,7 +26,7 @@ const HOOK: &str = "bprm_check_security";
 
 /// IMA hashes files for BPF from 5.18 on.
 fn hashes() -> bool {
-    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10")
+    kernel() != "5.10"
 }
 
 /// SHA-256 of a file, as busybox says.

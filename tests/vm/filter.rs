@@ -1,12 +1,12 @@
 //! In-kernel filters of telemetry: what a filter does not want never reaches the ring, and is counted.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::{Boot, Test};
 use crate::harness::{Guest, Host, listen, run, wait_for};
+use crate::subject::run_in;
 
 pub(crate) const TESTS: &[Test] = &[
     ("filter_uid", Boot::Each, uid),
@@ -74,18 +75,12 @@ fn uid(guest: &mut Guest) -> anyhow::Result<()> {
     check(host, "path_mkdir", "wanted", 1)
 }
 
-/// Makes pipes from within a cgroup. The shell is put there from outside: its own redirection would
-/// ask the hook for the file that it writes to.
+/// Makes pipes from within a cgroup.
 fn make_pipes(cgroup: &Path, folder: &Path, count: u64) -> anyhow::Result<()> {
-    let script = "read go && i=0 && while [ $i -lt $2 ]; do \
+    let script = "i=0 && while [ $i -lt $2 ]; do \
                   /bin/busybox mknod \"$1-$i\" p || exit 1; i=$((i+1)); done";
-    let mut shell = Command::new("/bin/busybox");
-    shell.args(["sh", "-c", script, "sh"]).arg(folder).arg(count.to_string());
-    let mut child = shell.stdin(Stdio::piped()).spawn()?;
-    let procs = OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"));
-    procs.and_then(|mut procs| write!(procs, "{}", child.id()))?;
-    child.stdin.take().context("its input")?.write_all(b"go\n")?;
-    let status = child.wait()?;
+    let count = count.to_string();
+    let status = run_in(cgroup, script, &[folder.as_os_str(), OsStr::new(&count)])?;
     ensure!(status.success(), "mknod: {status}");
     Ok(())
 }

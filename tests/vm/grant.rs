@@ -95,8 +95,8 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
                     let reason = report["reason"].as_str().unwrap_or_default();
                     report["kind"] == "refusal" && reason.contains(why)
                 };
-                let reports = host.reports()?;
-                ensure!(reports.iter().any(told), "no {why:?} for {words:?} in {reports:#?}");
+                wait_for("the refusal", || Ok(host.reports()?.iter().any(told).then_some(())))
+                    .with_context(|| format!("{words:?}: {why:?} in {:#?}", host.reports()))?;
             }
             None => {
                 expect_errno(EPERM, open_as("nobody")?)?;

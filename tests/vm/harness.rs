@@ -123,7 +123,7 @@ impl Guest {
     /// Whether the kernel resolves the path of a hook's object for the backend that enforces here: opens
     /// alone for functions, and in 5.10 for them alone; names that are made or removed from 6.12 on.
     pub(crate) fn resolves(&self, hook: &str) -> bool {
-        let kernel = std::env::var("KRSI_KERNEL").unwrap_or_default();
+        let kernel = kernel();
         match (hook, self.boot) {
             ("file_open", Boot::WithoutBpf) => true,
             (_, Boot::WithoutBpf) => false,
@@ -334,6 +334,11 @@ impl Host {
         }
         Ok(summary)
     }
+}
+
+/// How the matrix calls the kernel that runs. Nothing is taken for granted of one without a name.
+pub(crate) fn kernel() -> String {
+    std::env::var("KRSI_KERNEL").unwrap_or_default()
 }
 
 /// Repeats a question until it has an answer.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::act::call::{self, Waiting};
 use super::{Boot, Test};
-use crate::harness::{Guest, expect_errno, run, wait_for_ok};
+use crate::harness::{Guest, expect_errno, kernel, run, wait_for_ok};
 use crate::rule::ruled;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -29,7 +29,7 @@ const HOOK: &str = "file_permission";
 
 /// Whether the kernel has the functions.
 fn has_functions() -> bool {
-    std::env::var("KRSI_KERNEL").is_ok_and(|kernel| !matches!(&*kernel, "5.10" | "6.1"))
+    !matches!(&*kernel(), "5.10" | "6.1")
 }
 
 /// `bpf_d_path` is not allowed in `file_permission`: rules on paths hold there by the function alone.

@@ -10,7 +10,7 @@ use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, ensure};
 use rustix::net::{AddressFamily, SocketType, socket};
-use rustix::process::Signal;
+use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 
 use super::{Boot, Test, evasion};
@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_exempt_by_tgid", Boot::Each, exempt_by_tgid),
     ("rule_map_full_evicts_nothing", Boot::Each, map_full),
     ("watch_without_texts_asks_what_was_read", Boot::Each, watch_without_texts),
+    ("watch_knows_an_argument_that_is_null", Boot::Each, watch_null_argument),
 ];
 
 const EPERM: i32 = 1;
@@ -356,4 +357,28 @@ fn watch_without_texts(guest: &mut Guest) -> anyhow::Result<()> {
     let denied = rows.iter().filter_map(|row| row["denied"].as_u64()).sum::<u64>();
     ensure!(denied == 2, "{summary}");
     Ok(())
+}
+
+/// Who sends a signal by kill(2) is judged by his own credentials: `cred` is NULL, its neighbours are not.
+fn watch_null_argument(guest: &mut Guest) -> anyhow::Result<()> {
+    let own = std::process::id();
+    let watch = |signal: Signal, is: &str| {
+        let signal = signal.as_raw();
+        format!("task_kill: p.tgid, sig if sig == {signal} && p.tgid == {own} && {is} deny EACCES")
+    };
+    // Nobody minds these two.
+    let absent = watch(Signal::WINCH, "!present(cred.uid.val)");
+    let present = watch(Signal::CONT, "present(cred.uid.val)");
+    let arguments = [&absent, &present].map(|text| ["--watch".to_owned(), text.clone()]);
+    let host = guest.start(&arguments.concat())?;
+    let send = |signal| kill_process(getpid(), signal).map_err(std::io::Error::from);
+    expect_errno(EACCES, send(Signal::WINCH))?;
+    send(Signal::CONT)?;
+    let record = verdict(&host, &[("hook", "task_kill")])?;
+    ensure!(record["errno"] == "EACCES", "{record}");
+    let summary = host.stop(Signal::INT)?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let denied = rows.iter().filter_map(|row| row["denied"].as_u64()).sum::<u64>();
+    ensure!(denied == 1, "{summary}");
+    Ok(send(Signal::WINCH)?)
 }

@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Connecting, Guest, expect_errno, listen, wait_for};
+use crate::harness::{Connecting, Guest, expect_errno, kernel, listen, wait_for};
 use crate::rule::ruled;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -70,7 +70,7 @@ fn denied_by_protocol(guest: &mut Guest) -> anyhow::Result<()> {
     listen(other)?;
     let datagram = UdpSocket::bind("127.0.0.1:0")?;
     // Debian's 5.10 is built without it.
-    let has_mptcp = std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "5.10");
+    let has_mptcp = kernel() != "5.10";
     match has_mptcp {
         true => connect_mptcp(other).context("MPTCP")?,
         false => expect_errno(EPROTONOSUPPORT, connect_mptcp(other))?,

@@ -1,10 +1,11 @@
 //! Rules that name no object: on all who run in a cgroup, and on every call of a hook.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
@@ -20,15 +21,25 @@ pub(crate) const TESTS: &[Test] = &[
 
 const EPERM: i32 = 1;
 
-/// Whether a shell can read a file from within a cgroup, where it is put from outside.
-fn reads_in(cgroup: &Path, file: &Path) -> anyhow::Result<bool> {
+/// Runs a shell's script from within a cgroup. The shell is put there from outside: its own redirection
+/// would ask the hook for the file that it writes to.
+pub(crate) fn run_in(
+    cgroup: &Path,
+    script: &str,
+    arguments: &[&OsStr],
+) -> anyhow::Result<ExitStatus> {
     let mut shell = Command::new("/bin/busybox");
-    shell.args(["sh", "-c", "read go && read line < \"$1\"", "sh"]).arg(file);
+    shell.args(["sh", "-c", &format!("read go && {script}"), "sh"]).args(arguments);
     let mut child = shell.stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let procs = OpenOptions::new().write(true).open(cgroup.join("cgroup.procs"));
     procs.and_then(|mut procs| write!(procs, "{}", child.id()))?;
     child.stdin.take().context("its input")?.write_all(b"go\n")?;
-    Ok(child.wait()?.success())
+    Ok(child.wait()?)
+}
+
+/// Whether a shell can read a file from within a cgroup.
+fn reads_in(cgroup: &Path, file: &Path) -> anyhow::Result<bool> {
+    Ok(run_in(cgroup, "read line < \"$1\"", &[file.as_os_str()])?.success())
 }
 
 /// A rule on a cgroup is about that one alone, not about those above or below it.

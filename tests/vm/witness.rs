@@ -1,17 +1,22 @@
 //! The witness counts what all LSMs together answered, whoever refused, by whichever backend.
 
-use std::fs;
+use std::fs::{self, File};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::{Boot, Test};
+use super::{Boot, Test, evasion};
 use crate::harness::{Guest, Host, expect_errno};
+use crate::reload::{census, put};
 
 pub(crate) const TESTS: &[Test] = &[
     ("witness_sees_denials", Boot::Each, sees_denials),
     ("witness_sees_what_others_refuse", Boot::Each, sees_others),
+    ("witness_sees_the_last_denials", Boot::Each, sees_last),
+    ("witness_outlives_a_plugin", Boot::Default, outlives_plugin),
 ];
 
 const EPERM: i32 = 1;
@@ -25,10 +30,15 @@ fn start(guest: &Guest, action: &str, more: &[&str]) -> anyhow::Result<Host> {
     guest.start(&words.map(str::to_owned).collect::<Vec<_>>())
 }
 
-/// (calls, refused, denied) at the hook.
+/// (calls, refused, denied) at the hook of new folders.
 fn saw(summary: &Value) -> anyhow::Result<(u64, u64, u64)> {
+    saw_at("inode_mkdir", summary)
+}
+
+/// (calls, refused, denied) at a hook.
+fn saw_at(hook: &str, summary: &Value) -> anyhow::Result<(u64, u64, u64)> {
     let rows = summary["witness"].as_array().context("witness")?;
-    let row = rows.iter().find(|row| row["hook"] == "inode_mkdir").context("inode_mkdir")?;
+    let row = rows.iter().find(|row| row["hook"] == hook).with_context(|| hook.to_owned())?;
     let number = |name: &str| row[name].as_u64().context("a number");
     Ok((number("calls")?, number("refused")?, number("denied")?))
 }
@@ -63,5 +73,51 @@ fn sees_others(guest: &mut Guest) -> anyhow::Result<()> {
     refusing.stop(Signal::INT)?;
     let (calls, refused, denied) = saw(&host.stop(Signal::INT)?)?;
     ensure!(calls >= 3 && refused == 2 && denied == 0, "{calls} {refused} {denied}");
+    Ok(())
+}
+
+/// Calls are refused while the host ends: each that it counts, the witness has seen to its end, which the
+/// judge of every end asks for.
+fn sees_last(guest: &mut Guest) -> anyhow::Result<()> {
+    let host = start(guest, " deny EACCES", &["--witness"])?;
+    let (over, folder) = (AtomicBool::new(false), guest.path("last"));
+    let summary = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    drop(fs::create_dir(&folder));
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(50));
+        let summary = host.stop(Signal::INT);
+        over.store(true, Ordering::Relaxed);
+        summary
+    })?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == "inode_mkdir").context("inode_mkdir")?;
+    let (_, _, denied) = saw(&summary)?;
+    ensure!(denied > 0 && row["denied"] == denied, "{summary}");
+    Ok(fs::remove_dir(&folder)?)
+}
+
+/// The witness comes with the first program of a hook, which is a plugin's here. That one goes; another
+/// stays, and is judged.
+fn outlives_plugin(guest: &mut Guest) -> anyhow::Result<()> {
+    let (plugins, secret) = (guest.path("plugins"), guest.file("secret")?);
+    fs::create_dir_all(&plugins)?;
+    put(&plugins.join("census.wasm"), &census("1.0.000", "TRAP-OFF")?)?;
+    let watch =
+        format!("file_open: file.f_flags if {} deny EACCES", evasion::is_file("file", &secret)?);
+    let words = ["--witness", "--watch", &watch, "--plugin-dir", &plugins.display().to_string()];
+    let host = guest.start(&words.map(str::to_owned))?;
+    expect_errno(EACCES, File::open(&secret))?;
+    fs::remove_file(plugins.join("census.wasm"))?;
+    host.note(&["census unloaded"])?;
+    expect_errno(EACCES, File::open(&secret))?;
+    expect_errno(EACCES, File::open(&secret))?;
+    let (_, refused, denied) = saw_at("file_open", &host.stop(Signal::INT)?)?;
+    ensure!(refused == 3 && denied == 3, "{refused} {denied}");
     Ok(())
 }

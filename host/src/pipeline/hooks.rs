@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
-use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{Hook, HookSet, LostOf};
@@ -14,7 +13,7 @@ use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
 use super::wanted::Wanted;
 use super::watches::{LiveWatch, Watch, Watches};
-use super::witness::Witnesses;
+use super::witness::{Told, Witnesses};
 use crate::config::{Config, ModeArg};
 use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::backend::BackendKind;
@@ -162,7 +161,7 @@ impl Hooks {
             for watch in come {
                 self.add_watch(&types, watch);
             }
-            self.witnesses.follow(&self.loader, &types, &self.live, &self.counters);
+            self.judge(&types);
             drop(types);
             trim::give_back();
         }
@@ -188,7 +187,13 @@ impl Hooks {
             self.layouts.clear(*slot);
         }
         self.live.retain(|live| !gone.contains(&live.slot));
-        self.witnesses.keep(&self.live, &self.counters);
+        let told = Told { counters: &self.counters, used: &self.used };
+        self.witnesses.keep(&self.live, told);
+        // One of a hook's programs may have gone with the witness, and another be there.
+        if self.witnesses.lack(&self.live) {
+            self.judge(&KernelTypes::running()?);
+            trim::give_back();
+        }
         Ok(())
     }
 
@@ -372,12 +377,21 @@ impl Hooks {
         &self.used
     }
 
-    /// What the witness saw.
-    pub(super) fn witnessed(&self) -> Vec<Witnessed> {
-        self.witnesses.saw(&self.counters, |hook| {
-            let slots = self.used.iter().filter(|(_, name)| name == hook);
-            slots.map(|(slot, _)| self.counters.total(*slot, Counter::Denied).unwrap_or(0)).sum()
-        })
+    /// Gives each hook with a program a witness, if one is wanted.
+    fn judge(&mut self, types: &KernelTypes) {
+        let told = Told { counters: &self.counters, used: &self.used };
+        self.witnesses.follow(&self.loader, types, &self.live, told);
+    }
+
+    /// Detaches every hook. The witnesses stay.
+    pub(super) fn detach(&mut self) {
+        self.live.clear();
+        self.digests.end();
+    }
+
+    /// What the witnesses saw, who end with it.
+    pub(super) fn end(mut self) -> Vec<Witnessed> {
+        self.witnesses.end(Told { counters: &self.counters, used: &self.used })
     }
 }
 

@@ -256,11 +256,11 @@ impl Steward {
         self.shared.set_hooks(self.hooks.attached(), self.hooks.backend().name());
     }
 
-    fn stop(self) -> Ended {
+    fn stop(mut self) -> Ended {
         let hooks = self.hooks.used().to_vec();
-        let witnessed = self.hooks.witnessed();
-        drop(self.hooks);
+        self.hooks.detach();
         std::thread::sleep(LINGER);
+        let witnessed = self.hooks.end();
         self.mailbox.post(Change::Stop);
         let read = match self.reader.join() {
             Ok(read) => read.map_err(RunError::Read),

@@ -1,5 +1,7 @@
 //! The witness of each hook in use: calls that came to an end, and those that were refused, whoever did.
 
+use std::time::{Duration, Instant};
+
 use krsi_host_abi::counter::Counter;
 
 use crate::kernel::backend::BackendKind;
@@ -8,6 +10,10 @@ use crate::kernel::job::Job;
 use crate::kernel::load::{Live, Loader};
 use crate::kernel::map::Counters;
 use crate::output::Witnessed;
+
+/// How long a refused call may take to leave its hook.
+const UNDER_WAY: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// The witnesses of a host, if it has any.
 pub(super) struct Witnesses {
@@ -21,8 +27,36 @@ pub(super) struct Witnesses {
 
 struct Witness {
     program: Live,
-    /// What its slot had counted before.
-    before: [u64; 2],
+    /// What had been counted before.
+    before: Counts,
+}
+
+#[derive(Clone, Copy)]
+struct Counts {
+    calls: u64,
+    refused: u64,
+    denied: u64,
+}
+
+/// What the programs in the kernel counted.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// The counters.
+    pub(super) counters: &'a Counters,
+    /// Slots that ever had a program, with their hooks.
+    pub(super) used: &'a [(u16, String)],
+}
+
+impl Told<'_> {
+    fn total(&self, slot: u16, counter: Counter) -> u64 {
+        self.counters.total(slot, counter).unwrap_or(0)
+    }
+
+    /// What the host refused at a hook.
+    fn denied(&self, hook: &str) -> u64 {
+        let slots = self.used.iter().filter(|(_, name)| name == hook);
+        slots.map(|(slot, _)| self.total(*slot, Counter::Denied)).sum()
+    }
 }
 
 impl Witnesses {
@@ -31,15 +65,26 @@ impl Witnesses {
     }
 
     /// Takes the witness from hooks whose program went.
-    pub(super) fn keep(&mut self, hooks: &[Live], counters: &Counters) {
+    pub(super) fn keep(&mut self, hooks: &[Live], told: Told<'_>) {
         let is_there = |one: &Witness| {
             hooks.iter().any(|live| live.slot == one.program.slot && live.hook == one.program.hook)
         };
         let (kept, gone): (_, Vec<Witness>) = self.live.drain(..).partition(is_there);
         self.live = kept;
-        for witness in &gone {
-            add(&mut self.past, witness.saw(counters));
+        for witness in gone {
+            add(&mut self.past, witness.end(told));
         }
+    }
+
+    /// Whether a hook with a program has no witness.
+    pub(super) fn lack(&self, hooks: &[Live]) -> bool {
+        hooks.iter().any(|live| self.lacks(live))
+    }
+
+    fn lacks(&self, live: &Live) -> bool {
+        let is_watched = self.live.iter().any(|one| one.program.hook == live.hook)
+            || self.without.contains(&live.hook);
+        self.wanted && live.is_lsm() && !is_watched
     }
 
     /// Gives each hook with a program a witness.
@@ -48,15 +93,15 @@ impl Witnesses {
         loader: &Loader,
         types: &KernelTypes,
         hooks: &[Live],
-        counters: &Counters,
+        told: Told<'_>,
     ) {
-        for live in hooks.iter().filter(|live| live.is_lsm()) {
-            if !self.wanted || self.has(&live.hook) {
+        for live in hooks {
+            if !self.lacks(live) {
                 continue;
             }
             match start(loader, types, live) {
                 Ok(Some(program)) => {
-                    let before = counted(counters, live.slot);
+                    let before = Counts::now(&program, told);
                     self.live.push(Witness { program, before });
                 }
                 // Nothing answers, so nothing is refused.
@@ -69,39 +114,40 @@ impl Witnesses {
         }
     }
 
-    fn has(&self, hook: &str) -> bool {
-        self.live.iter().any(|one| one.program.hook == hook)
-            || self.without.iter().any(|name| name == hook)
+    /// What was seen at each hook. The hooks' programs are gone.
+    pub(super) fn end(&mut self, told: Told<'_>) -> Vec<Witnessed> {
+        self.keep(&[], told);
+        std::mem::take(&mut self.past)
     }
+}
 
-    /// What was seen at each hook. `denied` tells what the host refused at a hook.
-    pub(super) fn saw(&self, counters: &Counters, denied: impl Fn(&str) -> u64) -> Vec<Witnessed> {
-        let mut rows = self.past.clone();
-        for one in &self.live {
-            let hook = one.program.hook.clone();
-            add(&mut rows, Witnessed { hook, ..Witnessed::default() });
-        }
-        // Before the witness is asked: a call that is under way is refused first.
-        for row in &mut rows {
-            row.denied = denied(&row.hook);
-        }
-        for one in &self.live {
-            add(&mut rows, one.saw(counters));
-        }
-        rows
+impl Counts {
+    /// In this order: what is refused meanwhile is not in `refused` before it is in `denied`.
+    fn now(program: &Live, told: Told<'_>) -> Self {
+        let calls = told.total(program.slot, Counter::Witnessed);
+        let refused = told.total(program.slot, Counter::WitnessedRefused);
+        Self { calls, refused, denied: told.denied(&program.hook) }
     }
 }
 
 impl Witness {
-    fn saw(&self, counters: &Counters) -> Witnessed {
-        let [calls, refused] = counted(counters, self.program.slot);
-        let [calls_before, refused_before] = self.before;
-        Witnessed {
-            hook: self.program.hook.clone(),
-            calls: calls.saturating_sub(calls_before),
-            refused: refused.saturating_sub(refused_before),
-            denied: 0,
-            missed: self.program.info().map_or(0, |info| info.recursion_misses),
+    /// What it saw in all. What its hook's programs refused grows no more, as they are gone; a call that
+    /// they refused last, and that has yet to leave the hook, is waited for.
+    fn end(self, told: Told<'_>) -> Witnessed {
+        let start = Instant::now();
+        loop {
+            let now = Counts::now(&self.program, told);
+            let seen = Witnessed {
+                hook: self.program.hook.clone(),
+                calls: now.calls.saturating_sub(self.before.calls),
+                refused: now.refused.saturating_sub(self.before.refused),
+                denied: now.denied.saturating_sub(self.before.denied),
+                missed: self.program.info().map_or(0, |info| info.recursion_misses),
+            };
+            if seen.refused + seen.missed >= seen.denied || start.elapsed() > UNDER_WAY {
+                return seen;
+            }
+            std::thread::sleep(PAUSE);
         }
     }
 }
@@ -112,15 +158,11 @@ fn add(rows: &mut Vec<Witnessed>, seen: Witnessed) {
         Some(row) => {
             row.calls += seen.calls;
             row.refused += seen.refused;
+            row.denied += seen.denied;
             row.missed += seen.missed;
         }
         None => rows.push(seen),
     }
-}
-
-fn counted(counters: &Counters, slot: u16) -> [u64; 2] {
-    [Counter::Witnessed, Counter::WitnessedRefused]
-        .map(|counter| counters.total(slot, counter).unwrap_or(0))
 }
 
 /// Loads a witness; none for a hook that answers nothing.

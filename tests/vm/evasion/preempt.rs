@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, setpriority_process};
 
 use super::watches;
-use crate::harness::Guest;
+use crate::harness::{Guest, kernel};
 
 /// Denied to everybody.
 const NICE: i32 = 7;
@@ -21,6 +21,11 @@ const ROUNDS: usize = 2;
 /// How long preemption is waited for.
 const PATIENCE: Duration = Duration::from_secs(100);
 
+/// Of the matrix, only this one preempts itself as Debian configures it.
+pub(super) fn preempts_itself() -> bool {
+    kernel() == "7.x"
+}
+
 /// Only programs of other kinds are skipped since 6.2, and in what 6.1 took over of it.
 pub(super) fn of_lsm(guest: &mut Guest) -> anyhow::Result<()> {
     let passed = flood(guest, |rounds, _| rounds < ROUNDS)?;
@@ -30,8 +35,7 @@ pub(super) fn of_lsm(guest: &mut Guest) -> anyhow::Result<()> {
 
 /// Each call that passed is counted.
 pub(super) fn of_fmod_ret(guest: &mut Guest) -> anyhow::Result<()> {
-    // Of the matrix, only this one preempts itself as Debian configures it.
-    if std::env::var("KRSI_KERNEL").is_ok_and(|kernel| kernel != "7.x") {
+    if !preempts_itself() {
         return flood(guest, |rounds, _| rounds < ROUNDS).map(drop);
     }
     let start = Instant::now();

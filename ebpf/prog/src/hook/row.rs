@@ -35,7 +35,7 @@ macro_rules! each_row {
     };
 }
 
-/// Reads every row that is a number and was not read already.
+/// Reads every row that is a number, but for those of the file that rules were asked about before.
 #[inline(always)]
 pub fn numbers(state: &mut State) {
     macro_rules! one {
@@ -45,7 +45,7 @@ pub fn numbers(state: &mut State) {
             if is_scalar && (root == root::ARG || root == root::VALUE) {
                 state.nulls ^= of_argument::<$at>(state);
             } else if (is_scalar || read == Read::Inode as u8 || read == Read::SockAddr as u8)
-                && !is_first($at)
+                && !is_object($at)
             {
                 state.nulls ^= number(state, $at);
             }
@@ -54,9 +54,9 @@ pub fn numbers(state: &mut State) {
     each_row!(one);
 }
 
-/// Whether a row is read before all others.
+/// Whether a row is the file that rules are asked about.
 #[inline(always)]
-fn is_first(at: usize) -> bool {
+fn is_object(at: usize) -> bool {
     spec::object() == ObjectKind::File as u32 && spec::object_capture() as usize == at
 }
 
@@ -285,11 +285,18 @@ pub fn is_own(state: &mut State, at: usize) -> bool {
     state.values.number(at) != 0
 }
 
-/// Reads the protocol of the call's socket.
+/// Reads the protocol of the call's socket: a row plus one. A destination whose protocol cannot be read
+/// is not read.
 #[inline(always)]
-pub fn protocol(state: &mut State, at: usize) {
+pub fn protocol(state: &mut State, row: u32) {
+    let at = row as usize - 1;
     state.nulls ^= number(state, at);
     state.call.facts.protocol = address::named(state.values.number(at) as u32);
+    // Without a socket behind it (`sk`) there is none to know.
+    let is_known = state.values.is_read(at) || state.values.is_null(at);
+    if !is_known && state.traits.object.is_network() {
+        state.traits.object.set_unread();
+    }
 }
 
 /// Reads the address of the call, if it has one that rules can name.

@@ -18,14 +18,16 @@ use crate::verdict;
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {
     let Some(mut call) = filter::enter(Hook::SocketConnect.id() as u32, &Blind) else { return 0 };
-    if call.wants(flag::PROTOCOL)
-        && let Ok((protocol, _)) = socket(&ctx)
-    {
-        call.facts.protocol = address::named(u32::from(protocol));
-    }
     let mut traits = Traits::none(&call);
     if call.wants_object() && destination(&ctx, &call, &mut traits).is_err() {
         traits.object.set_unread();
+    }
+    if call.wants(flag::PROTOCOL) {
+        match socket(&ctx) {
+            Ok((protocol, _)) => call.facts.protocol = address::named(u32::from(protocol)),
+            Err(_) if traits.object.is_network() => traits.object.set_unread(),
+            Err(_) => {}
+        }
     }
     let decision = verdict::decide(&call, &traits.object);
     let wanted = Wanted::new(&call, decision, &traits);

@@ -105,7 +105,7 @@ fn run(state: &mut State) -> i32 {
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
         if spec::protocol_row() != 0 && state.call.wants(flag::PROTOCOL) {
-            row::protocol(state, spec::protocol_row() as usize - 1);
+            row::protocol(state, spec::protocol_row());
         }
     }
     if spec::has(spec_flag::DENY) && spec::second_capture() != 0 {

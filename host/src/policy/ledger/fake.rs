@@ -176,6 +176,10 @@ impl Fake {
 }
 
 fn applies(lease: &Lease, hook: Hook, lineages: &[u64], now: u64) -> bool {
+    // The objects of this model have no protocol.
+    if lease.protocol != 0 {
+        return false;
+    }
     let concerns = lease.subject == Subject::Any as u8
         || (lease.subject_id != 0 && lineages.contains(&lease.subject_id));
     let expired = lease.expires_boot_ns != 0 && lease.expires_boot_ns <= now;

@@ -249,6 +249,12 @@ fn rules_on_every_kind_of_key_round_trip() {
         RuleKey::Path { prefix, if_unresolved: IfUnresolved::Apply },
         RuleKey::Digest([7; 32]),
         RuleKey::Hook,
+        RuleKey::Transport {
+            address: "10.0.0.0".parse().unwrap(),
+            prefix: 8,
+            port: 53,
+            protocol: 17,
+        },
     ] {
         let rule = Rule {
             token: 1,
