@@ -64,6 +64,14 @@ impl Act {
         }
     }
 
+    /// Rounds of batches, until each has met its cheapest: an execution's memory costs now more, now less.
+    pub const fn rounds(self) -> u32 {
+        match self {
+            Act::Exec => 12,
+            Act::Open | Act::Connect | Act::Mprotect => 5,
+        }
+    }
+
     const fn name(self) -> &'static str {
         match self {
             Act::Open => "open",

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, ensure};
 use aya::maps::lpm_trie::Key;
-use aya::maps::{HashMap, LpmTrie, MapData, RingBuf};
+use aya::maps::{HashMap, LpmTrie, MapData, PerCpuArray, RingBuf};
 use aya::programs::Lsm;
 use aya::{Btf, Ebpf, EbpfLoader};
 use krsi_host::kernel::btf::KernelTypes;
@@ -115,40 +115,27 @@ impl Baselines {
     }
 }
 
-/// Programs that are loaded and never attached.
+/// Per-CPU memory that is taken and never used.
 ///
 /// An execution takes memory of the kernel's per-CPU allocator, which searches longer or shorter
-/// according to what lies there; programs lie there too. So the search that comes with one program is
-/// not that of another. With more and more of them loaded, each case meets its shortest.
-pub struct Ballast {
-    object: Ebpf,
-    btf: Btf,
-    loaded: Vec<Act>,
-}
+/// according to the gaps there; programs and maps leave gaps too. So the search that comes with one
+/// program is not that of another. With more and more gaps filled, each case meets its shortest.
+#[derive(Default)]
+pub struct Ballast(Vec<PerCpuArray<MapData, u64>>);
 
 impl Ballast {
-    /// None loaded.
-    pub fn new() -> anyhow::Result<Self> {
-        let btf = Btf::from_sys_fs()?;
-        let bytes = std::fs::read(OBJECT).context(OBJECT)?;
-        let object = EbpfLoader::new().btf(Some(&btf)).load(&bytes)?;
-        Ok(Self { object, btf, loaded: Vec::new() })
-    }
+    /// Entries of a map, each a piece of memory of its own, as small as pieces are.
+    const ENTRIES: u32 = 200;
 
-    /// Loads one more, while there is one.
+    /// Takes some more.
     pub fn more(&mut self) -> anyhow::Result<()> {
-        let Some(act) = Act::ALL.get(self.loaded.len()).copied() else { return Ok(()) };
-        lsm(&mut self.object, act, Work::Bare)?.load(act.hook(), &self.btf)?;
-        self.loaded.push(act);
+        self.0.push(PerCpuArray::create(Self::ENTRIES, 0)?);
         Ok(())
     }
 
-    /// Unloads all.
-    pub fn none(&mut self) -> anyhow::Result<()> {
-        for act in std::mem::take(&mut self.loaded) {
-            lsm(&mut self.object, act, Work::Bare)?.unload()?;
-        }
-        Ok(())
+    /// Gives all of it back.
+    pub fn none(&mut self) {
+        self.0.clear();
     }
 }
 

@@ -10,8 +10,6 @@ use crate::baseline::Ballast;
 
 /// Batches of a round; records are taken between rounds, so that only the first batch wakes a reader.
 const BATCHES: u32 = 40;
-/// Rounds of a measurement.
-const ROUNDS: u32 = 5;
 /// Pairs of open and close until a kernel has settled: allocators, dentries, its own statistics.
 const WARM_UP: u32 = 180_000;
 
@@ -38,7 +36,7 @@ impl Worker {
         let mut child = command.spawn().context("the worker")?;
         let orders = child.stdin.take().context("its input")?;
         let answers = BufReader::new(child.stdout.take().context("its output")?);
-        let mut worker = Self { child, orders, answers, ballast: Ballast::new()? };
+        let mut worker = Self { child, orders, answers, ballast: Ballast::default() };
         worker.batch(Act::Open, WARM_UP)?;
         for act in Act::ALL {
             worker.price(act, |_| Ok(()))?;
@@ -59,7 +57,7 @@ impl Worker {
     ) -> anyhow::Result<f64> {
         let calls = act.batch();
         let mut cheapest = f64::INFINITY;
-        for _ in 0..ROUNDS {
+        for _ in 0..act.rounds() {
             let mut batches = Vec::new();
             for _ in 0..BATCHES {
                 batches.push(self.batch(act, calls)?);
@@ -71,7 +69,7 @@ impl Worker {
             let sum: i64 = batches.iter().sum();
             cheapest = cheapest.min(sum as f64 / batches.len() as f64 / f64::from(calls));
         }
-        self.ballast.none()?;
+        self.ballast.none();
         Ok(cheapest)
     }
 
