@@ -278,11 +278,22 @@ impl Host {
 
     /// What its status says of a plugin.
     pub(crate) fn status(&self, plugin: &str) -> anyhow::Result<Value> {
-        let text = self.converse("{\"ask\":\"status\"}\n")?;
-        let status: Value = serde_json::from_str(&text).context(text)?;
-        let plugins = status["status"]["plugins"].as_array().context("plugins")?;
+        let status = self.whole_status()?;
+        let plugins = status["plugins"].as_array().context("plugins")?;
         let found = plugins.iter().find(|row| row["plugin"] == plugin).cloned();
         Ok(found.unwrap_or_default())
+    }
+
+    /// Hooks with a program, once for each, as its status says.
+    pub(crate) fn hooks(&self) -> anyhow::Result<Vec<Value>> {
+        let status = self.whole_status()?;
+        status["hooks"].as_array().cloned().context("hooks")
+    }
+
+    fn whole_status(&self) -> anyhow::Result<Value> {
+        let text = self.converse("{\"ask\":\"status\"}\n")?;
+        let mut answer: Value = serde_json::from_str(&text).context(text)?;
+        Ok(answer["status"].take())
     }
 
     /// The first note that holds all the words.
@@ -336,7 +347,7 @@ impl Host {
     }
 }
 
-/// How the matrix calls the kernel that runs. Nothing is taken for granted of one without a name.
+/// How the matrix calls the kernel that runs, as the runner says.
 pub(crate) fn kernel() -> String {
     std::env::var("KRSI_KERNEL").unwrap_or_default()
 }

@@ -81,6 +81,12 @@ pub(crate) fn count(summary: &Value, hook: &str, name: &str) -> anyhow::Result<u
     row[name].as_u64().with_context(|| row.to_string())
 }
 
+/// Denials of all hooks together.
+fn denied_in_all(summary: &Value) -> anyhow::Result<u64> {
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    Ok(rows.iter().filter_map(|row| row["denied"].as_u64()).sum())
+}
+
 /// A kernel that resolves no path: a rule that passes what is unresolved passes all, and says so.
 fn unresolved_everywhere(host: Host, hook: &str) -> anyhow::Result<()> {
     let summary = host.stop(Signal::INT)?;
@@ -353,9 +359,7 @@ fn watch_without_texts(guest: &mut Guest) -> anyhow::Result<()> {
     let record = verdict(&host, &[("hook", "file_open"), ("reason", &reason)])?;
     ensure!(record["errno"] == "EACCES" && record["plugin"] == "administrator", "{record}");
     let summary = host.stop(Signal::INT)?;
-    let rows = summary["hooks"].as_array().context("hooks")?;
-    let denied = rows.iter().filter_map(|row| row["denied"].as_u64()).sum::<u64>();
-    ensure!(denied == 2, "{summary}");
+    ensure!(denied_in_all(&summary)? == 2, "{summary}");
     Ok(())
 }
 
@@ -377,8 +381,6 @@ fn watch_null_argument(guest: &mut Guest) -> anyhow::Result<()> {
     let record = verdict(&host, &[("hook", "task_kill")])?;
     ensure!(record["errno"] == "EACCES", "{record}");
     let summary = host.stop(Signal::INT)?;
-    let rows = summary["hooks"].as_array().context("hooks")?;
-    let denied = rows.iter().filter_map(|row| row["denied"].as_u64()).sum::<u64>();
-    ensure!(denied == 1, "{summary}");
+    ensure!(denied_in_all(&summary)? == 1, "{summary}");
     Ok(send(Signal::WINCH)?)
 }
