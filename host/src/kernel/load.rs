@@ -320,7 +320,7 @@ impl Loader {
         let is_elsewhere =
             spec.as_ref().is_some_and(|spec| spec.object != ObjectKind::Network as u32);
         let stands_in = sleep == Sleep::Allowed && is_elsewhere;
-        let mut instance = self.file.instance(program, &globals, stands_in)?;
+        let mut instance = self.file.instance(program, globals, stands_in)?;
         self.kfuncs.settle(&mut instance.instructions);
         let types = self.file.types().filter(|_| way.functions);
         let fd = syscall::load(&Program {

@@ -1,19 +1,20 @@
 //! The BPF object: its maps, made once, and its programs, patched and relocated for each instance.
 //!
-//! Each instance has a read-only map of its own, frozen before the program is loaded, so that the
-//! verifier knows what stands there.
+//! Each instance has read-only globals of its own. What they decide is taken out of it; what it still reads
+//! of them stands in a map that is frozen before the program is loaded, so that the verifier knows it.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::{Mutex, PoisonError};
 
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::btf::{BtfError, BtfFeatures};
-use aya_obj::generated::{bpf_func_info, bpf_insn};
+use aya_obj::generated::{BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, bpf_func_info, bpf_insn};
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
-use super::fold;
+use super::reduce::{GLOBALS, LOAD_IMMEDIATE, ReduceError, Reduced, reduce};
 use super::syscall::{self, Sleep};
 
 /// The BPF object, built from `ebpf/` by the build script.
@@ -66,13 +67,27 @@ pub enum ObjectError {
     /// References cannot be resolved.
     #[error("the object's references cannot be resolved")]
     Relocation(#[from] EbpfRelocationError),
+    /// A program is not what a compiler makes.
+    #[error("the object's instructions")]
+    Instructions(#[from] ReduceError),
 }
 
-/// The parsed object with the maps that its programs share.
+/// The object's programs with the maps that they share.
 pub struct ObjectFile {
-    object: Object,
-    maps: Vec<(String, aya_obj::Map, OwnedFd)>,
+    /// The object without its programs: what patches the read-only globals.
+    globals: Mutex<Object>,
+    /// The globals as the object has them.
+    initial: aya_obj::Map,
+    programs: HashMap<String, Linked>,
+    maps: HashMap<String, OwnedFd>,
     types: Option<OwnedFd>,
+}
+
+/// A program with all functions that it calls; [`GLOBALS`] stands for its read-only globals.
+struct Linked {
+    instructions: Vec<bpf_insn>,
+    functions: Vec<bpf_func_info>,
+    sleep: Sleep,
 }
 
 /// A program ready to load.
@@ -81,8 +96,8 @@ pub struct Instance {
     pub instructions: Vec<bpf_insn>,
     /// Where its functions begin, and their types.
     pub functions: Vec<bpf_func_info>,
-    /// Its read-only globals: kept as long as it is to be loaded.
-    pub rodata: OwnedFd,
+    /// Its read-only globals, if it reads any: kept as long as it is to be loaded.
+    pub rodata: Option<OwnedFd>,
 }
 
 impl ObjectFile {
@@ -92,11 +107,10 @@ impl ObjectFile {
     /// When the object does not parse or the kernel refuses a map.
     pub fn create(entries: &[(&str, u32)]) -> Result<(Self, HashMap<String, Map>), ObjectError> {
         let mut object = Object::parse(OBJECT)?;
-        let mut maps = Vec::new();
+        let mut maps = HashMap::new();
         let mut typed = HashMap::new();
-        for (name, map) in object.maps.iter().filter(|(name, _)| name.as_str() != RODATA) {
+        for (name, map) in object.maps.iter_mut().filter(|(name, _)| name.as_str() != RODATA) {
             let failed = |source| ObjectError::Map { name: name.clone(), source: Box::new(source) };
-            let mut map = map.clone();
             if let Some((_, size)) = entries.iter().find(|(wanted, _)| wanted == name) {
                 map.set_max_entries(*size);
             }
@@ -104,12 +118,18 @@ impl ObjectFile {
             let fd = data.fd().as_fd().try_clone_to_owned();
             let fd = fd.map_err(|source| ObjectError::Freeze { name: name.clone(), source })?;
             typed.insert(name.clone(), Map::from_map_data(data).map_err(failed)?);
-            maps.push((name.clone(), map, fd));
+            maps.insert(name.clone(), fd);
         }
         let types = object.fixup_and_sanitize_btf(&FUNCTIONS_ONLY)?.map(|types| types.to_bytes());
         // Without them a program is verified as if it were one function.
         let types = types.and_then(|types| syscall::load_types(&types).ok());
-        Ok((Self { object, maps, types }, typed))
+        let initial = object.maps.get(RODATA).cloned().ok_or_else(no_globals)?;
+        let programs = link(&mut object, &maps)?;
+        object.functions.clear();
+        object.programs.clear();
+        object.btf = None;
+        object.btf_ext = None;
+        Ok((Self { globals: Mutex::new(object), initial, programs, maps, types }, typed))
     }
 
     /// The types of its functions, where the kernel takes them.
@@ -118,55 +138,108 @@ impl ObjectFile {
         self.types.as_ref().map(AsFd::as_fd)
     }
 
-    /// An instance of a program with its globals set. One that `sleeps` gets [`STAND_IN`] for what it may not
-    /// look into.
+    /// An instance of a program with its globals set, reduced to what they leave of it. One that `sleeps`
+    /// gets [`STAND_IN`] for what it may not look into.
     ///
     /// # Errors
     /// When there is no such program or global, or the kernel refuses the map of globals.
     pub fn instance(
         &self,
         program: &str,
-        globals: &HashMap<&str, (&[u8], bool)>,
+        globals: HashMap<&str, (&[u8], bool)>,
         sleeps: bool,
     ) -> Result<Instance, ObjectError> {
-        let mut object = self.object.clone();
-        let found = object.programs.get(program).cloned();
-        let found = found.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
-        object.patch_map_data(globals.clone())?;
-        let frozen = |source| ObjectError::Freeze { name: RODATA.to_owned(), source };
-        let none = || frozen(io::ErrorKind::NotFound.into());
-        let rodata = object.maps.get(RODATA).cloned().ok_or_else(none)?;
-        let bytes = rodata.data().to_vec();
-        let data = MapData::create(rodata.clone(), RODATA, None).map_err(|source| {
+        let linked = self.programs.get(program);
+        let linked =
+            linked.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
+        let bytes = self.patched(globals)?;
+        let reduced = reduce(&linked.instructions, &linked.functions, &bytes)?;
+        let Reduced { mut instructions, functions, reads_globals } = reduced;
+        if sleeps {
+            self.stand_in(&mut instructions);
+        }
+        if !reads_globals {
+            return Ok(Instance { instructions, functions, rodata: None });
+        }
+        let data = MapData::create(self.initial.clone(), RODATA, None).map_err(|source| {
             ObjectError::Map { name: RODATA.to_owned(), source: Box::new(source) }
         })?;
         let fd = data.fd().as_fd().try_clone_to_owned().map_err(frozen)?;
         syscall::freeze(fd.as_fd(), &bytes).map_err(frozen)?;
+        replace(&mut instructions, BPF_PSEUDO_MAP_VALUE, (GLOBALS, fd.as_raw_fd()));
+        Ok(Instance { instructions, functions, rodata: Some(fd) })
+    }
 
-        let texts: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    /// The read-only globals with some of them set.
+    fn patched(&self, globals: HashMap<&str, (&[u8], bool)>) -> Result<Vec<u8>, ObjectError> {
+        // Whoever held it left at worst what the first lines overwrite.
+        let mut object = self.globals.lock().unwrap_or_else(PoisonError::into_inner);
+        let rodata = object.maps.get_mut(RODATA).ok_or_else(no_globals)?;
+        self.initial.data().clone_into(rodata.data_mut());
+        object.patch_map_data(globals)?;
+        Ok(object.maps.get(RODATA).ok_or_else(no_globals)?.data().to_vec())
+    }
+
+    fn stand_in(&self, instructions: &mut [bpf_insn]) {
         let (asleep, stand_in) = STAND_IN;
-        let stand_in = self.maps.iter().find(|(name, ..)| sleeps && name == stand_in);
-        let shared = self.maps.iter().map(|(name, map, fd)| {
-            let other = stand_in.filter(|_| name == asleep).map(|(.., fd)| fd);
-            (name.as_str(), other.unwrap_or(fd).as_raw_fd(), map)
-        });
-        object.relocate_maps(shared.chain([(RODATA, fd.as_raw_fd(), &rodata)]), &texts)?;
-        object.relocate_calls(&texts)?;
-        let function = object.functions.remove(&found.function_key());
-        let function =
-            function.ok_or_else(|| ObjectError::NoProgram { program: program.to_owned() })?;
-        let functions = function.func_info.func_info;
-        let mut instructions = function.instructions;
-        fold::constants(&mut instructions, fd.as_raw_fd(), &bytes);
-        Ok(Instance { instructions, functions, rodata: fd })
+        if let (Some(from), Some(to)) = (self.maps.get(asleep), self.maps.get(stand_in)) {
+            replace(instructions, BPF_PSEUDO_MAP_FD, (from.as_raw_fd(), to.as_raw_fd()));
+        }
     }
 
     /// Whether the source of a program says that it sleeps.
     #[must_use]
     pub fn sleep(&self, program: &str) -> Sleep {
-        match self.object.programs.get(program).map(|program| &program.section) {
-            Some(ProgramSection::Lsm { sleepable: true }) => Sleep::Allowed,
-            _ => Sleep::Never,
-        }
+        self.programs.get(program).map_or(Sleep::Never, |program| program.sleep)
     }
+}
+
+/// Links every program of an object, once for all their instances.
+fn link(
+    object: &mut Object,
+    maps: &HashMap<String, OwnedFd>,
+) -> Result<HashMap<String, Linked>, ObjectError> {
+    let texts: HashSet<usize> = object.functions.keys().map(|(section, _)| *section).collect();
+    let declared = object.maps.clone();
+    let fd = |name: &str| maps.get(name).map_or(GLOBALS, AsRawFd::as_raw_fd);
+    let shared = declared.iter().map(|(name, map)| (name.as_str(), fd(name), map));
+    object.relocate_maps(shared, &texts)?;
+    object.relocate_calls(&texts)?;
+    let mut programs = HashMap::new();
+    for (name, program) in &object.programs {
+        let function = object.functions.get(&program.function_key());
+        let function =
+            function.ok_or_else(|| ObjectError::NoProgram { program: name.clone() })?;
+        let sleep = match &program.section {
+            ProgramSection::Lsm { sleepable: true } => Sleep::Allowed,
+            _ => Sleep::Never,
+        };
+        let linked = Linked {
+            instructions: function.instructions.clone(),
+            functions: function.func_info.func_info.clone(),
+            sleep,
+        };
+        programs.insert(name.clone(), linked);
+    }
+    Ok(programs)
+}
+
+/// Puts one descriptor in place of another in the addresses of a kind.
+fn replace(instructions: &mut [bpf_insn], kind: u32, (from, to): (RawFd, RawFd)) {
+    let mut at = 0;
+    while let Some(instruction) = instructions.get_mut(at) {
+        let is_wide = instruction.code == LOAD_IMMEDIATE;
+        if is_wide && u32::from(instruction.src_reg()) == kind && instruction.imm == from {
+            instruction.imm = to;
+        }
+        at += if is_wide { 2 } else { 1 };
+    }
+}
+
+fn frozen(source: io::Error) -> ObjectError {
+    ObjectError::Freeze { name: RODATA.to_owned(), source }
+}
+
+fn no_globals() -> ObjectError {
+    frozen(io::ErrorKind::NotFound.into())
 }
