@@ -13,6 +13,7 @@ use aya_obj::generated::{bpf_func_info, bpf_insn};
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
+use super::abi::{self, AbiError};
 use super::fold;
 use super::syscall::{self, Sleep};
 
@@ -36,6 +37,9 @@ pub enum ObjectError {
     /// It does not parse.
     #[error("the BPF object does not parse")]
     Parse(#[from] ParseError),
+    /// It is not of this host.
+    #[error(transparent)]
+    Abi(#[from] AbiError),
     /// A map could not be made.
     #[error("map {name} cannot be made")]
     Map {
@@ -92,6 +96,7 @@ impl ObjectFile {
     /// When the object does not parse or the kernel refuses a map.
     pub fn create(entries: &[(&str, u32)]) -> Result<(Self, HashMap<String, Map>), ObjectError> {
         let mut object = Object::parse(OBJECT)?;
+        abi::check(&mut object)?;
         let mut maps = Vec::new();
         let mut typed = HashMap::new();
         for (name, map) in object.maps.iter().filter(|(name, _)| name.as_str() != RODATA) {
@@ -168,5 +173,32 @@ impl ObjectFile {
             Some(ProgramSection::Lsm { sleepable: true }) => Sleep::Allowed,
             _ => Sleep::Never,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use krsi_host_abi::ABI_VERSION;
+    use krsi_host_abi::frozen::ABI_SECTION;
+
+    use super::*;
+
+    #[test]
+    fn an_object_of_another_layout_is_refused() {
+        let check = |section: Option<Vec<u8>>, expected| {
+            let mut object = Object::parse(OBJECT).unwrap();
+            match section {
+                Some(bytes) => *object.maps.get_mut(ABI_SECTION).unwrap().data_mut() = bytes,
+                None => drop(object.maps.remove(ABI_SECTION)),
+            }
+            assert_eq!(abi::check(&mut object), expected);
+            assert!(!object.maps.contains_key(ABI_SECTION));
+        };
+        let object = Object::parse(OBJECT).unwrap();
+        check(Some(object.maps[ABI_SECTION].data().to_vec()), Ok(()));
+        let other = ABI_VERSION + 1;
+        check(Some(other.to_le_bytes().to_vec()), Err(AbiError::Other { object: other }));
+        check(Some(vec![1]), Err(AbiError::Unknown));
+        check(None, Err(AbiError::Unknown));
     }
 }
