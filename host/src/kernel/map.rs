@@ -7,7 +7,7 @@ use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Digest, Entry, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
@@ -20,6 +20,8 @@ use super::store::{EntryKey, RuleStore, StoreError};
 pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
+const FILE_KEY: usize = size_of::<FileKey>();
+const PATH_KEY: usize = size_of::<PathKey>();
 const ENTRY: usize = size_of::<Entry>();
 const MEMBERSHIP: usize = size_of::<Membership>();
 const ROW: usize = COUNTERS * 8;
@@ -34,6 +36,12 @@ pub enum MapError {
     Missing {
         /// Name of the map.
         name: &'static str,
+    },
+    /// A slot that no hook has.
+    #[error("there is no hook slot {slot}")]
+    Slot {
+        /// The slot.
+        slot: u16,
     },
     /// Wrong kind or size, or a failed system call.
     #[error("map {name}")]
@@ -144,7 +152,7 @@ impl Flags {
     /// Sets bits of a hook's word.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When there is no such slot, or the kernel refuses.
     pub fn raise(&self, slot: u16, bits: u64) -> Result<(), MapError> {
         self.change(slot, |word| word | bits)
     }
@@ -152,7 +160,7 @@ impl Flags {
     /// Clears bits of a hook's word.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When there is no such slot, or the kernel refuses.
     pub fn lower(&self, slot: u16, bits: u64) -> Result<(), MapError> {
         self.change(slot, |word| word & !bits)
     }
@@ -160,12 +168,12 @@ impl Flags {
     fn change(&self, slot: u16, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let FlagWords { map, words } = &mut *words;
-        let Some(word) = words.get_mut(usize::from(slot)) else { return Ok(()) };
+        let word = words.get_mut(usize::from(slot)).ok_or(MapError::Slot { slot })?;
         let next = change(*word);
         if next != *word {
             let before = std::mem::replace(word, next);
             // All words at once: those that stay are written as they are, and so never in doubt.
-            if let Err(source) = map.set(0, bytes::<WORDS>(&*words), 0) {
+            if let Err(source) = map.set(0, bytes(words), 0) {
                 if let Some(word) = words.get_mut(usize::from(slot)) {
                     *word = before;
                 }
@@ -230,14 +238,12 @@ impl Filters {
     /// Sets the filter of a hook.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When there is no such slot, or the kernel refuses.
     pub fn set(&self, slot: u16, filter: &Filter) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let FilterWords { map, bytes } = &mut *words;
         let place = bytes.chunks_exact_mut(size_of::<Filter>()).nth(usize::from(slot));
-        if let Some(place) = place {
-            place.copy_from_slice(filter.as_bytes());
-        }
+        place.ok_or(MapError::Slot { slot })?.copy_from_slice(filter.as_bytes());
         map.set(0, bytes.as_ref(), 0).map_err(|source| MapError::Access { name: FILTER, source })
     }
 }
@@ -296,10 +302,10 @@ pub struct RuleMaps {
     flags: Flags,
     process: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
     lineage: HashMap<MapData, u64, [u8; ENTRY]>,
-    file: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    file: HashMap<MapData, [u8; FILE_KEY], [u8; ENTRY]>,
     network: LpmTrie<MapData, [u8; NETWORK_DATA], [u8; ENTRY]>,
     cgroup: HashMap<MapData, u64, [u8; ENTRY]>,
-    path: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    path: HashMap<MapData, [u8; PATH_KEY], [u8; ENTRY]>,
     /// What hashes of paths start with.
     path_secret: u64,
     digest: HashMap<MapData, Digest, [u8; ENTRY]>,
@@ -321,7 +327,7 @@ pub enum Judged {
 }
 
 impl RuleMaps {
-    fn path_key(&self, key: EntryKey) -> [u8; PROCESS_KEY] {
+    fn path_key(&self, key: EntryKey) -> [u8; PATH_KEY] {
         bytes(&match key {
             EntryKey::Path(prefix) => prefix.key(self.path_secret),
             EntryKey::Unresolved(hook) => PathKey::unresolved(u32::from(hook.id())),
@@ -346,7 +352,7 @@ const RULE_FLAGS: u64 = flag::PROCESS
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
-        let value = bytes::<ENTRY>(entry);
+        let value = bytes(entry);
         match key {
             EntryKey::Process(key) => stored("PROCESS", self.process.insert(bytes(&key), value, 0)),
             EntryKey::Lineage(id) => stored("LINEAGE", self.lineage.insert(id, value, 0)),
@@ -385,7 +391,7 @@ impl RuleStore for RuleMaps {
     }
 
     fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
-        stored("MEMBER", self.member.insert(bytes(&process), bytes::<MEMBERSHIP>(membership), 0))
+        stored("MEMBER", self.member.insert(bytes(&process), bytes(membership), 0))
     }
 
     fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError> {
@@ -406,12 +412,7 @@ impl RuleStore for RuleMaps {
             Judged::No => 0,
         };
         let raised = self.flags.raise(hook.id(), bits);
-        raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits)).map_err(|error| {
-            match error {
-                MapError::Access { name, source } => failed(name, source),
-                MapError::Missing { name } => StoreError::Full { map: name },
-            }
-        })
+        Ok(raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits))?)
     }
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
@@ -431,20 +432,16 @@ impl RuleStore for RuleMaps {
     }
 }
 
-/// The bytes of a value whose size is `N`.
-fn bytes<const N: usize>(value: &(impl IntoBytes + zerocopy::Immutable)) -> [u8; N] {
+/// The bytes of a value. A key or value that is not as long as its map has them does not compile.
+fn bytes<const N: usize, T: IntoBytes + zerocopy::Immutable>(value: &T) -> [u8; N] {
+    const { assert!(size_of::<T>() == N, "a map's key or value is as long as its type") };
     let mut out = [0; N];
-    for (slot, byte) in out.iter_mut().zip(value.as_bytes()) {
-        *slot = *byte;
-    }
+    out.copy_from_slice(value.as_bytes());
     out
 }
 
 fn trie(key: NetworkKey) -> Key<[u8; NETWORK_DATA]> {
-    let mut data = [0; NETWORK_DATA];
-    for (slot, byte) in data.iter_mut().zip(key.as_bytes().iter().skip(4)) {
-        *slot = *byte;
-    }
+    let [_, _, _, _, data @ ..]: [u8; size_of::<NetworkKey>()] = bytes(&key);
     Key::new(key.prefix_bits, data)
 }
 
@@ -455,20 +452,90 @@ fn stored(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), S
 fn removed(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), StoreError> {
     match result {
         Err(maps::MapError::KeyNotFound) => Ok(()),
-        Err(maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(2) => {
+        Err(maps::MapError::SyscallError(error)) if errno(&error.io_error) == libc::ENOENT => {
             Ok(())
         }
         other => stored(map, other),
     }
 }
 
-/// `E2BIG` of hash maps and `ENOSPC` of tries mean that there is no room for another key.
+/// The errno of a failed system call; 0 for an error that has none.
+fn errno(error: &std::io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
+}
+
+/// Hash maps answer `E2BIG`, and tries `ENOSPC`, when there is no room for another key; both answer
+/// `ENOMEM` when the kernel has no memory for it.
 fn failed(map: &'static str, error: maps::MapError) -> StoreError {
     match error {
-        maps::MapError::SyscallError(error) => match error.io_error.raw_os_error() {
-            Some(7 | 28 | 12) => StoreError::Full { map },
+        maps::MapError::SyscallError(error) => match errno(&error.io_error) {
+            libc::E2BIG | libc::ENOSPC | libc::ENOMEM => StoreError::Full { map },
             _ => StoreError::Kernel { map, source: error.io_error },
         },
         other => StoreError::Kernel { map, source: std::io::Error::other(other) },
+    }
+}
+
+impl From<MapError> for StoreError {
+    fn from(error: MapError) -> Self {
+        match error {
+            MapError::Missing { name } => StoreError::Missing { map: name },
+            MapError::Slot { slot } => StoreError::Slot { slot },
+            MapError::Access { name, source } => failed(name, source),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use aya::sys::SyscallError;
+
+    use super::*;
+
+    /// What a refused update of a map comes to.
+    fn refused(number: i32) -> StoreError {
+        let io_error = io::Error::from_raw_os_error(number);
+        let call = "bpf_map_update_elem";
+        failed("PATH", maps::MapError::SyscallError(SyscallError { call, io_error }))
+    }
+
+    #[test]
+    fn only_a_full_map_is_full() {
+        for number in [libc::E2BIG, libc::ENOSPC, libc::ENOMEM] {
+            assert_eq!(refused(number).to_string(), "the PATH map is full", "{number}");
+        }
+        for number in [libc::EPERM, libc::EINVAL, libc::EBUSY] {
+            let error = refused(number);
+            let StoreError::Kernel { map: "PATH", source } = &error else { panic!("{error}") };
+            assert_eq!(errno(source), number);
+        }
+        let missing = StoreError::from(MapError::Missing { name: "PATH" });
+        assert_eq!(missing.to_string(), "the object has no PATH map");
+        let odd = failed("PATH", maps::MapError::OutOfBounds { index: 1, max_entries: 1 });
+        assert_eq!(odd.to_string(), "updating the PATH map");
+    }
+
+    #[test]
+    fn what_was_not_there_is_removed() {
+        let gone = SyscallError {
+            call: "bpf_map_delete_elem",
+            io_error: io::Error::from_raw_os_error(libc::ENOENT),
+        };
+        assert!(removed("PATH", Err(maps::MapError::SyscallError(gone))).is_ok());
+        assert!(removed("PATH", Err(maps::MapError::KeyNotFound)).is_ok());
+        assert!(
+            removed("PATH", Err(maps::MapError::OutOfBounds { index: 1, max_entries: 1 })).is_err()
+        );
+    }
+
+    #[test]
+    fn a_network_key_is_its_prefix_and_the_rest() {
+        let key = NetworkKey { prefix_bits: 40, ..NetworkKey::default() };
+        let key = NetworkKey { address: [7; 16], ..key };
+        let trie = trie(key);
+        assert_eq!(trie.prefix_len(), 40);
+        assert_eq!(trie.data()[..], key.as_bytes()[4..]);
     }
 }

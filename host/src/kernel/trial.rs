@@ -14,8 +14,6 @@ const SET_R0: u8 = 0xb7;
 /// `exit`: `BPF_JMP | BPF_EXIT`.
 const EXIT: u8 = 0x95;
 
-const EPERM: i32 = 1;
-
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -119,7 +117,7 @@ fn obstacle(refusal: &syscall::Refusal) -> Obstacle {
         Grounds::NoHook
     } else if words.contains("sleepable") {
         Grounds::NotSleepable
-    } else if errno == EPERM {
+    } else if errno == libc::EPERM {
         Grounds::NotPermitted
     } else {
         Grounds::Other
