@@ -82,7 +82,7 @@ fn what_differs_from_a_moment_ago_is_learnt() {
     let mut see = |table: &mut ProcessTable, tgid, boot_ns, uid, name: &str| {
         let mut event = event(key(tgid), boot_ns, Body::FileOpen(FileOpen::default()));
         event.meta.uid = uid;
-        observe(&mut table, &event, ProcessKey::default(), &mut |_| {
+        observe(table, &event, ProcessKey::default(), &mut |_| {
             asked += 1;
             name.to_owned()
         });
