@@ -46,3 +46,28 @@ impl<'a> ProcessChange<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::latest::{Exit, FileOpen, Fork, Meta};
+
+    use super::*;
+
+    #[test]
+    fn three_events_say_what_became_of_a_process() {
+        let key = |tgid| ProcessKey { start_boot_ns: 7, tgid };
+        let (process, child, exec) = (key(1), key(2), Exec::default());
+        let check = |body, expected: Option<ProcessChange<'_>>| {
+            let event = Event { meta: Meta { process, ..Meta::default() }, body };
+            assert_eq!(ProcessChange::of(&event), expected);
+        };
+        let forked = ProcessChange::Forked { parent: process, child };
+        check(Body::SchedProcessFork(Fork { child }), Some(forked));
+        let executed = ProcessChange::Executed { process, exec: &exec };
+        check(Body::BprmCommittedCreds(exec.clone()), Some(executed));
+        // It may yet be refused.
+        check(Body::BprmCheckSecurity(exec.clone()), None);
+        check(Body::SchedProcessExit(Exit::default()), Some(ProcessChange::Exited { process }));
+        check(Body::FileOpen(FileOpen::default()), None);
+    }
+}

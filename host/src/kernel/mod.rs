@@ -1,6 +1,7 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
 pub mod abi;
+mod answer;
 pub mod attached;
 pub mod backend;
 pub mod btf;
