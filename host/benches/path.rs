@@ -12,8 +12,9 @@ use criterion::{Criterion, Throughput};
 use feed::{BURST, Feeder, NO_WAKEUP};
 use gauge::Gauge;
 use krsi_host::decode::{self, CallLayouts};
-use krsi_host::enrich::ProcessTable;
+use krsi_host::enrich::{ProcessChange, ProcessTable};
 use krsi_host::pipeline::rig::Rig;
+use krsi_host::read::record::RawRecord;
 use krsi_host::route::queue::{Delivery, Queue};
 use krsi_host::route::scope::Scope;
 use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
@@ -74,9 +75,12 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
             while drained < 512
                 && let Some(item) = ring.next()
             {
-                let decoded = decode::decode(&item, &layouts)?;
-                processes.observe(&decoded.event, decoded.parent, &mut |_| String::new());
+                let decoded = decode::decode(&RawRecord::parse(&item)?, &layouts)?;
+                let change = ProcessChange::of(&decoded.event);
+                let meta = &decoded.event.meta;
+                processes.observe(meta, decoded.parent, change, &mut |_| String::new());
                 router.route(&decoded.event, None, &processes)?;
+                router.follow(change);
                 drained += 1;
             }
             if drained == 0 {

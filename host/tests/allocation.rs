@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use krsi_host::decode::{self, CallLayouts};
-use krsi_host::enrich::ProcessTable;
+use krsi_host::enrich::{ProcessChange, ProcessTable};
+use krsi_host::read::record::RawRecord;
 use krsi_host::route::queue::{Delivery, Queue};
 use krsi_host::route::scope::Scope;
 use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
@@ -85,9 +86,13 @@ fn a_batch_costs_the_same_however_many_events_it_holds() {
         let before = COUNT.with(Cell::get);
         for _ in 0..100 {
             for _ in 0..events {
-                let decoded = decode::decode(&record, &layouts).unwrap();
-                processes.observe(&decoded.event, decoded.parent, &mut |_| String::new());
+                let raw = RawRecord::parse(&record).unwrap();
+                let decoded = decode::decode(&raw, &layouts).unwrap();
+                let change = ProcessChange::of(&decoded.event);
+                let meta = &decoded.event.meta;
+                processes.observe(meta, decoded.parent, change, &mut |_| String::new());
                 router.route(&decoded.event, None, &processes).unwrap();
+                router.follow(change);
             }
             router.flush(1, 0);
             assert!(matches!(queue.pop(None), Delivery::Batch(batch) if batch.records() == events));

@@ -44,7 +44,7 @@ fn grants(guest: &mut Guest) -> anyhow::Result<()> {
     run(&victim, &["true"])?;
     // Each refusal is an audit line, in order, and nothing of it is in force.
     for words in [
-        "errno 1 is not granted",
+        "EPERM is not granted",
         "a life of 61000 ms is not granted, at most 60000 ms are",
         "rules on process keys are not granted",
         "kill is not granted",
@@ -80,7 +80,7 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
             "permanent = true\ndeny-hooks = [\"socket_connect\"]",
             Some("verdicts on file_open are not granted"),
         ),
-        ("permanent = true\nerrnos = [\"EACCES\"]", Some("errno 1 is not granted")),
+        ("permanent = true\nerrnos = [\"EACCES\"]", Some("EPERM is not granted")),
         ("permanent = true\nscope = \"uid:1000\"", Some("a watch denies whoever calls")),
     ];
     for (words, why) in cases {

@@ -1,5 +1,8 @@
 //! Names of the frozen globals that are no offsets: what the host knows when it loads a program.
 
+/// Section of the object with its [`crate::ABI_VERSION`], four bytes, the least first. No program
+/// reads it: the host does, and takes it out before it makes the object's maps.
+pub const ABI_SECTION: &str = ".rodata.abi";
 /// The host's thread group id: its own calls are never judged nor reported. `u32`.
 pub const HOST_TGID: &str = "HOST_TGID";
 /// How paths are resolved: one of [`d_path`]. `u32`.

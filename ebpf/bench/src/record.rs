@@ -6,7 +6,7 @@ use aya_ebpf::maps::ring_buf::RingBufEntry;
 use krsi_host_abi::ABI_VERSION;
 use krsi_host_abi::deny::ProcessKey;
 use krsi_host_abi::hook::Hook;
-use krsi_host_abi::record::Header;
+use krsi_host_abi::record::{Header, Verdict};
 
 use crate::read::{self, Ptr, offset};
 
@@ -61,7 +61,7 @@ pub fn write<B>(to: *mut B, body: B) {
 }
 
 /// # Safety
-/// `out` must be writable.
+/// `out` must point into a live reservation.
 #[inline(always)]
 unsafe fn write_header(out: *mut Header, hook: Hook, task: Ptr, process: ProcessKey) {
     let caller = read::caller();
@@ -69,24 +69,44 @@ unsafe fn write_header(out: *mut Header, hook: Hook, task: Ptr, process: Process
         .ptr(&offset::TASK_REAL_PARENT)
         .and_then(read::process_key)
         .unwrap_or(ProcessKey { start_boot_ns: 0, tgid: 0, pad: 0 });
-    // SAFETY: as the caller promises.
-    unsafe {
-        (&raw mut (*out).abi).write(ABI_VERSION as u16);
-        (&raw mut (*out).hook).write(hook.id());
-        (&raw mut (*out).cpu).write(caller.cpu);
-        (&raw mut (*out).boot_ns).write(caller.boot_ns);
-        (&raw mut (*out).process).write(process);
-        (&raw mut (*out).parent).write(parent);
-        (&raw mut (*out).tid).write(caller.tid);
-        (&raw mut (*out).uid).write(caller.uid);
-        (&raw mut (*out).gid).write(caller.gid);
-        (&raw mut (*out).mount_ns).write(read::mount_ns(task).unwrap_or(0));
-        (&raw mut (*out).cgroup_id).write(caller.cgroup_id);
-        (&raw mut (*out).rule_id).write(0);
-        (&raw mut (*out).errno).write(0);
-        (&raw mut (*out).verdict).write(0);
-        (&raw mut (*out).owner).write(0);
-        (&raw mut (*out).pad).write(0);
-        read::comm(&raw mut (*out).comm);
-    }
+    // SAFETY: as the caller promises; the bytes of a reservation are the kernel's and so have values,
+    // and any bytes are a header (`FromBytes`).
+    let out = unsafe { &mut *out };
+    // Every field by name: one that is added and not filled here does not compile.
+    let Header {
+        abi,
+        hook: hook_id,
+        cpu,
+        boot_ns,
+        process: caller_key,
+        parent: parent_key,
+        tid,
+        uid,
+        gid,
+        mount_ns,
+        cgroup_id,
+        rule_id,
+        errno,
+        verdict,
+        owner,
+        pad,
+        comm,
+    } = out;
+    *abi = ABI_VERSION as u16;
+    *hook_id = hook.id();
+    *cpu = caller.cpu;
+    *boot_ns = caller.boot_ns;
+    *caller_key = process;
+    *parent_key = parent;
+    *tid = caller.tid;
+    *uid = caller.uid;
+    *gid = caller.gid;
+    *mount_ns = read::mount_ns(task).unwrap_or(0);
+    *cgroup_id = caller.cgroup_id;
+    *rule_id = 0;
+    *errno = 0;
+    *verdict = Verdict::None as u8;
+    *owner = 0;
+    *pad = 0;
+    read::comm(comm);
 }

@@ -10,21 +10,28 @@
 #![expect(internal_features, reason = "the only atomic add that the BPF target has")]
 
 use core::intrinsics::{AtomicOrdering, atomic_xadd};
+use core::mem::offset_of;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use aya_ebpf::macros::{map, raw_tracepoint};
 use aya_ebpf::maps::{Array, RingBuf};
 use aya_ebpf::programs::RawTracePointContext;
+use krsi_host_abi::deny::ProcessKey;
+use krsi_host_abi::record::{FileOpen, Header};
 
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
 /// Words of a record: header, body of `file_open`, 40 bytes of path.
-const WORDS: usize = 22;
+const WORDS: usize = (size_of::<Header>() + size_of::<FileOpen>() + 40) / WORD;
 /// Records of one call at most.
 const BURST: u64 = 64;
 /// Word of `Header::boot_ns`.
-const BOOT_NS: usize = 1;
-/// Words of `Header::process`: start time, then tgid.
-const START: usize = 2;
+const BOOT_NS: usize = offset_of!(Header, boot_ns) / WORD;
+/// Word of the start time of `Header::process`.
+const START: usize = (offset_of!(Header, process) + offset_of!(ProcessKey, start_boot_ns)) / WORD;
+/// Word of its tgid; what is padded stays zero.
+const TGID: usize = (offset_of!(Header, process) + offset_of!(ProcessKey, tgid)) / WORD;
 
 /// The process whose calls count; frozen by the loader.
 #[unsafe(no_mangle)]
@@ -74,7 +81,7 @@ pub fn feed(ctx: RawTracePointContext) -> i32 {
         // SAFETY: the helper has no arguments and cannot fail.
         record[BOOT_NS] = unsafe { bpf_ktime_get_boot_ns() };
         record[START] = 1_000_000 + turn;
-        record[START + 1] = 1000 + turn;
+        record[TGID] = 1000 + turn;
         entry.write(record);
         entry.submit(flags);
         done += 1;

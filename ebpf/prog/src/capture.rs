@@ -404,19 +404,33 @@ pub fn cgroup_id() -> u64 {
     unsafe { helper::bpf_get_current_cgroup_id() }
 }
 
-/// Facts of the calling task that helpers give: (tid, uid, gid, cgroup id, CPU).
+/// Facts of the calling task that helpers give.
+pub struct Caller {
+    /// Its thread id.
+    pub tid: u32,
+    /// Its user id, in the initial user namespace.
+    pub uid: u32,
+    /// Its group id, in the initial user namespace.
+    pub gid: u32,
+    /// Id of its cgroup in the unified hierarchy.
+    pub cgroup_id: u64,
+    /// CPU it runs on.
+    pub cpu: u32,
+}
+
+/// Asks for them.
 #[inline(always)]
-pub fn caller() -> (u32, u32, u32, u64, u32) {
+pub fn caller() -> Caller {
     // SAFETY: no preconditions.
     unsafe {
         let owner = helper::bpf_get_current_uid_gid();
-        (
-            helper::bpf_get_current_pid_tgid() as u32,
-            owner as u32,
-            (owner >> 32) as u32,
-            helper::bpf_get_current_cgroup_id(),
-            helper::bpf_get_smp_processor_id() as u32,
-        )
+        Caller {
+            tid: helper::bpf_get_current_pid_tgid() as u32,
+            uid: owner as u32,
+            gid: (owner >> 32) as u32,
+            cgroup_id: helper::bpf_get_current_cgroup_id(),
+            cpu: helper::bpf_get_smp_processor_id() as u32,
+        }
     }
 }
 

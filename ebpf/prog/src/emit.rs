@@ -7,6 +7,7 @@
 use core::mem::MaybeUninit;
 
 use aya_ebpf::maps::ring_buf::RingBufEntry;
+use krsi_host_abi::ABI_VERSION;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::ProcessKey;
 use krsi_host_abi::record::{Header, Verdict};
@@ -157,37 +158,57 @@ extern "C" fn krsi_header(out: *mut Header, facts: &Facts, decision: &Decision) 
     if out.is_null() {
         return 0;
     }
-    let (tid, uid, gid, cgroup_id, cpu) = capture::caller();
+    let caller = capture::caller();
     let zero = facts.unknown_zero();
     let none = ProcessKey { start_boot_ns: zero, tgid: zero as u32, pad: zero as u32 };
-    let (parent, mount_ns) = match Task::current() {
+    let (real_parent, namespace) = match Task::current() {
         Ok(task) => (
             task.ptr(&offset::TASK_REAL_PARENT).and_then(capture::process_key).unwrap_or(none),
             capture::mount_ns(task),
         ),
         Err(_) => (none, 0),
     };
-    // SAFETY: `out` points into a live reservation; every field is written.
-    unsafe {
-        (&raw mut (*out).abi).write(offset::abi());
-        (&raw mut (*out).hook).write(facts.slot as u16);
-        (&raw mut (*out).cpu).write(cpu);
-        (&raw mut (*out).boot_ns).write(capture::boot_ns());
-        let ProcessKey { start_boot_ns, tgid, pad } = facts.process;
-        (&raw mut (*out).process).write(ProcessKey { start_boot_ns, tgid, pad });
-        (&raw mut (*out).parent).write(parent);
-        (&raw mut (*out).tid).write(tid);
-        (&raw mut (*out).uid).write(uid);
-        (&raw mut (*out).gid).write(gid);
-        (&raw mut (*out).mount_ns).write(mount_ns);
-        (&raw mut (*out).cgroup_id).write(cgroup_id);
-        (&raw mut (*out).rule_id).write(decision.rule_id);
-        (&raw mut (*out).errno).write(decision.errno());
-        (&raw mut (*out).verdict).write(decision.verdict() as u8);
-        (&raw mut (*out).owner).write(decision.owner());
-        (&raw mut (*out).pad).write(0);
-        capture::comm(&raw mut (*out).comm);
-    }
+    // SAFETY: `out` points into a live reservation, whose bytes are the kernel's and so have values,
+    // and any bytes are a header (`FromBytes`).
+    let out = unsafe { &mut *out };
+    // Every field by name: one that is added and not filled here does not compile.
+    let Header {
+        abi,
+        hook,
+        cpu,
+        boot_ns,
+        process,
+        parent,
+        tid,
+        uid,
+        gid,
+        mount_ns,
+        cgroup_id,
+        rule_id,
+        errno,
+        verdict,
+        owner,
+        pad,
+        comm,
+    } = out;
+    *abi = ABI_VERSION as u16;
+    *hook = facts.slot as u16;
+    *cpu = caller.cpu;
+    *boot_ns = capture::boot_ns();
+    let ProcessKey { start_boot_ns, tgid, pad: process_pad } = facts.process;
+    *process = ProcessKey { start_boot_ns, tgid, pad: process_pad };
+    *parent = real_parent;
+    *tid = caller.tid;
+    *uid = caller.uid;
+    *gid = caller.gid;
+    *mount_ns = namespace;
+    *cgroup_id = caller.cgroup_id;
+    *rule_id = decision.rule_id;
+    *errno = decision.errno();
+    *verdict = decision.verdict() as u8;
+    *owner = decision.owner();
+    *pad = 0;
+    capture::comm(comm);
     0
 }
 

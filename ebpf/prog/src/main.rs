@@ -21,6 +21,11 @@ mod resolve;
 mod spec;
 mod verdict;
 
+/// Version of the layouts that this object was built with; the section is `frozen::ABI_SECTION`.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".rodata.abi")]
+static OBJECT_ABI: [u8; 4] = krsi_host_abi::ABI_VERSION.to_le_bytes();
+
 /// The kernel grants GPL-only helpers to this licence (`include/linux/license.h`).
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "license")]

@@ -5,8 +5,8 @@
 //! are read with `read_volatile`, or the compiler would use the initial value.
 
 use krsi_host_abi::capture::ABSENT;
+use krsi_host_abi::for_each_offset;
 use krsi_host_abi::path::PREFIX_MAX;
-use krsi_host_abi::{ABI_VERSION, for_each_offset};
 
 use crate::capture::Skip;
 
@@ -69,8 +69,6 @@ static PATH_SECRET_HIGH: u32 = 0;
 static PATH_BYTES: u32 = PREFIX_MAX as u32;
 #[unsafe(no_mangle)]
 static ZERO: i64 = 0;
-#[unsafe(no_mangle)]
-static OBJECT_ABI: u32 = ABI_VERSION;
 
 /// The host's thread group id: its own calls are never judged nor reported.
 #[inline(always)]
@@ -142,13 +140,6 @@ pub fn path_secret() -> u64 {
 pub fn path_bytes() -> u32 {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const PATH_BYTES) }
-}
-
-/// The layout version this object was built with, readable by the host before loading.
-#[inline(always)]
-pub fn abi() -> u16 {
-    // SAFETY: a shared reference to a static is always readable.
-    unsafe { core::ptr::read_volatile(&raw const OBJECT_ABI) as u16 }
 }
 
 /// Zero, which only the verifier knows.

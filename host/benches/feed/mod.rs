@@ -12,11 +12,14 @@ use aya::{Ebpf, EbpfLoader};
 use krsi_host::config::{Config, Format, ModeArg, PluginSpec, Settings};
 use krsi_host::plugin::CompileLimits;
 use krsi_host::read::ring::Ring;
+use krsi_host_abi::deny::{FileKey, ProcessKey};
+use krsi_host_abi::record::{FileOpen, Header, Text, Verdict};
+use zerocopy::IntoBytes;
 
 /// `getppid` on x86_64: does nothing else, and is a system call every time.
 const SYSCALL: u64 = 110;
-/// Words of a record of the feeder.
-const WORDS: usize = 22;
+/// Words of a record of the feeder: header, body of `file_open`, 40 bytes of path.
+const WORDS: usize = (size_of::<Header>() + size_of::<FileOpen>() + 40) / size_of::<u64>();
 /// Records of one call at most.
 pub const BURST: u64 = 64;
 /// `BPF_RB_NO_WAKEUP`.
@@ -85,9 +88,6 @@ impl Feeder {
 
 /// An open of a library, as the kernel half writes it.
 pub fn record() -> [u64; WORDS] {
-    use krsi_host_abi::deny::{FileKey, ProcessKey};
-    use krsi_host_abi::record::{COMM_LEN, FileOpen, Header, Text};
-    use zerocopy::IntoBytes;
     let path = b"/usr/lib/x86_64-linux-gnu/libc.so.6";
     let header = Header {
         abi: u16::try_from(krsi_host_abi::ABI_VERSION).unwrap_or(0),
@@ -103,12 +103,11 @@ pub fn record() -> [u64; WORDS] {
         cgroup_id: 1,
         rule_id: 0,
         errno: 0,
-        verdict: 0,
+        verdict: Verdict::None as u8,
         owner: 0,
         pad: 0,
         comm: *b"bench\0\0\0\0\0\0\0\0\0\0\0",
     };
-    let _: [u8; COMM_LEN] = header.comm;
     let body = FileOpen {
         file: FileKey { ino: 42, dev: 8, pad: 0 },
         path: Text { offset: 0, len: path.len() as u16, flags: 0, pad: 0 },

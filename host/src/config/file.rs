@@ -19,8 +19,9 @@ use krsi_plugin_schema::latest::{Hook, HookSet, RuleMode};
 use serde::Deserialize;
 
 use super::rules::RulesTable;
+use super::setting::SettingError;
 use super::{ConfigError, RuleSettings, Settings, read_bounded};
-use crate::output::errno_number;
+use crate::kernel::errno::errno_number;
 use crate::policy::DenyKeys;
 use crate::route::scope::Scope;
 
@@ -101,40 +102,42 @@ enum Mode {
 
 impl File {
     /// What it says of all rules.
-    pub(super) fn rules(&self) -> Result<RuleSettings, String> {
+    pub(super) fn rules(&self) -> Result<RuleSettings, SettingError> {
         self.rules.settle()
     }
 
     pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
         let bytes = read_bounded(file)?;
-        let wrong = |reason: String| ConfigError::File { file: file.into(), reason };
-        let text = String::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
-        let parsed: File = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        Self::parse(bytes).map_err(|reason| ConfigError::File { file: file.into(), reason })
+    }
+
+    fn parse(bytes: Vec<u8>) -> Result<Self, SettingError> {
+        let parsed: File = toml::from_str(&String::from_utf8(bytes)?)?;
         // Every table is tried now, so that a mistake is told at once and not when a plugin comes.
         for name in parsed.plugin.keys() {
-            parsed.apply(name, Settings::default()).map_err(wrong)?;
+            parsed.apply(name, Settings::default())?;
         }
-        parsed.apply("", Settings::default()).map_err(wrong)?;
+        parsed.apply("", Settings::default())?;
         Ok(parsed)
     }
 
     /// `base` with what the file says of a plugin.
-    pub(super) fn apply(&self, name: &str, mut base: Settings) -> Result<Settings, String> {
-        self.defaults.apply(&mut base).map_err(|error| format!("[defaults] {error}"))?;
+    pub(super) fn apply(&self, name: &str, mut base: Settings) -> Result<Settings, SettingError> {
+        self.defaults.apply(&mut base).map_err(|error| error.in_table("defaults"))?;
         if let Some(table) = self.plugin.get(name) {
-            table.apply(&mut base).map_err(|error| format!("[plugin.{name}] {error}"))?;
+            table.apply(&mut base).map_err(|error| error.in_table(format!("plugin.{name}")))?;
         }
         Ok(base)
     }
 }
 
 impl Table {
-    fn apply(&self, to: &mut Settings) -> Result<(), String> {
+    fn apply(&self, to: &mut Settings) -> Result<(), SettingError> {
         self.limit(to)?;
         self.grant(to)
     }
 
-    fn limit(&self, to: &mut Settings) -> Result<(), String> {
+    fn limit(&self, to: &mut Settings) -> Result<(), SettingError> {
         let limits = &mut to.limits;
         let (kib, mib) = (|n: u32| (n as usize) << 10, |n: u16| usize::from(n) << 20);
         let ms = |n: u32| Duration::from_millis(u64::from(n));
@@ -161,7 +164,7 @@ impl Table {
         within("faults", to.restart.faults_max as usize, 1, 1000)
     }
 
-    fn grant(&self, to: &mut Settings) -> Result<(), String> {
+    fn grant(&self, to: &mut Settings) -> Result<(), SettingError> {
         let grant = &mut to.grant;
         if let Some(names) = &self.hooks {
             grant.hooks = Some(hooks(names)?);
@@ -172,18 +175,16 @@ impl Table {
         if let Some(names) = &self.deny_keys {
             let key = |name: &String| {
                 DenyKeys::from_name(name).ok_or_else(|| {
-                    let names = DenyKeys::NAMES.map(|(_, name)| name).join(", ");
-                    format!("deny-keys: {name:?} is none of {names}")
+                    let known = DenyKeys::NAMES.map(|(_, name)| name).to_vec();
+                    SettingError::Unknown { name: name.clone(), known }.at_key("deny-keys")
                 })
             };
-            let keys: Result<Vec<DenyKeys>, String> = names.iter().map(key).collect();
+            let keys: Result<Vec<DenyKeys>, SettingError> = names.iter().map(key).collect();
             grant.deny_keys = Some(keys?.into_iter().fold(DenyKeys::default(), DenyKeys::with));
         }
         if let Some(names) = &self.errnos {
-            let number = |name: &String| {
-                errno_number(name).ok_or_else(|| format!("errnos: {name:?} is no errno"))
-            };
-            let numbers: Result<Vec<u16>, String> = names.iter().map(number).collect();
+            let number = |name: &String| errno_of(name).map_err(|error| error.at_key("errnos"));
+            let numbers: Result<Vec<u16>, SettingError> = names.iter().map(number).collect();
             grant.errnos = Some(numbers?.into());
         }
         if let Some(mode) = self.mode {
@@ -217,23 +218,34 @@ fn millis(time: Duration) -> usize {
     usize::try_from(time.as_millis()).unwrap_or(usize::MAX)
 }
 
-pub(super) fn within(key: &str, value: usize, least: usize, most: usize) -> Result<(), String> {
+pub(super) fn within(
+    key: &str,
+    value: usize,
+    least: usize,
+    most: usize,
+) -> Result<(), SettingError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(format!("{key} = {value} is not from {least} to {most}"))
+    Err(SettingError::Range { key: key.to_owned(), value, least, most })
 }
 
-fn hooks(names: &[String]) -> Result<HookSet, String> {
+/// The errno of a name.
+pub(super) fn errno_of(name: &str) -> Result<u16, SettingError> {
+    errno_number(name).ok_or_else(|| SettingError::Errno { name: name.to_owned() })
+}
+
+fn hooks(names: &[String]) -> Result<HookSet, SettingError> {
     names.iter().try_fold(HookSet::default(), |set, name| {
-        let known = || Hook::ALL.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ");
+        let known = || Hook::ALL.iter().map(|hook| hook.name()).collect();
         let hook = Hook::from_name(name);
-        hook.map(|hook| set.with(hook)).ok_or_else(|| format!("{name:?} is none of {}", known()))
+        hook.map(|hook| set.with(hook))
+            .ok_or_else(|| SettingError::Unknown { name: name.clone(), known: known() })
     })
 }
 
-fn scope(text: &str) -> Result<Scope, String> {
-    let wrong = || format!("scope = {text:?} is not \"system\", \"uid:N\" or \"cgroup:/PATH\"");
+fn scope(text: &str) -> Result<Scope, SettingError> {
+    let wrong = || SettingError::Scope { text: text.to_owned() };
     match text.split_once(':') {
         None if text == "system" => Ok(Scope::System),
         Some(("uid", id)) => id.parse().map(Scope::Uid).map_err(|_| wrong()),
@@ -247,9 +259,8 @@ mod tests {
     use super::*;
     use crate::plugin::Limits;
 
-    fn parse(text: &str) -> Result<Settings, String> {
-        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-        file.apply("miner", Settings::default())
+    fn parse(text: &str) -> Result<Settings, SettingError> {
+        File::parse(text.into())?.apply("miner", Settings::default())
     }
 
     #[test]
@@ -259,7 +270,7 @@ mod tests {
                     [plugin.other]\nmemory-mib = 1";
         let settings = parse(text).unwrap();
         assert_eq!((settings.limits.memory_bytes, settings.grant.kill), (16 << 20, true));
-        assert_eq!(settings.grant.errnos.as_deref(), Some(&[13][..]));
+        assert_eq!(settings.grant.errnos.as_deref(), Some(&[libc::EACCES as u16][..]));
         assert_eq!(settings.grant.scope, Scope::Uid(7));
         assert_eq!(settings.grant.hooks, Some(HookSet::default().with(Hook::FileOpen)));
     }
@@ -296,7 +307,7 @@ mod tests {
     #[test]
     fn mistakes_name_the_key_and_what_is_known() {
         let check = |text: &str, words: &str| {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
         };
         check("[defaults]\nmemory = 8", "memory-mib");

@@ -2,6 +2,7 @@
 
 mod file;
 mod rules;
+mod setting;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
 
 pub use self::rules::{OnError, RuleSettings};
+pub use self::setting::SettingError;
 
 /// Largest configuration file of a plugin.
 pub const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
@@ -155,7 +157,7 @@ pub enum ConfigError {
         /// The file.
         file: PathBuf,
         /// What is wrong, with its place.
-        reason: String,
+        reason: SettingError,
     },
     /// Nothing to run.
     #[error("no plugin: neither --plugin nor --plugin-dir is given")]

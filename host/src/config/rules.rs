@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use krsi_plugin_schema::latest::Hook;
 use serde::Deserialize;
 
-use super::file::within;
-use crate::output::errno_number;
+use super::file::{errno_of, within};
+use super::setting::SettingError;
 
 /// Most keys of a rule map.
 const KEYS_MAX: usize = 1 << 20;
@@ -76,9 +76,10 @@ impl RuleSettings {
 
 impl RulesTable {
     /// Checks it.
-    pub(super) fn settle(&self) -> Result<RuleSettings, String> {
+    pub(super) fn settle(&self) -> Result<RuleSettings, SettingError> {
         if let Some(path) = self.exempt_executables.iter().find(|path| !path.is_absolute()) {
-            return Err(format!("[rules] exempt-executables: {path:?} is not absolute"));
+            let relative = SettingError::Relative { path: path.clone() };
+            return Err(relative.at_key("exempt-executables").in_table("rules"));
         }
         let mut settings = RuleSettings {
             exempt_executables: self.exempt_executables.clone(),
@@ -86,31 +87,32 @@ impl RulesTable {
             ..RuleSettings::default()
         };
         for (name, text) in &self.on_error {
-            let hook = Hook::from_name(name)
-                .ok_or_else(|| format!("[rules.on-error] {name:?} is no hook"))?;
-            let answer = on_error(text).map_err(|why| format!("[rules.on-error] {name}: {why}"))?;
+            let here = |error: SettingError| error.in_table("rules.on-error");
+            let unknown = || here(SettingError::Hook { name: name.clone() });
+            let hook = Hook::from_name(name).ok_or_else(unknown)?;
+            let answer = on_error(text).map_err(|error| here(error.at_key(name)))?;
             settings.on_error.extend(answer.map(|answer| (hook, answer)));
         }
         for (name, keys) in &self.capacity {
-            let known = MAPS.iter().find(|(known, _)| known == name).ok_or_else(|| {
-                let names = MAPS.map(|(name, _)| name).join(", ");
-                format!("[rules.capacity] {name:?} is none of {names}")
+            let here = |error: SettingError| error.in_table("rules.capacity");
+            let (_, map) = MAPS.iter().find(|(known, _)| known == name).ok_or_else(|| {
+                let known = MAPS.map(|(name, _)| name).to_vec();
+                here(SettingError::Unknown { name: name.clone(), known })
             })?;
-            within(name, *keys as usize, 1, KEYS_MAX)
-                .map_err(|why| format!("[rules.capacity] {why}"))?;
-            settings.capacity.push((known.1, *keys));
+            within(name, *keys as usize, 1, KEYS_MAX).map_err(here)?;
+            settings.capacity.push((map, *keys));
         }
         Ok(settings)
     }
 }
 
-fn on_error(text: &str) -> Result<Option<OnError>, String> {
-    let wrong = || format!("{text:?} is not \"pass\", \"deny ERRNO\" or \"audit ERRNO\"");
+fn on_error(text: &str) -> Result<Option<OnError>, SettingError> {
+    let wrong = || SettingError::Answer { text: text.to_owned() };
     if text == "pass" {
         return Ok(None);
     }
     let (verb, errno) = text.split_once(' ').ok_or_else(wrong)?;
-    let errno = errno_number(errno).ok_or_else(|| format!("{errno:?} is no errno"))?;
+    let errno = errno_of(errno)?;
     match verb {
         "deny" => Ok(Some(OnError::Deny(errno))),
         "audit" => Ok(Some(OnError::Audit(errno))),
@@ -122,8 +124,8 @@ fn on_error(text: &str) -> Result<Option<OnError>, String> {
 mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<RuleSettings, String> {
-        toml::from_str::<RulesTable>(text).map_err(|error| error.to_string())?.settle()
+    fn parse(text: &str) -> Result<RuleSettings, SettingError> {
+        toml::from_str::<RulesTable>(text)?.settle()
     }
 
     #[test]
@@ -131,12 +133,13 @@ mod tests {
         let text = "exempt-executables = [\"/usr/sbin/sshd\"]\nexempt-tgids = [1, 7]\n\
                     [on-error]\nsocket_connect = \"deny EACCES\"\nsocket_bind = \"audit EPERM\"\n\
                     file_open = \"pass\"\n[capacity]\nfile = 2\nrules = 100";
+        let [eperm, eacces] = ["EPERM", "EACCES"].map(|name| errno_of(name).unwrap());
         let expected = RuleSettings {
             exempt_executables: vec!["/usr/sbin/sshd".into()],
             exempt_tgids: vec![1, 7],
             on_error: vec![
-                (Hook::SocketBind, OnError::Audit(1)),
-                (Hook::SocketConnect, OnError::Deny(13)),
+                (Hook::SocketBind, OnError::Audit(eperm)),
+                (Hook::SocketConnect, OnError::Deny(eacces)),
             ],
             capacity: vec![("FILE", 2), ("HITS", 100)],
         };
@@ -148,7 +151,7 @@ mod tests {
     #[test]
     fn mistakes_are_named() {
         let check = |text: &str, words: &str| {
-            let error = parse(text).unwrap_err();
+            let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
         };
         check("exempt-executables = [\"sshd\"]", "\"sshd\" is not absolute");

@@ -17,14 +17,15 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// When nobody answers, or not in this protocol.
 pub fn ask(path: &Path, query: &Query) -> Result<Answer, ControlError> {
     let connect = |source| ControlError::Connect { path: path.into(), source };
-    let answer = |reason: String| ControlError::Answer { path: path.into(), reason };
+    let read = |source| ControlError::Read { path: path.into(), source };
+    let answer = |source| ControlError::Answer { path: path.into(), source };
     let mut stream = UnixStream::connect(path).map_err(connect)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(connect)?;
-    let mut line = serde_json::to_vec(query).map_err(|error| answer(error.to_string()))?;
+    let mut line = serde_json::to_vec(query).map_err(answer)?;
     line.push(b'\n');
     stream.write_all(&line).map_err(connect)?;
     let mut text = String::new();
     let mut reader = BufReader::new(stream.take(ANSWER_MAX));
-    reader.read_line(&mut text).map_err(|error| answer(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| answer(error.to_string()))
+    reader.read_line(&mut text).map_err(read)?;
+    serde_json::from_str(&text).map_err(answer)
 }

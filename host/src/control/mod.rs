@@ -41,13 +41,23 @@ pub enum ControlError {
         #[source]
         source: io::Error,
     },
+    /// No answer comes.
+    #[error("{}: the answer cannot be read", path.display())]
+    Read {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The answer is no answer.
-    #[error("{}: the answer cannot be read: {reason}", path.display())]
+    #[error("{}: the answer cannot be read", path.display())]
     Answer {
         /// Where.
         path: PathBuf,
         /// What is wrong.
-        reason: String,
+        #[source]
+        source: serde_json::Error,
     },
 }
 
@@ -61,7 +71,9 @@ impl ControlError {
             ControlError::Connect { .. } => {
                 "start krsi-host, give its --control path, and ask as root"
             }
-            ControlError::Answer { .. } => "are client and host of the same version?",
+            ControlError::Read { .. } | ControlError::Answer { .. } => {
+                "are client and host of the same version?"
+            }
         }
     }
 }

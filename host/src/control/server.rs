@@ -94,7 +94,7 @@ async fn converse(
             }
             answer.await.unwrap_or_else(|_| Answer::Refused("the host is ending".into()))
         }
-        Ok(Err(reason)) => Answer::Refused(reason),
+        Ok(Err(error)) => Answer::Refused(error.to_string()),
         Err(_) => Answer::Refused("no line within 5 s".into()),
     };
     let Ok(mut text) = serde_json::to_vec(&answer) else { return };
@@ -103,18 +103,32 @@ async fn converse(
     let _written = timeout(PATIENCE, stream.write_all(&text)).await;
 }
 
-async fn line(stream: &mut UnixStream) -> Result<Query, String> {
+/// Why a line is no question.
+#[derive(Debug, thiserror::Error)]
+enum QueryError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] io::Error),
+    /// It does not end, or not in time.
+    #[error("a question is one line of at most {QUERY_MAX} bytes")]
+    Endless,
+    /// It asks for nothing that is known.
+    #[error(transparent)]
+    Unknown(#[from] serde_json::Error),
+}
+
+async fn line(stream: &mut UnixStream) -> Result<Query, QueryError> {
     let mut text = Vec::new();
     let mut chunk = [0; 512];
     loop {
-        let read = stream.read(&mut chunk).await.map_err(|error| error.to_string())?;
+        let read = stream.read(&mut chunk).await?;
         text.extend_from_slice(chunk.get(..read).unwrap_or_default());
         if let Some(end) = text.iter().position(|byte| *byte == b'\n') {
             let line = text.get(..end).unwrap_or_default();
-            return serde_json::from_slice(line).map_err(|error| error.to_string());
+            return Ok(serde_json::from_slice(line)?);
         }
         if read == 0 || text.len() > QUERY_MAX {
-            return Err(format!("a question is one line of at most {QUERY_MAX} bytes"));
+            return Err(QueryError::Endless);
         }
     }
 }

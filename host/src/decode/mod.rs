@@ -9,6 +9,8 @@ use krsi_host_abi::{ABI_VERSION, deny};
 use krsi_plugin_schema::latest::{Body, Event, FileKey, Hook, Meta, ProcessKey, Verdict};
 use zerocopy::FromBytes;
 
+use crate::read::record::{CutRecord, RawRecord};
+
 mod call;
 mod exec;
 mod file;
@@ -53,6 +55,12 @@ pub enum DecodeError {
         /// What it claims.
         verdict: u8,
     },
+}
+
+impl From<CutRecord> for DecodeError {
+    fn from(CutRecord { len }: CutRecord) -> Self {
+        DecodeError::Cut { len }
+    }
 }
 
 /// A curated hook by name, a watch by its slot.
@@ -109,18 +117,6 @@ static DECODERS: [Option<Decoder>; HOOK_SLOTS] = {
     table
 };
 
-/// The hook id that a record claims to be of, 0 when it is too short to claim any.
-#[must_use]
-pub fn claimed_hook(record: &[u8]) -> u16 {
-    Header::read_from_prefix(record).map_or(0, |(header, _)| header.hook)
-}
-
-/// The time that a record claims, `CLOCK_BOOTTIME`; 0 when it is too short to claim any.
-#[must_use]
-pub fn claimed_time(record: &[u8]) -> u64 {
-    Header::read_from_prefix(record).map_or(0, |(header, _)| header.boot_ns)
-}
-
 /// The contract's hook for one of the kernel contract's.
 #[must_use]
 pub fn hook(hook: AbiHook) -> Option<Hook> {
@@ -138,9 +134,11 @@ pub fn abi_hook(hook: Hook) -> Option<AbiHook> {
 ///
 /// # Errors
 /// When the bytes are not a record of this version.
-pub fn decode<'a>(record: &'a [u8], layouts: &'a CallLayouts) -> Result<Decoded<'a>, DecodeError> {
-    let cut = DecodeError::Cut { len: record.len() };
-    let (header, bytes) = Header::read_from_prefix(record).map_err(|_| cut)?;
+pub fn decode<'a>(
+    record: &RawRecord<'a>,
+    layouts: &'a CallLayouts,
+) -> Result<Decoded<'a>, DecodeError> {
+    let RawRecord { ref header, comm, payload: bytes } = *record;
     if u32::from(header.abi) != ABI_VERSION {
         return Err(DecodeError::Version { abi: header.abi });
     }
@@ -150,8 +148,6 @@ pub fn decode<'a>(record: &'a [u8], layouts: &'a CallLayouts) -> Result<Decoded<
         Some(decoder) => (decoder(&payload)?, None),
         None => layouts.get(slot).ok_or(DecodeError::Hook { hook: slot })?.body(&payload)?,
     };
-    // The name lies in the record, but `header` is a copy: borrow it from the record itself.
-    let comm = record.get(COMM_AT..COMM_AT + header.comm.len()).ok_or(cut)?;
     let meta = Meta {
         boot_ns: header.boot_ns,
         process: process(header.process),
@@ -161,13 +157,11 @@ pub fn decode<'a>(record: &'a [u8], layouts: &'a CallLayouts) -> Result<Decoded<
         mount_ns: header.mount_ns,
         cgroup_id: header.cgroup_id,
         comm: text::until_nul(comm),
-        verdict: verdict(&header)?,
+        verdict: verdict(header)?,
     };
     let owner = owner.unwrap_or(header.owner);
     Ok(Decoded { event: Event { meta, body }, parent: process(header.parent), owner })
 }
-
-const COMM_AT: usize = std::mem::offset_of!(Header, comm);
 
 fn verdict(header: &Header) -> Result<Verdict, DecodeError> {
     let (rule_id, errno) = (header.rule_id, header.errno);

@@ -7,9 +7,11 @@ use zerocopy::IntoBytes;
 
 use super::*;
 
+const EPERM: u16 = libc::EPERM as u16;
+
 fn plain(record: &[u8]) -> Result<Decoded<'_>, DecodeError> {
     static NONE: std::sync::LazyLock<CallLayouts> = std::sync::LazyLock::new(CallLayouts::default);
-    decode(record, &NONE)
+    decode(&RawRecord::parse(record)?, &NONE)
 }
 
 fn header(hook: AbiHook) -> Header {
@@ -28,8 +30,8 @@ fn header(hook: AbiHook) -> Header {
         mount_ns: 5,
         cgroup_id: 6,
         rule_id: 12,
-        errno: 1,
-        verdict: 1,
+        errno: EPERM,
+        verdict: AbiVerdict::Denied as u8,
         owner: 2,
         pad: 0,
         comm,
@@ -61,7 +63,7 @@ fn an_exec_decodes_in_full() {
     assert_eq!((meta.boot_ns, meta.process.tgid, meta.tid, meta.uid), (99, 42, 43, 1000));
     assert_eq!(meta.comm, "xmrig");
     assert!(matches!(meta.comm, Cow::Borrowed(_)));
-    assert_eq!(meta.verdict, Verdict::Denied { rule_id: 12, errno: 1 });
+    assert_eq!(meta.verdict, Verdict::Denied { rule_id: 12, errno: EPERM });
     let Body::BprmCommittedCreds(exec) = &decoded.event.body else { panic!("not an exec") };
     assert_eq!(exec.path, "/tmp/x");
     assert_eq!(exec.argv.iter().collect::<Vec<_>>(), ["x", "-o"]);
@@ -122,7 +124,7 @@ fn every_hook_of_the_table_has_a_decoder_and_a_contract_hook() {
             layouts.set(row.hook.id(), CallLayout::curated(there, &nowhere, &[]).unwrap());
         }
         let bytes = record(&header(row.hook), &[0; 128], &[]);
-        let decoded = decode(&bytes, &layouts).unwrap();
+        let decoded = decode(&RawRecord::parse(&bytes).unwrap(), &layouts).unwrap();
         assert_eq!(decoded.event.body.hook(), Some(there));
     }
     assert_eq!(HOOKS.len(), Hook::ALL.len());

@@ -1,9 +1,11 @@
 //! What is known of the system beside single events: processes, their descent, cgroup names.
 
 pub mod cgroup;
+mod change;
 mod descent;
 mod proc_scan;
 pub mod process_table;
 
 pub use cgroup::CgroupNames;
-pub use process_table::{Observation, ProcessTable};
+pub use change::ProcessChange;
+pub use process_table::{Adopted, Joined, Observation, ProcessTable};

@@ -6,13 +6,19 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use aya_obj::generated::bpf_prog_info;
+use aya_obj::generated::{bpf_attach_type, bpf_prog_info};
 use serde::Serialize;
 
 use super::syscall::{self, TracingLink};
 
 /// Links that are looked at; beyond, the rest is not listed.
 const LINKS_MAX: usize = 4096;
+
+/// Types of links as the kernel numbers them (`enum bpf_attach_type`).
+const FENTRY: u32 = bpf_attach_type::BPF_TRACE_FENTRY as u32;
+const FEXIT: u32 = bpf_attach_type::BPF_TRACE_FEXIT as u32;
+const MODIFY_RETURN: u32 = bpf_attach_type::BPF_MODIFY_RETURN as u32;
+const LSM_MAC: u32 = bpf_attach_type::BPF_LSM_MAC as u32;
 
 /// Why the list cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +56,10 @@ impl Kind {
 
     const fn of(attach_type: u32) -> Option<Kind> {
         match attach_type {
-            24 => Some(Kind::Fentry),
-            25 => Some(Kind::Fexit),
-            26 => Some(Kind::FmodRet),
-            27 => Some(Kind::Lsm),
+            FENTRY => Some(Kind::Fentry),
+            FEXIT => Some(Kind::Fexit),
+            MODIFY_RETURN => Some(Kind::FmodRet),
+            LSM_MAC => Some(Kind::Lsm),
             _ => None,
         }
     }
@@ -175,12 +181,12 @@ mod tests {
             let link = TracingLink { prog_id: 31, attach_type, target_btf_id };
             assert_eq!(place(link, attach_btf_id), expected, "{attach_type}");
         };
-        check(27, 4711, 0, Some((Kind::Lsm, Some(4711))));
-        check(27, 0, 4711, Some((Kind::Lsm, Some(4711))));
-        check(26, 0, 0, Some((Kind::FmodRet, None)));
-        check(25, 7, 8, Some((Kind::Fexit, Some(7))));
+        check(LSM_MAC, 4711, 0, Some((Kind::Lsm, Some(4711))));
+        check(LSM_MAC, 0, 4711, Some((Kind::Lsm, Some(4711))));
+        check(MODIFY_RETURN, 0, 0, Some((Kind::FmodRet, None)));
+        check(FEXIT, 7, 8, Some((Kind::Fexit, Some(7))));
         // A typed tracepoint.
-        check(23, 4711, 0, None);
+        check(bpf_attach_type::BPF_TRACE_RAW_TP as u32, 4711, 0, None);
     }
 
     #[test]

@@ -7,19 +7,22 @@ use aya::maps;
 use aya::maps::lpm_trie::Key;
 use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Digest, Entry, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
 use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
+use super::answer::{failed, removed, stored};
 use super::store::{EntryKey, RuleStore, StoreError};
 
 /// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
 pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
+const FILE_KEY: usize = size_of::<FileKey>();
+const PATH_KEY: usize = size_of::<PathKey>();
 const ENTRY: usize = size_of::<Entry>();
 const MEMBERSHIP: usize = size_of::<Membership>();
 const ROW: usize = COUNTERS * 8;
@@ -34,6 +37,12 @@ pub enum MapError {
     Missing {
         /// Name of the map.
         name: &'static str,
+    },
+    /// A slot that no hook has.
+    #[error("there is no hook slot {slot}")]
+    Slot {
+        /// The slot.
+        slot: u16,
     },
     /// Wrong kind or size, or a failed system call.
     #[error("map {name}")]
@@ -144,7 +153,7 @@ impl Flags {
     /// Sets bits of a hook's word.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When there is no such slot, or the kernel refuses.
     pub fn raise(&self, slot: u16, bits: u64) -> Result<(), MapError> {
         self.change(slot, |word| word | bits)
     }
@@ -152,7 +161,7 @@ impl Flags {
     /// Clears bits of a hook's word.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When there is no such slot, or the kernel refuses.
     pub fn lower(&self, slot: u16, bits: u64) -> Result<(), MapError> {
         self.change(slot, |word| word & !bits)
     }
@@ -160,12 +169,12 @@ impl Flags {
     fn change(&self, slot: u16, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let FlagWords { map, words } = &mut *words;
-        let Some(word) = words.get_mut(usize::from(slot)) else { return Ok(()) };
+        let word = words.get_mut(usize::from(slot)).ok_or(MapError::Slot { slot })?;
         let next = change(*word);
         if next != *word {
             let before = std::mem::replace(word, next);
             // All words at once: those that stay are written as they are, and so never in doubt.
-            if let Err(source) = map.set(0, bytes::<WORDS>(&*words), 0) {
+            if let Err(source) = map.set(0, bytes(words), 0) {
                 if let Some(word) = words.get_mut(usize::from(slot)) {
                     *word = before;
                 }
@@ -230,14 +239,12 @@ impl Filters {
     /// Sets the filter of a hook.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// When there is no such slot, or the kernel refuses.
     pub fn set(&self, slot: u16, filter: &Filter) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let FilterWords { map, bytes } = &mut *words;
         let place = bytes.chunks_exact_mut(size_of::<Filter>()).nth(usize::from(slot));
-        if let Some(place) = place {
-            place.copy_from_slice(filter.as_bytes());
-        }
+        place.ok_or(MapError::Slot { slot })?.copy_from_slice(filter.as_bytes());
         map.set(0, bytes.as_ref(), 0).map_err(|source| MapError::Access { name: FILTER, source })
     }
 }
@@ -296,10 +303,10 @@ pub struct RuleMaps {
     flags: Flags,
     process: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
     lineage: HashMap<MapData, u64, [u8; ENTRY]>,
-    file: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    file: HashMap<MapData, [u8; FILE_KEY], [u8; ENTRY]>,
     network: LpmTrie<MapData, [u8; NETWORK_DATA], [u8; ENTRY]>,
     cgroup: HashMap<MapData, u64, [u8; ENTRY]>,
-    path: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
+    path: HashMap<MapData, [u8; PATH_KEY], [u8; ENTRY]>,
     /// What hashes of paths start with.
     path_secret: u64,
     digest: HashMap<MapData, Digest, [u8; ENTRY]>,
@@ -321,7 +328,7 @@ pub enum Judged {
 }
 
 impl RuleMaps {
-    fn path_key(&self, key: EntryKey) -> [u8; PROCESS_KEY] {
+    fn path_key(&self, key: EntryKey) -> [u8; PATH_KEY] {
         bytes(&match key {
             EntryKey::Path(prefix) => prefix.key(self.path_secret),
             EntryKey::Unresolved(hook) => PathKey::unresolved(u32::from(hook.id())),
@@ -346,7 +353,7 @@ const RULE_FLAGS: u64 = flag::PROCESS
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
-        let value = bytes::<ENTRY>(entry);
+        let value = bytes(entry);
         match key {
             EntryKey::Process(key) => stored("PROCESS", self.process.insert(bytes(&key), value, 0)),
             EntryKey::Lineage(id) => stored("LINEAGE", self.lineage.insert(id, value, 0)),
@@ -385,7 +392,7 @@ impl RuleStore for RuleMaps {
     }
 
     fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
-        stored("MEMBER", self.member.insert(bytes(&process), bytes::<MEMBERSHIP>(membership), 0))
+        stored("MEMBER", self.member.insert(bytes(&process), bytes(membership), 0))
     }
 
     fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError> {
@@ -406,12 +413,7 @@ impl RuleStore for RuleMaps {
             Judged::No => 0,
         };
         let raised = self.flags.raise(hook.id(), bits);
-        raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits)).map_err(|error| {
-            match error {
-                MapError::Access { name, source } => failed(name, source),
-                MapError::Missing { name } => StoreError::Full { map: name },
-            }
-        })
+        Ok(raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits))?)
     }
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
@@ -431,44 +433,29 @@ impl RuleStore for RuleMaps {
     }
 }
 
-/// The bytes of a value whose size is `N`.
-fn bytes<const N: usize>(value: &(impl IntoBytes + zerocopy::Immutable)) -> [u8; N] {
+/// The bytes of a value. A key or value that is not as long as its map has them does not compile.
+fn bytes<const N: usize, T: IntoBytes + zerocopy::Immutable>(value: &T) -> [u8; N] {
+    const { assert!(size_of::<T>() == N, "a map's key or value is as long as its type") };
     let mut out = [0; N];
-    for (slot, byte) in out.iter_mut().zip(value.as_bytes()) {
-        *slot = *byte;
-    }
+    out.copy_from_slice(value.as_bytes());
     out
 }
 
 fn trie(key: NetworkKey) -> Key<[u8; NETWORK_DATA]> {
-    let mut data = [0; NETWORK_DATA];
-    for (slot, byte) in data.iter_mut().zip(key.as_bytes().iter().skip(4)) {
-        *slot = *byte;
-    }
+    let [_, _, _, _, data @ ..]: [u8; size_of::<NetworkKey>()] = bytes(&key);
     Key::new(key.prefix_bits, data)
 }
 
-fn stored(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), StoreError> {
-    result.map_err(|error| failed(map, error))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn removed(map: &'static str, result: Result<(), maps::MapError>) -> Result<(), StoreError> {
-    match result {
-        Err(maps::MapError::KeyNotFound) => Ok(()),
-        Err(maps::MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(2) => {
-            Ok(())
-        }
-        other => stored(map, other),
-    }
-}
-
-/// `E2BIG` of hash maps and `ENOSPC` of tries mean that there is no room for another key.
-fn failed(map: &'static str, error: maps::MapError) -> StoreError {
-    match error {
-        maps::MapError::SyscallError(error) => match error.io_error.raw_os_error() {
-            Some(7 | 28 | 12) => StoreError::Full { map },
-            _ => StoreError::Kernel { map, source: error.io_error },
-        },
-        other => StoreError::Kernel { map, source: std::io::Error::other(other) },
+    #[test]
+    fn a_network_key_is_its_prefix_and_the_rest() {
+        let key = NetworkKey { prefix_bits: 40, ..NetworkKey::default() };
+        let key = NetworkKey { address: [7; 16], ..key };
+        let trie = trie(key);
+        assert_eq!(trie.prefix_len(), 40);
+        assert_eq!(trie.data()[..], key.as_bytes()[4..]);
     }
 }

@@ -1,12 +1,16 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
+pub mod abi;
+mod answer;
 pub mod attached;
 pub mod backend;
 pub mod btf;
 pub mod canary;
 pub mod curated;
+pub mod errno;
 pub mod facts;
 pub mod field_path;
+pub mod hash;
 pub mod job;
 pub mod kfunc;
 pub mod load;

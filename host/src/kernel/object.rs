@@ -14,6 +14,7 @@ use aya_obj::generated::{BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, bpf_func_info,
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
+use super::abi::{self, AbiError};
 use super::reduce::{GLOBALS, LOAD_IMMEDIATE, ReduceError, Reduced, reduce};
 use super::syscall::{self, Sleep};
 
@@ -37,6 +38,9 @@ pub enum ObjectError {
     /// It does not parse.
     #[error("the BPF object does not parse")]
     Parse(#[from] ParseError),
+    /// It is not of this host.
+    #[error(transparent)]
+    Abi(#[from] AbiError),
     /// A map could not be made.
     #[error("map {name} cannot be made")]
     Map {
@@ -107,6 +111,7 @@ impl ObjectFile {
     /// When the object does not parse or the kernel refuses a map.
     pub fn create(entries: &[(&str, u32)]) -> Result<(Self, HashMap<String, Map>), ObjectError> {
         let mut object = Object::parse(OBJECT)?;
+        abi::check(&mut object)?;
         let mut maps = HashMap::new();
         let mut typed = HashMap::new();
         for (name, map) in object.maps.iter_mut().filter(|(name, _)| name.as_str() != RODATA) {
@@ -242,4 +247,31 @@ fn frozen(source: io::Error) -> ObjectError {
 
 fn no_globals() -> ObjectError {
     frozen(io::ErrorKind::NotFound.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use krsi_host_abi::ABI_VERSION;
+    use krsi_host_abi::frozen::ABI_SECTION;
+
+    use super::*;
+
+    #[test]
+    fn an_object_of_another_layout_is_refused() {
+        let check = |section: Option<Vec<u8>>, expected| {
+            let mut object = Object::parse(OBJECT).unwrap();
+            match section {
+                Some(bytes) => *object.maps.get_mut(ABI_SECTION).unwrap().data_mut() = bytes,
+                None => drop(object.maps.remove(ABI_SECTION)),
+            }
+            assert_eq!(abi::check(&mut object), expected);
+            assert!(!object.maps.contains_key(ABI_SECTION));
+        };
+        let object = Object::parse(OBJECT).unwrap();
+        check(Some(object.maps[ABI_SECTION].data().to_vec()), Ok(()));
+        let other = ABI_VERSION + 1;
+        check(Some(other.to_le_bytes().to_vec()), Err(AbiError::Other { object: other }));
+        check(Some(vec![1]), Err(AbiError::Unknown));
+        check(None, Err(AbiError::Unknown));
+    }
 }

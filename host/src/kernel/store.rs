@@ -40,6 +40,18 @@ pub enum StoreError {
         /// Name of the map.
         map: &'static str,
     },
+    /// The object lacks the map: object and host do not belong together.
+    #[error("the object has no {map} map")]
+    Missing {
+        /// Name of the map.
+        map: &'static str,
+    },
+    /// A slot that no hook has.
+    #[error("there is no hook slot {slot}")]
+    Slot {
+        /// The slot.
+        slot: u16,
+    },
     /// The kernel refused for another reason.
     #[error("updating the {map} map")]
     Kernel {

@@ -14,8 +14,6 @@ const SET_R0: u8 = 0xb7;
 /// `exit`: `BPF_JMP | BPF_EXIT`.
 const EXIT: u8 = 0x95;
 
-const EPERM: i32 = 1;
-
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
@@ -119,7 +117,7 @@ fn obstacle(refusal: &syscall::Refusal) -> Obstacle {
         Grounds::NoHook
     } else if words.contains("sleepable") {
         Grounds::NotSleepable
-    } else if errno == EPERM {
+    } else if errno == libc::EPERM {
         Grounds::NotPermitted
     } else {
         Grounds::Other
@@ -157,13 +155,13 @@ mod tests {
         };
         let statistics = "processed 0 insns (limit 1000000) max_states_per_insn 0 total_states 0\n";
         let disabled = "attach_btf_id 77 points to disabled hook bpf_lsm_getprocattr";
-        check(22, &format!("{disabled}\n{statistics}"), Grounds::Disabled, disabled);
+        check(libc::EINVAL, &format!("{disabled}\n{statistics}"), Grounds::Disabled, disabled);
         let own = "attach_btf_id 78 points to wrong type name bpf_lsm_func_proto";
-        check(22, &format!("{own}\n"), Grounds::NoHook, own);
+        check(libc::EINVAL, &format!("{own}\n"), Grounds::NoHook, own);
         let awake = "bpf_lsm_file_mprotect is not sleepable";
-        check(22, &format!("{awake}\n{statistics}"), Grounds::NotSleepable, awake);
-        check(1, "", Grounds::NotPermitted, "not permitted to load programs");
-        check(22, statistics, Grounds::Other, "Invalid argument (os error 22)");
+        check(libc::EINVAL, &format!("{awake}\n{statistics}"), Grounds::NotSleepable, awake);
+        check(libc::EPERM, "", Grounds::NotPermitted, "not permitted to load programs");
+        check(libc::EINVAL, statistics, Grounds::Other, "Invalid argument (os error 22)");
     }
 
     /// Whoever runs this, nothing is on the kernel's side of BTF id `u32::MAX`.

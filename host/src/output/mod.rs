@@ -1,13 +1,11 @@
 //! The output room: what is told to people and machines, and `trait Output`, one sink each.
 
-mod errno;
 mod json;
 mod report;
 mod terminal;
 
 use std::io::{self, Write};
 
-pub use errno::{errno_name, errno_number};
 pub use json::Json;
 pub use report::{
     AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,

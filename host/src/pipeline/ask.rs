@@ -1,7 +1,7 @@
 //! A manifest in the words of policy.
 
+use crate::kernel::errno::errno_number;
 use crate::kernel::watch;
-use crate::output::errno_number;
 use crate::plugin::{DenyKey, Filter, Manifest};
 use crate::policy::{Asked, AskedFilter, AskedWatch, DenyKeys};
 

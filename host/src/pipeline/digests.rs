@@ -1,11 +1,14 @@
 //! Digests of executables: the program that has them hashed, and the proof that the kernel does.
 
+use std::sync::Arc;
+
 use krsi_host_abi::deny::{SHA256, flag};
 use krsi_host_abi::hook::Hook;
 
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary;
+use crate::kernel::hash::HashError;
 use crate::kernel::job::Job;
 use crate::kernel::load::{Live, Loader};
 use crate::kernel::map::{Flags, Hashed, MapError};
@@ -14,14 +17,11 @@ use crate::kernel::trim;
 /// Functions of the kernel that hash a file for BPF: the helper, and IMA's own.
 const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
 
-/// Why nothing is hashed while nobody asks for it.
-const UNASKED: &str = "no plugin's manifest asks for rules on digests";
-
 /// The program, if somebody asks for rules on digests and the kernel hashes files.
 pub(super) struct Digests {
     hashed: Hashed,
     /// `None` while nobody asks.
-    live: Option<Result<Live, String>>,
+    live: Option<Result<Live, Arc<HashError>>>,
 }
 
 impl Digests {
@@ -47,9 +47,10 @@ impl Digests {
             Ok(live) => self.prove(flags)?.map(|()| live),
             refused => refused,
         };
+        let live = live.map_err(Arc::new);
         trim::give_back();
         if let Err(why) = &live {
-            tracing::warn!(why, "rules on digests are refused");
+            tracing::warn!(%why, "rules on digests are refused");
         }
         self.live = Some(live);
         Ok(())
@@ -66,40 +67,42 @@ impl Digests {
     }
 
     /// Whether executables are hashed, or why not.
-    pub(super) fn are_read(&self) -> Result<(), String> {
+    pub(super) fn are_read(&self) -> Result<(), Arc<HashError>> {
         match &self.live {
-            Some(live) => live.as_ref().map(drop).map_err(Clone::clone),
-            None => Err(UNASKED.to_owned()),
+            Some(live) => live.as_ref().map(drop).map_err(Arc::clone),
+            None => Err(Arc::new(HashError::Unasked)),
         }
     }
 
     /// Has a small file executed, and sees what it was hashed with.
-    fn prove(&self, flags: &Flags) -> Result<Result<(), String>, MapError> {
+    fn prove(&self, flags: &Flags) -> Result<Result<(), HashError>, MapError> {
         let slot = Hook::BprmCheckSecurity.id();
         self.hashed.forget()?;
         flags.raise(slot, flag::CANARY)?;
         let done = canary::execute();
         flags.lower(slot, flag::CANARY)?;
-        if let Err(error) = done {
-            return Ok(Err(format!("no file could be executed to see it hashed: {error}")));
+        if let Err(why) = done {
+            return Ok(Err(HashError::Canary { why }));
         }
         Ok(match self.hashed.algorithm()? {
             SHA256 => Ok(()),
-            0 => Err("the kernel was not seen to hash what was executed".to_owned()),
-            number @ ..0 => Err(format!("IMA hashes no file: errno {}", -number)),
-            _ => Err("IMA of this kernel hashes with another algorithm: boot with ima_hash=sha256"
-                .to_owned()),
+            0 => Err(HashError::Silent),
+            number @ ..0 => {
+                let errno = u16::try_from(number.unsigned_abs()).unwrap_or(u16::MAX);
+                Err(HashError::Refused { errno })
+            }
+            _ => Err(HashError::Algorithm),
         })
     }
 }
 
-fn start(loader: &Loader) -> Result<Live, String> {
+fn start(loader: &Loader) -> Result<Live, HashError> {
     if loader.backend().kind() != BackendKind::Lsm {
-        return Err("only programs of the BPF LSM can have a file hashed".to_owned());
+        return Err(HashError::Backend);
     }
-    let types = KernelTypes::running().map_err(|error| error.to_string())?;
+    let types = KernelTypes::running()?;
     if !HASHES.iter().all(|name| types.has_function(name)) {
-        return Err("this kernel's IMA hashes no files for BPF, which it does from 5.18 on".into());
+        return Err(HashError::Lacking);
     }
-    loader.load(&types, &Job::Digest).map_err(|error| error.to_string())
+    Ok(loader.load(&types, &Job::Digest)?)
 }

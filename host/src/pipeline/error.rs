@@ -2,7 +2,9 @@
 
 use std::error::Error;
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use super::left_out::LeftOut;
 use crate::config::ConfigError;
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
@@ -62,15 +64,15 @@ pub enum RunError {
         /// As it was given.
         watch: String,
         /// What is wrong.
-        why: String,
+        why: Arc<LeftOut>,
     },
     /// No hook that a plugin wants can be attached.
-    #[error("no hook could be attached; {hook}: {reason}")]
+    #[error("no hook could be attached; {hook}: {why}")]
     NoHook {
         /// The first of them.
         hook: String,
         /// Why.
-        reason: String,
+        why: Arc<LeftOut>,
     },
     /// Attached hooks do not fire.
     #[error("the BPF LSM is not active")]

@@ -7,11 +7,20 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::plugin::Filter as HookFilter;
 
+/// One subscriber's clause of a hook.
+#[derive(Clone, Debug, PartialEq)]
+struct HookClause {
+    hook: Hook,
+    clause: Clause,
+    /// Its path prefix, cut to what the kernel compares; empty without one.
+    path: Vec<u8>,
+}
+
 /// What subscribers ask of each hook. A hook of which somebody wants everything has no filter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Asked {
-    /// Clauses by hook, with their path prefixes.
-    clauses: Vec<(Hook, Clause, Vec<u8>)>,
+    /// What each subscriber lets pass.
+    clauses: Vec<HookClause>,
     /// Hooks of which somebody wants everything.
     whole: Vec<Hook>,
 }
@@ -43,25 +52,25 @@ impl Asked {
 
     /// The filter of a hook; none when everything is forwarded.
     pub(super) fn of(&self, hook: Hook) -> Option<Filter> {
-        let own = || self.clauses.iter().filter(|(of, ..)| *of == hook);
+        let own = || self.clauses.iter().filter(|own| own.hook == hook);
         let count = own().count();
         if self.whole.contains(&hook) || count == 0 || count > CLAUSES {
             return None;
         }
         let mut filter = Filter::new_zeroed();
         let texts = filter.prefixes.iter_mut().zip(&mut filter.masks);
-        for ((clause, (prefix, mask)), (_, wanted, path)) in
-            filter.clauses.iter_mut().zip(texts).zip(own())
-        {
-            *clause = *wanted;
+        for ((clause, (prefix, mask)), wanted) in filter.clauses.iter_mut().zip(texts).zip(own()) {
+            *clause = wanted.clause;
             let bytes = prefix.as_mut_bytes().iter_mut().zip(mask.as_mut_bytes());
-            bytes.zip(path).for_each(|((byte, mask), from)| (*byte, *mask) = (*from, u8::MAX));
+            bytes
+                .zip(&wanted.path)
+                .for_each(|((byte, mask), from)| (*byte, *mask) = (*from, u8::MAX));
         }
         Some(filter.seal())
     }
 }
 
-fn clause(owner: u8, filter: &HookFilter) -> (Hook, Clause, Vec<u8>) {
+fn clause(owner: u8, filter: &HookFilter) -> HookClause {
     let mut clause = Clause { tests: test::LIVE, owner: u32::from(owner), ..Clause::default() };
     let mut path = Vec::new();
     if let Some(uid) = filter.uid {
@@ -93,5 +102,5 @@ fn clause(owner: u8, filter: &HookFilter) -> (Hook, Clause, Vec<u8>) {
         clause.tests |= test::PREFIX;
         clause.prefix_len = u16::try_from(path.len()).unwrap_or(0);
     }
-    (filter.hook, clause, path)
+    HookClause { hook: filter.hook, clause, path }
 }

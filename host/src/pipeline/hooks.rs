@@ -9,6 +9,7 @@ use krsi_plugin_schema::latest::{Hook, HookSet, LostOf};
 
 use super::RunError;
 use super::digests::Digests;
+use super::left_out::{LeftOut, Refused, UsedSlot};
 use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
 use super::wanted::Wanted;
@@ -32,11 +33,6 @@ use crate::output::Witnessed;
 const OWN_HOOKS: [Hook; 3] =
     [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
 
-/// Why a hook is left out: the kernel.
-const LACKING: &str = "this kernel has no such LSM hook for BPF";
-/// Why a hook is left out: the operator.
-const LEFT: &str = "it is left out by --without";
-
 /// The object and its programs: dropping it detaches every hook.
 pub(super) struct Hooks {
     loader: Loader,
@@ -53,9 +49,9 @@ pub(super) struct Hooks {
     mode: ModeArg,
     /// Whether anybody is exempt from rules.
     exempts: bool,
-    /// Slots that had a program at some time, with their names, for the summary.
-    used: Vec<(u16, String)>,
-    refused: Vec<(String, String)>,
+    /// Slots that had a program at some time, for the summary.
+    used: Vec<UsedSlot>,
+    refused: Vec<Refused>,
     digests: Digests,
     witnesses: Witnesses,
     /// Hooks that are left alone.
@@ -165,12 +161,15 @@ impl Hooks {
             drop(types);
             trim::give_back();
         }
-        for (hook, why) in &self.refused {
-            tracing::warn!(hook, why, "hook left out");
+        for Refused { what, why } in &self.refused {
+            tracing::warn!(hook = what, %why, "hook left out");
         }
         if self.live.is_empty() {
-            let (hook, reason) = self.refused.first().cloned().unwrap_or_default();
-            return Err(RunError::NoHook { hook, reason });
+            // The host's own hooks are always wanted, so one of them was refused.
+            let [own, ..] = OWN_HOOKS;
+            let none = || Refused { what: own.name().to_owned(), why: Arc::new(LeftOut::Lacking) };
+            let Refused { what, why } = self.refused.first().cloned().unwrap_or_else(none);
+            return Err(RunError::NoHook { hook: what, why });
         }
         let attached: Vec<AbiHook> =
             fresh.into_iter().filter(|hook| is_live(&self.live, *hook)).collect();
@@ -227,7 +226,7 @@ impl Hooks {
 
     fn add(&mut self, types: &KernelTypes, hook: AbiHook) {
         let job = if !hook.is_call() && self.leaves(hook.name()) {
-            return self.refuse(hook.name(), LEFT.to_owned());
+            return self.refuse(hook.name(), LeftOut::Without);
         } else if hook.is_call() {
             match self.template(types, hook) {
                 Ok(job) => job,
@@ -240,14 +239,14 @@ impl Hooks {
     }
 
     /// The template's job for a curated hook, and how its records are read.
-    fn template(&mut self, types: &KernelTypes, hook: AbiHook) -> Result<Job, String> {
-        let row = curated::of(hook).ok_or("it has no fields")?;
+    fn template(&mut self, types: &KernelTypes, hook: AbiHook) -> Result<Job, LeftOut> {
+        let row = curated::of(hook).ok_or(LeftOut::NoFields)?;
         let (at, own) = self.met_at(types, row)?;
-        let target = self.loader.backend().target(types, at).ok_or(LACKING)?;
-        let prototype = types.prototype(&target.function).map_err(|error| error.to_string())?;
+        let target = self.loader.backend().target(types, at).ok_or(LeftOut::Lacking)?;
+        let prototype = types.prototype(&target.function)?;
         let resolved = row.resolve(types, &prototype, own);
         if own.is_some() && resolved.spec.gate_row == 0 {
-            return Err(format!("this kernel's {at} does not tell which calls are its own"));
+            return Err(LeftOut::NotOwn { at });
         }
         if at != hook.name() {
             tracing::warn!(hook = hook.name(), at, "hook met at another");
@@ -256,9 +255,8 @@ impl Hooks {
             let missing = resolved.missing.join(", ");
             tracing::info!(hook = hook.name(), missing, "fields left out");
         }
-        let there = crate::decode::hook(hook).ok_or("no contract names it")?;
-        let layout = CallLayout::curated(there, &resolved.places, &resolved.spec.captures)
-            .map_err(|error| error.to_string())?;
+        let there = crate::decode::hook(hook).ok_or(LeftOut::NoContract)?;
+        let layout = CallLayout::curated(there, &resolved.places, &resolved.spec.captures)?;
         self.layouts.set(hook.id(), layout);
         Ok(Job::Template { hook: at.to_owned(), spec: Box::new(resolved.spec) })
     }
@@ -268,7 +266,7 @@ impl Hooks {
         &self,
         types: &KernelTypes,
         row: &CuratedRow,
-    ) -> Result<(&'static str, Option<Bits>), String> {
+    ) -> Result<(&'static str, Option<Bits>), LeftOut> {
         let is_there = |hook: AbiHook| {
             !self.leaves(hook.name()) && self.loader.backend().target(types, hook.name()).is_some()
         };
@@ -277,8 +275,8 @@ impl Hooks {
         }
         match row.or {
             Some(instead) if is_there(instead.hook) => Ok((instead.hook.name(), instead.own)),
-            _ if self.leaves(row.hook.name()) => Err(LEFT.to_owned()),
-            _ => Err(LACKING.to_owned()),
+            _ if self.leaves(row.hook.name()) => Err(LeftOut::Without),
+            _ => Err(LeftOut::Lacking),
         }
     }
 
@@ -288,11 +286,11 @@ impl Hooks {
 
     fn add_watch(&mut self, types: &KernelTypes, watch: Watch) {
         let Some(slot) = self.watches.free_slot() else {
-            return self.refuse(&watch.text, "there are too many watches".to_owned());
+            return self.refuse(&watch.text, LeftOut::TooManyWatches);
         };
         let text = watch.text.clone();
         if self.without.iter().any(|hook| watch::is_on(&text, hook)) {
-            return self.refuse(&text, LEFT.to_owned());
+            return self.refuse(&text, LeftOut::Without);
         }
         match LiveWatch::resolve(types, &self.loader, watch, slot, self.mode) {
             Ok((live, layout, job)) => {
@@ -301,7 +299,7 @@ impl Hooks {
                     self.watches.add(live);
                 }
             }
-            Err((text, why)) => self.refuse(&text, why),
+            Err(why) => self.refuse(&text, why),
         }
     }
 
@@ -309,7 +307,7 @@ impl Hooks {
     fn start(&mut self, types: &KernelTypes, job: &Job, what: &str) -> bool {
         match self.loader.load(types, job) {
             Ok(live) => {
-                let slot = (live.slot, live.hook.clone());
+                let slot = UsedSlot { slot: live.slot, hook: live.hook.clone() };
                 if !self.used.contains(&slot) {
                     self.used.push(slot);
                 }
@@ -320,18 +318,18 @@ impl Hooks {
                 if let HookError::Refused(refusal) = &error {
                     tracing::debug!(what, log = refusal.log, "the verifier's whole log");
                 }
-                self.refuse(what, error.to_string());
+                self.refuse(what, error.into());
                 false
             }
         }
     }
 
-    fn refuse(&mut self, what: &str, why: String) {
-        self.refused.push((what.to_owned(), why));
+    fn refuse(&mut self, what: &str, why: LeftOut) {
+        self.refused.push(Refused { what: what.to_owned(), why: Arc::new(why) });
     }
 
     /// What was refused at the last change, with the reason.
-    pub(super) fn refused(&self) -> &[(String, String)] {
+    pub(super) fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
@@ -373,7 +371,7 @@ impl Hooks {
     }
 
     /// Slots that ever had one.
-    pub(super) fn used(&self) -> &[(u16, String)] {
+    pub(super) fn used(&self) -> &[UsedSlot] {
         &self.used
     }
 

@@ -36,23 +36,31 @@ pub(super) struct LossSource {
     pub(super) misses: Misses,
 }
 
+/// A loss, and whom it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DueLoss {
+    lost: Lost,
+    /// Whose watch lost it.
+    owner: Option<PluginSlot>,
+}
+
 /// Losses that wait for their place.
 #[derive(Debug, Default)]
 struct Due {
     /// They happened before.
     boot_ns: u64,
-    losses: Vec<(Lost, Option<PluginSlot>)>,
+    losses: Vec<DueLoss>,
 }
 
 impl Due {
     /// Takes those that belong before a record of this time, on the ring of verdicts or not.
-    fn before(&mut self, boot_ns: u64, decided: bool) -> Vec<(Lost, Option<PluginSlot>)> {
+    fn before(&mut self, boot_ns: u64, decided: bool) -> Vec<DueLoss> {
         if self.losses.is_empty() || boot_ns <= self.boot_ns {
             return Vec::new();
         }
         let (due, later) = std::mem::take(&mut self.losses)
             .into_iter()
-            .partition(|(lost, _)| (lost.place == LostWhere::Verdicts) == decided);
+            .partition(|due| (due.lost.place == LostWhere::Verdicts) == decided);
         self.losses = later;
         due
     }
@@ -116,7 +124,7 @@ impl Lookout {
                 *before = now.max(*before);
                 if records > 0 {
                     let Concern { of, owner } = program.concern;
-                    due.losses.push((Lost { place, records, of }, owner));
+                    due.losses.push(DueLoss { lost: Lost { place, records, of }, owner });
                 }
                 records
             };
@@ -136,14 +144,14 @@ impl Lookout {
     /// Tells what was lost before an event.
     pub(super) fn tell_before(&mut self, event: &Event<'_>, router: &mut Router) {
         let decided = event.meta.verdict != Verdict::None;
-        for (lost, owner) in self.due.before(event.meta.boot_ns, decided) {
+        for DueLoss { lost, owner } in self.due.before(event.meta.boot_ns, decided) {
             router.lose(lost, owner);
         }
     }
 
     /// Tells what is left to tell.
     pub(super) fn tell_rest(&mut self, router: &mut Router) {
-        for (lost, owner) in std::mem::take(&mut self.due.losses) {
+        for DueLoss { lost, owner } in std::mem::take(&mut self.due.losses) {
             router.lose(lost, owner);
         }
     }
@@ -163,7 +171,8 @@ mod tests {
 
     #[test]
     fn a_loss_belongs_before_the_first_later_record_of_its_ring() {
-        let lost = |place| (Lost { place, records: 1, of: LostOf::Hook(3) }, None);
+        let lost =
+            |place| DueLoss { lost: Lost { place, records: 1, of: LostOf::Hook(3) }, owner: None };
         let (ring, verdicts) = (lost(LostWhere::Ring), lost(LostWhere::Verdicts));
         let missed = lost(LostWhere::Recursion);
         let mut due = Due { boot_ns: 10, losses: vec![ring, verdicts, missed] };

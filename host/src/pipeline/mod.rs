@@ -14,6 +14,7 @@ mod digests;
 mod error;
 mod filters;
 mod hooks;
+mod left_out;
 mod lookout;
 mod mailbox;
 mod reader;
@@ -34,6 +35,7 @@ mod watches;
 mod witness;
 
 pub use self::error::{ReloadError, RunError};
+pub use self::left_out::LeftOut;
 
 use crate::config::Config;
 

@@ -13,8 +13,8 @@ use super::shared::Shared;
 use super::standing::{ERROR_RULES, Exempt};
 use super::tally::Counted;
 use super::watches::{ADMINISTRATOR, WATCH_RULES};
-use crate::decode::{self, Decoded};
-use crate::enrich::{CgroupNames, Observation, ProcessTable};
+use crate::decode::{self, DecodeError, Decoded};
+use crate::enrich::{Adopted, CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
 use crate::kernel::map::Counters;
 use crate::loss::Loss;
 use crate::output::VerdictReport;
@@ -41,7 +41,13 @@ pub(super) struct Reader {
 #[derive(Default)]
 struct Found {
     kin: Vec<Observation>,
-    verdicts: Vec<(VerdictReport, u64)>,
+    verdicts: Vec<Decided>,
+}
+
+/// A call that a rule decided.
+struct Decided {
+    report: VerdictReport,
+    rule_id: u64,
 }
 
 impl Processes for ProcessTable {
@@ -93,13 +99,18 @@ impl Reader {
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
-            let records = rings.drain(DRAIN, decode::claimed_time, |record| {
-                match decode::decode(record, &layouts) {
+            let records = rings.drain(DRAIN, |record| {
+                let slot = record.as_ref().map_or(0, |record| record.header.hook);
+                let decoded = record.map_err(DecodeError::from);
+                match decoded.and_then(|record| decode::decode(&record, &layouts)) {
                     Ok(decoded) => {
                         lookout.tell_before(&decoded.event, router);
-                        let slot = decode::claimed_hook(record);
-                        follow(&decoded, &mut processes, cgroups, &mut found);
-                        exempt.follow(&decoded.event);
+                        // The one place that asks what became of a process.
+                        let change = ProcessChange::of(&decoded.event);
+                        follow(&decoded, change, &mut processes, cgroups, &mut found);
+                        if let Some(change) = change {
+                            exempt.follow(change);
+                        }
                         count(&mut delivered, slot);
                         if decoded.event.is_cut() {
                             shared.tally.add(slot, Counted::Cut, 1);
@@ -117,10 +128,10 @@ impl Reader {
                             shared.lose(slot, Loss::Encode);
                             lookout.tell_one(slot, router);
                         }
+                        router.follow(change);
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a record was dropped");
-                        let slot = decode::claimed_hook(record);
                         shared.lose(slot, Loss::Decode);
                         lookout.tell_one(slot, router);
                     }
@@ -145,13 +156,17 @@ impl Reader {
         let watches = self.shared.watches();
         let mut ledger = self.shared.ledger();
         for seen in &found.kin {
-            seen.adopted.iter().for_each(|(before, exact)| ledger.on_adopt(*before, *exact));
-            seen.joined.iter().for_each(|(parent, child)| ledger.on_fork(*parent, *child));
+            for Adopted { approximate, exact } in &seen.adopted {
+                ledger.on_adopt(*approximate, *exact);
+            }
+            for Joined { parent, child } in &seen.joined {
+                ledger.on_fork(*parent, *child);
+            }
             if let Some(gone) = seen.exited {
                 ledger.on_exit(gone, clock::boot_ns());
             }
         }
-        for (verdict, rule_id) in found.verdicts {
+        for Decided { report: verdict, rule_id } in found.verdicts {
             self.shared.report(if rule_id >= WATCH_RULES {
                 let slot = u16::try_from(rule_id - WATCH_RULES).unwrap_or(0);
                 report::of_watch(verdict, rule_id, watches.get(&slot))
@@ -172,13 +187,14 @@ fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
 
 fn follow(
     decoded: &Decoded<'_>,
+    change: Option<ProcessChange<'_>>,
     processes: &mut ProcessTable,
     cgroups: &mut CgroupNames,
     found: &mut Found,
 ) {
     let event: &Event<'_> = &decoded.event;
     let mut name = |id| cgroups.name(id, event.meta.boot_ns).to_owned();
-    let observation = processes.observe(event, decoded.parent, &mut name);
+    let observation = processes.observe(&event.meta, decoded.parent, change, &mut name);
     if observation != Observation::default() {
         found.kin.push(observation);
     }
@@ -186,7 +202,7 @@ fn follow(
         Verdict::None => {}
         Verdict::Denied { rule_id, .. } | Verdict::Audited { rule_id, .. } => {
             let caller = processes.get(event.meta.process);
-            found.verdicts.push((report::verdict(event, caller), rule_id));
+            found.verdicts.push(Decided { report: report::verdict(event, caller), rule_id });
         }
     }
 }

@@ -6,7 +6,8 @@ use krsi_plugin_schema::latest::{
 
 use super::clock;
 use super::watches::Told;
-use crate::output::{Report, VerdictReport, WatchReport, errno_name};
+use crate::kernel::errno::errno_name;
+use crate::output::{Report, VerdictReport, WatchReport};
 use crate::policy::RuleView;
 
 /// A decided call, without the rule behind it.

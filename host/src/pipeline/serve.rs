@@ -16,7 +16,7 @@ use super::clock;
 use super::roster::Wider;
 use super::shared::Shared;
 use super::start::Running;
-use super::steward::Command;
+use super::steward::{Command, Reloaded};
 use super::summary::{counts, summary};
 use super::watch::Watch;
 use crate::config::{Config, Format};
@@ -130,10 +130,19 @@ fn answer(
             let (sender, results) = oneshot::channel();
             send(commands, Command::Reload { name: plugin, wider, reply: Some(sender) });
             tokio::spawn(async move {
-                let _told = reply.send(Answer::Reloaded(results.await.unwrap_or_default()));
+                let _told = reply.send(Answer::Reloaded(lines(results.await.unwrap_or_default())));
             });
         }
     }
+}
+
+/// What became of plugins, in words.
+fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>> {
+    let line = |result: Result<Reloaded, RunError>| match result {
+        Ok(reloaded) => Ok(reloaded.to_string()),
+        Err(error) => Err(error.line()),
+    };
+    results.into_iter().map(line).collect()
 }
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.

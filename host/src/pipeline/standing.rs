@@ -7,12 +7,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use krsi_host_abi::deny::{Lease, Mode, ProcessKey as AbiProcessKey, Subject, halves};
-use krsi_plugin_schema::latest::{Body, Event, ProcessKey};
+use krsi_plugin_schema::latest::ProcessKey;
 
 use super::watches::ADMINISTRATOR;
 use crate::config::{OnError, RuleSettings};
 use crate::decode;
-use crate::enrich::ProcessTable;
+use crate::enrich::{ProcessChange, ProcessTable};
 use crate::kernel::map;
 use crate::kernel::store::{RuleStore, StoreError};
 use crate::policy::Ledger;
@@ -84,27 +84,25 @@ impl Exempt {
     }
 
     /// Follows processes: what is forked, what is executed, what ends.
-    pub(super) fn follow(&mut self, event: &Event<'_>) {
+    pub(super) fn follow(&mut self, change: ProcessChange<'_>) {
         if self.executables.is_empty() && self.processes.is_empty() {
             return;
         }
-        let caller = event.meta.process;
-        match &event.body {
-            Body::SchedProcessFork(fork)
-                if self.processes.get(&key(caller)) == Some(&Why::Executable) =>
-            {
-                self.add(fork.child, Why::Executable);
-            }
-            Body::BprmCommittedCreds(exec) => {
-                let before = self.processes.get(&key(caller)).copied();
-                match (before, self.runs_one(caller, &exec.path)) {
-                    (None, true) => self.add(caller, Why::Executable),
-                    (Some(Why::Executable), false) => self.remove(caller),
-                    _ => {}
+        match change {
+            ProcessChange::Forked { parent, child } => {
+                if self.processes.get(&key(parent)) == Some(&Why::Executable) {
+                    self.add(child, Why::Executable);
                 }
             }
-            Body::SchedProcessExit(_) => self.remove(caller),
-            _ => {}
+            ProcessChange::Executed { process, exec } => {
+                let before = self.processes.get(&key(process)).copied();
+                match (before, self.runs_one(process, &exec.path)) {
+                    (None, true) => self.add(process, Why::Executable),
+                    (Some(Why::Executable), false) => self.remove(process),
+                    (None, false) | (Some(Why::Executable), true) | (Some(Why::Named), _) => {}
+                }
+            }
+            ProcessChange::Exited { process } => self.remove(process),
         }
     }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::RunError;
 use super::board::Board;
 use super::hooks::Hooks;
+use super::left_out::Refused;
 use super::mailbox::Mailbox;
 use super::reader::Reader;
 use super::roster::{Prepared, Roster, in_folder};
@@ -92,8 +93,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         reader,
     };
     for shadow in &config.shadows {
-        if let Err(text) = steward.shadow_file(shadow) {
-            shared.note(text);
+        if let Err(error) = steward.shadow_file(shadow) {
+            shared.note(error.line());
         }
     }
     let commands = steward.spawn()?;
@@ -102,8 +103,9 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
 
 /// That every watch of the command line is attached: whoever asks for one must not think it is.
 fn watched(config: &Config, hooks: &Hooks) -> Result<(), RunError> {
-    match hooks.refused().iter().find(|(what, _)| config.watches.contains(what)) {
-        Some((what, why)) => Err(RunError::Watch { watch: what.clone(), why: why.clone() }),
+    let mut refused = hooks.refused().iter();
+    match refused.find(|refused| config.watches.contains(&refused.what)).cloned() {
+        Some(Refused { what, why }) => Err(RunError::Watch { watch: what, why }),
         None => Ok(()),
     }
 }

@@ -1,6 +1,7 @@
 //! The thread that lets plugins come and go: one command after the other, so that none meets another halfway.
 
 use std::collections::HashSet;
+use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -11,14 +12,16 @@ use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::hooks::Hooks;
+use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
-use super::roster::{Roster, Wider, in_folder};
+use super::roster::{Prepared, Roster, Wider, in_folder};
 use super::shared::Shared;
 use super::wanted::Wanted;
 use super::watches::{ADMINISTRATOR, Watch};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
 use crate::output::{PluginSummary, Witnessed};
+use crate::plugin::Swapped;
 use crate::read::ring::ReadError;
 
 /// A program that runs while its link goes may still count and report.
@@ -45,12 +48,47 @@ pub(super) enum Command {
         /// Whether more than before is granted.
         wider: Wider,
         /// What became of each.
-        reply: Option<Reply<Vec<Result<String, String>>>>,
+        reply: Option<Reply<Vec<Result<Reloaded, RunError>>>>,
     },
     /// Files that may have changed, come or gone.
     Changed(HashSet<PathBuf>),
     /// Detach, read what is left, let plugins finish.
     Stop(Reply<Ended>),
+}
+
+/// What became of a plugin that was to be loaded.
+#[derive(Debug)]
+pub(super) enum Reloaded {
+    /// The same version runs on.
+    Unchanged {
+        /// The plugin.
+        name: String,
+    },
+    /// It replaced the version before.
+    TookOver {
+        /// The plugin.
+        name: String,
+        /// What it took over from, and how long that took.
+        swapped: Swapped,
+    },
+    /// It runs; none of its name did.
+    Loaded {
+        /// The plugin.
+        name: String,
+    },
+}
+
+impl Display for Reloaded {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Reloaded::Unchanged { name } => write!(formatter, "{name}: runs already"),
+            Reloaded::TookOver { name, swapped } => {
+                let (from, pause) = (&swapped.from, swapped.pause.as_micros());
+                write!(formatter, "{name}: took over from {from} in {pause} µs")
+            }
+            Reloaded::Loaded { name } => write!(formatter, "{name}: loaded"),
+        }
+    }
 }
 
 /// What the administrator asks for on the command line.
@@ -68,8 +106,8 @@ pub(super) fn administrator(config: &Config) -> Wanted {
 /// How everything ended.
 pub(super) struct Ended {
     pub(super) plugins: Vec<PluginSummary>,
-    /// Slots that had a program, with their names.
-    pub(super) hooks: Vec<(u16, String)>,
+    /// Slots that had a program.
+    pub(super) hooks: Vec<UsedSlot>,
     /// What the witness saw.
     pub(super) witnessed: Vec<Witnessed>,
     pub(super) read: Result<(), RunError>,
@@ -101,8 +139,8 @@ impl Steward {
             match command {
                 Command::Reload { name, wider, reply } => {
                     let told = self.reload(name.as_deref(), wider);
-                    for line in told.iter().filter_map(|result| result.as_ref().err()) {
-                        self.shared.note(line.clone());
+                    for error in told.iter().filter_map(|result| result.as_ref().err()) {
+                        self.shared.note(error.line());
                     }
                     if let Some(reply) = reply {
                         // Whoever asked may be gone.
@@ -118,10 +156,10 @@ impl Steward {
         }
     }
 
-    fn reload(&mut self, name: Option<&str>, wider: Wider) -> Vec<Result<String, String>> {
+    fn reload(&mut self, name: Option<&str>, wider: Wider) -> Vec<Result<Reloaded, RunError>> {
         match self.config.policies() {
             Ok(policies) => self.roster.policies = policies,
-            Err(error) => return vec![Err(RunError::Config(error).line())],
+            Err(error) => return vec![Err(RunError::Config(error))],
         }
         let specs = match name {
             None => self.roster.specs(),
@@ -129,11 +167,11 @@ impl Steward {
                 Some(spec) => vec![spec],
                 None => {
                     let error = ReloadError::Unknown { name: name.into() };
-                    return vec![Err(RunError::Reload(error).line())];
+                    return vec![Err(RunError::Reload(error))];
                 }
             },
         };
-        let mut results: Vec<Result<String, String>> =
+        let mut results: Vec<Result<Reloaded, RunError>> =
             specs.into_iter().map(|spec| self.reload_file(spec, wider, Cause::Order)).collect();
         if name.is_none() {
             results.extend(self.folders().into_iter().map(|file| self.load_file(file)));
@@ -170,12 +208,17 @@ impl Steward {
                 }
                 // A file that was named on the command line and is gone: what runs, runs on.
                 Some(_) => continue,
-                None if shadows.contains(file) && file.exists() => self.shadow_file(file),
+                None if shadows.contains(file) && file.exists() => {
+                    if let Err(error) = self.shadow_file(file) {
+                        self.shared.note(error.line());
+                    }
+                    continue;
+                }
                 None if self.is_in_folder(&wasm) && wasm.exists() => self.load_file(wasm),
                 None => continue,
             };
-            if let Err(text) = result {
-                self.shared.note(text);
+            if let Err(error) = result {
+                self.shared.note(error.line());
             }
         }
         self.settle();
@@ -190,48 +233,40 @@ impl Steward {
         spec: PluginSpec,
         wider: Wider,
         cause: Cause,
-    ) -> Result<String, String> {
-        let spec = spec.again();
-        let result = self.roster.prepare(spec).and_then(|prepared| {
-            if cause == Cause::File && self.roster.runs(&prepared) {
-                return Ok(format!("{}: runs already", prepared.name()));
-            }
-            self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
-            let slot = self.roster.slot_of(prepared.name());
-            let wanted = self.wanted(Some(prepared.wanted(slot)));
-            self.hooks.want(&wanted)?;
-            self.tell_refused();
-            self.hooks.publish(&self.shared);
-            let name = prepared.name().to_owned();
-            self.roster.replace(prepared).map(|swapped| {
-                format!(
-                    "{name}: took over from {} in {} µs",
-                    swapped.from,
-                    swapped.pause.as_micros()
-                )
-            })
-        });
-        result.map_err(|error| error.line())
+    ) -> Result<Reloaded, RunError> {
+        let prepared = self.roster.prepare(spec.again())?;
+        let name = prepared.name().to_owned();
+        if cause == Cause::File && self.roster.runs(&prepared) {
+            return Ok(Reloaded::Unchanged { name });
+        }
+        self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
+        self.attach_for(&prepared)?;
+        let swapped = self.roster.replace(prepared)?;
+        Ok(Reloaded::TookOver { name, swapped })
     }
 
-    fn load_file(&mut self, file: PathBuf) -> Result<String, String> {
-        let result = self.roster.prepare(PluginSpec::beside(file)).and_then(|prepared| {
-            let slot = self.roster.slot_of(prepared.name());
-            let wanted = self.wanted(Some(prepared.wanted(slot)));
-            self.hooks.want(&wanted)?;
-            self.tell_refused();
-            self.hooks.publish(&self.shared);
-            let name = prepared.name().to_owned();
-            self.roster.add(prepared).map(|()| format!("{name}: loaded"))
-        });
-        result.map_err(|error| error.line())
+    fn load_file(&mut self, file: PathBuf) -> Result<Reloaded, RunError> {
+        let prepared = self.roster.prepare(PluginSpec::beside(file))?;
+        let name = prepared.name().to_owned();
+        self.attach_for(&prepared)?;
+        self.roster.add(prepared)?;
+        Ok(Reloaded::Loaded { name })
+    }
+
+    /// Attaches what a plugin wants beyond what is attached.
+    fn attach_for(&mut self, prepared: &Prepared) -> Result<(), RunError> {
+        let slot = self.roster.slot_of(prepared.name());
+        let wanted = self.wanted(Some(prepared.wanted(slot)));
+        self.hooks.want(&wanted)?;
+        self.tell_refused();
+        self.hooks.publish(&self.shared);
+        Ok(())
     }
 
     /// Starts a version beside the plugin of its name.
-    pub(super) fn shadow_file(&mut self, file: &Path) -> Result<String, String> {
-        let spec = PluginSpec::beside(file.into());
-        let result = self.roster.prepare(spec).and_then(|prepared| self.roster.shadow(prepared));
-        result.map(|()| format!("{}: runs beside", file.display())).map_err(|error| error.line())
+    pub(super) fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
+        let prepared = self.roster.prepare(PluginSpec::beside(file.into()))?;
+        self.roster.shadow(prepared)
     }
 
     /// What plugins and the administrator want, and perhaps one more plugin.
@@ -241,7 +276,7 @@ impl Steward {
 
     /// Tells of hooks and watches that this kernel does not take.
     fn tell_refused(&self) {
-        for (what, why) in self.hooks.refused() {
+        for Refused { what, why } in self.hooks.refused() {
             self.shared.note(format!("{what}: left out: {why}"));
         }
     }

@@ -6,6 +6,7 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::hook::Hook;
 
 use super::clock;
+use super::left_out::UsedSlot;
 use super::shared::Shared;
 use super::steward::Ended;
 use super::tally::Counted;
@@ -19,11 +20,8 @@ pub(super) fn summary(
     counters: &Counters,
     ended: &Ended,
 ) -> Result<Summary, MapError> {
-    let rows: Result<Vec<HookSummary>, MapError> = ended
-        .hooks
-        .iter()
-        .map(|(slot, hook)| hook_summary(shared, *slot, hook, counters))
-        .collect();
+    let rows: Result<Vec<HookSummary>, MapError> =
+        ended.hooks.iter().map(|used| hook_summary(shared, used, counters)).collect();
     let (delay_p50_ns, delay_p99_ns) = shared.percentiles();
     Ok(Summary {
         unix_ns: clock::unix_ns(clock::boot_ns()),
@@ -53,10 +51,10 @@ pub(super) fn counts(hooks: &[impl AsRef<str>], counters: &Counters) -> Vec<Hook
 
 fn hook_summary(
     shared: &Shared,
-    slot: u16,
-    hook: &str,
+    UsedSlot { slot, hook }: &UsedSlot,
     counters: &Counters,
 ) -> Result<HookSummary, MapError> {
+    let slot = *slot;
     let total = |counter| counters.total(slot, counter);
     let counted = |counted| shared.tally.read(slot, counted);
     let (undecoded, rings) =
@@ -66,7 +64,7 @@ fn hook_summary(
     let (lost_telemetry, lost_verdicts) = (sum(|row| row[0]), sum(|row| row[1]));
     let by_cpu = (0..).zip(lost.iter().map(|row| row.iter().sum()));
     Ok(HookSummary {
-        hook: hook.to_owned(),
+        hook: hook.clone(),
         seen: total(Counter::Seen)?,
         delivered: counted(Counted::Delivered),
         filtered: total(Counter::Filtered)?,

@@ -6,14 +6,15 @@ use krsi_host_abi::hook::{HOOK_SLOTS, WATCH_FIRST};
 use krsi_host_abi::spec::spec_flag;
 use krsi_plugin_schema::latest::{LostOf, RuleMode};
 
+use super::left_out::LeftOut;
 use super::lookout::Concern;
 use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::kernel::btf::KernelTypes;
+use crate::kernel::errno::errno_number;
 use crate::kernel::job::Job;
 use crate::kernel::load::Loader;
 use crate::kernel::watch;
-use crate::output::errno_number;
 use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.
@@ -68,25 +69,21 @@ pub(super) struct Watches {
 }
 
 impl LiveWatch {
-    /// Checks a watch against this kernel; on an error its text and the reason.
+    /// Checks a watch against this kernel.
     pub(super) fn resolve(
         types: &KernelTypes,
         loader: &Loader,
         watch: Watch,
         slot: u16,
         mode: ModeArg,
-    ) -> Result<(Self, CallLayout, Job), (String, String)> {
+    ) -> Result<(Self, CallLayout, Job), LeftOut> {
         let (backend, kfuncs) = (loader.backend(), &loader.kfuncs());
-        let failed = |text: &str, why: &dyn std::fmt::Display| (text.to_owned(), why.to_string());
-        let parsed =
-            watch::parse(&watch.text, errno_number).map_err(|error| failed(&watch.text, &error))?;
+        let parsed = watch::parse(&watch.text, errno_number)?;
         let prototype = |hook: &str| {
             let target = backend.target(types, hook).map(|target| target.function);
             types.prototype(&target.unwrap_or_else(|| format!("bpf_lsm_{hook}")))
         };
-        let resolved = parsed
-            .resolve(types, kfuncs, prototype)
-            .map_err(|error| failed(&watch.text, &error))?;
+        let resolved = parsed.resolve(types, kfuncs, prototype)?;
         let mut spec = resolved.spec;
         spec.slot = u32::from(slot);
         spec.rule_id = WATCH_RULES | u64::from(slot);
@@ -103,8 +100,7 @@ impl LiveWatch {
         let shown: Vec<_> = resolved.fields.iter().filter(|field| field.shown).collect();
         let rows: Vec<usize> = shown.iter().map(|field| field.row).collect();
         let layout =
-            CallLayout::watch(watch.owner, watch.index, &resolved.hook, &rows, &spec.captures)
-                .map_err(|error| failed(&watch.text, &error))?;
+            CallLayout::watch(watch.owner, watch.index, &resolved.hook, &rows, &spec.captures)?;
         let fields = shown.iter().map(|field| field.name.clone()).collect();
         let job = Job::Template { hook: resolved.hook, spec: Box::new(spec) };
         Ok((Self { watch, slot, fields }, layout, job))

@@ -4,16 +4,31 @@ use std::time::{Duration, Instant};
 
 use krsi_host_abi::counter::Counter;
 
+use super::left_out::UsedSlot;
 use crate::kernel::backend::BackendKind;
-use crate::kernel::btf::{KernelTypes, Returns};
+use crate::kernel::btf::{KernelTypes, PrototypeError, Returns};
 use crate::kernel::job::Job;
-use crate::kernel::load::{Live, Loader};
+use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::Counters;
 use crate::output::Witnessed;
 
 /// How long a refused call may take to leave its hook.
 const UNDER_WAY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// Why a hook has no witness.
+#[derive(Debug, thiserror::Error)]
+enum WitnessError {
+    /// There is nothing to attach it to.
+    #[error("this kernel has no function that calls the LSMs for it")]
+    NoFunction,
+    /// What the function answers is not known.
+    #[error(transparent)]
+    Prototype(#[from] PrototypeError),
+    /// The kernel refused the program.
+    #[error(transparent)]
+    Program(#[from] HookError),
+}
 
 /// The witnesses of a host, if it has any.
 pub(super) struct Witnesses {
@@ -44,7 +59,7 @@ pub(super) struct Told<'a> {
     /// The counters.
     pub(super) counters: &'a Counters,
     /// Slots that ever had a program, with their hooks.
-    pub(super) used: &'a [(u16, String)],
+    pub(super) used: &'a [UsedSlot],
 }
 
 impl Told<'_> {
@@ -54,8 +69,8 @@ impl Told<'_> {
 
     /// What the host refused at a hook.
     fn denied(&self, hook: &str) -> u64 {
-        let slots = self.used.iter().filter(|(_, name)| name == hook);
-        slots.map(|(slot, _)| self.total(*slot, Counter::Denied)).sum()
+        let slots = self.used.iter().filter(|used| used.hook == hook);
+        slots.map(|used| self.total(used.slot, Counter::Denied)).sum()
     }
 }
 
@@ -107,7 +122,7 @@ impl Witnesses {
                 // Nothing answers, so nothing is refused.
                 Ok(None) => self.without.push(live.hook.clone()),
                 Err(why) => {
-                    tracing::warn!(hook = live.hook, why, "no witness");
+                    tracing::warn!(hook = live.hook, %why, "no witness");
                     self.without.push(live.hook.clone());
                 }
             }
@@ -166,14 +181,13 @@ fn add(rows: &mut Vec<Witnessed>, seen: Witnessed) {
 }
 
 /// Loads a witness; none for a hook that answers nothing.
-fn start(loader: &Loader, types: &KernelTypes, live: &Live) -> Result<Option<Live>, String> {
+fn start(loader: &Loader, types: &KernelTypes, live: &Live) -> Result<Option<Live>, WitnessError> {
     let target = BackendKind::Observe.backend().target(types, &live.hook);
-    let target = target.ok_or("this kernel has no function that calls the LSMs for it")?;
-    let prototype = types.prototype(&target.function).map_err(|error| error.to_string())?;
+    let target = target.ok_or(WitnessError::NoFunction)?;
+    let prototype = types.prototype(&target.function)?;
     if prototype.returns != Returns::Int {
         return Ok(None);
     }
     let (hook, slot, answer) = (live.hook.clone(), live.slot, prototype.slots);
-    let program = loader.load(types, &Job::Witness { hook, slot, answer });
-    program.map(Some).map_err(|error| error.to_string())
+    Ok(Some(loader.load(types, &Job::Witness { hook, slot, answer })?))
 }

@@ -10,6 +10,7 @@ use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey, 
 
 use super::asked::Asked;
 use super::deny_keys::DenyKeys;
+use crate::kernel::errno::errno_name;
 use crate::route::scope::Scope;
 
 /// Rules that a plugin may have in force.
@@ -108,7 +109,7 @@ pub enum CapabilityError {
         errno: u16,
     },
     /// An errno outside what was granted.
-    #[error("errno {errno} is not granted")]
+    #[error("{} is not granted", errno_name(*errno))]
     ErrnoGrant {
         /// What was given.
         errno: u16,

@@ -6,6 +6,8 @@ use aya::maps::{MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+use super::record::{CutRecord, RawRecord};
+
 /// Why the rings cannot be waited on.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
@@ -61,34 +63,40 @@ impl Rings {
     }
 
     /// Hands at most `budget` records, and one, to `sink`; returns how many. A denial comes after what
-    /// happened before it, by `time`: whom it was denied and what runs there stands in the other ring.
+    /// happened before it: whom it was denied and what runs there stands in the other ring.
     pub fn drain(
         &mut self,
         budget: usize,
-        time: impl Fn(&[u8]) -> u64,
-        mut sink: impl FnMut(&[u8]),
+        mut sink: impl FnMut(Result<RawRecord<'_>, CutRecord>),
     ) -> usize {
         let mut records = 0;
         while records < budget {
-            let Some(verdict) = self.verdicts.next() else { break };
-            let until = time(&verdict);
+            let Some(item) = self.verdicts.next() else { break };
+            let verdict = RawRecord::parse(&item);
+            let until = claimed_time(&verdict);
             while records < budget {
                 let Some(item) = self.telemetry.next() else { break };
-                let is_later = time(&item) >= until;
-                sink(&item);
+                let record = RawRecord::parse(&item);
+                let is_later = claimed_time(&record) >= until;
+                sink(record);
                 records += 1;
                 if is_later {
                     break;
                 }
             }
-            sink(&verdict);
+            sink(verdict);
             records += 1;
         }
         while records < budget {
             let Some(item) = self.telemetry.next() else { break };
-            sink(&item);
+            sink(RawRecord::parse(&item));
             records += 1;
         }
         records
     }
+}
+
+/// When a record claims to have happened, `CLOCK_BOOTTIME`; 0 when it is too short to claim any time.
+fn claimed_time(record: &Result<RawRecord<'_>, CutRecord>) -> u64 {
+    record.as_ref().map_or(0, |record| record.header.boot_ns)
 }

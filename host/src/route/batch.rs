@@ -14,6 +14,7 @@ use krsi_plugin_schema::v0_1;
 use super::queue::{Batch, HEAD_ROOM};
 use super::scope::Scope;
 use super::spare::Spare;
+use crate::enrich::ProcessChange;
 
 /// Described processes that a view remembers; beyond, it forgets all and describes anew.
 const KNOWN_MAX: usize = 65_536;
@@ -79,20 +80,15 @@ impl BatchBuilder {
         self.lost.push(lost);
     }
 
-    /// Whether [`BatchBuilder::follow`] has anything to do.
-    pub(super) const fn follows(event: &Event<'_>) -> bool {
-        matches!(event.body, Body::BprmCommittedCreds(_) | Body::SchedProcessExit(_))
-    }
-
-    /// Follows an event that is not for this batch's readers: after an exec a process is described
-    /// anew, after its end it is forgotten.
-    pub fn follow(&mut self, event: &Event<'_>) {
-        match event.body {
-            Body::BprmCommittedCreds(_) => {
-                self.known.remove(&event.meta.process);
+    /// Follows a process, whether or not this batch's readers see the event that tells of it: after an
+    /// exec it is described anew, after its end it is forgotten.
+    pub fn follow(&mut self, change: ProcessChange<'_>) {
+        match change {
+            ProcessChange::Forked { .. } => {}
+            ProcessChange::Executed { process, .. } => {
+                self.known.remove(&process);
             }
-            Body::SchedProcessExit(_) => self.forget(event.meta.process),
-            _ => {}
+            ProcessChange::Exited { process } => self.forget(process),
         }
     }
 
@@ -216,9 +212,7 @@ mod tests {
     use std::collections::HashMap;
 
     use krsi_plugin_schema::frame::Frames;
-    use krsi_plugin_schema::latest::{
-        Call, Connect, Exec, Exit, Hook, LostOf, LostWhere, Meta, Watch,
-    };
+    use krsi_plugin_schema::latest::{Call, Connect, Exec, Hook, LostOf, LostWhere, Meta, Watch};
 
     use super::*;
 
@@ -307,11 +301,12 @@ mod tests {
         let (table, mut batch) = (table(), BatchBuilder::default());
         batch.push(&event(2, Body::SocketConnect(Connect::default())), &table).unwrap();
         batch.finish(1, 0);
-        batch.follow(&event(2, Body::BprmCommittedCreds(Exec::default())));
+        let exec = Exec::default();
+        batch.follow(ProcessChange::Executed { process: key(2), exec: &exec });
         batch.push(&event(2, Body::SocketConnect(Connect::default())), &table).unwrap();
         assert_eq!(kinds(&batch.finish(2, 0)), ["start", "process 2", "socket_connect"]);
-        batch.follow(&event(2, Body::SchedProcessExit(Exit::default())));
-        batch.follow(&event(9, Body::SchedProcessExit(Exit::default())));
+        batch.follow(ProcessChange::Exited { process: key(2) });
+        batch.follow(ProcessChange::Exited { process: key(9) });
         assert_eq!(kinds(&batch.finish(3, 0)), ["start", "gone 2"]);
     }
 }

@@ -13,6 +13,7 @@ use super::batch::{BatchBuilder, Processes};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
 use super::spare::Spare;
+use crate::enrich::ProcessChange;
 
 /// Slot of a plugin: owner of rules, index of its queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -131,22 +132,27 @@ impl Router {
             if view.wants(event) && view.scope.sees(event, processes) {
                 view.batch.push(event, processes)?;
             }
-            view.batch.follow(event);
         }
         let is_watch = matches!(event.body, Body::Watch(_));
         let owner = owner.filter(|_| is_watch || event.meta.verdict != Verdict::None);
-        if owner.is_none() && !BatchBuilder::follows(event) {
-            return Ok(());
-        }
+        let Some(owner) = owner else { return Ok(()) };
         for view in &mut self.own {
-            let owns = view.subscribers.iter().any(|subscriber| Some(subscriber.slot) == owner);
+            let owns = view.subscribers.iter().any(|subscriber| subscriber.slot == owner);
             let own = owns && !view.wants(event) && event.is_of(view.schema);
             if own && view.scope.sees(event, processes) {
                 view.batch.push(event, processes)?;
             }
-            view.batch.follow(event);
         }
         Ok(())
+    }
+
+    /// Has every view follow what became of a process. To be called after the event that tells of it
+    /// was routed, or could not be.
+    pub fn follow(&mut self, change: Option<ProcessChange<'_>>) {
+        let Some(change) = change else { return };
+        for view in self.shared.iter_mut().chain(&mut self.own) {
+            view.batch.follow(change);
+        }
     }
 
     /// Tells a loss to the readers of what was lost, after the events routed so far: of a hook to

@@ -6,8 +6,13 @@ use krsi_plugin_schema::latest::record::FileMprotect;
 use krsi_plugin_schema::latest::{Event, TextFlags};
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::super::{Decoded, decode};
+use super::super::Decoded;
 use super::*;
+use crate::read::record::RawRecord;
+
+fn decode<'a>(record: &'a [u8], layouts: &'a CallLayouts) -> Result<Decoded<'a>, DecodeError> {
+    super::super::decode(&RawRecord::parse(record)?, layouts)
+}
 
 fn capture(read: Read) -> Capture {
     Capture { read: read as u8, size: 8, ..Capture::default() }

@@ -11,9 +11,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::Path;
 
-use krsi_plugin_schema::latest::{Argv, Body, Event, Exec, Meta, Process, ProcessKey};
+use krsi_plugin_schema::latest::{Argv, Exec, Meta, Process, ProcessKey};
 
 use self::recent::{Recent, Sighting};
+use super::change::ProcessChange;
 use super::descent::Descent;
 use super::proc_scan::{self, ScanError, TICK_NS};
 
@@ -27,12 +28,30 @@ const GRACE_NS: u64 = 10_000_000_000;
 /// What an event told about processes; policy follows it. Empty, and free, for most events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// Approximate keys that gave way: `(approximate, exact)`. To be followed first.
-    pub adopted: Vec<(ProcessKey, ProcessKey)>,
-    /// Processes that came to be known: `(parent, child)`.
-    pub joined: Vec<(ProcessKey, ProcessKey)>,
+    /// Approximate keys that gave way. To be followed first.
+    pub adopted: Vec<Adopted>,
+    /// Processes that came to be known.
+    pub joined: Vec<Joined>,
     /// The process that ended.
     pub exited: Option<ProcessKey>,
+}
+
+/// A process that is known by its exact key from now on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adopted {
+    /// The key before, to a tick.
+    pub approximate: ProcessKey,
+    /// The key that the kernel has.
+    pub exact: ProcessKey,
+}
+
+/// A process that came to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Joined {
+    /// Its parent.
+    pub parent: ProcessKey,
+    /// The process.
+    pub child: ProcessKey,
 }
 
 #[derive(Debug)]
@@ -103,15 +122,15 @@ impl ProcessTable {
         Ok(self.rows.len().saturating_sub(before))
     }
 
-    /// Learns from an event. `parent` is the caller's real parent; `cgroup` names a cgroup id and is
-    /// asked only when a process is new or has moved.
+    /// Learns from an event: who called, and what became of a process. `parent` is the caller's real
+    /// parent; `cgroup` names a cgroup id and is asked only when a process is new or has moved.
     pub fn observe(
         &mut self,
-        event: &Event<'_>,
+        meta: &Meta<'_>,
         parent: ProcessKey,
+        change: Option<ProcessChange<'_>>,
         cgroup: &mut dyn FnMut(u64) -> String,
     ) -> Observation {
-        let meta = &event.meta;
         let mut seen = Observation::default();
         self.forget_exited(meta.boot_ns);
         if meta.process.tgid == 0 {
@@ -125,22 +144,18 @@ impl ProcessTable {
             let named = self.caller(meta, parent, cgroup, &mut seen);
             self.recent.keep(sighting, meta.boot_ns, named);
         }
-        match &event.body {
-            Body::SchedProcessFork(fork) => {
-                seen.adopted.extend(self.adopt(fork.child));
-                self.fork(meta.process, fork.child);
-                seen.joined.push((meta.process, fork.child));
+        match change {
+            Some(ProcessChange::Forked { parent, child }) => {
+                seen.adopted.extend(self.adopt(child));
+                self.fork(parent, child);
+                seen.joined.push(Joined { parent, child });
             }
-            Body::BprmCommittedCreds(exec) => self.exec(meta.process, exec),
-            Body::SchedProcessExit(_) => {
-                self.exit(meta.process, meta.boot_ns);
-                seen.exited = Some(meta.process);
+            Some(ProcessChange::Executed { process, exec }) => self.exec(process, exec),
+            Some(ProcessChange::Exited { process }) => {
+                self.exit(process, meta.boot_ns);
+                seen.exited = Some(process);
             }
-            Body::BprmCheckSecurity(_)
-            | Body::FileOpen(_)
-            | Body::SocketConnect(_)
-            | Body::Call(_)
-            | Body::Watch(_) => {}
+            None => {}
         }
         seen
     }
@@ -205,7 +220,7 @@ impl ProcessTable {
         if !self.rows.contains_key(&meta.process) {
             self.insert(from_meta(meta, parent), 0);
             if parent.tgid != 0 {
-                seen.joined.push((parent, meta.process));
+                seen.joined.push(Joined { parent, child: meta.process });
             }
         }
         let Some(row) = self.rows.get_mut(&meta.process) else { return false };
@@ -294,7 +309,7 @@ impl ProcessTable {
     }
 
     /// Gives the process that `key` is exactly its key, if `/proc` had told it approximately.
-    fn adopt(&mut self, key: ProcessKey) -> Option<(ProcessKey, ProcessKey)> {
+    fn adopt(&mut self, key: ProcessKey) -> Option<Adopted> {
         let before = self.approximate.get(&key.tgid).copied()?;
         if before.start_boot_ns / TICK_NS != key.start_boot_ns / TICK_NS {
             // The tgid has a new process, so the old one ended unseen.
@@ -321,7 +336,7 @@ impl ProcessTable {
                 row.process.parent = key;
             }
         }
-        Some((before, key))
+        Some(Adopted { approximate: before, exact: key })
     }
 
     /// A known process of the same tgid whose start lies in the same tick.

@@ -1,6 +1,6 @@
 //! Tests of the process table.
 
-use krsi_plugin_schema::latest::{Exit, FileOpen, Fork};
+use krsi_plugin_schema::latest::{Body, Event, Exit, FileOpen, Fork};
 
 use super::*;
 
@@ -25,8 +25,17 @@ fn exit(process: ProcessKey, boot_ns: u64) -> Event<'static> {
     event(process, boot_ns, Body::SchedProcessExit(Exit::default()))
 }
 
+fn observe(
+    table: &mut ProcessTable,
+    event: &Event<'_>,
+    parent: ProcessKey,
+    cgroup: &mut dyn FnMut(u64) -> String,
+) -> Observation {
+    table.observe(&event.meta, parent, ProcessChange::of(event), cgroup)
+}
+
 fn see(table: &mut ProcessTable, event: &Event<'_>) -> Observation {
-    table.observe(event, ProcessKey::default(), &mut |id| format!("/{id}"))
+    observe(table, event, ProcessKey::default(), &mut |id| format!("/{id}"))
 }
 
 #[test]
@@ -35,7 +44,7 @@ fn a_fork_inherits_and_an_exec_replaces() {
     let exec = Exec { path: "/bin/a".into(), ..Exec::default() };
     see(&mut table, &event(key(1), 1, Body::BprmCommittedCreds(exec)));
     let seen = see(&mut table, &fork(key(1), key(2)));
-    assert_eq!(seen.joined, [(key(1), key(2))]);
+    assert_eq!(seen.joined, [Joined { parent: key(1), child: key(2) }]);
     let child = table.get(key(2)).unwrap();
     assert_eq!((&*child.exe, &*child.cgroup, child.uid), ("/bin/a", "/9", 7));
     assert_eq!(child.parent, key(1));
@@ -50,7 +59,7 @@ fn the_unknown_is_made_from_its_event_once() {
     let mut table = ProcessTable::default();
     let mut asked = 0;
     for round in 0..3 {
-        let seen = table.observe(&open(key(5)), key(4), &mut |_| {
+        let seen = observe(&mut table, &open(key(5)), key(4), &mut |_| {
             asked += 1;
             "/x".to_owned()
         });
@@ -73,7 +82,7 @@ fn what_differs_from_a_moment_ago_is_learnt() {
     let mut see = |table: &mut ProcessTable, tgid, boot_ns, uid, name: &str| {
         let mut event = event(key(tgid), boot_ns, Body::FileOpen(FileOpen::default()));
         event.meta.uid = uid;
-        table.observe(&event, ProcessKey::default(), &mut |_| {
+        observe(table, &event, ProcessKey::default(), &mut |_| {
             asked += 1;
             name.to_owned()
         });
@@ -101,7 +110,7 @@ fn descent_outlives_those_in_between() {
     assert!(table.get(key(2)).is_some() && !table.is_running(key(2)));
     // Reparented to init, and the grace is over.
     let late = event(key(3), GRACE_NS + 5, Body::FileOpen(FileOpen::default()));
-    table.observe(&late, key(99), &mut |_| String::new());
+    observe(&mut table, &late, key(99), &mut |_| String::new());
     assert!(table.get(key(2)).is_none());
     assert_eq!(table.descendants(key(1)), [key(3)]);
     assert_eq!(table.ancestors(key(3)), [key(1)]);
@@ -144,8 +153,9 @@ fn an_approximate_key_gives_way_to_the_exact_one() {
     assert_eq!(table.get(about(11, 250)).unwrap().gid, 6);
 
     // The caller and its parent become exact in one event.
-    let seen = table.observe(&open(exact(11, 250)), exact(10, 100), &mut |_| String::new());
-    let adopted = [(about(11, 250), exact(11, 250)), (about(10, 100), exact(10, 100))];
+    let seen = observe(&mut table, &open(exact(11, 250)), exact(10, 100), &mut |_| String::new());
+    let adopted = [(11, 250), (10, 100)]
+        .map(|(tgid, at)| Adopted { approximate: about(tgid, at), exact: exact(tgid, at) });
     assert_eq!(seen, Observation { adopted: adopted.to_vec(), ..Observation::default() });
     assert_eq!(table.descendants(exact(10, 100)), [exact(11, 250), about(12, 300)]);
     assert_eq!(table.get(about(12, 300)).unwrap().parent, exact(11, 250));

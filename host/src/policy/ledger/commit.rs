@@ -1,5 +1,7 @@
 //! One rule into force, or not at all: checks, lineages, book, maps, flags, in this order.
 
+use std::sync::Arc;
+
 use krsi_host_abi::deny::{FileKey, SLOTS};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
 use krsi_plugin_schema::latest::{Hook, ProcessKey, Refusal, RuleKey, Subject};
@@ -11,6 +13,7 @@ use super::lineage::{Kinship, LineageError, abi};
 use super::network::Destination;
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
+use crate::kernel::hash::HashError;
 use crate::kernel::prefix::{PathPrefix, PrefixError};
 use crate::kernel::store::{RuleStore, StoreError};
 
@@ -36,7 +39,7 @@ pub enum LedgerError {
     #[error("rules on digests cannot be enforced here: {why}")]
     Digest {
         /// Why it does not.
-        why: String,
+        why: Arc<HashError>,
     },
     /// No path starts so.
     #[error(transparent)]
@@ -118,7 +121,9 @@ impl LedgerError {
             Self::KeyFull { .. } | Self::Lineage(LineageError::Full { .. }) => Refusal::KeyFull,
             Self::Store(error) | Self::Lineage(LineageError::Store(error)) => match error {
                 StoreError::Full { .. } => Refusal::MapFull,
-                StoreError::Kernel { .. } => Refusal::Kernel,
+                StoreError::Missing { .. }
+                | StoreError::Slot { .. }
+                | StoreError::Kernel { .. } => Refusal::Kernel,
             },
         }
     }

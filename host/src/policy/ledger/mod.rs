@@ -13,6 +13,7 @@ mod place;
 mod rule;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use krsi_host_abi::deny::{Lease, flag};
 use krsi_host_abi::hook::Hook as AbiHook;
@@ -23,6 +24,7 @@ use self::flags::FlagWords;
 use self::lineage::{Lineages, abi};
 use self::place::Place;
 use self::rule::Rule;
+use crate::kernel::hash::HashError;
 use crate::kernel::store::{RuleStore, StoreError};
 
 pub use self::commit::LedgerError;
@@ -41,7 +43,7 @@ pub struct Ledger<S> {
     /// Hooks that are attached, in the kernel contract's bits.
     attached: u128,
     /// Whether executables are hashed, or why not.
-    digests: Result<(), String>,
+    digests: Result<(), Arc<HashError>>,
     last_id: u64,
     book: Book,
     lineages: Lineages,
@@ -63,7 +65,7 @@ impl<S: RuleStore> Ledger<S> {
         Self {
             store,
             attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
-            digests: Err("no program has executables hashed".to_owned()),
+            digests: Err(Arc::new(HashError::NoProgram)),
             last_id: 0,
             book: Book::default(),
             lineages: Lineages::default(),
@@ -161,7 +163,7 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     /// Allows rules on digests, or says why there can be none.
-    pub fn set_digests(&mut self, digests: Result<(), String>) {
+    pub fn set_digests(&mut self, digests: Result<(), Arc<HashError>>) {
         self.digests = digests;
     }
 

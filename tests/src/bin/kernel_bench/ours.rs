@@ -182,14 +182,10 @@ impl Ours {
     /// Empties the rings: how many records, and how long the last one was.
     pub fn drain(&mut self) -> (u32, usize) {
         let (mut records, mut bytes) = (0, 0);
-        self.rings.drain(
-            BUDGET,
-            |_| 0,
-            |record| {
-                records += 1;
-                bytes = record.len();
-            },
-        );
+        self.rings.drain(BUDGET, |record| {
+            records += 1;
+            bytes = record.map_or_else(|cut| cut.len, |record| record.size());
+        });
         (records, bytes)
     }
 

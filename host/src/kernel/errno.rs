@@ -7,22 +7,23 @@ EFBIG ENOSPC ESPIPE EROFS EMLINK EPIPE EDOM ERANGE EDEADLK ENAMETOOLONG ENOLCK E
 ELOOP";
 
 /// Names outside that run which answers of hooks use.
-const OTHERS: &[(u16, &str)] = &[
-    (61, "ENODATA"),
-    (95, "EOPNOTSUPP"),
-    (101, "ENETUNREACH"),
-    (110, "ETIMEDOUT"),
-    (111, "ECONNREFUSED"),
-    (113, "EHOSTUNREACH"),
-    (126, "ENOKEY"),
-    (129, "EKEYREJECTED"),
+const OTHERS: &[(i32, &str)] = &[
+    (libc::ENODATA, "ENODATA"),
+    (libc::EOPNOTSUPP, "EOPNOTSUPP"),
+    (libc::ENETUNREACH, "ENETUNREACH"),
+    (libc::ETIMEDOUT, "ETIMEDOUT"),
+    (libc::ECONNREFUSED, "ECONNREFUSED"),
+    (libc::EHOSTUNREACH, "EHOSTUNREACH"),
+    (libc::ENOKEY, "ENOKEY"),
+    (libc::EKEYREJECTED, "EKEYREJECTED"),
 ];
 
 /// The name of an errno, or `errno N`.
 #[must_use]
 pub fn errno_name(errno: u16) -> String {
     let run = usize::from(errno).checked_sub(1).and_then(|at| NAMES.split_whitespace().nth(at));
-    let other = || OTHERS.iter().find(|(number, _)| *number == errno).map(|(_, name)| *name);
+    let is_it = |(number, _): &&(i32, &str)| *number == i32::from(errno);
+    let other = || OTHERS.iter().find(is_it).map(|(_, name)| *name);
     run.or_else(other).map_or_else(|| format!("errno {errno}"), str::to_owned)
 }
 
@@ -31,7 +32,8 @@ pub fn errno_name(errno: u16) -> String {
 pub fn errno_number(name: &str) -> Option<u16> {
     let run = NAMES.split_whitespace().position(|known| known == name);
     let run = run.and_then(|at| u16::try_from(at + 1).ok());
-    run.or_else(|| OTHERS.iter().find(|(_, known)| *known == name).map(|(number, _)| *number))
+    let other = || OTHERS.iter().find(|(_, known)| *known == name);
+    run.or_else(|| other().and_then(|(number, _)| u16::try_from(*number).ok()))
 }
 
 #[cfg(test)]
@@ -41,12 +43,14 @@ mod tests {
     #[test]
     fn names_stand_at_their_numbers() {
         for (errno, name) in [
-            (1, "EPERM"),
-            (13, "EACCES"),
-            (36, "ENAMETOOLONG"),
-            (40, "ELOOP"),
-            (111, "ECONNREFUSED"),
+            (libc::EPERM, "EPERM"),
+            (libc::EACCES, "EACCES"),
+            (libc::ENAMETOOLONG, "ENAMETOOLONG"),
+            (libc::ELOOP, "ELOOP"),
+            (libc::ECONNREFUSED, "ECONNREFUSED"),
+            (libc::EKEYREJECTED, "EKEYREJECTED"),
         ] {
+            let errno = u16::try_from(errno).unwrap();
             assert_eq!(errno_name(errno), name);
             assert_eq!(errno_number(name), Some(errno));
         }

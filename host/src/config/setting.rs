@@ -1,0 +1,92 @@
+//! What is wrong with a configuration file, in words that name the table, the key and what is known.
+
+use std::path::PathBuf;
+
+/// Why a configuration file says nothing that could be followed.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingError {
+    /// It is no text.
+    #[error(transparent)]
+    Utf8(#[from] std::string::FromUtf8Error),
+    /// It is no TOML, or has a key that is not known.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// Something in a table.
+    #[error("[{table}] {why}")]
+    Table {
+        /// The table.
+        table: String,
+        /// What.
+        why: Box<SettingError>,
+    },
+    /// Something at a key.
+    #[error("{key}: {why}")]
+    Key {
+        /// The key.
+        key: String,
+        /// What.
+        why: Box<SettingError>,
+    },
+    /// A number out of its range.
+    #[error("{key} = {value} is not from {least} to {most}")]
+    Range {
+        /// Whose.
+        key: String,
+        /// As it was given.
+        value: usize,
+        /// The least that may be.
+        least: usize,
+        /// The most that may be.
+        most: usize,
+    },
+    /// A name that is none of those that can stand there.
+    #[error("{name:?} is none of {}", known.join(", "))]
+    Unknown {
+        /// As it was given.
+        name: String,
+        /// Those that can.
+        known: Vec<&'static str>,
+    },
+    /// A name that no hook has.
+    #[error("{name:?} is no hook")]
+    Hook {
+        /// As it was given.
+        name: String,
+    },
+    /// A name that no errno has.
+    #[error("{name:?} is no errno")]
+    Errno {
+        /// As it was given.
+        name: String,
+    },
+    /// A scope that is none.
+    #[error("scope = {text:?} is not \"system\", \"uid:N\" or \"cgroup:/PATH\"")]
+    Scope {
+        /// As it was given.
+        text: String,
+    },
+    /// An answer to errors that is none.
+    #[error("{text:?} is not \"pass\", \"deny ERRNO\" or \"audit ERRNO\"")]
+    Answer {
+        /// As it was given.
+        text: String,
+    },
+    /// A path that does not begin at the root.
+    #[error("{path:?} is not absolute")]
+    Relative {
+        /// As it was given.
+        path: PathBuf,
+    },
+}
+
+impl SettingError {
+    /// The same, in a table.
+    pub(super) fn in_table(self, table: impl Into<String>) -> Self {
+        SettingError::Table { table: table.into(), why: Box::new(self) }
+    }
+
+    /// The same, at a key.
+    pub(super) fn at_key(self, key: impl Into<String>) -> Self {
+        SettingError::Key { key: key.into(), why: Box::new(self) }
+    }
+}

@@ -1,0 +1,64 @@
+//! Why a hook or a watch that somebody asks for has no program.
+
+use std::sync::Arc;
+
+use crate::decode::LayoutError;
+use crate::kernel::btf::PrototypeError;
+use crate::kernel::load::HookError;
+use crate::kernel::watch::WatchError;
+
+/// Why there is no program.
+#[derive(Debug, thiserror::Error)]
+pub enum LeftOut {
+    /// The kernel has no place for it.
+    #[error("this kernel has no such LSM hook for BPF")]
+    Lacking,
+    /// The operator wants none.
+    #[error("it is left out by --without")]
+    Without,
+    /// No table says what is read of it.
+    #[error("it has no fields")]
+    NoFields,
+    /// No plugin could be told of it.
+    #[error("no contract names it")]
+    NoContract,
+    /// It stands in for another, and the calls of the two are not to be told apart.
+    #[error("this kernel's {at} does not tell which calls are its own")]
+    NotOwn {
+        /// The hook that stands in.
+        at: &'static str,
+    },
+    /// Its arguments are not known.
+    #[error(transparent)]
+    Prototype(#[from] PrototypeError),
+    /// Its records could not be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The kernel refused its program.
+    #[error(transparent)]
+    Program(#[from] HookError),
+    /// It is no watch of this kernel.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// Every slot has one.
+    #[error("there are too many watches")]
+    TooManyWatches,
+}
+
+/// A hook or a watch that was asked for and has no program.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    /// The hook's name, or the watch as it was written.
+    pub(super) what: String,
+    /// Why it has none.
+    pub(super) why: Arc<LeftOut>,
+}
+
+/// A slot that had a program at some time, for the summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UsedSlot {
+    /// The slot.
+    pub(super) slot: u16,
+    /// Its hook.
+    pub(super) hook: String,
+}
