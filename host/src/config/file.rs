@@ -15,13 +15,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use krsi_plugin_schema::latest::{Hook, HookSet, RuleMode};
+use krsi_plugin_schema::latest::{Hook, HookSet, KeyKind, KeyKinds, RuleMode};
 use serde::Deserialize;
 
 use super::rules::RulesTable;
 use super::{ConfigError, RuleSettings, Settings, read_bounded};
 use crate::output::errno_number;
-use crate::policy::DenyKeys;
 use crate::route::scope::Scope;
 
 /// The file as it is written.
@@ -68,7 +67,7 @@ struct Table {
     hooks: Option<Vec<String>>,
     /// Hooks its rules may refuse.
     deny_hooks: Option<Vec<String>>,
-    /// Names of [`DenyKeys`].
+    /// Names of [`KeyKind`]s.
     deny_keys: Option<Vec<String>>,
     /// Whether it may kill.
     kill: Option<bool>,
@@ -171,13 +170,12 @@ impl Table {
         }
         if let Some(names) = &self.deny_keys {
             let key = |name: &String| {
-                DenyKeys::from_name(name).ok_or_else(|| {
-                    let names = DenyKeys::NAMES.map(|(_, name)| name).join(", ");
-                    format!("deny-keys: {name:?} is none of {names}")
+                KeyKind::from_name(name).ok_or_else(|| {
+                    let known: KeyKinds = KeyKind::ALL.iter().copied().collect();
+                    format!("deny-keys: {name:?} is none of {known}")
                 })
             };
-            let keys: Result<Vec<DenyKeys>, String> = names.iter().map(key).collect();
-            grant.deny_keys = Some(keys?.into_iter().fold(DenyKeys::default(), DenyKeys::with));
+            grant.deny_keys = Some(names.iter().map(key).collect::<Result<KeyKinds, String>>()?);
         }
         if let Some(names) = &self.errnos {
             let number = |name: &String| {

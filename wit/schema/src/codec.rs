@@ -50,6 +50,9 @@ pub trait Decode<'a>: Sized {
 
 /// A composite whose fields can also stand without a length, where a frame ends with them.
 pub trait Composite<'a>: Encode + Decode<'a> {
+    /// Names of the fields, in order.
+    const FIELDS: &'static [&'static str];
+
     /// Appends the fields alone.
     fn encode_fields(&self, out: &mut Vec<u8>);
     /// Takes the fields alone; those that are missing have their defaults.
@@ -374,6 +377,8 @@ macro_rules! composite {
         }
 
         impl<$life> $crate::codec::Composite<$life> for $own {
+            const FIELDS: &'static [&'static str] = &[$(stringify!($field)),*];
+
             #[allow(unused_variables, reason = "a composite can be without fields yet")]
             fn encode_fields(&self, out: &mut $crate::Bytes) {
                 let Self { $($field),* } = self;

@@ -51,6 +51,15 @@ pub fn action<'a>(frame: &Frame<'a>, schema: Schema) -> Result<Action<'a>, Frame
     }
 }
 
+/// Token of an action that does not decode, as far as it can be read, 0 without one.
+#[must_use]
+pub fn token_of(frame: &Frame<'_>, schema: Schema) -> u32 {
+    match schema {
+        Schema::V0_2 => Action::token_of(frame),
+        Schema::V0_1 => 0,
+    }
+}
+
 /// The schema that a batch is written in, if this version has it.
 #[must_use]
 pub fn schema_of(batch: &[u8]) -> Option<Schema> {

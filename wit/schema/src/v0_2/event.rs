@@ -8,8 +8,8 @@ use super::hook::Hook;
 use super::kind;
 use super::process::{Argv, FileKey, ProcessKey};
 use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
-use crate::composite;
 use crate::frame::{Frame, FrameError, write};
+use crate::{Schema, composite};
 
 pub use crate::v0_1::ExecFlags;
 
@@ -282,6 +282,16 @@ impl<'a> Event<'a> {
                 Body::Watch(watch) => watch.encode_fields(out),
             }
         })
+    }
+
+    /// Whether a schema has this kind of event.
+    #[must_use]
+    pub const fn is_of(&self, schema: Schema) -> bool {
+        match (self.body.hook(), schema) {
+            (Some(hook), schema) => schema.has(hook),
+            (None, Schema::V0_2) => true,
+            (None, Schema::V0_1) => false,
+        }
     }
 
     /// Whether a path or another text of it is cut, or could not be resolved in full.
