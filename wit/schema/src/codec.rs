@@ -100,6 +100,10 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When there is none, or one beyond 64 bits.
     pub fn number(&mut self) -> Result<u64, CodecError> {
+        if let Some((byte, rest)) = self.0.split_first().filter(|(byte, _)| **byte <= 0x7f) {
+            self.0 = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut number = 0;
         for at in 0..NUMBER_MAX as u32 {
             let byte = self.byte()?;
@@ -135,6 +139,9 @@ impl<'a> Reader<'a> {
 
 /// Appends a number.
 fn number(number: u64, out: &mut Vec<u8>) {
+    if number <= SHORT as u64 {
+        return out.push(number as u8);
+    }
     let (mut rest, mut bytes, mut len) = (number, [0; NUMBER_MAX], 0);
     for byte in &mut bytes {
         let more = rest > 0x7f;

@@ -218,16 +218,8 @@ fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>
                 (Subject::Any, RuleKey::Process(root) | RuleKey::Lineage(root)) => {
                     (around.within)(*root)
                 }
-                (
-                    Subject::Any,
-                    RuleKey::File(_)
-                    | RuleKey::Network { .. }
-                    | RuleKey::Transport { .. }
-                    | RuleKey::Cgroup(_)
-                    | RuleKey::Path { .. }
-                    | RuleKey::Digest(_)
-                    | RuleKey::Hook,
-                ) => false,
+                // What is no process lies within no scope, whatever kinds of keys there are.
+                (Subject::Any, _) => false,
             }
         }
         Action::Kill(kill) => (around.within)(kill.process),

@@ -156,8 +156,19 @@ impl Manifest {
     /// # Errors
     /// When a field is longer than a frame can be.
     pub fn encode(&self) -> Result<Vec<u8>, FrameError> {
-        let Self { name, version, schema, hooks, watches, filters, deny_keys, .. } = self;
-        let Self { deny_hooks, kill, tick_ms, on_stop, .. } = self;
+        let Self {
+            name,
+            version,
+            schema,
+            hooks,
+            watches,
+            filters,
+            deny_keys,
+            deny_hooks,
+            kill,
+            tick_ms,
+            on_stop,
+        } = self;
         let mut out = Vec::new();
         required(&mut out, "name", name)?;
         required(&mut out, "version", version)?;
