@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Allow, Deny, Hook, HookSet, IfUnread, IfUnresolved, ProcessKey, Rule, RuleKey,
+    Action, Allow, Deny, Hook, HookSet, IfUnread, IfUnresolved, ProcessKey, Rule, RuleKey,
     RuleMode, Subject,
 };
 
@@ -57,7 +57,7 @@ enum Kind {
 pub struct RuleBuilder<'c> {
     ctx: &'c mut Ctx,
     kind: Kind,
-    key: RuleKey<'static>,
+    key: RuleKey,
     subject: Subject,
     hooks: HookSet,
     ttl: Duration,
@@ -69,15 +69,15 @@ pub struct RuleBuilder<'c> {
 const DEFAULT_TTL: Duration = Duration::from_secs(3600);
 
 impl<'c> RuleBuilder<'c> {
-    pub(crate) fn deny(ctx: &'c mut Ctx, key: RuleKey<'static>) -> Self {
+    pub(crate) fn deny(ctx: &'c mut Ctx, key: RuleKey) -> Self {
         Self::new(ctx, Kind::Deny { mode: RuleMode::Enforce }, key)
     }
 
-    pub(crate) fn allow(ctx: &'c mut Ctx, key: RuleKey<'static>) -> Self {
+    pub(crate) fn allow(ctx: &'c mut Ctx, key: RuleKey) -> Self {
         Self::new(ctx, Kind::Allow, key)
     }
 
-    fn new(ctx: &'c mut Ctx, kind: Kind, key: RuleKey<'static>) -> Self {
+    fn new(ctx: &'c mut Ctx, kind: Kind, key: RuleKey) -> Self {
         Self {
             ctx,
             kind,
@@ -193,9 +193,9 @@ impl<'c> RuleBuilder<'c> {
             Kind::Deny { mode } => {
                 let if_unread = self.if_unread;
                 let deny = Deny { rule, errno: self.errno.0, mode, if_unread };
-                self.ctx.issue(ActionKind::Deny, &deny);
+                self.ctx.issue(&Action::Deny(deny));
             }
-            Kind::Allow => self.ctx.issue(ActionKind::Allow, &Allow { rule }),
+            Kind::Allow => self.ctx.issue(&Action::Allow(Allow { rule })),
         }
         token
     }

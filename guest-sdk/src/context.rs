@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 use krsi_plugin_schema::latest::{
-    ActionKind, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, IfUnresolved, Kill, Metric,
-    MetricKind, Process, ProcessKey, Revoke, RuleKey, Severity,
+    Action, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, IfUnresolved, Kill, Metric, MetricKind,
+    Process, ProcessKey, Revoke, RuleKey, Severity,
 };
-use krsi_plugin_schema::{Serialize, frame};
 
 use crate::Level;
 use crate::action::{RuleBuilder, Token};
@@ -47,8 +46,8 @@ mod sink {
     }
 }
 
-fn path(prefix: &str) -> RuleKey<'static> {
-    RuleKey::Path { prefix: Cow::Owned(prefix.into()), if_unresolved: IfUnresolved::default() }
+fn path(prefix: &str) -> RuleKey {
+    RuleKey::Path { prefix: prefix.into(), if_unresolved: IfUnresolved::default() }
 }
 
 impl Ctx {
@@ -147,13 +146,13 @@ impl Ctx {
 
     /// Withdraws a rule.
     pub fn revoke(&mut self, rule: Token) {
-        self.issue(ActionKind::Revoke, &Revoke { token: rule.0 });
+        self.issue(&Action::Revoke(Revoke { token: rule.0 }));
     }
 
     /// Kills a process, if the operator granted it.
     pub fn kill(&mut self, process: ProcessKey) -> Token {
         let token = self.next_token();
-        self.issue(ActionKind::Kill, &Kill { token: token.0, process });
+        self.issue(&Action::Kill(Kill { token: token.0, process }));
         token
     }
 
@@ -172,12 +171,12 @@ impl Ctx {
             text: Cow::Borrowed(text.as_ref()),
             cause_boot_ns: self.cause_boot_ns,
         };
-        self.issue(ActionKind::Alert, &alert);
+        self.issue(&Action::Alert(alert));
     }
 
     /// Adds to a counter or sets a gauge; the name is `[a-z0-9_]`.
     pub fn metric(&mut self, name: &str, kind: MetricKind, value: f64) {
-        self.issue(ActionKind::Metric, &Metric { name: Cow::Borrowed(name), kind, value });
+        self.issue(&Action::Metric(Metric { name: Cow::Borrowed(name), kind, value }));
     }
 
     /// Writes a line to the host's log.
@@ -197,8 +196,8 @@ impl Ctx {
         Token(self.next_token)
     }
 
-    pub(crate) fn issue(&mut self, kind: ActionKind, action: &impl Serialize) {
-        if let Err(error) = frame::push(&mut self.actions, kind as u16, action) {
+    pub(crate) fn issue(&mut self, action: &Action<'_>) {
+        if let Err(error) = action.push(&mut self.actions) {
             self.log.write(Level::Error, &format!("an action was dropped: {error}"));
         }
     }

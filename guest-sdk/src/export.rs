@@ -16,58 +16,6 @@ pub mod glue {
         default_bindings_module: "krsi_plugin::glue",
     });
 
-    use crate::manifest::{
-        DenyKey, Filter as AskedFilter, Manifest as Asked, OnStop as AskedOnStop,
-    };
-
-    impl From<Asked> for Manifest {
-        fn from(asked: Asked) -> Self {
-            let names = |hooks: Vec<crate::Hook>| {
-                hooks.into_iter().map(|hook| hook.name().to_owned()).collect()
-            };
-            let mut deny = DenyKeys::empty();
-            deny.set(DenyKeys::PROCESS, asked.denies_by(DenyKey::Process));
-            deny.set(DenyKeys::LINEAGE, asked.denies_by(DenyKey::Lineage));
-            deny.set(DenyKeys::FILE, asked.denies_by(DenyKey::File));
-            deny.set(DenyKeys::NETWORK, asked.denies_by(DenyKey::Network));
-            deny.set(DenyKeys::CGROUP, asked.denies_by(DenyKey::Cgroup));
-            deny.set(DenyKeys::PATH, asked.denies_by(DenyKey::Path));
-            deny.set(DenyKeys::DIGEST, asked.denies_by(DenyKey::Digest));
-            deny.set(DenyKeys::HOOK, asked.denies_by(DenyKey::Hook));
-            Manifest {
-                name: asked.name,
-                version: asked.version,
-                schema: krsi_plugin_schema::latest::SCHEMA,
-                hooks: names(asked.hooks),
-                watches: asked.watches,
-                filters: asked.filters.into_iter().map(Filter::from).collect(),
-                deny,
-                deny_hooks: names(asked.deny_hooks),
-                kill: asked.kill,
-                tick_ms: asked.tick_ms,
-                on_stop: match asked.on_stop {
-                    AskedOnStop::Keep => OnStop::Keep,
-                    AskedOnStop::Clear => OnStop::Clear,
-                },
-            }
-        }
-    }
-
-    impl From<AskedFilter> for Filter {
-        fn from(asked: AskedFilter) -> Self {
-            Filter {
-                hook: asked.hook.name().to_owned(),
-                uid: asked.uid,
-                cgroup: asked.cgroup,
-                path_prefix: asked.path_prefix,
-                flags_any: asked.flags_any,
-                port: asked.port,
-                first_seen: asked.first_seen,
-                per_process_rate: asked.per_process_rate,
-            }
-        }
-    }
-
     impl From<crate::Level> for Level {
         fn from(level: crate::Level) -> Self {
             match level {
@@ -110,6 +58,13 @@ impl<P> Default for Instance<P> {
 }
 
 impl<P: Plugin> Instance<P> {
+    /// The plugin's manifest as bytes. One with a field longer than a frame asks for nothing, not even
+    /// a name, and is refused.
+    #[must_use]
+    pub fn describe() -> Vec<u8> {
+        P::manifest().encode().unwrap_or_default()
+    }
+
     /// Starts the plugin; returns its first actions.
     ///
     /// # Errors

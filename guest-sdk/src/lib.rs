@@ -43,7 +43,6 @@
 mod action;
 mod context;
 mod export;
-mod manifest;
 mod process_table;
 mod state;
 pub mod testing;
@@ -52,12 +51,11 @@ pub use action::{Errno, Protocol, RuleBuilder, Token};
 pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
-    Address, Argv, Call, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen, Fork, Hook,
-    IfUnread, IfUnresolved, Kind, Lost, LostOf, LostWhere, Meta, MetricKind, Outcome, Process,
-    ProcessKey, RecordError, Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch,
-    Why, record,
+    Address, Argv, Call, Condition, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen,
+    Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, Lost, LostOf, LostWhere, Manifest,
+    Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError, Refusal, RuleMode,
+    Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
 };
-pub use manifest::{Filter, Manifest, OnStop};
 
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,9 +161,9 @@ macro_rules! export {
             struct Component;
 
             impl bindings::Guest for Component {
-                fn describe() -> bindings::Manifest {
+                fn describe() -> Vec<u8> {
                     bindings::catch_panics();
-                    <$plugin as $crate::Plugin>::manifest().into()
+                    $crate::Instance::<$plugin>::describe()
                 }
                 fn init(config: Vec<u8>, seed: u64) -> Result<Vec<u8>, String> {
                     INSTANCE.with_borrow_mut(|instance| instance.init(&config, seed))

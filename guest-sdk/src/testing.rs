@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use krsi_plugin_schema::frame::{self, Frames};
+use krsi_plugin_schema::Schema;
+use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
     Action, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen,
-    Gone, Hook, Lost, Meta, Process, ProcessKey, SCHEMA, Severity, Tick, Value, Watch, Why, kind,
+    Gone, Hook, Lost, Meta, Process, ProcessKey, RecordRef, Severity, Tick, Value, Watch, Why,
 };
 
 pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
@@ -21,7 +22,7 @@ pub enum Seen {
     /// A deny rule.
     Deny {
         /// Object.
-        key: RuleKey<'static>,
+        key: RuleKey,
         /// Subject.
         subject: Subject,
         /// Names of its hooks.
@@ -105,7 +106,7 @@ impl<P: Plugin> Script<P> {
             file,
             ..Process::default()
         };
-        self.push(kind::PROCESS, &process);
+        self.push(RecordRef::Process(&process));
         let exec = Exec {
             file,
             path: Cow::Borrowed(spawn.exe),
@@ -118,7 +119,7 @@ impl<P: Plugin> Script<P> {
 
     /// Records were lost.
     pub fn lost(&mut self, lost: Lost) -> Vec<Seen> {
-        self.push(kind::LOST, &lost);
+        self.push(RecordRef::Lost(lost));
         self.flush()
     }
 
@@ -167,14 +168,14 @@ impl<P: Plugin> Script<P> {
 
     /// A process is gone.
     pub fn gone(&mut self, tgid: u32) -> Vec<Seen> {
-        self.push(kind::GONE, &Gone { key: Self::key(tgid) });
+        self.push(RecordRef::Gone(Gone { key: Self::key(tgid) }));
         self.flush()
     }
 
     /// Time passes.
     pub fn tick(&mut self, milliseconds: u64) -> Vec<Seen> {
         self.boot_ns += milliseconds * 1_000_000;
-        self.push(kind::TICK, &Tick {});
+        self.push(RecordRef::Tick(Tick {}));
         self.flush()
     }
 
@@ -211,16 +212,17 @@ impl<P: Plugin> Script<P> {
     fn begin(&mut self) {
         if self.batch.is_empty() {
             let boot_ns = self.boot_ns;
-            let start = BatchStart { schema: SCHEMA, boot_ns, unix_offset_ns: 0 };
+            let schema = Schema::V0_2.number();
+            let start = BatchStart { schema, boot_ns, unix_offset_ns: 0 };
             // A batch start always fits a frame.
-            let _fits = frame::push(&mut self.batch, kind::BATCH_START, &start);
+            let _fits = RecordRef::BatchStart(start).push(&mut self.batch);
         }
     }
 
-    fn push(&mut self, kind: u16, body: &impl krsi_plugin_schema::Serialize) {
+    fn push(&mut self, record: RecordRef<'_, '_>) {
         self.begin();
         // What a script writes fits a frame; what does not is missing, and its test fails.
-        let _fits = frame::push(&mut self.batch, kind, body);
+        let _fits = record.push(&mut self.batch);
     }
 
     fn flush(&mut self) -> Vec<Seen> {
@@ -238,7 +240,7 @@ impl<P: Plugin> Script<P> {
 fn seen(action: &Action<'_>) -> Seen {
     match action {
         Action::Deny(Deny { rule, errno, mode, .. }) => Seen::Deny {
-            key: rule.key.clone().into_owned(),
+            key: rule.key.clone(),
             subject: rule.subject,
             hooks: rule.hooks.iter().map(Hook::name).collect(),
             errno: *errno,

@@ -19,7 +19,8 @@ use krsi_host::route::queue::{Delivery, Queue};
 use krsi_host::route::scope::Scope;
 use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
 use krsi_plugin::{Hook, Instance};
-use krsi_plugin_schema::latest::{HookSet, SCHEMA};
+use krsi_plugin_schema::Schema;
+use krsi_plugin_schema::latest::HookSet;
 
 /// Records of one iteration.
 const RECORDS: u64 = 1 << 18;
@@ -61,7 +62,7 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
     let (slot, scope, layouts) = (PluginSlot(0), Scope::System, CallLayouts::default());
     router.subscribe(&Subscription {
         slot,
-        schema: SCHEMA,
+        schema: Schema::V0_2,
         hooks,
         denied: HookSet(0),
         scope,

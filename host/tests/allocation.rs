@@ -12,7 +12,8 @@ use krsi_host::route::scope::Scope;
 use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{FileOpen, Header, Text};
-use krsi_plugin_schema::latest::{Hook, HookSet, SCHEMA};
+use krsi_plugin_schema::Schema;
+use krsi_plugin_schema::latest::{Hook, HookSet};
 use zerocopy::IntoBytes;
 
 /// Counts what the testing thread allocates.
@@ -76,7 +77,7 @@ fn a_batch_costs_the_same_however_many_events_it_holds() {
     let queued = Arc::clone(&queue);
     router.subscribe(&Subscription {
         slot,
-        schema: SCHEMA,
+        schema: Schema::V0_2,
         hooks,
         denied: HookSet(0),
         scope,

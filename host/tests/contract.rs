@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use caller::Caller;
 use krsi_host::plugin::{
-    ActionSink, CallError, Candidate, CompileLimits, Compiler, DenyKey, Engine, Limits, Next,
-    RestartPolicy, Start, Worker,
+    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
+    Start, Worker,
 };
 use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_plugin::Instance;
+use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Action, Hook, SCHEMA};
+use krsi_plugin_schema::latest::{Action, Condition, Hook, KeyKind};
 
 /// A batch with every kind of value.
 const GOLDEN: &[u8] = include_bytes!("../../wit/schema/src/v0_2/golden.batch");
@@ -69,14 +70,15 @@ fn a_plugin_of_the_second_contract_sees_calls_and_watches() {
     let candidate = candidate();
     assert_eq!(candidate.identity().contract, "krsi:plugin@0.2");
     let manifest = &candidate.manifest;
-    assert_eq!(manifest.schema, SCHEMA);
+    assert_eq!(manifest.schema, Schema::V0_2);
     assert_eq!(manifest.hooks.iter().count(), Hook::ALL.len() - 6);
     assert_eq!(manifest.watches, ["inode_getattr: path"]);
     let filter = &manifest.filters[0];
-    assert_eq!((filter.hook, filter.path_prefix.as_deref()), (Hook::FilePermission, Some("/etc/")));
-    assert_eq!((filter.per_process_rate, filter.uid), (Some(10), None));
-    use DenyKey::{Cgroup, Digest, Hook as Hooks, Path as Paths};
-    assert_eq!(manifest.deny_keys, [Cgroup, Paths, Digest, Hooks]);
+    assert_eq!(filter.hook, Hook::FilePermission);
+    let conditions = [Condition::PathPrefix("/etc/".into()), Condition::PerProcessRate(10)];
+    assert_eq!(filter.conditions, conditions);
+    let kinds = [KeyKind::Cgroup, KeyKind::Path, KeyKind::Digest, KeyKind::Hook];
+    assert_eq!(manifest.deny_keys, kinds.into_iter().collect());
 
     let sink = Sink::default();
     let (start, queue) = (Start { config: [].into(), seed: 1 }, Arc::new(Queue::new(100)));

@@ -4,9 +4,12 @@
 use std::fmt::Write;
 
 use krsi_host::kernel::curated::{self, CuratedObject, OLDEST, Shape};
-use krsi_host::policy::{DenyKeys, looked_up};
+use krsi_host::policy::looked_up;
 use krsi_host_abi::hook::{Attach, HOOKS, Hook as AbiHook};
-use krsi_plugin_schema::latest::{Connect, Exec, Exit, FieldRow, FileOpen, Fork, Hook, Kind};
+use krsi_plugin_schema::codec::Composite;
+use krsi_plugin_schema::latest::{
+    Connect, Exec, Exit, FieldRow, FileOpen, Fork, Hook, KeyKind, Kind,
+};
 
 #[test]
 fn both_contracts_name_the_same_hooks_by_the_same_ids() {
@@ -38,28 +41,28 @@ fn curated_fields_are_those_of_the_records_in_name_order_and_kind() {
 /// Names of the fields of a hook's record.
 fn fields(hook: Hook) -> String {
     let names: Vec<String> = match hook {
-        Hook::BprmCheckSecurity | Hook::BprmCommittedCreds => body(&Exec::default()),
-        Hook::FileOpen => body(&FileOpen::default()),
-        Hook::SocketConnect => body(&Connect::default()),
-        Hook::SchedProcessFork => body(&Fork::default()),
-        Hook::SchedProcessExit => body(&Exit::default()),
+        Hook::BprmCheckSecurity | Hook::BprmCommittedCreds => body::<Exec<'_>>(),
+        Hook::FileOpen => body::<FileOpen<'_>>(),
+        Hook::SocketConnect => body::<Connect>(),
+        Hook::SchedProcessFork => body::<Fork>(),
+        Hook::SchedProcessExit => body::<Exit>(),
         hook => hook.fields().iter().map(|field: &FieldRow| field.name.to_owned()).collect(),
     };
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn body(body: &impl krsi_plugin_schema::Serialize) -> Vec<String> {
-    let value = serde_json::to_value(body).unwrap();
-    value.as_object().unwrap().keys().cloned().collect()
+fn body<T: Composite<'static>>() -> Vec<String> {
+    let mut names: Vec<String> = T::FIELDS.iter().map(|name| (*name).to_owned()).collect();
+    names.sort();
+    names
 }
 
 fn keys(hook: AbiHook) -> String {
     let keys = hook.row().keys;
     let applies = |kind| keys.contains(looked_up(kind));
-    let told = |kind| kind != DenyKeys::PATH || hook.has_path();
-    let names = DenyKeys::NAMES.iter().filter(|(kind, _)| applies(*kind) && told(*kind));
-    let names = names.map(|(_, name)| *name);
-    names.collect::<Vec<_>>().join(", ")
+    let told = |kind| kind != KeyKind::Path || hook.has_path();
+    let kinds = KeyKind::ALL.iter().filter(|kind| applies(**kind) && told(**kind));
+    kinds.map(|kind| kind.name()).collect::<Vec<_>>().join(", ")
 }
 
 fn table() -> String {

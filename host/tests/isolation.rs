@@ -11,9 +11,9 @@ use krsi_host::plugin::{
     ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
     Start, Worker,
 };
+use krsi_host::route::batch::private;
 use krsi_host::route::queue::{Batch, Delivery, Queue};
-use krsi_plugin_schema::frame::push;
-use krsi_plugin_schema::latest::{BatchStart, Body, Event, FileOpen, Meta, SCHEMA, kind};
+use krsi_plugin_schema::latest::{Body, Event, FileOpen, Meta};
 
 /// Batches of one run, and how far apart they come.
 const BATCHES: u32 = 200;
@@ -67,9 +67,7 @@ fn worker(config: &str, limits: Limits) -> (Worker, Sink) {
 }
 
 fn batch(events: u32) -> Arc<Batch> {
-    let mut bytes = Vec::new();
-    let start = BatchStart { schema: SCHEMA, boot_ns: 1, unix_offset_ns: 0 };
-    push(&mut bytes, kind::BATCH_START, &start).unwrap();
+    let mut bytes = private((1, 0));
     let open = FileOpen { path: "/usr/lib/libc.so.6".into(), ..FileOpen::default() };
     let event = Event { meta: Meta::default(), body: Body::FileOpen(open) };
     (0..events).for_each(|_| event.push(&mut bytes).unwrap());

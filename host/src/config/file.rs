@@ -15,14 +15,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use krsi_plugin_schema::latest::{Hook, HookSet, RuleMode};
+use krsi_plugin_schema::latest::{Hook, HookSet, KeyKind, KeyKinds, RuleMode};
 use serde::Deserialize;
 
 use super::rules::RulesTable;
 use super::setting::SettingError;
 use super::{ConfigError, RuleSettings, Settings, read_bounded};
 use crate::kernel::errno::errno_number;
-use crate::policy::DenyKeys;
 use crate::route::scope::Scope;
 
 /// The file as it is written.
@@ -69,7 +68,7 @@ struct Table {
     hooks: Option<Vec<String>>,
     /// Hooks its rules may refuse.
     deny_hooks: Option<Vec<String>>,
-    /// Names of [`DenyKeys`].
+    /// Names of [`KeyKind`]s.
     deny_keys: Option<Vec<String>>,
     /// Whether it may kill.
     kill: Option<bool>,
@@ -174,13 +173,13 @@ impl Table {
         }
         if let Some(names) = &self.deny_keys {
             let key = |name: &String| {
-                DenyKeys::from_name(name).ok_or_else(|| {
-                    let known = DenyKeys::NAMES.map(|(_, name)| name).to_vec();
+                KeyKind::from_name(name).ok_or_else(|| {
+                    let known = KeyKind::ALL.iter().map(|kind| kind.name()).collect();
                     SettingError::Unknown { name: name.clone(), known }.at_key("deny-keys")
                 })
             };
-            let keys: Result<Vec<DenyKeys>, SettingError> = names.iter().map(key).collect();
-            grant.deny_keys = Some(keys?.into_iter().fold(DenyKeys::default(), DenyKeys::with));
+            let keys: Result<KeyKinds, SettingError> = names.iter().map(key).collect();
+            grant.deny_keys = Some(keys?);
         }
         if let Some(names) = &self.errnos {
             let number = |name: &String| errno_of(name).map_err(|error| error.at_key("errnos"));

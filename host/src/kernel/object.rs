@@ -213,8 +213,7 @@ fn link(
     let mut programs = HashMap::new();
     for (name, program) in &object.programs {
         let function = object.functions.get(&program.function_key());
-        let function =
-            function.ok_or_else(|| ObjectError::NoProgram { program: name.clone() })?;
+        let function = function.ok_or_else(|| ObjectError::NoProgram { program: name.clone() })?;
         let sleep = match &program.section {
             ProgramSection::Lsm { sleepable: true } => Sleep::Allowed,
             _ => Sleep::Never,

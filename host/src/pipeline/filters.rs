@@ -1,7 +1,7 @@
 //! In-kernel filters: what every subscriber of a hook asks for, joined into one.
 
 use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, test};
-use krsi_plugin_schema::latest::Hook;
+use krsi_plugin_schema::latest::{Condition, Hook};
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -73,34 +73,37 @@ impl Asked {
 fn clause(owner: u8, filter: &HookFilter) -> HookClause {
     let mut clause = Clause { tests: test::LIVE, owner: u32::from(owner), ..Clause::default() };
     let mut path = Vec::new();
-    if let Some(uid) = filter.uid {
-        clause.tests |= test::UID;
-        clause.uid = uid;
-    }
-    if let Some(cgroup) = filter.cgroup {
-        clause.tests |= test::CGROUP;
-        clause.cgroup_id = cgroup;
-    }
-    if let Some(flags) = filter.flags_any {
-        clause.tests |= test::FLAGS;
-        clause.flags_any = flags;
-    }
-    if let Some(port) = filter.port {
-        clause.tests |= test::PORT;
-        clause.port = port;
-    }
-    if let Some(rate) = filter.per_process_rate {
-        clause.tests |= test::RATE;
-        clause.rate = rate;
-    }
-    if filter.first_seen {
-        clause.tests |= test::FIRST_SEEN;
-    }
-    if let Some(prefix) = &filter.path_prefix {
-        // What is longer than the kernel compares passes with its beginning: the plugin sees more.
-        path = prefix.as_bytes().iter().copied().take(PREFIX_LEN).collect();
-        clause.tests |= test::PREFIX;
-        clause.prefix_len = u16::try_from(path.len()).unwrap_or(0);
+    for condition in &filter.conditions {
+        clause.tests |= match condition {
+            Condition::Uid(uid) => {
+                clause.uid = *uid;
+                test::UID
+            }
+            Condition::Cgroup(id) => {
+                clause.cgroup_id = *id;
+                test::CGROUP
+            }
+            Condition::FlagsAny(flags) => {
+                clause.flags_any = *flags;
+                test::FLAGS
+            }
+            Condition::Port(port) => {
+                clause.port = *port;
+                test::PORT
+            }
+            Condition::PerProcessRate(calls) => {
+                clause.rate = *calls;
+                test::RATE
+            }
+            Condition::FirstSeen => test::FIRST_SEEN,
+            Condition::PathPrefix(prefix) => {
+                // What is longer than the kernel compares passes with its beginning: the plugin sees
+                // more.
+                path = prefix.as_bytes().iter().copied().take(PREFIX_LEN).collect();
+                clause.prefix_len = u16::try_from(path.len()).unwrap_or(0);
+                test::PREFIX
+            }
+        };
     }
     HookClause { hook: filter.hook, clause, path }
 }

@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use krsi_plugin_schema::Schema;
+use krsi_plugin_schema::latest::KeyKind;
+
 use super::ask::asked;
 use super::board::{Board, summary};
 use super::filters;
@@ -15,7 +18,7 @@ use super::{ReloadError, RunError, clock};
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
 use crate::output::{PluginSummary, RefusalReport, Report};
 use crate::plugin::{Candidate, Compiler, Engine, Manifest, Origin, Start, Swapped, Worker};
-use crate::policy::{Asked, AskedWatch, DenyKeys, Grant, GrantSpec};
+use crate::policy::{Asked, AskedWatch, Grant, GrantSpec};
 use crate::route::queue::Queue;
 use crate::route::subscription::{PluginSlot, Subscription};
 
@@ -372,7 +375,7 @@ fn wanted(slot: u8, manifest: &Manifest, grant: &Grant) -> Wanted {
     Wanted {
         seen: may.hooks,
         denied: may.deny_hooks,
-        digests: may.deny_keys.contains(DenyKeys::DIGEST),
+        digests: may.deny_keys.contains(KeyKind::Digest),
         watches: may.watches.iter().map(watch).collect(),
         filters: filters::Asked::of_plugin(slot, may.hooks.iter(), &manifest.filters),
     }
@@ -384,7 +387,7 @@ fn begin(spec: &PluginSpec) -> Result<Start, RunError> {
     Ok(Start { config: spec.read_config()?.into(), seed })
 }
 
-fn subscription(slot: u8, schema: u16, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
+fn subscription(slot: u8, schema: Schema, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
     Subscription {
         slot: PluginSlot(slot),
         schema,

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use krsi_plugin_schema::frame::push;
-use krsi_plugin_schema::latest::{ProcessKey, kind};
+use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
 
 use super::clock;
 use super::mailbox::{Change, Mailbox};
@@ -12,7 +11,7 @@ use super::report;
 use super::shared::Shared;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
-use crate::plugin::{ActionSink, CallError, Manifest, Next, OnStop, ShadowSink};
+use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
 use crate::policy::{Applied, Grant, Kinship, Principal, RaisedAlert, Surroundings, apply};
 use crate::route::subscription::PluginSlot;
 
@@ -52,7 +51,7 @@ impl PolicySink {
         grant: Grant,
         counts: Arc<Counts>,
     ) -> Self {
-        let principal = Principal::new(slot, manifest.name.as_str().into(), grant);
+        let principal = Principal::new(slot, manifest.name.as_str().into(), manifest.schema, grant);
         Self { shared, mailbox, principal, on_stop: manifest.on_stop, counts }
     }
 
@@ -183,7 +182,7 @@ impl ActionSink for PolicySink {
             }
             if let Some(list) = lists.last_mut() {
                 // Descriptions are bounded well below a frame by the process table.
-                let _fits = push(list, kind::PROCESS, process);
+                let _fits = RecordRef::Process(process).push(list);
             }
         }
         lists

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use krsi_plugin_schema::frame::{Frames, push};
-use krsi_plugin_schema::latest::{BatchStart, Lost, Tick, kind};
+use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::{Lost, RecordRef, Tick};
 
 use super::candidate::{Refused, Start, describe, start};
 use super::compile::PluginPre;
 use super::shadow::Shadow;
 use super::worker::{About, ActionSink};
 use super::world::{CallError, World};
-use crate::route::batch::{fit, push_lost};
+use crate::route::batch::{self, fit};
 use crate::route::queue::Batch;
 
 /// Time between two checkpoints of a plugin that is given something.
@@ -91,7 +91,7 @@ impl Live {
     pub(super) fn tick(&mut self, lost: &[Lost]) -> Result<(), CallError> {
         let mut batch = self.private();
         // A tick is an empty body.
-        let _fits = push(&mut batch, kind::TICK, &Tick {});
+        let _fits = RecordRef::Tick(Tick {}).push(&mut batch);
         self.handle(&Arc::new(Batch::private(batch)))?;
         self.reports(lost)?;
         self.check()
@@ -99,12 +99,20 @@ impl Live {
 
     /// Describes all processes, for an instance that has not followed the stream.
     pub(super) fn introduce(&mut self) -> Result<(), CallError> {
-        for mut described in self.sink.processes() {
-            let mut batch = self.private();
-            batch.append(&mut described);
+        for batch in self.introductions() {
             self.handle(&Arc::new(Batch::private(batch)))?;
         }
         Ok(())
+    }
+
+    /// Batches that describe all processes.
+    pub(super) fn introductions(&self) -> Vec<Vec<u8>> {
+        let headed = |mut described: Vec<u8>| {
+            let mut batch = self.private();
+            batch.append(&mut described);
+            batch
+        };
+        self.sink.processes().into_iter().map(headed).collect()
     }
 
     /// Starts a fresh instance from the last checkpoint. One that refuses its own checkpoint starts
@@ -154,19 +162,14 @@ impl Live {
         let mut batch = self.private();
         batch.append(&mut self.outcomes);
         for lost in lost {
-            push_lost(&mut batch, *lost, self.about.manifest.schema);
+            // A loss is a few bytes.
+            let _fits = RecordRef::Lost(*lost).push(&mut batch);
         }
         self.handle(&Arc::new(Batch::private(batch)))
     }
 
     fn private(&self) -> Vec<u8> {
-        let (boot_ns, unix_offset_ns) = self.sink.now();
-        let mut batch = Vec::new();
-        let schema = self.about.manifest.schema;
-        let start = BatchStart { schema, boot_ns, unix_offset_ns };
-        // A batch start is a few bytes.
-        let _fits = push(&mut batch, kind::BATCH_START, &start);
-        batch
+        batch::private(self.sink.now())
     }
 
     fn handle(&mut self, batch: &Arc<Batch>) -> Result<(), CallError> {

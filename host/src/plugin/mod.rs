@@ -21,4 +21,4 @@ pub use lifecycle::{Next, RestartPolicy, State};
 pub use limit::Limits;
 pub use shadow::{ShadowSink, ShadowStats};
 pub use worker::{About, ActionSink, Swapped, Worker, WorkerStats};
-pub use world::{CallError, DenyKey, Filter, Manifest, ManifestError, OnStop, StartError};
+pub use world::{CallError, Filter, Manifest, ManifestError, StartError};

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke};
+use krsi_plugin_schema::{Schema, lower};
 
 use super::candidate::{Candidate, Start, start};
 use super::world::{CallError, StartError, World};
@@ -49,20 +50,21 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// Starts a version from a state, and its thread.
+    /// Starts a version from a state, and its thread. `introductions` are batches that describe all
+    /// processes, `live` is the schema of the live version's actions.
     pub(super) fn start(
         candidate: Candidate,
         begin: &Start,
         state: Option<(&str, &[u8])>,
-        processes: Vec<Vec<u8>>,
-        stats: Arc<super::worker::WorkerStats>,
+        introductions: Vec<Vec<u8>>,
+        (live, stats): (Schema, Arc<super::worker::WorkerStats>),
         sink: Box<dyn ShadowSink>,
     ) -> Result<Self, StartError> {
         let Candidate { manifest, pre, mut world } = candidate;
         let identity = pre.identity();
         start(&mut *world, begin, state).map_err(|why| why.of(identity))?;
-        for list in &processes {
-            let introduced = world.handle(list);
+        for batch in &introductions {
+            let introduced = world.handle(&fit(batch, manifest.schema));
             introduced
                 .map_err(|source| StartError::Call { file: identity.file.clone(), source })?;
         }
@@ -70,7 +72,7 @@ impl Shadow {
         let counts = Arc::clone(&stats);
         std::thread::Builder::new()
             .name("shadow".into())
-            .spawn(move || run(&fed, (world, manifest.schema), &counts.shadow, sink))
+            .spawn(move || run(&fed, (world, manifest.schema), live, &counts.shadow, sink))
             .map_err(|source| StartError::Thread { file: identity.file.clone(), source })?;
         Ok(Self { feed, stats })
     }
@@ -88,15 +90,16 @@ impl Shadow {
 
 fn run(
     fed: &Receiver<Fed>,
-    (mut world, schema): (Box<dyn World>, u16),
+    (mut world, schema): (Box<dyn World>, Schema),
+    of_live: Schema,
     stats: &ShadowStats,
     mut sink: Box<dyn ShadowSink>,
 ) {
     while let Ok((batch, live)) = fed.recv() {
         let count = match world.handle(&fit(batch.bytes(), schema)) {
-            Ok(own) if own == live => &stats.same,
+            Ok(own) if own == live && schema == of_live => &stats.same,
             Ok(own) => {
-                let lines = differences(&live, &own);
+                let lines = differences((&live, of_live), (&own, schema));
                 if lines.is_empty() {
                     &stats.same
                 } else {
@@ -112,11 +115,12 @@ fn run(
 
 /// What one list of actions has and the other has not. Tokens are names that each version gives as
 /// it likes, so they do not count.
-fn differences(live: &[u8], shadow: &[u8]) -> Vec<String> {
+fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
-    for (list, weight) in [(live, -1), (shadow, 1)] {
+    for ((list, schema), weight) in [(live, -1), (shadow, 1)] {
         for frame in Frames::new(list) {
-            let words = frame.and_then(|frame| Action::decode(&frame).map(|action| words(&action)));
+            let words =
+                frame.and_then(|frame| lower::action(&frame, schema).map(|action| words(&action)));
             let words = words.unwrap_or_else(|error| error.to_string());
             *balance.entry(words).or_default() += weight;
         }
@@ -145,17 +149,20 @@ fn words(action: &Action<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::frame::push;
-    use krsi_plugin_schema::latest::{ActionKind, Alert, ProcessKey, Severity};
+    use krsi_plugin_schema::latest::{Alert, ProcessKey, Severity};
 
     use super::*;
+
+    fn differences(live: &[u8], shadow: &[u8]) -> Vec<String> {
+        super::differences((live, Schema::V0_2), (shadow, Schema::V0_2))
+    }
 
     fn alert(text: &str) -> Vec<u8> {
         let process = ProcessKey::default();
         let (technique, severity) = ("T1496".into(), Severity::High);
         let alert = Alert { technique, severity, process, text: text.into(), cause_boot_ns: 0 };
         let mut out = Vec::new();
-        push(&mut out, ActionKind::Alert as u16, &alert).unwrap();
+        Action::Alert(alert).push(&mut out).unwrap();
         out
     }
 
@@ -170,7 +177,7 @@ mod tests {
         let kill = |token| {
             let mut out = Vec::new();
             let kill = Kill { token, process: ProcessKey::default() };
-            push(&mut out, ActionKind::Kill as u16, &kill).unwrap();
+            Action::Kill(kill).push(&mut out).unwrap();
             out
         };
         assert_eq!(differences(&kill(1), &kill(9)), Vec::<String>::new());

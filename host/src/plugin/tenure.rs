@@ -248,9 +248,9 @@ impl Tenure {
         let from = self.live.about.manifest.version.clone();
         let state_bytes = state.as_ref().map_or(0, |(_, state)| state.len());
         let handed = state.as_ref().map(|(version, state)| (version.as_str(), state.as_slice()));
-        let processes = self.live.sink.processes();
-        let stats = Arc::clone(&self.desk.stats);
-        let shadow = Shadow::start(candidate, &start, handed, processes, stats, sink);
+        let introductions = self.live.introductions();
+        let (schema, stats) = (self.live.about.manifest.schema, Arc::clone(&self.desk.stats));
+        let shadow = Shadow::start(candidate, &start, handed, introductions, (schema, stats), sink);
         match shadow {
             Ok(shadow) => {
                 self.live.shadow = Some(shadow);

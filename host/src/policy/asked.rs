@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use krsi_plugin_schema::latest::{Hook, HookSet};
+use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds};
 
-use super::deny_keys::DenyKeys;
 use crate::kernel::watch::WatchVerdict;
 
 /// What a plugin's manifest asks for.
@@ -15,7 +14,7 @@ pub struct Asked {
     /// What of them it wants to see; all of a hook without a filter.
     pub filters: Arc<[AskedFilter]>,
     /// Kinds of keys.
-    pub deny_keys: DenyKeys,
+    pub deny_keys: KeyKinds,
     /// Hooks that its rules refuse.
     pub deny_hooks: HookSet,
     /// Watches of its own, which can be on any hook of the kernel.
@@ -69,7 +68,7 @@ impl Asked {
         let denied = HookSet(self.deny_hooks.0 & !other.deny_hooks.0);
         more.extend(denied.iter().map(|hook| format!("refuse calls of {}", hook.name())));
         let keys = self.deny_keys.without(other.deny_keys);
-        if keys != DenyKeys::default() {
+        if !keys.is_empty() {
             more.push(format!("make rules on {keys} keys"));
         }
         for watch in self.watches.iter().filter(|watch| !watch.is_among(&other.watches)) {
@@ -124,18 +123,25 @@ impl Asked {
 
 #[cfg(test)]
 mod tests {
+    use krsi_plugin_schema::latest::KeyKind;
+
     use super::*;
 
     fn asked() -> Asked {
         let deny_hooks = HookSet::default().with(Hook::FileOpen);
-        Asked { deny_keys: DenyKeys::FILE, deny_hooks, kill: true, ..Asked::default() }
+        Asked {
+            deny_keys: [KeyKind::File].into_iter().collect(),
+            deny_hooks,
+            kill: true,
+            ..Asked::default()
+        }
     }
 
     #[test]
     fn what_a_new_version_asks_beyond_the_old_one_is_said() {
         let before = asked();
         let exec = HookSet::default().with(Hook::BprmCheckSecurity);
-        let deny_keys = DenyKeys::FILE.with(DenyKeys::LINEAGE);
+        let deny_keys = before.deny_keys.with(KeyKind::Lineage);
         let wider = Asked { hooks: exec, deny_keys, ..before.clone() };
         assert_eq!(before.beyond(&wider), Vec::<String>::new());
         let more = ["see bprm_check_security", "make rules on lineage keys"];

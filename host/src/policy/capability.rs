@@ -6,10 +6,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::MAX_ERRNO;
-use krsi_plugin_schema::latest::{Action, Hook, HookSet, Refusal, Rule, RuleKey, RuleMode};
+use krsi_plugin_schema::latest::{
+    Action, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey, RuleMode,
+};
 
 use super::asked::Asked;
-use super::deny_keys::DenyKeys;
 use crate::kernel::errno::errno_name;
 use crate::route::scope::Scope;
 
@@ -31,7 +32,7 @@ pub struct GrantSpec {
     /// Hooks its rules may refuse.
     pub deny_hooks: Option<HookSet>,
     /// Kinds of keys.
-    pub deny_keys: Option<DenyKeys>,
+    pub deny_keys: Option<KeyKinds>,
     /// Whether it may kill.
     pub kill: bool,
     /// Errnos it may answer; `None` for [`ERRNOS`].
@@ -85,7 +86,7 @@ pub enum CapabilityError {
     #[error("rules on {key} keys are not granted")]
     Key {
         /// The kind.
-        key: DenyKeys,
+        key: KeyKind,
     },
     /// A hook that was not granted.
     #[error("rules on {hook} are not granted", hook = hook.name())]
@@ -217,7 +218,7 @@ impl Grant {
     }
 
     fn check_rule(&self, rule: &Rule<'_>) -> Result<(), CapabilityError> {
-        let key = DenyKeys::of(&rule.key);
+        let key = rule.key.kind();
         if !self.may.deny_keys.contains(key) {
             return Err(CapabilityError::Key { key });
         }
@@ -305,9 +306,13 @@ mod tests {
         }
     }
 
+    fn only(kind: KeyKind) -> KeyKinds {
+        [kind].into_iter().collect()
+    }
+
     fn asked() -> Asked {
         let deny_hooks = HookSet::default().with(Hook::FileOpen);
-        Asked { deny_keys: DenyKeys::FILE, deny_hooks, kill: true, ..Asked::default() }
+        Asked { deny_keys: only(KeyKind::File), deny_hooks, kill: true, ..Asked::default() }
     }
 
     fn grant() -> Grant {
@@ -340,18 +345,18 @@ mod tests {
     #[test]
     fn every_kind_of_key_is_granted_by_its_own_word() {
         let path = |prefix: &str| RuleKey::Path {
-            prefix: prefix.to_owned().into(),
+            prefix: prefix.to_owned(),
             if_unresolved: IfUnresolved::Pass,
         };
         let keys = [
-            (RuleKey::Cgroup(1), DenyKeys::CGROUP),
-            (path("/etc/"), DenyKeys::PATH),
-            (RuleKey::Digest([1; 32]), DenyKeys::DIGEST),
-            (RuleKey::Hook, DenyKeys::HOOK),
+            (RuleKey::Cgroup(1), KeyKind::Cgroup),
+            (path("/etc/"), KeyKind::Path),
+            (RuleKey::Digest([1; 32]), KeyKind::Digest),
+            (RuleKey::Hook, KeyKind::Hook),
         ];
         for (key, kind) in keys {
-            assert_eq!(DenyKeys::of(&key), kind);
-            assert_eq!(DenyKeys::from_name(&kind.to_string()), Some(kind));
+            assert_eq!(key.kind(), kind);
+            assert_eq!(KeyKind::from_name(&kind.to_string()), Some(kind));
             let action = Action::Deny(Deny {
                 rule: Rule { key, ..rule() },
                 errno: 1,
@@ -359,10 +364,11 @@ mod tests {
                 if_unread: IfUnread::Pass,
             });
             assert_eq!(check(&grant(), &action), Err(CapabilityError::Key { key: kind }));
-            let granted = Grant::new(Asked { deny_keys: kind, ..asked() }, GrantSpec::default());
+            let granted =
+                Grant::new(Asked { deny_keys: only(kind), ..asked() }, GrantSpec::default());
             assert_eq!(check(&granted, &action), Ok(()));
         }
-        let asked = Asked { deny_keys: DenyKeys::PATH, ..asked() };
+        let asked = Asked { deny_keys: only(KeyKind::Path), ..asked() };
         for prefix in ["", "etc", "/\0", &format!("/{}", "x".repeat(PATH_MAX))] {
             let rule = Rule { key: path(prefix), ..rule() };
             let action = Action::Allow(Allow { rule });
@@ -384,7 +390,7 @@ mod tests {
     #[test]
     fn the_operators_word_cuts_what_is_asked() {
         let spec = GrantSpec {
-            deny_keys: Some(DenyKeys::NETWORK),
+            deny_keys: Some(only(KeyKind::Network)),
             errnos: Some([1].into()),
             ..GrantSpec::default()
         };
@@ -395,7 +401,7 @@ mod tests {
             if_unread: IfUnread::Pass,
         });
         let denied = check(&Grant::new(asked(), spec.clone()), &action);
-        assert_eq!(denied, Err(CapabilityError::Key { key: DenyKeys::FILE }));
+        assert_eq!(denied, Err(CapabilityError::Key { key: KeyKind::File }));
         let spec = GrantSpec { deny_keys: None, ..spec };
         assert_eq!(check(&Grant::new(asked(), spec.clone()), &action), Ok(()));
         let action = Action::Deny(Deny {

@@ -3,7 +3,6 @@
 pub mod apply;
 mod asked;
 pub mod capability;
-mod deny_keys;
 pub mod kill;
 pub mod ledger;
 mod rate;
@@ -13,5 +12,4 @@ mod watch;
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
 pub use asked::{Asked, AskedFilter, AskedWatch};
 pub use capability::{Grant, GrantSpec};
-pub use deny_keys::DenyKeys;
 pub use ledger::{Ending, Kinship, Ledger, RuleView, looked_up};

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use krsi_plugin_schema::frame::{FrameError, Frames, push};
+use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{
-    BatchStart, Body, Event, Gone, Lost, Process, ProcessKey, Record, SCHEMA, kind,
+    BatchStart, Body, Event, Gone, Lost, Process, ProcessKey, RecordRef,
 };
-use krsi_plugin_schema::v0_1;
+use krsi_plugin_schema::{Schema, lower};
 
 use super::queue::{Batch, HEAD_ROOM};
 use super::scope::Scope;
@@ -44,13 +44,13 @@ pub struct BatchBuilder {
     /// Whom its readers may know of.
     scope: Scope,
     /// What they read.
-    schema: u16,
+    schema: Schema,
 }
 
 impl BatchBuilder {
     /// An empty batch for readers of a scope and a schema; buffers come from `spare` and go there.
     #[must_use]
-    pub fn new(scope: Scope, schema: u16, spare: Arc<Spare>) -> Self {
+    pub fn new(scope: Scope, schema: Schema, spare: Arc<Spare>) -> Self {
         Self { scope, schema, spare, ..Self::default() }
     }
 
@@ -68,15 +68,15 @@ impl BatchBuilder {
         if let Body::SchedProcessFork(fork) = &event.body {
             self.describe(fork.child, processes);
         }
-        event.push(&mut self.bytes)?;
-        self.records += 1;
+        let has = lower::push(&mut self.bytes, RecordRef::Event(event), self.schema)?;
+        self.records += u32::from(has);
         Ok(())
     }
 
     /// Tells a loss after the events so far.
     pub fn lose(&mut self, lost: Lost) {
         self.start();
-        push_lost(&mut self.bytes, lost, self.schema);
+        self.add(RecordRef::Lost(lost));
         self.lost.push(lost);
     }
 
@@ -106,10 +106,8 @@ impl BatchBuilder {
     /// Ends the batch and starts the next one.
     pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
         self.start();
-        let start = BatchStart { schema: self.schema, boot_ns, unix_offset_ns };
         self.head.clear();
-        // A batch start is a few bytes: it always fits a frame.
-        let _fits = push(&mut self.head, kind::BATCH_START, &start);
+        push_start(&mut self.head, self.schema, (boot_ns, unix_offset_ns));
         let next = self.spare.take(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, next);
         let (records, lost) = (std::mem::take(&mut self.records), std::mem::take(&mut self.lost));
@@ -142,7 +140,8 @@ impl BatchBuilder {
         while let Some(key) = self.lineage.pop() {
             let Some(process) = processes.process(key) else { continue };
             // Descriptions are bounded well below a frame by the process table.
-            if push(&mut self.bytes, kind::PROCESS, process).is_ok() {
+            let record = RecordRef::Process(process);
+            if lower::push(&mut self.bytes, record, self.schema).is_ok() {
                 self.known.insert(key);
             }
         }
@@ -151,59 +150,40 @@ impl BatchBuilder {
     fn forget(&mut self, key: ProcessKey) {
         if self.known.remove(&key) {
             self.start();
-            let _fits = push(&mut self.bytes, kind::GONE, &Gone { key });
+            self.add(RecordRef::Gone(Gone { key }));
         }
+    }
+
+    /// Appends a record of a few bytes, which always fits a frame.
+    fn add(&mut self, record: RecordRef<'_, '_>) {
+        let _fits = lower::push(&mut self.bytes, record, self.schema);
     }
 }
 
-/// Appends a loss in the words of a schema; nothing where it has none.
-pub fn push_lost(out: &mut Vec<u8>, lost: Lost, schema: u16) {
-    // A loss is a few bytes.
-    let _fits = if schema > v0_1::SCHEMA {
-        push(out, kind::LOST, &lost)
-    } else {
-        lost.older().map_or(Ok(()), |lost| push(out, kind::LOST, &lost))
-    };
+/// Appends the first record of a batch of a schema, at a time and an offset to the Unix epoch.
+fn push_start(out: &mut Vec<u8>, schema: Schema, (boot_ns, unix_offset_ns): (u64, i64)) {
+    let start = BatchStart { schema: schema.number(), boot_ns, unix_offset_ns };
+    // A batch start is a few bytes.
+    let _fits = lower::push(out, RecordRef::BatchStart(start), schema);
+}
+
+/// A batch of the host's own schema with nothing in it yet, for one reader; [`fit`] makes of it what
+/// that reader may have.
+#[must_use]
+pub fn private(now: (u64, i64)) -> Vec<u8> {
+    let mut batch = Vec::new();
+    push_start(&mut batch, Schema::default(), now);
+    batch
 }
 
 /// A batch as a reader of a schema may have it. Views are made for their readers, so this is the
 /// batch itself; but while a version of another contract takes over or runs beside, there are
-/// batches that were made for a newer schema.
+/// batches that were made for another schema, and the host's own reports are made in its own.
 #[must_use]
-pub fn fit(batch: &[u8], schema: u16) -> Cow<'_, [u8]> {
-    if schema >= SCHEMA {
-        return Cow::Borrowed(batch);
-    }
-    lowered(batch, schema).map_or(Cow::Borrowed(batch), Cow::Owned)
-}
-
-fn lowered(batch: &[u8], schema: u16) -> Option<Vec<u8>> {
-    let first = Frames::new(batch).next()?.ok()?;
-    let start: BatchStart = first.decode().ok()?;
-    if start.schema <= schema {
-        return None;
-    }
-    let mut out = Vec::with_capacity(batch.len());
-    // A batch start is a few bytes.
-    let _fits = push(&mut out, kind::BATCH_START, &BatchStart { schema, ..start });
-    let mut frames = Frames::new(batch).skip(1).flatten().peekable();
-    while let Some(frame) = frames.next() {
-        let end = frames.peek().map_or(batch.len(), |next| next.at);
-        if let (kind::LOST, Ok(Record::Lost(lost))) = (frame.kind, Record::decode(&frame)) {
-            push_lost(&mut out, lost, schema);
-        } else if is_of(frame.kind, schema) {
-            out.extend_from_slice(batch.get(frame.at..end).unwrap_or_default());
-        }
-    }
-    Some(out)
-}
-
-/// Whether a schema has that kind of frame.
-fn is_of(kind: u16, schema: u16) -> bool {
-    match kind.checked_sub(kind::EVENT) {
-        _ if schema > v0_1::SCHEMA => true,
-        Some(hook) => v0_1::Hook::from_id(hook).is_some(),
-        None => kind <= kind::TICK,
+pub fn fit(batch: &[u8], schema: Schema) -> Cow<'_, [u8]> {
+    match lower::schema_of(batch) {
+        Some(written) if written != schema => Cow::Owned(lower::batch(batch, written, schema)),
+        Some(_) | None => Cow::Borrowed(batch),
     }
 }
 
@@ -212,7 +192,10 @@ mod tests {
     use std::collections::HashMap;
 
     use krsi_plugin_schema::frame::Frames;
-    use krsi_plugin_schema::latest::{Call, Connect, Exec, Hook, LostOf, LostWhere, Meta, Watch};
+    use krsi_plugin_schema::latest::{
+        Call, Connect, Exec, Hook, LostOf, LostWhere, Meta, Record, Watch,
+    };
+    use krsi_plugin_schema::v0_1;
 
     use super::*;
 
@@ -270,7 +253,7 @@ mod tests {
     #[test]
     fn a_batch_for_a_newer_schema_loses_what_an_older_one_does_not_have() {
         let (table, mut batch) =
-            (table(), BatchBuilder::new(Scope::System, SCHEMA, Arc::default()));
+            (table(), BatchBuilder::new(Scope::System, Schema::V0_2, Arc::default()));
         let call = || Call { hook: Hook::TaskKill, values: Vec::new() };
         let watch = || Watch { index: 0, hook: "task_kill".into(), values: Vec::new() };
         batch.push(&event(1, Body::Call(call())), &table).unwrap();
@@ -280,7 +263,7 @@ mod tests {
             batch.lose(Lost { place, records: 7, of: LostOf::Hook(Hook::TaskKill as u16) });
         }
         let newer = batch.finish(5, -3);
-        let lower = fit(newer.bytes(), v0_1::SCHEMA);
+        let lower = fit(newer.bytes(), Schema::V0_1);
         let records: Vec<_> = Frames::new(&lower)
             .map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap())
             .collect();
@@ -289,11 +272,19 @@ mod tests {
         };
         let expected = v0_1::Lost { place: v0_1::LostWhere::Ring, records: 7 };
         assert_eq!(*lost, v0_1::Record::Lost(expected));
-        let expected = BatchStart { schema: v0_1::SCHEMA, boot_ns: 5, unix_offset_ns: -3 };
+        let expected = v0_1::BatchStart { schema: 1, boot_ns: 5, unix_offset_ns: -3 };
         assert_eq!(*start, v0_1::Record::BatchStart(expected));
-        for (bytes, schema) in [(newer.bytes(), SCHEMA), (&lower, v0_1::SCHEMA), (b"", 1)] {
+        let same = [(newer.bytes(), Schema::V0_2), (&lower, Schema::V0_1), (b"", Schema::V0_1)];
+        for (bytes, schema) in same {
             assert!(matches!(fit(bytes, schema), Cow::Borrowed(same) if same == bytes));
         }
+        // A successor of the newer contract takes over a batch that was made for the older one.
+        let higher = fit(&lower, Schema::V0_2);
+        let kinds: Vec<_> = Frames::new(&higher)
+            .map(|frame| Record::decode(&frame.unwrap()).unwrap())
+            .filter(|record| matches!(record, Record::Unknown(_)))
+            .collect();
+        assert_eq!((kinds, Frames::new(&higher).count()), (Vec::new(), records.len()));
     }
 
     #[test]

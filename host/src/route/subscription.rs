@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
@@ -25,7 +26,7 @@ pub struct Subscription {
     /// Its slot.
     pub slot: PluginSlot,
     /// Schema that it reads.
-    pub schema: u16,
+    pub schema: Schema,
     /// Hooks it wants.
     pub hooks: HookSet,
     /// Hooks that its rules may refuse: it is sent what they decide.
@@ -42,7 +43,7 @@ struct Subscriber {
 }
 
 struct View {
-    schema: u16,
+    schema: Schema,
     hooks: HookSet,
     denied: HookSet,
     scope: Scope,
@@ -199,9 +200,9 @@ impl Router {
 mod tests {
     use krsi_plugin_schema::frame::Frames;
     use krsi_plugin_schema::latest::{
-        Call, Connect, Hook, Meta, Process, ProcessKey, Record, SCHEMA, Watch,
+        Call, Connect, Hook, Meta, Process, ProcessKey, Record, Watch,
     };
-    use krsi_plugin_schema::v0_1;
+    use krsi_plugin_schema::lower;
 
     use super::*;
 
@@ -217,7 +218,7 @@ mod tests {
         let hooks = HookSet::default().with(Hook::SocketConnect);
         let queue = Arc::new(Queue::new(100));
         let denied = HookSet::default();
-        Subscription { slot: PluginSlot(slot), schema: SCHEMA, hooks, denied, scope, queue }
+        Subscription { slot: PluginSlot(slot), schema: Schema::V0_2, hooks, denied, scope, queue }
     }
 
     fn connect(uid: u32) -> Event<'static> {
@@ -275,8 +276,9 @@ mod tests {
         queue.push(Delivery::Stop);
         let (mut names, mut schemas) = (Vec::new(), Vec::new());
         while let Delivery::Batch(batch) = queue.pop(None) {
+            let schema = lower::schema_of(batch.bytes()).unwrap();
             for frame in Frames::new(batch.bytes()) {
-                match Record::decode(&frame.unwrap()).unwrap() {
+                match lower::record(&frame.unwrap(), schema).unwrap() {
                     Record::Event(event) => names.push(event.body.name().to_owned()),
                     Record::BatchStart(start) => schemas.push(start.schema),
                     other => panic!("{other:?}"),
@@ -291,7 +293,7 @@ mod tests {
         let mut router = Router::default();
         let hooks: HookSet = [Hook::SocketConnect, Hook::TaskKill].into_iter().collect();
         let newer = Subscription { hooks, ..subscription(1, Scope::System) };
-        let older = Subscription { schema: v0_1::SCHEMA, hooks, ..subscription(2, Scope::System) };
+        let older = Subscription { schema: Schema::V0_1, hooks, ..subscription(2, Scope::System) };
         router.subscribe(&newer);
         router.subscribe(&older);
         let call = |verdict| Event {
@@ -304,8 +306,8 @@ mod tests {
         }
         router.flush(1, 0);
         let expected = ["socket_connect", "task_kill", "task_kill"].map(String::from);
-        assert_eq!(names(&newer.queue), (expected.to_vec(), vec![SCHEMA]));
-        assert_eq!(names(&older.queue), (vec!["socket_connect".into()], vec![v0_1::SCHEMA]));
+        assert_eq!(names(&newer.queue), (expected.to_vec(), vec![2]));
+        assert_eq!(names(&older.queue), (vec!["socket_connect".into()], vec![1]));
     }
 
     #[test]
@@ -329,7 +331,7 @@ mod tests {
         let mut router = Router::default();
         let hooks = HookSet::default().with(Hook::TaskKill);
         let (newer, older) = (subscription(1, Scope::System), subscription(2, Scope::Uid(7)));
-        let older = Subscription { schema: v0_1::SCHEMA, ..older };
+        let older = Subscription { schema: Schema::V0_1, ..older };
         let denied = HookSet::default().with(Hook::SocketConnect);
         let other = Subscription { hooks, denied, ..subscription(3, Scope::System) };
         [&newer, &older, &other].into_iter().for_each(|plugin| router.subscribe(plugin));
@@ -346,8 +348,9 @@ mod tests {
             let mut told = Vec::new();
             queue.push(Delivery::Stop);
             while let Delivery::Batch(batch) = queue.pop(None) {
+                let schema = lower::schema_of(batch.bytes()).unwrap();
                 told.extend(Frames::new(batch.bytes()).filter_map(|frame| {
-                    match Record::decode(&frame.unwrap()).unwrap() {
+                    match lower::record(&frame.unwrap(), schema).unwrap() {
                         Record::Event(_) => Some(None),
                         Record::Lost(lost) => Some(Some((lost.place, lost.of))),
                         _ => None,

@@ -1,14 +1,17 @@
-//! The framing of batches and action lists: length, kind, postcard body.
+//! The framing of batches, action lists and manifests: length, kind, body.
 //!
 //! ```text
 //! | u32 length of body | u16 kind | body … | u32 length | u16 kind | body … |
 //! ```
 //! Little endian. A reader skips kinds it does not know and ignores bytes after the fields it
-//! knows, so a later version may add both.
+//! knows, so a later version may add both. Bodies of schema 0.1 are postcard, later ones of
+//! [`crate::codec`].
 
 use alloc::vec::Vec;
 
 use serde::Serialize;
+
+use crate::codec::{CodecError, Reader};
 
 /// Bytes before a frame's body.
 pub const FRAME_HEADER: usize = 6;
@@ -40,6 +43,14 @@ pub enum FrameError {
         /// Its kind.
         kind: u16,
     },
+    /// The body says something that this version does not know and must not leave out.
+    #[error("{what} {number} is not known to this version")]
+    Unknown {
+        /// What it is one of.
+        what: &'static str,
+        /// Its number.
+        number: u64,
+    },
 }
 
 /// One frame.
@@ -54,21 +65,33 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Decodes the body, ignoring a tail that a later version appended.
+    /// A reader of the body.
+    #[must_use]
+    pub const fn reader(&self) -> Reader<'a> {
+        Reader::new(self.body)
+    }
+
+    /// Takes the body from its reader, ignoring a tail that a later version appended.
+    ///
+    /// # Errors
+    /// What `take` says, with the frame's place.
+    pub fn read<T>(
+        &self,
+        take: impl FnOnce(&mut Reader<'a>) -> Result<T, CodecError>,
+    ) -> Result<T, FrameError> {
+        take(&mut self.reader()).map_err(|error| match error {
+            CodecError::Malformed => FrameError::Body { at: self.at, kind: self.kind },
+            CodecError::Unknown { what, number } => FrameError::Unknown { what, number },
+        })
+    }
+
+    /// Decodes the body of schema 0.1, ignoring a tail that a later version appended.
     ///
     /// # Errors
     /// [`FrameError::Body`] when the body does not hold a `T`.
     pub fn decode<T: serde::Deserialize<'a>>(&self) -> Result<T, FrameError> {
-        self.decode_start().map(|(value, _tail)| value)
-    }
-
-    /// Decodes the start of the body; what follows it is a frame of the same kind.
-    ///
-    /// # Errors
-    /// [`FrameError::Body`] when the body does not start with a `T`.
-    pub fn decode_start<T: serde::Deserialize<'a>>(&self) -> Result<(T, Self), FrameError> {
         postcard::take_from_bytes(self.body)
-            .map(|(value, body)| (value, Self { body, ..*self }))
+            .map(|(value, _tail)| value)
             .map_err(|_| FrameError::Body { at: self.at, kind: self.kind })
     }
 }
@@ -113,7 +136,7 @@ impl<'a> Iterator for Frames<'a> {
     }
 }
 
-/// Appends one frame to `out`.
+/// Appends one frame of schema 0.1 to `out`.
 ///
 /// # Errors
 /// [`FrameError::TooLong`] when the body is longer than [`MAX_BODY`], [`FrameError::Body`] when
@@ -124,11 +147,26 @@ pub fn push<T: Serialize + ?Sized>(
     value: &T,
 ) -> Result<(), FrameError> {
     let at = out.len();
-    out.extend_from_slice(&[0; FRAME_HEADER]);
-    if postcard::serialize_with_flavor(value, Append(out)).is_err() {
+    let mut written = Ok(());
+    write(out, kind, |out| written = postcard::serialize_with_flavor(value, Append(out)))?;
+    written.map_err(|_| {
         out.truncate(at);
-        return Err(FrameError::Body { at, kind });
-    }
+        FrameError::Body { at, kind }
+    })
+}
+
+/// Appends one frame to `out`, whose body `body` appends.
+///
+/// # Errors
+/// [`FrameError::TooLong`] when the body is longer than [`MAX_BODY`]; `out` is then as before.
+pub fn write(
+    out: &mut Vec<u8>,
+    kind: u16,
+    body: impl FnOnce(&mut Vec<u8>),
+) -> Result<(), FrameError> {
+    let at = out.len();
+    out.extend_from_slice(&[0; FRAME_HEADER]);
+    body(out);
     let len = out.len() - at - FRAME_HEADER;
     let Some(size) = u32::try_from(len).ok().filter(|_| len <= MAX_BODY) else {
         out.truncate(at);

@@ -1,16 +1,25 @@
-//! The schema of batches and actions, one module per released version; `latest` is the host's own.
+//! The schema of batches, actions and manifests, one module per version; `latest` is the host's own.
 #![no_std]
 
 extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod codec;
 pub mod frame;
+pub mod lower;
+mod schema;
 pub mod v0_1;
 pub mod v0_2;
+
+pub use schema::Schema;
 
 /// The newest schema: the host's `Event` is this one's.
 pub use v0_2 as latest;
 
-/// What [`frame::push`] takes, for crates that do not name serde themselves.
-pub use serde::Serialize;
+/// What is written to, for the macros.
+#[doc(hidden)]
+pub use alloc::vec::Vec as List;
+/// What is written to, for the macros.
+#[doc(hidden)]
+pub type Bytes = List<u8>;

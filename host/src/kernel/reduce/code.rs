@@ -256,9 +256,7 @@ fn distance(op: &Op) -> Option<i64> {
     }
     let (class, kind) = (op.class(), op.kind());
     match (class, kind) {
-        (BPF_JMP, BPF_CALL) => {
-            (u32::from(op.src) == BPF_PSEUDO_CALL).then_some(i64::from(op.imm))
-        }
+        (BPF_JMP, BPF_CALL) => (u32::from(op.src) == BPF_PSEUDO_CALL).then_some(i64::from(op.imm)),
         (BPF_JMP, BPF_EXIT) => None,
         // `gotol` keeps its distance in the immediate.
         (BPF_JMP32, BPF_JA) => Some(i64::from(op.imm)),
@@ -268,9 +266,8 @@ fn distance(op: &Op) -> Option<i64> {
 }
 
 fn set_distance(op: &mut Op, distance: i64) -> Option<()> {
-    let in_immediate = op.is_function_address()
-        || op.is_call()
-        || op.class() == BPF_JMP32 && op.kind() == BPF_JA;
+    let in_immediate =
+        op.is_function_address() || op.is_call() || op.class() == BPF_JMP32 && op.kind() == BPF_JA;
     if in_immediate {
         op.imm = i32::try_from(distance).ok()?;
     } else {

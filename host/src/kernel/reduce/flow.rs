@@ -218,11 +218,8 @@ impl Walk<'_> {
     /// What an operation does to the state.
     fn step(&mut self, op: &Op, state: &mut State) -> Facts {
         let (left, function) = (state.register(op.dst), state.function);
-        let source = if is_register(op) {
-            state.register(op.src)
-        } else {
-            Value::Number(extended(op.imm))
-        };
+        let source =
+            if is_register(op) { state.register(op.src) } else { Value::Number(extended(op.imm)) };
         let mut facts = Facts { source, ..Facts::default() };
         match op.class() {
             BPF_ALU | BPF_ALU64 => {
@@ -258,7 +255,8 @@ impl Walk<'_> {
                     for number in ARGUMENTS {
                         let value = state.registers.get(number).copied().unwrap_or_default();
                         // The caller's frame is not the callee's.
-                        let value = if matches!(value, Value::Frame(_)) { Value::Any } else { value };
+                        let value =
+                            if matches!(value, Value::Frame(_)) { Value::Any } else { value };
                         if let Some(register) = inside.registers.get_mut(number) {
                             *register = value;
                         }

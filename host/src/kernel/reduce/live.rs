@@ -1,8 +1,6 @@
 //! Finds values that nobody reads, in registers and in places of the frame that have no address.
 
-use aya_obj::generated::{
-    BPF_ALU, BPF_ALU64, BPF_LD, BPF_LDX, BPF_MEM, BPF_MOV, BPF_ST, BPF_STX,
-};
+use aya_obj::generated::{BPF_ALU, BPF_ALU64, BPF_LD, BPF_LDX, BPF_MEM, BPF_MOV, BPF_ST, BPF_STX};
 
 use super::code::{Code, FRAME, Flow, LOAD_IMMEDIATE, Op};
 use super::stack::{WORDS, words};

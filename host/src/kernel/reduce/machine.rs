@@ -58,9 +58,10 @@ impl Machine<'_> {
     /// A helper writes to where its first argument points, if that is a frame.
     fn helper(&mut self, number: i32, [a, b, c, d, e]: [u64; 5]) -> u64 {
         self.seen.calls.push([number as u64, a, b, c, d, e]);
-        let answer = self.seen.calls.iter().flatten().fold(7, |sum: u64, part| {
-            sum.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(*part)
-        });
+        let answer =
+            self.seen.calls.iter().flatten().fold(7, |sum: u64, part| {
+                sum.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(*part)
+            });
         if (FRAMES - 8 * FRAME_BYTES..FRAMES).contains(&a) {
             self.store(a, 8, answer);
         }

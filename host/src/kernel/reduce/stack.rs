@@ -69,9 +69,7 @@ impl Stack {
         let within = offset.rem_euclid(WORD);
         match (self.at(first), size) {
             (Word::Number(low), 8) if within == 0 => match self.at(first + 1) {
-                Word::Number(high) => {
-                    Value::Number(u64::from(low) | u64::from(high) << u32::BITS)
-                }
+                Word::Number(high) => Value::Number(u64::from(low) | u64::from(high) << u32::BITS),
                 _ => Value::Any,
             },
             (Word::Low(value), 8) if within == 0 && self.at(first + 1) == Word::High => value,

@@ -114,7 +114,8 @@ fn a_function_that_nobody_calls_goes_and_the_others_move_up() {
 
 #[test]
 fn a_place_that_has_an_address_keeps_what_is_written_there() {
-    let address = [one(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0), one(BPF_ALU64 | BPF_ADD, 1, 0, 0, -16)];
+    let address =
+        [one(BPF_ALU64 | BPF_MOV | BPF_X, 1, 10, 0, 0), one(BPF_ALU64 | BPF_ADD, 1, 0, 0, -16)];
     let store = |off| one(BPF_ST | BPF_MEM | BPF_DW, 10, 0, off, 5);
     let load = one(BPF_LDX | BPF_MEM | BPF_DW, 0, 10, -16, 0);
     // Below the address, nobody reads it; above, the helper may, and may write.

@@ -1,9 +1,9 @@
 //! What is known of a register, and the arithmetic on what is known.
 
 use aya_obj::generated::{
-    BPF_ADD, BPF_ALU, BPF_ALU64, BPF_AND, BPF_ARSH, BPF_B, BPF_DW, BPF_H, BPF_JEQ, BPF_JGE, BPF_JGT,
-    BPF_JLE, BPF_JLT, BPF_JMP32, BPF_JNE, BPF_JSET, BPF_JSGE, BPF_JSGT, BPF_JSLE, BPF_JSLT, BPF_LSH,
-    BPF_MOV, BPF_MUL, BPF_NEG, BPF_OR, BPF_RSH, BPF_SUB, BPF_W, BPF_X, BPF_XOR,
+    BPF_ADD, BPF_ALU, BPF_ALU64, BPF_AND, BPF_ARSH, BPF_B, BPF_DW, BPF_H, BPF_JEQ, BPF_JGE,
+    BPF_JGT, BPF_JLE, BPF_JLT, BPF_JMP32, BPF_JNE, BPF_JSET, BPF_JSGE, BPF_JSGT, BPF_JSLE,
+    BPF_JSLT, BPF_LSH, BPF_MOV, BPF_MUL, BPF_NEG, BPF_OR, BPF_RSH, BPF_SUB, BPF_W, BPF_X, BPF_XOR,
 };
 
 use super::code::Op;
@@ -64,9 +64,7 @@ pub(super) fn arithmetic(op: &Op, left: Value, right: Value) -> Value {
     }
     match (left, right) {
         (_, Value::Number(right)) if kind == BPF_MOV => Value::Number(right & LOW),
-        (Value::Number(left), _) if kind == BPF_NEG => {
-            cut(is_wide, 0u64.wrapping_sub(left))
-        }
+        (Value::Number(left), _) if kind == BPF_NEG => cut(is_wide, 0u64.wrapping_sub(left)),
         (Value::Number(left), Value::Number(right)) => numbers(kind, is_wide, left, right),
         (address, Value::Number(by)) if is_wide => moved(kind, address, by.cast_signed()),
         (Value::Number(by), address) if is_wide && kind == BPF_ADD => {

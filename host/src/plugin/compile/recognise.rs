@@ -2,15 +2,13 @@
 //!
 //! Everything here parses hostile bytes, so it runs in the compiler's child.
 
-use std::collections::HashSet;
-
 use wasmtime::component::Component;
-use wasmtime::component::types::{ComponentItem, Record, Type};
+use wasmtime::component::types::{ComponentItem, Type};
 use wit_component::{ComponentEncoder, metadata};
 use wit_parser::{PackageName, WorldKey};
 
 use super::super::engine::Engine;
-use super::super::world::{self, CONTRACTS, ContractRow};
+use super::super::world::{self, CONTRACTS, ContractRow, Describes};
 use super::fault::Fault;
 
 const MAGIC: [u8; 4] = *b"\0asm";
@@ -75,8 +73,8 @@ fn imports_wasi(bytes: &[u8]) -> bool {
 /// Compares what a component imports and exports with our table; the contract it implements.
 ///
 /// A component does not say which version of a contract it was built for, only what it imports and
-/// exports: the newest contract whose table it satisfies is taken, of those whose marks its manifest
-/// bears.
+/// exports: the newest contract whose table it satisfies is taken, of those whose `describe` returns the
+/// same.
 pub(super) fn contract<'r>(
     rows: &'r [ContractRow],
     engine: &Engine,
@@ -88,10 +86,10 @@ pub(super) fn contract<'r>(
     if imports.iter().any(|import| import.starts_with("wasi:")) {
         return Err(Fault::Wasi);
     }
-    let manifest = manifest_fields(engine, component);
-    let bears = |row: &&ContractRow| row.marks.iter().all(|mark| manifest.contains(*mark));
+    let described = describes(engine, component);
+    let same = |row: &&ContractRow| described.is_none_or(|described| row.describes == described);
     let mut why = None;
-    for row in rows.iter().rev().filter(bears) {
+    for row in rows.iter().rev().filter(same) {
         let unknown = imports.iter().find(|import| !row.imports.contains(import));
         let lacking = row.exports.iter().find(|function| !exports.contains(function));
         let fault = match (lacking, unknown) {
@@ -105,18 +103,14 @@ pub(super) fn contract<'r>(
     Err(why.unwrap_or(Fault::NoContract))
 }
 
-/// Names of the fields of what `describe` returns.
-fn manifest_fields(engine: &Engine, component: &Component) -> HashSet<String> {
+/// What `describe` returns; none without such a function, or when it is nothing that a contract has.
+fn describes(engine: &Engine, component: &Component) -> Option<Describes> {
     let types = component.component_type();
-    let describe = types.exports(engine.wasm()).find(|(export, _)| *export == "describe");
-    let Some((_, export)) = describe else { return HashSet::new() };
-    let ComponentItem::ComponentFunc(describe) = export.ty else { return HashSet::new() };
-    let records = describe.results().filter_map(|result| match result {
-        Type::Record(record) => Some(record),
+    let (_, export) = types.exports(engine.wasm()).find(|(export, _)| *export == "describe")?;
+    let ComponentItem::ComponentFunc(describe) = export.ty else { return None };
+    match describe.results().next()? {
+        Type::Record(_) => Some(Describes::Record),
+        Type::List(list) if matches!(list.ty(), Type::U8) => Some(Describes::Bytes),
         _ => None,
-    });
-    let fields = |record: Record| -> Vec<String> {
-        record.fields().map(|field| field.name.to_owned()).collect()
-    };
-    records.flat_map(fields).collect()
+    }
 }

@@ -26,7 +26,7 @@ fn a_component_without_exports_is_compared_with_the_table() {
     let fault =
         recognise::contract(world::CONTRACTS, &engine, &native::take(&engine, &code).unwrap())
             .unwrap_err();
-    assert_eq!(fault.to_string(), "does not export `describe`, which krsi:plugin@0.1 requires");
+    assert_eq!(fault.to_string(), "does not export `describe`, which krsi:plugin@0.2 requires");
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_plugin_of_the_first_contract_lives_beside_a_later_one() {
     let mut plugin = world::instantiate(&pre, &engine, limits, Path::new("census.wasm")).unwrap();
     let manifest = plugin.describe().unwrap().unwrap();
     assert_eq!((manifest.name.as_str(), manifest.version.as_str()), ("census", "1.0.000"));
-    assert_eq!(manifest.schema, krsi_plugin_schema::v0_1::SCHEMA);
+    assert_eq!(manifest.schema, krsi_plugin_schema::Schema::V0_1);
     let actions = plugin.init(b"127.0.0.1:1", 7).unwrap().unwrap();
     assert!(!actions.is_empty());
     plugin.handle(GOLDEN).unwrap();

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use krsi_plugin_schema::Schema;
+use krsi_plugin_schema::latest::ManifestFault;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::super::engine::Engine;
 use super::super::limit::{Limits, Meter};
 use super::log::{Log, visible};
-use super::{CallError, Contract, Manifest, ManifestError, RawManifest, World};
+use super::manifest::check;
+use super::{CallError, Contract, Manifest, ManifestError, World};
 
 /// What is copied beyond a limit, bytes.
 const COPY_SLACK: usize = 16 << 20;
@@ -18,6 +21,9 @@ const FRAMES: usize = 16;
 const FRAME_BYTES: usize = 256;
 /// Longest refusal text that is told.
 const REFUSAL_BYTES: usize = 2048;
+
+/// A manifest as a contract's bindings give it, or why it cannot be read.
+pub(super) type RawManifest = Result<krsi_plugin_schema::latest::Manifest, ManifestFault>;
 
 /// What a store holds for its plugin.
 pub(super) struct Host {
@@ -29,7 +35,7 @@ pub(super) struct Host {
 /// The bindings of one contract: what its generated code does, under names that all contracts share.
 pub(super) trait Bindings: Sized + Send + 'static {
     /// Schema of the contract's batches.
-    const SCHEMA: u16;
+    const SCHEMA: Schema;
     /// A compiled plugin.
     type Pre: Send + Sync;
 
@@ -140,7 +146,7 @@ impl<B: Bindings> World for Live<B> {
     fn describe(&mut self) -> Result<Result<Manifest, ManifestError>, CallError> {
         let deadline = self.limits.init_deadline;
         let manifest = self.call("describe", deadline, |plugin, store| plugin.describe(store))?;
-        Ok(manifest.check(B::SCHEMA))
+        Ok(manifest.map_err(ManifestError::from).and_then(|manifest| check(manifest, B::SCHEMA)))
     }
 
     fn init(&mut self, config: &[u8], seed: u64) -> Result<Result<Vec<u8>, String>, CallError> {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use krsi_plugin_schema::latest::{Hook, HookSet};
-use krsi_plugin_schema::v0_1;
+use krsi_plugin_schema::Schema;
+use krsi_plugin_schema::latest::{self, Condition, Hook, HookSet, KeyKinds, ManifestFault, OnStop};
 
 /// Longest name of a plugin.
 const NAME_MAX: usize = 64;
@@ -17,58 +17,13 @@ const WATCHES_MAX: usize = 64;
 const WATCH_MAX: usize = 1024;
 /// Filters of one plugin.
 const FILTERS_MAX: usize = 256;
-/// Longest path prefix of a filter.
-const PREFIX_MAX: usize = 255;
-
-/// What becomes of a plugin's rules when it stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnStop {
-    /// They stand until they expire.
-    Keep,
-    /// They are withdrawn.
-    Clear,
-}
-
-/// A kind of keys of rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DenyKey {
-    /// One process.
-    Process,
-    /// A process and its descendants.
-    Lineage,
-    /// A file.
-    File,
-    /// A destination.
-    Network,
-    /// A cgroup.
-    Cgroup,
-    /// A path prefix.
-    Path,
-    /// A digest of the executable.
-    Digest,
-    /// Every call of a hook.
-    Hook,
-}
-
 /// What of a hook a plugin wants to see: calls that every condition holds for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// The hook, one that it subscribes to.
     pub hook: Hook,
-    /// User id.
-    pub uid: Option<u32>,
-    /// Cgroup id.
-    pub cgroup: Option<u64>,
-    /// How the path starts, from a slash on.
-    pub path_prefix: Option<String>,
-    /// One of these `O_*` flags.
-    pub flags_any: Option<u32>,
-    /// Port.
-    pub port: Option<u16>,
-    /// Only the first call of a process on an object.
-    pub first_seen: bool,
-    /// Calls of one process in a second.
-    pub per_process_rate: Option<u32>,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
 }
 
 /// What a plugin asks for, validated.
@@ -78,8 +33,8 @@ pub struct Manifest {
     pub name: String,
     /// Version.
     pub version: String,
-    /// Schema of the batches it reads.
-    pub schema: u16,
+    /// Schema of the batches that it is sent: its contract's.
+    pub schema: Schema,
     /// Hooks it subscribes to.
     pub hooks: HookSet,
     /// Its own watches, as it wrote them; their grammar is checked when they are resolved.
@@ -89,7 +44,7 @@ pub struct Manifest {
     /// Hooks its rules refuse.
     pub deny_hooks: HookSet,
     /// Kinds of keys that it denies by.
-    pub deny_keys: Vec<DenyKey>,
+    pub deny_keys: KeyKinds,
     /// Whether it wants to kill.
     pub kill: bool,
     /// Interval of ticks, if it wants any.
@@ -101,6 +56,9 @@ pub struct Manifest {
 /// What is wrong with a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestError {
+    /// It cannot be read, or requires what this host does not have.
+    #[error(transparent)]
+    Fault(#[from] ManifestFault),
     /// A name that cannot own rules.
     #[error("name {name:?} is not 1 to {NAME_MAX} of a-z, 0-9 and -")]
     Name {
@@ -114,12 +72,12 @@ pub enum ManifestError {
         version: String,
     },
     /// Another schema of batches than its contract's.
-    #[error("schema {schema} is not that of its contract, {contract} is")]
+    #[error("schema {schema} is not that of its contract, {} is", contract.number())]
     Schema {
         /// The schema.
         schema: u16,
         /// The contract's.
-        contract: u16,
+        contract: Schema,
     },
     /// Too many watches or filters.
     #[error("{count} {what}, at most {limit} are allowed")]
@@ -165,73 +123,42 @@ pub enum ManifestError {
     },
 }
 
-/// A manifest as a contract's bindings give it.
-pub(super) struct RawManifest {
-    pub(super) name: String,
-    pub(super) version: String,
-    pub(super) schema: u16,
-    pub(super) hooks: Vec<String>,
-    pub(super) watches: Vec<String>,
-    pub(super) filters: Vec<RawFilter>,
-    pub(super) deny_hooks: Vec<String>,
-    pub(super) deny_keys: Vec<DenyKey>,
-    pub(super) kill: bool,
-    pub(super) tick_ms: u32,
-    pub(super) on_stop: OnStop,
-}
-
-/// A filter as a contract's bindings give it.
-#[derive(Clone, Default)]
-pub(super) struct RawFilter {
-    pub(super) hook: String,
-    pub(super) uid: Option<u32>,
-    pub(super) cgroup: Option<u64>,
-    pub(super) path_prefix: Option<String>,
-    pub(super) flags_any: Option<u32>,
-    pub(super) port: Option<u16>,
-    pub(super) first_seen: bool,
-    pub(super) per_process_rate: Option<u32>,
-}
-
-impl RawManifest {
-    /// Checks every field. `contract` is the schema of the contract it was built against.
-    pub(super) fn check(self, contract: u16) -> Result<Manifest, ManifestError> {
-        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        if self.name.is_empty() || self.name.len() > NAME_MAX || !self.name.bytes().all(plain) {
-            return Err(ManifestError::Name { name: cut(&self.name) });
-        }
-        let printable = self.version.bytes().all(|byte| byte.is_ascii_graphic());
-        if self.version.is_empty() || self.version.len() > VERSION_MAX || !printable {
-            return Err(ManifestError::Version { version: cut(&self.version) });
-        }
-        if self.schema != contract {
-            return Err(ManifestError::Schema { schema: self.schema, contract });
-        }
-        if (1..TICK_MIN_MS).contains(&self.tick_ms) {
-            return Err(ManifestError::Tick { tick_ms: self.tick_ms });
-        }
-        let wanted = hooks(&self.hooks, contract)?;
-        Ok(Manifest {
-            hooks: wanted,
-            watches: watches(self.watches)?,
-            filters: filters(self.filters, wanted)?,
-            deny_hooks: hooks(&self.deny_hooks, contract)?,
-            name: self.name,
-            version: self.version,
-            schema: contract,
-            deny_keys: self.deny_keys,
-            kill: self.kill,
-            tick: (self.tick_ms > 0).then(|| Duration::from_millis(u64::from(self.tick_ms))),
-            on_stop: self.on_stop,
-        })
+/// Checks every field of a manifest. `contract` is the schema of the contract it was built against.
+pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifest, ManifestError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    if asked.name.is_empty() || asked.name.len() > NAME_MAX || !asked.name.bytes().all(plain) {
+        return Err(ManifestError::Name { name: cut(&asked.name) });
     }
+    let printable = asked.version.bytes().all(|byte| byte.is_ascii_graphic());
+    if asked.version.is_empty() || asked.version.len() > VERSION_MAX || !printable {
+        return Err(ManifestError::Version { version: cut(&asked.version) });
+    }
+    if !contract.serves(asked.schema) {
+        return Err(ManifestError::Schema { schema: asked.schema, contract });
+    }
+    if (1..TICK_MIN_MS).contains(&asked.tick_ms) {
+        return Err(ManifestError::Tick { tick_ms: asked.tick_ms });
+    }
+    let wanted = hooks(&asked.hooks, contract)?;
+    Ok(Manifest {
+        hooks: wanted,
+        watches: watches(asked.watches)?,
+        filters: filters(asked.filters, wanted)?,
+        deny_hooks: hooks(&asked.deny_hooks, contract)?,
+        name: asked.name,
+        version: asked.version,
+        schema: contract,
+        deny_keys: asked.deny_keys,
+        kill: asked.kill,
+        tick: (asked.tick_ms > 0).then(|| Duration::from_millis(u64::from(asked.tick_ms))),
+        on_stop: asked.on_stop,
+    })
 }
 
 /// A plugin of an older contract could not read events of a hook that its contract does not have.
-fn hooks(names: &[String], contract: u16) -> Result<HookSet, ManifestError> {
+fn hooks(names: &[String], contract: Schema) -> Result<HookSet, ManifestError> {
     names.iter().try_fold(HookSet::default(), |set, name| {
-        let hook = Hook::from_name(name)
-            .filter(|hook| contract > v0_1::SCHEMA || v0_1::Hook::from_name(hook.name()).is_some());
+        let hook = Hook::from_name(name).filter(|hook| contract.has(*hook));
         let hook = hook.ok_or_else(|| ManifestError::Hook { hook: cut(name) })?;
         Ok(set.with(hook))
     })
@@ -252,40 +179,19 @@ fn watches(watches: Vec<String>) -> Result<Vec<String>, ManifestError> {
     }
 }
 
-fn filters(raw: Vec<RawFilter>, wanted: HookSet) -> Result<Vec<Filter>, ManifestError> {
-    few("filters", raw.len(), FILTERS_MAX)?;
-    raw.into_iter().map(|raw| filter(raw, wanted)).collect()
+fn filters(asked: Vec<latest::Filter>, wanted: HookSet) -> Result<Vec<Filter>, ManifestError> {
+    few("filters", asked.len(), FILTERS_MAX)?;
+    asked.into_iter().map(|asked| filter(asked, wanted)).collect()
 }
 
-fn filter(raw: RawFilter, wanted: HookSet) -> Result<Filter, ManifestError> {
-    let hook = Hook::from_name(&raw.hook)
+fn filter(asked: latest::Filter, wanted: HookSet) -> Result<Filter, ManifestError> {
+    let hook = Hook::from_name(&asked.hook)
         .filter(|hook| wanted.contains(*hook))
-        .ok_or_else(|| ManifestError::FilterHook { hook: cut(&raw.hook) })?;
-    let is_path = |prefix: &String| {
-        prefix.starts_with('/') && prefix.len() <= PREFIX_MAX && !prefix.contains('\0')
-    };
-    let wrong = if raw.path_prefix.as_ref().is_some_and(|prefix| !is_path(prefix)) {
-        Some("a path prefix that is not 1 to 255 bytes from a slash on")
-    } else if raw.flags_any == Some(0) {
-        Some("no bit in its flags")
-    } else if raw.per_process_rate == Some(0) {
-        Some("a rate of 0")
-    } else {
-        None
-    };
-    if let Some(what) = wrong {
-        return Err(ManifestError::FilterField { hook: hook.name(), what });
+        .ok_or_else(|| ManifestError::FilterHook { hook: cut(&asked.hook) })?;
+    match asked.conditions.iter().find_map(Condition::fault) {
+        Some(what) => Err(ManifestError::FilterField { hook: hook.name(), what }),
+        None => Ok(Filter { hook, conditions: asked.conditions }),
     }
-    Ok(Filter {
-        hook,
-        uid: raw.uid,
-        cgroup: raw.cgroup,
-        path_prefix: raw.path_prefix,
-        flags_any: raw.flags_any,
-        port: raw.port,
-        first_seen: raw.first_seen,
-        per_process_rate: raw.per_process_rate,
-    })
 }
 
 fn cut(text: &str) -> String {
@@ -296,68 +202,75 @@ fn cut(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn raw() -> RawManifest {
-        RawManifest {
-            name: "a-1".into(),
-            version: "1.0.0".into(),
-            schema: 2,
-            hooks: vec!["file_open".into(), "path_unlink".into()],
-            watches: vec!["inode_getattr: path".into()],
-            filters: vec![RawFilter { hook: "file_open".into(), ..RawFilter::default() }],
-            deny_hooks: Vec::new(),
-            deny_keys: Vec::new(),
-            kill: false,
-            tick_ms: 0,
-            on_stop: OnStop::Keep,
-        }
+    const NEW: Schema = Schema::V0_2;
+
+    fn raw() -> latest::Manifest {
+        latest::Manifest::new("a-1", "1.0.0")
+            .hook(Hook::FileOpen)
+            .hook(Hook::PathUnlink)
+            .watch("inode_getattr: path")
+            .filter(latest::Filter::new(Hook::FileOpen))
     }
 
-    fn check(change: fn(&mut RawManifest), contract: u16, words: &str) {
+    fn check(change: fn(&mut latest::Manifest), contract: Schema, words: &str) {
         let mut manifest = raw();
         change(&mut manifest);
-        let error = manifest.check(contract).err().map(|error| error.to_string());
+        let error = super::check(manifest, contract).err().map(|error| error.to_string());
         let error = error.unwrap_or_default();
         assert!(error.contains(words) && error.is_empty() == words.is_empty(), "{error}");
     }
 
     #[test]
     fn manifests_are_checked_field_by_field() {
-        check(|_| {}, 2, "");
-        check(|manifest| manifest.name.clear(), 2, "name");
-        check(|manifest| manifest.name = "A".into(), 2, "name");
-        check(|manifest| manifest.name = "a".repeat(65), 2, "name");
-        check(|manifest| manifest.version = "1\n".into(), 2, "version");
-        check(|manifest| manifest.schema = 3, 2, "schema 3");
-        check(|manifest| manifest.hooks.push("no_such".into()), 2, "no_such");
-        check(|manifest| manifest.tick_ms = 1, 2, "tick");
-        check(|manifest| manifest.watches.push(String::new()), 2, "watch 1");
-        check(|manifest| manifest.watches.push("a\nb".into()), 2, "watch 1");
-        check(|manifest| manifest.watches = vec!["a: b".into(); 65], 2, "65 watches");
-        check(|manifest| manifest.filters = vec![RawFilter::default(); 257], 2, "257 filters");
+        check(|_| {}, NEW, "");
+        check(|manifest| manifest.name.clear(), NEW, "name");
+        check(|manifest| manifest.name = "A".into(), NEW, "name");
+        check(|manifest| manifest.name = "a".repeat(65), NEW, "name");
+        check(|manifest| manifest.version = "1\n".into(), NEW, "version");
+        check(|manifest| manifest.schema = 0, NEW, "schema 0");
+        check(|manifest| manifest.schema = 3, NEW, "");
+        check(|manifest| manifest.hooks.push("no_such".into()), NEW, "no_such");
+        check(|manifest| manifest.tick_ms = 1, NEW, "tick");
+        check(|manifest| manifest.watches.push(String::new()), NEW, "watch 1");
+        check(|manifest| manifest.watches.push("a\nb".into()), NEW, "watch 1");
+        check(|manifest| manifest.watches = vec!["a: b".into(); 65], NEW, "65 watches");
+        check(
+            |manifest| manifest.filters = vec![latest::Filter::default(); 257],
+            NEW,
+            "257 filters",
+        );
     }
 
     #[test]
     fn a_filter_nothing_can_pass_is_refused() {
-        let other = |manifest: &mut RawManifest| manifest.filters[0].hook = "task_kill".into();
-        check(other, 2, "task_kill");
-        let prefix =
-            |manifest: &mut RawManifest| manifest.filters[0].path_prefix = Some("x".into());
-        check(prefix, 2, "path prefix");
-        check(|manifest| manifest.filters[0].flags_any = Some(0), 2, "flags");
-        check(|manifest| manifest.filters[0].per_process_rate = Some(0), 2, "rate of 0");
+        let other = |manifest: &mut latest::Manifest| manifest.filters[0].hook = "task_kill".into();
+        check(other, NEW, "task_kill");
+        let one = |condition: fn(latest::Filter) -> latest::Filter, words: &str| {
+            let filter = condition(latest::Filter::new(Hook::FileOpen));
+            let error = super::check(raw().filter(filter), NEW).unwrap_err().to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        one(|filter| filter.path_prefix("x"), "path prefix");
+        one(|filter| filter.flags_any(0), "flags");
+        one(|filter| filter.per_process_rate(0), "rate of 0");
     }
 
     #[test]
     fn the_first_contract_has_its_six_hooks_and_no_others() {
-        let first = |manifest: &mut RawManifest| {
+        let first = |manifest: &mut latest::Manifest| {
             (manifest.schema, manifest.watches, manifest.filters) = (1, Vec::new(), Vec::new());
         };
-        check(first, 1, "path_unlink");
-        check(|manifest| manifest.schema = 1, 2, "schema 1");
+        check(first, Schema::V0_1, "path_unlink");
+        check(|manifest| manifest.schema = 1, NEW, "schema 1");
         let mut manifest = raw();
         first(&mut manifest);
         manifest.hooks.pop();
-        let manifest = manifest.check(1).unwrap();
-        assert_eq!((manifest.schema, manifest.hooks.iter().count()), (1, 1));
+        let manifest = super::check(manifest, Schema::V0_1).unwrap();
+        assert_eq!((manifest.schema, manifest.hooks.iter().count()), (Schema::V0_1, 1));
+        let later = |manifest: &mut latest::Manifest| {
+            first(manifest);
+            manifest.schema = 3;
+        };
+        check(later, Schema::V0_1, "schema 3");
     }
 }

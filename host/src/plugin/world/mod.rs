@@ -1,5 +1,6 @@
 //! The contract-neutral view of a live plugin, the table of contracts, and how calls fail.
 
+mod contract;
 mod instance;
 mod log;
 mod manifest;
@@ -11,14 +12,23 @@ use std::time::Duration;
 
 use wasmtime::component::Component;
 
-use self::manifest::RawManifest;
 use super::engine::Engine;
 use super::limit::Limits;
 
-pub use self::manifest::{DenyKey, Filter, Manifest, ManifestError, OnStop};
+pub use self::manifest::{Filter, Manifest, ManifestError};
 
 /// Package of the contract.
 pub(super) const PACKAGE: (&str, &str) = ("krsi", "plugin");
+
+/// What a contract's `describe` returns: what tells its plugins from those of others, as a component
+/// does not say for which version of a contract it was built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Describes {
+    /// A record, of 0.1 only: a field more is another contract.
+    Record,
+    /// Bytes, which name the schema and grow.
+    Bytes,
+}
 
 /// A contract that this host serves. Old rows stay for ever; a newer one is appended with its module.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +39,8 @@ pub(super) struct ContractRow {
     pub(super) exports: &'static [&'static str],
     /// What a plugin may import, functions and types.
     pub(super) imports: &'static [&'static str],
-    /// Fields of its manifest that no older contract has: what tells it from those.
-    pub(super) marks: &'static [&'static str],
+    /// What its `describe` returns.
+    pub(super) describes: Describes,
     /// Binds a component to it.
     pub(super) bind: fn(&Engine, &Component) -> wasmtime::Result<Contract>,
 }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::Mode;
-use krsi_plugin_schema::frame::{Frames, push};
+use krsi_plugin_schema::frame::{FrameError, Frames};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, Refusal, Rule, RuleKey,
-    RuleMode, Severity, Subject, kind,
+    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, RecordRef, Refusal,
+    Rule, RuleKey, RuleMode, Severity, Subject,
 };
+use krsi_plugin_schema::{Schema, lower};
 
 use super::capability::{self, Grant};
 use super::kill;
@@ -30,6 +31,8 @@ pub struct Principal {
     pub slot: u8,
     /// Its name.
     pub plugin: Arc<str>,
+    /// What its actions are written in.
+    pub schema: Schema,
     /// What it may do.
     pub grant: Grant,
     alerts: Allowance,
@@ -38,9 +41,9 @@ pub struct Principal {
 impl Principal {
     /// A plugin with a grant.
     #[must_use]
-    pub fn new(slot: u8, plugin: Arc<str>, grant: Grant) -> Self {
+    pub fn new(slot: u8, plugin: Arc<str>, schema: Schema, grant: Grant) -> Self {
         let alerts = Allowance::new(grant.spec().alerts_per_second);
-        Self { slot, plugin, grant, alerts }
+        Self { slot, plugin, schema, grant, alerts }
     }
 }
 
@@ -100,7 +103,8 @@ pub struct Applied {
     pub map_full: u64,
 }
 
-/// Applies a list of action frames in order.
+/// Applies a list of action frames in order. One that does not decode, or wants what this host does
+/// not have, is refused alone; what is no frame ends the list.
 pub fn apply<S: RuleStore>(
     ledger: &mut Ledger<S>,
     principal: &mut Principal,
@@ -116,12 +120,30 @@ pub fn apply<S: RuleStore>(
             applied.refuse(0, Refusal::Invalid, detail);
             break;
         }
-        match frame.and_then(|frame| Action::decode(&frame)) {
-            Ok(action) => one(ledger, principal, &action, around, &mut applied),
-            // What follows cannot be trusted either.
+        let frame = match frame {
+            Ok(frame) => frame,
+            // What follows cannot be found any more.
             Err(error) => {
                 applied.refuse(0, Refusal::Invalid, error.to_string());
                 break;
+            }
+        };
+        match lower::action(&frame, principal.schema) {
+            Ok(Action::Unknown(kind)) => {
+                let detail = format!("actions of kind {kind} are unknown");
+                let token = lower::token_of(&frame, principal.schema);
+                applied.refuse(token, Refusal::Unsupported, detail);
+            }
+            Ok(action) => one(ledger, principal, &action, around, &mut applied),
+            Err(error) => {
+                let refusal = match error {
+                    FrameError::Unknown { .. } => Refusal::Unsupported,
+                    FrameError::Cut { .. }
+                    | FrameError::TooLong { .. }
+                    | FrameError::Body { .. } => Refusal::Invalid,
+                };
+                let token = lower::token_of(&frame, principal.schema);
+                applied.refuse(token, refusal, error.to_string());
             }
         }
     }
@@ -135,7 +157,7 @@ fn one<S: RuleStore>(
     around: Surroundings<'_>,
     applied: &mut Applied,
 ) {
-    let token = token(action);
+    let token = action.token();
     if let Err(error) = capability::check(&principal.grant, action) {
         applied.refuse(token, error.refusal(), error.to_string());
         return;
@@ -170,9 +192,8 @@ fn one<S: RuleStore>(
             applied.metrics += 1;
             tracing::debug!(plugin = %principal.plugin, name = %metric.name, value = metric.value, "metric");
         }
-        Action::Unknown(kind) => {
-            applied.refuse(0, Refusal::Unsupported, format!("actions of kind {kind} are unknown"));
-        }
+        // Refused before it comes here.
+        Action::Unknown(_) => {}
     }
 }
 
@@ -197,29 +218,12 @@ fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>
                 (Subject::Any, RuleKey::Process(root) | RuleKey::Lineage(root)) => {
                     (around.within)(*root)
                 }
-                (
-                    Subject::Any,
-                    RuleKey::File(_)
-                    | RuleKey::Network { .. }
-                    | RuleKey::Transport { .. }
-                    | RuleKey::Cgroup(_)
-                    | RuleKey::Path { .. }
-                    | RuleKey::Digest(_)
-                    | RuleKey::Hook,
-                ) => false,
+                // What is no process lies within no scope, whatever kinds of keys there are.
+                (Subject::Any, _) => false,
             }
         }
         Action::Kill(kill) => (around.within)(kill.process),
         Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
-    }
-}
-
-const fn token(action: &Action<'_>) -> u32 {
-    match action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule.token,
-        Action::Revoke(revoke) => revoke.token,
-        Action::Kill(kill) => kill.token,
-        Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => 0,
     }
 }
 
@@ -239,7 +243,7 @@ fn add<S: RuleStore>(
         owner: principal.slot,
         plugin: Arc::clone(&principal.plugin),
         token: rule.token,
-        key: rule.key.clone().into_owned(),
+        key: rule.key.clone(),
         subject: rule.subject,
         hooks: rule.hooks,
         errno,
@@ -293,7 +297,7 @@ impl Applied {
 
     fn answer(&mut self, outcome: &Outcome<'_>) {
         // An outcome is far shorter than a frame can be.
-        let _fits = push(&mut self.outcomes, kind::OUTCOME, outcome);
+        let _fits = RecordRef::Outcome(outcome).push(&mut self.outcomes);
     }
 }
 

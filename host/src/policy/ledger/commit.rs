@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use krsi_host_abi::deny::{FileKey, SLOTS};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
-use krsi_plugin_schema::latest::{Hook, ProcessKey, Refusal, RuleKey, Subject};
+use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Subject};
 
-use super::super::deny_keys::DenyKeys;
 use super::Ledger;
 use super::book::WhenFull;
 use super::lineage::{Kinship, LineageError, abi};
@@ -145,8 +144,8 @@ impl<S: RuleStore> Ledger<S> {
         if spec.owner >= OWNERS {
             return Err(LedgerError::Owner { owner: spec.owner });
         }
-        let kind = DenyKeys::of(&spec.key);
-        if let (DenyKeys::DIGEST, Err(why)) = (kind, &self.digests) {
+        let kind = spec.key.kind();
+        if let (KeyKind::Digest, Err(why)) = (kind, &self.digests) {
             return Err(LedgerError::Digest { why: why.clone() });
         }
         let mut hooks = 0;

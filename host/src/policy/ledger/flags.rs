@@ -10,18 +10,7 @@ use crate::kernel::store::{RuleStore, StoreError};
 
 /// Bits that a rule on a key needs in the word of each of its hooks.
 pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {
-    let key = match place {
-        Place::Process(_) => flag::PROCESS,
-        Place::Lineage(_) => flag::LINEAGE,
-        Place::File(_) => flag::FILE,
-        Place::Network(destination) if destination.is_any_port() => flag::ANY_PORT,
-        Place::Network(_) => flag::NETWORK,
-        Place::Cgroup(_) => flag::CGROUP,
-        Place::Path(_) | Place::Unresolved(_) => flag::PATH,
-        Place::Digest(_) => flag::DIGEST,
-        Place::Unread(_) => flag::ERROR_RULE,
-        Place::Hook(_) => flag::HOOK,
-    };
+    let key = place.flag();
     if subject_lineage == 0 { key } else { key | flag::MEMBERSHIP }
 }
 

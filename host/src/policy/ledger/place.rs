@@ -7,69 +7,66 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey};
+use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey, flag};
 use krsi_host_abi::hook::Hook;
 
 use super::network::Destination;
 use crate::kernel::prefix::PathPrefix;
 use crate::kernel::store::EntryKey;
 
-/// A key, normalised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(clippy::large_enum_variant, reason = "keys are few and copied; a path is kept in place")]
-pub(super) enum Place {
-    Process(ProcessKey),
-    Lineage(u64),
-    File(FileKey),
-    Network(Destination),
-    Cgroup(u64),
-    Path(PathPrefix),
+macro_rules! places {
+    ($(
+        $(#[$doc:meta])* $place:ident($key:ident: $type:ty) => $entry:expr, $flag:expr,
+        |$f:ident| $words:expr;
+    )*) => {
+        /// A key, normalised.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[allow(clippy::large_enum_variant, reason = "keys are few and copied; a path is kept in place")]
+        pub(super) enum Place { $($(#[$doc])* $place($type),)* }
+
+        #[allow(unused_variables, reason = "not every row needs its key everywhere")]
+        impl Place {
+            /// The key in the maps.
+            pub(super) fn key(self) -> EntryKey {
+                match self { $(Place::$place($key) => $entry,)* }
+            }
+
+            /// Bit that a rule on it needs in the word of each of its hooks.
+            pub(super) const fn flag(self) -> u64 {
+                match self { $(Place::$place($key) => $flag,)* }
+            }
+        }
+
+        #[allow(unused_variables, reason = "not every row needs its key everywhere")]
+        impl fmt::Display for Place {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match *self { $(Place::$place($key) => { let $f = f; $words })* }
+            }
+        }
+    };
+}
+
+places! {
+    Process(key: ProcessKey) => EntryKey::Process(key), flag::PROCESS,
+        |f| write!(f, "process {}", key.tgid);
+    Lineage(id: u64) => EntryKey::Lineage(id), flag::LINEAGE, |f| write!(f, "lineage {id}");
+    File(key: FileKey) => EntryKey::File(key), flag::FILE,
+        |f| write!(f, "file {}:{} inode {}", key.dev >> 20, key.dev & 0xf_ffff, key.ino);
+    Network(to: Destination) => EntryKey::Network(to.key()),
+        if to.is_any_port() { flag::ANY_PORT } else { flag::NETWORK }, |f| to.fmt(f);
+    Cgroup(id: u64) => EntryKey::Cgroup(id), flag::CGROUP, |f| write!(f, "cgroup {id}");
+    Path(prefix: PathPrefix) => EntryKey::Path(prefix), flag::PATH, |f| write!(f, "path {prefix}");
     /// Paths of the hook that could not be resolved.
-    Unresolved(Hook),
-    Digest(Digest),
+    Unresolved(hook: Hook) => EntryKey::Unresolved(hook), flag::PATH,
+        |f| write!(f, "unresolved paths of {}", hook.name());
+    Digest(digest: Digest) => EntryKey::Digest(digest), flag::DIGEST, |f| {
+        f.write_str("digest ")?;
+        digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    };
     /// Files and destinations of the hook that could not be read.
-    Unread(Hook),
-    Hook(Hook),
-}
-
-impl Place {
-    /// The key in the maps.
-    pub(super) fn key(self) -> EntryKey {
-        match self {
-            Place::Process(key) => EntryKey::Process(key),
-            Place::Lineage(id) => EntryKey::Lineage(id),
-            Place::File(key) => EntryKey::File(key),
-            Place::Network(destination) => EntryKey::Network(destination.key()),
-            Place::Cgroup(id) => EntryKey::Cgroup(id),
-            Place::Path(prefix) => EntryKey::Path(prefix),
-            Place::Unresolved(hook) => EntryKey::Unresolved(hook),
-            Place::Digest(digest) => EntryKey::Digest(digest),
-            Place::Unread(hook) => EntryKey::Unread(hook),
-            Place::Hook(hook) => EntryKey::Hook(hook),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Place::Process(key) => write!(f, "process {}", key.tgid),
-            Place::Lineage(id) => write!(f, "lineage {id}"),
-            Place::File(key) => {
-                write!(f, "file {}:{} inode {}", key.dev >> 20, key.dev & 0xf_ffff, key.ino)
-            }
-            Place::Network(destination) => destination.fmt(f),
-            Place::Cgroup(id) => write!(f, "cgroup {id}"),
-            Place::Path(prefix) => write!(f, "path {prefix}"),
-            Place::Unresolved(hook) => write!(f, "unresolved paths of {}", hook.name()),
-            Place::Digest(digest) => {
-                f.write_str("digest ")?;
-                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
-            Place::Unread(hook) => write!(f, "what cannot be read of {}", hook.name()),
-            Place::Hook(_) => f.write_str("every call"),
-        }
-    }
+    Unread(hook: Hook) => EntryKey::Unread(hook), flag::ERROR_RULE,
+        |f| write!(f, "what cannot be read of {}", hook.name());
+    Hook(hook: Hook) => EntryKey::Hook(hook), flag::HOOK, |f| f.write_str("every call");
 }
 
 /// A rule in the order of its key: `allow` first, then by id.

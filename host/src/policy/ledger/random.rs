@@ -302,7 +302,7 @@ impl Truth {
 }
 
 /// The key as the ledger understands it: bits beyond the prefix are zero.
-fn normal(key: RuleKey<'static>) -> RuleKey<'static> {
+fn normal(key: RuleKey) -> RuleKey {
     match (network(&key), key) {
         (Some((bits, ..)), RuleKey::Network { prefix, port, .. }) => {
             RuleKey::Network { address: Ipv4Addr::from_bits(bits).into(), prefix, port }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, flag, halves};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, Keys};
-use krsi_plugin_schema::latest::{Hook, HookSet, IfUnread, IfUnresolved, RuleKey, Subject};
+use krsi_plugin_schema::latest::{
+    Hook, HookSet, IfUnread, IfUnresolved, KeyKind, RuleKey, Subject,
+};
 
-use super::super::deny_keys::DenyKeys;
 use super::flags::needs;
 use super::place::Place;
 
@@ -21,7 +22,7 @@ pub struct RuleSpec {
     /// The plugin's own name for the rule.
     pub token: u32,
     /// Object.
-    pub key: RuleKey<'static>,
+    pub key: RuleKey,
     /// Subject.
     pub subject: Subject,
     /// Hooks.
@@ -218,18 +219,18 @@ impl fmt::Display for RuleView {
 /// What a hook must look up for a kind of keys to apply to it. Rules on paths need a hook with a path,
 /// beside.
 #[must_use]
-pub fn looked_up(kind: DenyKeys) -> Keys {
+pub fn looked_up(kind: KeyKind) -> Keys {
     match kind {
-        DenyKeys::FILE | DenyKeys::PATH => Keys::FILE,
-        DenyKeys::NETWORK => Keys::NETWORK,
-        DenyKeys::DIGEST => Keys::DIGEST,
-        _ => Keys::SUBJECT,
+        KeyKind::File | KeyKind::Path => Keys::FILE,
+        KeyKind::Network => Keys::NETWORK,
+        KeyKind::Digest => Keys::DIGEST,
+        KeyKind::Process | KeyKind::Lineage | KeyKind::Cgroup | KeyKind::Hook => Keys::SUBJECT,
     }
 }
 
 /// The kernel contract's hook, if the kernel looks up those keys in it.
-pub(super) fn applies(hook: Hook, kind: DenyKeys) -> Option<AbiHook> {
+pub(super) fn applies(hook: Hook, kind: KeyKind) -> Option<AbiHook> {
     let keys = looked_up(kind);
     let hook = AbiHook::from_name(hook.name()).filter(|hook| hook.row().keys.contains(keys));
-    hook.filter(|hook| kind != DenyKeys::PATH || hook.has_path())
+    hook.filter(|hook| kind != KeyKind::Path || hook.has_path())
 }

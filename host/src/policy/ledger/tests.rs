@@ -34,7 +34,7 @@ fn add(ledger: &mut Ledger<Fake>, spec: RuleSpec) -> Result<u64, Refusal> {
     ledger.add(spec, NOW, kinship).map_err(|error| error.refusal())
 }
 
-fn spec(token: u32, key: RuleKey<'static>) -> RuleSpec {
+fn spec(token: u32, key: RuleKey) -> RuleSpec {
     let hook = match key {
         RuleKey::Network { .. } | RuleKey::Transport { .. } => Hook::SocketConnect,
         _ => Hook::FileOpen,
@@ -60,11 +60,11 @@ fn allow(spec: RuleSpec) -> RuleSpec {
     RuleSpec { mode: Mode::Allow, ..spec }
 }
 
-const fn file(ino: u64) -> RuleKey<'static> {
+const fn file(ino: u64) -> RuleKey {
     RuleKey::File(FileKey { ino, dev: 1 })
 }
 
-fn net(text: &str, port: u16) -> RuleKey<'static> {
+fn net(text: &str, port: u16) -> RuleKey {
     let (address, prefix) = text.split_once('/').unwrap();
     RuleKey::Network { address: address.parse().unwrap(), prefix: prefix.parse().unwrap(), port }
 }
@@ -82,7 +82,7 @@ fn connects(ledger: &Ledger<Fake>, address: &str, port: u16) -> Decision {
     ledger.store.verdict(AbiHook::SocketConnect, abi(process(1)), object, NOW)
 }
 
-const fn path(text: &'static str, if_unresolved: IfUnresolved) -> RuleKey<'static> {
+const fn path(text: &'static str, if_unresolved: IfUnresolved) -> RuleKey {
     RuleKey::Path { prefix: Cow::Borrowed(text), if_unresolved }
 }
 

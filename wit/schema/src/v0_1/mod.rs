@@ -18,10 +18,9 @@ pub use event::{
 pub use process::{Argv, FileKey, Gone, Process, ProcessKey};
 pub use report::{BatchStart, Lost, LostWhere, Outcome, Refusal, Tick};
 
-use crate::frame::{Frame, FrameError};
+use alloc::vec::Vec;
 
-/// Number of this schema in a manifest and in [`BatchStart`].
-pub const SCHEMA: u16 = 1;
+use crate::frame::{Frame, FrameError, push};
 
 /// Tokens from here on belong to the actions of `init`. When a new version of a plugin takes over,
 /// rules with such a token that its own `init` does not issue again are withdrawn; all others stay.
@@ -84,6 +83,23 @@ impl<'a> Record<'a> {
                 None => Record::Unknown(other),
             },
         })
+    }
+
+    /// Appends the record to a batch; nothing for what is not known.
+    ///
+    /// # Errors
+    /// When it is longer than a frame can be.
+    pub fn push(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        match self {
+            Record::BatchStart(start) => push(out, kind::BATCH_START, start),
+            Record::Process(process) => push(out, kind::PROCESS, process),
+            Record::Gone(gone) => push(out, kind::GONE, gone),
+            Record::Outcome(outcome) => push(out, kind::OUTCOME, outcome),
+            Record::Lost(lost) => push(out, kind::LOST, lost),
+            Record::Tick(tick) => push(out, kind::TICK, tick),
+            Record::Event(event) => event.push(out),
+            Record::Unknown(_) => Ok(()),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ fn records() -> Vec<Record<'static>> {
     };
     let event = |body| Record::Event(Event { meta: meta(), body });
     Vec::from([
-        Record::BatchStart(BatchStart { schema: SCHEMA, boot_ns: 5, unix_offset_ns: -3 }),
+        Record::BatchStart(BatchStart { schema: 1, boot_ns: 5, unix_offset_ns: -3 }),
         Record::Process(Process {
             key,
             parent: ProcessKey { start_boot_ns: 1, tgid: 1 },

@@ -1,96 +1,52 @@
-//! Actions: those of schema 0.1, with rules over every hook and every kind of key.
+//! Actions: all that a plugin can want.
+//!
+//! What an older host must not leave out is refused by name, its own action alone: a key, a mode, an
+//! action that it does not have. What a newer plugin appends to a composite is skipped, so a field may
+//! be appended only if a rule without it means no more than with it. A new kind of action starts with
+//! its token, 0 without one, so that its refusal can be told apart.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
-use core::net::IpAddr;
-
-use serde::{Deserialize, Serialize};
+use alloc::vec::Vec;
 
 use super::hook::HookSet;
-use crate::frame::{Frame, FrameError};
-use crate::v0_1::{Alert, FileKey, Kill, Metric, ProcessKey, Revoke, Subject};
+use super::key::RuleKey;
+use super::process::ProcessKey;
+use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
+use crate::frame::{Frame, FrameError, write};
+use crate::{composite, words};
 
-/// What a path that could not be resolved in full means to a rule on paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum IfUnresolved {
-    /// The rule does not apply.
+/// Whom a rule concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Everybody.
     #[default]
-    Pass,
-    /// The rule applies.
-    Apply,
-}
-
-/// Object of a rule. The first four are those of schema 0.1; later versions append.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum RuleKey<'a> {
-    /// One process.
-    Process(ProcessKey),
-    /// A process and all its descendants, present and future.
+    Any,
+    /// A process and all its descendants.
     Lineage(ProcessKey),
-    /// A file, by whatever name.
-    File(FileKey),
-    /// A destination.
-    Network {
-        /// Address prefix.
-        address: IpAddr,
-        /// Bits of it that count; 0 for every address of the family.
-        prefix: u8,
-        /// Port, 0 for every port.
-        port: u16,
-    },
-    /// Everything that runs in a cgroup.
-    Cgroup(u64),
-    /// Files whose path starts with a text.
-    Path {
-        /// The text, from a slash on.
-        #[serde(borrow)]
-        prefix: Cow<'a, str>,
-        /// What a path means that could not be resolved in full.
-        if_unresolved: IfUnresolved,
-    },
-    /// Executables with a SHA-256 digest, as the kernel's IMA hashes the file.
-    Digest([u8; 32]),
-    /// Every call of the rule's hooks.
-    Hook,
-    /// A destination, by sockets of one protocol.
-    Transport {
-        /// Address prefix.
-        address: IpAddr,
-        /// Bits of it that count; 0 for every address of the family.
-        prefix: u8,
-        /// Port, 0 for every port.
-        port: u16,
-        /// `IPPROTO_*` of `include/uapi/linux/in.h`, 1 to 255; sockets of `IPPROTO_MPTCP` are TCP's.
-        protocol: u16,
-    },
 }
 
-impl RuleKey<'_> {
-    /// A copy that borrows nothing.
-    #[must_use]
-    pub fn into_owned(self) -> RuleKey<'static> {
+impl Encode for Subject {
+    fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            RuleKey::Process(key) => RuleKey::Process(key),
-            RuleKey::Lineage(root) => RuleKey::Lineage(root),
-            RuleKey::File(file) => RuleKey::File(file),
-            RuleKey::Network { address, prefix, port } => {
-                RuleKey::Network { address, prefix, port }
-            }
-            RuleKey::Cgroup(id) => RuleKey::Cgroup(id),
-            RuleKey::Path { prefix, if_unresolved } => {
-                RuleKey::Path { prefix: Cow::Owned(String::from(prefix)), if_unresolved }
-            }
-            RuleKey::Digest(digest) => RuleKey::Digest(digest),
-            RuleKey::Hook => RuleKey::Hook,
-            RuleKey::Transport { address, prefix, port, protocol } => {
-                RuleKey::Transport { address, prefix, port, protocol }
-            }
+            Subject::Any => choice(out, 0, |_| ()),
+            Subject::Lineage(root) => choice(out, 1, |out| root.encode(out)),
+        }
+    }
+}
+
+impl Decode<'_> for Subject {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let (number, mut fields) = (from.number()?, from.sized()?);
+        match number {
+            0 => Ok(Subject::Any),
+            1 => ProcessKey::decode(&mut fields).map(Subject::Lineage),
+            number => Err(CodecError::Unknown { what: "subject of a rule", number }),
         }
     }
 }
 
 /// What `deny` and `allow` share.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
     /// The plugin's own name for the rule, for [`Revoke`] and [`super::Outcome`]. A second rule
     /// with the same token replaces the first.
@@ -98,8 +54,7 @@ pub struct Rule<'a> {
     /// Time of the event that caused it, 0 without one; only measured, never trusted.
     pub cause_boot_ns: u64,
     /// Object.
-    #[serde(borrow)]
-    pub key: RuleKey<'a>,
+    pub key: RuleKey,
     /// Subject.
     pub subject: Subject,
     /// Hooks it applies to.
@@ -107,66 +62,170 @@ pub struct Rule<'a> {
     /// Milliseconds until it ends, 0 for never.
     pub ttl_ms: u64,
     /// Why, for whoever is denied; at most 256 bytes are kept.
-    #[serde(borrow)]
     pub reason: Cow<'a, str>,
 }
 
-/// What a rule does. The first two are `false` and `true` of schema 0.1's `audit`; later versions
-/// append.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum RuleMode {
-    /// It refuses.
-    #[default]
-    Enforce,
-    /// It reports what it would have refused.
-    Audit,
-    /// Nothing: it only keeps its token.
-    Off,
+/// Not a [`composite`]: a rule without a key is none, so there is no default to read.
+impl Encode for Rule<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let Self { token, cause_boot_ns, key, subject, hooks, ttl_ms, reason } = self;
+        crate::codec::sized(out, |out| {
+            token.encode(out);
+            cause_boot_ns.encode(out);
+            key.encode(out);
+            subject.encode(out);
+            hooks.encode(out);
+            ttl_ms.encode(out);
+            reason.encode(out);
+        });
+    }
 }
 
-/// What a call means to a rule on files or destinations, whose file or destination could not be read.
-/// What is not there at all is no such call.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum IfUnread {
-    /// The rule does not apply.
-    #[default]
-    Pass,
-    /// The rule applies.
-    Apply,
+impl<'a> Decode<'a> for Rule<'a> {
+    fn decode(from: &mut Reader<'a>) -> Result<Self, CodecError> {
+        let mut fields = from.sized()?;
+        let from = &mut fields;
+        Ok(Self {
+            token: u32::decode(from)?,
+            cause_boot_ns: u64::decode(from)?,
+            key: RuleKey::decode(from)?,
+            subject: Subject::decode(from)?,
+            hooks: HookSet::decode(from)?,
+            ttl_ms: u64::decode(from)?,
+            reason: Cow::decode(from)?,
+        })
+    }
+}
+
+words! {
+    /// What a rule does.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum RuleMode ("mode of a rule") {
+        /// It refuses.
+        #[default]
+        Enforce = 0,
+        /// It reports what it would have refused.
+        Audit = 1,
+        /// Nothing: it only keeps its token.
+        Off = 2,
+    }
+}
+
+words! {
+    /// What a call means to a rule on files or destinations, whose file or destination could not be
+    /// read. What is not there at all is no such call.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum IfUnread ("meaning of what cannot be read") {
+        /// The rule does not apply.
+        #[default]
+        Pass = 0,
+        /// The rule applies.
+        Apply = 1,
+    }
 }
 
 /// Refuse calls.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deny<'a> {
     /// What, whom, how long.
-    #[serde(borrow)]
     pub rule: Rule<'a>,
     /// Errno to answer, 1 to 4095.
     pub errno: u16,
     /// Whether it does.
     pub mode: RuleMode,
     /// What a call means whose file or destination could not be read; of no meaning to rules on other
-    /// keys. Schema 0.1 ends before it.
+    /// keys.
     pub if_unread: IfUnread,
 }
 
-impl<'a> Deny<'a> {
-    fn decode(frame: &Frame<'a>) -> Result<Self, FrameError> {
-        let ((rule, errno, mode), rest) = frame.decode_start()?;
-        let if_unread = if rest.body.is_empty() { IfUnread::Pass } else { rest.decode()? };
-        Ok(Deny { rule, errno, mode, if_unread })
-    }
-}
-
 /// Lift this plugin's own denials on a more specific key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow<'a> {
     /// What, whom, how long.
-    #[serde(borrow)]
     pub rule: Rule<'a>,
 }
 
-/// A decoded action.
+composite! {
+    /// Withdraw a rule.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Revoke {
+        /// Token of the rule.
+        pub token: u32,
+    }
+}
+
+composite! {
+    /// Send `SIGKILL`.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Kill {
+        /// For the outcome.
+        pub token: u32,
+        /// The process.
+        pub process: ProcessKey,
+    }
+}
+
+words! {
+    /// How bad.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+    pub enum Severity ("severity") {
+        /// Worth keeping.
+        #[default]
+        Info = 0,
+        /// Worth a look.
+        Low = 1,
+        /// Worth a look today.
+        Medium = 2,
+        /// Worth waking somebody.
+        High = 3,
+        /// Damage is being done.
+        Critical = 4,
+    }
+}
+
+composite! {
+    /// A detection.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Alert<'a> {
+        /// MITRE ATT&CK technique, such as `T1496`; empty without one.
+        pub technique: Cow<'a, str>,
+        /// How bad.
+        pub severity: Severity,
+        /// Who; a tgid of 0 for nobody in particular.
+        pub process: ProcessKey,
+        /// What was seen, one line.
+        pub text: Cow<'a, str>,
+        /// Time of the event that caused it, 0 without one.
+        pub cause_boot_ns: u64,
+    }
+}
+
+words! {
+    /// How a metric's values add up.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum MetricKind ("kind of a metric") {
+        /// Each value is added.
+        #[default]
+        Counter = 0,
+        /// Each value replaces the last.
+        Gauge = 1,
+    }
+}
+
+composite! {
+    /// A number.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Metric<'a> {
+        /// Name, `[a-z0-9_]`, at most 64 bytes.
+        pub name: Cow<'a, str>,
+        /// How values add up.
+        pub kind: MetricKind,
+        /// Value.
+        pub value: f64,
+    }
+}
+
+/// An action.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action<'a> {
     /// See [`Deny`].
@@ -186,19 +245,70 @@ pub enum Action<'a> {
 }
 
 impl<'a> Action<'a> {
-    /// Decodes one frame, of this schema or of 0.1.
+    /// Decodes one frame.
     ///
     /// # Errors
-    /// When the body is not what the kind says.
+    /// When the body is not what the kind says, or wants what this version does not have.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, FrameError> {
-        Ok(match frame.kind {
-            1 => Action::Deny(Deny::decode(frame)?),
-            2 => Action::Allow(frame.decode()?),
-            3 => Action::Revoke(frame.decode()?),
-            4 => Action::Kill(frame.decode()?),
-            5 => Action::Alert(frame.decode()?),
-            6 => Action::Metric(frame.decode()?),
-            other => Action::Unknown(other),
+        frame.read(|from| {
+            Ok(match frame.kind {
+                1 => Action::Deny(Deny {
+                    rule: Rule::decode(from)?,
+                    errno: u16::decode(from)?,
+                    mode: from.field()?,
+                    if_unread: from.field()?,
+                }),
+                2 => Action::Allow(Allow { rule: Rule::decode(from)? }),
+                3 => Action::Revoke(Revoke::decode_fields(from)?),
+                4 => Action::Kill(Kill::decode_fields(from)?),
+                5 => Action::Alert(Alert::decode_fields(from)?),
+                6 => Action::Metric(Metric::decode_fields(from)?),
+                other => Action::Unknown(other),
+            })
         })
+    }
+
+    /// Appends the action to a list.
+    ///
+    /// # Errors
+    /// When it is longer than a frame can be.
+    pub fn push(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        match self {
+            Action::Deny(Deny { rule, errno, mode, if_unread }) => write(out, 1, |out| {
+                rule.encode(out);
+                errno.encode(out);
+                mode.encode(out);
+                if_unread.encode(out);
+            }),
+            Action::Allow(Allow { rule }) => write(out, 2, |out| rule.encode(out)),
+            Action::Revoke(revoke) => write(out, 3, |out| revoke.encode_fields(out)),
+            Action::Kill(kill) => write(out, 4, |out| kill.encode_fields(out)),
+            Action::Alert(alert) => write(out, 5, |out| alert.encode_fields(out)),
+            Action::Metric(metric) => write(out, 6, |out| metric.encode_fields(out)),
+            Action::Unknown(kind) => write(out, *kind, |_| ()),
+        }
+    }
+
+    /// Token of an action, 0 for those without one.
+    #[must_use]
+    pub const fn token(&self) -> u32 {
+        match self {
+            Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule.token,
+            Action::Revoke(revoke) => revoke.token,
+            Action::Kill(kill) => kill.token,
+            Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => 0,
+        }
+    }
+
+    /// Token of an action that does not decode, as far as it can be read, 0 without one: who is
+    /// refused is told of what.
+    #[must_use]
+    pub fn token_of(frame: &Frame<'_>) -> u32 {
+        let token = match frame.kind {
+            1 | 2 => frame.read(|from| u32::decode(&mut from.sized()?)),
+            5 | 6 => Ok(0),
+            _ => frame.read(u32::decode),
+        };
+        token.unwrap_or(0)
     }
 }

@@ -7,10 +7,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use super::hook::Hook;
-use crate::v0_1::FileKey;
+use super::process::FileKey;
+use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
+use crate::{composite, words};
 
 /// A call of a curated hook. [`super::record`] has a struct with named fields for each hook:
 /// `FileMprotect::try_from(&call)`.
@@ -22,32 +22,35 @@ pub struct Call<'a> {
     pub values: Vec<Value<'a>>,
 }
 
-/// A call that one of a plugin's own watches saw.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Watch<'a> {
-    /// Place of the watch in the manifest's list, from 0.
-    pub index: u16,
-    /// The kernel's name of the hook.
-    #[serde(borrow)]
-    pub hook: Cow<'a, str>,
-    /// The values, in the order of the watch's fields.
-    #[serde(borrow)]
-    pub values: Vec<Value<'a>>,
+composite! {
+    /// A call that one of a plugin's own watches saw.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Watch<'a> {
+        /// Place of the watch in the manifest's list, from 0.
+        pub index: u16,
+        /// The kernel's name of the hook.
+        pub hook: Cow<'a, str>,
+        /// The values, in the order of the watch's fields.
+        pub values: Vec<Value<'a>>,
+    }
 }
 
-/// Why a value is not there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Why {
-    /// This kernel has no such field.
-    Kernel,
-    /// A pointer on the way to it was NULL: an anonymous mapping has no file.
-    Null,
-    /// It could not be read.
-    Unreadable,
+words! {
+    /// Why a value is not there.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum Why ("reason" else Unreadable) {
+        /// This kernel has no such field.
+        Kernel = 0,
+        /// A pointer on the way to it was NULL: an anonymous mapping has no file.
+        Null = 1,
+        /// It could not be read, or is not there for a reason of a later version.
+        #[default]
+        Unreadable = 2,
+    }
 }
 
 /// One value.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
     /// There is none.
     Absent(Why),
@@ -56,17 +59,51 @@ pub enum Value<'a> {
     /// A number with a sign.
     Signed(i64),
     /// A string, a name, a path.
-    Text(#[serde(borrow)] Text<'a>),
+    Text(Text<'a>),
     /// Bytes.
-    Bytes(#[serde(borrow)] Cow<'a, [u8]>),
+    Bytes(Cow<'a, [u8]>),
     /// A socket address.
-    Address(#[serde(borrow)] Address<'a>),
+    Address(Address<'a>),
     /// A file.
     File(FileKey),
+    /// One of a later version, by its number: there, but not known here.
+    Unknown(u64),
+}
+
+impl Encode for Value<'_> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Value::Absent(why) => choice(out, 0, |out| why.encode(out)),
+            Value::Number(number) => choice(out, 1, |out| number.encode(out)),
+            Value::Signed(number) => choice(out, 2, |out| number.encode(out)),
+            Value::Text(text) => choice(out, 3, |out| text.encode_fields(out)),
+            Value::Bytes(bytes) => choice(out, 4, |out| bytes.encode(out)),
+            Value::Address(address) => choice(out, 5, |out| address.encode_fields(out)),
+            Value::File(file) => choice(out, 6, |out| file.encode_fields(out)),
+            Value::Unknown(number) => choice(out, *number, |_| ()),
+        }
+    }
+}
+
+impl<'a> Decode<'a> for Value<'a> {
+    fn decode(from: &mut Reader<'a>) -> Result<Self, CodecError> {
+        let (number, mut fields) = (from.number()?, from.sized()?);
+        let from = &mut fields;
+        Ok(match number {
+            0 => Value::Absent(from.field()?),
+            1 => Value::Number(from.field()?),
+            2 => Value::Signed(from.field()?),
+            3 => Value::Text(Text::decode_fields(from)?),
+            4 => Value::Bytes(from.field()?),
+            5 => Value::Address(Address::decode_fields(from)?),
+            6 => Value::File(FileKey::decode_fields(from)?),
+            number => Value::Unknown(number),
+        })
+    }
 }
 
 /// What is to be known of a [`Text`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TextFlags(pub u8);
 
 impl TextFlags {
@@ -88,14 +125,28 @@ impl TextFlags {
     }
 }
 
-/// A text. Bytes that are not UTF-8 are escaped as `\xNN`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Text<'a> {
-    /// The text. A path without a leading slash lacks its beginning.
-    #[serde(borrow)]
-    pub text: Cow<'a, str>,
-    /// What is to be known of it.
-    pub flags: TextFlags,
+impl Encode for TextFlags {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode<'_> for TextFlags {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
+        // Bits of a later version are not known here.
+        from.number().map(|bits| TextFlags(bits as u8))
+    }
+}
+
+composite! {
+    /// A text. Bytes that are not UTF-8 are escaped as `\xNN`.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Text<'a> {
+        /// The text. A path without a leading slash lacks its beginning.
+        pub text: Cow<'a, str>,
+        /// What is to be known of it.
+        pub flags: TextFlags,
+    }
 }
 
 impl Text<'_> {
@@ -106,18 +157,19 @@ impl Text<'_> {
     }
 }
 
-/// A socket address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Address<'a> {
-    /// `AF_*`.
-    pub family: u16,
-    /// Address of IPv4 and IPv6; IPv4-mapped is IPv4.
-    pub ip: Option<IpAddr>,
-    /// Port, 0 without one.
-    pub port: u16,
-    /// Path of a Unix socket, `@name` for an abstract one; empty for other families.
-    #[serde(borrow)]
-    pub path: Cow<'a, str>,
+composite! {
+    /// A socket address.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Address<'a> {
+        /// `AF_*`.
+        pub family: u16,
+        /// Address of IPv4 and IPv6; IPv4-mapped is IPv4.
+        pub ip: Option<IpAddr>,
+        /// Port, 0 without one.
+        pub port: u16,
+        /// Path of a Unix socket, `@name` for an abstract one; empty for other families.
+        pub path: Cow<'a, str>,
+    }
 }
 
 impl Address<'_> {
@@ -160,6 +212,7 @@ impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Value::Absent(_) => f.write_str("-"),
+            Value::Unknown(_) => f.write_str("?"),
             Value::Number(number) => write!(f, "{number}"),
             Value::Signed(number) => write!(f, "{number}"),
             Value::Text(text) => f.write_str(&text.text),

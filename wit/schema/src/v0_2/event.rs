@@ -1,12 +1,172 @@
 //! Events: one call of a hook, with a body of its own, a list of values, or what a watch saw.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::call::{Call, Value, Watch};
 use super::hook::Hook;
 use super::kind;
-use crate::frame::{Frame, FrameError, push};
-use crate::v0_1::{Connect, Exec, Exit, FileOpen, Fork, Meta};
+use super::process::{Argv, FileKey, ProcessKey};
+use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
+use crate::frame::{Frame, FrameError, write};
+use crate::{Schema, composite};
+
+pub use crate::v0_1::ExecFlags;
+
+/// What the kernel answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verdict {
+    /// No rule applied. A verdict of a later version reads as none.
+    #[default]
+    None,
+    /// Refused.
+    Denied {
+        /// Rule that refused.
+        rule_id: u64,
+        /// Errno of the answer, positive.
+        errno: u16,
+    },
+    /// An audit rule applied: it would have been refused.
+    Audited {
+        /// Rule that would have refused.
+        rule_id: u64,
+        /// Errno it would have answered.
+        errno: u16,
+    },
+}
+
+impl Encode for Verdict {
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Verdict::None => choice(out, 0, |_| ()),
+            Verdict::Denied { rule_id, errno } => choice(out, 1, |out| {
+                rule_id.encode(out);
+                errno.encode(out);
+            }),
+            Verdict::Audited { rule_id, errno } => choice(out, 2, |out| {
+                rule_id.encode(out);
+                errno.encode(out);
+            }),
+        }
+    }
+}
+
+impl Decode<'_> for Verdict {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let (number, mut fields) = (from.number()?, from.sized()?);
+        Ok(match number {
+            1 => Verdict::Denied { rule_id: fields.field()?, errno: fields.field()? },
+            2 => Verdict::Audited { rule_id: fields.field()?, errno: fields.field()? },
+            _ => Verdict::None,
+        })
+    }
+}
+
+composite! {
+    /// What every event carries.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Meta<'a> {
+        /// Time of the call, nanoseconds of `CLOCK_BOOTTIME`.
+        pub boot_ns: u64,
+        /// Calling process.
+        pub process: ProcessKey,
+        /// Calling thread.
+        pub tid: u32,
+        /// User id in the initial namespace.
+        pub uid: u32,
+        /// Group id in the initial namespace.
+        pub gid: u32,
+        /// Inode number of the mount namespace, 0 when unknown.
+        pub mount_ns: u32,
+        /// Id of the cgroup.
+        pub cgroup_id: u64,
+        /// Name of the calling thread.
+        pub comm: Cow<'a, str>,
+        /// The kernel's answer.
+        pub verdict: Verdict,
+    }
+}
+
+impl Encode for ExecFlags {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+}
+
+impl Decode<'_> for ExecFlags {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
+        u32::decode(from).map(ExecFlags)
+    }
+}
+
+composite! {
+    /// An executable. Bytes of the path that are not UTF-8 are escaped as `\xNN`.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct Exec<'a> {
+        /// Identity of the file; of a script, its interpreter's once committed.
+        pub file: FileKey,
+        /// Resolved path.
+        pub path: Cow<'a, str>,
+        /// The path is cut or could not be resolved in full.
+        pub path_truncated: bool,
+        /// Arguments; empty before the exec is committed.
+        pub argv: Argv<'a>,
+        /// Kind of file.
+        pub flags: ExecFlags,
+    }
+}
+
+composite! {
+    /// A file being opened. Bytes of the path that are not UTF-8 are escaped as `\xNN`.
+    #[derive(Clone, Debug, Default, PartialEq)]
+    pub struct FileOpen<'a> {
+        /// Identity of the file.
+        pub file: FileKey,
+        /// Resolved path.
+        pub path: Cow<'a, str>,
+        /// The path is cut or could not be resolved in full.
+        pub path_truncated: bool,
+        /// `O_*` flags as the kernel keeps them.
+        pub flags: u32,
+        /// File type and permission bits.
+        pub mode: u32,
+    }
+}
+
+composite! {
+    /// A socket being connected.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Connect {
+        /// Destination address; `None` for families other than IPv4 and IPv6. IPv4-mapped is IPv4.
+        pub address: Option<core::net::IpAddr>,
+        /// Destination port, 0 without one.
+        pub port: u16,
+        /// `AF_*`.
+        pub family: u16,
+        /// `IPPROTO_*`.
+        pub protocol: u16,
+        /// `SOCK_*`.
+        pub kind: u16,
+    }
+}
+
+composite! {
+    /// A process that was created; [`Meta::process`] is its parent.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Fork {
+        /// The child.
+        pub child: ProcessKey,
+    }
+}
+
+composite! {
+    /// A process that ended.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Exit {
+        /// Status as `wait(2)` encodes it.
+        pub code: u32,
+    }
+}
 
 /// What a hook was called with.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,27 +225,30 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Decodes the body of an event frame.
+    /// Decodes the body of an event frame: [`Meta`], then the hook's own, which the frame ends.
     ///
     /// # Errors
     /// When the body is not an event of `hook`.
     pub(super) fn decode(hook: Hook, frame: &Frame<'a>) -> Result<Self, FrameError> {
-        fn body<'a, T: serde::Deserialize<'a>>(
-            frame: &Frame<'a>,
+        fn body<'a, T: Composite<'a>>(
+            from: &mut Reader<'a>,
             body: impl FnOnce(T) -> Body<'a>,
-        ) -> Result<Event<'a>, FrameError> {
-            let (meta, inner) = frame.decode()?;
-            Ok(Event { meta, body: body(inner) })
+        ) -> Result<Body<'a>, CodecError> {
+            T::decode_fields(from).map(body)
         }
-        match hook {
-            Hook::BprmCheckSecurity => body(frame, Body::BprmCheckSecurity),
-            Hook::BprmCommittedCreds => body(frame, Body::BprmCommittedCreds),
-            Hook::FileOpen => body(frame, Body::FileOpen),
-            Hook::SocketConnect => body(frame, Body::SocketConnect),
-            Hook::SchedProcessFork => body(frame, Body::SchedProcessFork),
-            Hook::SchedProcessExit => body(frame, Body::SchedProcessExit),
-            hook => body(frame, |values| Body::Call(Call { hook, values })),
-        }
+        frame.read(|from| {
+            let meta = Meta::decode(from)?;
+            let body = match hook {
+                Hook::BprmCheckSecurity => body(from, Body::BprmCheckSecurity),
+                Hook::BprmCommittedCreds => body(from, Body::BprmCommittedCreds),
+                Hook::FileOpen => body(from, Body::FileOpen),
+                Hook::SocketConnect => body(from, Body::SocketConnect),
+                Hook::SchedProcessFork => body(from, Body::SchedProcessFork),
+                Hook::SchedProcessExit => body(from, Body::SchedProcessExit),
+                hook => Vec::decode(from).map(|values| Body::Call(Call { hook, values })),
+            };
+            Ok(Event { meta, body: body? })
+        })
     }
 
     /// Decodes the body of a watch's frame.
@@ -93,8 +256,10 @@ impl<'a> Event<'a> {
     /// # Errors
     /// When the body is not one.
     pub(super) fn decode_watch(frame: &Frame<'a>) -> Result<Self, FrameError> {
-        let (meta, watch) = frame.decode()?;
-        Ok(Event { meta, body: Body::Watch(watch) })
+        frame.read(|from| {
+            let meta = Meta::decode(from)?;
+            Ok(Event { meta, body: Body::Watch(Watch::decode_fields(from)?) })
+        })
     }
 
     /// Appends the event to a batch.
@@ -102,18 +267,30 @@ impl<'a> Event<'a> {
     /// # Errors
     /// When the event is longer than a frame can be.
     pub fn push(&self, out: &mut Vec<u8>) -> Result<(), FrameError> {
-        let meta = &self.meta;
         let at = self.body.hook().map_or(kind::WATCH, |hook| kind::EVENT + hook as u16);
-        match &self.body {
-            Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
-                push(out, at, &(meta, exec))
+        write(out, at, |out| {
+            self.meta.encode(out);
+            match &self.body {
+                Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
+                    exec.encode_fields(out);
+                }
+                Body::FileOpen(open) => open.encode_fields(out),
+                Body::SocketConnect(connect) => connect.encode_fields(out),
+                Body::SchedProcessFork(fork) => fork.encode_fields(out),
+                Body::SchedProcessExit(exit) => exit.encode_fields(out),
+                Body::Call(call) => call.values.encode(out),
+                Body::Watch(watch) => watch.encode_fields(out),
             }
-            Body::FileOpen(open) => push(out, at, &(meta, open)),
-            Body::SocketConnect(connect) => push(out, at, &(meta, connect)),
-            Body::SchedProcessFork(fork) => push(out, at, &(meta, fork)),
-            Body::SchedProcessExit(exit) => push(out, at, &(meta, exit)),
-            Body::Call(call) => push(out, at, &(meta, &call.values)),
-            Body::Watch(watch) => push(out, at, &(meta, watch)),
+        })
+    }
+
+    /// Whether a schema has this kind of event.
+    #[must_use]
+    pub const fn is_of(&self, schema: Schema) -> bool {
+        match (self.body.hook(), schema) {
+            (Some(hook), schema) => schema.has(hook),
+            (None, Schema::V0_2) => true,
+            (None, Schema::V0_1) => false,
         }
     }
 
@@ -130,15 +307,5 @@ impl<'a> Event<'a> {
             Body::Watch(watch) => watch.values.iter().any(cut),
             Body::SocketConnect(_) | Body::SchedProcessFork(_) | Body::SchedProcessExit(_) => false,
         }
-    }
-
-    /// Whether a reader of an older schema knows this kind of event.
-    #[must_use]
-    pub fn is_of(&self, schema: u16) -> bool {
-        schema >= super::SCHEMA
-            || self
-                .body
-                .hook()
-                .is_some_and(|hook| crate::v0_1::Hook::from_id(hook as u16).is_some())
     }
 }

@@ -1,9 +1,10 @@
 //! The hooks of this contract, and sets of them.
 
-use serde::{Deserialize, Serialize};
+use alloc::vec::Vec;
 
 use super::call::FieldRow;
 use super::record;
+use crate::codec::{CodecError, Decode, Encode, Reader};
 
 macro_rules! hooks {
     (
@@ -219,9 +220,33 @@ impl Hook {
     }
 }
 
-/// A set of hooks. One whose bits lie below 64 is written as schema 0.1 writes it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// A set of hooks: bit `n` is the hook with id `n`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HookSet(pub u128);
+
+/// Bytes of the bits, without zeros at the end, so that there can be more hooks than bits here.
+impl Encode for HookSet {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let bytes = self.0.to_le_bytes();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        bytes.get(..used).unwrap_or_default().encode(out);
+    }
+}
+
+impl Decode<'_> for HookSet {
+    fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let mut bits = 0;
+        for (at, byte) in (0u32..).zip(alloc::borrow::Cow::<[u8]>::decode(from)?.iter()) {
+            if at < u128::BITS / 8 {
+                bits |= u128::from(*byte) << (8 * at);
+            } else if *byte != 0 {
+                let number = u64::from(8 * at + byte.trailing_zeros());
+                return Err(CodecError::Unknown { what: "hook", number });
+            }
+        }
+        Ok(HookSet(bits))
+    }
+}
 
 impl HookSet {
     /// The set with `hook` added.

@@ -1,43 +1,62 @@
-//! Schema 0.2: every curated hook, a plugin's own watches, and keys of rules by cgroup, path, digest and hook.
+//! Schema 0.2: every curated hook, watches, keys of rules by cgroup, path, digest and hook; it can grow.
 //!
-//! Bodies of schema 0.1 that did not grow are its own types, byte for byte: what a reader of 0.1
-//! knows it reads, and the actions it writes are actions of this schema. Nothing that would grow may
-//! grow but at its end; records never carry a kernel pointer.
+//! Every composite carries its length ([`crate::codec`]). A later version appends fields, alternatives
+//! and kinds; it never changes what is there. Records never carry a kernel pointer.
 
 mod action;
 mod call;
 mod event;
+mod filter;
 mod hook;
+mod key;
+pub mod manifest;
+mod process;
 pub mod record;
 mod report;
 
-pub use action::{Action, Allow, Deny, IfUnread, IfUnresolved, Rule, RuleKey, RuleMode};
-pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
-pub use event::{Body, Event};
-pub use hook::{Hook, HookSet};
-pub use record::RecordError;
-pub use report::{Lost, LostOf, LostWhere};
-
-pub use crate::v0_1::{
-    ActionKind, Alert, Argv, BatchStart, Connect, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork,
-    Gone, INIT_TOKEN, Kill, Meta, Metric, MetricKind, Outcome, Process, ProcessKey, Refusal,
-    Revoke, Severity, Subject, Tick, Verdict,
+pub use action::{
+    Action, Alert, Allow, Deny, IfUnread, Kill, Metric, MetricKind, Revoke, Rule, RuleMode,
+    Severity, Subject,
 };
+pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
+pub use event::{Body, Connect, Event, Exec, ExecFlags, Exit, FileOpen, Fork, Meta, Verdict};
+pub use filter::{Condition, Filter};
+pub use hook::{Hook, HookSet};
+pub use key::{IfUnresolved, KeyKind, KeyKinds, RuleKey};
+pub use manifest::{Manifest, ManifestFault, OnStop};
+pub use process::{Argv, FileKey, Gone, Process, ProcessKey};
+pub use record::RecordError;
+pub use report::{BatchStart, Lost, LostOf, LostWhere, Outcome, Refusal, Tick};
 
-use crate::frame::{Frame, FrameError};
+pub use crate::v0_1::INIT_TOKEN;
 
-/// Number of this schema in a manifest and in [`BatchStart`].
-pub const SCHEMA: u16 = 2;
+use alloc::vec::Vec;
 
-/// Kinds of frames in a batch.
+use crate::codec::Composite;
+use crate::frame::{Frame, FrameError, write};
+
+/// Kinds of frames in a batch. But for the batch start, none is a kind of schema 0.1: a reader that is
+/// given the wrong schema knows nothing, instead of reading something else.
 pub mod kind {
-    pub use crate::v0_1::kind::{BATCH_START, EVENT, GONE, LOST, OUTCOME, PROCESS, TICK};
+    pub use crate::v0_1::kind::BATCH_START;
 
+    /// [`super::Process`]: before the first record that refers to it.
+    pub const PROCESS: u16 = 0x202;
+    /// [`super::Gone`]: a described process ended.
+    pub const GONE: u16 = 0x203;
+    /// [`super::Outcome`]: answer to an action of an earlier batch.
+    pub const OUTCOME: u16 = 0x204;
+    /// [`super::Lost`]: records that could not be delivered.
+    pub const LOST: u16 = 0x205;
+    /// [`super::Tick`]: time has passed.
+    pub const TICK: u16 = 0x206;
     /// A call that one of the plugin's own watches saw: [`super::Meta`], then [`super::Watch`].
-    pub const WATCH: u16 = 7;
+    pub const WATCH: u16 = 0x207;
+    /// Events start here, `EVENT + hook id`: [`super::Meta`], then what the hook has.
+    pub const EVENT: u16 = 0x300;
 }
 
-/// A decoded frame of a batch.
+/// A record of a batch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record<'a> {
     /// See [`kind::BATCH_START`].
@@ -58,6 +77,25 @@ pub enum Record<'a> {
     Unknown(u16),
 }
 
+/// A record that is to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum RecordRef<'r, 'a> {
+    /// See [`kind::BATCH_START`].
+    BatchStart(BatchStart),
+    /// See [`kind::PROCESS`].
+    Process(&'r Process<'a>),
+    /// See [`kind::GONE`].
+    Gone(Gone),
+    /// See [`kind::OUTCOME`].
+    Outcome(&'r Outcome<'a>),
+    /// See [`kind::LOST`].
+    Lost(Lost),
+    /// See [`kind::TICK`].
+    Tick(Tick),
+    /// A hook was called, or a watch saw a call.
+    Event(&'r Event<'a>),
+}
+
 impl<'a> Record<'a> {
     /// Decodes one frame.
     ///
@@ -65,18 +103,57 @@ impl<'a> Record<'a> {
     /// When the body is not what the kind says.
     pub fn decode(frame: &Frame<'a>) -> Result<Self, FrameError> {
         Ok(match frame.kind {
-            kind::BATCH_START => Record::BatchStart(frame.decode()?),
-            kind::PROCESS => Record::Process(frame.decode()?),
-            kind::GONE => Record::Gone(frame.decode()?),
-            kind::OUTCOME => Record::Outcome(frame.decode()?),
-            kind::LOST => Record::Lost(Lost::decode(frame)?),
-            kind::TICK => Record::Tick(frame.decode()?),
+            kind::BATCH_START => Record::BatchStart(frame.read(BatchStart::decode_fields)?),
+            kind::PROCESS => Record::Process(frame.read(Process::decode_fields)?),
+            kind::GONE => Record::Gone(frame.read(Gone::decode_fields)?),
+            kind::OUTCOME => Record::Outcome(frame.read(Outcome::decode_fields)?),
+            kind::LOST => Record::Lost(frame.read(Lost::decode_fields)?),
+            kind::TICK => Record::Tick(frame.read(Tick::decode_fields)?),
             kind::WATCH => Record::Event(Event::decode_watch(frame)?),
             other => match other.checked_sub(kind::EVENT).and_then(Hook::from_id) {
                 Some(hook) => Record::Event(Event::decode(hook, frame)?),
                 None => Record::Unknown(other),
             },
         })
+    }
+
+    /// The record to be written again; none for what is not known.
+    #[must_use]
+    pub const fn by_ref(&self) -> Option<RecordRef<'_, 'a>> {
+        Some(match self {
+            Record::BatchStart(start) => RecordRef::BatchStart(*start),
+            Record::Process(process) => RecordRef::Process(process),
+            Record::Gone(gone) => RecordRef::Gone(*gone),
+            Record::Outcome(outcome) => RecordRef::Outcome(outcome),
+            Record::Lost(lost) => RecordRef::Lost(*lost),
+            Record::Tick(tick) => RecordRef::Tick(*tick),
+            Record::Event(event) => RecordRef::Event(event),
+            Record::Unknown(_) => return None,
+        })
+    }
+}
+
+impl RecordRef<'_, '_> {
+    /// Appends the record to a batch of this schema.
+    ///
+    /// # Errors
+    /// When it is longer than a frame can be.
+    pub fn push(self, out: &mut Vec<u8>) -> Result<(), FrameError> {
+        match self {
+            RecordRef::BatchStart(start) => {
+                write(out, kind::BATCH_START, |out| start.encode_fields(out))
+            }
+            RecordRef::Process(process) => {
+                write(out, kind::PROCESS, |out| process.encode_fields(out))
+            }
+            RecordRef::Gone(gone) => write(out, kind::GONE, |out| gone.encode_fields(out)),
+            RecordRef::Outcome(outcome) => {
+                write(out, kind::OUTCOME, |out| outcome.encode_fields(out))
+            }
+            RecordRef::Lost(lost) => write(out, kind::LOST, |out| lost.encode_fields(out)),
+            RecordRef::Tick(tick) => write(out, kind::TICK, |out| tick.encode_fields(out)),
+            RecordRef::Event(event) => event.push(out),
+        }
     }
 }
 

@@ -1,12 +1,13 @@
-//! The golden batch of schema 0.2, and what it shares with 0.1 byte for byte.
+//! The golden batch of schema 0.2, and what becomes of it and of 0.1's in the other schema.
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::record::{Capset, FileMprotect, PathUnlink, SocketBind, UringSqpoll, why};
 use super::*;
-use crate::frame::{Frames, push};
-use crate::v0_1;
+use crate::codec::{CodecError, Decode, Encode, Reader};
+use crate::frame::{Frame, Frames, push};
+use crate::{Schema, lower, v0_1};
 
 const GOLDEN: &[u8] = include_bytes!("golden.batch");
 const GOLDEN_OF_0_1: &[u8] = include_bytes!("../v0_1/golden.batch");
@@ -104,17 +105,75 @@ fn losses() -> [Lost; 6] {
     .map(|(place, of)| Lost { place, records: 300, of })
 }
 
+/// Every kind of record.
+fn records() -> Vec<Record<'static>> {
+    let exec = || Exec {
+        file: FileKey { ino: 1 << 40, dev: 3 },
+        path: Cow::Borrowed("/usr/bin/x"),
+        path_truncated: true,
+        argv: Argv { joined: Cow::Borrowed("x\0-a\0"), argc: 2, truncated: false },
+        flags: ExecFlags(ExecFlags::MEMFD),
+    };
+    let file = FileKey { ino: 9, dev: 1 };
+    let open =
+        FileOpen { file, path: Cow::Borrowed("/a"), path_truncated: false, flags: 2, mode: 6 };
+    let address = Some([10, 0, 0, 1].into());
+    let connect = Connect { address, port: 443, family: 2, protocol: 6, kind: 1 };
+    let key = ProcessKey { start_boot_ns: 5, tgid: 6 };
+    let process = Process {
+        key,
+        parent: meta().process,
+        exe: Cow::Borrowed("/bin/sh"),
+        argv: exec().argv,
+        file,
+        uid: 1,
+        gid: 2,
+        cgroup: Cow::Borrowed("/x"),
+    };
+    let refused = Outcome {
+        token: 7,
+        rule_id: None,
+        refusal: Some(Refusal::KeyFull),
+        detail: Cow::Borrowed("full"),
+    };
+    let done = Outcome { token: 8, rule_id: Some(1 << 50), ..Outcome::default() };
+    let own = [
+        Body::BprmCheckSecurity(exec()),
+        Body::BprmCommittedCreds(exec()),
+        Body::FileOpen(open),
+        Body::SocketConnect(connect),
+        Body::SchedProcessFork(Fork { child: key }),
+    ];
+    let event = |body| Record::Event(Event { meta: meta(), body });
+    let start = BatchStart { schema: 2, boot_ns: 5, unix_offset_ns: -3 };
+    let first = [
+        Record::BatchStart(start),
+        Record::Process(process),
+        Record::Outcome(refused),
+        Record::Outcome(done),
+        Record::Tick(Tick {}),
+    ];
+    let events = own.into_iter().chain(bodies()).map(event);
+    let last = losses().map(Record::Lost).into_iter().chain([Record::Gone(Gone { key })]);
+    first.into_iter().chain(events).chain(last).collect()
+}
+
 fn golden() -> Vec<u8> {
     let mut out = Vec::new();
-    let start = BatchStart { schema: SCHEMA, boot_ns: 5, unix_offset_ns: -3 };
-    push(&mut out, kind::BATCH_START, &start).unwrap();
-    for body in bodies() {
-        Event { meta: meta(), body }.push(&mut out).unwrap();
-    }
-    for lost in losses() {
-        push(&mut out, kind::LOST, &lost).unwrap();
+    for record in records() {
+        record.by_ref().unwrap().push(&mut out).unwrap();
     }
     out
+}
+
+fn written(action: &Action<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    action.push(&mut out).unwrap();
+    out
+}
+
+fn frame(bytes: &[u8]) -> Frame<'_> {
+    Frames::new(bytes).next().unwrap().unwrap()
 }
 
 #[test]
@@ -124,64 +183,74 @@ fn golden_batch_still_decodes_and_is_still_what_we_write() {
         std::fs::write(path, golden()).unwrap();
         return;
     }
-    let mut frames = Frames::new(GOLDEN).map(|frame| Record::decode(&frame.unwrap()).unwrap());
-    assert!(matches!(frames.next(), Some(Record::BatchStart(start)) if start.schema == SCHEMA));
-    let expected = bodies().into_iter().map(|body| Record::Event(Event { meta: meta(), body }));
-    let expected = expected.chain(losses().map(Record::Lost));
-    assert_eq!(frames.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    let read = Frames::new(GOLDEN).map(|frame| Record::decode(&frame.unwrap()).unwrap());
+    assert_eq!(read.collect::<Vec<_>>(), records());
     assert_eq!(golden(), GOLDEN);
 }
 
 #[test]
-fn a_batch_of_0_1_reads_the_same_here_and_is_written_the_same() {
-    let mut out = Vec::new();
-    for frame in Frames::new(GOLDEN_OF_0_1) {
-        let frame = frame.unwrap();
-        match Record::decode(&frame).unwrap() {
-            Record::Event(event) => {
-                assert!(event.is_of(v0_1::SCHEMA));
-                event.push(&mut out).unwrap();
-            }
-            Record::Unknown(kind) => panic!("kind {kind}"),
-            _ => {
-                out.extend_from_slice(&u32::try_from(frame.body.len()).unwrap().to_le_bytes());
-                out.extend_from_slice(&frame.kind.to_le_bytes());
-                out.extend_from_slice(frame.body);
-            }
-        }
-    }
-    assert_eq!(out, GOLDEN_OF_0_1);
+fn a_batch_of_0_1_becomes_one_of_0_2_and_back_without_a_difference() {
+    assert_eq!(lower::schema_of(GOLDEN_OF_0_1), Some(Schema::V0_1));
+    let newer = lower::batch(GOLDEN_OF_0_1, Schema::V0_1, Schema::V0_2);
+    assert_eq!(lower::schema_of(&newer), Some(Schema::V0_2));
+    assert_eq!(Frames::new(&newer).count(), Frames::new(GOLDEN_OF_0_1).count());
+    assert_eq!(lower::batch(&newer, Schema::V0_2, Schema::V0_1), GOLDEN_OF_0_1);
 }
 
 #[test]
-fn what_0_1_does_not_know_is_told_apart_and_skipped_by_it() {
-    for body in bodies().into_iter().skip(1) {
-        assert!(!Event { meta: meta(), body: body.clone() }.is_of(v0_1::SCHEMA));
-        assert!(Event { meta: meta(), body }.is_of(SCHEMA));
-    }
-    let events = Frames::new(GOLDEN).skip(2).take(bodies().len() - 1);
-    let mut frames = events.map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap());
-    assert!(frames.all(|record| matches!(record, v0_1::Record::Unknown(_))));
+fn a_reader_of_0_1_gets_what_it_knows_and_of_the_wrong_schema_only_the_time() {
+    let lowered = lower::batch(GOLDEN, Schema::V0_2, Schema::V0_1);
+    assert_eq!(lower::schema_of(&lowered), Some(Schema::V0_1));
+    let read = |bytes| {
+        let decode = |frame: Result<Frame<'static>, _>| v0_1::Record::decode(&frame.unwrap());
+        Frames::new(bytes).map(decode).collect::<Result<Vec<_>, _>>().unwrap()
+    };
+    let lowered: &'static [u8] = lowered.leak();
+    let back = lower::batch(lowered, Schema::V0_1, Schema::V0_2);
+    let back = Frames::new(&back).map(|frame| Record::decode(&frame.unwrap()).unwrap());
+    let has = |record: &Record<'_>| match record {
+        Record::Event(event) => event.body.hook().is_some_and(|hook| Schema::V0_1.has(hook)),
+        Record::Lost(lost) => lost.place != LostWhere::Recursion,
+        _ => true,
+    };
+    // What 0.1 says of a loss is less.
+    let lost = |lost: Lost| Lost {
+        place: if lost.place == LostWhere::Verdicts { LostWhere::Ring } else { lost.place },
+        of: LostOf::Any,
+        ..lost
+    };
+    let expected = records().into_iter().filter(has).map(|record| match record {
+        Record::Lost(loss) => Record::Lost(lost(loss)),
+        other => other,
+    });
+    assert_eq!(back.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
+    assert!(read(lowered).iter().all(|record| !matches!(record, v0_1::Record::Unknown(_))));
+
+    let wrong = read(GOLDEN);
+    let known = |record: &&v0_1::Record<'_>| !matches!(record, v0_1::Record::Unknown(_));
+    let start = v0_1::BatchStart { schema: 2, boot_ns: 5, unix_offset_ns: -3 };
+    assert_eq!(wrong.iter().filter(known).collect::<Vec<_>>(), [&v0_1::Record::BatchStart(start)]);
+    let wrong = Frames::new(GOLDEN_OF_0_1).skip(1);
+    let mut wrong = wrong.map(|frame| Record::decode(&frame.unwrap()).unwrap());
+    assert!(wrong.all(|record| matches!(record, Record::Unknown(_))));
 }
 
 #[test]
-fn a_loss_is_told_to_0_1_in_its_own_words() {
-    let older = losses().map(|lost| lost.older().map(|lost| (lost.place, lost.records)));
-    let place = |place| Some((place, 300));
-    let expected = [
-        place(v0_1::LostWhere::Ring),
-        place(v0_1::LostWhere::Decode),
-        place(v0_1::LostWhere::Queue),
-        place(v0_1::LostWhere::Plugin),
-        place(v0_1::LostWhere::Ring),
-        None,
-    ];
-    assert_eq!(older, expected);
+fn a_loss_names_its_hook_where_it_has_one() {
     let named = losses().map(|lost| lost.of.hook());
     assert_eq!(
         named.map(|hook| hook == Some(Hook::FileMprotect)),
         [true, false, false, false, true, false]
     );
+}
+
+#[test]
+fn each_schema_serves_its_own_and_later_ones_from_the_second_on() {
+    for (schema, served) in [(Schema::V0_1, [1].as_slice()), (Schema::V0_2, &[2, 3, u16::MAX])] {
+        assert_eq!(Schema::from_number(schema.number()), Some(schema));
+        let asked = [0, 1, 2, 3, u16::MAX].into_iter().filter(|asked| schema.serves(*asked));
+        assert_eq!(asked.collect::<Vec<_>>(), served);
+    }
 }
 
 #[test]
@@ -196,12 +265,13 @@ fn what_is_cut_is_known_of_an_event() {
 #[test]
 fn actions_of_0_1_are_actions_of_0_2() {
     let process = ProcessKey { start_boot_ns: u64::MAX, tgid: 7 };
-    let file = FileKey { ino: u64::MAX, dev: 9 };
+    let file = v0_1::FileKey { ino: u64::MAX, dev: 9 };
+    let file_of_0_2 = FileKey { ino: u64::MAX, dev: 9 };
     let address = core::net::IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]);
     let keys = [
         (v0_1::RuleKey::Process(process), RuleKey::Process(process)),
         (v0_1::RuleKey::Lineage(process), RuleKey::Lineage(process)),
-        (v0_1::RuleKey::File(file), RuleKey::File(file)),
+        (v0_1::RuleKey::File(file), RuleKey::File(file_of_0_2)),
         (
             v0_1::RuleKey::Network { address, prefix: 64, port: 22 },
             RuleKey::Network { address, prefix: 64, port: 22 },
@@ -216,15 +286,14 @@ fn actions_of_0_1_are_actions_of_0_2() {
             token: 1 << 31,
             cause_boot_ns: 5,
             key: old,
-            subject: Subject::Lineage(process),
+            subject: v0_1::Subject::Lineage(process),
             hooks: v0_1::HookSet(hooks),
             ttl_ms: 6,
             reason: Cow::Borrowed("why"),
         };
         let mut out = Vec::new();
         let deny = v0_1::Deny { rule, errno: 13, audit };
-        push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
-        let frame = Frames::new(&out).next().unwrap().unwrap();
+        push(&mut out, v0_1::ActionKind::Deny as u16, &deny).unwrap();
         let rule = Rule {
             token: 1 << 31,
             cause_boot_ns: 5,
@@ -235,7 +304,7 @@ fn actions_of_0_1_are_actions_of_0_2() {
             reason: Cow::Borrowed("why"),
         };
         assert_eq!(
-            Action::decode(&frame),
+            lower::action(&frame(&out), Schema::V0_1),
             Ok(Action::Deny(Deny { rule, errno: 13, mode, if_unread: IfUnread::Pass }))
         );
     }
@@ -243,7 +312,7 @@ fn actions_of_0_1_are_actions_of_0_2() {
 
 #[test]
 fn rules_on_every_kind_of_key_round_trip() {
-    let prefix = Cow::Borrowed("/etc/");
+    let prefix = "/etc/".into();
     for key in [
         RuleKey::Cgroup(u64::MAX),
         RuleKey::Path { prefix, if_unresolved: IfUnresolved::Apply },
@@ -265,11 +334,8 @@ fn rules_on_every_kind_of_key_round_trip() {
             ttl_ms: 0,
             reason: Cow::Borrowed(""),
         };
-        let mut out = Vec::new();
-        let allow = Allow { rule };
-        push(&mut out, ActionKind::Allow as u16, &allow).unwrap();
-        let frame = Frames::new(&out).next().unwrap().unwrap();
-        assert_eq!(Action::decode(&frame), Ok(Action::Allow(allow)));
+        let allow = Action::Allow(Allow { rule });
+        assert_eq!(Action::decode(&frame(&written(&allow))), Ok(allow));
     }
 }
 
@@ -290,16 +356,38 @@ fn every_mode_of_a_rule_and_its_word_on_the_unread_round_trip() {
             ttl_ms: 0,
             reason: Cow::Borrowed("why"),
         };
-        let mut out = Vec::new();
-        let deny = Deny { rule, errno: 13, mode, if_unread };
-        push(&mut out, ActionKind::Deny as u16, &deny).unwrap();
-        let frame = Frames::new(&out).next().unwrap().unwrap();
-        assert_eq!(Action::decode(&frame), Ok(Action::Deny(deny)));
-        // A word that this version does not have is no word that it has.
-        let last = out.last_mut().unwrap();
-        *last = 2;
-        let frame = Frames::new(&out).next().unwrap().unwrap();
-        assert_eq!(Action::decode(&frame), Err(FrameError::Body { at: 0, kind: 1 }));
+        let deny = Action::Deny(Deny { rule, errno: 13, mode, if_unread });
+        let mut out = written(&deny);
+        assert_eq!(Action::decode(&frame(&out)), Ok(deny));
+        // A word that this version does not have is no word that it has, and it is said of what.
+        *out.last_mut().unwrap() = 2;
+        let unknown = FrameError::Unknown { what: "meaning of what cannot be read", number: 2 };
+        assert_eq!(Action::decode(&frame(&out)), Err(unknown));
+        assert_eq!(Action::token_of(&frame(&out)), 1);
+    }
+}
+
+#[test]
+fn every_action_round_trips_and_tells_its_token() {
+    let process = ProcessKey { start_boot_ns: 3, tgid: 4 };
+    let alert = Alert {
+        technique: Cow::Borrowed("T1496"),
+        severity: Severity::High,
+        process,
+        text: Cow::Borrowed("text"),
+        cause_boot_ns: 5,
+    };
+    let metric = Metric { name: Cow::Borrowed("m"), kind: MetricKind::Gauge, value: -0.5 };
+    let actions = [
+        (Action::Revoke(Revoke { token: 300 }), 300),
+        (Action::Kill(Kill { token: 301, process }), 301),
+        (Action::Alert(alert), 0),
+        (Action::Metric(metric), 0),
+    ];
+    for (action, token) in actions {
+        let out = written(&action);
+        let told = (action.token(), Action::token_of(&frame(&out)));
+        assert_eq!((Action::decode(&frame(&out)), told), (Ok(action), (token, token)));
     }
 }
 
@@ -314,6 +402,15 @@ fn hooks_and_sets_know_each_other() {
         assert!(older.is_none_or(|name| name == hook.name()));
     }
     let all: HookSet = Hook::all().collect();
+    for set in [HookSet(0), all, HookSet(1 << 127)] {
+        let mut out = Vec::new();
+        set.encode(&mut out);
+        assert_eq!(HookSet::decode(&mut Reader::new(&out)), Ok(set));
+    }
+    // A hook beyond what this version can hold: bit 3 of byte 16.
+    let beyond = [[17].as_slice(), &[0; 16], &[8]].concat();
+    let unknown = CodecError::Unknown { what: "hook", number: 131 };
+    assert_eq!(HookSet::decode(&mut Reader::new(&beyond)), Err(unknown));
     assert!(all.is_known() && all.iter().eq(Hook::all()));
     assert!(!HookSet(all.0 | 1).is_known() && !HookSet(1 << 127).is_known());
 }

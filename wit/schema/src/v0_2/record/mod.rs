@@ -8,7 +8,7 @@ use alloc::borrow::Cow;
 
 use super::call::{Address, Call, FieldRow, Kind, Text, Value, Why};
 use super::hook::Hook;
-use crate::v0_1::FileKey;
+use super::process::FileKey;
 
 /// Why a call is not a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,15 +48,15 @@ impl<'c> Fields<'c> {
         Ok(Self { hook, rows: hook.fields().iter(), values: call.values.iter() })
     }
 
-    /// The next value through `take`, which knows one kind. Values that an older host does not send
-    /// are not there.
+    /// The next value through `take`, which knows one kind. Values that an older host does not send,
+    /// or that are of a kind of a later version, are not there.
     fn next<T>(
         &mut self,
         take: impl FnOnce(&'c Value<'c>) -> Option<T>,
     ) -> Result<Option<T>, RecordError> {
         let row = self.rows.next();
         match self.values.next() {
-            None | Some(Value::Absent(_)) => Ok(None),
+            None | Some(Value::Absent(_) | Value::Unknown(_)) => Ok(None),
             Some(value) => take(value).map(Some).ok_or(RecordError::Kind {
                 hook: self.hook,
                 field: row.map_or("", |row| row.name),
@@ -178,6 +178,7 @@ pub fn why(call: &Call<'_>, field: &str) -> Option<Why> {
     match call.values.get(at) {
         None => Some(Why::Kernel),
         Some(Value::Absent(why)) => Some(*why),
+        Some(Value::Unknown(_)) => Some(Why::Unreadable),
         Some(_) => None,
     }
 }
