@@ -5,6 +5,7 @@
 
 mod feed;
 
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -17,10 +18,6 @@ use krsi_host::pipeline::rig::Rig;
 use krsi_host_abi::deny::{Entry, FileKey};
 
 const SECONDS: u64 = 3;
-
-fn program() -> std::path::PathBuf {
-    env!("CARGO_BIN_EXE_krsi-host").into()
-}
 
 /// Feeds bursts at an even pace.
 fn pace(feeder: &mut Feeder, per_second: u64) -> anyhow::Result<()> {
@@ -45,7 +42,8 @@ fn pace(feeder: &mut Feeder, per_second: u64) -> anyhow::Result<()> {
 fn through_a_plugin(per_second: u64) -> anyhow::Result<[u64; 3]> {
     let mut feeder = Feeder::start(1 << 26)?;
     feed::pin(0)?;
-    let mut rig = Rig::start(&feed::config(feed::gauges(1, "deny")?)?, program(), feeder.ring()?)?;
+    let mut rig =
+        Rig::start(&feed::config(feed::gauges(1, "deny")?)?, feed::program()?, feeder.ring()?)?;
     rig.go()?;
     feed::pin(1)?;
     pace(&mut feeder, per_second)?;
@@ -107,7 +105,7 @@ fn swaps() -> anyhow::Result<()> {
     let mut feeder = Feeder::start(1 << 26)?;
     let spec = feed::gauges(1, "")?.pop().context("a gauge")?;
     let config = feed::config(vec![spec.clone()])?;
-    let mut rig = Rig::start(&config, program(), feeder.ring()?)?;
+    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
     rig.go()?;
     feeder.order(32, 31, 0)?;
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -156,7 +154,7 @@ fn idle() -> anyhow::Result<()> {
     let before = resident()?;
     let mut feeder = Feeder::start(1 << 20)?;
     let config = feed::config(feed::gauges(20, "")?)?;
-    let mut rig = Rig::start(&config, program(), feeder.ring()?)?;
+    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
     rig.go()?;
     std::thread::sleep(Duration::from_millis(500));
     println!("resident with 20 idle plugins     {} KiB, {before} KiB before", resident()?);
@@ -169,9 +167,9 @@ fn starts() -> anyhow::Result<()> {
     let plugins: Vec<PluginSpec> = feed::gauges(40, "")?;
     let warm = feed::config(plugins.clone())?;
     // Compiles what is not in the cache yet.
-    Rig::start(&warm, program(), feeder.ring()?)?.stop()?;
+    Rig::start(&warm, feed::program()?, feeder.ring()?)?.stop()?;
     let mut feeder = Feeder::start(1 << 20)?;
-    let mut rig = Rig::start(&feed::config(Vec::new())?, program(), feeder.ring()?)?;
+    let mut rig = Rig::start(&feed::config(Vec::new())?, feed::program()?, feeder.ring()?)?;
     rig.go()?;
     let mut times = Vec::new();
     for spec in plugins {
@@ -195,7 +193,7 @@ fn restarts() -> anyhow::Result<()> {
     let mut config = feed::config(feed::gauges(1, "trap")?)?;
     config.base.restart.faults_max = 1000;
     config.base.restart.wait = Duration::ZERO;
-    let mut rig = Rig::start(&config, program(), feeder.ring()?)?;
+    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
     rig.go()?;
     feeder.order(50, 15, 0)?;
     let mut times = Vec::new();
@@ -218,7 +216,10 @@ fn restarts() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    if let Some(code) = feed::as_child() {
+        return Ok(code);
+    }
     idle()?;
     starts()?;
     restarts()?;
@@ -232,5 +233,5 @@ fn main() -> anyhow::Result<()> {
             println!("{per_second:>9}/s {name:<8} {a:>9.1}{b:>8.1}{c:>8.1}    {ratio:.2}");
         }
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Boot, Test};
+use crate::calibrate;
 
 /// Starts the line in which the guest tells what a test came to.
 pub(crate) const MARK: &str = "KRSI-TEST ";
@@ -24,8 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Kernels without global functions verify each program as a whole.
 const START_PATIENCE: Duration = Duration::from_secs(900);
 
+/// Where a host looks for compiled plugins unless told: emulated, it needs seconds to compile one.
+const CODE: &str = "/var/cache/krsi-host";
+
 /// A test that takes longer hangs.
 const TEST_TIME: Duration = Duration::from_secs(1800);
+/// The same in a soak.
+const SOAK_TIME: Duration = Duration::from_secs(4 * 3600);
 
 /// What a test came to.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +40,8 @@ pub(crate) struct Said {
     pub(crate) test: String,
     pub(crate) failure: Option<String>,
     pub(crate) seconds: f64,
+    /// What the calibrating loop took just before it.
+    pub(crate) run_seconds: f64,
 }
 
 impl Said {
@@ -50,20 +59,35 @@ pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
     if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
         eprintln!("the limit of locked memory stays: {error}");
     }
+    if let Err(error) = take_code() {
+        eprintln!("plugins are compiled here: {error:#}");
+    }
     let wanted = |(name, ..): &&Test| wanted.iter().any(|want| want == name);
     for (name, boot, test) in tests.iter().filter(wanted) {
+        let run_seconds = calibrate::run().as_secs_f64();
         let start = Instant::now();
         let guest = Guest { folder: PathBuf::from("/tmp").join(name), boot: *boot };
         let folder = guest.folder.clone();
         let made = fs::create_dir_all(&folder).context("its folder");
         let result = made.and_then(|()| in_time(guest, *test));
         let failure = result.err().map(|error| format!("{error:#}"));
-        let said = Said { test: (*name).into(), failure, seconds: start.elapsed().as_secs_f64() };
+        let seconds = start.elapsed().as_secs_f64();
+        let said = Said { test: (*name).into(), failure, seconds, run_seconds };
         println!("\n{MARK}{}", serde_json::to_string(&said).unwrap_or_default());
         // What a test filled must not starve the next one.
         let _removed = fs::remove_dir_all(&folder);
     }
     ExitCode::SUCCESS
+}
+
+/// Makes the plugins that were compiled before the boot the cache of every host that is given no other.
+fn take_code() -> anyhow::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(CODE)?;
+    for entry in fs::read_dir("/krsi/code").context("/krsi/code")? {
+        let entry = entry?;
+        fs::copy(entry.path(), Path::new(CODE).join(entry.file_name()))?;
+    }
+    Ok(())
 }
 
 /// Runs a test in a thread of its own; one that hangs fails, and its krsi-host is killed.
@@ -76,10 +100,11 @@ fn in_time(mut guest: Guest, test: fn(&mut Guest) -> anyhow::Result<()>) -> anyh
         let _told =
             ended.send(result.unwrap_or_else(|panic| bail!("panicked: {}", words(&*panic))));
     });
-    result.recv_timeout(TEST_TIME).unwrap_or_else(|_| {
+    let most = if soaks() { SOAK_TIME } else { TEST_TIME };
+    result.recv_timeout(most).unwrap_or_else(|_| {
         let said = fs::read_to_string(&err).unwrap_or_default();
         Command::new("/bin/busybox").args(["killall", "-9", "krsi-host"]).status()?;
-        bail!("not over after {TEST_TIME:?}; krsi-host said {said}")
+        bail!("not over after {most:?}; krsi-host said {said}")
     })
 }
 
@@ -178,10 +203,6 @@ impl Guest {
         let control = self.path("control.sock");
         let mut command = Command::new("/krsi/krsi-host");
         command.args(["--output", "json", "--color", "never", "--control"]).arg(&control);
-        // Debug builds compile slowly: what one test compiled is there for the next.
-        if !arguments.iter().any(|word| word == "--cache-dir") {
-            command.args(["--cache-dir", "/tmp/krsi-cache"]);
-        }
         // An emulated guest on a busy machine stands still for longer than a plugin may.
         if !arguments.iter().any(|word| word == "--deadline-ms") {
             command.args(["--deadline-ms", "60000"]);
@@ -345,6 +366,16 @@ impl Host {
         }
         Ok(summary)
     }
+}
+
+/// Whether tests repeat what they repeat for hours: `cargo xtask soak`.
+pub(crate) fn soaks() -> bool {
+    std::env::var_os("KRSI_SOAK").is_some()
+}
+
+/// How often a test repeats something: as often as there is time for in every run, or in a soak.
+pub(crate) fn repeats(usually: usize, soaking: usize) -> usize {
+    if soaks() { soaking } else { usually }
 }
 
 /// How the matrix calls the kernel that runs, as the runner says.

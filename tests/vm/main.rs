@@ -4,6 +4,7 @@
 mod act;
 mod bomb;
 mod boot;
+mod calibrate;
 mod coverage;
 mod digest;
 mod evasion;
@@ -11,6 +12,7 @@ mod exec;
 mod file;
 mod filter;
 mod grant;
+mod group;
 mod harness;
 mod host;
 mod kfunc;

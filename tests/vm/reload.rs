@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for, wait_for_errno};
+use crate::harness::{Guest, Host, expect_errno, listen, repeats, run, wait_for, wait_for_errno};
 
 pub(crate) const TESTS: &[Test] = &[
     ("reload_200_versions", Boot::Default, many),
@@ -28,8 +28,8 @@ pub(crate) const TESTS: &[Test] = &[
 ];
 
 const EACCES: i32 = 13;
-/// Versions that take over in the long test.
-const VERSIONS: usize = 200;
+/// Versions that take over in the long test, usually and in a soak.
+const VERSIONS: [usize; 2] = [200, 10_000];
 
 /// A census of another version and temper.
 pub(crate) fn census(version: &str, temper: &str) -> anyhow::Result<Vec<u8>> {
@@ -210,20 +210,20 @@ fn many(guest: &mut Guest) -> anyhow::Result<()> {
     wait_for_errno(EACCES, || File::open(&denied))?;
 
     let traffic = Traffic::start(guest.path(""), denied);
-    let mut held = Vec::new();
-    for turn in 1..=VERSIONS {
+    let (mut held, versions) = (Vec::new(), repeats(VERSIONS[0], VERSIONS[1]));
+    for turn in 1..=versions {
         put(&plugin, &both[(turn - 1) % 2])?;
         let answer = host.reload("census")?;
         ensure!(answer.contains("took over from"), "turn {turn}: {answer}\n{}", host.stderr());
-        if turn % (VERSIONS / 2) == 0 {
+        if turn % (versions / 2) == 0 {
             held.push(traffic.at_rest(&host)?);
         }
     }
     let opened = traffic.end()?;
-    grew_not(&held)?;
+    grew_not(&held, versions)?;
 
     let status = host.status("census")?;
-    ensure!(status["swaps"].as_u64() >= Some(VERSIONS as u64), "{status}");
+    ensure!(status["swaps"].as_u64() >= Some(versions as u64), "{status}");
     ensure!(status["rules"] == 2 && status["faults"] == 0, "{status}");
     let count = count(guest, &host)?;
     let summary = host.stop(Signal::INT)?;
@@ -233,10 +233,10 @@ fn many(guest: &mut Guest) -> anyhow::Result<()> {
 
 /// Half of the versions left nothing behind. Each instance maps its own memory, so that a leak of
 /// one a version would show many times over.
-fn grew_not(held: &[Holdings]) -> anyhow::Result<()> {
+fn grew_not(held: &[Holdings], versions: usize) -> anyhow::Result<()> {
     let [early, late] = held else { bail!("{held:?}") };
     ensure!(late.anonymous_kib < early.anonymous_kib + 4 * 1024, "{early:?}, then {late:?}");
-    ensure!(late.mappings < early.mappings + VERSIONS / 4, "{early:?}, then {late:?}");
+    ensure!(late.mappings < early.mappings + versions / 4, "{early:?}, then {late:?}");
     ensure!(late.descriptors < early.descriptors + 8, "{early:?}, then {late:?}");
     ensure!(late.threads < early.threads + 8, "{early:?}, then {late:?}");
     Ok(())

@@ -1,27 +1,31 @@
 //! The host side: one boot per kernel and boot variant, one reported test per guest test.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::thread::available_parallelism;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
+use krsi_tests::budget::{self, Budgets};
+use krsi_tests::list;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 
-use super::{Boot, Test};
-use crate::harness::{MARK, Said};
+use super::{Boot, FMOD_RET, Test};
+use crate::group::{Group, blesses_budgets};
+use crate::harness::soaks;
 
-/// Guests that run at a time: each takes one core at most, and idles while it waits for grace periods.
-const AT_A_TIME: usize = 3;
-/// The tests that took longest, shown of each boot.
-const SLOWEST: usize = 5;
-/// A guest that takes longer hangs.
-const GUEST_SECONDS: u64 = 3600;
-/// Lines of a guest's output that are shown when it ends early.
-const TAIL_LINES: usize = 40;
+/// Every way a kernel is booted.
+const BOOTS: [Boot; 2] = [Boot::Default, Boot::WithoutBpf];
+
+/// Tests that ask [`crate::harness::repeats`].
+const SOAK: [&str; 5] = [
+    "reload_200_versions",
+    "evasion_argv_race",
+    "evasion_exec_path_race",
+    "evasion_open_and_fork_flood",
+    "evasion_preemption",
+];
 
 #[derive(Deserialize)]
 struct Table {
@@ -40,86 +44,147 @@ impl Kernel {
     fn has(&self, test: &str) -> bool {
         !self.without.iter().any(|name| test.starts_with(name.as_str()))
     }
+
+    /// The tests of one of its boots.
+    fn tests(&self, tests: &[Test], boot: Boot) -> Vec<&'static str> {
+        let own = tests.iter().filter(|(name, of, _)| *of == boot && self.has(name));
+        own.map(|(name, ..)| *name).collect()
+    }
 }
 
-/// What tests came to, by name.
-type Results = HashMap<String, Result<(), String>>;
-
-/// The tests of one boot and what they came to, as far as the guest has told.
-struct Group {
-    kernel: String,
-    boot: Boot,
-    tests: Vec<&'static str>,
-    results: Mutex<Results>,
-    told: Condvar,
-}
-
-/// Runs all tests that the command line asks for.
+/// Runs all tests that the command line asks for; without `cargo xtask test`, only what needs no VM.
 pub(crate) fn run(tests: &[Test]) -> ExitCode {
     let arguments = Arguments::from_args();
-    let groups = match groups(tests, &arguments) {
-        Ok(groups) => groups,
+    let (table, groups) = match table().and_then(|table| {
+        let groups = if vms() { groups(&table, tests, &arguments)? } else { Vec::new() };
+        Ok((table, groups))
+    }) {
+        Ok(both) => both,
         Err(error) => {
             eprintln!("vm tests: {error:#}");
             return ExitCode::FAILURE;
         }
     };
-    let mut trials = Vec::new();
+    let listed = listed(&table, tests);
+    let mut trials = vec![Trial::test("list::every_vm_test_is_listed", move || compare(&listed))];
     for group in &groups {
-        for test in &group.tests {
-            let (group, test) = (Arc::clone(group), *test);
-            let name = format!("{}::{test}", group.kernel);
+        for (name, test) in group.trials() {
+            let group = Arc::clone(group);
             trials.push(Trial::test(name, move || group.wait(test)));
         }
     }
-    if trials.is_empty() {
-        eprintln!("vm tests: no test has {:?} in its name", arguments.filter);
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    if vms() && !trials.iter().any(|trial| trial.name().contains(filter)) {
+        eprintln!("vm tests: no test has {filter:?} in its name");
         return ExitCode::FAILURE;
     }
     if !arguments.list {
-        start(groups);
+        start(&groups);
     }
     // Waiting costs no core: let all tests wait at a time, so that finished ones are reported.
     let arguments = Arguments { test_threads: Some(trials.len().max(1)), ..arguments };
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if blesses_budgets()
+        && !conclusion.has_failed()
+        && let Err(error) = bless(&groups)
+    {
+        eprintln!("vm tests: {error:#}");
+        return ExitCode::FAILURE;
+    }
+    conclusion.exit_code()
 }
 
-fn groups(tests: &[Test], arguments: &Arguments) -> anyhow::Result<Vec<Arc<Group>>> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels.toml");
-    let table: Table = toml::from_str(&std::fs::read_to_string(&path)?)?;
+/// Whether there is what VMs are made of: `cargo xtask test` says where.
+fn vms() -> bool {
+    std::env::var_os("KRSI_VM_FILES").is_some()
+}
+
+/// Whether a test repeats something more often in a soak; those alone run there.
+fn repeats_much(test: &str) -> bool {
+    SOAK.contains(&test.strip_prefix(FMOD_RET).unwrap_or(test))
+}
+
+/// A file of this crate.
+fn own(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}
+
+fn table() -> anyhow::Result<Table> {
+    Ok(toml::from_str(&std::fs::read_to_string(own("kernels.toml"))?)?)
+}
+
+fn budgets() -> anyhow::Result<Budgets> {
+    let text = std::fs::read_to_string(own(budget::FILE)).context(budget::FILE)?;
+    Budgets::parse(&text)
+}
+
+/// Boots and their tests that are asked for, the longest first: the last to end leave cores idle.
+fn groups(table: &Table, tests: &[Test], arguments: &Arguments) -> anyhow::Result<Vec<Arc<Group>>> {
+    let budgets = budgets()?;
+    let only = std::env::var("KRSI_ONLY_KERNEL").ok();
+    let filter = arguments.filter.as_deref().unwrap_or_default();
     let mut groups = Vec::new();
     for kernel in &table.kernel {
-        for boot in [Boot::Default, Boot::WithoutBpf] {
-            let wanted = tests.iter().filter(|(name, of, _)| {
-                let full = format!("{}::{name}", kernel.name);
-                let filter = arguments.filter.as_deref().unwrap_or_default();
-                *of == boot && kernel.has(name) && full.contains(filter)
-            });
-            let tests: Vec<&'static str> = wanted.map(|(name, ..)| *name).collect();
-            if !tests.is_empty() {
-                groups.push(Arc::new(Group {
-                    kernel: kernel.name.clone(),
-                    boot,
-                    tests,
-                    results: Mutex::default(),
-                    told: Condvar::new(),
-                }));
+        if only.as_ref().is_some_and(|only| *only != kernel.name) {
+            continue;
+        }
+        for boot in BOOTS {
+            let all = kernel.tests(tests, boot);
+            let mut wanted = all.clone();
+            wanted.retain(|name| format!("{}::{name}", kernel.name).contains(filter));
+            wanted.retain(|name| !soaks() || repeats_much(name));
+            if !wanted.is_empty() {
+                let whole = wanted.len() == all.len() && arguments.skip.is_empty();
+                let budgets = whole.then(|| budgets.clone());
+                groups.push(Arc::new(Group::new(&kernel.name, boot, wanted, budgets)));
             }
         }
     }
+    // One without a budget may be the longest of all.
+    groups.sort_by_key(|group: &Arc<Group>| {
+        let (kernel, boot) = group.words();
+        std::cmp::Reverse(budgets.of(kernel, &boot).unwrap_or(u64::MAX))
+    });
     Ok(groups)
 }
 
+/// The list of all tests as they are.
+fn listed(table: &Table, tests: &[Test]) -> String {
+    let boots = table.kernel.iter().flat_map(|kernel| BOOTS.map(|boot| (kernel, boot)));
+    let words = BOOTS.map(|boot| format!("{boot:?}"));
+    let rows = boots.flat_map(|(kernel, boot)| {
+        let word = BOOTS.iter().position(|one| *one == boot).and_then(|at| words.get(at));
+        let word = word.map(String::as_str).unwrap_or_default();
+        kernel.tests(tests, boot).into_iter().map(move |test| (&*kernel.name, word, test))
+    });
+    list::text(rows)
+}
+
+/// That the checked-in list has every test, and no other.
+fn compare(found: &str) -> Result<(), Failed> {
+    let path = own(list::FILE);
+    if std::env::var_os("KRSI_BLESS").is_some() {
+        return std::fs::write(&path, found).map_err(Failed::from);
+    }
+    let listed = std::fs::read_to_string(&path).map_err(Failed::from)?;
+    let differences = list::differences(&listed, found);
+    if differences.is_empty() { Ok(()) } else { Err(differences.join("\n").into()) }
+}
+
+/// How many guests run at a time: each takes one core at most, and idles while it waits for grace periods.
+fn at_a_time() -> usize {
+    let cores = available_parallelism().map_or(1, usize::from);
+    cores + cores.div_ceil(2)
+}
+
 /// Boots the groups in the background.
-fn start(groups: Vec<Arc<Group>>) {
-    let queue = Arc::new(Mutex::new(groups));
-    for _ in 0..AT_A_TIME {
+fn start(groups: &[Arc<Group>]) {
+    let queue = Arc::new(Mutex::new(groups.iter().rev().cloned().collect::<Vec<_>>()));
+    for _ in 0..at_a_time().min(groups.len()) {
         let queue = Arc::clone(&queue);
         std::thread::spawn(move || {
             loop {
-                let next = queue.lock().ok().and_then(|mut queue| {
-                    if queue.is_empty() { None } else { Some(queue.remove(0)) }
-                });
+                let next = queue.lock().ok().and_then(|mut queue| queue.pop());
                 let Some(group) = next else { return };
                 group.boot();
             }
@@ -127,103 +192,14 @@ fn start(groups: Vec<Arc<Group>>) {
     }
 }
 
-impl Group {
-    /// Runs the guest; a test that it says nothing of has failed.
-    fn boot(&self) {
-        let start = Instant::now();
-        let mut said = Vec::new();
-        let end = match self.output(&mut said) {
-            Ok(tail) => format!("the guest said nothing of it; its output ends with\n{tail}"),
-            Err(error) => format!("{error:#}"),
-        };
-        let (kernel, boot, took) = (&self.kernel, self.boot, start.elapsed().as_secs());
-        let slowest = slowest(&said);
-        eprintln!("vm tests: {kernel} {boot:?}: {} tests, {took} s; {slowest}", self.tests.len());
-        self.tell(|results| {
-            results.extend(said.pop().map(Said::result));
-            for test in &self.tests {
-                results.entry((*test).to_owned()).or_insert_with(|| Err(end.clone()));
-            }
-        });
-    }
-
-    fn tell(&self, change: impl FnOnce(&mut Results)) {
-        change(&mut self.results.lock().unwrap_or_else(PoisonError::into_inner));
-        self.told.notify_all();
-    }
-
-    /// Runs the guest and hears what it tells; the end of its output. The last result is not told yet:
-    /// with it all tests are over, and nothing more is shown.
-    fn output(&self, heard: &mut Vec<Said>) -> anyhow::Result<String> {
-        let set = |name| {
-            std::env::var(name)
-                .with_context(|| format!("{name} is not set: run `cargo xtask test`"))
-        };
-        let mut vm = Command::new(set("KRSI_XTASK")?);
-        vm.args(["vm", "--kernel", &self.kernel, "--append", self.boot.append()]);
-        vm.args(["--disk", "--timeout", &GUEST_SECONDS.to_string()]);
-        for file in set("KRSI_VM_FILES")?.lines() {
-            vm.args(["--file", file]);
+/// Writes what was measured as the new budgets.
+fn bless(groups: &[Arc<Group>]) -> anyhow::Result<()> {
+    let mut budgets = budgets()?;
+    for group in groups {
+        let (kernel, boot) = group.words();
+        if let Some(measured) = group.measured() {
+            budgets.set(kernel, &boot, measured.runs());
         }
-        let tests = stripped()?;
-        vm.arg("--file").arg(format!("{}=/krsi/vm-tests", tests.display()));
-        let kernel = format!("KRSI_KERNEL={}", self.kernel);
-        vm.args(["--", "env", "KRSI_GUEST=1", &kernel, "/krsi/vm-tests"]).args(&self.tests);
-        let vm = vm.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = vm.spawn().context("starting xtask")?;
-        let (output, errors) = (child.stdout.take(), child.stderr.take());
-        let errors = std::thread::spawn(move || {
-            let mut text = String::new();
-            let _read = errors.map(|mut errors| errors.read_to_string(&mut text));
-            text
-        });
-        let mut lines = VecDeque::new();
-        for line in BufReader::new(output.context("its output")?).split(b'\n') {
-            let line = String::from_utf8_lossy(&line?).into_owned();
-            let said = line.strip_prefix(MARK).map(serde_json::from_str::<Said>);
-            if let Some(Ok(said)) = said {
-                let before = heard.last().cloned().map(Said::result);
-                self.tell(|results| results.extend(before));
-                heard.push(said);
-            }
-            lines.push_back(line);
-            lines.drain(..lines.len().saturating_sub(TAIL_LINES));
-        }
-        child.wait()?;
-        lines.extend(errors.join().ok());
-        Ok(lines.make_contiguous().join("\n"))
     }
-
-    fn wait(&self, test: &str) -> Result<(), Failed> {
-        let results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        let untold = |results: &mut Results| !results.contains_key(test);
-        let results = self.told.wait_while(results, untold);
-        let results = results.unwrap_or_else(PoisonError::into_inner);
-        results.get(test).cloned().unwrap_or_else(|| Err("not run".into())).map_err(Failed::from)
-    }
-}
-
-/// The tests that took longest, in words.
-fn slowest(said: &[Said]) -> String {
-    let mut said: Vec<&Said> = said.iter().collect();
-    said.sort_by(|one, other| other.seconds.total_cmp(&one.seconds));
-    let words =
-        said.iter().take(SLOWEST).map(|said| format!("{} {:.0} s", said.test, said.seconds));
-    words.collect::<Vec<_>>().join(", ")
-}
-
-/// This binary without debug information, made once.
-fn stripped() -> anyhow::Result<PathBuf> {
-    static MADE: Mutex<Option<PathBuf>> = Mutex::new(None);
-    let mut made = MADE.lock().map_err(|error| anyhow::anyhow!("{error}"))?;
-    if let Some(path) = &*made {
-        return Ok(path.clone());
-    }
-    let own = std::env::current_exe()?;
-    let path = own.with_extension("stripped");
-    let status =
-        Command::new("strip").arg("--strip-debug").arg("-o").arg(&path).arg(&own).status()?;
-    ensure!(status.success(), "strip failed");
-    *made = Some(path.clone());
-    Ok(path)
+    std::fs::write(own(budget::FILE), budgets.text()).context(budget::FILE)
 }

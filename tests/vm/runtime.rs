@@ -351,7 +351,7 @@ fn control(guest: &mut Guest) -> anyhow::Result<()> {
 
 fn second_host(guest: &Guest, socket: &Path) -> anyhow::Result<String> {
     let mut command = Command::new("/krsi/krsi-host");
-    command.args(["--plugin", "/krsi/tracer.wasm", "--cache-dir", "/tmp/krsi-cache", "--control"]);
+    command.args(["--plugin", "/krsi/tracer.wasm", "--control"]);
     Ok(guest.refused(command.arg(socket))?.stderr)
 }
 

@@ -33,7 +33,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     for kernel in &kernels {
         kernel::ensure(kernel, false)?;
     }
-    let mut files = artefact::build(root)?.files();
+    let mut files = artefact::build_demo(root)?.files();
     files.push(Placed { from: root.join("tests/demo.sh"), to: "/krsi/demo.sh".into() });
     for kernel in &kernels {
         let release = kernel::ensure(kernel, false)?.release;
@@ -67,7 +67,7 @@ fn native(root: &Path) -> anyhow::Result<ExitCode> {
             list.trim()
         );
     }
-    artefact::build(root)?;
+    artefact::build_demo(root)?;
     let folder = root.join("target");
     let status = Command::new("sh")
         .arg(root.join("tests/demo.sh"))

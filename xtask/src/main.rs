@@ -31,6 +31,8 @@ enum Verb {
     Build,
     /// Runs every test, on every kernel of the matrix.
     Test(test::Args),
+    /// Runs the VM tests that repeat something, far more often than `test` does.
+    Soak(test::SoakArgs),
     /// Prices the programs in the kernel, in instructions, beside minimal ones.
     BenchKernel(bench_kernel::Args),
     /// Tests the house itself: layers, names, confinement, documents.
@@ -55,6 +57,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Demo(args) => demo::run(&root, &args),
         Verb::Build => artefact::build(&root).map(|_| ExitCode::SUCCESS),
         Verb::Test(args) => test::run(&root, &args),
+        Verb::Soak(args) => test::soak(&root, &args),
         Verb::BenchKernel(args) => bench_kernel::run(&root, &args),
         Verb::Tidy => tidy::run(&root),
     }

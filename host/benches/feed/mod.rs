@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each bench uses its part")]
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use aya::maps::{Array, MapData};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
 use krsi_host::config::{Config, Format, ModeArg, PluginSpec, Settings};
-use krsi_host::plugin::CompileLimits;
+use krsi_host::plugin::{COMPILE_VERB, CompileLimits};
 use krsi_host::read::ring::Ring;
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{FileOpen, Header, Text, Verdict};
@@ -27,8 +28,19 @@ pub const NO_WAKEUP: u64 = 1;
 
 /// The workspace.
 pub fn workspace() -> anyhow::Result<PathBuf> {
-    let host = Path::new(env!("CARGO_MANIFEST_DIR"));
-    host.parent().map(Path::to_owned).context("the host lies in the workspace")
+    let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
+    benches.ancestors().nth(2).map(Path::to_owned).context("the benches lie in the workspace")
+}
+
+/// The bench itself, which is a krsi-host where [`as_child`] says so.
+pub fn program() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?)
+}
+
+/// In the child of a host that compiles a plugin: does so, and returns its exit code.
+pub fn as_child() -> Option<ExitCode> {
+    let verb = std::env::args().nth(1);
+    (verb.as_deref() == Some(COMPILE_VERB)).then(krsi_host::cli::main)
 }
 
 /// The feeder: a ring, and who fills it.

@@ -1,6 +1,6 @@
 //! The list of verbs; those that ask a running host, and the one that is the compiler's child.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -9,7 +9,7 @@ use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
 use crate::output::Status;
-use crate::plugin::{COMPILE_VERB, CompileLimits, compile_child};
+use crate::plugin::{COMPILE_VERB, Cache, CompileLimits, Limits, compile_child, precompile};
 
 /// Where the control socket is unless said otherwise.
 pub(super) const CONTROL: &str = "/run/krsi-host/control.sock";
@@ -62,6 +62,17 @@ pub(super) enum Verb {
         /// Processor seconds.
         seconds: u64,
     },
+    /// Compiles plugins for every processor of this architecture into a folder that machines can be given as
+    /// their `--cache-dir`. What is no plugin is named and left out.
+    #[command(hide = true)]
+    Precompile {
+        /// The folder.
+        #[arg(long, value_name = "DIR")]
+        cache_dir: PathBuf,
+        /// Plugins.
+        #[arg(value_name = "FILE", required = true)]
+        plugins: Vec<PathBuf>,
+    },
 }
 
 /// Which host.
@@ -78,6 +89,7 @@ impl Verb {
             Verb::Compile { memory_mib, seconds } => {
                 compile_child(CompileLimits { memory_mib, seconds })
             }
+            Verb::Precompile { cache_dir, plugins } => keep_compiled(&cache_dir, &plugins),
             Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
             Verb::Doctor { output } => doctor::run(output),
             Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
@@ -86,6 +98,22 @@ impl Verb {
             }
         }
     }
+}
+
+/// Compiles what can be; the exit code says whether that was all.
+fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
+    let cache = match Cache::open(folder) {
+        Ok(cache) => cache,
+        Err(error) => return exit::tell(&error.into()),
+    };
+    let mut code = ExitCode::SUCCESS;
+    for plugin in plugins {
+        if let Err(error) = precompile(&cache, plugin, Limits::default().binary_bytes) {
+            eprintln!("krsi-host: {error}");
+            code = exit::Code::Plugin.into();
+        }
+    }
+    code
 }
 
 fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {

@@ -59,6 +59,15 @@ impl Engine {
         wasmtime::Engine::new(&config()).map_err(EngineError::Config)
     }
 
+    /// An engine that only compiles, for every processor of this architecture instead of this one.
+    pub(crate) fn compiling_portably() -> Result<wasmtime::Engine, EngineError> {
+        let mut config = config();
+        // With a target that is named, nothing is found out about the processor that is there.
+        let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+        config.target(&target).map_err(EngineError::Config)?;
+        wasmtime::Engine::new(&config).map_err(EngineError::Config)
+    }
+
     pub(crate) const fn wasm(&self) -> &wasmtime::Engine {
         &self.wasm
     }

@@ -11,10 +11,10 @@ use super::call::in_child;
 use super::preempt::preempts_itself;
 use super::{EACCES, denial, denials};
 use crate::Boot;
-use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno};
+use crate::harness::{Guest, expect_errno, repeats, wait_for, wait_for_errno};
 
-/// Denied opens amid the flood.
-const ACTS: usize = 40;
+/// Denied opens amid the flood, usually and in a soak.
+const ACTS: [usize; 2] = [40, 4000];
 
 pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
@@ -22,7 +22,7 @@ pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
     let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", "32768"])?;
     drop(File::open(&secret)?);
     wait_for_errno(EACCES, || File::open(&secret))?;
-    let over = AtomicBool::new(false);
+    let (over, acts) = (AtomicBool::new(false), repeats(ACTS[0], ACTS[1]));
     let passed = std::thread::scope(|scope| {
         let repeat = |act: &dyn Fn() -> std::io::Result<()>| -> anyhow::Result<u64> {
             let mut times = 0;
@@ -34,7 +34,7 @@ pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
         };
         let opening = scope.spawn(move || repeat(&|| File::open(&neighbour).map(drop)));
         let forking = scope.spawn(move || repeat(&|| in_child(|| Ok(()))));
-        let result = (0..ACTS).try_fold(0, |passed, _| {
+        let result = (0..acts).try_fold(0, |passed, _| {
             std::thread::sleep(Duration::from_millis(10));
             match File::open(&secret) {
                 Ok(_) => Ok(passed + 1),
@@ -52,7 +52,7 @@ pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
     let may_pass = guest.boot() == Boot::WithoutBpf && preempts_itself();
     ensure!(passed == 0 || may_pass, "{passed} opens passed");
     // The last of the first opens was denied, too.
-    let denied = ACTS + 1 - passed;
+    let denied = acts + 1 - passed;
     let object = secret.to_string_lossy();
     wait_for("a record of each denial", || {
         Ok((denials(&host, &object)?.len() == denied).then_some(()))

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use rustix::process::{Signal, setpriority_process};
 
 use super::watches;
-use crate::harness::{Guest, kernel};
+use crate::harness::{Guest, kernel, repeats, soaks};
 
 /// Denied to everybody.
 const NICE: i32 = 7;
@@ -16,8 +16,8 @@ const WATCH: &str = "task_setnice: nice if nice == 7 deny EACCES";
 const CALLERS: usize = 6;
 /// Calls of each in a round.
 const CALLS: usize = 1000;
-/// Rounds where nothing is waited for.
-const ROUNDS: usize = 2;
+/// Rounds where nothing is waited for, usually and in a soak.
+const ROUNDS: [usize; 2] = [2, 200];
 /// How long preemption is waited for.
 const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -28,18 +28,24 @@ pub(super) fn preempts_itself() -> bool {
 
 /// Only programs of other kinds are skipped since 6.2, and in what 6.1 took over of it.
 pub(super) fn of_lsm(guest: &mut Guest) -> anyhow::Result<()> {
-    let passed = flood(guest, |rounds, _| rounds < ROUNDS)?;
+    let most = repeats(ROUNDS[0], ROUNDS[1]);
+    let passed = flood(guest, |rounds, _| rounds < most)?;
     ensure!(passed == 0, "{passed} calls passed");
     Ok(())
 }
 
 /// Each call that passed is counted.
 pub(super) fn of_fmod_ret(guest: &mut Guest) -> anyhow::Result<()> {
+    let most = repeats(ROUNDS[0], ROUNDS[1]);
     if !preempts_itself() {
-        return flood(guest, |rounds, _| rounds < ROUNDS).map(drop);
+        return flood(guest, |rounds, _| rounds < most).map(drop);
     }
     let start = Instant::now();
-    let passed = flood(guest, |_, passed| passed == 0 && start.elapsed() < PATIENCE)?;
+    let goes_on = |rounds, passed| {
+        let waits = passed == 0 && start.elapsed() < PATIENCE;
+        waits || (soaks() && rounds < most)
+    };
+    let passed = flood(guest, goes_on)?;
     ensure!(passed > 0, "no program was preempted in {PATIENCE:?}");
     Ok(())
 }

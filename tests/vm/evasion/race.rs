@@ -12,10 +12,13 @@ use rustix::process::Signal;
 
 use super::call::{at, call, in_child, path};
 use super::{EACCES, denial, execve, pointers};
-use crate::harness::{Guest, expect_errno, run, wait_for, wait_for_errno};
+use crate::harness::{Guest, expect_errno, repeats, run, wait_for, wait_for_errno};
 
 /// Enough for either text to win at times.
-const ROUNDS: usize = 24;
+fn rounds() -> usize {
+    repeats(24, 2400)
+}
+
 const PAGE: usize = 4096;
 
 /// Does something with the address of a string that another thread, and processes that share it,
@@ -72,7 +75,7 @@ pub(super) fn of_arguments(guest: &mut Guest) -> anyhow::Result<()> {
     while_changing([texts[0].as_bytes(), texts[1].as_bytes()], |changing| {
         // It says itself what it was given.
         let argv = pointers([at(c"echo".to_bytes_with_nul()), changing]);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds() {
             execute_into(&out, at(name.to_bytes_with_nul()), &argv)?;
         }
         Ok(())
@@ -83,7 +86,7 @@ pub(super) fn of_arguments(guest: &mut Guest) -> anyhow::Result<()> {
     let told = wait_for("a record of each execution", || {
         let mut reports = host.reports()?;
         reports.retain(|report| report["kind"] == "alert");
-        Ok((reports.len() >= ROUNDS).then_some(reports))
+        Ok((reports.len() >= rounds()).then_some(reports))
     })?;
     ensure!(told.len() == lines.len(), "{} records of {} executions", told.len(), lines.len());
     for (record, line) in told.iter().zip(&lines) {
@@ -106,7 +109,7 @@ pub(super) fn of_executables(guest: &mut Guest) -> anyhow::Result<()> {
         // It says itself what it is.
         let strings = [c"readlink", c"/proc/self/exe"].map(|text| at(text.to_bytes_with_nul()));
         let argv = pointers(strings);
-        for _ in 0..ROUNDS {
+        for _ in 0..rounds() {
             let result = execute_into(&out, changing, &argv);
             if result.is_err() {
                 expect_errno(EACCES, result)?;
@@ -116,7 +119,7 @@ pub(super) fn of_executables(guest: &mut Guest) -> anyhow::Result<()> {
         Ok(())
     })?;
     let ran = fs::read_to_string(ran)?;
-    ensure!(refusals > 0 && ran.lines().count() + refusals == ROUNDS, "{refusals} and {ran}");
+    ensure!(refusals > 0 && ran.lines().count() + refusals == rounds(), "{refusals} and {ran}");
     ensure!(ran.lines().count() > 0, "no race: {refusals} refusals");
     ensure!(ran.lines().all(|line| Path::new(line) == free), "{ran}");
     let object = denied.to_string_lossy();

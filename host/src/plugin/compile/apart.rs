@@ -166,9 +166,14 @@ pub fn child(limits: CompileLimits) -> ExitCode {
 
 /// Recognises and compiles in this process.
 pub(super) fn code(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
-    let component = recognise::componentise(bytes)?;
     let engine =
         Engine::compiling().map_err(|error| Fault::Compiler { reason: error.to_string() })?;
+    code_by(&engine, bytes)
+}
+
+/// The same with an engine.
+pub(super) fn code_by(engine: &wasmtime::Engine, bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    let component = recognise::componentise(bytes)?;
     engine
         .precompile_component(&component)
         .map_err(|error| Fault::Invalid { reason: Fault::words(&error) })

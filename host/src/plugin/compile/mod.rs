@@ -169,15 +169,19 @@ impl Compiler {
         let name = self.cache.as_ref().map(|cache| (cache, Cache::name(engine.wasm(), sha256)));
         let mut origin = Origin::Compiled;
         if let Some((cache, name)) = &name {
-            match cache.find(engine, name) {
-                Found::Code(component) => return Ok((component, Origin::Cached)),
-                Found::Nothing => {}
-                Found::Tampered => {
-                    tracing::warn!(
-                        entry = name,
-                        "cached code was not what was put there: compiled anew"
-                    );
-                    origin = Origin::Distrusted;
+            let portable = Engine::compiling_portably().map(|engine| Cache::name(&engine, sha256));
+            // What suits this processor is better than what suits every one.
+            for name in [Some(name), portable.ok().as_ref()].into_iter().flatten() {
+                match cache.find(engine, name) {
+                    Found::Code(component) => return Ok((component, Origin::Cached)),
+                    Found::Nothing => {}
+                    Found::Tampered => {
+                        tracing::warn!(
+                            entry = name,
+                            "cached code was not what was put there: compiled anew"
+                        );
+                        origin = Origin::Distrusted;
+                    }
                 }
             }
         }
@@ -191,6 +195,24 @@ impl Compiler {
             .map_err(|error| Fault::Compiler { reason: Fault::words(&error) })?;
         Ok((component, origin))
     }
+}
+
+/// Compiles a plugin for every processor of this architecture, in this process, and keeps the code for hosts
+/// that are given this cache.
+///
+/// # Errors
+/// Names the file and what is wrong with it.
+pub fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), LoadError> {
+    let bytes = read(file, binary_bytes)?;
+    let sha256: [u8; 32] = Sha256::digest(&bytes).into();
+    let compiled = || {
+        let failed = |reason: String| Fault::Compiler { reason };
+        let engine = Engine::compiling_portably().map_err(|error| failed(error.to_string()))?;
+        let code = apart::code_by(&engine, bytes)?;
+        let kept = cache.keep(&Cache::name(&engine, &sha256), &code);
+        kept.map_err(|error| failed(format!("keeping the code: {error}")))
+    };
+    compiled().map_err(|fault| LoadError::Fault { file: file.into(), fault })
 }
 
 impl PluginPre {

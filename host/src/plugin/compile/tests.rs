@@ -132,3 +132,24 @@ fn a_limit_met_at_the_start_is_named_with_what_was_asked() {
     check(Limits { memory_bytes: (1 << 20) + 1, ..limits }, "of memory, the limit is 1 MiB");
     check(Limits { table_elements: 1, ..limits }, "of table elements, the limit is 1");
 }
+
+#[test]
+fn code_for_every_processor_is_taken_where_there_is_none_for_this_one() {
+    let folder = std::env::temp_dir().join(format!("krsi-precompile-{}", std::process::id()));
+    let cache = Cache::open(&folder).unwrap();
+    let file = folder.join("census.wasm");
+    std::fs::write(&file, PINNED).unwrap();
+    let limits = Limits::default();
+    precompile(&cache, &file, limits.binary_bytes).unwrap();
+    let engine = Engine::new(limits.stack_bytes).unwrap();
+    // There is no child that could compile.
+    let load = |cache| {
+        let child = PathBuf::from("/no/such/host");
+        let compiler = Compiler::new(child, CompileLimits::default(), cache, None);
+        compiler.load(&engine, &file, limits).map(|pre| pre.identity().origin)
+    };
+    let (found, compiled) = (load(Some(cache)), load(None));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(found.unwrap(), Origin::Cached);
+    assert!(compiled.is_err());
+}
