@@ -23,9 +23,15 @@ enum LaterValue {
 /// What a hook of this schema was called with.
 enum LaterBody {
     /// The generation is a new field of the file's key.
-    FileOpen { open: FileOpen<'static>, generation: u64 },
+    FileOpen {
+        open: FileOpen<'static>,
+        generation: u64,
+    },
     Exec(Exec<'static>),
-    Call { hook: Hook, values: Vec<LaterValue> },
+    Call {
+        hook: Hook,
+        values: Vec<LaterValue>,
+    },
     /// A new hook.
     ColourSet(u32),
 }
