@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
     Action, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen,
-    Gone, Hook, Lost, Meta, Process, ProcessKey, RecordRef, Severity, Tick, Value, Watch, Why,
+    Gone, Hook, Lost, Meta, Process, ProcessKey, RecordRef, SCHEMA, Severity, Tick, Value, Watch,
+    Why,
 };
 
 pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
@@ -212,7 +212,7 @@ impl<P: Plugin> Script<P> {
     fn begin(&mut self) {
         if self.batch.is_empty() {
             let boot_ns = self.boot_ns;
-            let schema = Schema::V0_2.number();
+            let schema = SCHEMA.number();
             let start = BatchStart { schema, boot_ns, unix_offset_ns: 0 };
             // A batch start always fits a frame.
             let _fits = RecordRef::BatchStart(start).push(&mut self.batch);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{
-    BatchStart, Body, Event, Gone, Lost, Process, ProcessKey, RecordRef,
+    BatchStart, Body, Event, Gone, Lost, Process, ProcessKey, RecordRef, SCHEMA,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -172,7 +172,7 @@ fn push_start(out: &mut Vec<u8>, schema: Schema, (boot_ns, unix_offset_ns): (u64
 #[must_use]
 pub fn private(now: (u64, i64)) -> Vec<u8> {
     let mut batch = Vec::new();
-    push_start(&mut batch, Schema::default(), now);
+    push_start(&mut batch, SCHEMA, now);
     batch
 }
 

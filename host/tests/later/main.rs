@@ -90,9 +90,9 @@ fn alerts(file: &Path, schema: Schema, batch: &[u8]) -> Vec<String> {
     actions.filter_map(|action| alert(action.unwrap())).collect()
 }
 
-/// What a census of either contract tells of the one open and the report that the batch holds.
+/// What a census of either contract tells of the open and the exec that the batch holds.
 const CENSUS: &str =
-    "by 1.0.000 all 1 opens 1 sum 5 squares 25 refused 0 known true versions 1.0.000=1";
+    "by 1.0.000 all 2 opens 1 sum 5 squares 25 refused 0 known true versions 1.0.000=1";
 /// What 0.2 has a word for of a call with a value of 0.3.
 const CALL: &str = "file_mprotect - ? 7";
 

@@ -267,10 +267,10 @@ mod tests {
         manifest.hooks.pop();
         let manifest = super::check(manifest, Schema::V0_1).unwrap();
         assert_eq!((manifest.schema, manifest.hooks.iter().count()), (Schema::V0_1, 1));
-        let later = |manifest: &mut latest::Manifest| {
-            first(manifest);
-            manifest.schema = 3;
-        };
-        check(later, Schema::V0_1, "schema 3");
+        let mut later = raw();
+        first(&mut later);
+        later.schema = 3;
+        let refused = super::check(later, Schema::V0_1).unwrap_err().to_string();
+        assert!(refused.contains("schema 3"), "{refused}");
     }
 }

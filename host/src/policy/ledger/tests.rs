@@ -1,6 +1,5 @@
 //! Tests of the ledger against maps that are read as the kernel reads them.
 
-use std::borrow::Cow;
 use std::net::IpAddr;
 
 use krsi_host_abi::deny::{Lease, Mode, flag, halves};
@@ -82,8 +81,8 @@ fn connects(ledger: &Ledger<Fake>, address: &str, port: u16) -> Decision {
     ledger.store.verdict(AbiHook::SocketConnect, abi(process(1)), object, NOW)
 }
 
-const fn path(text: &'static str, if_unresolved: IfUnresolved) -> RuleKey {
-    RuleKey::Path { prefix: Cow::Borrowed(text), if_unresolved }
+fn path(text: &str, if_unresolved: IfUnresolved) -> RuleKey {
+    RuleKey::Path { prefix: text.into(), if_unresolved }
 }
 
 fn opens_path(ledger: &Ledger<Fake>, object: Object) -> Decision {

@@ -16,7 +16,7 @@ use super::hook::Hook;
 use super::key::{KeyKind, KeyKinds};
 use crate::codec::{CodecError, Decode, Encode, Reader};
 use crate::frame::{Frame, FrameError, Frames, write};
-use crate::{Schema, words};
+use crate::words;
 
 /// Kinds of frames in a manifest.
 pub mod field {
@@ -97,7 +97,7 @@ impl Manifest {
     /// A manifest of the newest schema that asks for nothing.
     #[must_use]
     pub fn new(name: &str, version: &str) -> Self {
-        let schema = Schema::V0_2.number();
+        let schema = super::SCHEMA.number();
         Self { name: name.into(), version: version.into(), schema, ..Self::default() }
     }
 

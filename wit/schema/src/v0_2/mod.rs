@@ -32,8 +32,12 @@ pub use crate::v0_1::INIT_TOKEN;
 
 use alloc::vec::Vec;
 
+use crate::Schema;
 use crate::codec::Composite;
 use crate::frame::{Frame, FrameError, write};
+
+/// This schema.
+pub const SCHEMA: Schema = Schema::V0_2;
 
 /// Kinds of frames in a batch. But for the batch start, none is a kind of schema 0.1: a reader that is
 /// given the wrong schema knows nothing, instead of reading something else.
