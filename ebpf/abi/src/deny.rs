@@ -245,8 +245,10 @@ pub mod flag {
     pub const ANY_PORT: u64 = 1 << 15;
     /// Some lease of this hook names a protocol: the socket's is read.
     pub const PROTOCOL: u64 = 1 << 16;
+    /// Bits that the ledger decides: all that do not belong to routing or to the operator.
+    pub const LEDGER: u64 = !(FORWARD | CANARY | EXEMPT | FILTER | AUDIT_ONLY);
     /// Some map holds a rule for this hook, digests aside.
-    pub const RULES: u64 = PROCESS | LINEAGE | CGROUP | FILE | PATH | NETWORK | ANY_PORT | HOOK;
+    pub const RULES: u64 = LEDGER & !(MEMBERSHIP | ERROR_RULE | PROTOCOL | DIGEST);
 }
 
 const _: () = assert!(size_of::<ProcessKey>() == 16);

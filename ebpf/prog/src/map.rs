@@ -27,15 +27,6 @@ pub static VERDICTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// Everything else; the host may set another size.
 #[map]
 pub static TELEMETRY: RingBuf = RingBuf::with_byte_size(1 << 22, 0);
-/// Leases by process. Written by the host.
-#[map]
-static PROCESS: HashMap<ProcessKey, Entry> = HashMap::with_max_entries(8192, 0);
-/// Leases by lineage id. Written by the host.
-#[map]
-static LINEAGE: HashMap<u64, Entry> = HashMap::with_max_entries(4096, 0);
-/// Leases by file. Written by the host.
-#[map]
-static FILE: HashMap<FileKey, Entry> = HashMap::with_max_entries(16384, 0);
 /// Leases by destination. Written by the host.
 #[map]
 static NETWORK: LpmTrie<[u8; 20], Entry> = LpmTrie::with_max_entries(16384, 0);
@@ -43,15 +34,6 @@ static NETWORK: LpmTrie<[u8; 20], Entry> = LpmTrie::with_max_entries(16384, 0);
 /// such program look into a trie. Never filled.
 #[map]
 static NOWHERE: HashMap<NetworkKey, Entry> = HashMap::with_max_entries(1, 0);
-/// Leases by cgroup id. Written by the host.
-#[map]
-static CGROUP: HashMap<u64, Entry> = HashMap::with_max_entries(4096, 0);
-/// Leases by path prefix. Written by the host.
-#[map]
-static PATH: HashMap<PathKey, Entry> = HashMap::with_max_entries(4096, 0);
-/// Leases by digest of an executable. Written by the host.
-#[map]
-static DIGEST: HashMap<Digest, Entry> = HashMap::with_max_entries(4096, 0);
 /// What the last proof of life had hashed: its algorithm, or a negative errno. Read by the host.
 #[map]
 static HASHED: Array<i64> = Array::with_max_entries(1, 0);
@@ -159,25 +141,35 @@ unsafe fn add(word: *mut u64, what: u64) {
     unsafe { atomic_xadd::<u64, u64, { AtomicOrdering::Relaxed }>(word, what) };
 }
 
-/// Leases of a process.
-#[inline(always)]
-pub fn process(key: &ProcessKey) -> Option<&'static Entry> {
-    // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { PROCESS.get(key) }
+macro_rules! leases {
+    ($($(#[$doc:meta])* $map:ident, $look_up:ident($key:ident: $given:ty) in $kept:ty, $entries:literal;)*) => {$(
+        $(#[$doc])*
+        #[map]
+        static $map: HashMap<$kept, Entry> = HashMap::with_max_entries($entries, 0);
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $look_up($key: $given) -> Option<&'static Entry> {
+            // SAFETY: values are replaced as a whole, never written in place.
+            unsafe { $map.get($key) }
+        }
+    )*};
 }
 
-/// Leases of a lineage.
-#[inline(always)]
-pub fn lineage(id: u64) -> Option<&'static Entry> {
-    // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { LINEAGE.get(id) }
-}
-
-/// Leases of a file.
-#[inline(always)]
-pub fn file(key: &FileKey) -> Option<&'static Entry> {
-    // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { FILE.get(key) }
+// Written by the host: a map of each kind of key, and its look-up.
+leases! {
+    /// Leases by process.
+    PROCESS, process(key: &ProcessKey) in ProcessKey, 8192;
+    /// Leases by lineage id.
+    LINEAGE, lineage(id: u64) in u64, 4096;
+    /// Leases by file.
+    FILE, file(key: &FileKey) in FileKey, 16384;
+    /// Leases by cgroup id.
+    CGROUP, cgroup(id: u64) in u64, 4096;
+    /// Leases by path prefix.
+    PATH, path(key: &PathKey) in PathKey, 4096;
+    /// Leases by digest of an executable.
+    DIGEST, digest(key: &Digest) in Digest, 4096;
 }
 
 /// Whether a file has leases: its inode number, then its device.
@@ -194,13 +186,6 @@ pub fn is_destination(words: &[u64; 3]) -> bool {
     network(unsafe { &*words.as_ptr().cast::<NetworkKey>() }).is_some()
 }
 
-/// Leases of a cgroup.
-#[inline(always)]
-pub fn cgroup(id: u64) -> Option<&'static Entry> {
-    // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { CGROUP.get(id) }
-}
-
 /// Leases of a whole hook.
 #[inline(always)]
 pub fn hook(slot: u32) -> Option<&'static Entry> {
@@ -211,20 +196,6 @@ pub fn hook(slot: u32) -> Option<&'static Entry> {
 #[inline(always)]
 pub fn on_error(slot: u32) -> Option<&'static Entry> {
     ON_ERROR.get(slot)
-}
-
-/// Leases of a path prefix.
-#[inline(always)]
-pub fn path(key: &PathKey) -> Option<&'static Entry> {
-    // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { PATH.get(key) }
-}
-
-/// Leases of a digest.
-#[inline(always)]
-pub fn digest(key: &Digest) -> Option<&'static Entry> {
-    // SAFETY: values are replaced as a whole, never written in place.
-    unsafe { DIGEST.get(key) }
 }
 
 /// Tells the host what became of a file that was to be hashed.

@@ -1,33 +1,27 @@
-//! Typed handles on the object's maps: flags, counters, rings and the deny maps.
+//! Typed handles on the object's maps: flags, counters, rings, marks of lineages; leases by key are beside.
 //!
 //! Maps are opened as byte arrays, which is all that aya needs to compare sizes, and converted by
 //! the layout traits of the byte contract.
 
 use aya::maps;
-use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, Map, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey, flag};
+use krsi_host_abi::deny::{Entry, Membership, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
-use krsi_host_abi::path::PathKey;
 use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::answer::{failed, removed, stored};
-use super::store::{EntryKey, RuleStore, StoreError};
+use super::lease::{EntryKey, LeaseMaps};
+use super::store::{RuleStore, StoreError};
 
 /// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
 pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
-const FILE_KEY: usize = size_of::<FileKey>();
-const PATH_KEY: usize = size_of::<PathKey>();
-const ENTRY: usize = size_of::<Entry>();
 const MEMBERSHIP: usize = size_of::<Membership>();
 const ROW: usize = COUNTERS * 8;
-/// Trie data after the prefix length.
-const NETWORK_DATA: usize = size_of::<NetworkKey>() - 4;
 
 /// Why a map is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -94,16 +88,7 @@ impl KernelMaps {
             counters: std::sync::Arc::new(Counters { map: open(object, "COUNTS")? }),
             rules: RuleMaps {
                 flags: flags.clone(),
-                process: open(object, "PROCESS")?,
-                lineage: open(object, "LINEAGE")?,
-                file: open(object, "FILE")?,
-                network: open(object, "NETWORK")?,
-                cgroup: open(object, "CGROUP")?,
-                path: open(object, "PATH")?,
-                path_secret,
-                digest: open(object, "DIGEST")?,
-                hook: open(object, "HOOK")?,
-                on_error: open(object, "ON_ERROR")?,
+                leases: LeaseMaps::take(object, path_secret)?,
                 judged,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
@@ -125,7 +110,7 @@ impl KernelMaps {
     }
 }
 
-fn open<T: TryFrom<Map, Error = maps::MapError>>(
+pub(super) fn open<T: TryFrom<Map, Error = maps::MapError>>(
     object: &mut Maps,
     name: &'static str,
 ) -> Result<T, MapError> {
@@ -301,17 +286,7 @@ impl Exempt {
 /// The deny maps.
 pub struct RuleMaps {
     flags: Flags,
-    process: HashMap<MapData, [u8; PROCESS_KEY], [u8; ENTRY]>,
-    lineage: HashMap<MapData, u64, [u8; ENTRY]>,
-    file: HashMap<MapData, [u8; FILE_KEY], [u8; ENTRY]>,
-    network: LpmTrie<MapData, [u8; NETWORK_DATA], [u8; ENTRY]>,
-    cgroup: HashMap<MapData, u64, [u8; ENTRY]>,
-    path: HashMap<MapData, [u8; PATH_KEY], [u8; ENTRY]>,
-    /// What hashes of paths start with.
-    path_secret: u64,
-    digest: HashMap<MapData, Digest, [u8; ENTRY]>,
-    hook: Array<MapData, [u8; ENTRY]>,
-    on_error: Array<MapData, [u8; ENTRY]>,
+    leases: LeaseMaps,
     /// Whether calls are judged at all.
     judged: Judged,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
@@ -327,68 +302,13 @@ pub enum Judged {
     No,
 }
 
-impl RuleMaps {
-    fn path_key(&self, key: EntryKey) -> [u8; PATH_KEY] {
-        bytes(&match key {
-            EntryKey::Path(prefix) => prefix.key(self.path_secret),
-            EntryKey::Unresolved(hook) => PathKey::unresolved(u32::from(hook.id())),
-            _ => PathKey::default(),
-        })
-    }
-}
-
-/// Bits that the ledger decides.
-const RULE_FLAGS: u64 = flag::PROCESS
-    | flag::LINEAGE
-    | flag::FILE
-    | flag::NETWORK
-    | flag::ANY_PORT
-    | flag::MEMBERSHIP
-    | flag::CGROUP
-    | flag::PATH
-    | flag::DIGEST
-    | flag::HOOK
-    | flag::ERROR_RULE
-    | flag::PROTOCOL;
-
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
-        let value = bytes(entry);
-        match key {
-            EntryKey::Process(key) => stored("PROCESS", self.process.insert(bytes(&key), value, 0)),
-            EntryKey::Lineage(id) => stored("LINEAGE", self.lineage.insert(id, value, 0)),
-            EntryKey::File(key) => stored("FILE", self.file.insert(bytes(&key), value, 0)),
-            EntryKey::Network(key) => stored("NETWORK", self.network.insert(&trie(key), value, 0)),
-            EntryKey::Cgroup(id) => stored("CGROUP", self.cgroup.insert(id, value, 0)),
-            EntryKey::Path(_) | EntryKey::Unresolved(_) => {
-                stored("PATH", self.path.insert(self.path_key(key), value, 0))
-            }
-            EntryKey::Digest(key) => stored("DIGEST", self.digest.insert(key, value, 0)),
-            EntryKey::Unread(hook) => {
-                stored("ON_ERROR", self.on_error.set(u32::from(hook.id()), value, 0))
-            }
-            EntryKey::Hook(hook) => stored("HOOK", self.hook.set(u32::from(hook.id()), value, 0)),
-        }
+        self.leases.put(key, bytes(entry))
     }
 
     fn remove(&mut self, key: EntryKey) -> Result<(), StoreError> {
-        match key {
-            EntryKey::Process(key) => removed("PROCESS", self.process.remove(&bytes(&key))),
-            EntryKey::Lineage(id) => removed("LINEAGE", self.lineage.remove(&id)),
-            EntryKey::File(key) => removed("FILE", self.file.remove(&bytes(&key))),
-            EntryKey::Network(key) => removed("NETWORK", self.network.remove(&trie(key))),
-            EntryKey::Cgroup(id) => removed("CGROUP", self.cgroup.remove(&id)),
-            EntryKey::Path(_) | EntryKey::Unresolved(_) => {
-                removed("PATH", self.path.remove(&self.path_key(key)))
-            }
-            EntryKey::Digest(key) => removed("DIGEST", self.digest.remove(&key)),
-            EntryKey::Unread(hook) => {
-                stored("ON_ERROR", self.on_error.set(u32::from(hook.id()), [0; ENTRY], 0))
-            }
-            EntryKey::Hook(hook) => {
-                stored("HOOK", self.hook.set(u32::from(hook.id()), [0; ENTRY], 0))
-            }
-        }
+        self.leases.remove(key)
     }
 
     fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
@@ -409,11 +329,11 @@ impl RuleStore for RuleMaps {
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
         let bits = match self.judged {
-            Judged::Yes => bits & RULE_FLAGS,
+            Judged::Yes => bits & flag::LEDGER,
             Judged::No => 0,
         };
         let raised = self.flags.raise(hook.id(), bits);
-        Ok(raised.and_then(|()| self.flags.lower(hook.id(), RULE_FLAGS & !bits))?)
+        Ok(raised.and_then(|()| self.flags.lower(hook.id(), flag::LEDGER & !bits))?)
     }
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
@@ -434,28 +354,9 @@ impl RuleStore for RuleMaps {
 }
 
 /// The bytes of a value. A key or value that is not as long as its map has them does not compile.
-fn bytes<const N: usize, T: IntoBytes + zerocopy::Immutable>(value: &T) -> [u8; N] {
+pub(super) fn bytes<const N: usize, T: IntoBytes + zerocopy::Immutable>(value: &T) -> [u8; N] {
     const { assert!(size_of::<T>() == N, "a map's key or value is as long as its type") };
     let mut out = [0; N];
     out.copy_from_slice(value.as_bytes());
     out
-}
-
-fn trie(key: NetworkKey) -> Key<[u8; NETWORK_DATA]> {
-    let [_, _, _, _, data @ ..]: [u8; size_of::<NetworkKey>()] = bytes(&key);
-    Key::new(key.prefix_bits, data)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_network_key_is_its_prefix_and_the_rest() {
-        let key = NetworkKey { prefix_bits: 40, ..NetworkKey::default() };
-        let key = NetworkKey { address: [7; 16], ..key };
-        let trie = trie(key);
-        assert_eq!(trie.prefix_len(), 40);
-        assert_eq!(trie.data()[..], key.as_bytes()[4..]);
-    }
 }

@@ -13,6 +13,7 @@ pub mod field_path;
 pub mod hash;
 pub mod job;
 pub mod kfunc;
+pub mod lease;
 pub mod load;
 pub mod map;
 pub mod object;

@@ -1,35 +1,9 @@
 //! What policy may ask of the deny maps, so that the ledger can be tested without a kernel.
 
-use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
-use super::prefix::PathPrefix;
-
-/// A key of one of the deny maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[allow(clippy::large_enum_variant, reason = "keys are few and copied; a path is kept in place")]
-pub enum EntryKey {
-    /// One process.
-    Process(ProcessKey),
-    /// A lineage, by the id its members are marked with.
-    Lineage(u64),
-    /// A file.
-    File(FileKey),
-    /// A destination.
-    Network(NetworkKey),
-    /// A cgroup, by its id.
-    Cgroup(u64),
-    /// A path prefix.
-    Path(PathPrefix),
-    /// Paths of a hook that could not be resolved.
-    Unresolved(Hook),
-    /// Executables by their SHA-256.
-    Digest(Digest),
-    /// Files and destinations of a hook that could not be read.
-    Unread(Hook),
-    /// A whole hook.
-    Hook(Hook),
-}
+use super::lease::EntryKey;
 
 /// Why a map update did not happen. What was in force before stays in force.
 #[derive(Debug, thiserror::Error)]

@@ -84,14 +84,23 @@ impl Refused {
     }
 }
 
+/// A state of a plugin.
+#[derive(Clone, Debug)]
+pub(super) struct Checkpoint {
+    /// The version that wrote it.
+    pub(super) version: String,
+    /// As it was written.
+    pub(super) state: Vec<u8>,
+}
+
 /// Initialises an instance and hands it a state; its first actions.
 pub(super) fn start(
     world: &mut dyn World,
     start: &Start,
-    state: Option<(&str, &[u8])>,
+    state: Option<&Checkpoint>,
 ) -> Result<Vec<u8>, Refused> {
     let actions = world.init(&start.config, start.seed)?.map_err(Refused::Config)?;
-    if let Some((version, state)) = state {
+    if let Some(Checkpoint { version, state }) = state {
         world.restore(version, state)?.map_err(Refused::State)?;
     }
     Ok(actions)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Lost, RecordRef, Tick};
 
-use super::candidate::{Refused, Start, describe, start};
+use super::candidate::{Checkpoint, Refused, Start, describe, start};
 use super::compile::PluginPre;
 use super::shadow::Shadow;
 use super::worker::{About, ActionSink};
@@ -31,12 +31,19 @@ pub(super) struct Live {
     first: Vec<u8>,
     /// Framed answers that it has not seen yet.
     outcomes: Vec<u8>,
-    /// A state, and the version that wrote it.
-    checkpoint: Option<(String, Vec<u8>)>,
+    checkpoint: Option<Checkpoint>,
     checked: Instant,
     /// Actions that were answered since the checkpoint.
     answered: usize,
     pub(super) shadow: Option<Shadow>,
+}
+
+/// What came of the first call of a version.
+pub(super) struct Begun {
+    /// Actions of `init`.
+    pub(super) first: Vec<u8>,
+    /// Framed answers to them.
+    pub(super) outcomes: Vec<u8>,
 }
 
 impl Live {
@@ -46,8 +53,9 @@ impl Live {
         world: Box<dyn World>,
         start: Start,
         sink: Box<dyn ActionSink>,
-        (first, outcomes): (Vec<u8>, Vec<u8>),
+        begun: Begun,
     ) -> Self {
+        let Begun { first, outcomes } = begun;
         Self {
             about,
             pre,
@@ -69,12 +77,14 @@ impl Live {
     }
 
     /// Its state now; the last checkpoint if that cannot be had.
-    pub(super) fn state(&mut self, alive: bool) -> (Option<(String, Vec<u8>)>, Option<CallError>) {
+    pub(super) fn state(&mut self, alive: bool) -> (Option<Checkpoint>, Option<CallError>) {
         if !alive {
             return (self.checkpoint.clone(), None);
         }
         match self.world.snapshot() {
-            Ok(state) => (Some((self.about.manifest.version.clone(), state)), None),
+            Ok(state) => {
+                (Some(Checkpoint { version: self.about.manifest.version.clone(), state }), None)
+            }
             Err(error) => (self.checkpoint.clone(), Some(error)),
         }
     }
@@ -137,8 +147,7 @@ impl Live {
     fn fresh(&mut self, with_state: bool) -> Result<(), Refused> {
         let described = describe(&self.pre)?;
         let (_, mut world) = described.map_err(|error| Refused::Config(error.to_string()))?;
-        let checkpoint = self.checkpoint.as_ref().filter(|_| with_state);
-        let state = checkpoint.map(|(version, state)| (version.as_str(), state.as_slice()));
+        let state = self.checkpoint.as_ref().filter(|_| with_state);
         self.first = start(&mut *world, &self.start, state)?;
         self.world = world;
         // Answers to what the failed instance wanted have no reader.
@@ -190,13 +199,14 @@ impl Live {
         if self.answered < CHECKPOINT_ACTIONS && self.checked.elapsed() < CHECKPOINT {
             return Ok(());
         }
-        self.checkpoint = Some((self.about.manifest.version.clone(), self.world.snapshot()?));
+        let version = self.about.manifest.version.clone();
+        self.checkpoint = Some(Checkpoint { version, state: self.world.snapshot()? });
         (self.checked, self.answered) = (Instant::now(), 0);
         Ok(())
     }
 
     /// Keeps a state as its last checkpoint.
-    pub(super) fn keep(&mut self, state: Option<(String, Vec<u8>)>) {
+    pub(super) fn keep(&mut self, state: Option<Checkpoint>) {
         self.checkpoint = state;
     }
 }

@@ -12,7 +12,7 @@ use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke};
 use krsi_plugin_schema::{Schema, lower};
 
-use super::candidate::{Candidate, Start, start};
+use super::candidate::{Candidate, Checkpoint, Start, start};
 use super::world::{CallError, StartError, World};
 use crate::route::batch::fit;
 use crate::route::queue::Batch;
@@ -41,7 +41,11 @@ pub struct ShadowStats {
     pub skipped: AtomicU64,
 }
 
-type Fed = (Arc<Batch>, Vec<u8>);
+/// A batch that the live version was given, and what it wanted then.
+struct Fed {
+    batch: Arc<Batch>,
+    actions: Vec<u8>,
+}
 
 /// The way to a shadow; it ends when this is dropped.
 pub(super) struct Shadow {
@@ -55,7 +59,7 @@ impl Shadow {
     pub(super) fn start(
         candidate: Candidate,
         begin: &Start,
-        state: Option<(&str, &[u8])>,
+        state: Option<&Checkpoint>,
         introductions: Vec<Vec<u8>>,
         (live, stats): (Schema, Arc<super::worker::WorkerStats>),
         sink: Box<dyn ShadowSink>,
@@ -79,7 +83,7 @@ impl Shadow {
 
     /// Hands over a batch and what the live version wanted of it.
     pub(super) fn feed(&mut self, batch: &Arc<Batch>, actions: Vec<u8>) {
-        match self.feed.try_send((Arc::clone(batch), actions)) {
+        match self.feed.try_send(Fed { batch: Arc::clone(batch), actions }) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.stats.shadow.skipped.fetch_add(1, Ordering::Relaxed);
@@ -95,7 +99,7 @@ fn run(
     stats: &ShadowStats,
     mut sink: Box<dyn ShadowSink>,
 ) {
-    while let Ok((batch, live)) = fed.recv() {
+    while let Ok(Fed { batch, actions: live }) = fed.recv() {
         let count = match world.handle(&fit(batch.bytes(), schema)) {
             Ok(own) if own == live && schema == of_live => &stats.same,
             Ok(own) => {

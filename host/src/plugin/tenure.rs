@@ -8,7 +8,7 @@ use krsi_plugin_schema::latest::{Lost, LostOf, LostWhere};
 
 use super::candidate::{Candidate, start};
 use super::lifecycle::{Input, Life, Next, State};
-use super::live::Live;
+use super::live::{Begun, Live};
 use super::shadow::{Shadow, ShadowSink};
 use super::worker::{About, Desk, Order, Successor, Swapped, since};
 use super::world::{CallError, StartError};
@@ -203,14 +203,13 @@ impl Tenure {
         let alive = self.life.state() == State::Running;
         let (state, failed) = self.live.state(alive);
         let from = self.live.about.manifest.version.clone();
-        let state_bytes = state.as_ref().map_or(0, |(_, state)| state.len());
-        let handed = state.as_ref().map(|(version, state)| (version.as_str(), state.as_slice()));
-        match start(&mut *world, &begin, handed) {
-            Ok(actions) => {
-                let outcomes = sink.begin(&actions);
+        let state_bytes = state.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
+        match start(&mut *world, &begin, state.as_ref()) {
+            Ok(first) => {
+                let outcomes = sink.begin(&first);
                 let about = Arc::new(About { manifest, identity });
-                let actions = (actions, outcomes);
-                let mut live = Live::new(Arc::clone(&about), pre, world, begin, sink, actions);
+                let begun = Begun { first, outcomes };
+                let mut live = Live::new(Arc::clone(&about), pre, world, begin, sink, begun);
                 live.keep(state);
                 let predecessor = std::mem::replace(&mut self.live, live);
                 let revocable = alive && failed.is_none();
@@ -246,11 +245,11 @@ impl Tenure {
         }
         let (state, failed) = self.live.state(true);
         let from = self.live.about.manifest.version.clone();
-        let state_bytes = state.as_ref().map_or(0, |(_, state)| state.len());
-        let handed = state.as_ref().map(|(version, state)| (version.as_str(), state.as_slice()));
+        let state_bytes = state.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
         let introductions = self.live.introductions();
         let (schema, stats) = (self.live.about.manifest.schema, Arc::clone(&self.desk.stats));
-        let shadow = Shadow::start(candidate, &start, handed, introductions, (schema, stats), sink);
+        let shadow =
+            Shadow::start(candidate, &start, state.as_ref(), introductions, (schema, stats), sink);
         match shadow {
             Ok(shadow) => {
                 self.live.shadow = Some(shadow);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::candidate::{Candidate, Start, start};
 use super::compile::Identity;
 use super::lifecycle::{Life, Next, RestartPolicy, State};
-use super::live::Live;
+use super::live::{Begun, Live};
 use super::shadow::{ShadowSink, ShadowStats};
 use super::tenure::Tenure;
 use super::world::{CallError, Manifest, StartError};
@@ -148,8 +148,8 @@ impl Worker {
     ) -> Result<Self, StartError> {
         let Candidate { manifest, pre, mut world } = candidate;
         let identity = pre.identity().clone();
-        let actions = start(&mut *world, &begin, None).map_err(|why| why.of(&identity))?;
-        let outcomes = sink.begin(&actions);
+        let first = start(&mut *world, &begin, None).map_err(|why| why.of(&identity))?;
+        let outcomes = sink.begin(&first);
         let name: String = format!("plugin-{}", manifest.name).chars().take(15).collect();
         let about = Arc::new(About { manifest, identity });
         let desk = Arc::new(Desk {
@@ -158,7 +158,8 @@ impl Worker {
             orders: Mutex::default(),
             about: Mutex::new(Arc::clone(&about)),
         });
-        let live = Live::new(Arc::clone(&about), pre, world, begin, sink, (actions, outcomes));
+        let live =
+            Live::new(Arc::clone(&about), pre, world, begin, sink, Begun { first, outcomes });
         let mut tenure = Tenure::new(Arc::clone(&desk), Life::new(policy), live);
         let thread = std::thread::Builder::new()
             .name(name)

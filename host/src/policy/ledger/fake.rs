@@ -8,8 +8,9 @@ use krsi_host_abi::deny::{
 };
 use krsi_host_abi::hook::Hook;
 
+use crate::kernel::lease::EntryKey;
 use crate::kernel::prefix::PathPrefix;
-use crate::kernel::store::{EntryKey, RuleStore, StoreError};
+use crate::kernel::store::{RuleStore, StoreError};
 
 /// Rule that decided, and whether it refused.
 pub(in crate::policy) type Decision = Option<(u64, bool)>;

@@ -11,8 +11,8 @@ use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey, flag};
 use krsi_host_abi::hook::Hook;
 
 use super::network::Destination;
+use crate::kernel::lease::EntryKey;
 use crate::kernel::prefix::PathPrefix;
-use crate::kernel::store::EntryKey;
 
 macro_rules! places {
     ($(

@@ -8,7 +8,7 @@ use krsi_plugin_schema::latest::{
     FileKey, Hook, HookSet, IfUnread, IfUnresolved, Refusal, Subject,
 };
 
-use crate::kernel::store::EntryKey;
+use crate::kernel::lease::EntryKey;
 
 use super::fake::{Decision, Fake, Maps, Object};
 use super::*;
