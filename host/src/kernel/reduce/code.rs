@@ -186,6 +186,27 @@ impl Code {
         changed
     }
 
+    /// Takes out what no way from the entry leads to, which the verifier refuses; whether there was any.
+    pub(super) fn drop_unreachable(&mut self) -> bool {
+        let mut reached = vec![false; self.ops.len()];
+        let mut waiting = vec![0];
+        while let Some(at) = waiting.pop() {
+            let (Some(op), Some(slot)) = (self.ops.get(at), reached.get_mut(at)) else { continue };
+            if std::mem::replace(slot, true) {
+                continue;
+            }
+            let goes_on = op.gone || !matches!(op.flow(), Flow::Exit | Flow::Jump(_));
+            waiting.extend(goes_on.then_some(at + 1));
+            waiting.extend(op.target.filter(|_| !op.gone));
+        }
+        let mut changed = false;
+        for (op, reached) in self.ops.iter_mut().zip(reached) {
+            changed |= !reached && !op.gone;
+            op.gone |= !reached;
+        }
+        changed
+    }
+
     /// Closes the gaps that were left; what led to an operation that is gone leads to the one after it.
     pub(super) fn compact(&mut self) {
         let mut place = Vec::with_capacity(self.ops.len());

@@ -77,13 +77,23 @@ pub fn reduce(
     functions: &[bpf_func_info],
     globals: &[u8],
 ) -> Result<Reduced, ReduceError> {
+    in_rounds(ROUNDS, instructions, functions, globals)
+}
+
+fn in_rounds(
+    rounds: usize,
+    instructions: &[bpf_insn],
+    functions: &[bpf_func_info],
+    globals: &[u8],
+) -> Result<Reduced, ReduceError> {
     let mut code = Code::read(instructions, functions)?;
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds {
         let reached = flow::follow(&code, globals)?;
         let mut changed = simplify::apply(&mut code, &reached);
         code.compact();
         changed |= live::drop_unread(&mut code);
         changed |= code.drop_jumps_to_next();
+        changed |= code.drop_unreachable();
         if !changed {
             break;
         }

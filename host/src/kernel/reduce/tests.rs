@@ -7,9 +7,9 @@ use aya_obj::generated::{
     BPF_XOR, bpf_func_info, bpf_insn,
 };
 
-use super::code::{LOAD_IMMEDIATE, instruction};
+use super::code::{Code, LOAD_IMMEDIATE, instruction};
 use super::machine::{Seen, run};
-use super::{GLOBALS, ReduceError, Reduced, reduce};
+use super::{GLOBALS, ReduceError, Reduced, in_rounds, reduce};
 
 const BYTES: [u8; 16] = [1, 2, 3, 4, 5, 6, 7, 0x88, 9, 10, 11, 12, 0, 0, 0, 0];
 
@@ -39,7 +39,15 @@ fn global(size: u32, dst: u8, from: i32) -> [bpf_insn; 3] {
 }
 
 fn reduced(code: &[bpf_insn]) -> Reduced {
-    reduce(code, &[bpf_func_info { insn_off: 0, type_id: 9 }], &BYTES).unwrap()
+    let reduced = reduce(code, &[bpf_func_info { insn_off: 0, type_id: 9 }], &BYTES).unwrap();
+    assert_reachable(&reduced);
+    reduced
+}
+
+/// The verifier refuses what no way leads to.
+fn assert_reachable(reduced: &Reduced) {
+    let mut code = Code::read(&reduced.instructions, &reduced.functions).unwrap();
+    assert!(!code.drop_unreachable(), "unreachable: {:?}", parts(&reduced.instructions));
 }
 
 /// What an instruction is made of.
@@ -250,7 +258,12 @@ fn programs_at_random_do_what_they_did() {
         let start = code.len() as u32;
         code.extend(second);
         let infos = [0, start].map(|insn_off| bpf_func_info { insn_off, type_id: 1 });
+        // Whatever round is the last leaves a program that the verifier takes.
+        for rounds in 1..4 {
+            assert_reachable(&in_rounds(rounds, &code, &infos, &BYTES).unwrap());
+        }
         let reduced = reduce(&code, &infos, &BYTES).unwrap();
+        assert_reachable(&reduced);
         for argument in [0, 1, 2, 300] {
             let expected: Seen = run(&code, &BYTES, argument).unwrap();
             let found = run(&reduced.instructions, &BYTES, argument).unwrap();
