@@ -78,17 +78,7 @@ impl Machine<'_> {
             let one = self.code.get(at).ok_or(ReduceError::Target { at })?;
             assert!(self.steps < STEPS, "runs for ever at {at}");
             let (dst, src) = (usize::from(one.dst_reg()), usize::from(one.src_reg()));
-            let op = Op {
-                code: one.code,
-                dst: one.dst_reg(),
-                src: one.src_reg(),
-                off: one.off,
-                imm: one.imm,
-                high: 0,
-                target: None,
-                is_private: false,
-                gone: false,
-            };
+            let op = operation(one);
             let imm = value::extended(one.imm);
             let right = if value::is_register(&op) { r[src] } else { imm };
             let to = move |distance: i64| usize::try_from(at as i64 + 1 + distance).unwrap();
@@ -133,5 +123,20 @@ impl Machine<'_> {
                 }
             }
         }
+    }
+}
+
+/// An instruction as the rest of this room reads it.
+fn operation(one: &bpf_insn) -> Op {
+    Op {
+        code: one.code,
+        dst: one.dst_reg(),
+        src: one.src_reg(),
+        off: one.off,
+        imm: one.imm,
+        high: 0,
+        target: None,
+        is_private: false,
+        gone: false,
     }
 }
