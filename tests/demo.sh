@@ -11,8 +11,8 @@ trap 'kill $HOST $LISTENER 2>/dev/null; rm -rf "$DIR" "$SAFE"' EXIT
 
 say() { printf '\n$ %s\n' "$*"; }
 fail() { echo "demo: $*"; cat "$DIR/log"; exit 1; }
-# Waits up to 30 s for a command to succeed.
-until_true() { n=0; while ! eval "$1"; do n=$((n + 1)); [ $n -gt 300 ] && return 1; sleep 0.1; done; }
+# Waits up to two minutes, as for a busy machine, for a command to succeed.
+until_true() { n=0; while ! eval "$1"; do n=$((n + 1)); [ $n -gt 1200 ] && return 1; sleep 0.1; done; }
 
 echo "kernel $(uname -r), LSMs $(cat /sys/kernel/security/lsm)"
 mkdir -p "$SAFE"

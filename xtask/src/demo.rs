@@ -46,7 +46,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
                 append: "",
                 files: &files,
                 command: &command,
-                timeout: Duration::from_secs(180),
+                timeout: Duration::from_secs(600),
                 memory_mib: 1536,
                 clock: Clock::Time,
                 disk: false,
