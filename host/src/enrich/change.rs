@@ -15,14 +15,14 @@ pub enum ProcessChange<'a> {
     },
     /// It runs another executable from now on.
     Executed {
-        /// The process.
+        /// Who executes something else.
         process: ProcessKey,
         /// What it runs.
         exec: &'a Exec<'a>,
     },
     /// Its last thread ended.
     Exited {
-        /// The process.
+        /// Who ended.
         process: ProcessKey,
     },
 }

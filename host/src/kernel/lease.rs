@@ -102,7 +102,7 @@ macro_rules! lease_maps {
 
 lease_maps! { secret:
     process "PROCESS": HashMap<MapData, [u8; PROCESS_KEY], Leases> {
-        /// One process.
+        /// The caller, as one process.
         Process(key: ProcessKey) = bytes(&key);
     }
     lineage "LINEAGE": HashMap<MapData, u64, Leases> {
@@ -114,7 +114,7 @@ lease_maps! { secret:
         File(key: FileKey) = bytes(&key);
     }
     network "NETWORK": LpmTrie<MapData, [u8; NETWORK_DATA], Leases> {
-        /// A destination.
+        /// The destination of a connection or a message.
         Network(key: NetworkKey) = key;
     }
     cgroup "CGROUP": HashMap<MapData, u64, Leases> {

@@ -35,7 +35,7 @@ pub enum MapError {
     /// A slot that no hook has.
     #[error("there is no hook slot {slot}")]
     Slot {
-        /// The slot.
+        /// Number of the slot that was asked for.
         slot: u16,
     },
     /// Wrong kind or size, or a failed system call.

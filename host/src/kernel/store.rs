@@ -23,7 +23,7 @@ pub enum StoreError {
     /// A slot that no hook has.
     #[error("there is no hook slot {slot}")]
     Slot {
-        /// The slot.
+        /// Number of the slot that was asked for.
         slot: u16,
     },
     /// The kernel refused for another reason.

@@ -57,7 +57,7 @@ pub(super) struct Refused {
 /// A slot that had a program at some time, for the summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct UsedSlot {
-    /// The slot.
+    /// Number of the slot in flags and counters.
     pub(super) slot: u16,
     /// Its hook.
     pub(super) hook: String,

@@ -16,6 +16,10 @@ use core::net::IpAddr;
 const NUMBER_MAX: usize = 10;
 /// Largest length that needs one byte.
 const SHORT: usize = 0x7f;
+/// Items of a list at most: one of a byte can become a hundred bytes of memory.
+const ITEMS_MAX: usize = 1 << 16;
+/// Items that a list has room for before any was read.
+const RESERVED: usize = 16;
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -330,8 +334,11 @@ impl<T: Encode> Encode for Vec<T> {
 impl<'a, T: Decode<'a>> Decode<'a> for Vec<T> {
     fn decode(from: &mut Reader<'a>) -> Result<Self, CodecError> {
         let len = usize::decode(from)?;
-        // An item is at least a byte: a length that lies reserves nothing.
-        let mut items = Vec::with_capacity(len.min(from.0.len()));
+        if len > ITEMS_MAX {
+            return Err(CodecError::Malformed);
+        }
+        // A length that lies reserves next to nothing.
+        let mut items = Vec::with_capacity(len.min(RESERVED));
         for _ in 0..len {
             items.push(T::decode(from)?);
         }
@@ -495,6 +502,11 @@ mod tests {
         // A list that claims more than there is.
         let lie = written(&u64::MAX);
         assert_eq!(Vec::<u64>::decode(&mut Reader::new(&lie)), Err(CodecError::Malformed));
+        // As many items as a list may have, and one more.
+        for (len, fits) in [(ITEMS_MAX, true), (ITEMS_MAX + 1, false)] {
+            let list = written(&alloc::vec![0_u64; len]);
+            assert_eq!(Vec::<u64>::decode(&mut Reader::new(&list)).is_ok(), fits, "{len}");
+        }
     }
 
     #[test]

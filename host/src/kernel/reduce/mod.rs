@@ -39,19 +39,19 @@ pub enum ReduceError {
     /// A jump or call leads out of the program, or into the middle of an instruction.
     #[error("instruction {at} leads nowhere")]
     Target {
-        /// The instruction.
+        /// Place of the instruction in the program.
         at: usize,
     },
     /// An instruction that ends inside the program's last place.
     #[error("instruction {at} is cut")]
     Cut {
-        /// The instruction.
+        /// Place of the instruction in the program.
         at: usize,
     },
     /// A distance does not fit into its instruction.
     #[error("instruction {at} leads too far")]
     Far {
-        /// The instruction.
+        /// Place of the instruction in the program.
         at: usize,
     },
 }
