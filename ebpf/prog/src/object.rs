@@ -36,6 +36,18 @@ impl Object {
         Self { kind: zero, words: [zero, zero, zero], path }
     }
 
+    /// Lets the verifier forget what it is.
+    #[inline(always)]
+    pub fn forget(&mut self, call: &Call) {
+        let zero = call.facts.unknown_zero();
+        self.kind ^= zero;
+        for word in &mut self.words {
+            *word ^= zero;
+        }
+        self.path.hash ^= zero;
+        self.path.len ^= zero as u32;
+    }
+
     /// Makes it a file.
     #[inline(always)]
     pub fn set_file(&mut self, ino: u64, dev: u64) {

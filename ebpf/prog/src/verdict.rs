@@ -119,7 +119,7 @@ impl Decision {
 /// Decides a call. One whose object could not be read is refused by what names no object, and by a
 /// rule that says so.
 #[inline(always)]
-pub fn decide(call: &Call, object: &Object) -> Decision {
+pub fn decide(call: &Call, object: &mut Object) -> Decision {
     let mut decision = Decision::none(call);
     decide_into(call, object, &mut decision);
     decision
@@ -127,8 +127,9 @@ pub fn decide(call: &Call, object: &Object) -> Decision {
 
 /// The same, in place.
 #[inline(always)]
-pub fn decide_into(call: &Call, object: &Object, decision: &mut Decision) {
+pub fn decide_into(call: &Call, object: &mut Object, decision: &mut Decision) {
     if call.wants(flag::RULES) && may_apply(call, object) {
+        object.forget(call);
         krsi_decide(&call.facts, object, decision);
         decision.forget(&call.facts);
     }
@@ -310,7 +311,9 @@ extern "C" fn krsi_entry(
         return 0;
     };
     let members = map::value(members);
-    let mut leases = Leases { bits: bits_of(facts.slot), facts, members, decision };
+    let [low, high] = bits_of(facts.slot);
+    let zero = facts.unknown_zero();
+    let mut leases = Leases { bits: [low ^ zero, high ^ zero], facts, members, decision };
     let Entry { slots: [a, b, c, d] } = entry;
     let denied = leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d);
     u32::from(denied) ^ facts.unknown_zero() as u32

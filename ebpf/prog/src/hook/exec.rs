@@ -47,7 +47,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     }
     let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);
-    let decision = verdict::decide(&call, &traits.object);
+    let decision = verdict::decide(&call, &mut traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
     if wanted.passes == Passes::No {
         call.leave();
@@ -120,6 +120,8 @@ pub(super) fn report<const P: usize, const A: usize>(
     image: Image,
     last: bool,
 ) -> bool {
+    // The verifier forgets them, and goes through what follows once.
+    let image = Image { flags: image.flags ^ call.facts.unknown_zero() as u32, ..image };
     emit::emit(
         call,
         wanted,

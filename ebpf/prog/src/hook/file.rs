@@ -25,7 +25,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     }
     let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);
-    let decision = verdict::decide(&call, &traits.object);
+    let decision = verdict::decide(&call, &mut traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
     if wanted.passes == Passes::No {
         call.leave();

@@ -29,7 +29,7 @@ pub fn socket_connect(ctx: LsmContext) -> i32 {
             Err(_) => {}
         }
     }
-    let decision = verdict::decide(&call, &traits.object);
+    let decision = verdict::decide(&call, &mut traits.object);
     let wanted = Wanted::new(&call, decision, &traits);
     if wanted.passes == Passes::No {
         call.leave();

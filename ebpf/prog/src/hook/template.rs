@@ -254,7 +254,7 @@ fn judge(state: &mut State, path_row: u32, name_row: u32) {
     } else if path_row != 0 && state.call.wants(flag::PATH) {
         state.traits.object.path.pad ^= row::path(state, path_row, name_row);
     }
-    verdict::decide_into(&state.call, &state.traits.object, &mut state.decision);
+    verdict::decide_into(&state.call, &mut state.traits.object, &mut state.decision);
 }
 
 /// Judges a call by the second file that it is about; what is allowed of one says nothing of the
