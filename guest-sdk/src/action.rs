@@ -155,8 +155,9 @@ impl<'c> RuleBuilder<'c> {
     }
 
     /// Says what a call means whose file or destination could not be read, an address that is cut off
-    /// for instance; it does not match unless said otherwise. Of meaning to denials by file and by
-    /// destination only.
+    /// for instance, or whose executable is not hashed, as it is longer than the operator's `digest-mib` or
+    /// on FUSE; it does not match unless said otherwise. Of meaning to denials by file, by destination and
+    /// by digest only.
     pub fn if_unread(mut self, meaning: IfUnread) -> Self {
         self.if_unread = meaning;
         self

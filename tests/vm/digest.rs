@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
@@ -16,6 +17,7 @@ use crate::harness::{Guest, Host, expect_errno, kernel, run, wait_for};
 pub(crate) const TESTS: &[Test] = &[
     ("digest_denies_by_any_name", Boot::Default, denies_by_any_name),
     ("digest_denies_what_a_script_runs", Boot::Default, denies_interpreter),
+    ("digest_hashes_what_ends_soon", Boot::Default, hashes_what_ends_soon),
     ("digest_audits", Boot::Default, audits),
     ("digest_yields_to_an_allow", Boot::Default, yields),
     ("digest_without_bpf_is_refused", Boot::WithoutBpf, refused_without_bpf),
@@ -89,8 +91,7 @@ fn denies_by_any_name(guest: &mut Guest) -> anyhow::Result<()> {
     File::options().append(true).open(&copy)?.write_all(b"!")?;
     run(&copy, &["true"])?;
     let summary = host.stop(Signal::INT)?;
-    let rows = summary["hooks"].as_array().context("hooks")?;
-    let row = rows.iter().find(|row| row["hook"] == HOOK).context("the hook")?;
+    let row = hook_row(&summary)?;
     ensure!(row["denied"] == 2 && row["errors"] == 0, "{row}");
     let number = |name: &str| row[name].as_u64().context(name.to_owned());
     let told = number("delivered")? + number("filtered")? + number("lost")? + number("skipped")?;
@@ -109,6 +110,42 @@ fn denies_interpreter(guest: &mut Guest) -> anyhow::Result<()> {
     expect_errno(EACCES, run(&script, &[]))?;
     verdict(&host, &interpreter, "denied")?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// Bytes of a file that nobody wrote: hashing them would take hours, whatever signal comes.
+const SPARSE_BYTES: u64 = 100 << 30;
+/// What executing it may take.
+const SOON: Duration = Duration::from_secs(20);
+
+/// An executable that is too long to be hashed passes, and is counted; a rule can say that it is refused.
+fn hashes_what_ends_soon(guest: &mut Guest) -> anyhow::Result<()> {
+    let (sealed_one, digest) = own(guest, "busybox-sealed")?;
+    let (sparse, _) = own(guest, "busybox-sparse")?;
+    let (neighbour, _) = own(guest, "busybox-neighbour")?;
+    File::options().append(true).open(&sparse)?.set_len(SPARSE_BYTES)?;
+    let Some(host) = sealed(guest, &format!("digest {digest} 13"))? else {
+        return run(&sparse, &["true"]).map_err(Into::into);
+    };
+    let start = Instant::now();
+    run(&sparse, &["true"])?;
+    ensure!(start.elapsed() < SOON, "the file was hashed: {:?}", start.elapsed());
+    expect_errno(EACCES, run(&sealed_one, &["true"]))?;
+    let row = hook_row(&host.stop(Signal::INT)?)?;
+    ensure!(row["denied"] == 1 && row["errors"] == 1, "{row}");
+    let strict = guest.host("sealer", &format!("strict {digest} 13"))?;
+    expect_errno(EACCES, run(&sparse, &["true"]))?;
+    let record = verdict(&strict, &sparse, "denied")?;
+    ensure!(record["reason"] == "sealer: strict", "{record}");
+    expect_errno(EACCES, run(&sealed_one, &["true"]))?;
+    run(&neighbour, &["true"])?;
+    let row = hook_row(&strict.stop(Signal::INT)?)?;
+    ensure!(row["denied"] == 2 && row["errors"] == 1, "{row}");
+    Ok(run(&sparse, &["true"])?)
+}
+
+fn hook_row(summary: &Value) -> anyhow::Result<Value> {
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    rows.iter().find(|row| row["hook"] == HOOK).cloned().context("the hook")
 }
 
 fn audits(guest: &mut Guest) -> anyhow::Result<()> {

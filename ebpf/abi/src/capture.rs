@@ -67,9 +67,12 @@ offsets! {
     INODE_I_SB = "inode"."i_sb";
     INODE_I_NLINK = "inode"."i_nlink";
     INODE_I_MODE = "inode"."i_mode";
+    INODE_I_SIZE = "inode"."i_size";
     SB_S_DEV = "super_block"."s_dev";
     SB_S_MAGIC = "super_block"."s_magic";
     SB_S_FLAGS = "super_block"."s_flags";
+    SB_S_USER_NS = "super_block"."s_user_ns";
+    USER_NS_LEVEL = "user_namespace"."level";
     SOCKET_SK = "socket"."sk";
     SOCKET_TYPE = "socket"."type";
     SOCK_SK_PROTOCOL = "sock"."sk_protocol";

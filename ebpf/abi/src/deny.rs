@@ -70,6 +70,9 @@ pub struct FileKey {
 /// SHA-256 of an executable.
 pub type Digest = [u8; 32];
 
+/// What stands for the executables that are not hashed: no file is known that has this digest.
+pub const UNHASHED: Digest = [0; 32];
+
 /// `HASH_ALGO_SHA256` of `include/uapi/linux/hash_info.h`: what IMA answers when a digest is one.
 pub const SHA256: i64 = 4;
 

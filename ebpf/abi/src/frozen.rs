@@ -28,5 +28,7 @@ pub const WITNESS_SLOT: &str = "WITNESS_SLOT";
 pub const WITNESS_ANSWER: &str = "WITNESS_ANSWER";
 /// Halves of the secret that hashes of paths start with. `u32` each.
 pub const PATH_SECRET: [&str; 2] = ["PATH_SECRET_LOW", "PATH_SECRET_HIGH"];
+/// Mebibytes of a file at most that is hashed. `u32`.
+pub const DIGEST_MIB: &str = "DIGEST_MIB";
 /// What an instance of the template does. [`crate::spec::Spec`].
 pub const SPEC: &str = "SPEC";

@@ -136,13 +136,15 @@ pub enum Compare {
     TextPrefix = 6,
     /// The text ends with string `number`.
     TextSuffix = 7,
-    /// The capture could be read.
+    /// The capture is there: nothing on the way to it is NULL.
     Present = 8,
 }
 
-/// One test of a predicate. A capture that could not be read makes every test on it false, and the
-/// call is counted as skipped. A term that wants a test to be false wants [`Compare::Present`] of
-/// the same capture too, so that what cannot be read is no match either way.
+/// One test of a predicate: true, false or unknown. A capture behind a NULL makes every test on it false, and
+/// a term that wants a test to be false wants [`Compare::Present`] of the same capture too, so that what is
+/// not there is no match either way. A capture that could not be read makes every test on it unknown, as
+/// does a text that was cut before what decides. A predicate that is unknown holds for a watch that refuses,
+/// for no other, and is counted.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
@@ -198,10 +200,8 @@ pub mod spec_flag {
     pub const WATCH_DENY: u32 = 1 << 3;
     /// The same, but only reported.
     pub const WATCH_AUDIT: u32 = 1 << 4;
-    /// A capture that the predicate needs and that cannot be read counts as a match: fail closed.
-    pub const ERROR_MATCHES: u32 = 1 << 5;
     /// The call is about a path that its arguments do not tell: rules on paths go by their word on those.
-    pub const PATH_UNTOLD: u32 = 1 << 6;
+    pub const PATH_UNTOLD: u32 = 1 << 5;
 }
 
 /// All of it.

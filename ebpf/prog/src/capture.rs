@@ -318,6 +318,15 @@ pub fn copy<const N: usize>(from: u64, out: *mut [u8; N], len: u16) -> Result<()
     if failed == 0 { Ok(()) } else { Err(Skip::Read) }
 }
 
+/// Copies all of a value that the caller lends.
+#[inline(always)]
+pub fn copy_all<T>(from: *const T, to: *mut T) {
+    // SAFETY: both hold a `T`, and any bytes of the source are read fault-safe. It is mapped, so that
+    // nothing fails.
+    let _copied =
+        unsafe { helper::bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, from.cast()) };
+}
+
 /// Writes a value into a reservation.
 #[inline(always)]
 pub fn put<T>(into: *mut T, value: T) {

@@ -11,6 +11,7 @@ use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
 use krsi_host_abi::record::PATH_LONG;
+use krsi_host_abi::spec::ROOMS;
 
 use crate::global;
 
@@ -42,10 +43,17 @@ static HASHED: Array<i64> = Array::with_max_entries(1, 0);
 static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(128, 0);
 /// Room for the same, of each CPU: for whoever is in a program there alone.
 #[map]
-static ROOM: PerCpuArray<Room> = PerCpuArray::with_max_entries(1, 0);
+static ROOM: PerCpuArray<Room<Scratch>> = PerCpuArray::with_max_entries(1, 0);
 /// What a thread's room is filled with. Never written.
 #[map]
 static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
+/// Room for the texts that a watch refuses by, by thread, of each CPU, and blank: as for paths.
+#[map]
+static TEXTS_OF_THREAD: HashMap<u64, Texts> = HashMap::with_max_entries(64, 0);
+#[map]
+static TEXTS: PerCpuArray<Room<Texts>> = PerCpuArray::with_max_entries(1, 0);
+#[map]
+static NO_TEXTS: Array<Texts> = Array::with_max_entries(1, 0);
 /// Leases of a whole hook, by slot. Written by the host.
 #[map]
 static HOOK: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
@@ -77,12 +85,15 @@ pub const SCRATCH_LEN: usize = PATH_LONG + 264;
 /// Those bytes.
 pub type Scratch = [u8; SCRATCH_LEN];
 
+/// Texts of a call, as long as they may be.
+pub type Texts = [[u8; PATH_LONG]; ROOMS];
+
 /// Room of a CPU.
 #[repr(C)]
-struct Room {
+struct Room<T> {
     /// Programs that have claimed it and not let go.
     claims: u64,
-    bytes: Scratch,
+    bytes: T,
 }
 
 /// The flags word of a hook slot; 0 when nothing is wanted.
@@ -205,28 +216,44 @@ pub fn tell_hashed(answer: i64) {
     let _kept = HASHED.set(0, answer, 0);
 }
 
-/// Room for a path, until it is let go of.
-pub struct Lent {
+/// Room of a CPU or a thread, until it is let go of.
+pub struct Lent<T> {
     /// The room.
-    pub bytes: *mut Scratch,
+    pub bytes: *mut T,
     /// Claims of the CPU's room; NULL when it is the thread's.
     claims: *mut u64,
 }
 
-/// Lends room: the CPU's, or the thread's when a program that was preempted there has that one.
+/// Lends room for a path: the CPU's, or the thread's when a program that was preempted there has that one.
 #[inline(always)]
-pub fn lend(thread: &u64) -> Option<Lent> {
+pub fn lend(thread: &u64) -> Option<Lent<Scratch>> {
     if let Some(lent) = claim() {
         return Some(lent);
     }
-    scratch(thread).map(|bytes| Lent { bytes, claims: core::ptr::null_mut() })
+    let bytes = of_thread(&SCRATCH, thread, BLANK.get(0)?)?;
+    Some(Lent { bytes, claims: core::ptr::null_mut() })
 }
 
-/// The CPU's room, if nobody has it. Programs stay on their CPU, but are preempted there: whoever
+/// The CPU's room for a path, if nobody has it.
+#[inline(always)]
+pub fn claim() -> Option<Lent<Scratch>> {
+    of_cpu(ROOM.get_ptr_mut(0)?)
+}
+
+/// Lends room for texts, in the same way.
+#[inline(always)]
+pub fn lend_texts(thread: &u64) -> Option<Lent<Texts>> {
+    if let Some(lent) = of_cpu(TEXTS.get_ptr_mut(0)?) {
+        return Some(lent);
+    }
+    let bytes = of_thread(&TEXTS_OF_THREAD, thread, NO_TEXTS.get(0)?)?;
+    Some(Lent { bytes, claims: core::ptr::null_mut() })
+}
+
+/// A CPU's room, if nobody has it. Programs stay on their CPU, but are preempted there: whoever
 /// comes while there is another claim sees at least two, so two never have it at once.
 #[inline(always)]
-pub fn claim() -> Option<Lent> {
-    let room = ROOM.get_ptr_mut(0)?;
+fn of_cpu<T>(room: *mut Room<T>) -> Option<Lent<T>> {
     // SAFETY: the pointer is a live map value; only addresses are taken.
     let (claims, bytes) = unsafe { (&raw mut (*room).claims, &raw mut (*room).bytes) };
     // SAFETY: a live, aligned map value.
@@ -240,28 +267,40 @@ pub fn claim() -> Option<Lent> {
     None
 }
 
-impl Lent {
+/// Room of a thread, until it lets go of it.
+#[inline(always)]
+fn of_thread<T>(rooms: &HashMap<u64, T>, thread: &u64, blank: &T) -> Option<*mut T> {
+    if rooms.insert(thread, blank, 0).is_err() {
+        return None;
+    }
+    rooms.get_ptr_mut(thread)
+}
+
+impl Lent<Scratch> {
     /// Gives it back.
     #[inline(always)]
     pub fn let_go(self, thread: &u64) {
-        if self.claims.is_null() {
-            // It is there, or there is nothing to give back.
-            let _gone = SCRATCH.remove(thread);
-        } else {
-            // SAFETY: a live, aligned map value.
-            unsafe { add(self.claims, u64::MAX) };
-        }
+        give_back(self.claims, &SCRATCH, thread);
     }
 }
 
-/// Room of a thread, until it lets go of it.
-#[inline(always)]
-fn scratch(thread: &u64) -> Option<*mut Scratch> {
-    let blank = BLANK.get(0)?;
-    if SCRATCH.insert(thread, blank, 0).is_err() {
-        return None;
+impl Lent<Texts> {
+    /// Gives it back.
+    #[inline(always)]
+    pub fn let_go(self, thread: &u64) {
+        give_back(self.claims, &TEXTS_OF_THREAD, thread);
     }
-    SCRATCH.get_ptr_mut(thread)
+}
+
+#[inline(always)]
+fn give_back<T>(claims: *mut u64, rooms: &HashMap<u64, T>, thread: &u64) {
+    if claims.is_null() {
+        // It is there, or there is nothing to give back.
+        let _gone = rooms.remove(thread);
+    } else {
+        // SAFETY: a live, aligned map value.
+        unsafe { add(claims, u64::MAX) };
+    }
 }
 
 /// Whether no rule concerns a process, by its start in ticks.

@@ -68,6 +68,8 @@ static PATH_SECRET_HIGH: u32 = 0;
 #[unsafe(no_mangle)]
 static PATH_BYTES: u32 = PREFIX_MAX as u32;
 #[unsafe(no_mangle)]
+static DIGEST_MIB: u32 = 0;
+#[unsafe(no_mangle)]
 static ZERO: i64 = 0;
 
 /// The host's thread group id: its own calls are never judged nor reported.
@@ -140,6 +142,13 @@ pub fn path_secret() -> u64 {
 pub fn path_bytes() -> u32 {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const PATH_BYTES) }
+}
+
+/// Bytes of a file at most that is hashed.
+#[inline(always)]
+pub fn digest_bytes() -> u64 {
+    // SAFETY: a shared reference to a static is always readable.
+    u64::from(unsafe { core::ptr::read_volatile(&raw const DIGEST_MIB) }) << 20
 }
 
 /// Zero, which only the verifier knows.

@@ -12,6 +12,11 @@ use super::setting::SettingError;
 /// Most keys of a rule map.
 const KEYS_MAX: usize = 1 << 20;
 
+/// Mebibytes of an executable that rules on digests have hashed, unless said otherwise.
+const DIGEST_MIB: u32 = 256;
+/// The most that can be said: the caller of an exec waits for it, whatever signal comes.
+const DIGEST_MIB_MAX: u32 = 16 << 10;
+
 /// Rule maps by their names in the file, with the kernel's. The keys of the last are rules.
 const MAPS: [(&str, &str); 10] = [
     ("process", "PROCESS"),
@@ -39,6 +44,8 @@ pub(super) struct RulesTable {
     /// `pass`, `deny ERRNO` or `audit ERRNO` by hook.
     #[serde(default)]
     on_error: BTreeMap<String, String>,
+    /// Mebibytes of an executable at most that is hashed.
+    digest_mib: Option<u32>,
     /// Keys by map.
     #[serde(default)]
     capacity: BTreeMap<String, u32>,
@@ -54,7 +61,7 @@ pub enum OnError {
 }
 
 /// The operator's word on all rules.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSettings {
     /// Executables whose processes no rule concerns.
     pub exempt_executables: Vec<PathBuf>,
@@ -62,8 +69,22 @@ pub struct RuleSettings {
     pub exempt_tgids: Vec<u32>,
     /// Answers by hook; a hook that is not here lets the call pass.
     pub on_error: Vec<(Hook, OnError)>,
+    /// Mebibytes of an executable at most that is hashed for rules on digests.
+    pub digest_mib: u32,
     /// Keys of rule maps that get another size.
     pub capacity: Vec<(&'static str, u32)>,
+}
+
+impl Default for RuleSettings {
+    fn default() -> Self {
+        Self {
+            exempt_executables: Vec::new(),
+            exempt_tgids: Vec::new(),
+            on_error: Vec::new(),
+            digest_mib: DIGEST_MIB,
+            capacity: Vec::new(),
+        }
+    }
 }
 
 impl RuleSettings {
@@ -86,6 +107,11 @@ impl RulesTable {
             exempt_tgids: self.exempt_tgids.clone(),
             ..RuleSettings::default()
         };
+        if let Some(mib) = self.digest_mib {
+            let here = |error: SettingError| error.in_table("rules");
+            within("digest-mib", mib as usize, 0, DIGEST_MIB_MAX as usize).map_err(here)?;
+            settings.digest_mib = mib;
+        }
         for (name, text) in &self.on_error {
             let here = |error: SettingError| error.in_table("rules.on-error");
             let unknown = || here(SettingError::Hook { name: name.clone() });
@@ -131,6 +157,7 @@ mod tests {
     #[test]
     fn everything_can_be_said() {
         let text = "exempt-executables = [\"/usr/sbin/sshd\"]\nexempt-tgids = [1, 7]\n\
+                    digest-mib = 64\n\
                     [on-error]\nsocket_connect = \"deny EACCES\"\nsocket_bind = \"audit EPERM\"\n\
                     file_open = \"pass\"\n[capacity]\nfile = 2\nrules = 100";
         let [eperm, eacces] = ["EPERM", "EACCES"].map(|name| errno_of(name).unwrap());
@@ -141,6 +168,7 @@ mod tests {
                 (Hook::SocketBind, OnError::Audit(eperm)),
                 (Hook::SocketConnect, OnError::Deny(eacces)),
             ],
+            digest_mib: 64,
             capacity: vec![("FILE", 2), ("HITS", 100)],
         };
         let found = parse(text).unwrap();
@@ -160,6 +188,7 @@ mod tests {
         check("[on-error]\nfile_open = \"deny\"", "is not \"pass\", \"deny ERRNO\"");
         check("[on-error]\nfile_open = \"deny EWHAT\"", "\"EWHAT\" is no errno");
         check("[on-error]\nfile_open = \"allow EPERM\"", "is not \"pass\"");
+        check("digest-mib = 20000", "digest-mib = 20000 is not from 0 to 16384");
         check("[capacity]\nfiles = 2", "none of process, lineage, file");
         check("[capacity]\nfile = 0", "file = 0 is not from 1 to 1048576");
     }

@@ -32,7 +32,10 @@ pub enum Job {
         answer: u32,
     },
     /// Asks the rules on digests at `bprm_check_security`, beside the hook's own program.
-    Digest,
+    Digest {
+        /// Mebibytes of a file at most that is hashed.
+        mib: u32,
+    },
 }
 
 /// Hook of [`Job::Digest`].
@@ -46,7 +49,7 @@ impl Job {
             Job::Own(hook) => hook.id(),
             Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
             Job::Witness { slot, .. } => *slot,
-            Job::Digest => DIGEST_HOOK.id(),
+            Job::Digest { .. } => DIGEST_HOOK.id(),
         }
     }
 
@@ -55,7 +58,7 @@ impl Job {
         match self {
             Job::Own(hook) => hook.name(),
             Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
-            Job::Digest => DIGEST_HOOK.name(),
+            Job::Digest { .. } => DIGEST_HOOK.name(),
         }
     }
 
@@ -63,7 +66,7 @@ impl Job {
     pub(super) fn attach(&self) -> Attach {
         match self {
             Job::Own(hook) => hook.row().attach,
-            Job::Template { .. } | Job::Witness { .. } | Job::Digest => Attach::LsmDeny,
+            Job::Template { .. } | Job::Witness { .. } | Job::Digest { .. } => Attach::LsmDeny,
         }
     }
 
@@ -73,14 +76,14 @@ impl Job {
             Job::Own(hook) => hook.name(),
             Job::Template { .. } => TEMPLATE,
             Job::Witness { .. } => WITNESS,
-            Job::Digest => DIGEST,
+            Job::Digest { .. } => DIGEST,
         }
     }
 
     /// What the kernel calls the instance.
     pub(super) fn name(&self) -> &str {
         match self {
-            Job::Digest => DIGEST,
+            Job::Digest { .. } => DIGEST,
             _ => self.hook(),
         }
     }
@@ -88,7 +91,7 @@ impl Job {
     fn spec(&self) -> Option<&Spec> {
         match self {
             Job::Template { spec, .. } => Some(spec),
-            Job::Own(_) | Job::Witness { .. } | Job::Digest => None,
+            Job::Own(_) | Job::Witness { .. } | Job::Digest { .. } => None,
         }
     }
 

@@ -226,7 +226,7 @@ impl Loader {
     /// A witness comes after all that refuse, whatever they are.
     fn backend_of(&self, job: &Job) -> &'static dyn Backend {
         match job {
-            Job::Own(_) | Job::Template { .. } | Job::Digest => self.backend,
+            Job::Own(_) | Job::Template { .. } | Job::Digest { .. } => self.backend,
             Job::Witness { .. } => BackendKind::Observe.backend(),
         }
     }
@@ -299,7 +299,11 @@ impl Loader {
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
-            Job::Own(_) | Job::Digest => None,
+            Job::Own(_) => None,
+            Job::Digest { mib } => {
+                set(frozen::DIGEST_MIB, *mib);
+                None
+            }
             Job::Witness { slot, answer, .. } => {
                 set(frozen::WITNESS_SLOT, u32::from(*slot));
                 set(frozen::WITNESS_ANSWER, *answer);

@@ -20,13 +20,15 @@ const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
 /// The program, if somebody asks for rules on digests and the kernel hashes files.
 pub(super) struct Digests {
     hashed: Hashed,
+    /// Mebibytes of a file at most that is hashed.
+    mib: u32,
     /// `None` while nobody asks.
     live: Option<Result<Live, Arc<HashError>>>,
 }
 
 impl Digests {
-    pub(super) fn new(hashed: Hashed) -> Self {
-        Self { hashed, live: None }
+    pub(super) fn new(hashed: Hashed, mib: u32) -> Self {
+        Self { hashed, mib, live: None }
     }
 
     /// Attaches the program, or detaches it. A kernel that hashes nothing is told of, once.
@@ -43,7 +45,7 @@ impl Digests {
         if self.live.is_some() {
             return Ok(());
         }
-        let live = match start(loader) {
+        let live = match start(loader, self.mib) {
             Ok(live) => self.prove(flags)?.map(|()| live),
             refused => refused,
         };
@@ -96,7 +98,7 @@ impl Digests {
     }
 }
 
-fn start(loader: &Loader) -> Result<Live, HashError> {
+fn start(loader: &Loader, mib: u32) -> Result<Live, HashError> {
     if loader.backend().kind() != BackendKind::Lsm {
         return Err(HashError::Backend);
     }
@@ -104,5 +106,5 @@ fn start(loader: &Loader) -> Result<Live, HashError> {
     if !HASHES.iter().all(|name| types.has_function(name)) {
         return Err(HashError::Lacking);
     }
-    Ok(loader.load(&types, &Job::Digest)?)
+    Ok(loader.load(&types, &Job::Digest { mib })?)
 }

@@ -97,7 +97,7 @@ impl Hooks {
             exempts: rules.exempts(),
             used: Vec::new(),
             refused: Vec::new(),
-            digests: Digests::new(maps.hashed.clone()),
+            digests: Digests::new(maps.hashed.clone(), rules.digest_mib),
             witnesses: Witnesses::new(config.witness),
             without: config.without.clone(),
         };

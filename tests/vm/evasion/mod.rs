@@ -10,6 +10,7 @@ mod preempt;
 mod process;
 mod race;
 mod ring;
+mod watch;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -35,6 +36,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("evasion_connects", Boot::Each, network::connects),
     ("evasion_datagrams", Boot::Each, network::datagrams),
     ("evasion_open_and_fork_flood", Boot::Each, flood::of_opens_and_forks),
+    ("evasion_flooded_watch", Boot::Each, watch::flooded),
+    ("evasion_deep_path", Boot::Each, watch::of_a_deep_path),
     ("evasion_first_act", Boot::Each, process::first_act),
     ("evasion_pid_reuse", Boot::Each, process::pid_reuse),
     ("evasion_stopped_host", Boot::Each, order::stopped_host),

@@ -4,7 +4,7 @@
 use aya_ebpf::macros::lsm;
 use aya_ebpf::programs::LsmContext;
 use krsi_host_abi::counter::Counter;
-use krsi_host_abi::deny::{Digest, SHA256, flag};
+use krsi_host_abi::deny::{Digest, SHA256, UNHASHED, flag};
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::{PATH_LONG, PATH_SHORT};
 
@@ -14,6 +14,13 @@ use crate::emit::Wanted;
 use crate::filter::{self, Call, Traits};
 use crate::verdict::{self, Decision};
 use crate::{map, offset};
+
+/// `FUSE_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const FUSE_MAGIC: u64 = 0x6573_5546;
+/// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const OVERLAY_MAGIC: u64 = 0x794c_7630;
+/// `-EFBIG`: what is told of a file that is not hashed.
+const NOT_HASHED: i64 = -27;
 
 /// `security_bprm_check(struct linux_binprm *bprm)`, beside the hook's other program, in whichever order.
 /// That one accounts for the call; this one only for what it refuses or reports.
@@ -36,7 +43,7 @@ pub fn digest(ctx: LsmContext) -> i32 {
     let Some(counts) = map::counts(slot) else { return 0 };
     if algorithm != SHA256 {
         counts.add(Counter::Errors);
-        return 0;
+        digest = UNHASHED;
     }
     let Some(entry) = map::digest(&digest) else { return 0 };
     let Ok(call) = filter::call(flags, slot, counts) else {
@@ -54,8 +61,24 @@ pub fn digest(ctx: LsmContext) -> i32 {
 /// What the file was hashed with, or a negative errno.
 #[inline(always)]
 fn hash(bprm: Ptr, digest: &mut Digest) -> i64 {
-    let file = bprm.ptr(&offset::BPRM_FILE);
-    file.map_or(-1, |file| capture::hash(file, digest))
+    match bprm.ptr(&offset::BPRM_FILE) {
+        Ok(file) if is_bounded(file).unwrap_or(false) => capture::hash(file, digest),
+        _ => NOT_HASHED,
+    }
+}
+
+/// Whether hashing a file ends, and soon: the kernel reads it to its end whatever signal comes, and nobody
+/// may write to what is being executed, so its length stays. Who serves a FUSE file system may stall a
+/// read; an overlay that an unprivileged user mounted may lie on one.
+#[inline(always)]
+fn is_bounded(file: Ptr) -> Result<bool, Skip> {
+    let inode = file.ptr(&offset::FILE_F_INODE)?;
+    let size: u64 = inode.load(&offset::INODE_I_SIZE)?;
+    let sb = inode.ptr(&offset::INODE_I_SB)?;
+    let magic: u64 = sb.load(&offset::SB_S_MAGIC)?;
+    let level: u32 = sb.ptr(&offset::SB_S_USER_NS)?.load(&offset::USER_NS_LEVEL)?;
+    let stalls = magic == FUSE_MAGIC || magic == OVERLAY_MAGIC && level > 0;
+    Ok(size <= offset::digest_bytes() && !stalls)
 }
 
 /// Sends the record.

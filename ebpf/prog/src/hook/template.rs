@@ -2,7 +2,8 @@
 //!
 //! Rows are unrolled, so that the verifier sees constants and drops what a spec does not ask for.
 //! Rules and filters come first, on the object alone; then numbers are read, and the part of the
-//! predicate that needs no text; only then a record is reserved, and texts are read straight into it.
+//! predicate that needs no text. A watch that refuses judges texts in a room of the caller's own; any other
+//! spec reads them straight into a record.
 
 use aya_ebpf::macros::lsm;
 use aya_ebpf::maps::ring_buf::RingBufEntry;
@@ -14,13 +15,13 @@ use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 
 use super::row;
 use super::state::State;
-use super::test;
+use super::test::{self, Truth};
 use super::text::{self, Rooms};
-use crate::capture::Skip;
+use crate::capture::{self, Skip};
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};
 use crate::object::Object;
-use crate::{prefix, spec, verdict};
+use crate::{map, prefix, spec, verdict};
 
 /// A hook without a program of its own. Inlined into its entry: another frame would not fit on 6.1's
 /// stack.
@@ -137,62 +138,74 @@ fn run(state: &mut State) -> i32 {
         return state.decision.answer();
     }
     if !spec::has_rooms() {
-        numbers_record(state, plan);
+        numbers_record(state, plan, plan.atoms());
+    } else if spec::has(REFUSING) {
+        if judged::<PATH_SHORT>(state, plan) == Recorded::TooLong {
+            judged::<PATH_LONG>(state, plan);
+        }
     } else if record::<PATH_SHORT>(state, plan) == Recorded::TooLong {
         record::<PATH_LONG>(state, plan);
     }
     state.decision.answer()
 }
 
-/// Ring of a call's record.
+/// What the predicate comes to, as far as some atoms tell; without a say it holds.
 #[inline(always)]
-fn ring(state: &State, plan: Plan) -> Verdict {
-    if plan.refuses(state) { Verdict::Denied } else { state.decision.verdict() }
+fn truth(state: &State, plan: Plan, atoms: u32) -> Truth {
+    if plan.asks(state) { test::holds(atoms) } else { Truth::Yes }
 }
 
-/// There is no room in a ring.
+/// Decides what a watch refuses, before there is a record; whether one is wanted. What is unknown is
+/// refused, told of nobody else, and counted.
 #[inline(always)]
-fn full(state: &mut State, plan: Plan, ring: Verdict) {
-    state.call.counts.add(match ring {
-        Verdict::None => Counter::LostTelemetry,
-        _ => Counter::LostVerdicts,
-    });
-    without_record(state, plan);
+fn settle(state: &mut State, plan: Plan, truth: Truth) -> bool {
+    if truth == Truth::Unknown {
+        state.call.counts.add(Counter::Errors);
+    }
+    if truth != Truth::No && plan.refuses(state) {
+        of_watch(state);
+        return true;
+    }
+    truth == Truth::Yes
+}
+
+/// There is no room in a ring: what was decided stands.
+#[inline(always)]
+fn full(state: &State) {
+    let lost =
+        if state.decision.is_made() { Counter::LostVerdicts } else { Counter::LostTelemetry };
+    state.call.counts.add(lost);
 }
 
 /// Completes and submits a record.
 #[inline(always)]
-fn submit<T: 'static>(state: &mut State, plan: Plan, mut entry: RingBufEntry<emit::Slot<Body, T>>) {
-    if plan.refuses(state) {
-        of_watch(state);
-    }
+fn submit<T: 'static>(state: &mut State, mut entry: RingBufEntry<emit::Slot<Body, T>>) {
     let (header, room) = emit::parts(entry.as_mut_ptr());
     row::write(room.body, &state.values);
     emit::write_header(header, &state.call, &state.decision);
     entry.submit(0);
-    let decided = plan.refuses(state) || state.decision.is_made();
-    state.call.counts.add(if decided { Counter::Verdicts } else { Counter::Forwarded });
+    let sent = if state.decision.is_made() { Counter::Verdicts } else { Counter::Forwarded };
+    state.call.counts.add(sent);
 }
 
-/// The record of a spec without texts.
+/// The record of a spec without texts, or of a call whose texts found no room.
 #[inline(always)]
-fn numbers_record(state: &mut State, plan: Plan) {
-    if plan.asks(state) && !test::holds(plan.atoms()) {
+fn numbers_record(state: &mut State, plan: Plan, atoms: u32) {
+    let truth = truth(state, plan, atoms);
+    if !settle(state, plan, truth) {
         return state.call.leave();
     }
-    let ring = ring(state, plan);
-    match emit::reserve::<Body, NoTail>(ring) {
-        Some(entry) => submit(state, plan, entry),
-        None => full(state, plan, ring),
+    match emit::reserve::<Body, NoTail>(state.decision.verdict()) {
+        Some(entry) => submit(state, entry),
+        None => full(state),
     }
 }
 
-/// Reserves, fills and submits a record; a watch's decision stands in the state afterwards.
+/// Reserves, fills and submits a record.
 #[inline(always)]
 fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
-    let ring = ring(state, plan);
-    let Some(mut entry) = emit::reserve::<Body, Rooms<R>>(ring) else {
-        full(state, plan, ring);
+    let Some(mut entry) = emit::reserve::<Body, Rooms<R>>(state.decision.verdict()) else {
+        full(state);
         return Recorded::Done;
     };
     let (_, room) = emit::parts(entry.as_mut_ptr());
@@ -200,33 +213,50 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
         entry.discard(0);
         return Recorded::TooLong;
     }
-    let unwanted = plan.asks(state)
-        && !test::holds(plan.atoms() | test::texts::<R>(&state.values, room.tail))
-        || plan.has(state, Plan::BY_PATH) && !text::path_passes::<R>(state, room.tail);
-    if unwanted {
+    if is_wanted::<R>(state, plan, room.tail) {
+        submit(state, entry);
+    } else {
         entry.discard(0);
         state.call.leave();
-        return Recorded::Done;
     }
-    submit(state, plan, entry);
     Recorded::Done
 }
 
-/// The ring is full: what can be decided without texts stands; what cannot is answered by the
-/// watch's word on errors.
+/// Judges texts in a room that the call lends, as whoever floods a ring must not decide what is refused;
+/// then copies them into a record.
 #[inline(always)]
-fn without_record(state: &mut State, plan: Plan) {
-    if !plan.refuses(state) {
-        return;
-    }
-    if !plan.asks(state)
-        || test::holds_without_texts(plan.atoms())
-        || spec::has(spec_flag::ERROR_MATCHES)
-    {
-        of_watch(state);
+fn judged<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
+    let thread = capture::pid_tgid();
+    let Some(lent) = map::lend_texts(&thread) else {
+        numbers_record(state, plan, test::without_texts(plan.atoms()));
+        return Recorded::Done;
+    };
+    let texts = lent.bytes.cast::<Rooms<R>>();
+    let mut recorded = Recorded::Done;
+    if text::texts::<R>(state, texts).is_err() && R < PATH_LONG {
+        recorded = Recorded::TooLong;
+    } else if !is_wanted::<R>(state, plan, texts) {
+        state.call.leave();
+    } else if let Some(mut entry) = emit::reserve::<Body, Rooms<R>>(state.decision.verdict()) {
+        let (_, room) = emit::parts(entry.as_mut_ptr());
+        capture::copy_all(texts.cast_const(), room.tail);
+        submit(state, entry);
     } else {
-        state.call.counts.add(Counter::Errors);
+        full(state);
     }
+    lent.let_go(&thread);
+    recorded
+}
+
+/// Decides what a watch refuses by texts that were read; whether a record is wanted.
+#[inline(always)]
+fn is_wanted<const R: usize>(state: &mut State, plan: Plan, texts: *mut Rooms<R>) -> bool {
+    let atoms = plan.atoms() | test::texts::<R>(&state.values, texts);
+    let truth = truth(state, plan, atoms);
+    settle(state, plan, truth)
+        && (state.decision.is_made()
+            || !plan.has(state, Plan::BY_PATH)
+            || text::path_passes::<R>(state, texts))
 }
 
 /// What a watch that refuses decides.

@@ -1,7 +1,11 @@
 //! The predicate of a spec: atoms on numbers, atoms on texts, and the terms over them, unrolled.
+//!
+//! An atom is true, false, or unknown: what could not be read, or the end of a text that was cut. What is
+//! not there, as behind a NULL, makes every atom on it false. A word holds atoms that are true in its low
+//! half and those that are unknown in its high half.
 
 use krsi_host_abi::record::{PATH_LONG, PATH_SHORT, text_value};
-use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, TERMS};
+use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, Read, TERMS};
 
 use super::state::Values;
 use super::text::{self, Rooms};
@@ -29,13 +33,31 @@ macro_rules! sixteen {
     };
 }
 
-/// Atoms on numbers that hold, as bits.
+/// Bit of an unknown atom, above that of a true one.
+const UNKNOWN: u32 = 16;
+/// What an atom comes to.
+const FALSE: u32 = 0;
+const TRUE: u32 = 1;
+const UNDECIDED: u32 = 1 << UNKNOWN;
+
+/// What a predicate comes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Truth {
+    /// It does not hold.
+    No,
+    /// What could be read does not decide it.
+    Unknown,
+    /// It holds.
+    Yes,
+}
+
+/// Atoms on numbers.
 #[inline(always)]
 pub fn numbers(values: &Values) -> u32 {
     krsi_test_numbers(values)
 }
 
-/// Atoms on numbers that hold, as bits.
+/// Atoms on numbers.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn krsi_test_numbers(values: &Values) -> u32 {
@@ -44,7 +66,7 @@ extern "C" fn krsi_test_numbers(values: &Values) -> u32 {
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::atom_count() && !is_text(Test::<$at>::compare()) {
-                bits |= (number::<$at>(values) as u32) << $at;
+                bits |= number::<$at>(values) << $at;
             }
         };
     }
@@ -52,7 +74,7 @@ extern "C" fn krsi_test_numbers(values: &Values) -> u32 {
     bits
 }
 
-/// Atoms on texts that hold, as bits, and those on whether a text was read.
+/// Atoms on texts, and those on whether something is there.
 #[inline(always)]
 pub fn texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     if R == PATH_SHORT {
@@ -88,7 +110,7 @@ fn all_texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::atom_count() && is_text(Test::<$at>::compare()) {
-                bits |= (text::<$at, R>(values, rooms) as u32) << $at;
+                bits |= text::<$at, R>(values, rooms) << $at;
             }
         };
     }
@@ -96,46 +118,42 @@ fn all_texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     bits
 }
 
-/// Whether the predicate holds.
+/// What the predicate comes to.
 #[inline(always)]
-pub fn holds(bits: u32) -> bool {
-    any_term(bits, u32::MAX)
+pub fn holds(bits: u32) -> Truth {
+    // Bit 0: some alternative is unknown; bit 1: some holds.
+    let mut found = 0;
+    macro_rules! one {
+        ($at:literal) => {
+            if $at < spec::term_count() {
+                let care = Alternative::<$at>::care();
+                let unknown = bits >> UNKNOWN & care;
+                if (bits ^ Alternative::<$at>::value()) & care & !unknown == 0 {
+                    found |= if unknown == 0 { 2 } else { 1 };
+                }
+            }
+        };
+    }
+    sixteen!(one);
+    if found & 2 != 0 {
+        Truth::Yes
+    } else if found != 0 {
+        Truth::Unknown
+    } else {
+        Truth::No
+    }
 }
 
 /// Whether it can hold, as far as atoms on numbers tell.
 #[inline(always)]
 pub fn possible(bits: u32) -> bool {
-    any_term(bits, !text_atoms())
-}
-
-/// Whether it holds whatever the texts are.
-#[inline(always)]
-pub fn holds_without_texts(bits: u32) -> bool {
-    let texts = text_atoms();
-    let mut found = false;
-    macro_rules! one {
-        ($at:literal) => {
-            let care = Alternative::<$at>::care();
-            if $at < spec::term_count()
-                && care & texts == 0
-                && bits & care == Alternative::<$at>::value()
-            {
-                found = true;
-            }
-        };
-    }
-    sixteen!(one);
-    found
-}
-
-#[inline(always)]
-fn any_term(bits: u32, known: u32) -> bool {
+    let known = !text_atoms();
     let mut found = false;
     macro_rules! one {
         ($at:literal) => {
             if $at < spec::term_count() {
-                let care = Alternative::<$at>::care() & known;
-                if bits & care == Alternative::<$at>::value() & known {
+                let care = Alternative::<$at>::care() & known & !(bits >> UNKNOWN);
+                if (bits ^ Alternative::<$at>::value()) & care == 0 {
                     found = true;
                 }
             }
@@ -143,6 +161,12 @@ fn any_term(bits: u32, known: u32) -> bool {
     }
     sixteen!(one);
     found
+}
+
+/// The atoms, as far as numbers tell them: those on texts are unknown.
+#[inline(always)]
+pub fn without_texts(bits: u32) -> u32 {
+    bits | text_atoms() << UNKNOWN
 }
 
 #[inline(always)]
@@ -166,12 +190,19 @@ fn is_text(compare: u8) -> bool {
     compare >= Compare::TextEqual as u8 && (compare != Compare::Present as u8 || spec::has_rooms())
 }
 
+/// What an atom comes to on a value that was not read.
 #[inline(always)]
-fn number<const A: usize>(values: &Values) -> bool {
-    let Some(value) = values.get(Test::<A>::capture() as usize) else { return false };
+fn unread(values: &Values, capture: usize) -> u32 {
+    if values.is_null(capture) { FALSE } else { UNDECIDED }
+}
+
+#[inline(always)]
+fn number<const A: usize>(values: &Values) -> u32 {
+    let capture = Test::<A>::capture() as usize;
+    let Some(value) = values.get(capture) else { return unread(values, capture) };
     let (compare, number) = (Test::<A>::compare(), Test::<A>::number());
     let masked = value & Test::<A>::mask();
-    if compare == Compare::Equal as u8 {
+    let is_true = if compare == Compare::Equal as u8 {
         masked == number
     } else if compare == Compare::Below as u8 {
         masked < number
@@ -179,43 +210,54 @@ fn number<const A: usize>(values: &Values) -> bool {
         (value as i64) < number as i64
     } else if compare == Compare::AnyBit as u8 {
         masked != 0
-    } else if compare == Compare::Present as u8 {
-        true
     } else {
-        false
-    }
+        compare == Compare::Present as u8
+    };
+    if is_true { TRUE } else { FALSE }
 }
 
 #[inline(always)]
-fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> bool {
+fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     let capture = Test::<A>::capture() as usize;
-    let Some(value) = values.get(capture) else { return false };
+    let Some(value) = values.get(capture) else { return unread(values, capture) };
     let compare = Test::<A>::compare();
     if compare == Compare::Present as u8 {
-        return true;
+        return TRUE;
     }
     // Names from the leaf upwards are no text to compare.
     if value >> text_value::FLAG_SHIFT & text_value::UPWARDS != 0 {
-        return false;
+        return UNDECIDED;
     }
+    let is_cut = value >> text_value::FLAG_SHIFT & text_value::TRUNCATED != 0;
+    let row = Row::new(capture);
+    // Of a path that is cut the end is known, of other texts the beginning.
+    let ends = row.read() == Read::Path as u8 || row.read() == Read::TaskExe as u8;
     let len = (value >> text_value::LEN_SHIFT) as usize & 0xffff;
     let wanted = Test::<A>::len() as usize;
-    let start = if compare == Compare::TextSuffix as u8 { len.wrapping_sub(wanted) } else { 0 };
-    if len < wanted || compare == Compare::TextEqual as u8 && len != wanted {
-        return false;
+    let is_suffix = compare == Compare::TextSuffix as u8;
+    if is_cut && is_suffix != ends {
+        return UNDECIDED;
     }
-    let room = text::room(rooms, Row::new(capture).room());
+    if len < wanted {
+        // What was read of a text that goes on may be the beginning of what is wanted.
+        return if is_cut { UNDECIDED } else { FALSE };
+    }
+    if compare == Compare::TextEqual as u8 && len != wanted {
+        return FALSE;
+    }
+    let start = if is_suffix { len.wrapping_sub(wanted) } else { 0 };
+    let room = text::room(rooms, row.room());
     let which = Test::<A>::number() as usize;
-    let mut same = true;
+    let mut same = TRUE;
     // The length is a constant for the verifier and unknown to the compiler, which would unroll.
     for at in 0..wanted {
         if capture::byte(room.cast_const(), (start + at) & (R - 1)) != spec::string_byte(which, at)
         {
-            same = false;
+            same = FALSE;
             break;
         }
     }
-    same
+    if same == TRUE && is_cut && compare == Compare::TextEqual as u8 { UNDECIDED } else { same }
 }
 
-const _: () = assert!(ATOMS == 16 && TERMS == 16 && CAPTURES <= 16);
+const _: () = assert!(ATOMS == UNKNOWN as usize && TERMS == 16 && CAPTURES <= 16);

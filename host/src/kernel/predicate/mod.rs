@@ -1,6 +1,7 @@
 //! The predicate of a watch: CEL over captured fields → tests that the kernel evaluates.
 //!
-//! A test of a field that cannot be read is false, negated or not; only `present(x)` can ask. What
+//! A test of a field that is not there is false, negated or not; only `present(x)` can ask. One of a field
+//! that cannot be read is unknown. What
 //! the kernel side cannot do is refused here, never left to user space.
 
 mod check;

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey, flag};
+use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey, UNHASHED, flag};
 use krsi_host_abi::hook::Hook;
 
 use super::network::Destination;
@@ -59,7 +59,11 @@ places! {
     /// Paths of the hook that could not be resolved.
     Unresolved(hook: Hook) => EntryKey::Unresolved(hook), flag::PATH,
         |f| write!(f, "unresolved paths of {}", hook.name());
+    /// Of [`UNHASHED`]: executables that are not hashed.
     Digest(digest: Digest) => EntryKey::Digest(digest), flag::DIGEST, |f| {
+        if digest == UNHASHED {
+            return f.write_str("executables that are not hashed");
+        }
         f.write_str("digest ")?;
         digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, flag, halves};
+use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, UNHASHED, flag, halves};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, Keys};
 use krsi_plugin_schema::latest::{
     Hook, HookSet, IfUnread, IfUnresolved, KeyKind, RuleKey, Subject,
@@ -31,7 +31,7 @@ pub struct RuleSpec {
     pub errno: u16,
     /// What it does.
     pub mode: Mode,
-    /// What a call means whose file or destination could not be read, to a rule on one.
+    /// What a call means whose file or destination could not be read, or whose executable is not hashed.
     pub if_unread: IfUnread,
     /// When it ends, `CLOCK_BOOTTIME`; 0 for never.
     pub expires_boot_ns: u64,
@@ -81,6 +81,9 @@ impl Rule {
         let hooks = hooks.filter(|hook| self.hooks & hook.bit() != 0);
         if let RuleKey::Path { if_unresolved: IfUnresolved::Apply, .. } = self.spec.key {
             places.extend(hooks.map(Place::Unresolved));
+        } else if let RuleKey::Digest(_) = self.spec.key {
+            let applies = matches!(self.spec.if_unread, IfUnread::Apply);
+            places.extend(applies.then_some(Place::Digest(UNHASHED)));
         } else if self.applies_to_unread() {
             places.extend(hooks.map(Place::Unread));
         }

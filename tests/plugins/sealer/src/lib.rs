@@ -3,12 +3,13 @@
 //! ```text
 //! digest SHA256 ERRNO    deny running what has a digest
 //! audit SHA256 ERRNO     the same, in audit mode
+//! strict SHA256 ERRNO    as digest, and running what is not hashed
 //! ```
 //! It lets go of the rules on digests for a process that runs a program named `…-trusted`.
 
 use std::time::Duration;
 
-use krsi_plugin::{Ctx, Errno, Exec, Hook, Level, Manifest, Meta, Outcome, Plugin};
+use krsi_plugin::{Ctx, Errno, Exec, Hook, IfUnread, Level, Manifest, Meta, Outcome, Plugin};
 
 /// Keeps nothing: its rules are its work.
 struct Sealer;
@@ -51,6 +52,7 @@ fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
     match verb {
         "digest" => rule.because("sealer: digest"),
         "audit" => rule.audit().because("sealer: audit"),
+        "strict" => rule.if_unread(IfUnread::Apply).because("sealer: strict"),
         _ => return None,
     };
     Some(())
