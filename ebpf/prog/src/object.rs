@@ -129,10 +129,17 @@ impl Object {
         self.is_file() && map::is_file(&self.words)
     }
 
-    /// Whether it is a destination with leases that name its port.
+    /// Whether it is a destination with leases that name its port, or one that stands for another.
     #[inline(always)]
     pub fn has_port_rule(&self) -> bool {
-        self.is_network() && map::is_destination(&self.words)
+        self.is_network() && (self.is_unspecified() || map::is_destination(&self.words))
+    }
+
+    /// Whether its address is `0.0.0.0` or `::`.
+    #[inline(always)]
+    pub fn is_unspecified(&self) -> bool {
+        let [_, high, low] = self.words;
+        high | low == 0
     }
 
     /// Its identity in two words.
@@ -147,6 +154,17 @@ impl Object {
     pub fn file_key(&self) -> FileKey {
         let [ino, dev, _] = self.words;
         FileKey { ino, dev: dev as u32, pad: 0 }
+    }
+
+    /// The loopback addresses that the kernel goes to when told to go to an unspecified one: it is IPv4's
+    /// for a socket of IPv6, too, that is bound to an IPv4-mapped address.
+    #[inline(always)]
+    pub fn loopback_key(&self, family: u16) -> NetworkKey {
+        let is_inet = family == AF_INET;
+        let (bits, first, last) = if is_inet { (32, 127, 0) } else { (128, 0, 1) };
+        let address = [first, 0, 0, u8::from(is_inet), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+        let prefix_bits = NETWORK_FIXED_BITS + bits;
+        NetworkKey { prefix_bits, family, port_be: self.port_be(), address }
     }
 
     /// The destination that it is.

@@ -5,12 +5,14 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Entry, Lease, MAX_ERRNO, Membership, Mode, ProcessKey, Subject, bits_of, flag,
+    Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of, flag,
 };
+use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::UNRESOLVED;
 use krsi_host_abi::record::Verdict;
 
 use crate::filter::{Call, Facts};
+use crate::hook::{AF_INET, AF_INET6};
 use crate::object::Object;
 use crate::{capture, global, map, offset};
 
@@ -174,6 +176,9 @@ pub fn decide_digest(call: &Call, entry: &Entry) -> Decision {
     decision
 }
 
+/// Hook where an unspecified address is all of the machine's own, and not the loopback one.
+const BIND: u32 = Hook::SocketBind.id() as u32;
+
 /// Those that need the object of a call.
 const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK | flag::ANY_PORT;
 
@@ -248,16 +253,10 @@ impl Walk<'_> {
                 return;
             }
         }
-        let denied = if object.is_network() && call.wants(flag::NETWORK | flag::ANY_PORT) {
-            let mut key = object.network_key();
-            call.wants(flag::NETWORK) && self.entry(map::network(&key))
-                || call.wants(flag::ANY_PORT) && {
-                    key.port_be = 0;
-                    self.entry(map::network(&key))
-                }
-        } else {
-            false
-        };
+        let denied = object.is_network()
+            && call.wants(flag::NETWORK | flag::ANY_PORT)
+            && (self.destination(object.network_key())
+                || object.is_unspecified() && call.slot != BIND && self.loopback(object));
         if denied || call.wants(flag::HOOK) && self.entry(map::hook(call.slot)) {
             return;
         }
@@ -265,6 +264,24 @@ impl Walk<'_> {
         if object.is_unread() && call.wants(flag::ERROR_RULE) && call.wants(OBJECTS) {
             self.entry(map::on_error(call.slot));
         }
+    }
+
+    /// Keys of a destination, with its port and on every port; true when the call is denied.
+    #[inline(always)]
+    fn destination(&mut self, mut key: NetworkKey) -> bool {
+        let call = self.facts;
+        call.wants(flag::NETWORK) && self.entry(map::network(&key))
+            || call.wants(flag::ANY_PORT) && {
+                key.port_be = 0;
+                self.entry(map::network(&key))
+            }
+    }
+
+    /// Keys of the loopback addresses that an unspecified one stands for.
+    #[inline(always)]
+    fn loopback(&mut self, object: &Object) -> bool {
+        object.family() != AF_INET && self.destination(object.loopback_key(AF_INET6))
+            || self.destination(object.loopback_key(AF_INET))
     }
 
     /// Keys of who calls; true when the call is denied.

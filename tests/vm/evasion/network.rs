@@ -1,7 +1,7 @@
 //! Ways to a denied destination: other sockets, other spellings of the address, sends without a connect.
 
 use std::io;
-use std::net::{SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -44,16 +44,29 @@ fn send_to(kind: SocketType, family: i32, to: &str, flags: i32) -> io::Result<()
 pub(super) fn connects(guest: &mut Guest) -> anyhow::Result<()> {
     let (denied, free) = ("127.0.0.1:7201", "127.0.0.1:7202");
     listen(denied)?;
-    listen(free)?;
-    let host = ruled(guest, "network 127.0.0.1/32:7201 111 socket_connect", "", &[])?;
+    // Of both families, as "[::]" says.
+    listen("[::]:7202")?;
+    listen("[::1]:7203")?;
+    let rules = "network 127.0.0.1/32:7201 111 socket_connect\n\
+                 network ::1/128:7203 111 socket_connect\n\
+                 network 127.0.0.1/32:7204 111 socket_bind\n\
+                 network 127.0.0.1/32:7203 111 socket_connect";
+    let host = ruled(guest, rules, "", &[])?;
+    expect_errno(ECONNREFUSED, connect("[::1]:7203"))?;
     expect_errno(ECONNREFUSED, connect(denied))?;
     expect_errno(ECONNREFUSED, connect("[::ffff:127.0.0.1]:7201"))?;
     expect_errno(ECONNREFUSED, connect_datagram("127.0.0.1:0", denied))?;
     expect_errno(ECONNREFUSED, connect_datagram("[::]:0", "[::ffff:127.0.0.1]:7201"))?;
     connect(free)?;
     connect_datagram("127.0.0.1:0", free)?;
-    // The kernel takes this for the loopback address; to the rule it is another.
-    connect("0.0.0.0:7201")?;
+    // The kernel takes an unspecified address for the loopback one.
+    for unspecified in ["0.0.0.0", "[::]"] {
+        expect_errno(ECONNREFUSED, connect(&format!("{unspecified}:7201")))?;
+        expect_errno(ECONNREFUSED, connect(&format!("{unspecified}:7203")))?;
+        connect(&format!("{unspecified}:7202"))?;
+    }
+    // Binding to one is no connect.
+    drop(TcpListener::bind("0.0.0.0:7204")?);
     // This connects within a send.
     send_to(SocketType::STREAM, libc::AF_INET, denied, libc::MSG_FASTOPEN)?;
     let record = denial(&host, "socket_connect", denied, "ruler")?;

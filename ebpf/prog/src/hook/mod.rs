@@ -14,4 +14,4 @@ mod test;
 mod text;
 mod witness;
 
-pub use address::AF_INET;
+pub use address::{AF_INET, AF_INET6};
