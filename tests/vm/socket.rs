@@ -18,6 +18,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("socket_connect_denied_by_protocol", Boot::Each, denied_by_protocol),
     ("socket_connect_denied_by_process", Boot::Each, denied_by_process),
     ("socket_connect_denied_by_lineage", Boot::Each, denied_by_lineage),
+    ("lineage_beyond_its_marks_is_told", Boot::Default, beyond_marks),
 ];
 
 const ECONNREFUSED: i32 = 111;
@@ -138,6 +139,38 @@ fn denied_by_process(guest: &mut Guest) -> anyhow::Result<()> {
     let record = host.report(&object)?;
     ensure!(record["tgid"] == denied.pid() && record["plugin"] == "sentry", "{record}");
     host.stop(Signal::INT).map(drop)
+}
+
+/// Marks that the host may give, and processes of one lineage.
+const MARKS: usize = 16;
+const FORKS: usize = 40;
+
+/// A descendant that finds no mark is outside its lineage's rule: it is counted, and told at once.
+fn beyond_marks(guest: &mut Guest) -> anyhow::Result<()> {
+    let root = guest.executable("busybox-root")?;
+    let config = guest.path("krsi.toml");
+    std::fs::write(&config, format!("[rules.capacity]\nmarks = {MARKS}\n"))?;
+    let rules = format!("lineage {} 60000 1", root.display());
+    let config = config.display().to_string();
+    let host = guest.host_with(&[("sentry", &rules)], &["--config", &config])?;
+    let (go, over) = (guest.path("go"), guest.path("over"));
+    let sleep = format!("(until [ -e {} ]; do sleep 1; done) &", over.display());
+    let script = format!(
+        "until [ -e {} ]; do usleep 50000; done; for i in $(seq {FORKS}); do {sleep} done; wait",
+        go.display()
+    );
+    let mut child = Command::new(&root).args(["sh", "-c", &script]).spawn()?;
+    host.report(&[("kind", "rule"), ("plugin", "sentry")])?;
+    ensure!(!host.stderr().contains("marks"), "{}", host.stderr());
+    File::create(go)?;
+    wait_for("a word of the marks", || Ok(host.stderr().contains("raise `marks`").then_some(())))?;
+    let summary = host.stop(Signal::INT)?;
+    File::create(over)?;
+    child.wait()?;
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    let row = rows.iter().find(|row| row["hook"] == "sched_process_fork").context("forks")?;
+    ensure!(row["lost_marks"].as_u64() >= Some((FORKS - MARKS) as u64), "{row}");
+    Ok(())
 }
 
 fn denied_by_lineage(guest: &mut Guest) -> anyhow::Result<()> {

@@ -176,6 +176,9 @@ pub struct HookSummary {
     pub missed: u64,
     /// Delivered records with a path or another text that is cut or not resolved in full.
     pub cut: u64,
+    /// Processes that were forked without the marks of their lineage, as there was no room for them: no rule
+    /// on the lineage holds for them.
+    pub lost_marks: u64,
     /// Calls whose arguments could not be captured.
     pub skipped: u64,
     /// Calls denied.

@@ -208,6 +208,7 @@ fn write_losses(row: &HookSummary, out: &mut dyn Write) -> io::Result<()> {
         ("undecoded", row.undecoded),
         ("too long", row.too_long),
         ("calls missed", row.missed),
+        ("marks of lineages", row.lost_marks),
     ];
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     let mut words: Vec<String> = counts.map(|(what, count)| format!("{what} {count}")).collect();

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use krsi_host_abi::counter::Counter;
-use krsi_host_abi::hook::HOOK_SLOTS;
+use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
 use krsi_plugin_schema::latest::{Event, Lost, LostOf, LostWhere, Verdict};
 
 use super::clock;
@@ -74,6 +74,8 @@ pub(super) struct Lookout {
     missed: Vec<u64>,
     /// Losses of each slot at the last look: telemetry, verdicts.
     lost: [[u64; 2]; HOOK_SLOTS],
+    /// Marks that found no room, as far as they were told of.
+    lost_marks: u64,
     looked_boot_ns: u64,
     due: Due,
 }
@@ -85,6 +87,7 @@ impl Lookout {
             programs: Arc::default(),
             missed: Vec::new(),
             lost: [[0; 2]; HOOK_SLOTS],
+            lost_marks: 0,
             looked_boot_ns: 0,
             due: Due::default(),
         }
@@ -112,8 +115,23 @@ impl Lookout {
             self.programs = programs;
             self.look_at_all(shared);
         }
+        self.look_at_marks();
         self.due.boot_ns = clock::boot_ns();
         self.looked_boot_ns = self.due.boot_ns;
+    }
+
+    /// Says that marks found no room, again when they are twice as many.
+    fn look_at_marks(&mut self) {
+        let slot = Hook::SchedProcessFork.id();
+        let Ok(processes) = self.counters.total(slot, Counter::LostMark) else { return };
+        if processes > 0 && processes >= self.lost_marks.saturating_mul(2) {
+            self.lost_marks = processes;
+            tracing::warn!(
+                processes,
+                "processes were forked that no rule on their lineage holds for: all marks are in use; \
+                 raise `marks` below [rules.capacity]"
+            );
+        }
     }
 
     fn look_at_all(&mut self, shared: &Shared) {

@@ -76,6 +76,7 @@ fn hook_summary(
         lost_by_cpu: by_cpu.filter(|(_, lost)| *lost > 0).collect(),
         missed: counted(Counted::Missed),
         cut: counted(Counted::Cut),
+        lost_marks: total(Counter::LostMark)?,
         skipped: total(Counter::SkippedNull)?
             + total(Counter::SkippedField)?
             + total(Counter::SkippedRead)?,
