@@ -320,12 +320,53 @@ fn folder(guest: &mut Guest) -> anyhow::Result<()> {
     put(&folder.join("census.wasm"), &census("1.0.001", "TRAP-OFF")?)?;
     host.note(&["census 1.0.001 runs"])?;
     expect_errno(EACCES, File::open(&denied))?;
+    another_name(&host, &folder, &denied)?;
+    let last = version_in_the_name(&host, &folder, &denied)?;
     // Removed: its rule goes.
-    fs::remove_file(folder.join("census.wasm"))?;
+    fs::remove_file(last)?;
     host.note(&["census unloaded", "1 rules withdrawn"])?;
     File::open(&denied)?;
     ensure!(host.status("census")?.is_null(), "still there");
     host.stop(Signal::INT).map(drop)
+}
+
+/// The file of another plugin becomes a plugin of the census's name: it is refused, and nothing of either is
+/// touched.
+fn another_name(host: &Host, folder: &Path, denied: &Path) -> anyhow::Result<()> {
+    let other = folder.join("b.wasm");
+    put(&other, &fs::read("/krsi/ruler.wasm")?)?;
+    host.note(&["ruler 0.1.0 runs"])?;
+    put(&other, &census("1.0.002", "TRAP-OFF")?)?;
+    host.note(&["b.wasm: runs as \"ruler\", and its new version calls itself \"census\""])?;
+    expect_errno(EACCES, File::open(denied))?;
+    let status = host.status("census")?;
+    ensure!(status["version"] == "1.0.001" && status["rules"] == 1, "{status}");
+    ensure!(host.status("ruler")?["state"] == "running", "{}", host.status("ruler")?);
+    Ok(())
+}
+
+/// A version with a number in its file's name follows once the file before it is gone, and moves from name to
+/// name, with state and rules. Returns its last file.
+fn version_in_the_name(host: &Host, folder: &Path, denied: &Path) -> anyhow::Result<PathBuf> {
+    let [first, mut at, mut to] =
+        ["census.wasm", "census-2.wasm", "census-3.wasm"].map(|name| folder.join(name));
+    put(&at, &census("1.0.003", "TRAP-OFF")?)?;
+    host.note(&["census-2.wasm: its name \"census\" is taken by", "census.wasm"])?;
+    ensure!(host.status("census")?["version"] == "1.0.001", "{}", host.status("census")?);
+    fs::remove_file(first)?;
+    host.note(&["census 1.0.003 runs", "in place of 1.0.001"])?;
+    for _ in 0..4 {
+        fs::rename(&at, &to)?;
+        let expected = to.display().to_string();
+        wait_for("the plugin to be that of the new file", || {
+            expect_errno(EACCES, File::open(denied))?;
+            Ok((host.status("census")?["file"] == *expected).then_some(()))
+        })?;
+        std::mem::swap(&mut at, &mut to);
+    }
+    let status = host.status("census")?;
+    ensure!(status["rules"] == 1 && status["swaps"] == 2, "{status}");
+    Ok(at)
 }
 
 fn falls_back(guest: &mut Guest) -> anyhow::Result<()> {

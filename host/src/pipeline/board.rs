@@ -57,7 +57,7 @@ fn status(entry: &Entry, shared: &Shared) -> PluginStatus {
         plugin: sum.plugin,
         version: sum.version,
         state: sum.state,
-        file: about.identity.file.display().to_string(),
+        file: entry.spec.file.display().to_string(),
         sha256: sum.sha256,
         signed_by: about.identity.signed_by.clone(),
         contract: about.identity.contract.clone(),

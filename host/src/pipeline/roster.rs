@@ -74,6 +74,11 @@ impl Prepared {
         wanted(slot, &self.candidate.manifest, &grant)
     }
 
+    /// Its file.
+    pub(super) fn file(&self) -> &Path {
+        &self.spec.file
+    }
+
     /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.candidate.manifest.name
@@ -130,13 +135,16 @@ impl Roster {
         let named = self.policies.of(&candidate.manifest.name)?;
         let candidate =
             if named == settings { candidate } else { self.describe(&spec.file, &named)? };
+        named.pin.check(&candidate.manifest.name, candidate.identity())?;
         let asked = asked(&candidate.manifest);
         Ok(Prepared { spec, candidate, settings: named, asked })
     }
 
     fn describe(&mut self, file: &Path, settings: &Settings) -> Result<Candidate, RunError> {
         let engine = self.engine(settings.limits.stack_bytes)?;
-        Ok(Candidate::describe(self.compiler.load(&engine, file, settings.limits)?)?)
+        let key = settings.pin.trusted_key(file)?;
+        let pre = self.compiler.load_pinned(&engine, file, settings.limits, key.as_ref())?;
+        Ok(Candidate::describe(pre)?)
     }
 
     fn engine(&mut self, stack_bytes: usize) -> Result<Engine, RunError> {
@@ -152,8 +160,8 @@ impl Roster {
     pub(super) fn add(&mut self, prepared: Prepared) -> Result<(), RunError> {
         let Prepared { spec, candidate, settings, asked } = prepared;
         let name = candidate.manifest.name.clone();
-        if self.entries().iter().any(|entry| entry.name == name) {
-            return Err(RunError::SameName { file: spec.file, name });
+        if let Some(taken_by) = self.spec(&name).map(|spec| spec.file) {
+            return Err(RunError::SameName { file: spec.file, name, taken_by });
         }
         let slot = self
             .free_slot()
@@ -183,6 +191,18 @@ impl Roster {
         self.shared.note(format!("{name} {hello}"));
         self.tell_watches(&name, &told.0, &told.1);
         Ok(())
+    }
+
+    /// The name that the plugin of a file runs by: the first one that the file gave itself.
+    pub(super) fn name_of(&self, file: &Path) -> Option<String> {
+        self.entries().iter().find(|entry| entry.spec.file == file).map(|entry| entry.name.clone())
+    }
+
+    /// Makes another file that of a plugin, from its next version on.
+    pub(super) fn move_to(&self, name: &str, spec: PluginSpec) {
+        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.name == name) {
+            entry.spec = spec;
+        }
     }
 
     /// Whether the very same file runs already.

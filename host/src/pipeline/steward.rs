@@ -171,13 +171,47 @@ impl Steward {
                 }
             },
         };
-        let mut results: Vec<Result<Reloaded, RunError>> =
-            specs.into_iter().map(|spec| self.reload_file(spec, wider, Cause::Order)).collect();
+        let mut results: Vec<Result<Reloaded, RunError>> = Vec::new();
+        for spec in specs {
+            if self.is_gone(&spec.file) {
+                results.extend(self.follow(&spec.file));
+            } else {
+                results.push(self.reload_file(spec, wider, Cause::Order));
+            }
+        }
         if name.is_none() {
             results.extend(self.folders().into_iter().map(|file| self.load_file(file)));
         }
         self.settle();
         results
+    }
+
+    /// Whether a file lay in a folder of plugins and does not any more. One that was named on the command
+    /// line and is gone says nothing: what runs, runs on.
+    fn is_gone(&self, file: &Path) -> bool {
+        self.is_in_folder(file) && !file.exists()
+    }
+
+    /// What becomes of the plugin of a file that is gone from its folder: another file there that calls
+    /// itself the same takes over, the youngest of several; if there is none, the plugin ends.
+    fn follow(&mut self, gone: &Path) -> Option<Result<Reloaded, RunError>> {
+        let name = self.roster.name_of(gone)?;
+        let mut others = self.folders();
+        others.retain(|file| file.parent() == gone.parent());
+        let written = |file: &PathBuf| file.metadata().and_then(|meta| meta.modified()).ok();
+        others.sort_by_key(|file| std::cmp::Reverse(written(file)));
+        for file in others {
+            // What is wrong with a file was told when it came.
+            let Ok(prepared) = self.roster.prepare(PluginSpec::beside(file.clone())) else {
+                continue;
+            };
+            if prepared.name() == name {
+                self.roster.move_to(&name, PluginSpec::beside(file));
+                return Some(self.take_over(prepared, Wider::Refuse, Cause::File));
+            }
+        }
+        self.roster.remove(gone);
+        None
     }
 
     /// Files in the folders that do not run yet.
@@ -198,13 +232,13 @@ impl Steward {
                 spec.file == *file || spec.file == wasm || spec.config.as_ref() == Some(file)
             });
             let result = match running {
+                Some(spec) if self.is_gone(&spec.file) => match self.follow(&spec.file) {
+                    Some(result) => result,
+                    None => continue,
+                },
                 Some(spec) if spec.file.exists() => {
                     let cause = if *file == spec.file { Cause::File } else { Cause::Order };
                     self.reload_file(spec, Wider::Refuse, cause)
-                }
-                Some(spec) if self.is_in_folder(&spec.file) => {
-                    self.roster.remove(&spec.file);
-                    continue;
                 }
                 // A file that was named on the command line and is gone: what runs, runs on.
                 Some(_) => continue,
@@ -234,7 +268,23 @@ impl Steward {
         wider: Wider,
         cause: Cause,
     ) -> Result<Reloaded, RunError> {
+        let runs_as = self.roster.name_of(&spec.file);
         let prepared = self.roster.prepare(spec.again())?;
+        // State, rules and grants belong to the name: no file comes by those of another.
+        if let Some(name) = runs_as.filter(|name| name != prepared.name()) {
+            let (file, named) = (prepared.file().to_owned(), prepared.name().to_owned());
+            return Err(RunError::Reload(ReloadError::Renamed { file, name, named }));
+        }
+        self.take_over(prepared, wider, cause)
+    }
+
+    /// Lets a version take over the plugin of its name.
+    fn take_over(
+        &mut self,
+        prepared: Prepared,
+        wider: Wider,
+        cause: Cause,
+    ) -> Result<Reloaded, RunError> {
         let name = prepared.name().to_owned();
         if cause == Cause::File && self.roster.runs(&prepared) {
             return Ok(Reloaded::Unchanged { name });
@@ -246,8 +296,15 @@ impl Steward {
     }
 
     fn load_file(&mut self, file: PathBuf) -> Result<Reloaded, RunError> {
-        let prepared = self.roster.prepare(PluginSpec::beside(file))?;
+        let prepared = self.roster.prepare(PluginSpec::beside(file.clone()))?;
         let name = prepared.name().to_owned();
+        if let Some(before) = self.roster.spec(&name).map(|spec| spec.file)
+            && self.is_gone(&before)
+            && before.parent() == file.parent()
+        {
+            self.roster.move_to(&name, PluginSpec::beside(file));
+            return self.take_over(prepared, Wider::Refuse, Cause::File);
+        }
         self.attach_for(&prepared)?;
         self.roster.add(prepared)?;
         Ok(Reloaded::Loaded { name })
