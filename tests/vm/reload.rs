@@ -385,7 +385,47 @@ fn falls_back(guest: &mut Guest) -> anyhow::Result<()> {
     let status = host.status("census")?;
     ensure!(status["version"] == "1.0.000" && status["state"] == "running", "{status}");
     ensure!(status["lost_plugin"] == 0 && status["faults"] == 1, "{status}");
+    comes_back_with_everything(guest, &host, &plugin)?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// A version that asks for less takes over, and fails: the one before has its hooks, its watch and its rules again.
+fn comes_back_with_everything(guest: &Guest, host: &Host, plugin: &Path) -> anyhow::Result<()> {
+    put(plugin, &census("1.0.002", "WATCHING")?)?;
+    let (done, text) = host.ask(&["reload", "census", "--accept"])?;
+    ensure!(done, "{text}");
+    let denied = guest.file("deny-me")?;
+    drop(File::open(&denied));
+    wait_for_errno(EACCES, || File::open(&denied))?;
+    let may = host.status("census")?["may"].clone();
+    let opens = count(guest, host)?.number("opens")?;
+
+    put(plugin, &census("1.0.003", "TRAP-LES")?)?;
+    host.note(&["census 1.0.003 runs"])?;
+    ensure!(host.status("census")?["may"] != may, "{}", host.status("census")?);
+    // While the old version can come back, its rule holds.
+    expect_errno(EACCES, File::open(&denied))?;
+    trigger(guest, "fell-me")?;
+    let reason = "told to trap at the first exec";
+    wait_for("the version before to run", || {
+        let failed = host.reports()?.into_iter().any(|report| {
+            report["kind"] == "failure" && report["reason"].to_string().contains(reason)
+        });
+        let status = host.status("census")?;
+        let is_whole = status["version"] == "1.0.002" && status["may"] == may;
+        let hooks = host.hooks()?;
+        let has = |hook: &str| hooks.iter().any(|other| *other == *hook);
+        Ok((failed && is_whole && has("file_open") && has("inode_getattr")).then_some(()))
+    })
+    .with_context(|| format!("{:#?} {:?}", host.reports(), host.hooks()))?;
+    expect_errno(EACCES, File::open(&denied))?;
+    drop(File::create(guest.path("seq-3")));
+    let after = wait_for("the open", || {
+        let after = count(guest, host)?;
+        Ok((after.number("opens")? == opens + 1).then_some(after))
+    })?;
+    ensure!(after.word("by") == "1.0.002", "{after:?}");
+    Ok(())
 }
 
 /// What is told of a watch that denies and is not granted.

@@ -82,6 +82,8 @@ struct Table {
     rules: Option<u32>,
     /// Actions of one call.
     actions: Option<u32>,
+    /// Updates of maps of one call.
+    map_updates: Option<u32>,
     /// Alerts in a second.
     alerts_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
@@ -237,8 +239,10 @@ impl Table {
         set(&mut grant.permanent, self.permanent);
         set(&mut grant.max_rules, self.rules.map(|n| n as usize));
         set(&mut grant.actions_max, self.actions.map(|n| n as usize));
+        set(&mut grant.writes_max, self.map_updates.map(u64::from));
         set(&mut grant.alerts_per_second, self.alerts_per_second);
         // The host reckons with at most so many between two checkpoints.
+        within("map-updates", grant.writes_max as usize, 16, 1 << 20)?;
         within("actions", grant.actions_max, 1, 4096)
     }
 }
@@ -332,11 +336,11 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
-        let text = "[defaults]\nrules = 1\nactions = 2\nalerts-per-second = 3\nmax-ttl-s = 4\n\
+        let text = "[defaults]\nrules = 1\nactions = 2\nmap-updates = 99\nalerts-per-second = 3\nmax-ttl-s = 4\n\
                     permanent = true\nmode = \"audit\"";
         let grant = parse(text).unwrap().grant;
         assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
-        assert_eq!(grant.mode, RuleMode::Audit);
+        assert_eq!((grant.mode, grant.writes_max), (RuleMode::Audit, 99));
         assert!(grant.permanent && grant.max_ttl_ms == 4000, "{grant:?}");
     }
 

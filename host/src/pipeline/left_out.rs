@@ -43,13 +43,36 @@ pub enum LeftOut {
     /// Every slot has one.
     #[error("there are too many watches")]
     TooManyWatches,
+    /// What plugins may take of the slots of all watches.
+    #[error("{most} watches are this plugin's already: others need the rest")]
+    WatchShare {
+        /// How many it may have.
+        most: usize,
+    },
+    /// What plugins may take of a hook.
+    #[error(
+        "{hook} has {most} programs already: the kernel takes {HOOK_PROGRAMS}, and the rest are the administrator's"
+    )]
+    HookShare {
+        /// The hook.
+        hook: String,
+        /// How many it may have of plugins.
+        most: usize,
+    },
 }
+
+/// Programs that the kernel runs at one function (`BPF_MAX_TRAMP_LINKS` of `include/linux/bpf.h`).
+pub(super) const HOOK_PROGRAMS: usize = 38;
+/// Of these, places that are kept for the administrator's watches.
+pub(super) const ADMINISTRATORS: usize = 6;
 
 /// A hook or a watch that was asked for and has no program.
 #[derive(Clone, Debug)]
 pub(super) struct Refused {
     /// The hook's name, or the watch as it was written.
     pub(super) what: String,
+    /// Slot of the plugin whose watch it is.
+    pub(super) owner: Option<u8>,
     /// Why it has none.
     pub(super) why: Arc<LeftOut>,
 }

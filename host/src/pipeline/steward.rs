@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -52,6 +52,20 @@ pub(super) enum Command {
     },
     /// Files that may have changed, come or gone.
     Changed(HashSet<PathBuf>),
+    /// A version has proven itself.
+    Settled {
+        /// Slot of the plugin.
+        slot: u8,
+        /// Number of the version.
+        version: u64,
+    },
+    /// A version failed early, and the one before runs on.
+    FellBack {
+        /// Slot of the plugin.
+        slot: u8,
+        /// Number of the version that failed.
+        failed: u64,
+    },
     /// Detach, read what is left, let plugins finish.
     Stop(Reply<Ended>),
 }
@@ -125,13 +139,12 @@ pub(super) struct Steward {
 
 impl Steward {
     /// Starts the thread.
-    pub(super) fn spawn(self) -> Result<Sender<Command>, RunError> {
-        let (sender, commands) = channel();
+    pub(super) fn spawn(self, commands: Receiver<Command>) -> Result<(), RunError> {
         std::thread::Builder::new()
             .name("steward".into())
             .spawn(move || self.run(&commands))
             .map_err(RunError::Thread)?;
-        Ok(sender)
+        Ok(())
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
@@ -148,6 +161,15 @@ impl Steward {
                     }
                 }
                 Command::Changed(files) => self.changed(&files),
+                Command::Settled { slot, version } => {
+                    self.roster.settled(slot, version);
+                    self.settle();
+                }
+                Command::FellBack { slot, failed } => {
+                    self.roster.fell_back(slot, failed);
+                    self.settle();
+                    self.tell_refused();
+                }
                 Command::Stop(reply) => {
                     let _told = reply.send(self.stop());
                     return;
@@ -160,6 +182,10 @@ impl Steward {
         match self.config.policies() {
             Ok(policies) => self.roster.policies = policies,
             Err(error) => return vec![Err(RunError::Config(error))],
+        }
+        // What the operator says now holds for what runs, whatever becomes of a new version.
+        if let Err(error) = self.roster.hear(name) {
+            return vec![Err(RunError::Config(error))];
         }
         let specs = match name {
             None => self.roster.specs(),
@@ -333,8 +359,12 @@ impl Steward {
 
     /// Tells of hooks and watches that this kernel does not take.
     fn tell_refused(&self) {
-        for Refused { what, why } in self.hooks.refused() {
-            self.shared.note(format!("{what}: left out: {why}"));
+        for Refused { what, owner, why } in self.hooks.refused() {
+            let text = format!("{what}: left out: {why}");
+            if let Some(slot) = owner {
+                self.roster.tell(*slot, &text);
+            }
+            self.shared.note(text);
         }
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Watch {
 pub(super) struct LiveWatch {
     watch: Watch,
     slot: u16,
+    /// Its hook.
+    pub(super) hook: String,
     /// Names of the values that are shown, in order.
     fields: Vec<String>,
 }
@@ -102,8 +104,9 @@ impl LiveWatch {
         let layout =
             CallLayout::watch(watch.owner, watch.index, &resolved.hook, &rows, &spec.captures)?;
         let fields = shown.iter().map(|field| field.name.clone()).collect();
+        let hook = resolved.hook.clone();
         let job = Job::Template { hook: resolved.hook, spec: Box::new(spec) };
-        Ok((Self { watch, slot, fields }, layout, job))
+        Ok((Self { watch, slot, hook, fields }, layout, job))
     }
 }
 
@@ -120,6 +123,20 @@ impl Watches {
         let next = self.newest.map_or(WATCH_FIRST, |newest| newest + 1);
         let slots = (next..last).chain(WATCH_FIRST..next.min(last));
         slots.into_iter().find(|slot| !self.live.iter().any(|live| live.slot == *slot))
+    }
+
+    /// Watches of an owner.
+    pub(super) fn count(&self, owner: u8) -> usize {
+        self.live.iter().filter(|live| live.watch.owner == owner).count()
+    }
+
+    /// How many an owner may have: the administrator all, a plugin half of what the others leave.
+    pub(super) fn share(&self, owner: u8) -> usize {
+        let slots = HOOK_SLOTS - usize::from(WATCH_FIRST);
+        match owner {
+            ADMINISTRATOR => slots,
+            _ => slots.saturating_sub(self.live.len() - self.count(owner)) / 2,
+        }
     }
 
     /// Keeps one that has a program now.

@@ -11,6 +11,7 @@ use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
 use super::batch::{BatchBuilder, Processes};
+use super::filter::{Filter, Sieve};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
 use super::spare::Spare;
@@ -33,6 +34,8 @@ pub struct Subscription {
     pub denied: HookSet,
     /// Whose events it may see.
     pub scope: Scope,
+    /// What it wants to see of its hooks.
+    pub filters: Arc<[Filter]>,
     /// Its queue.
     pub queue: Arc<Queue>,
 }
@@ -47,6 +50,7 @@ struct View {
     hooks: HookSet,
     denied: HookSet,
     scope: Scope,
+    sieve: Sieve,
     batch: BatchBuilder,
     subscribers: Vec<Subscriber>,
 }
@@ -58,6 +62,7 @@ impl View {
             hooks: subscription.hooks,
             denied: subscription.denied,
             scope: subscription.scope.clone(),
+            sieve: Sieve::new(Arc::clone(&subscription.filters)),
             batch: BatchBuilder::new(
                 subscription.scope.clone(),
                 subscription.schema,
@@ -98,6 +103,7 @@ impl Router {
         let same = |view: &&mut View| {
             (view.schema, view.hooks) == (subscription.schema, subscription.hooks)
                 && view.scope == subscription.scope
+                && view.sieve.is_of(&subscription.filters)
         };
         match self.shared.iter_mut().find(same) {
             Some(view) => view.add(subscription),
@@ -130,7 +136,7 @@ impl Router {
         processes: &impl Processes,
     ) -> Result<(), FrameError> {
         for view in &mut self.shared {
-            if view.wants(event) && view.scope.sees(event, processes) {
+            if view.wants(event) && view.scope.sees(event, processes) && view.sieve.passes(event) {
                 view.batch.push(event, processes)?;
             }
         }
@@ -218,7 +224,8 @@ mod tests {
         let hooks = HookSet::default().with(Hook::SocketConnect);
         let queue = Arc::new(Queue::new(100));
         let denied = HookSet::default();
-        Subscription { slot: PluginSlot(slot), schema: Schema::V0_2, hooks, denied, scope, queue }
+        let (slot, schema, filters) = (PluginSlot(slot), Schema::V0_2, Arc::default());
+        Subscription { slot, schema, hooks, denied, scope, filters, queue }
     }
 
     fn connect(uid: u32) -> Event<'static> {
@@ -254,6 +261,26 @@ mod tests {
         router.unsubscribe(first.slot);
         route(&mut router, 3);
         assert_eq!((uids(&first.queue), uids(&second.queue)), (vec![1, 2], vec![2, 3]));
+    }
+
+    #[test]
+    fn a_filter_on_what_the_host_lives_on_keeps_nothing_from_others() {
+        use krsi_plugin_schema::latest::{Condition, Exec};
+        let mut router = Router::default();
+        let hooks = HookSet::default().with(Hook::BprmCommittedCreds);
+        let filter = Filter { hook: Hook::BprmCommittedCreds, conditions: vec![Condition::Uid(7)] };
+        let some =
+            Subscription { hooks, filters: [filter].into(), ..subscription(1, Scope::System) };
+        let all = Subscription { hooks, ..subscription(2, Scope::System) };
+        router.subscribe(&some);
+        router.subscribe(&all);
+        for uid in [7, 8] {
+            let meta = Meta { uid, ..Meta::default() };
+            let event = Event { meta, body: Body::BprmCommittedCreds(Exec::default()) };
+            router.route(&event, None, &Nobody).unwrap();
+        }
+        router.flush(1, 0);
+        assert_eq!((uids(&some.queue), uids(&all.queue)), (vec![7], vec![7, 8]));
     }
 
     #[test]

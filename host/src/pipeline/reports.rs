@@ -1,0 +1,194 @@
+//! The way of reports to the outputs: denials before everything else, and of every kind only so many a second.
+//!
+//! Each kind of each plugin has a rate of its own, so that a flood of one takes no room from another. What is
+//! left out is counted, and a line a second says how much of what it was.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::clock;
+use crate::output::{NoteReport, Report};
+use crate::policy::Allowance;
+
+/// Reports that wait for the outputs, denials and all others; beyond, they are counted as lost.
+const WAITING_MAX: usize = 8192;
+
+/// A kind of reports, and how many of it are told in a second.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kind {
+    words: &'static str,
+    per_second: u32,
+}
+
+const fn kind(words: &'static str, per_second: u32) -> Kind {
+    Kind { words, per_second }
+}
+
+/// The kind of a report, and the plugin or hook whose rate it is counted on; none for what is always told.
+fn kind_of(report: &Report) -> Option<(Kind, &str)> {
+    Some(match report {
+        Report::Verdict(verdict) if is_denial(report) => (kind("denials", 4096), &verdict.plugin),
+        Report::Verdict(verdict) => (kind("audited calls", 1024), &verdict.plugin),
+        Report::Alert(alert) => (kind("alerts", 1024), &alert.plugin),
+        Report::Watch(watch) => (kind("calls seen by watches", 1024), &watch.hook),
+        Report::Rule(rule) => (kind("rules", 1024), &rule.plugin),
+        Report::Refusal(refusal) => (kind("refusals", 100), &refusal.plugin),
+        Report::Failure(failure) => (kind("failures", 100), &failure.plugin),
+        Report::Note(_) => (kind("notes", 1024), "the host"),
+        Report::Summary(_) => return None,
+    })
+}
+
+fn is_denial(report: &Report) -> bool {
+    matches!(report, Report::Verdict(verdict) if verdict.verdict == "denied")
+}
+
+/// What is left of a rate, and what it left out since that was last told.
+#[derive(Debug)]
+struct Rate {
+    allowance: Allowance,
+    left_out: u64,
+}
+
+/// Where reports go in.
+#[derive(Debug)]
+pub(super) struct Reports {
+    denials: mpsc::Sender<Report>,
+    others: mpsc::Sender<Report>,
+    rates: Mutex<BTreeMap<(Kind, String), Rate>>,
+}
+
+/// Where they come out.
+#[derive(Debug)]
+pub struct Waiting {
+    denials: mpsc::Receiver<Report>,
+    others: mpsc::Receiver<Report>,
+}
+
+/// A way for reports.
+pub(super) fn channel() -> (Reports, Waiting) {
+    let (denials, told) = mpsc::channel(WAITING_MAX);
+    let (others, rest) = mpsc::channel(WAITING_MAX);
+    let rates = Mutex::default();
+    (Reports { denials, others, rates }, Waiting { denials: told, others: rest })
+}
+
+impl Reports {
+    /// Sends a report, if its rate and the outputs have room for it; whether they have.
+    pub(super) fn send(&self, report: Report) -> bool {
+        self.is_within_rate(&report, clock::boot_ns()) && self.push(report)
+    }
+
+    /// Says what was left out since it was last said; how much.
+    pub(super) fn tell_left_out(&self) {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((kind, whose), rate) in &mut *rates {
+            let left_out = std::mem::take(&mut rate.left_out);
+            if left_out > 0 {
+                let unix_ns = clock::unix_ns(clock::boot_ns());
+                let Kind { words, per_second } = kind;
+                let text = format!(
+                    "{whose}: {left_out} more {words} were not reported, at most {per_second} a second are"
+                );
+                // What has no room here is part of what was left out.
+                let _told = self.push(Report::Note(NoteReport { unix_ns, text }));
+            }
+        }
+    }
+
+    fn push(&self, report: Report) -> bool {
+        let way = if is_denial(&report) { &self.denials } else { &self.others };
+        way.try_send(report).is_ok()
+    }
+
+    fn is_within_rate(&self, report: &Report, now_boot_ns: u64) -> bool {
+        let Some((kind, whose)) = kind_of(report) else { return true };
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        let rate = rates
+            .entry((kind, whose.to_owned()))
+            .or_insert_with(|| Rate { allowance: Allowance::new(kind.per_second), left_out: 0 });
+        let within = rate.allowance.take(now_boot_ns);
+        rate.left_out += u64::from(!within);
+        within
+    }
+}
+
+impl Waiting {
+    /// The next report, a denial before others; none once nobody can send one.
+    pub(super) async fn recv(&mut self) -> Option<Report> {
+        tokio::select! {
+            biased;
+            Some(denial) = self.denials.recv() => Some(denial),
+            report = self.others.recv() => report,
+        }
+    }
+
+    /// The next one that is there, a denial before others.
+    pub fn try_recv(&mut self) -> Option<Report> {
+        self.denials.try_recv().or_else(|_| self.others.try_recv()).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::{RefusalReport, VerdictReport};
+
+    fn refusal(plugin: &str) -> Report {
+        let (unix_ns, plugin, reason) = (0, plugin.to_owned(), "no".to_owned());
+        Report::Refusal(RefusalReport { unix_ns, plugin, token: 1, reason })
+    }
+
+    fn denial() -> Report {
+        Report::Verdict(VerdictReport {
+            unix_ns: 0,
+            verdict: "denied",
+            hook: "file_open".into(),
+            errno: "EPERM".into(),
+            object: "/a".into(),
+            tgid: 1,
+            uid: 0,
+            comm: String::new(),
+            exe: String::new(),
+            cgroup: String::new(),
+            rule_id: 1,
+            plugin: "other".into(),
+            reason: String::new(),
+            until_unix_ns: None,
+        })
+    }
+
+    fn taken(waiting: &mut Waiting) -> Vec<Report> {
+        std::iter::from_fn(|| waiting.try_recv()).collect()
+    }
+
+    #[test]
+    fn a_flood_of_refusals_keeps_no_denial_back() {
+        let (reports, mut waiting) = channel();
+        // More than wait for the outputs, by as many plugins as no rate of one would hold back.
+        for plugin in 0..100 {
+            (0..200).for_each(|_| _ = reports.send(refusal(&plugin.to_string())));
+        }
+        assert!(reports.send(denial()));
+        let told = taken(&mut waiting);
+        assert_eq!(told.first(), Some(&denial()), "the denial is told first");
+        assert_eq!(told.len(), WAITING_MAX + 1);
+    }
+
+    #[test]
+    fn each_plugin_has_its_own_rate_and_what_it_left_out_is_told() {
+        let (reports, mut waiting) = channel();
+        let sent = |plugin| (0..250).filter(|_| reports.send(refusal(plugin))).count();
+        let (flooder, quiet) = (sent("flooder"), reports.send(refusal("quiet")));
+        assert!((100..110).contains(&flooder) && quiet, "{flooder}");
+        drop(taken(&mut waiting));
+        reports.tell_left_out();
+        let [Report::Note(note)] = &taken(&mut waiting)[..] else { panic!("one note") };
+        let left_out = format!("flooder: {} more refusals were not reported", 250 - flooder);
+        assert!(note.text.starts_with(&left_out), "{}", note.text);
+        reports.tell_left_out();
+        assert_eq!(taken(&mut waiting), []);
+    }
+}
