@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::watches::HOOK_PROGRAMS;
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::load::HookError;
@@ -60,11 +61,6 @@ pub enum LeftOut {
         most: usize,
     },
 }
-
-/// Programs that the kernel runs at one function (`BPF_MAX_TRAMP_LINKS` of `include/linux/bpf.h`).
-pub(super) const HOOK_PROGRAMS: usize = 38;
-/// Of these, places that are kept for the administrator's watches.
-pub(super) const ADMINISTRATORS: usize = 6;
 
 /// A hook or a watch that was asked for and has no program.
 #[derive(Clone, Debug)]

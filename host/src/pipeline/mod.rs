@@ -17,6 +17,7 @@ mod hooks;
 mod left_out;
 mod lookout;
 mod mailbox;
+mod prepare;
 mod reader;
 mod regrant;
 mod report;

@@ -46,6 +46,11 @@ impl Roster {
         Ok(())
     }
 
+    /// A version took over for good: the rules that only the one before asked for end.
+    pub(super) fn took_over(&mut self, slot: u8, version: u64) {
+        self.without_before(slot, version, |_| None);
+    }
+
     /// A version has proven itself: what only the one before asked for goes.
     pub(super) fn settled(&mut self, slot: u8, version: u64) {
         self.without_before(slot, version, |_| None);
@@ -113,10 +118,11 @@ impl Defendant {
     /// While a version can come back, its rules stay that only its own manifest asked for.
     fn judge(&self, shared: &Shared, spec: Option<GrantSpec>) -> Judged {
         // No list of actions is half done under the old word.
-        let mut word = self.words.hold();
+        let held = self.words.hold();
         if let Some(spec) = spec {
-            *word = spec;
+            self.words.say(spec, &held);
         }
+        let word = self.words.spec();
         let scope = word.scope.clone();
         let grants: Vec<Grant> =
             self.versions.iter().map(|version| version.grant(word.clone())).collect();

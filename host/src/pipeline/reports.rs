@@ -31,7 +31,7 @@ fn kind_of(report: &Report) -> Option<(Kind, &str)> {
     Some(match report {
         Report::Verdict(verdict) if is_denial(report) => (kind("denials", 4096), &verdict.plugin),
         Report::Verdict(verdict) => (kind("audited calls", 1024), &verdict.plugin),
-        Report::Alert(alert) => (kind("alerts", 1024), &alert.plugin),
+        Report::Alert(alert) => (kind("alerts", 8192), &alert.plugin),
         Report::Watch(watch) => (kind("calls seen by watches", 1024), &watch.hook),
         Report::Rule(rule) => (kind("rules", 1024), &rule.plugin),
         Report::Refusal(refusal) => (kind("refusals", 100), &refusal.plugin),

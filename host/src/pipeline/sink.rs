@@ -89,11 +89,12 @@ impl PolicySink {
         let now_boot_ns = clock::boot_ns();
         let words = Arc::clone(&self.post.words);
         // What the operator says does not change within a list of actions.
-        let word = words.hold();
-        if *word != *self.principal.grant.spec() {
-            self.principal.set_grant(self.version.grant(word.clone()));
-        }
+        let held = words.hold();
+        let word = words.spec();
         let scope = word.scope.clone();
+        if word != *self.principal.grant.spec() {
+            self.principal.set_grant(self.version.grant(word));
+        }
         let exists = |key: ProcessKey| self.shared.processes().is_running(key);
         let descendants = |key: ProcessKey| self.shared.processes().descendants(key);
         let within = |key: ProcessKey| {
@@ -106,7 +107,7 @@ impl PolicySink {
         if init {
             turns.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
         }
-        drop(word);
+        drop(held);
         let in_force_boot_ns = clock::boot_ns();
         for rule in &applied.rules {
             if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {

@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use super::hooks::Hooks;
 use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
-use super::roster::{Prepared, Roster, Wider, in_folder};
+use super::prepare::{Prepared, Wider};
+use super::roster::{Roster, in_folder};
 use super::shared::Shared;
 use super::wanted::Wanted;
 use super::watches::{ADMINISTRATOR, Watch};
@@ -90,6 +91,11 @@ pub(super) enum Reloaded {
         /// The plugin.
         name: String,
     },
+    /// It runs no more: its file is gone from its folder.
+    Unloaded {
+        /// The plugin.
+        name: String,
+    },
 }
 
 impl Display for Reloaded {
@@ -101,6 +107,7 @@ impl Display for Reloaded {
                 write!(formatter, "{name}: took over from {from} in {pause} µs")
             }
             Reloaded::Loaded { name } => write!(formatter, "{name}: loaded"),
+            Reloaded::Unloaded { name } => write!(formatter, "{name}: unloaded, its file is gone"),
         }
     }
 }
@@ -237,7 +244,7 @@ impl Steward {
             }
         }
         self.roster.remove(gone);
-        None
+        Some(Ok(Reloaded::Unloaded { name }))
     }
 
     /// Files in the folders that do not run yet.
@@ -348,7 +355,7 @@ impl Steward {
 
     /// Starts a version beside the plugin of its name.
     pub(super) fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
-        let prepared = self.roster.prepare(PluginSpec::beside(file.into()))?;
+        let prepared = self.roster.prepare_beside(PluginSpec::beside(file.into()))?;
         self.roster.shadow(prepared)
     }
 

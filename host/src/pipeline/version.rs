@@ -82,3 +82,47 @@ impl Version {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::latest::{Condition, Hook, HookSet};
+
+    use super::*;
+
+    fn version(number: u64, hooks: &[Hook], watch: &str) -> Version {
+        let hooks: HookSet = hooks.iter().copied().collect();
+        let watch = AskedWatch {
+            index: 0,
+            text: watch.into(),
+            hook: Some("inode_getattr".into()),
+            verdict: None,
+        };
+        let asked = Asked {
+            hooks,
+            deny_hooks: hooks,
+            deny_keys: [KeyKind::Digest].into_iter().collect(),
+            watches: [watch].into(),
+            ..Asked::default()
+        };
+        let filter = Filter { hook: Hook::FileOpen, conditions: vec![Condition::Uid(7)] };
+        let (name, schema) = ("p".to_owned(), Schema::V0_2);
+        Version { number, name, asked, schema, filters: [filter].into() }
+    }
+
+    #[test]
+    fn what_an_old_version_needs_stays_while_it_can_come_back() {
+        let (open, exec) = (Hook::FileOpen, Hook::BprmCheckSecurity);
+        let old = version(1, &[open, exec], "inode_getattr: path");
+        let new = version(2, &[exec], "inode_getattr: dentry");
+        let spec = GrantSpec::default();
+        let both = new.wanted(3, &spec).and(old.kept(3, &spec));
+        assert_eq!(both.seen, old.wanted(3, &spec).seen);
+        assert_eq!(both.denied, both.seen);
+        assert!(both.digests && both.filters.of(open).is_some());
+        // A record of its watch would be taken for one of the new version's.
+        assert_eq!(both.watches, new.wanted(3, &spec).watches);
+        // The operator's word of now counts for it too.
+        let words = GrantSpec { hooks: Some(HookSet::default().with(exec)), ..spec };
+        assert!(!old.kept(3, &words).seen.contains(open));
+    }
+}

@@ -15,6 +15,8 @@ const TOLD_MAX: usize = 1 << 18;
 #[derive(Debug)]
 pub(super) struct Words {
     spec: Mutex<GrantSpec>,
+    /// Held for as long as the word may not change.
+    turn: Mutex<()>,
     told: Mutex<Vec<u8>>,
     /// Whether anything waits to be told: asked before each batch.
     waits: AtomicBool,
@@ -22,18 +24,24 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new(spec: GrantSpec) -> Self {
-        Self { spec: Mutex::new(spec), told: Mutex::default(), waits: AtomicBool::new(false) }
+        let (turn, told, waits) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        Self { spec: Mutex::new(spec), turn, told, waits }
     }
 
-    /// The word, which does not change while this is held: a plugin's thread holds it for a list of
-    /// actions, and the steward while it has rules in force judged anew.
-    pub(super) fn hold(&self) -> MutexGuard<'_, GrantSpec> {
-        self.spec.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Keeps the word from changing while this is held: a plugin's thread holds it for a list of actions,
+    /// and the steward while it has rules in force judged anew. Whoever only reads the word waits for nobody.
+    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A copy of the word.
     pub(super) fn spec(&self) -> GrantSpec {
-        self.hold().clone()
+        self.spec.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says something else, while it is held.
+    pub(super) fn say(&self, spec: GrantSpec, _held: &MutexGuard<'_, ()>) {
+        *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = spec;
     }
 
     /// Tells the plugin, with the token of what it is about, what was not asked for by a call of it.

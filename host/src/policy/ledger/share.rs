@@ -49,11 +49,11 @@ impl Holdings {
         self.held.get(&(owner, room(place))).copied().unwrap_or(0)
     }
 
-    /// How many it may: half of what the others leave of `capacity`.
+    /// How many it may: half of what the others leave of `capacity`, the last one included.
     pub(super) fn share(&self, owner: u8, place: Place, capacity: usize) -> usize {
         let others =
             self.held.iter().filter(|((other, map), _)| *other != owner && *map == room(place));
-        capacity.saturating_sub(others.map(|(_, held)| held).sum()) / 2
+        capacity.saturating_sub(others.map(|(_, held)| held).sum()).div_ceil(2)
     }
 }
 
@@ -76,6 +76,8 @@ mod tests {
             }
         };
         assert_eq!([0, 1, 2, 3].map(|owner| fill(&mut held, owner)), [32, 16, 8, 4]);
+        // What is left of little is little, and not nothing.
+        assert_eq!(held.share(9, Place::Cgroup(0), 61), 1);
         // Another map is another room.
         assert_eq!(held.share(0, Place::Lineage(1), 64), 32);
         held.remove(3, Place::Cgroup(0));

@@ -1,5 +1,7 @@
 //! The programs in the kernel, as many as somebody asks for: attached, proven live, and told to forward.
 
+mod watch;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
@@ -9,11 +11,11 @@ use krsi_plugin_schema::latest::{HookSet, LostOf};
 
 use super::RunError;
 use super::digests::Digests;
-use super::left_out::{ADMINISTRATORS, HOOK_PROGRAMS, LeftOut, Refused, UsedSlot};
+use super::left_out::{LeftOut, Refused, UsedSlot};
 use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
 use super::wanted::Wanted;
-use super::watches::{ADMINISTRATOR, LiveWatch, Watch, Watches};
+use super::watches::Watches;
 use super::witness::{Told, Witnesses};
 use crate::config::{Config, ModeArg};
 use crate::decode::{CallLayout, CallLayouts};
@@ -26,7 +28,7 @@ use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
-use crate::kernel::{probe, trim, watch};
+use crate::kernel::{probe, trim};
 use crate::output::Witnessed;
 use crate::route::filter::FOLLOWED;
 
@@ -281,35 +283,6 @@ impl Hooks {
 
     fn leaves(&self, hook: &str) -> bool {
         self.without.iter().any(|name| name == hook)
-    }
-
-    fn add_watch(&mut self, types: &KernelTypes, watch: Watch) {
-        let (text, owner) = (watch.text.clone(), Some(watch.owner));
-        let refuse = |hooks: &mut Self, why| hooks.refuse_of(owner, &text, why);
-        let Some(slot) = self.watches.free_slot() else {
-            return refuse(self, LeftOut::TooManyWatches);
-        };
-        let most = self.watches.share(watch.owner);
-        if self.watches.count(watch.owner) >= most {
-            return refuse(self, LeftOut::WatchShare { most });
-        }
-        if self.without.iter().any(|hook| watch::is_on(&text, hook)) {
-            return refuse(self, LeftOut::Without);
-        }
-        let is_administrators = watch.owner == ADMINISTRATOR;
-        match LiveWatch::resolve(types, &self.loader, watch, slot, self.mode) {
-            Ok((live, layout, job)) => {
-                let (hook, most) = (live.hook.clone(), HOOK_PROGRAMS - ADMINISTRATORS);
-                let there = self.live.iter().filter(|live| live.hook == hook).count();
-                if there >= most && !is_administrators {
-                    refuse(self, LeftOut::HookShare { hook, most });
-                } else if self.start(types, &job, (&text, owner)) {
-                    self.layouts.set(slot, layout);
-                    self.watches.add(live);
-                }
-            }
-            Err(why) => refuse(self, why),
-        }
     }
 
     /// Loads and attaches; `what` was asked for, by a plugin if it is a watch, and is told of when the kernel
