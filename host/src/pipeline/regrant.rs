@@ -76,8 +76,12 @@ impl Roster {
             entry.current = instead;
         }
         entry.before = None;
-        let plugin = Defendant::of(entry);
+        let (plugin, queue) = (Defendant::of(entry), Arc::clone(entry.worker.queue()));
+        let grant = entry.grant();
+        let subscription = entry.current.subscription(slot, &grant, &queue);
         drop(entries);
+        // What the other version is sent may have been asked for since it gave way.
+        self.mailbox.post(Change::Subscribe(subscription));
         let judged = plugin.judge(&self.shared, None);
         self.tell_judged(&plugin.name, judged);
     }

@@ -1,4 +1,5 @@
-//! The way of reports to the outputs: denials before everything else, and of every kind only so many a second.
+//! The way of reports to the outputs: denials first, then what a person is called for, then the rest; and of every
+//! kind only so many a second.
 //!
 //! Each kind of each plugin has a rate of its own, so that a flood of one takes no room from another. What is
 //! left out is counted, and a line a second says how much of what it was.
@@ -12,7 +13,7 @@ use super::clock;
 use crate::output::{NoteReport, Report};
 use crate::policy::Allowance;
 
-/// Reports that wait for the outputs, denials and all others; beyond, they are counted as lost.
+/// Reports that wait for the outputs in each class; beyond, they are counted as lost.
 const WAITING_MAX: usize = 8192;
 
 /// A kind of reports, and how many of it are told in a second.
@@ -41,8 +42,31 @@ fn kind_of(report: &Report) -> Option<(Kind, &str)> {
     })
 }
 
+/// What is told before what: the first class first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    /// Calls that were refused.
+    Denials = 0,
+    /// What a person is called for.
+    Urgent = 1,
+    /// Everything else.
+    Rest = 2,
+}
+
+const CLASSES: usize = 3;
+
 fn is_denial(report: &Report) -> bool {
-    matches!(report, Report::Verdict(verdict) if verdict.verdict == "denied")
+    class_of(report) == Class::Denials
+}
+
+fn class_of(report: &Report) -> Class {
+    match report {
+        Report::Verdict(verdict) if verdict.verdict == "denied" => Class::Denials,
+        Report::Alert(_) | Report::Failure(_) | Report::Note(_) | Report::Summary(_) => {
+            Class::Urgent
+        }
+        Report::Verdict(_) | Report::Watch(_) | Report::Rule(_) | Report::Refusal(_) => Class::Rest,
+    }
 }
 
 /// What is left of a rate, and what it left out since that was last told.
@@ -55,24 +79,22 @@ struct Rate {
 /// Where reports go in.
 #[derive(Debug)]
 pub(super) struct Reports {
-    denials: mpsc::Sender<Report>,
-    others: mpsc::Sender<Report>,
+    classes: [mpsc::Sender<Report>; CLASSES],
     rates: Mutex<BTreeMap<(Kind, String), Rate>>,
 }
 
 /// Where they come out.
 #[derive(Debug)]
 pub struct Waiting {
-    denials: mpsc::Receiver<Report>,
-    others: mpsc::Receiver<Report>,
+    classes: [mpsc::Receiver<Report>; CLASSES],
 }
 
 /// A way for reports.
 pub(super) fn channel() -> (Reports, Waiting) {
-    let (denials, told) = mpsc::channel(WAITING_MAX);
-    let (others, rest) = mpsc::channel(WAITING_MAX);
-    let rates = Mutex::default();
-    (Reports { denials, others, rates }, Waiting { denials: told, others: rest })
+    let ways: [_; CLASSES] = std::array::from_fn(|_| mpsc::channel(WAITING_MAX));
+    let [(denials, first), (urgent, second), (rest, third)] = ways;
+    let reports = Reports { classes: [denials, urgent, rest], rates: Mutex::default() };
+    (reports, Waiting { classes: [first, second, third] })
 }
 
 impl Reports {
@@ -99,7 +121,12 @@ impl Reports {
     }
 
     fn push(&self, report: Report) -> bool {
-        let way = if is_denial(&report) { &self.denials } else { &self.others };
+        let [denials, urgent, rest] = &self.classes;
+        let way = match class_of(&report) {
+            Class::Denials => denials,
+            Class::Urgent => urgent,
+            Class::Rest => rest,
+        };
         way.try_send(report).is_ok()
     }
 
@@ -116,18 +143,20 @@ impl Reports {
 }
 
 impl Waiting {
-    /// The next report, a denial before others; none once nobody can send one.
+    /// The next report, of the first class that has one; none once nobody can send one.
     pub(super) async fn recv(&mut self) -> Option<Report> {
+        let [denials, urgent, rest] = &mut self.classes;
         tokio::select! {
             biased;
-            Some(denial) = self.denials.recv() => Some(denial),
-            report = self.others.recv() => report,
+            Some(denial) = denials.recv() => Some(denial),
+            Some(report) = urgent.recv() => Some(report),
+            report = rest.recv() => report,
         }
     }
 
-    /// The next one that is there, a denial before others.
+    /// The next one that is there, of the first class that has one.
     pub fn try_recv(&mut self) -> Option<Report> {
-        self.denials.try_recv().or_else(|_| self.others.try_recv()).ok()
+        self.classes.iter_mut().find_map(|class| class.try_recv().ok())
     }
 }
 
@@ -171,10 +200,12 @@ mod tests {
         for plugin in 0..100 {
             (0..200).for_each(|_| _ = reports.send(refusal(&plugin.to_string())));
         }
-        assert!(reports.send(denial()));
+        let (unix_ns, text) = (0, "loaded".to_owned());
+        let note = Report::Note(NoteReport { unix_ns, text });
+        assert!(reports.send(note.clone()) && reports.send(denial()));
         let told = taken(&mut waiting);
-        assert_eq!(told.first(), Some(&denial()), "the denial is told first");
-        assert_eq!(told.len(), WAITING_MAX + 1);
+        assert_eq!(told[..2], [denial(), note], "the denial is told first");
+        assert_eq!(told.len(), WAITING_MAX + 2);
     }
 
     #[test]

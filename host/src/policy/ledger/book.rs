@@ -80,11 +80,14 @@ impl Book {
         &self.held
     }
 
-    /// The first key of a change whose entry carries more than `most` rules of a plugin.
+    /// The first key of a change whose entry carries more than `most` rules of a plugin, with the operator's
+    /// lease there.
     pub(super) fn beyond(&self, change: &Change, owner: u8, most: usize) -> Option<Place> {
         let is_own = |id: &u64| self.rules.get(id).is_some_and(|rule| rule.spec.owner == owner);
         let own = |place| self.places.carried(place).iter().filter(|id| is_own(id)).count();
-        change.steps.iter().map(|step| step.place).find(|place| own(*place) > most)
+        let stands = |place| usize::from(self.standing.contains_key(&place));
+        let places = change.steps.iter().map(|step| step.place);
+        places.into_iter().find(|place| own(*place) + stands(*place) > most)
     }
 
     /// Whether a plugin has a rule at a key that is not off.

@@ -93,7 +93,7 @@ pub enum LedgerError {
     },
     /// What one plugin may take of a key's slots.
     #[error(
-        "{place} carries {OWNER_SLOTS} of {SLOTS} rules by this plugin already: others need the rest"
+        "{place} carries {OWNER_SLOTS} rules of this plugin and the operator already: others need the rest of {SLOTS}"
     )]
     SlotShare {
         /// The key, in words; it can be one within the rule's.

@@ -9,7 +9,7 @@ use krsi_host_abi::deny::{LINEAGES, SLOTS, flag};
 
 use super::place::Place;
 
-/// Leases of one plugin that a key can carry, those of covering prefixes among them.
+/// Leases of one plugin that a key can carry, those of covering prefixes and the operator's own among them.
 pub(super) const OWNER_SLOTS: usize = SLOTS - 1;
 /// Lineages of one plugin's rules that one process can be marked with.
 pub(super) const OWNER_LINEAGES: usize = LINEAGES - 1;

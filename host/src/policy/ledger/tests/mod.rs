@@ -249,14 +249,16 @@ fn what_cannot_be_read_is_answered_by_the_operator_and_by_rules_that_say_so() {
         Lease { hooks: halves(open.bit()), rule_id: 99, mode, owner: 63, ..Lease::default() };
     ledger.answer_errors(open, lease).unwrap();
     assert_eq!(unread(&ledger, open), Some((applies, true)), "an audit hides no denial");
-    for token in 7..9 {
-        add(&mut ledger, strict(spec(token, file(token.into())))).unwrap();
-    }
-    // With the operator's own, four.
-    let other = RuleSpec { owner: 1, ..spec(9, file(9)) };
+    // With the operator's own, three of one plugin and four of all.
+    add(&mut ledger, strict(spec(7, file(7)))).unwrap();
+    assert_eq!(add(&mut ledger, strict(spec(8, file(8)))), Err(Refusal::KeyFull));
+    let other = |token: u32| RuleSpec { owner: 1, ..spec(token, file(token.into())) };
+    add(&mut ledger, strict(other(8))).unwrap();
+    let other = other(9);
     assert_eq!(add(&mut ledger, strict(other)), Err(Refusal::KeyFull));
     ledger.answer_errors(open, Lease { mode: Mode::Enforce as u8, ..lease }).unwrap();
     assert_eq!(unread(&ledger, open), Some((99, true)));
+    ledger.withdraw(1, NOW);
     ledger.withdraw(0, NOW);
     assert_eq!(unread(&ledger, open), None, "nothing is compared");
     add(&mut ledger, spec(1, file(5))).unwrap();
