@@ -30,7 +30,7 @@ const fn kind(words: &'static str, per_second: u32) -> Kind {
 /// The kind of a report, and the plugin or hook whose rate it is counted on; none for what is always told.
 fn kind_of(report: &Report) -> Option<(Kind, &str)> {
     Some(match report {
-        Report::Verdict(verdict) if is_denial(report) => (kind("denials", 4096), &verdict.plugin),
+        Report::Verdict(verdict) if is_denial(report) => (kind("denials", 16_384), &verdict.plugin),
         Report::Verdict(verdict) => (kind("audited calls", 1024), &verdict.plugin),
         Report::Alert(alert) => (kind("alerts", 8192), &alert.plugin),
         Report::Watch(watch) => (kind("calls seen by watches", 1024), &watch.hook),

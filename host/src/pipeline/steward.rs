@@ -322,6 +322,8 @@ impl Steward {
         if cause == Cause::File && self.roster.runs(&prepared) {
             return Ok(Reloaded::Unchanged { name });
         }
+        // The file may have been read for another plugin's sake since.
+        self.roster.hear(Some(&name))?;
         self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         self.attach_for(&prepared)?;
         let swapped = self.roster.replace(prepared)?;
