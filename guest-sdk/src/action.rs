@@ -168,7 +168,7 @@ impl<'c> RuleBuilder<'c> {
         self.mode(RuleMode::Audit)
     }
 
-    /// Says whether the rule refuses, only reports, or does nothing but keep its token; it refuses
+    /// Says whether the rule refuses, only reports, or does nothing but keep its token and takes no place; it refuses
     /// unless said otherwise. Of no meaning to rules that allow.
     pub fn mode(mut self, mode: RuleMode) -> Self {
         if let Kind::Deny { mode: own } = &mut self.kind {
@@ -178,6 +178,11 @@ impl<'c> RuleBuilder<'c> {
     }
 
     /// Issues the rule. The reason is shown with every call that it denies.
+    ///
+    /// The same rule made again is renewed, whatever its token: the same key, subject, hooks and answer (deny
+    /// or allow, errno, mode, `if_unread`, `if_unresolved`). It takes no further place, keeps its id, and ends
+    /// when the later of both would. Its tokens name the same rule from then on: revoking one of them ends it.
+    /// The first and the latest 63 tokens of a rule are known.
     pub fn because(self, reason: impl AsRef<str>) -> Token {
         let token = self.ctx.next_token();
         let rule = Rule {

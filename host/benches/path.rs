@@ -67,6 +67,7 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
         hooks,
         denied: HookSet(0),
         scope,
+        filters: std::sync::Arc::default(),
         queue: queue.clone(),
     });
     Ok(move || {

@@ -81,6 +81,7 @@ fn a_batch_costs_the_same_however_many_events_it_holds() {
         hooks,
         denied: HookSet(0),
         scope,
+        filters: Arc::default(),
         queue: queued,
     });
     let mut batches = |events: u32| {

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, listen, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for};
 use crate::subject::run_in;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -24,6 +24,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("filter_port", Boot::Each, port),
     ("filter_first_seen", Boot::Each, first_seen),
     ("filter_rate", Boot::Each, rate),
+    ("filter_of_what_the_host_lives_on", Boot::Default, followed),
 ];
 
 /// Acts of each test that its filter does not want.
@@ -185,4 +186,47 @@ fn rate(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!((1..=most).contains(&delivered), "{delivered} of {calls}, at most {most}: {row}");
     ensure!(row["filtered"].as_u64() >= Some(calls - most), "{row}");
     Ok(())
+}
+
+/// A plugin that wants to see nobody's processes but one user's keeps those of others from nobody else: the
+/// host knows what they run.
+fn followed(guest: &mut Guest) -> anyhow::Result<()> {
+    (4741..=4742).try_for_each(|port| listen(&format!("127.0.0.1:{port}")))?;
+    fs::set_permissions(guest.path(""), Permissions::from_mode(0o755))?;
+    let runner = guest.path("runner");
+    fs::copy("/krsi/stand-in-miner", &runner)?;
+    let config = guest.path("krsi.toml");
+    let hooks = "\"bprm_committed_creds\", \"sched_process_fork\", \"sched_process_exit\"";
+    fs::write(&config, format!("[plugin.sieve]\nhooks = [{hooks}]\n"))?;
+    let rule = "network 127.0.0.1/32:4741 13 socket_connect";
+    let more = ["--config", &config.to_string_lossy()];
+    let host = guest.host_with(&[("sieve", ""), ("ruler", rule)], &more)?;
+    for uid in [0, 4242] {
+        let mut connect = Command::new(&runner);
+        let to = ["-o", "127.0.0.1:4741", "-o", "127.0.0.1:4742"];
+        let output = connect.args(to).uid(uid).gid(uid).output()?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(text.contains("4741: EACCES") && text.contains("4742: ok"), "{text}");
+    }
+    expect_errno(13, TcpStream::connect("127.0.0.1:4741"))?;
+    // The record of each denial says what the caller runs, whoever it is.
+    let exe = runner.to_string_lossy().into_owned();
+    let denials = wait_for("both denials", || {
+        let is_denial =
+            |report: &Value| report["kind"] == "verdict" && report["uid"] != Value::Null;
+        let reports = host.reports()?.into_iter().filter(is_denial).collect::<Vec<_>>();
+        let by = |uid: u32| reports.iter().find(|report| report["uid"] == uid).cloned();
+        Ok(by(0).zip(by(4242)))
+    })?;
+    for record in [&denials.0, &denials.1] {
+        ensure!(record["exe"] == *exe, "{record}");
+        ensure!(record["rule_id"].as_u64() > Some(0) && record["errno"] == "EACCES", "{record}");
+    }
+    // The plugin itself is sent what it asked for.
+    let seen = wait_for("the exec", || {
+        let seen = told(&host, "bprm_committed_creds")?;
+        Ok((!seen.is_empty()).then_some(seen))
+    })?;
+    ensure!(seen == [format!("bprm_committed_creds {exe}")], "{seen:#?}");
+    host.stop(Signal::INT).map(drop)
 }

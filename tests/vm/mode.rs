@@ -1,14 +1,14 @@
 //! Modes of rules: of the whole host, of a plugin, of one rule beside others.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpStream;
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, expect_errno, listen, wait_for};
+use crate::harness::{Guest, Host, expect_errno, listen, wait_for, wait_for_errno};
 use crate::rule::{count, folder, ruled, verdict};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_mode_audit_of_a_plugin", Boot::Each, mode_audit_of_plugin),
     ("rule_mode_off_of_a_plugin", Boot::Each, mode_off_of_plugin),
     ("rule_modes_side_by_side", Boot::Each, side_by_side),
+    ("rule_in_force_follows_the_grant", Boot::Default, in_force_follows),
 ];
 
 const EACCES: i32 = 13;
@@ -90,4 +91,40 @@ fn side_by_side(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(counts.into_iter().collect::<Result<Vec<_>, _>>()? == [1, 1], "{summary}");
     (4731..=4733).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
     Ok(())
+}
+
+/// A rule that was made by an event follows what the operator says at each reload: it does less, does its
+/// work again, and ends, with the reason, when its kind of key is not granted any more.
+fn in_force_follows(guest: &mut Guest) -> anyhow::Result<()> {
+    let (config, file, other) =
+        (guest.path("host.toml"), guest.file("secret")?, guest.file("other")?);
+    let say = |words: &str| fs::write(&config, format!("[plugin.sentry]\n{words}\n"));
+    say("mode = \"enforce\"")?;
+    let lines = format!("open {} 3600000 13", file.display());
+    let more = ["--config", &config.display().to_string()];
+    let host = guest.host_with(&[("sentry", &lines), ("ruler", "")], &more)?;
+    drop(File::open(&file));
+    wait_for_errno(EACCES, || File::open(&file))?;
+    let reload = |words: &str| -> anyhow::Result<()> {
+        say(words)?;
+        let (done, text) = host.ask(&["reload", "sentry"])?;
+        ensure!(done && text.contains("took over"), "{words}: {text}");
+        Ok(())
+    };
+    reload("mode = \"off\"")?;
+    File::open(&file).context("the plugin is off")?;
+    host.note(&["sentry: what it is granted has changed", "1 do something else"])?;
+    reload("mode = \"audit\"")?;
+    File::open(&file).context("the plugin audits")?;
+    let object = file.to_string_lossy().into_owned();
+    host.report(&[("kind", "verdict"), ("verdict", "audited"), ("object", &object)])?;
+    reload("mode = \"enforce\"")?;
+    expect_errno(EACCES, File::open(&file))?;
+    host.report(&[("kind", "verdict"), ("verdict", "denied"), ("object", &object)])?;
+    File::open(&other)?;
+    reload("deny-keys = [\"network\"]")?;
+    File::open(&file).context("rules on files are not granted any more")?;
+    host.note(&["sentry: rule", "ended, deny file_open", "rules on file keys are not granted"])?;
+    ensure!(host.status("sentry")?["rules"] == 0, "{}", host.status("sentry")?);
+    host.stop(Signal::INT).map(drop)
 }

@@ -320,12 +320,53 @@ fn folder(guest: &mut Guest) -> anyhow::Result<()> {
     put(&folder.join("census.wasm"), &census("1.0.001", "TRAP-OFF")?)?;
     host.note(&["census 1.0.001 runs"])?;
     expect_errno(EACCES, File::open(&denied))?;
+    another_name(&host, &folder, &denied)?;
+    let last = version_in_the_name(&host, &folder, &denied)?;
     // Removed: its rule goes.
-    fs::remove_file(folder.join("census.wasm"))?;
+    fs::remove_file(last)?;
     host.note(&["census unloaded", "1 rules withdrawn"])?;
     File::open(&denied)?;
     ensure!(host.status("census")?.is_null(), "still there");
     host.stop(Signal::INT).map(drop)
+}
+
+/// The file of another plugin becomes a plugin of the census's name: it is refused, and nothing of either is
+/// touched.
+fn another_name(host: &Host, folder: &Path, denied: &Path) -> anyhow::Result<()> {
+    let other = folder.join("b.wasm");
+    put(&other, &fs::read("/krsi/ruler.wasm")?)?;
+    host.note(&["ruler 0.1.0 runs"])?;
+    put(&other, &census("1.0.002", "TRAP-OFF")?)?;
+    host.note(&["b.wasm: runs as \"ruler\", and its new version calls itself \"census\""])?;
+    expect_errno(EACCES, File::open(denied))?;
+    let status = host.status("census")?;
+    ensure!(status["version"] == "1.0.001" && status["rules"] == 1, "{status}");
+    ensure!(host.status("ruler")?["state"] == "running", "{}", host.status("ruler")?);
+    Ok(())
+}
+
+/// A version with a number in its file's name follows once the file before it is gone, and moves from name to
+/// name, with state and rules. Returns its last file.
+fn version_in_the_name(host: &Host, folder: &Path, denied: &Path) -> anyhow::Result<PathBuf> {
+    let [first, mut at, mut to] =
+        ["census.wasm", "census-2.wasm", "census-3.wasm"].map(|name| folder.join(name));
+    put(&at, &census("1.0.003", "TRAP-OFF")?)?;
+    host.note(&["census-2.wasm: its name \"census\" is taken by", "census.wasm"])?;
+    ensure!(host.status("census")?["version"] == "1.0.001", "{}", host.status("census")?);
+    fs::remove_file(first)?;
+    host.note(&["census 1.0.003 runs", "in place of 1.0.001"])?;
+    for _ in 0..4 {
+        fs::rename(&at, &to)?;
+        let expected = to.display().to_string();
+        wait_for("the plugin to be that of the new file", || {
+            expect_errno(EACCES, File::open(denied))?;
+            Ok((host.status("census")?["file"] == *expected).then_some(()))
+        })?;
+        std::mem::swap(&mut at, &mut to);
+    }
+    let status = host.status("census")?;
+    ensure!(status["rules"] == 1 && status["swaps"] == 2, "{status}");
+    Ok(at)
 }
 
 fn falls_back(guest: &mut Guest) -> anyhow::Result<()> {
@@ -344,7 +385,47 @@ fn falls_back(guest: &mut Guest) -> anyhow::Result<()> {
     let status = host.status("census")?;
     ensure!(status["version"] == "1.0.000" && status["state"] == "running", "{status}");
     ensure!(status["lost_plugin"] == 0 && status["faults"] == 1, "{status}");
+    comes_back_with_everything(guest, &host, &plugin)?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// A version that asks for less takes over, and fails: the one before has its hooks, its watch and its rules again.
+fn comes_back_with_everything(guest: &Guest, host: &Host, plugin: &Path) -> anyhow::Result<()> {
+    put(plugin, &census("1.0.002", "WATCHING")?)?;
+    let (done, text) = host.ask(&["reload", "census", "--accept"])?;
+    ensure!(done, "{text}");
+    let denied = guest.file("deny-me")?;
+    drop(File::open(&denied));
+    wait_for_errno(EACCES, || File::open(&denied))?;
+    let may = host.status("census")?["may"].clone();
+    let opens = count(guest, host)?.number("opens")?;
+
+    put(plugin, &census("1.0.003", "TRAP-LES")?)?;
+    host.note(&["census 1.0.003 runs"])?;
+    ensure!(host.status("census")?["may"] != may, "{}", host.status("census")?);
+    // While the old version can come back, its rule holds.
+    expect_errno(EACCES, File::open(&denied))?;
+    trigger(guest, "fell-me")?;
+    let reason = "told to trap at the first exec";
+    wait_for("the version before to run", || {
+        let failed = host.reports()?.into_iter().any(|report| {
+            report["kind"] == "failure" && report["reason"].to_string().contains(reason)
+        });
+        let status = host.status("census")?;
+        let is_whole = status["version"] == "1.0.002" && status["may"] == may;
+        let hooks = host.hooks()?;
+        let has = |hook: &str| hooks.iter().any(|other| *other == *hook);
+        Ok((failed && is_whole && has("file_open") && has("inode_getattr")).then_some(()))
+    })
+    .with_context(|| format!("{:#?} {:?}", host.reports(), host.hooks()))?;
+    expect_errno(EACCES, File::open(&denied))?;
+    drop(File::create(guest.path("seq-3")));
+    let after = wait_for("the open", || {
+        let after = count(guest, host)?;
+        Ok((after.number("opens")? == opens + 1).then_some(after))
+    })?;
+    ensure!(after.word("by") == "1.0.002", "{after:?}");
+    Ok(())
 }
 
 /// What is told of a watch that denies and is not granted.

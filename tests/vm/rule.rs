@@ -322,22 +322,34 @@ fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT).map(drop)
 }
 
+/// A plugin takes no more than its share of a map, and what a full one has no room for is refused: what is in
+/// force stays.
 fn map_full(guest: &mut Guest) -> anyhow::Result<()> {
     let folders: Vec<(PathBuf, PathBuf)> =
         ["a", "b", "c"].into_iter().map(|name| folder(guest, name)).collect::<Result<_, _>>()?;
     let rule = |(folder, _): &(PathBuf, PathBuf)| format!("deny {} 13 file_open", folder.display());
-    let rules = folders.iter().map(rule).collect::<Vec<_>>().join("\n");
-    let host = ruled(guest, &rules, "[rules.capacity]\npath = 2", &[])?;
-    let refusal = host.report(&[("kind", "refusal"), ("plugin", "ruler")])?;
-    ensure!(refusal["reason"] == "the PATH map is full", "{refusal}");
+    let mut rules = folders.iter().map(rule).collect::<Vec<_>>();
+    let to = |port: u16| format!("127.0.0.1:{port}");
+    for port in 4761..=4762 {
+        listen(&to(port))?;
+        rules.push(format!("network 127.0.0.1/32:{port} 13 socket_connect"));
+    }
+    let config = "[rules.capacity]\npath = 3\nrules = 3";
+    let host = ruled(guest, &rules.join("\n"), config, &[])?;
+    let share = "2 keys of the PATH map are this plugin's already: others need the rest";
+    for reason in [share, "the HITS map is full"] {
+        host.report(&[("kind", "refusal"), ("plugin", "ruler"), ("reason", reason)])?;
+    }
     let mut files = folders.iter().map(|(_, file)| file);
     for file in files.by_ref().take(2) {
         expect_errno(EACCES, File::open(file))?;
         verdict(&host, &[("hook", "file_open"), ("object", &file.to_string_lossy())])?;
     }
     fs::read_to_string(files.next().context("a third file")?)?;
+    expect_errno(EACCES, TcpStream::connect(to(4761)))?;
+    TcpStream::connect(to(4762))?;
     let summary = host.stop(Signal::INT)?;
-    ensure!(summary["map_full"] == 1 && summary["rules"] == 2, "{summary}");
+    ensure!(summary["map_full"] == 1 && summary["rules"] == 3, "{summary}");
     Ok(())
 }
 

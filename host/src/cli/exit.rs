@@ -70,6 +70,7 @@ const fn code(error: &RunError) -> Code {
     match error {
         RunError::Config(_)
         | RunError::SameName { .. }
+        | RunError::Pin(_)
         | RunError::Key(_)
         | RunError::Watch { .. }
         | RunError::Without { .. } => Code::Usage,

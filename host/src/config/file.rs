@@ -12,7 +12,7 @@
 //! was when the plugin was first loaded.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKind, KeyKinds, RuleMode};
@@ -82,12 +82,20 @@ struct Table {
     rules: Option<u32>,
     /// Actions of one call.
     actions: Option<u32>,
+    /// Updates of maps of one call.
+    map_updates: Option<u32>,
     /// Alerts in a second.
     alerts_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,
     /// What its rules do.
     mode: Option<Mode>,
+    /// The only file that may be the plugin.
+    file: Option<PathBuf>,
+    /// SHA-256 of the only bytes that may be the plugin, hexadecimal.
+    sha256: Option<String>,
+    /// Public key file that the plugin must be signed with.
+    key: Option<PathBuf>,
 }
 
 /// `enforce`, `audit` or `off`.
@@ -122,7 +130,8 @@ impl File {
 
     /// `base` with what the file says of a plugin.
     pub(super) fn apply(&self, name: &str, mut base: Settings) -> Result<Settings, SettingError> {
-        self.defaults.apply(&mut base).map_err(|error| error.in_table("defaults"))?;
+        let defaults = self.defaults.apply(&mut base).and_then(|()| self.defaults.pins_nothing());
+        defaults.map_err(|error| error.in_table("defaults"))?;
         if let Some(table) = self.plugin.get(name) {
             table.apply(&mut base).map_err(|error| error.in_table(format!("plugin.{name}")))?;
         }
@@ -133,7 +142,36 @@ impl File {
 impl Table {
     fn apply(&self, to: &mut Settings) -> Result<(), SettingError> {
         self.limit(to)?;
-        self.grant(to)
+        self.grant(to)?;
+        self.pin(to)
+    }
+
+    /// What is one plugin's cannot be said of all.
+    fn pins_nothing(&self) -> Result<(), SettingError> {
+        let Self { file, sha256, key, .. } = self;
+        let said = [("file", file.is_some()), ("sha256", sha256.is_some()), ("key", key.is_some())];
+        match said.into_iter().find(|(_, said)| *said) {
+            Some((key, _)) => Err(SettingError::PinOfAll { key }),
+            None => Ok(()),
+        }
+    }
+
+    fn pin(&self, to: &mut Settings) -> Result<(), SettingError> {
+        for (key, path) in [("file", &self.file), ("key", &self.key)] {
+            if let Some(path) = path.as_ref().filter(|path| !path.is_absolute()) {
+                return Err(SettingError::Relative { path: path.clone() }.at_key(key));
+            }
+        }
+        if let Some(text) = &self.sha256 {
+            let digits = text.bytes().filter(u8::is_ascii_hexdigit).count();
+            if (digits, text.len()) != (64, 64) {
+                return Err(SettingError::Digest { text: text.clone() });
+            }
+            to.pin.sha256 = Some(text.to_ascii_lowercase());
+        }
+        to.pin.file = self.file.clone().or(to.pin.file.take());
+        to.pin.key = self.key.clone().or(to.pin.key.take());
+        Ok(())
     }
 
     fn limit(&self, to: &mut Settings) -> Result<(), SettingError> {
@@ -201,8 +239,10 @@ impl Table {
         set(&mut grant.permanent, self.permanent);
         set(&mut grant.max_rules, self.rules.map(|n| n as usize));
         set(&mut grant.actions_max, self.actions.map(|n| n as usize));
+        set(&mut grant.writes_max, self.map_updates.map(u64::from));
         set(&mut grant.alerts_per_second, self.alerts_per_second);
         // The host reckons with at most so many between two checkpoints.
+        within("map-updates", grant.writes_max as usize, 16, 1 << 20)?;
         within("actions", grant.actions_max, 1, 4096)
     }
 }
@@ -255,6 +295,7 @@ fn scope(text: &str) -> Result<Scope, SettingError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Pin;
     use super::*;
     use crate::plugin::Limits;
 
@@ -295,11 +336,11 @@ mod tests {
             ..Limits::default()
         };
         assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
-        let text = "[defaults]\nrules = 1\nactions = 2\nalerts-per-second = 3\nmax-ttl-s = 4\n\
+        let text = "[defaults]\nrules = 1\nactions = 2\nmap-updates = 99\nalerts-per-second = 3\nmax-ttl-s = 4\n\
                     permanent = true\nmode = \"audit\"";
         let grant = parse(text).unwrap().grant;
         assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
-        assert_eq!(grant.mode, RuleMode::Audit);
+        assert_eq!((grant.mode, grant.writes_max), (RuleMode::Audit, 99));
         assert!(grant.permanent && grant.max_ttl_ms == 4000, "{grant:?}");
     }
 
@@ -316,5 +357,25 @@ mod tests {
         check("[plugin.miner]\nhooks = [\"open\"]", "file_open");
         check("[plugin.miner]\nscope = \"uid:x\"", "cgroup:/PATH");
         check("[plugin.miner]\nerrnos = [\"EWHAT\"]", "EWHAT");
+        check("[plugin.miner]\nsha256 = \"abc\"", "[plugin.miner] sha256 = \"abc\" is not 64");
+        check("[plugin.miner]\nfile = \"a.wasm\"", "file: \"a.wasm\" is not absolute");
+        check("[defaults]\nkey = \"/k.pub\"", "[defaults] key pins one plugin");
+    }
+
+    #[test]
+    fn a_plugin_is_pinned_in_its_own_table() {
+        let digest = "AB".repeat(32);
+        let text = format!(
+            "[plugin.miner]\nfile = \"/p/miner.wasm\"\nsha256 = \"{digest}\"\nkey = \"/k.pub\""
+        );
+        let pin = parse(&text).unwrap().pin;
+        let expected = Pin {
+            file: Some("/p/miner.wasm".into()),
+            sha256: Some(digest.to_lowercase()),
+            key: Some("/k.pub".into()),
+        };
+        assert_eq!(pin, expected);
+        let other = File::parse(text.into()).unwrap().apply("other", Settings::default());
+        assert_eq!(other.unwrap().pin, Pin::default());
     }
 }

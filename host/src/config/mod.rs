@@ -1,6 +1,7 @@
 //! What the operator chose, validated: command line and file into [`Config`].
 
 mod file;
+mod pin;
 mod rules;
 mod setting;
 
@@ -12,6 +13,7 @@ use crate::kernel::map::RING_BYTES_MIN;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
 
+pub use self::pin::{Pin, PinError};
 pub use self::rules::{OnError, RuleSettings};
 pub use self::setting::SettingError;
 
@@ -59,6 +61,8 @@ pub struct Settings {
     pub restart: RestartPolicy,
     /// What it may do.
     pub grant: GrantSpec,
+    /// Who may have its name.
+    pub pin: Pin,
 }
 
 /// Everything a run needs.

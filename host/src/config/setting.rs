@@ -71,6 +71,18 @@ pub enum SettingError {
         /// As it was given.
         text: String,
     },
+    /// A digest that is none.
+    #[error("sha256 = {text:?} is not 64 hexadecimal digits")]
+    Digest {
+        /// As it was given.
+        text: String,
+    },
+    /// A pin of every plugin.
+    #[error("{key} pins one plugin: it stands in a table [plugin.NAME]")]
+    PinOfAll {
+        /// Which.
+        key: &'static str,
+    },
     /// A path that does not begin at the root.
     #[error("{path:?} is not absolute")]
     Relative {

@@ -2,7 +2,7 @@
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, LpmTrie, MapData, MapError as AyaError};
+use aya::maps::{Array, HashMap, IterableMap, LpmTrie, MapData, MapError as AyaError};
 use krsi_host_abi::deny::{Digest, Entry, FileKey, NetworkKey, ProcessKey};
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
@@ -26,6 +26,8 @@ trait LeaseMap<K> {
     fn put(&mut self, key: K, leases: Leases) -> Result<(), AyaError>;
     /// Ends the leases of a key.
     fn end(&mut self, key: K) -> Result<(), AyaError>;
+    /// The map itself, if its keys share its room.
+    fn shared(&self) -> Option<&MapData>;
 }
 
 impl<K: Pod> LeaseMap<K> for HashMap<MapData, K, Leases> {
@@ -35,6 +37,10 @@ impl<K: Pod> LeaseMap<K> for HashMap<MapData, K, Leases> {
 
     fn end(&mut self, key: K) -> Result<(), AyaError> {
         self.remove(&key)
+    }
+
+    fn shared(&self) -> Option<&MapData> {
+        Some(self.map())
     }
 }
 
@@ -46,6 +52,10 @@ impl LeaseMap<NetworkKey> for LpmTrie<MapData, [u8; NETWORK_DATA], Leases> {
     fn end(&mut self, key: NetworkKey) -> Result<(), AyaError> {
         self.remove(&trie(key))
     }
+
+    fn shared(&self) -> Option<&MapData> {
+        Some(self.map())
+    }
 }
 
 /// An array has every slot: an entry without leases stands for none.
@@ -56,6 +66,10 @@ impl LeaseMap<Hook> for Array<MapData, Leases> {
 
     fn end(&mut self, key: Hook) -> Result<(), AyaError> {
         self.set(u32::from(key.id()), [0; size_of::<Entry>()], 0)
+    }
+
+    fn shared(&self) -> Option<&MapData> {
+        None
     }
 }
 
@@ -94,6 +108,17 @@ macro_rules! lease_maps {
                 let $secret = self.path_secret;
                 match key {
                     $($(EntryKey::$kind($key) => removed($name, self.$field.end($at)),)+)*
+                }
+            }
+
+            /// Name of a key's map, and how many keys share its room; `None` for a map that has a place
+            /// for every key, and for one that the kernel does not tell of.
+            pub(super) fn capacity(&self, key: EntryKey) -> Option<(&'static str, usize)> {
+                match key {
+                    $($(EntryKey::$kind(_) => {
+                        let info = self.$field.shared()?.info().ok()?;
+                        Some(($name, info.max_entries() as usize))
+                    })+)*
                 }
             }
         }

@@ -336,6 +336,10 @@ impl RuleStore for RuleMaps {
         Ok(raised.and_then(|()| self.flags.lower(hook.id(), flag::LEDGER & !bits))?)
     }
 
+    fn capacity(&self, key: EntryKey) -> Option<(&'static str, usize)> {
+        self.leases.capacity(key)
+    }
+
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
         stored("HITS", self.hits.insert(rule_id, 0, 0))
     }

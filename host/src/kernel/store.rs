@@ -52,6 +52,9 @@ pub trait RuleStore: Send {
     /// Says which maps hold a rule for `hook`: bits of [`krsi_host_abi::deny::flag`] but
     /// `FORWARD` and `CANARY`, which routing owns.
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError>;
+    /// Name of the map that a key lies in, and how many keys it has room for; `None` where every key has its
+    /// place.
+    fn capacity(&self, key: EntryKey) -> Option<(&'static str, usize)>;
     /// Starts counting the hits of a rule.
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError>;
     /// Hits of a rule so far; 0 for a rule that is not counted.

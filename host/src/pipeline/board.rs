@@ -52,16 +52,17 @@ fn status(entry: &Entry, shared: &Shared) -> PluginStatus {
     let sum = summary(entry);
     let (about, stats) = (entry.worker.about(), entry.worker.stats());
     let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
-    let may = entry.grant.may().beyond(&Asked::default());
+    let grant = entry.grant();
+    let may = grant.may().beyond(&Asked::default());
     PluginStatus {
         plugin: sum.plugin,
         version: sum.version,
         state: sum.state,
-        file: about.identity.file.display().to_string(),
+        file: entry.spec.file.display().to_string(),
         sha256: sum.sha256,
         signed_by: about.identity.signed_by.clone(),
         contract: about.identity.contract.clone(),
-        scope: match &entry.grant.spec().scope {
+        scope: match &grant.spec().scope {
             Scope::System => "system".into(),
             scope => scope.to_string(),
         },

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::left_out::LeftOut;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, PinError};
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::canary::CanaryError;
@@ -24,6 +24,16 @@ pub enum ReloadError {
     Unknown {
         /// The name.
         name: String,
+    },
+    /// The file of a running plugin became a plugin of another name.
+    #[error("{}: runs as {name:?}, and its new version calls itself {named:?}", file.display())]
+    Renamed {
+        /// The file.
+        file: PathBuf,
+        /// The name that the file's plugin runs by.
+        name: String,
+        /// The name that the new version gives itself.
+        named: String,
     },
     /// It asks for more than the version before.
     #[error("{}: {name} asks for more than before: to {}", file.display(), more.join(", to "))]
@@ -93,13 +103,18 @@ pub enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     /// Two plugins with one name.
-    #[error("{}: its name {name:?} is taken by another plugin", file.display())]
+    #[error("{}: its name {name:?} is taken by {}", file.display(), taken_by.display())]
     SameName {
         /// The later file.
         file: PathBuf,
         /// The name of both.
         name: String,
+        /// The file of the plugin that has the name.
+        taken_by: PathBuf,
     },
+    /// A plugin is pinned to something else.
+    #[error(transparent)]
+    Pin(#[from] PinError),
     /// A plugin cannot be reloaded.
     #[error(transparent)]
     Reload(#[from] ReloadError),
@@ -167,7 +182,11 @@ impl RunError {
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
             RunError::SameName { .. } => {
-                "rules belong to a plugin's name: give each plugin its own"
+                "state, rules and grants belong to a plugin's name: give each plugin its own, or take the other file away to let this one follow it"
+            }
+            RunError::Pin(error) => error.fix(),
+            RunError::Reload(ReloadError::Renamed { .. }) => {
+                "the old version runs on; give the other plugin a file of its own"
             }
             RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
             RunError::Reload(ReloadError::Wider { .. }) => {

@@ -6,6 +6,7 @@ use krsi_plugin_schema::latest::{Condition, Hook};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::plugin::Filter as HookFilter;
+use crate::route::filter::FOLLOWED;
 
 /// One subscriber's clause of a hook.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,8 +51,12 @@ impl Asked {
         self.whole.extend(other.whole.iter().copied());
     }
 
-    /// The filter of a hook; none when everything is forwarded.
+    /// The filter of a hook; none when everything is forwarded. What the host follows processes by always
+    /// reaches it: what plugins see of that is filtered when it is handed to them.
     pub(super) fn of(&self, hook: Hook) -> Option<Filter> {
+        if FOLLOWED.contains(&hook) {
+            return None;
+        }
         let own = || self.clauses.iter().filter(|own| own.hook == hook);
         let count = own().count();
         if self.whole.contains(&hook) || count == 0 || count > CLAUSES {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::watches::HOOK_PROGRAMS;
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::load::HookError;
@@ -43,6 +44,22 @@ pub enum LeftOut {
     /// Every slot has one.
     #[error("there are too many watches")]
     TooManyWatches,
+    /// What plugins may take of the slots of all watches.
+    #[error("{most} watches are this plugin's already: others need the rest")]
+    WatchShare {
+        /// How many it may have.
+        most: usize,
+    },
+    /// What plugins may take of a hook.
+    #[error(
+        "{hook} has {most} programs already: the kernel takes {HOOK_PROGRAMS}, and the rest are the administrator's"
+    )]
+    HookShare {
+        /// The hook.
+        hook: String,
+        /// How many it may have of plugins.
+        most: usize,
+    },
 }
 
 /// A hook or a watch that was asked for and has no program.
@@ -50,6 +67,8 @@ pub enum LeftOut {
 pub(super) struct Refused {
     /// The hook's name, or the watch as it was written.
     pub(super) what: String,
+    /// Slot of the plugin whose watch it is.
+    pub(super) owner: Option<u8>,
     /// Why it has none.
     pub(super) why: Arc<LeftOut>,
 }

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use krsi_host_abi::hook::HOOKS;
-use tokio::sync::mpsc;
 
 use super::RunError;
 use super::hooks::Hooks;
 use super::mailbox::{Change, Mailbox};
+use super::prepare::Wider;
 use super::reader::Reader;
-use super::roster::{Roster, Wider};
-use super::shared::{REPORTS_MAX, Shared};
+use super::reports::{self, Waiting};
+use super::roster::Roster;
+use super::shared::Shared;
 use super::standing::Exempt;
 use super::start::compiler;
 use crate::config::{Config, PluginSpec, RuleSettings};
 use crate::enrich::ProcessTable;
-use crate::output::{PluginSummary, Report};
+use crate::output::PluginSummary;
 use crate::plugin::Swapped;
 use crate::policy::Ledger;
 use crate::read::ring::{ReadError, Ring, Rings};
@@ -30,7 +31,7 @@ pub struct Rig {
     reader: Option<Reader>,
     thread: Option<JoinHandle<Result<(), ReadError>>>,
     /// What was reported, alerts and failures among it.
-    pub reports: mpsc::Receiver<Report>,
+    pub reports: Waiting,
     /// Keeps the maps.
     _hooks: Hooks,
 }
@@ -43,12 +44,15 @@ impl Rig {
     pub fn start(config: &Config, program: PathBuf, ring: Ring) -> Result<Self, RunError> {
         let (mut hooks, maps) = Hooks::load(config)?;
         hooks.forget_types();
-        let (sender, reports) = mpsc::channel(REPORTS_MAX);
+        let (sender, reports) = reports::channel();
         let ledger = Ledger::new(maps.rules, HOOKS.iter().map(|row| row.hook));
         let shared = Arc::new(Shared::new(ledger, ProcessTable::default(), sender));
         let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
         let (policies, compiler) = (config.policies()?, compiler(config, program)?);
-        let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
+        // Nothing is attached that a version could lack: nobody needs to be told.
+        let (steward, _) = std::sync::mpsc::channel();
+        let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
+        let mut roster = Roster::new(compiler, policies, all, post, steward);
         for spec in &config.plugins {
             let prepared = roster.prepare(spec.clone())?;
             roster.add(prepared)?;

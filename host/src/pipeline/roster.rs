@@ -1,35 +1,27 @@
 //! The plugins that run: each comes, is replaced, and goes, while events flow.
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use krsi_plugin_schema::Schema;
-use krsi_plugin_schema::latest::KeyKind;
+use krsi_plugin_schema::latest::Refusal;
 
-use super::ask::asked;
 use super::board::{Board, summary};
-use super::filters;
 use super::mailbox::{Change, Mailbox};
+use super::prepare::Prepared;
 use super::shared::Shared;
-use super::sink::{Counts, PolicySink, ShadowReports};
+use super::sink::{Counts, PolicySink, Post, ShadowReports};
+use super::steward::Command;
+use super::version::Version;
 use super::wanted::Wanted;
-use super::watches::Watch;
+use super::words::Words;
 use super::{ReloadError, RunError, clock};
-use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
+use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
 use crate::output::{PluginSummary, RefusalReport, Report};
-use crate::plugin::{Candidate, Compiler, Engine, Manifest, Origin, Start, Swapped, Worker};
-use crate::policy::{Asked, AskedWatch, Grant, GrantSpec};
+use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
+use crate::policy::{Asked, Grant, GrantSpec};
 use crate::route::queue::Queue;
-use crate::route::subscription::{PluginSlot, Subscription};
-
-/// Whether a manifest that asks for more than its predecessor is granted it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wider {
-    /// No: the old version stays, and the difference is told.
-    Refuse,
-    /// The operator has said so.
-    Accept,
-}
+use crate::route::subscription::PluginSlot;
 
 /// A plugin that runs.
 pub(super) struct Entry {
@@ -38,46 +30,45 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) worker: Arc<Worker>,
     pub(super) counts: Arc<Counts>,
-    /// What its manifest was accepted to ask for.
-    pub(super) accepted: Asked,
-    /// What it may do now.
-    pub(super) grant: Grant,
+    /// The operator's word on it.
+    pub(super) words: Arc<Words>,
+    /// The version that runs, whose manifest was accepted.
+    pub(super) current: Version,
+    /// The version that comes back if that one fails early.
+    pub(super) before: Option<Version>,
     pub(super) shadow: Option<String>,
+}
+
+impl Entry {
+    /// What it may do now.
+    pub(super) fn grant(&self) -> Grant {
+        self.current.grant(self.words.spec())
+    }
+
+    /// What it wants of the kernel. Nothing of it goes while a version that needs it can come back.
+    fn wanted(&self) -> Wanted {
+        let spec = self.words.spec();
+        let kept = self.before.as_ref().map(|before| before.kept(self.slot, &spec));
+        kept.into_iter().fold(self.current.wanted(self.slot, &spec), Wanted::and)
+    }
 }
 
 /// All of them.
 pub(super) struct Roster {
-    compiler: Compiler,
+    pub(super) compiler: Compiler,
     /// One engine for each limit of stack.
-    engines: Vec<(usize, Engine)>,
+    pub(super) engines: Vec<(usize, Engine)>,
     pub(super) policies: Policies,
-    shared: Arc<Shared>,
-    mailbox: Arc<Mailbox>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// Where the plugins' threads tell what changes by itself.
+    steward: Sender<Command>,
     entries: Arc<Mutex<Vec<Entry>>>,
     next_slot: u8,
+    /// Versions so far.
+    versions: u64,
     /// Plugins that are gone, for the summary.
     gone: Vec<PluginSummary>,
-}
-
-/// A described plugin and what the operator says of it.
-pub(super) struct Prepared {
-    spec: PluginSpec,
-    candidate: Candidate,
-    settings: Settings,
-    asked: Asked,
-}
-
-impl Prepared {
-    /// What it wants of the kernel, as the plugin of a slot.
-    pub(super) fn wanted(&self, slot: u8) -> Wanted {
-        let grant = Grant::new(self.asked.clone(), self.settings.grant.clone());
-        wanted(slot, &self.candidate.manifest, &grant)
-    }
-
-    /// Its name.
-    pub(super) fn name(&self) -> &str {
-        &self.candidate.manifest.name
-    }
 }
 
 impl Roster {
@@ -86,10 +77,20 @@ impl Roster {
         policies: Policies,
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
+        steward: Sender<Command>,
     ) -> Self {
-        let entries = Arc::default();
-        let (engines, gone) = (Vec::new(), Vec::new());
-        Self { compiler, engines, policies, shared, mailbox, entries, next_slot: 0, gone }
+        Self {
+            compiler,
+            engines: Vec::new(),
+            policies,
+            shared,
+            mailbox,
+            steward,
+            entries: Arc::default(),
+            next_slot: 0,
+            versions: 0,
+            gone: Vec::new(),
+        }
     }
 
     pub(super) fn board(&self) -> Board {
@@ -99,9 +100,7 @@ impl Roster {
     /// What all plugins want of the kernel, and perhaps one more.
     pub(super) fn wanted(&self, more: Option<Wanted>) -> Wanted {
         let entries = self.entries();
-        let each = entries
-            .iter()
-            .map(|entry| wanted(entry.slot, &entry.worker.about().manifest, &entry.grant));
+        let each = entries.iter().map(Entry::wanted);
         each.chain(more).fold(Wanted::default(), Wanted::and)
     }
 
@@ -121,52 +120,30 @@ impl Roster {
         self.entries().iter().find(|entry| entry.name == name).map(|entry| entry.spec.clone())
     }
 
-    /// Compiles a plugin and asks what it wants.
-    pub(super) fn prepare(&mut self, spec: PluginSpec) -> Result<Prepared, RunError> {
-        let stem = spec.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        let settings = self.policies.of(&stem)?;
-        let candidate = self.describe(&spec.file, &settings)?;
-        // The file is named as the plugin is, as a rule; if not, what counts is the plugin's name.
-        let named = self.policies.of(&candidate.manifest.name)?;
-        let candidate =
-            if named == settings { candidate } else { self.describe(&spec.file, &named)? };
-        let asked = asked(&candidate.manifest);
-        Ok(Prepared { spec, candidate, settings: named, asked })
-    }
-
-    fn describe(&mut self, file: &Path, settings: &Settings) -> Result<Candidate, RunError> {
-        let engine = self.engine(settings.limits.stack_bytes)?;
-        Ok(Candidate::describe(self.compiler.load(&engine, file, settings.limits)?)?)
-    }
-
-    fn engine(&mut self, stack_bytes: usize) -> Result<Engine, RunError> {
-        if let Some((_, engine)) = self.engines.iter().find(|(bytes, _)| *bytes == stack_bytes) {
-            return Ok(engine.clone());
-        }
-        let engine = Engine::new(stack_bytes)?;
-        self.engines.push((stack_bytes, engine.clone()));
-        Ok(engine)
-    }
-
     /// Starts a plugin whose name nobody has.
     pub(super) fn add(&mut self, prepared: Prepared) -> Result<(), RunError> {
         let Prepared { spec, candidate, settings, asked } = prepared;
         let name = candidate.manifest.name.clone();
-        if self.entries().iter().any(|entry| entry.name == name) {
-            return Err(RunError::SameName { file: spec.file, name });
+        if let Some(taken_by) = self.spec(&name).map(|spec| spec.file) {
+            return Err(RunError::SameName { file: spec.file, name, taken_by });
         }
         let slot = self
             .free_slot()
             .ok_or(crate::config::ConfigError::TooManyPlugins { count: PLUGINS_MAX + 1 })?;
-        let grant = Grant::new(asked.clone(), settings.grant.clone());
-        let counts = Arc::new(Counts::default());
-        let sink = self.sink(slot, &candidate, &grant, &counts);
-        let queue = Arc::new(Queue::new(settings.limits.queue_records));
-        let schema = candidate.manifest.schema;
-        let (subscription, hello) =
-            (subscription(slot, schema, &grant, &queue), hello(&candidate, &asked, &grant));
-        let told = (asked.clone(), settings.grant.clone());
+        let post = Post {
+            slot,
+            queue: Arc::new(Queue::new(settings.limits.queue_records)),
+            words: Arc::new(Words::new(settings.grant.clone())),
+            counts: Arc::new(Counts::default()),
+            steward: self.steward.clone(),
+        };
+        let Post { words, counts, queue, .. } = post.clone();
+        let current = self.version(&candidate, asked);
+        let grant = current.grant(settings.grant.clone());
+        let subscription = current.subscription(slot, &grant, &queue);
+        let hello = hello(&candidate, &current.asked, &grant);
         let start = begin(&spec)?;
+        let sink = self.sink(post, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(Change::Subscribe(subscription));
         let worker = Arc::new(worker);
@@ -176,79 +153,62 @@ impl Roster {
             name: name.clone(),
             worker,
             counts,
-            accepted: asked,
-            grant,
+            words: Arc::clone(&words),
+            current: current.clone(),
+            before: None,
             shadow: None,
         });
         self.shared.note(format!("{name} {hello}"));
-        self.tell_watches(&name, &told.0, &told.1);
+        self.tell_watches(&name, &current.asked, &words);
         Ok(())
     }
 
-    /// Whether the very same file runs already.
-    pub(super) fn runs(&self, prepared: &Prepared) -> bool {
-        let sha256 = &prepared.candidate.identity().sha256;
-        let entries = self.entries();
-        let mut same = entries.iter().filter(|entry| entry.name == prepared.name());
-        same.any(|entry| entry.worker.about().identity.sha256 == *sha256)
+    /// The name that the plugin of a file runs by: the first one that the file gave itself.
+    pub(super) fn name_of(&self, file: &Path) -> Option<String> {
+        self.entries().iter().find(|entry| entry.spec.file == file).map(|entry| entry.name.clone())
     }
 
-    /// Whether a version may take over the plugin of its name, from the operator's side.
-    pub(super) fn check(&self, prepared: &Prepared, wider: Wider) -> Result<(), ReloadError> {
-        let name = prepared.name().to_owned();
-        let entries = self.entries();
-        let entry = entries.iter().find(|entry| entry.name == name);
-        let entry = entry.ok_or_else(|| ReloadError::Unknown { name: name.clone() })?;
-        let spec = &prepared.settings.grant;
-        let (asked, accepted) = (&prepared.asked, &entry.accepted);
-        // Where the operator's configuration speaks, it decides; elsewhere the first manifest does.
-        let bounded = asked.watches.iter().filter(|watch| {
-            let words = if watch.denies() { spec.deny_hooks } else { spec.hooks };
-            words.is_some()
-        });
-        let bound = Asked {
-            hooks: if spec.hooks.is_some() { asked.hooks } else { accepted.hooks },
-            deny_hooks: if spec.deny_hooks.is_some() {
-                asked.deny_hooks
-            } else {
-                accepted.deny_hooks
-            },
-            deny_keys: if spec.deny_keys.is_some() { asked.deny_keys } else { accepted.deny_keys },
-            filters: if spec.hooks.is_some() { &asked.filters } else { &accepted.filters }.clone(),
-            watches: accepted.watches.iter().chain(bounded).cloned().collect(),
-            kill: asked.kill,
-        };
-        let more = asked.beyond(&bound);
-        if !more.is_empty() && wider == Wider::Refuse {
-            return Err(ReloadError::Wider { file: prepared.spec.file.clone(), name, more });
+    /// Makes another file that of a plugin, from its next version on.
+    pub(super) fn move_to(&self, name: &str, spec: PluginSpec) {
+        if let Some(entry) = self.entries().iter_mut().find(|entry| entry.name == name) {
+            entry.spec = spec;
         }
-        Ok(())
     }
 
     /// Lets a new version take over between two batches.
     pub(super) fn replace(&mut self, prepared: Prepared) -> Result<Swapped, RunError> {
-        let Prepared { spec, candidate, settings, asked } = prepared;
+        let Prepared { spec, candidate, settings: _, asked } = prepared;
         let name = candidate.manifest.name.clone();
-        let found = self
-            .entries()
-            .iter()
-            .find(|entry| entry.name == name)
-            .map(|entry| (entry.slot, Arc::clone(&entry.worker), Arc::clone(&entry.counts)));
-        let Some((slot, worker, counts)) = found else {
+        let Some((worker, post)) = self.entries().iter().find(|entry| entry.name == name).map(
+            |Entry { slot, worker, counts, words, .. }| {
+                let (counts, words, queue) =
+                    (Arc::clone(counts), Arc::clone(words), Arc::clone(worker.queue()));
+                let steward = self.steward.clone();
+                (Arc::clone(worker), Post { slot: *slot, queue, words, counts, steward })
+            },
+        ) else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
-        let grant = Grant::new(asked.clone(), settings.grant.clone());
-        let (schema, hello) = (candidate.manifest.schema, hello(&candidate, &asked, &grant));
-        let told = (asked.clone(), settings.grant.clone());
-        let sink = self.sink(slot, &candidate, &grant, &counts);
+        let (slot, words) = (post.slot, Arc::clone(&post.words));
+        let version = self.version(&candidate, asked);
+        let grant = version.grant(words.spec());
+        let hello = hello(&candidate, &version.asked, &grant);
+        let sink = self.sink(post, &version, &candidate);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
-        let subscription = subscription(slot, schema, &grant, worker.queue());
+        let subscription = version.subscription(slot, &grant, worker.queue());
         self.mailbox.post(Change::Subscribe(subscription));
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
-            (entry.accepted, entry.grant, entry.spec) = (asked, grant, spec);
-            entry.shadow = None;
+            let number = swapped.before;
+            let old = std::mem::replace(&mut entry.current, version.clone());
+            // The one that it took over from may have come back itself, and not be told of yet.
+            let olds = std::iter::once(old).chain(entry.before.take());
+            entry.before = olds.into_iter().find(|old| Some(old.number) == number);
+            (entry.spec, entry.shadow) = (spec, None);
         }
-        self.tell_watches(&name, &told.0, &told.1);
+        if swapped.before.is_none() {
+            self.took_over(slot, version.number);
+        }
+        self.tell_watches(&name, &version.asked, &words);
         let (from, bytes) = (&swapped.from, swapped.state_bytes);
         let pause = swapped.pause.as_micros();
         self.shared.note(format!(
@@ -290,19 +250,20 @@ impl Roster {
         let entry = self.entries().remove(at);
         self.mailbox.post(Change::Unsubscribe(PluginSlot(entry.slot)));
         entry.worker.stop();
-        let ended = self.shared.ledger().withdraw(entry.slot, clock::boot_ns()).len();
+        let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
         self.gone.push(summary(&entry));
         self.shared.note(format!("{} unloaded, {ended} rules withdrawn", entry.name));
     }
 
     /// Tells of a plugin's watches that are not granted; it runs without them.
-    fn tell_watches(&self, plugin: &str, asked: &Asked, spec: &GrantSpec) {
+    fn tell_watches(&self, plugin: &str, asked: &Asked, words: &Words) {
+        let spec: GrantSpec = words.spec();
         let unix_ns = clock::unix_ns(clock::boot_ns());
-        for watch in asked.watches.iter() {
-            let Err(why) = spec.check_watch(watch) else { continue };
+        for (watch, why) in spec.refused_watches(&asked.watches) {
             tracing::warn!(plugin, watch = watch.text, %why, "watch left out");
             let reason = format!("watch {} `{}`: {why}", watch.index, watch.text);
             let plugin = plugin.to_owned();
+            words.tell(0, Refusal::NotGranted, &reason);
             self.shared.report(Report::Refusal(RefusalReport {
                 unix_ns,
                 plugin,
@@ -324,20 +285,14 @@ impl Roster {
         self.entries().iter().map(summary).chain(self.gone.iter().cloned()).collect()
     }
 
-    fn sink(
-        &self,
-        slot: u8,
-        candidate: &Candidate,
-        grant: &Grant,
-        counts: &Arc<Counts>,
-    ) -> PolicySink {
-        PolicySink::new(
-            Arc::clone(&self.shared),
-            Arc::clone(&self.mailbox),
-            (slot, &candidate.manifest),
-            grant.clone(),
-            Arc::clone(counts),
-        )
+    fn sink(&self, post: Post, version: &Version, candidate: &Candidate) -> PolicySink {
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        PolicySink::new(shared, mailbox, post, version.clone(), &candidate.manifest)
+    }
+
+    fn version(&mut self, candidate: &Candidate, asked: Asked) -> Version {
+        self.versions += 1;
+        Version::new(self.versions, &candidate.manifest, asked)
     }
 
     /// Slots are taken in turn, so that records of a plugin that is gone find nobody in its place.
@@ -353,7 +308,7 @@ impl Roster {
         (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+    pub(super) fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -362,40 +317,10 @@ fn most_slots() -> u8 {
     u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX)
 }
 
-/// What a plugin wants of the kernel.
-fn wanted(slot: u8, manifest: &Manifest, grant: &Grant) -> Wanted {
-    let may = grant.may();
-    let watch = |watch: &AskedWatch| Watch {
-        owner: slot,
-        plugin: manifest.name.clone(),
-        index: watch.index,
-        text: watch.text.clone(),
-        mode: grant.spec().mode,
-    };
-    Wanted {
-        seen: may.hooks,
-        denied: may.deny_hooks,
-        digests: may.deny_keys.contains(KeyKind::Digest),
-        watches: may.watches.iter().map(watch).collect(),
-        filters: filters::Asked::of_plugin(slot, may.hooks.iter(), &manifest.filters),
-    }
-}
-
 fn begin(spec: &PluginSpec) -> Result<Start, RunError> {
     // A seed that differs from run to run; a recording will keep it.
     let seed = clock::boot_ns() ^ u64::from(std::process::id()) << 32;
     Ok(Start { config: spec.read_config()?.into(), seed })
-}
-
-fn subscription(slot: u8, schema: Schema, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
-    Subscription {
-        slot: PluginSlot(slot),
-        schema,
-        hooks: grant.may().hooks,
-        denied: grant.may().deny_hooks,
-        scope: grant.spec().scope.clone(),
-        queue: Arc::clone(queue),
-    }
 }
 
 /// Who has come, in words: what was asked and not granted is said.

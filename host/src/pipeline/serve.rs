@@ -7,13 +7,14 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::interval;
 
 use super::RunError;
 use super::board::Board;
 use super::clock;
-use super::roster::Wider;
+use super::prepare::Wider;
+use super::reports::Waiting;
 use super::shared::Shared;
 use super::start::Running;
 use super::steward::{Command, Reloaded};
@@ -78,7 +79,8 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
         }
     };
     let ended = ended.map_err(|_| RunError::Thread(io::Error::other("the steward panicked")))?;
-    while let Ok(report) = reports.try_recv() {
+    shared.reports.tell_left_out();
+    while let Some(report) = reports.try_recv() {
         sink.write(&report, &mut reports);
     }
     let summary = summary(&shared, &counters, &ended)?;
@@ -158,9 +160,10 @@ fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Takes ended rules out of the maps.
+/// Takes ended rules out of the maps, and says what was not reported of the last second.
 fn expire(shared: &Shared) {
-    for rule in shared.ledger().expire(clock::boot_ns()) {
+    shared.reports.tell_left_out();
+    for rule in shared.turns.expire(clock::boot_ns()) {
         tracing::info!(plugin = %rule.plugin, rule_id = rule.rule_id, hits = rule.hits, ending = ?rule.ending, "{rule}");
     }
 }
@@ -182,13 +185,13 @@ impl Sink {
     }
 
     /// Writes a report and whatever else waits, in one system call.
-    fn write(&mut self, report: &Report, waiting: &mut mpsc::Receiver<Report>) {
+    fn write(&mut self, report: &Report, waiting: &mut Waiting) {
         self.lines.clear();
         let mut reports = 1;
         let mut result = self.output.write(report, &mut self.lines);
         while result.is_ok()
             && self.lines.len() < 1 << 16
-            && let Ok(report) = waiting.try_recv()
+            && let Some(report) = waiting.try_recv()
         {
             reports += 1;
             result = self.output.write(&report, &mut self.lines);

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
 use krsi_host_abi::hook::HOOK_SLOTS;
-use tokio::sync::mpsc;
+use parking_lot::MutexGuard as TurnGuard;
 
 use super::lookout::LossSource;
+use super::reports::Reports;
 use super::tally::{Counted, Tally};
 use super::watches::ToldWatches;
 use crate::decode::CallLayouts;
@@ -15,17 +16,16 @@ use crate::enrich::ProcessTable;
 use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, Report};
-use crate::policy::Ledger;
+use crate::policy::{Ledger, Turns};
 
-/// Reports that wait for the outputs; beyond, they are counted as lost.
-pub(super) const REPORTS_MAX: usize = 8192;
 /// Longest delay that is told apart: a minute.
 const DELAY_MAX_NS: u64 = 60_000_000_000;
 
-/// Shared by all threads. Locks are taken in the order ledger, processes, and never one per event:
-/// the reader holds the table for a whole drain, plugins the ledger for a list of actions.
+/// Shared by all threads. Locks are taken in the order ledger, processes, and never one per event: the reader
+/// holds the table for a whole drain. Nobody holds the ledger for longer than one action takes.
 pub(super) struct Shared {
-    ledger: Mutex<Ledger<RuleMaps>>,
+    /// The ledger, a turn at a time.
+    pub(super) turns: Turns<RuleMaps>,
     processes: Mutex<ProcessTable>,
     /// Made with the first delay.
     delays: Mutex<Option<Histogram<u64>>>,
@@ -37,7 +37,8 @@ pub(super) struct Shared {
     pub(super) map_full: AtomicU64,
     /// Counts by hook.
     pub(super) tally: Tally,
-    reports: mpsc::Sender<Report>,
+    /// The way to the outputs.
+    pub(super) reports: Reports,
     /// Names of the hooks that are attached, and how.
     hooks: Mutex<(Vec<String>, &'static str)>,
     /// What is told of watches.
@@ -49,13 +50,9 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(
-        ledger: Ledger<RuleMaps>,
-        processes: ProcessTable,
-        reports: mpsc::Sender<Report>,
-    ) -> Self {
+    pub(super) fn new(ledger: Ledger<RuleMaps>, processes: ProcessTable, reports: Reports) -> Self {
         Self {
-            ledger: Mutex::new(ledger),
+            turns: Turns::new(ledger),
             processes: Mutex::new(processes),
             delays: Mutex::default(),
             losses: Losses::default(),
@@ -113,17 +110,17 @@ impl Shared {
         *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(programs);
     }
 
-    pub(super) fn ledger(&self) -> MutexGuard<'_, Ledger<RuleMaps>> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn ledger(&self) -> TurnGuard<'_, Ledger<RuleMaps>> {
+        self.turns.lock()
     }
 
     pub(super) fn processes(&self) -> MutexGuard<'_, ProcessTable> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells something; what the outputs cannot take in time is counted.
+    /// Tells something; what its rate does not allow, or the outputs cannot take in time, is counted.
     pub(super) fn report(&self, report: Report) {
-        if self.reports.try_send(report).is_err() {
+        if !self.reports.send(report) {
             self.losses.add(Loss::Output, 1);
         }
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
 
 use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
 
@@ -9,10 +10,14 @@ use super::clock;
 use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
+use super::steward::Command;
+use super::version::Version;
+use super::words::Words;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
-use crate::policy::{Applied, Grant, Kinship, Principal, RaisedAlert, Surroundings, apply};
+use crate::policy::{Applied, Kinship, Principal, RaisedAlert, Surroundings, apply};
+use crate::route::queue::Queue;
 use crate::route::subscription::PluginSlot;
 
 /// Bytes of descriptions that a plugin is handed at a time.
@@ -34,32 +39,62 @@ impl Counts {
     }
 }
 
-/// Where a plugin's actions go.
+/// What all versions of a plugin have in common.
+#[derive(Clone)]
+pub(super) struct Post {
+    pub(super) slot: u8,
+    pub(super) queue: Arc<Queue>,
+    pub(super) words: Arc<Words>,
+    pub(super) counts: Arc<Counts>,
+    pub(super) steward: Sender<Command>,
+}
+
+/// Where the actions of one version of a plugin go.
 pub(super) struct PolicySink {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
+    post: Post,
+    version: Version,
     principal: Principal,
     on_stop: OnStop,
-    counts: Arc<Counts>,
 }
 
 impl PolicySink {
     pub(super) fn new(
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
-        (slot, manifest): (u8, &Manifest),
-        grant: Grant,
-        counts: Arc<Counts>,
+        post: Post,
+        version: Version,
+        manifest: &Manifest,
     ) -> Self {
-        let principal = Principal::new(slot, manifest.name.as_str().into(), manifest.schema, grant);
-        Self { shared, mailbox, principal, on_stop: manifest.on_stop, counts }
+        let (name, grant) = (manifest.name.as_str().into(), version.grant(post.words.spec()));
+        let principal = Principal::new(post.slot, name, manifest.schema, grant);
+        Self { shared, mailbox, post, version, principal, on_stop: manifest.on_stop }
+    }
+
+    /// Has its events sent to the plugin's queue from the next drain on.
+    fn subscribe(&self) {
+        let Post { slot, queue, .. } = &self.post;
+        let subscription = self.version.subscription(*slot, &self.principal.grant, queue);
+        self.mailbox.post(Change::Subscribe(subscription));
+    }
+
+    fn tell_steward(&self, command: Command) {
+        // A steward that has ended lets plugins finish.
+        let _sent = self.post.steward.send(command);
     }
 
     /// Applies actions; those of `init` replace the earlier ones of `init`.
     fn execute(&mut self, actions: &[u8], init: bool) -> Vec<u8> {
         let now_boot_ns = clock::boot_ns();
-        let mut ledger = self.shared.ledger();
-        let scope = self.principal.grant.spec().scope.clone();
+        let words = Arc::clone(&self.post.words);
+        // What the operator says does not change within a list of actions.
+        let held = words.hold();
+        let word = words.spec();
+        let scope = word.scope.clone();
+        if word != *self.principal.grant.spec() {
+            self.principal.set_grant(self.version.grant(word));
+        }
         let exists = |key: ProcessKey| self.shared.processes().is_running(key);
         let descendants = |key: ProcessKey| self.shared.processes().descendants(key);
         let within = |key: ProcessKey| {
@@ -67,12 +102,14 @@ impl PolicySink {
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
         let around = Surroundings { now_boot_ns, kinship, within: &within };
-        let mut applied = apply(&mut ledger, &mut self.principal, actions, around);
+        let turns = &self.shared.turns;
+        let mut applied = apply(turns, &mut self.principal, actions, around);
         if init {
-            ledger.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
+            turns.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
         }
+        drop(held);
         let in_force_boot_ns = clock::boot_ns();
-        for rule in applied.rules.iter().filter_map(|rule| ledger.explain(*rule)) {
+        for rule in &applied.rules {
             if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {
                 applied.delays_ns.push(in_force_boot_ns - rule.cause_boot_ns);
             }
@@ -81,10 +118,9 @@ impl PolicySink {
                 rule_id: rule.rule_id,
                 plugin: rule.plugin.to_string(),
                 text: rule.to_string(),
-                reason: rule.reason,
+                reason: rule.reason.clone(),
             }));
         }
-        drop(ledger);
         self.tell(&applied, now_boot_ns);
         applied.outcomes
     }
@@ -95,8 +131,8 @@ impl PolicySink {
         match self.on_stop {
             OnStop::Keep => "quarantined; its rules stand until they expire".to_owned(),
             OnStop::Clear => {
-                let ended = self.shared.ledger().withdraw(self.principal.slot, clock::boot_ns());
-                format!("quarantined; its {} rules were withdrawn", ended.len())
+                let ended = self.shared.turns.withdraw(self.principal.slot, clock::boot_ns());
+                format!("quarantined; its {ended} rules were withdrawn")
             }
         }
     }
@@ -118,9 +154,9 @@ impl PolicySink {
         self.shared.losses.add(Loss::Output, applied.alerts_dropped);
         let count =
             |count: &AtomicU64, more: usize| count.fetch_add(more as u64, Ordering::Relaxed);
-        count(&self.counts.alerts, applied.alerts.len());
-        count(&self.counts.rules, applied.rules.len());
-        count(&self.counts.refused, applied.refused.len());
+        count(&self.post.counts.alerts, applied.alerts.len());
+        count(&self.post.counts.rules, applied.rules.len());
+        count(&self.post.counts.refused, applied.refused.len());
         count(&self.shared.rules, applied.rules.len());
         self.shared.map_full.fetch_add(applied.map_full, Ordering::Relaxed);
         self.shared.delays(&applied.delays_ns);
@@ -154,7 +190,11 @@ impl ActionSink for PolicySink {
         let now_boot_ns = clock::boot_ns();
         let rules = match next {
             Next::Quarantine => self.give_up(),
-            Next::FallBack => "the version before runs on".to_owned(),
+            Next::FallBack => {
+                let (slot, failed) = (self.post.slot, self.version.number);
+                self.tell_steward(Command::FellBack { slot, failed });
+                "the version before runs on".to_owned()
+            }
             Next::RestartAt { boot_ns } => {
                 let wait_ms = boot_ns.saturating_sub(now_boot_ns) / 1_000_000;
                 format!("restarted from its last checkpoint in {wait_ms} ms; its rules stand")
@@ -167,6 +207,23 @@ impl ActionSink for PolicySink {
             reason: why.to_string(),
             rules,
         }));
+    }
+
+    fn version(&self) -> u64 {
+        self.version.number
+    }
+
+    fn back(&mut self) {
+        self.subscribe();
+    }
+
+    fn settled(&mut self) {
+        let (slot, version) = (self.post.slot, self.version.number);
+        self.tell_steward(Command::Settled { slot, version });
+    }
+
+    fn told(&mut self) -> Vec<u8> {
+        self.post.words.take()
     }
 
     fn note(&mut self, text: &str) {

@@ -2,25 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
-
-use tokio::sync::mpsc;
+use std::sync::mpsc::{Sender, channel};
 
 use super::RunError;
 use super::board::Board;
 use super::hooks::Hooks;
 use super::left_out::Refused;
 use super::mailbox::Mailbox;
+use super::prepare::Prepared;
 use super::reader::Reader;
-use super::roster::{Prepared, Roster, in_folder};
-use super::shared::{REPORTS_MAX, Shared};
+use super::reports::{self, Waiting};
+use super::roster::{Roster, in_folder};
+use super::shared::Shared;
 use super::standing::{self, Exempt};
 use super::steward::{Command, Steward, administrator};
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
-use crate::output::Report;
 use crate::plugin::{Cache, Compiler, TrustedKey};
 use crate::policy::Ledger;
 use crate::read::ring::Rings;
@@ -34,7 +33,7 @@ pub(super) struct Running {
     pub(super) counters: Arc<Counters>,
     pub(super) commands: Sender<Command>,
     pub(super) board: Board,
-    pub(super) reports: mpsc::Receiver<Report>,
+    pub(super) reports: Waiting,
 }
 
 /// Starts everything; on an error nothing stays attached.
@@ -47,10 +46,12 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let (mut hooks, maps) = Hooks::load(&config)?;
     let mut ledger = Ledger::new(maps.rules, []);
     standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
-    let (sender, reports) = mpsc::channel(REPORTS_MAX);
+    let (sender, reports) = reports::channel();
     let shared = Arc::new(Shared::new(ledger, ProcessTable::with_capacity(PROCESSES_MAX), sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
-    let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
+    let (commands, told) = channel();
+    let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
+    let mut roster = Roster::new(compiler, policies, all, post, commands.clone());
 
     let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
@@ -78,10 +79,10 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, exempt, Arc::clone(&counters), Arc::clone(&shared));
-    let told = Arc::clone(&mailbox);
+    let bell = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("reader".into())
-        .spawn(move || reader.run(&told))
+        .spawn(move || reader.run(&bell))
         .map_err(RunError::Thread)?;
     let board = roster.board();
     let mut steward = Steward {
@@ -97,7 +98,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
             shared.note(error.line());
         }
     }
-    let commands = steward.spawn()?;
+    steward.spawn(told)?;
     Ok(Running { shared, counters, commands, board, reports })
 }
 
@@ -105,7 +106,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
 fn watched(config: &Config, hooks: &Hooks) -> Result<(), RunError> {
     let mut refused = hooks.refused().iter();
     match refused.find(|refused| config.watches.contains(&refused.what)).cloned() {
-        Some(Refused { what, why }) => Err(RunError::Watch { watch: what, why }),
+        Some(Refused { what, why, .. }) => Err(RunError::Watch { watch: what, why }),
         None => Ok(()),
     }
 }

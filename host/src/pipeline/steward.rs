@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -14,7 +14,8 @@ use tokio::sync::oneshot;
 use super::hooks::Hooks;
 use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
-use super::roster::{Prepared, Roster, Wider, in_folder};
+use super::prepare::{Prepared, Wider};
+use super::roster::{Roster, in_folder};
 use super::shared::Shared;
 use super::wanted::Wanted;
 use super::watches::{ADMINISTRATOR, Watch};
@@ -52,6 +53,20 @@ pub(super) enum Command {
     },
     /// Files that may have changed, come or gone.
     Changed(HashSet<PathBuf>),
+    /// A version has proven itself.
+    Settled {
+        /// Slot of the plugin.
+        slot: u8,
+        /// Number of the version.
+        version: u64,
+    },
+    /// A version failed early, and the one before runs on.
+    FellBack {
+        /// Slot of the plugin.
+        slot: u8,
+        /// Number of the version that failed.
+        failed: u64,
+    },
     /// Detach, read what is left, let plugins finish.
     Stop(Reply<Ended>),
 }
@@ -76,6 +91,11 @@ pub(super) enum Reloaded {
         /// The plugin.
         name: String,
     },
+    /// It runs no more: its file is gone from its folder.
+    Unloaded {
+        /// The plugin.
+        name: String,
+    },
 }
 
 impl Display for Reloaded {
@@ -87,6 +107,7 @@ impl Display for Reloaded {
                 write!(formatter, "{name}: took over from {from} in {pause} µs")
             }
             Reloaded::Loaded { name } => write!(formatter, "{name}: loaded"),
+            Reloaded::Unloaded { name } => write!(formatter, "{name}: unloaded, its file is gone"),
         }
     }
 }
@@ -125,13 +146,12 @@ pub(super) struct Steward {
 
 impl Steward {
     /// Starts the thread.
-    pub(super) fn spawn(self) -> Result<Sender<Command>, RunError> {
-        let (sender, commands) = channel();
+    pub(super) fn spawn(self, commands: Receiver<Command>) -> Result<(), RunError> {
         std::thread::Builder::new()
             .name("steward".into())
             .spawn(move || self.run(&commands))
             .map_err(RunError::Thread)?;
-        Ok(sender)
+        Ok(())
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
@@ -148,6 +168,15 @@ impl Steward {
                     }
                 }
                 Command::Changed(files) => self.changed(&files),
+                Command::Settled { slot, version } => {
+                    self.roster.settled(slot, version);
+                    self.settle();
+                }
+                Command::FellBack { slot, failed } => {
+                    self.roster.fell_back(slot, failed);
+                    self.settle();
+                    self.tell_refused();
+                }
                 Command::Stop(reply) => {
                     let _told = reply.send(self.stop());
                     return;
@@ -161,6 +190,10 @@ impl Steward {
             Ok(policies) => self.roster.policies = policies,
             Err(error) => return vec![Err(RunError::Config(error))],
         }
+        // What the operator says now holds for what runs, whatever becomes of a new version.
+        if let Err(error) = self.roster.hear(name) {
+            return vec![Err(RunError::Config(error))];
+        }
         let specs = match name {
             None => self.roster.specs(),
             Some(name) => match self.roster.spec(name) {
@@ -171,13 +204,47 @@ impl Steward {
                 }
             },
         };
-        let mut results: Vec<Result<Reloaded, RunError>> =
-            specs.into_iter().map(|spec| self.reload_file(spec, wider, Cause::Order)).collect();
+        let mut results: Vec<Result<Reloaded, RunError>> = Vec::new();
+        for spec in specs {
+            if self.is_gone(&spec.file) {
+                results.extend(self.follow(&spec.file));
+            } else {
+                results.push(self.reload_file(spec, wider, Cause::Order));
+            }
+        }
         if name.is_none() {
             results.extend(self.folders().into_iter().map(|file| self.load_file(file)));
         }
         self.settle();
         results
+    }
+
+    /// Whether a file lay in a folder of plugins and does not any more. One that was named on the command
+    /// line and is gone says nothing: what runs, runs on.
+    fn is_gone(&self, file: &Path) -> bool {
+        self.is_in_folder(file) && !file.exists()
+    }
+
+    /// What becomes of the plugin of a file that is gone from its folder: another file there that calls
+    /// itself the same takes over, the youngest of several; if there is none, the plugin ends.
+    fn follow(&mut self, gone: &Path) -> Option<Result<Reloaded, RunError>> {
+        let name = self.roster.name_of(gone)?;
+        let mut others = self.folders();
+        others.retain(|file| file.parent() == gone.parent());
+        let written = |file: &PathBuf| file.metadata().and_then(|meta| meta.modified()).ok();
+        others.sort_by_key(|file| std::cmp::Reverse(written(file)));
+        for file in others {
+            // What is wrong with a file was told when it came.
+            let Ok(prepared) = self.roster.prepare(PluginSpec::beside(file.clone())) else {
+                continue;
+            };
+            if prepared.name() == name {
+                self.roster.move_to(&name, PluginSpec::beside(file));
+                return Some(self.take_over(prepared, Wider::Refuse, Cause::File));
+            }
+        }
+        self.roster.remove(gone);
+        Some(Ok(Reloaded::Unloaded { name }))
     }
 
     /// Files in the folders that do not run yet.
@@ -198,13 +265,13 @@ impl Steward {
                 spec.file == *file || spec.file == wasm || spec.config.as_ref() == Some(file)
             });
             let result = match running {
+                Some(spec) if self.is_gone(&spec.file) => match self.follow(&spec.file) {
+                    Some(result) => result,
+                    None => continue,
+                },
                 Some(spec) if spec.file.exists() => {
                     let cause = if *file == spec.file { Cause::File } else { Cause::Order };
                     self.reload_file(spec, Wider::Refuse, cause)
-                }
-                Some(spec) if self.is_in_folder(&spec.file) => {
-                    self.roster.remove(&spec.file);
-                    continue;
                 }
                 // A file that was named on the command line and is gone: what runs, runs on.
                 Some(_) => continue,
@@ -234,11 +301,29 @@ impl Steward {
         wider: Wider,
         cause: Cause,
     ) -> Result<Reloaded, RunError> {
+        let runs_as = self.roster.name_of(&spec.file);
         let prepared = self.roster.prepare(spec.again())?;
+        // State, rules and grants belong to the name: no file comes by those of another.
+        if let Some(name) = runs_as.filter(|name| name != prepared.name()) {
+            let (file, named) = (prepared.file().to_owned(), prepared.name().to_owned());
+            return Err(RunError::Reload(ReloadError::Renamed { file, name, named }));
+        }
+        self.take_over(prepared, wider, cause)
+    }
+
+    /// Lets a version take over the plugin of its name.
+    fn take_over(
+        &mut self,
+        prepared: Prepared,
+        wider: Wider,
+        cause: Cause,
+    ) -> Result<Reloaded, RunError> {
         let name = prepared.name().to_owned();
         if cause == Cause::File && self.roster.runs(&prepared) {
             return Ok(Reloaded::Unchanged { name });
         }
+        // The file may have been read for another plugin's sake since.
+        self.roster.hear(Some(&name))?;
         self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         self.attach_for(&prepared)?;
         let swapped = self.roster.replace(prepared)?;
@@ -246,8 +331,15 @@ impl Steward {
     }
 
     fn load_file(&mut self, file: PathBuf) -> Result<Reloaded, RunError> {
-        let prepared = self.roster.prepare(PluginSpec::beside(file))?;
+        let prepared = self.roster.prepare(PluginSpec::beside(file.clone()))?;
         let name = prepared.name().to_owned();
+        if let Some(before) = self.roster.spec(&name).map(|spec| spec.file)
+            && self.is_gone(&before)
+            && before.parent() == file.parent()
+        {
+            self.roster.move_to(&name, PluginSpec::beside(file));
+            return self.take_over(prepared, Wider::Refuse, Cause::File);
+        }
         self.attach_for(&prepared)?;
         self.roster.add(prepared)?;
         Ok(Reloaded::Loaded { name })
@@ -265,7 +357,7 @@ impl Steward {
 
     /// Starts a version beside the plugin of its name.
     pub(super) fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
-        let prepared = self.roster.prepare(PluginSpec::beside(file.into()))?;
+        let prepared = self.roster.prepare_beside(PluginSpec::beside(file.into()))?;
         self.roster.shadow(prepared)
     }
 
@@ -276,8 +368,12 @@ impl Steward {
 
     /// Tells of hooks and watches that this kernel does not take.
     fn tell_refused(&self) {
-        for Refused { what, why } in self.hooks.refused() {
-            self.shared.note(format!("{what}: left out: {why}"));
+        for Refused { what, owner, why } in self.hooks.refused() {
+            let text = format!("{what}: left out: {why}");
+            if let Some(slot) = owner {
+                self.roster.tell(*slot, &text);
+            }
+            self.shared.note(text);
         }
     }
 

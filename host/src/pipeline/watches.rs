@@ -22,6 +22,19 @@ pub(super) const ADMINISTRATOR: u8 = 63;
 /// Rules of watches have ids from here on: above those of the ledger.
 pub(super) const WATCH_RULES: u64 = 1 << 63;
 
+/// Programs that the kernel runs at one function (`BPF_MAX_TRAMP_LINKS` of `include/linux/bpf.h`).
+pub(super) const HOOK_PROGRAMS: usize = 38;
+/// Of these, places that are kept for the administrator's watches.
+const ADMINISTRATORS: usize = 6;
+
+/// How many programs a hook may have once a watch of an owner is among them.
+pub(super) const fn places(owner: u8) -> usize {
+    match owner {
+        ADMINISTRATOR => HOOK_PROGRAMS,
+        _ => HOOK_PROGRAMS - ADMINISTRATORS,
+    }
+}
+
 /// A watch that somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Watch {
@@ -42,6 +55,8 @@ pub(super) struct Watch {
 pub(super) struct LiveWatch {
     watch: Watch,
     slot: u16,
+    /// Its hook.
+    pub(super) hook: String,
     /// Names of the values that are shown, in order.
     fields: Vec<String>,
 }
@@ -102,8 +117,9 @@ impl LiveWatch {
         let layout =
             CallLayout::watch(watch.owner, watch.index, &resolved.hook, &rows, &spec.captures)?;
         let fields = shown.iter().map(|field| field.name.clone()).collect();
+        let hook = resolved.hook.clone();
         let job = Job::Template { hook: resolved.hook, spec: Box::new(spec) };
-        Ok((Self { watch, slot, fields }, layout, job))
+        Ok((Self { watch, slot, hook, fields }, layout, job))
     }
 }
 
@@ -120,6 +136,20 @@ impl Watches {
         let next = self.newest.map_or(WATCH_FIRST, |newest| newest + 1);
         let slots = (next..last).chain(WATCH_FIRST..next.min(last));
         slots.into_iter().find(|slot| !self.live.iter().any(|live| live.slot == *slot))
+    }
+
+    /// Watches of an owner.
+    pub(super) fn count(&self, owner: u8) -> usize {
+        self.live.iter().filter(|live| live.watch.owner == owner).count()
+    }
+
+    /// How many an owner may have: the administrator all, a plugin half of what the others leave.
+    pub(super) fn share(&self, owner: u8) -> usize {
+        let slots = HOOK_SLOTS - usize::from(WATCH_FIRST);
+        match owner {
+            ADMINISTRATOR => slots,
+            _ => slots.saturating_sub(self.live.len() - self.count(owner)).div_ceil(2),
+        }
     }
 
     /// Keeps one that has a program now.
@@ -154,5 +184,30 @@ impl Watches {
             fields: live.fields.clone(),
         };
         self.live.iter().map(|live| (live.slot, told(live))).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(owner: u8, index: u16) -> LiveWatch {
+        let (plugin, text, mode) = (owner.to_string(), index.to_string(), RuleMode::Enforce);
+        let watch = Watch { owner, plugin, index, text, mode };
+        LiveWatch { watch, slot: WATCH_FIRST + index, hook: "file_open".into(), fields: Vec::new() }
+    }
+
+    #[test]
+    fn plugins_leave_slots_to_each_other_and_places_to_the_administrator() {
+        assert_eq!((places(0), places(62), places(ADMINISTRATOR)), (32, 32, 38));
+        let mut watches = Watches::default();
+        assert_eq!((watches.share(0), watches.share(ADMINISTRATOR)), (64, 128));
+        for index in 0..64 {
+            watches.add(watch(0, index));
+        }
+        // Its own do not make its share smaller.
+        assert_eq!((watches.count(0), watches.share(0), watches.share(1)), (64, 64, 32));
+        let gone = watches.retain(&[]);
+        assert_eq!((gone.len(), watches.share(1)), (64, 64));
     }
 }

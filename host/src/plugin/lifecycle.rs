@@ -134,6 +134,12 @@ impl Life {
         self.state
     }
 
+    /// Whether a new version has to prove itself before the old one is let go.
+    #[must_use]
+    pub const fn tries_versions(&self) -> bool {
+        self.policy.probation_batches > 0
+    }
+
     #[cfg(test)]
     const fn faults(&self) -> u32 {
         self.faults

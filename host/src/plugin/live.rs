@@ -158,6 +158,7 @@ impl Live {
 
     /// Comes back after a successor: its first rules stand again, and it learns what it missed.
     pub(super) fn resume(&mut self) -> Result<(), CallError> {
+        self.sink.back();
         self.outcomes = self.sink.begin(&self.first);
         self.introduce()
     }
@@ -165,6 +166,7 @@ impl Live {
     /// Hands over answers and losses, if there are any. Answers to what that causes wait for the
     /// next round, or two plugins' worth of talk could go on for ever.
     pub(super) fn reports(&mut self, lost: &[Lost]) -> Result<(), CallError> {
+        self.outcomes.append(&mut self.sink.told());
         if self.outcomes.is_empty() && lost.is_empty() {
             return Ok(());
         }

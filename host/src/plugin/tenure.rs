@@ -120,6 +120,7 @@ impl Tenure {
                 stats.records.fetch_add(step.records(), Ordering::Relaxed);
                 if self.input(Input::Handled) == Next::Settle {
                     self.predecessor = None;
+                    self.live.sink.settled();
                 }
             }
             Err(error) => {
@@ -212,14 +213,15 @@ impl Tenure {
                 let mut live = Live::new(Arc::clone(&about), pre, world, begin, sink, begun);
                 live.keep(state);
                 let predecessor = std::mem::replace(&mut self.live, live);
-                let revocable = alive && failed.is_none();
+                let revocable = alive && failed.is_none() && self.life.tries_versions();
+                let before = revocable.then(|| predecessor.sink.version());
                 self.predecessor = revocable.then_some(predecessor);
                 self.restart_at = None;
                 self.input(Input::Replaced { revocable });
                 self.desk.set_about(about);
                 self.desk.stats.swaps.fetch_add(1, Ordering::Relaxed);
                 let introduced = self.live.introduce();
-                let swapped = Swapped { from, state_bytes, pause: since(began) };
+                let swapped = Swapped { from, state_bytes, pause: since(began), before };
                 // Whoever asked may be gone.
                 let _told = reply.send(Ok(swapped));
                 if let Err(error) = introduced {
@@ -253,7 +255,8 @@ impl Tenure {
         match shadow {
             Ok(shadow) => {
                 self.live.shadow = Some(shadow);
-                let _told = reply.send(Ok(Swapped { from, state_bytes, pause: since(began) }));
+                let pause = since(began);
+                let _told = reply.send(Ok(Swapped { from, state_bytes, pause, before: None }));
             }
             Err(error) => {
                 let _told = reply.send(Err(error));

@@ -25,6 +25,18 @@ pub trait ActionSink: Send {
     fn apply(&mut self, actions: &[u8]) -> Vec<u8>;
     /// Learns that a call failed, and what is done about it.
     fn failed(&mut self, why: &CallError, next: Next);
+    /// Number of the version, given by whoever made the sink.
+    fn version(&self) -> u64 {
+        0
+    }
+    /// Learns that this version runs again, as the one that took over from it failed early.
+    fn back(&mut self) {}
+    /// Learns that this version has proven itself: the one before does not come back.
+    fn settled(&mut self) {}
+    /// What the plugin is told beside answers to its actions: framed outcomes.
+    fn told(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
     /// Learns something else that people should know.
     fn note(&mut self, text: &str);
     /// Framed descriptions of all processes that the plugin may know of, in lists of bounded size.
@@ -86,6 +98,8 @@ pub struct Swapped {
     pub state_bytes: usize,
     /// How long no batch was handled.
     pub pause: Duration,
+    /// Number of the version that comes back if the new one fails early.
+    pub before: Option<u64>,
 }
 
 /// What a worker is told to do between two batches.

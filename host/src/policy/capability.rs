@@ -5,12 +5,12 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::MAX_ERRNO;
+use krsi_host_abi::deny::{MAX_ERRNO, Mode};
 use krsi_plugin_schema::latest::{
     Action, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey, RuleMode,
 };
 
-use super::asked::Asked;
+use super::asked::{Asked, AskedWatch};
 use crate::kernel::errno::errno_name;
 use crate::route::scope::Scope;
 
@@ -45,6 +45,8 @@ pub struct GrantSpec {
     pub max_rules: usize,
     /// Actions of one call that are executed.
     pub actions_max: usize,
+    /// Updates of maps of one call after which its further actions are refused.
+    pub writes_max: u64,
     /// Alerts in one second.
     pub alerts_per_second: u32,
     /// Whose events it may see, and whom its rules may concern.
@@ -65,6 +67,7 @@ impl Default for GrantSpec {
             permanent: false,
             max_rules: RULES_MAX,
             actions_max: 1024,
+            writes_max: 16_384,
             alerts_per_second: 100,
             scope: Scope::System,
             mode: RuleMode::Enforce,
@@ -200,8 +203,10 @@ impl Grant {
     #[must_use]
     pub fn new(asked: Asked, spec: GrantSpec) -> Self {
         let mut granted = spec.of(&asked);
-        let within = asked.watches.iter().filter(|watch| spec.check_watch(watch).is_ok());
-        granted.watches = within.cloned().collect();
+        let refused = spec.refused_watches(&asked.watches);
+        let is_refused = |watch: &&AskedWatch| refused.iter().any(|(other, _)| *other == *watch);
+        granted.watches =
+            asked.watches.iter().filter(|watch| !is_refused(watch)).cloned().collect();
         Self { may: asked.cut_to(&granted), spec }
     }
 
@@ -215,6 +220,17 @@ impl Grant {
     #[must_use]
     pub const fn spec(&self) -> &GrantSpec {
         &self.spec
+    }
+
+    /// What a rule does of what its plugin asks: no more than the operator lets it.
+    #[must_use]
+    pub const fn mode_of(&self, asked: Mode) -> Mode {
+        match (self.spec.mode, asked) {
+            (RuleMode::Off, _) | (_, Mode::Off) => Mode::Off,
+            (_, Mode::Allow) => Mode::Allow,
+            (RuleMode::Audit, _) | (_, Mode::Audit) => Mode::Audit,
+            (RuleMode::Enforce, Mode::Enforce) => Mode::Enforce,
+        }
     }
 
     fn check_rule(&self, rule: &Rule<'_>) -> Result<(), CapabilityError> {

@@ -6,10 +6,15 @@ pub mod capability;
 pub mod kill;
 pub mod ledger;
 mod rate;
+mod regrant;
 mod text;
+mod turns;
 mod watch;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
 pub use asked::{Asked, AskedFilter, AskedWatch};
 pub use capability::{Grant, GrantSpec};
-pub use ledger::{Ending, Kinship, Ledger, RuleView, looked_up};
+pub use ledger::{Ending, Kinship, Ledger, Regranted, RuleSpec, RuleView, Verdict, looked_up};
+pub use rate::Allowance;
+pub use regrant::judge;
+pub use turns::Turns;

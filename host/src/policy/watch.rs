@@ -1,11 +1,16 @@
 //! Which of a plugin's own watches are granted: within the operator's words on hooks and rules.
 
+use std::collections::BTreeMap;
+
 use krsi_plugin_schema::latest::{Hook, HookSet};
 
 use super::asked::AskedWatch;
 use super::capability::{CapabilityError, GrantSpec};
 use crate::kernel::watch::WatchVerdict;
 use crate::route::scope::Scope;
+
+/// Watches of a plugin's own at one hook.
+pub const HOOK_WATCHES: usize = 4;
 
 /// Why a watch of a plugin's own is not loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +33,14 @@ pub enum WatchGrantError {
     /// A watch denies for as long as it is there.
     #[error("a denial without end is not granted: `permanent = true` grants it")]
     Permanent,
+    /// More watches than a plugin may have at one hook.
+    #[error(
+        "{hook} has {HOOK_WATCHES} watches of this plugin already: others need the rest of its places"
+    )]
+    TooMany {
+        /// The hook.
+        hook: String,
+    },
     /// A watch denies everybody.
     #[error("only {scope} may be concerned, and a watch denies whoever calls")]
     Scope {
@@ -37,6 +50,30 @@ pub enum WatchGrantError {
 }
 
 impl GrantSpec {
+    /// Which of a plugin's watches are not granted, and why: those beyond the operator's words, and those beyond
+    /// the first few of a hook.
+    #[must_use]
+    pub fn refused_watches<'a>(
+        &self,
+        watches: &'a [AskedWatch],
+    ) -> Vec<(&'a AskedWatch, WatchGrantError)> {
+        let (mut refused, mut granted) = (Vec::new(), BTreeMap::<&str, usize>::new());
+        for watch in watches {
+            let count = watch.hook.as_deref().map(|hook| granted.entry(hook).or_default());
+            match (self.check_watch(watch), count) {
+                (Err(why), _) => refused.push((watch, why)),
+                (Ok(()), Some(count)) if *count < HOOK_WATCHES => *count += 1,
+                (Ok(()), Some(_)) => {
+                    let hook = watch.hook.clone().unwrap_or_default();
+                    refused.push((watch, WatchGrantError::TooMany { hook }));
+                }
+                // What is no watch takes no place, and is told when it is resolved.
+                (Ok(()), None) => {}
+            }
+        }
+        refused
+    }
+
     /// Whether a watch lies within what the operator's words on hooks, errnos and scope grant.
     ///
     /// # Errors
@@ -115,5 +152,29 @@ mod tests {
         check(GrantSpec { scope, ..base() }, &[&sees, &audits, &foreign, &garbled]);
         let refused = GrantSpec::default().check_watch(&denies).unwrap_err().to_string();
         assert!(refused.contains("permanent"), "{refused}");
+    }
+
+    #[test]
+    fn a_plugin_has_four_watches_at_a_hook_and_those_that_are_refused_do_not_count() {
+        let watch = |index: u16| AskedWatch {
+            index,
+            text: format!("file_open: file if file == \"/{index}\""),
+            hook: Some(if index == 9 { "task_kill" } else { "file_open" }.into()),
+            verdict: (index == 1).then_some(WatchVerdict::Deny(1)),
+        };
+        let watches: Arc<[AskedWatch]> = (0..10).map(watch).collect();
+        let spec = GrantSpec::default();
+        let refused: Vec<(u16, String)> = spec
+            .refused_watches(&watches)
+            .into_iter()
+            .map(|(watch, why)| (watch.index, why.to_string()))
+            .collect();
+        let indexes: Vec<u16> = refused.iter().map(|(index, _)| *index).collect();
+        assert_eq!(indexes, [1, 5, 6, 7, 8]);
+        assert!(refused[1].1.starts_with("file_open has 4 watches"), "{refused:?}");
+        let asked = Asked { watches, ..Asked::default() };
+        let may = Grant::new(asked, spec).may().watches.iter().map(|watch| watch.index).collect();
+        let may: Vec<u16> = may;
+        assert_eq!(may, [0, 2, 3, 4, 9]);
     }
 }

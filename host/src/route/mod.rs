@@ -1,6 +1,7 @@
 //! The route room: who gets which event, encoded once, handed over without waiting.
 
 pub mod batch;
+pub mod filter;
 pub mod queue;
 pub mod scope;
 pub mod spare;

@@ -14,7 +14,9 @@ use krsi_host::plugin::{
     ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
     Start, Worker,
 };
-use krsi_host::policy::{Asked, Grant, GrantSpec, Kinship, Ledger, Principal, Surroundings, apply};
+use krsi_host::policy::{
+    Asked, Grant, GrantSpec, Kinship, Ledger, Principal, Surroundings, Turns, apply,
+};
 use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
@@ -149,6 +151,9 @@ impl RuleStore for Maps {
     fn set_rule_flags(&mut self, _: AbiHook, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
+    fn capacity(&self, _: EntryKey) -> Option<(&'static str, usize)> {
+        None
+    }
     fn open_hits(&mut self, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
@@ -167,10 +172,10 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let asked = Asked { deny_keys, deny_hooks: open, ..Asked::default() };
     let grant = Grant::new(asked, GrantSpec::default());
     let mut principal = Principal::new(1, "later".into(), Schema::V0_2, grant);
-    let mut ledger = Ledger::new(Maps, [AbiHook::FileOpen]);
+    let ledger = Turns::new(Ledger::new(Maps, [AbiHook::FileOpen]));
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
     let around = Surroundings { now_boot_ns: 1, kinship, within: &|_| true };
-    let applied = apply(&mut ledger, &mut principal, &v0_3::actions(), around);
+    let applied = apply(&ledger, &mut principal, &v0_3::actions(), around);
 
     let outcomes = Frames::new(&applied.outcomes).map(|frame| {
         let Record::Outcome(Outcome { token, rule_id, refusal, detail }) =

@@ -208,7 +208,7 @@ const fn refusal_to_0_1(refusal: v0_2::Refusal) -> v0_1::Refusal {
         v0_2::Refusal::TokenInUse => v0_1::Refusal::TokenInUse,
         v0_2::Refusal::UnknownRule => v0_1::Refusal::UnknownRule,
         v0_2::Refusal::UnknownProcess => v0_1::Refusal::UnknownProcess,
-        v0_2::Refusal::TooManyRules => v0_1::Refusal::TooManyRules,
+        v0_2::Refusal::TooManyRules | v0_2::Refusal::TooMany => v0_1::Refusal::TooManyRules,
         v0_2::Refusal::KeyFull => v0_1::Refusal::KeyFull,
         v0_2::Refusal::MapFull => v0_1::Refusal::MapFull,
         v0_2::Refusal::Unsupported | v0_2::Refusal::Other => v0_1::Refusal::Unsupported,

@@ -140,8 +140,22 @@ impl Compiler {
         file: &Path,
         limits: Limits,
     ) -> Result<PluginPre, LoadError> {
+        self.load_pinned(engine, file, limits, None)
+    }
+
+    /// The same of a plugin that must be signed with `pinned`, beside the key that all must be signed with.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it.
+    pub fn load_pinned(
+        &self,
+        engine: &Engine,
+        file: &Path,
+        limits: Limits,
+        pinned: Option<&TrustedKey>,
+    ) -> Result<PluginPre, LoadError> {
         let bytes = read(file, limits.binary_bytes)?;
-        if let Some(key) = &self.key {
+        for key in self.key.iter().chain(pinned) {
             key.check(file, &bytes)?;
         }
         let fault = |fault| LoadError::Fault { file: file.into(), fault };
@@ -153,7 +167,7 @@ impl Compiler {
         let identity = Identity {
             file: file.into(),
             sha256: hex(&sha256),
-            signed_by: self.key.as_ref().map(|key| key.id().to_owned()),
+            signed_by: self.key.as_ref().or(pinned).map(|key| key.id().to_owned()),
             contract: row.to_string(),
             origin,
         };

@@ -5,6 +5,8 @@ use std::time::Duration;
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::latest::{self, Condition, Hook, HookSet, KeyKinds, ManifestFault, OnStop};
 
+use crate::route::filter::Filter;
+
 /// Longest name of a plugin.
 const NAME_MAX: usize = 64;
 /// Longest version of a plugin.
@@ -17,14 +19,6 @@ const WATCHES_MAX: usize = 64;
 const WATCH_MAX: usize = 1024;
 /// Filters of one plugin.
 const FILTERS_MAX: usize = 256;
-/// What of a hook a plugin wants to see: calls that every condition holds for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// The hook, one that it subscribes to.
-    pub hook: Hook,
-    /// The conditions.
-    pub conditions: Vec<Condition>,
-}
 
 /// What a plugin asks for, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,8 @@ use wasmtime::component::Component;
 use super::engine::Engine;
 use super::limit::Limits;
 
-pub use self::manifest::{Filter, Manifest, ManifestError};
+pub use self::manifest::{Manifest, ManifestError};
+pub use crate::route::filter::Filter;
 
 /// Package of the contract.
 pub(super) const PACKAGE: (&str, &str) = ("krsi", "plugin");

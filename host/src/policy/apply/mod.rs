@@ -4,18 +4,20 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::Mode;
-use krsi_plugin_schema::frame::{FrameError, Frames};
+use krsi_plugin_schema::frame::{Frame, FrameError, Frames};
 use krsi_plugin_schema::latest::{
     Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, RecordRef, Refusal,
-    Rule, RuleKey, RuleMode, Severity, Subject,
+    Rule, RuleMode, Severity,
 };
 use krsi_plugin_schema::{Schema, lower};
 
 use super::capability::{self, Grant};
 use super::kill;
-use super::ledger::{Kinship, Ledger, RuleSpec};
+use super::ledger::{Kinship, Made, RuleSpec, RuleView};
 use super::rate::Allowance;
+use super::regrant::concerns_others_by;
 use super::text::one_line;
+use super::turns::Turns;
 use crate::kernel::store::RuleStore;
 use crate::route::scope::Scope;
 
@@ -44,6 +46,14 @@ impl Principal {
     pub fn new(slot: u8, plugin: Arc<str>, schema: Schema, grant: Grant) -> Self {
         let alerts = Allowance::new(grant.spec().alerts_per_second);
         Self { slot, plugin, schema, grant, alerts }
+    }
+
+    /// Gives it another grant, from its next list of actions on.
+    pub fn set_grant(&mut self, grant: Grant) {
+        if grant.spec().alerts_per_second != self.grant.spec().alerts_per_second {
+            self.alerts = Allowance::new(grant.spec().alerts_per_second);
+        }
+        self.grant = grant;
     }
 }
 
@@ -90,8 +100,8 @@ pub struct Applied {
     /// Alerts beyond the rate.
     pub alerts_dropped: u64,
     /// Rules that came into force.
-    pub rules: Vec<u64>,
-    /// Tokens of those of them that were made by `init`.
+    pub rules: Vec<RuleView>,
+    /// Tokens of rules in force that were made by `init`.
     pub init_tokens: HashSet<u32>,
     /// Metrics, by name.
     pub metrics: u64,
@@ -103,21 +113,22 @@ pub struct Applied {
     pub map_full: u64,
 }
 
-/// Applies a list of action frames in order. One that does not decode, or wants what this host does
-/// not have, is refused alone; what is no frame ends the list.
+/// Applies a list of action frames in order, each in a turn of its own. One that does not decode, or wants
+/// what this host does not have, is refused alone; what is no frame ends the list. What comes after as many
+/// actions, or as many updates of maps, as a call may have is refused as too many.
 pub fn apply<S: RuleStore>(
-    ledger: &mut Ledger<S>,
+    ledger: &Turns<S>,
     principal: &mut Principal,
     actions: &[u8],
     around: Surroundings<'_>,
 ) -> Applied {
     let mut applied = Applied::default();
     let most = principal.grant.spec().actions_max;
+    let mut budget = Budget { writes: 0, max: principal.grant.spec().writes_max };
     for (at, frame) in Frames::new(actions).enumerate() {
-        if at >= most {
-            let beyond = Frames::new(actions).skip(most).count();
-            let detail = format!("{beyond} actions beyond the {most} of one call");
-            applied.refuse(0, Refusal::Invalid, detail);
+        if at >= most || budget.is_used_up() {
+            let what = if at >= most { Bound::Actions(most) } else { Bound::Writes(budget.max) };
+            applied.refuse_late(Frames::new(actions).skip(at), principal.schema, what);
             break;
         }
         let frame = match frame {
@@ -134,7 +145,7 @@ pub fn apply<S: RuleStore>(
                 let token = lower::token_of(&frame, principal.schema);
                 applied.refuse(token, Refusal::Unsupported, detail);
             }
-            Ok(action) => one(ledger, principal, &action, around, &mut applied),
+            Ok(action) => one(ledger, principal, &action, around, (&mut applied, &mut budget)),
             Err(error) => {
                 let refusal = match error {
                     FrameError::Unknown { .. } => Refusal::Unsupported,
@@ -150,12 +161,31 @@ pub fn apply<S: RuleStore>(
     applied
 }
 
+/// What a call may cost the kernel.
+struct Budget {
+    writes: u64,
+    max: u64,
+}
+
+impl Budget {
+    const fn is_used_up(&self) -> bool {
+        self.writes >= self.max
+    }
+}
+
+/// What a call has used up.
+#[derive(Clone, Copy)]
+enum Bound {
+    Actions(usize),
+    Writes(u64),
+}
+
 fn one<S: RuleStore>(
-    ledger: &mut Ledger<S>,
+    ledger: &Turns<S>,
     principal: &mut Principal,
     action: &Action<'_>,
     around: Surroundings<'_>,
-    applied: &mut Applied,
+    (applied, budget): (&mut Applied, &mut Budget),
 ) {
     let token = action.token();
     if let Err(error) = capability::check(&principal.grant, action) {
@@ -169,16 +199,27 @@ fn one<S: RuleStore>(
     }
     match action {
         Action::Deny(Deny { rule, errno, mode, if_unread }) => {
-            let mode = weaker(principal.grant.spec().mode, *mode);
-            add(ledger, principal, (rule, *errno, mode, *if_unread), around, applied);
+            let asked = match mode {
+                RuleMode::Enforce => Mode::Enforce,
+                RuleMode::Audit => Mode::Audit,
+                RuleMode::Off => Mode::Off,
+            };
+            let said = (rule, *errno, asked, *if_unread);
+            add(ledger, principal, said, around, (applied, budget));
         }
         Action::Allow(Allow { rule }) => {
-            let off = principal.grant.spec().mode == RuleMode::Off;
-            let mode = if off { Mode::Off } else { Mode::Allow };
-            add(ledger, principal, (rule, 0, mode, IfUnread::Pass), around, applied);
+            let said = (rule, 0, Mode::Allow, IfUnread::Pass);
+            add(ledger, principal, said, around, (applied, budget));
         }
         Action::Revoke(revoke) => {
-            match ledger.revoke(principal.slot, revoke.token, around.now_boot_ns) {
+            let (slot, token, now) = (principal.slot, revoke.token, around.now_boot_ns);
+            let revoked = ledger.turn(|ledger| {
+                let before = ledger.writes();
+                let revoked = ledger.revoke(slot, token, now);
+                budget.writes += ledger.writes() - before;
+                revoked
+            });
+            match revoked {
                 Ok(_ended) => applied.done(token, None),
                 Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
             }
@@ -197,30 +238,15 @@ fn one<S: RuleStore>(
     }
 }
 
-/// What a denial does: no more than the operator lets it, and no more than it says.
-const fn weaker(granted: RuleMode, asked: RuleMode) -> Mode {
-    match (granted, asked) {
-        (RuleMode::Off, _) | (_, RuleMode::Off) => Mode::Off,
-        (RuleMode::Audit, _) | (_, RuleMode::Audit) => Mode::Audit,
-        (RuleMode::Enforce, RuleMode::Enforce) => Mode::Enforce,
-    }
-}
-
 /// Whether an action concerns nobody outside the plugin's scope.
 fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>) -> bool {
-    if principal.grant.spec().scope == Scope::System {
+    let scope = &principal.grant.spec().scope;
+    if *scope == Scope::System {
         return true;
     }
     match action {
         Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
-            match (rule.subject, &rule.key) {
-                (Subject::Lineage(root), _) => (around.within)(root),
-                (Subject::Any, RuleKey::Process(root) | RuleKey::Lineage(root)) => {
-                    (around.within)(*root)
-                }
-                // What is no process lies within no scope, whatever kinds of keys there are.
-                (Subject::Any, _) => false,
-            }
+            !concerns_others_by(scope, (rule.subject, &rule.key), around.within)
         }
         Action::Kill(kill) => (around.within)(kill.process),
         Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
@@ -228,11 +254,11 @@ fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>
 }
 
 fn add<S: RuleStore>(
-    ledger: &mut Ledger<S>,
+    ledger: &Turns<S>,
     principal: &Principal,
-    (rule, errno, mode, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
+    (rule, errno, asked, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
     around: Surroundings<'_>,
-    applied: &mut Applied,
+    (applied, budget): (&mut Applied, &mut Budget),
 ) {
     let now = around.now_boot_ns;
     let expires_boot_ns = match rule.ttl_ms {
@@ -247,20 +273,28 @@ fn add<S: RuleStore>(
         subject: rule.subject,
         hooks: rule.hooks,
         errno,
-        mode,
+        asked,
+        mode: principal.grant.mode_of(asked),
         if_unread,
         expires_boot_ns,
         reason: one_line(&rule.reason, REASON_BYTES),
         cause_boot_ns: rule.cause_boot_ns,
         max_rules: principal.grant.spec().max_rules,
     };
-    match ledger.add(spec, now, around.kinship) {
-        Ok(id) => {
-            applied.rules.push(id);
+    let made = ledger.turn(|ledger| {
+        let before = ledger.writes();
+        let made = ledger.add(spec, now, around.kinship);
+        budget.writes += ledger.writes() - before;
+        made.map(|made| (made, ledger.explain(made.rule_id)))
+    });
+    match made {
+        Ok((Made { rule_id, renewed }, view)) => {
+            // That a rule goes on is no news.
+            applied.rules.extend(view.filter(|_| !renewed));
             if rule.token >= INIT_TOKEN {
                 applied.init_tokens.insert(rule.token);
             }
-            applied.done(rule.token, Some(id));
+            applied.done(rule.token, Some(rule_id));
         }
         Err(error) => applied.refuse(rule.token, error.refusal(), error.to_string()),
     }
@@ -295,6 +329,30 @@ impl Applied {
         self.refused.push(RefusedAction { token, detail });
     }
 
+    /// Refuses what a call has no room for: each is answered, and one line tells of all.
+    fn refuse_late<'a>(
+        &mut self,
+        late: impl Iterator<Item = Result<Frame<'a>, FrameError>>,
+        schema: Schema,
+        bound: Bound,
+    ) {
+        let what = match bound {
+            Bound::Actions(most) => format!("more than the {most} actions of one call"),
+            Bound::Writes(most) => format!("more than the {most} updates of maps of one call"),
+        };
+        let mut count = 0;
+        for frame in late.map_while(Result::ok) {
+            let token = match lower::action(&frame, schema) {
+                Ok(action) => action.token(),
+                Err(_) => lower::token_of(&frame, schema),
+            };
+            let refusal = Some(Refusal::TooMany);
+            self.answer(&Outcome { token, rule_id: None, refusal, detail: (&what).into() });
+            count += 1;
+        }
+        self.refused.push(RefusedAction { token: 0, detail: format!("{count} actions: {what}") });
+    }
+
     fn answer(&mut self, outcome: &Outcome<'_>) {
         // An outcome is far shorter than a frame can be.
         let _fits = RecordRef::Outcome(outcome).push(&mut self.outcomes);
@@ -302,24 +360,4 @@ impl Applied {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_two_modes_the_weaker_counts() {
-        use RuleMode::{Audit, Enforce, Off};
-        for (granted, asked, expected) in [
-            (Enforce, Enforce, Mode::Enforce),
-            (Enforce, Audit, Mode::Audit),
-            (Audit, Enforce, Mode::Audit),
-            (Audit, Audit, Mode::Audit),
-            (Enforce, Off, Mode::Off),
-            (Audit, Off, Mode::Off),
-            (Off, Enforce, Mode::Off),
-            (Off, Audit, Mode::Off),
-            (Off, Off, Mode::Off),
-        ] {
-            assert_eq!(weaker(granted, asked), expected, "{granted:?} {asked:?}");
-        }
-    }
-}
+mod tests;

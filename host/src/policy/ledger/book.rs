@@ -8,6 +8,7 @@ use krsi_host_abi::deny::{Entry, Lease, SLOTS};
 
 use super::place::{Place, Places};
 use super::rule::Rule;
+use super::share::Holdings;
 use crate::kernel::store::{RuleStore, StoreError};
 
 /// A key that would carry more rules than it can.
@@ -46,6 +47,7 @@ pub(super) enum WhenFull {
 pub(super) struct Book {
     rules: BTreeMap<u64, Rule>,
     places: Places,
+    held: Holdings,
     /// The operator's own leases, each before the rules of its key.
     standing: BTreeMap<Place, Lease>,
     /// Keys whose entry could not be brought back to what it was.
@@ -58,6 +60,11 @@ impl Book {
         self.rules.get(&id)
     }
 
+    /// A rule, to change what no map knows of it.
+    pub(super) fn get_mut(&mut self, id: u64) -> Option<&mut Rule> {
+        self.rules.get_mut(&id)
+    }
+
     /// Every rule, in the order of ids.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Rule> {
         self.rules.values()
@@ -66,6 +73,27 @@ impl Book {
     /// Ids of the rules whose own key is `place`.
     pub(super) fn at(&self, place: Place) -> Vec<u64> {
         self.places.own(place).collect()
+    }
+
+    /// Keys that each plugin's rules hold.
+    pub(super) const fn held(&self) -> &Holdings {
+        &self.held
+    }
+
+    /// The first key of a change whose entry carries more than `most` rules of a plugin, with the operator's
+    /// lease there.
+    pub(super) fn beyond(&self, change: &Change, owner: u8, most: usize) -> Option<Place> {
+        let is_own = |id: &u64| self.rules.get(id).is_some_and(|rule| rule.spec.owner == owner);
+        let own = |place| self.places.carried(place).iter().filter(|id| is_own(id)).count();
+        let stands = |place| usize::from(self.standing.contains_key(&place));
+        let places = change.steps.iter().map(|step| step.place);
+        places.into_iter().find(|place| own(*place) + stands(*place) > most)
+    }
+
+    /// Whether a plugin has a rule at a key that is not off.
+    fn holds(&self, owner: u8, place: Place) -> bool {
+        let rules = self.places.judging(place).filter_map(|id| self.rules.get(&id));
+        rules.into_iter().any(|rule| rule.spec.owner == owner)
     }
 
     /// Takes one rule out and another one in. Entries of the new rule stand first among the steps,
@@ -171,8 +199,11 @@ impl Book {
     }
 
     fn insert(&mut self, rule: Rule) -> u64 {
-        let id = rule.id;
+        let (id, owner) = (rule.id, rule.spec.owner);
         for place in rule.places() {
+            if !rule.is_off() && !self.holds(owner, place) {
+                self.held.add(owner, place);
+            }
             self.places.insert(place, rule.spec.mode, id);
         }
         self.rules.insert(id, rule);
@@ -183,6 +214,9 @@ impl Book {
         let rule = self.rules.remove(&id)?;
         for place in rule.places() {
             self.places.remove(place, rule.spec.mode, id);
+            if !rule.is_off() && !self.holds(rule.spec.owner, place) {
+                self.held.remove(rule.spec.owner, place);
+            }
         }
         Some(rule)
     }

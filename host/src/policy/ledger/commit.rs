@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use krsi_host_abi::deny::{FileKey, SLOTS};
-use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
+use krsi_host_abi::deny::{Mode, SLOTS};
 use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Subject};
 
 use super::Ledger;
-use super::book::WhenFull;
-use super::lineage::{Kinship, LineageError, abi};
-use super::network::Destination;
+use super::book::{Change, WhenFull};
+use super::lineage::{Held, Kinship, LineageError};
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
+use super::share::OWNER_SLOTS;
+use super::twin::{Anchor, Twin};
 use crate::kernel::hash::HashError;
-use crate::kernel::prefix::{PathPrefix, PrefixError};
+use crate::kernel::prefix::PrefixError;
 use crate::kernel::store::{RuleStore, StoreError};
 
 /// Slots of plugins; the one after is the administrator's.
@@ -91,6 +91,22 @@ pub enum LedgerError {
         /// The key, in words; it can be a destination within the rule's.
         place: String,
     },
+    /// What one plugin may take of a key's slots.
+    #[error(
+        "{place} carries {OWNER_SLOTS} rules of this plugin and the operator already: others need the rest of {SLOTS}"
+    )]
+    SlotShare {
+        /// The key, in words; it can be one within the rule's.
+        place: String,
+    },
+    /// What one plugin may take of a map.
+    #[error("{share} keys of the {map} map are this plugin's already: others need the rest")]
+    MapShare {
+        /// Name of the map.
+        map: &'static str,
+        /// Keys that it may have.
+        share: usize,
+    },
     /// The lineage could not be had.
     #[error(transparent)]
     Lineage(#[from] LineageError),
@@ -116,8 +132,12 @@ impl LedgerError {
                 Refusal::UnknownProcess
             }
             Self::UnknownRule { .. } => Refusal::UnknownRule,
-            Self::TooManyRules { .. } => Refusal::TooManyRules,
-            Self::KeyFull { .. } | Self::Lineage(LineageError::Full { .. }) => Refusal::KeyFull,
+            Self::TooManyRules { .. } | Self::MapShare { .. } => Refusal::TooManyRules,
+            Self::KeyFull { .. }
+            | Self::SlotShare { .. }
+            | Self::Lineage(LineageError::Full { .. } | LineageError::Share { .. }) => {
+                Refusal::KeyFull
+            }
             Self::Store(error) | Self::Lineage(LineageError::Store(error)) => match error {
                 StoreError::Full { .. } => Refusal::MapFull,
                 StoreError::Missing { .. }
@@ -128,19 +148,9 @@ impl LedgerError {
     }
 }
 
-/// The hook of a mask that names one.
-fn only(hooks: u128) -> Option<AbiHook> {
-    let mut named = HOOKS.iter().map(|row| row.hook).filter(|hook| hooks & hook.bit() != 0);
-    named.next().filter(|_| named.next().is_none())
-}
-
 impl<S: RuleStore> Ledger<S> {
     /// Checks what needs no map. Returns the hooks in the kernel contract's bits.
-    pub(super) fn check(
-        &self,
-        spec: &RuleSpec,
-        replaced: Option<u64>,
-    ) -> Result<u128, LedgerError> {
+    pub(super) fn check(&self, spec: &RuleSpec) -> Result<u128, LedgerError> {
         if spec.owner >= OWNERS {
             return Err(LedgerError::Owner { owner: spec.owner });
         }
@@ -159,95 +169,95 @@ impl<S: RuleStore> Ledger<S> {
         if hooks == 0 {
             return Err(LedgerError::NoHook);
         }
-        let owned = self.owned.get(&spec.owner).copied().unwrap_or(0);
-        if replaced.is_none() && owned >= spec.max_rules {
-            return Err(LedgerError::TooManyRules { max: spec.max_rules });
-        }
         Ok(hooks)
     }
 
-    /// Finds the rule's key, and marks the lineages it names.
+    /// Marks the lineages that a rule names; what it becomes, under an id and with its plugin's names for it.
     pub(super) fn resolve(
         &mut self,
+        (id, tokens): (u64, Vec<u32>),
         spec: RuleSpec,
-        hooks: u128,
+        (twin, hooks): (&Twin, u128),
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Result<Rule, LedgerError> {
-        let place = match spec.key {
-            RuleKey::Process(key) if (kinship.exists)(key) => Place::Process(abi(key)),
-            RuleKey::Process(key) => return Err(LedgerError::UnknownProcess { tgid: key.tgid }),
-            RuleKey::File(key) => Place::File(FileKey { ino: key.ino, dev: key.dev, pad: 0 }),
-            RuleKey::Transport { protocol, .. } if !(1..=255).contains(&protocol) => {
-                return Err(LedgerError::Protocol { protocol });
+        if let RuleKey::Process(key) = spec.key
+            && !(kinship.exists)(key)
+        {
+            return Err(LedgerError::UnknownProcess { tgid: key.tgid });
+        }
+        // A rule that is off takes no mark.
+        let mark = |ledger: &mut Self, root| match spec.mode {
+            Mode::Off => Ok(0),
+            Mode::Enforce | Mode::Audit | Mode::Allow => {
+                ledger.lineage(root, spec.owner, now_boot_ns, kinship)
             }
-            RuleKey::Network { address, prefix, port }
-            | RuleKey::Transport { address, prefix, port, .. } => {
-                Destination::new(address, prefix, port)
-                    .map(Place::Network)
-                    .ok_or(LedgerError::Prefix { prefix })?
-            }
-            RuleKey::Lineage(root) => Place::Lineage(self.lineage(root, now_boot_ns, kinship)?),
-            RuleKey::Cgroup(id) => Place::Cgroup(id),
-            RuleKey::Hook => Place::Hook(only(hooks).ok_or(LedgerError::SeveralHooks)?),
-            RuleKey::Path { ref prefix, .. } => Place::Path(PathPrefix::new(prefix)?),
-            RuleKey::Digest(digest) => Place::Digest(digest),
+        };
+        let place = match twin.anchor {
+            Anchor::Place(place) => place,
+            Anchor::Lineage(root) => Place::Lineage(mark(self, root)?),
         };
         let subject_lineage = match spec.subject {
             Subject::Any => 0,
-            Subject::Lineage(root) => {
-                self.lineage(root, now_boot_ns, kinship).inspect_err(|_| {
-                    if let Place::Lineage(id) = place {
-                        self.release(vec![id], now_boot_ns);
-                    }
-                })?
-            }
+            Subject::Lineage(root) => mark(self, root).inspect_err(|_| {
+                if let Place::Lineage(id) = place {
+                    self.release(spec.owner, vec![id], now_boot_ns);
+                }
+            })?,
         };
-        self.last_id += 1;
-        let id = self.last_id;
-        Ok(Rule { id, spec, place, subject_lineage, hooks, created_boot_ns: now_boot_ns })
+        Ok(Rule { id, spec, tokens, place, subject_lineage, hooks, created_boot_ns: now_boot_ns })
     }
 
     /// The lineage of a root. Forks inherit before the first mark is set.
     fn lineage(
         &mut self,
         root: ProcessKey,
+        owner: u8,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Result<u64, LedgerError> {
-        let (id, fresh) = self.lineages.acquire(root);
-        if fresh {
-            let marked = self
+        let (id, held) = self.lineages.acquire(root, owner);
+        let marked = match held {
+            Held::First => self
                 .flags
                 .write(&mut self.store, true)
                 .map_err(LineageError::from)
-                .and_then(|()| self.lineages.mark_all(&mut self.store, id, kinship));
-            if let Err(error) = marked {
-                self.release(vec![id], now_boot_ns);
-                return Err(error.into());
+                .and_then(|()| self.lineages.mark_all(&mut self.store, id, owner, kinship)),
+            Held::ByOneMore => self.lineages.check_share(&self.store, id, owner, kinship),
+            Held::Again => Ok(()),
+        };
+        match marked {
+            Ok(()) => Ok(id),
+            Err(error) => {
+                self.release(owner, vec![id], now_boot_ns);
+                Err(error.into())
             }
         }
-        Ok(id)
     }
 
-    /// Puts a rule into book, maps and flags, or into none. Returns the rule that it replaced.
+    /// Puts a rule into book, maps and flags, or into none. Returns the rule that it replaced, which can be
+    /// an earlier form of itself.
     pub(super) fn commit(
         &mut self,
         rule: Rule,
         replaced: Option<u64>,
     ) -> Result<Option<Rule>, LedgerError> {
         let (id, hooks, bits) = (rule.id, rule.hooks, rule.needs());
-        self.store.open_hits(id)?;
-        let change = match self.book.change(Some(rule), replaced) {
+        let is_counted = |rule: &Rule| rule.id == id && !rule.is_off();
+        let opens = !rule.is_off() && !self.book.get(id).is_some_and(is_counted);
+        if opens {
+            self.store.open_hits(id)?;
+        }
+        let change = match self.change(rule, replaced) {
             Ok(change) => change,
-            Err(overfull) => {
-                self.close_hits(id);
-                return Err(LedgerError::KeyFull { place: overfull.0.to_string() });
+            Err(error) => {
+                self.uncount(id, opens);
+                return Err(error);
             }
         };
         if let Err(error) = self.book.write(&mut self.store, &change, WhenFull::Fail) {
             self.book.revert(change);
-            self.close_hits(id);
+            self.uncount(id, opens);
             return Err(error.into());
         }
         // Bits of the replaced rule are cleared when it is concluded.
@@ -256,9 +266,41 @@ impl<S: RuleStore> Ledger<S> {
             self.flags.remove(hooks, bits);
             self.book.unwrite(&mut self.store, &change);
             self.book.revert(change);
-            self.close_hits(id);
+            self.uncount(id, opens);
             return Err(error.into());
         }
         Ok(change.ended)
+    }
+
+    /// Puts a rule into the book, within its plugin's shares.
+    fn change(&mut self, rule: Rule, replaced: Option<u64>) -> Result<Change, LedgerError> {
+        let (owner, places) = (rule.spec.owner, rule.places());
+        let holds = |ledger: &Self, place| ledger.book.held().of(owner, place);
+        let before: Vec<usize> = places.iter().map(|place| holds(self, *place)).collect();
+        let change = self.book.change(Some(rule), replaced);
+        let change =
+            change.map_err(|overfull| LedgerError::KeyFull { place: overfull.0.to_string() })?;
+        let beyond = self.book.beyond(&change, owner, OWNER_SLOTS);
+        let mut refused = beyond.map(|place| LedgerError::SlotShare { place: place.to_string() });
+        for (place, before) in places.into_iter().zip(before) {
+            let Some((map, room)) = self.store.capacity(place.key()) else { continue };
+            let (held, share) = (holds(self, place), self.book.held().share(owner, place, room));
+            if held > before && held > share {
+                refused = refused.or(Some(LedgerError::MapShare { map, share }));
+            }
+        }
+        match refused {
+            None => Ok(change),
+            Some(error) => {
+                self.book.revert(change);
+                Err(error)
+            }
+        }
+    }
+
+    fn uncount(&mut self, rule_id: u64, opened: bool) {
+        if opened {
+            self.close_hits(rule_id);
+        }
     }
 }

@@ -43,6 +43,8 @@ pub(in crate::policy) struct Fake {
     pub(in crate::policy) maps: Maps,
     /// Keys of all deny maps together.
     pub(in crate::policy) capacity: usize,
+    /// Room of each map, as far as shares go.
+    pub(in crate::policy) room: Option<usize>,
     /// Marked processes.
     pub(in crate::policy) marks_max: usize,
     /// A full trie refuses to replace, as before 6.13.
@@ -54,7 +56,16 @@ pub(in crate::policy) struct Fake {
 impl Default for Fake {
     fn default() -> Self {
         let (capacity, marks_max) = (usize::MAX, usize::MAX);
-        Self { maps: Maps::default(), capacity, marks_max, old_trie: false, fail_after: None }
+        let (room, fail_after) = (None, None);
+        Self { maps: Maps::default(), capacity, room, marks_max, old_trie: false, fail_after }
+    }
+}
+
+impl super::Ledger<Fake> {
+    /// Ends all rules of a plugin.
+    pub(in crate::policy) fn withdraw(&mut self, owner: u8, now: u64) -> Vec<super::RuleView> {
+        let ids = self.ids_of(owner);
+        ids.into_iter().filter_map(|id| self.withdraw_one(id, now)).collect()
     }
 }
 
@@ -237,6 +248,10 @@ impl RuleStore for Fake {
             self.maps.flags.insert(hook, flags);
         }
         Ok(())
+    }
+
+    fn capacity(&self, _key: EntryKey) -> Option<(&'static str, usize)> {
+        self.room.map(|room| ("FAKE", room))
     }
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {

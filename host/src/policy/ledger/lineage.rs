@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use krsi_host_abi::deny::{LINEAGES, Membership, ProcessKey as AbiProcessKey};
 use krsi_plugin_schema::latest::ProcessKey;
 
+use super::share::OWNER_LINEAGES;
 use crate::kernel::store::{RuleStore, StoreError};
 
 /// How long the children of the once marked are watched for left-over marks.
@@ -32,6 +33,14 @@ pub enum LineageError {
         /// The root.
         tgid: u32,
     },
+    /// A member belongs to as many lineages of one plugin's rules as it may.
+    #[error(
+        "process {tgid} belongs to {OWNER_LINEAGES} of the {LINEAGES} lineages that it can already, by this plugin's rules: others need the rest"
+    )]
+    Share {
+        /// The member.
+        tgid: u32,
+    },
     /// A member belongs to as many lineages as it can.
     #[error("process {tgid} belongs to {LINEAGES} lineages already")]
     Full {
@@ -46,7 +55,19 @@ pub enum LineageError {
 #[derive(Debug)]
 struct Lineage {
     root: ProcessKey,
-    rules: usize,
+    /// Rules by owner.
+    rules: BTreeMap<u8, usize>,
+}
+
+/// What is new of a lineage when one more rule holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// The lineage: nobody is marked yet.
+    First,
+    /// The owner.
+    ByOneMore,
+    /// Nothing.
+    Again,
 }
 
 /// The lineages.
@@ -73,25 +94,63 @@ impl Lineages {
         self.live.get(&id).map(|lineage| lineage.root)
     }
 
-    /// The id of the lineage of `root` for one more rule, and whether it is yet to be marked.
-    pub(super) fn acquire(&mut self, root: ProcessKey) -> (u64, bool) {
+    /// The id of the lineage of `root` for one more rule of a plugin, and what is new of it.
+    pub(super) fn acquire(&mut self, root: ProcessKey, owner: u8) -> (u64, Held) {
         if let Some(id) = self.by_root.get(&root).copied()
             && let Some(lineage) = self.live.get_mut(&id)
         {
-            lineage.rules += 1;
-            return (id, false);
+            let rules = lineage.rules.entry(owner).or_default();
+            *rules += 1;
+            return (id, if *rules == 1 { Held::ByOneMore } else { Held::Again });
         }
         self.last_id += 1;
         self.by_root.insert(root, self.last_id);
-        self.live.insert(self.last_id, Lineage { root, rules: 1 });
-        (self.last_id, true)
+        self.live.insert(self.last_id, Lineage { root, rules: [(owner, 1)].into() });
+        (self.last_id, Held::First)
     }
 
-    /// Marks the root and all its descendants, or none.
+    /// Whether a process is a lineage's root.
+    pub(super) fn is_root(&self, process: ProcessKey) -> bool {
+        self.by_root.contains_key(&process)
+    }
+
+    /// That nobody belongs to more lineages of a plugin's rules than one plugin may use up.
+    pub(super) fn check_share(
+        &self,
+        store: &impl RuleStore,
+        id: u64,
+        owner: u8,
+        kinship: Kinship<'_>,
+    ) -> Result<(), LineageError> {
+        let Some(root) = self.root(id) else { return Ok(()) };
+        for process in (kinship.descendants)(root).into_iter().chain([root]) {
+            self.within_share(process, &self.marks(store, process)?, id, owner)?;
+        }
+        Ok(())
+    }
+
+    fn within_share(
+        &self,
+        process: ProcessKey,
+        marks: &BTreeSet<u64>,
+        id: u64,
+        owner: u8,
+    ) -> Result<(), LineageError> {
+        let is_own = |mark: &&u64| {
+            **mark != id && self.live.get(mark).is_some_and(|live| live.rules.contains_key(&owner))
+        };
+        if marks.iter().filter(is_own).count() < OWNER_LINEAGES {
+            return Ok(());
+        }
+        Err(LineageError::Share { tgid: process.tgid })
+    }
+
+    /// Marks the root and all its descendants for a plugin's rule, or none.
     pub(super) fn mark_all(
         &mut self,
         store: &mut impl RuleStore,
         id: u64,
+        owner: u8,
         kinship: Kinship<'_>,
     ) -> Result<(), LineageError> {
         let Some(root) = self.root(id) else { return Ok(()) };
@@ -105,6 +164,7 @@ impl Lineages {
         let mut marked = Vec::with_capacity(targets.len());
         for process in targets {
             let mut marks = self.marks(store, process)?;
+            self.within_share(process, &marks, id, owner)?;
             marks.insert(id);
             let membership = membership(&marks).ok_or(LineageError::Full { tgid: process.tgid })?;
             marked.push((process, marks, membership));
@@ -121,11 +181,21 @@ impl Lineages {
         Ok(())
     }
 
-    /// One rule of a lineage less; the last one takes the marks with it.
-    pub(super) fn release(&mut self, store: &mut impl RuleStore, id: u64, now_boot_ns: u64) {
+    /// One rule of a plugin less that holds a lineage; the last one takes the marks with it.
+    pub(super) fn release(
+        &mut self,
+        store: &mut impl RuleStore,
+        (id, owner): (u64, u8),
+        now_boot_ns: u64,
+    ) {
         let Some(lineage) = self.live.get_mut(&id) else { return };
-        lineage.rules = lineage.rules.saturating_sub(1);
-        if lineage.rules > 0 {
+        if let Some(rules) = lineage.rules.get_mut(&owner) {
+            *rules = rules.saturating_sub(1);
+            if *rules == 0 {
+                lineage.rules.remove(&owner);
+            }
+        }
+        if !lineage.rules.is_empty() {
             return;
         }
         let root = lineage.root;

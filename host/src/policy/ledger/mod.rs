@@ -8,38 +8,49 @@ mod book;
 mod commit;
 mod flags;
 mod lineage;
+mod meter;
 mod network;
 mod place;
+mod regrant;
+mod renew;
 mod rule;
+mod share;
+mod twin;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Lease, flag};
 use krsi_host_abi::hook::Hook as AbiHook;
-use krsi_plugin_schema::latest::{INIT_TOKEN, ProcessKey, RuleKey};
+use krsi_plugin_schema::latest::{ProcessKey, RuleKey, Subject};
 
 use self::book::{Book, WhenFull};
 use self::flags::FlagWords;
 use self::lineage::{Lineages, abi};
+use self::meter::Meter;
 use self::place::Place;
 use self::rule::Rule;
+use self::twin::Twin;
 use crate::kernel::hash::HashError;
 use crate::kernel::store::{RuleStore, StoreError};
 
 pub use self::commit::LedgerError;
 pub use self::lineage::{Kinship, LineageError};
+pub use self::regrant::{Regranted, Verdict};
+pub use self::renew::Made;
 pub use self::rule::{Ending, RuleSpec, RuleView, looked_up};
 
 /// Ended rules that can still be explained: a denial's record can arrive after its rule's end.
 const ENDED_MAX: usize = 1024;
+/// Rules that are cleared away at a time, so that nobody waits long for the ledger.
+const SWEEP_MAX: usize = 256;
 /// When a removal that the kernel refused is tried again.
 const RETRY_NS: u64 = 1_000_000_000;
 
 /// The rules of all plugins and the maps that enforce them.
 #[derive(Debug)]
 pub struct Ledger<S> {
-    store: S,
+    store: Meter<S>,
     /// Hooks that are attached, in the kernel contract's bits.
     attached: u128,
     /// Whether executables are hashed, or why not.
@@ -49,6 +60,8 @@ pub struct Ledger<S> {
     lineages: Lineages,
     flags: FlagWords,
     by_token: HashMap<(u8, u32), u64>,
+    /// What makes each rule the same as one that is made again.
+    twins: HashMap<Twin, u64>,
     /// Rules by owner.
     owned: HashMap<u8, usize>,
     /// When rules end, and as what. A rule that ended otherwise leaves its line behind.
@@ -63,7 +76,7 @@ impl<S: RuleStore> Ledger<S> {
     /// An empty ledger over empty maps. Rules on hooks that are not `attached` are refused.
     pub fn new(store: S, attached: impl IntoIterator<Item = AbiHook>) -> Self {
         Self {
-            store,
+            store: Meter::new(store),
             attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
             digests: Err(Arc::new(HashError::NoProgram)),
             last_id: 0,
@@ -71,6 +84,7 @@ impl<S: RuleStore> Ledger<S> {
             lineages: Lineages::default(),
             flags: FlagWords::default(),
             by_token: HashMap::new(),
+            twins: HashMap::new(),
             owned: HashMap::new(),
             ends: BTreeMap::new(),
             ended: VecDeque::new(),
@@ -89,7 +103,8 @@ impl<S: RuleStore> Ledger<S> {
         self.flags.write(&mut self.store, self.lineages.is_live())
     }
 
-    /// Puts a rule in force, in place of the plugin's rule with the same token. Returns its id.
+    /// Puts a rule in force, in place of the plugin's rule with the same token. The same rule made again,
+    /// whatever its token, is renewed: it has the later end of both, and both tokens are answered.
     ///
     /// # Errors
     /// When it cannot be in force; then nothing has changed.
@@ -98,21 +113,31 @@ impl<S: RuleStore> Ledger<S> {
         spec: RuleSpec,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
-    ) -> Result<u64, LedgerError> {
+    ) -> Result<Made, LedgerError> {
         self.sweep(now_boot_ns);
-        let at = (spec.owner, spec.token);
+        let (at, max) = ((spec.owner, spec.token), spec.max_rules);
+        let hooks = self.check(&spec)?;
+        let twin = Twin::of(&spec, hooks)?;
+        if let Some(id) = self.twins.get(&twin).copied() {
+            return self.renew(id, spec, now_boot_ns, kinship);
+        }
         let replaced = self.by_token.get(&at).copied();
-        let hooks = self.check(&spec, replaced)?;
-        let rule = self.resolve(spec, hooks, now_boot_ns, kinship)?;
+        if replaced.is_none() && self.owned(at.0) >= max {
+            return Err(LedgerError::TooManyRules { max });
+        }
+        let named = (self.last_id + 1, vec![at.1]);
+        let rule = self.resolve(named, spec, (&twin, hooks), now_boot_ns, kinship)?;
+        self.last_id += 1;
         let (id, expires, held) = (rule.id, rule.spec.expires_boot_ns, rule.lineages().collect());
         let ended = match self.commit(rule, replaced) {
             Ok(ended) => ended,
             Err(error) => {
-                self.release(held, now_boot_ns);
+                self.release(at.0, held, now_boot_ns);
                 return Err(error);
             }
         };
         self.by_token.insert(at, id);
+        self.twins.insert(twin, id);
         *self.owned.entry(at.0).or_default() += 1;
         if expires != 0 {
             self.ends.insert((expires, id), Ending::Expired);
@@ -120,7 +145,7 @@ impl<S: RuleStore> Ledger<S> {
         if let Some(rule) = ended {
             self.conclude(&rule, Ending::Replaced, now_boot_ns);
         }
-        Ok(id)
+        Ok(Made { rule_id: id, renewed: false })
     }
 
     /// Ends a rule by its plugin's own name for it.
@@ -138,23 +163,15 @@ impl<S: RuleStore> Ledger<S> {
         ended.flatten().ok_or(LedgerError::UnknownRule { token })
     }
 
-    /// Ends all rules of a plugin. One that the kernel refuses to remove is tried again by
-    /// [`Ledger::expire`].
-    pub fn withdraw(&mut self, owner: u8, now_boot_ns: u64) -> Vec<RuleView> {
-        let rules = self.book.iter().filter(|rule| rule.spec.owner == owner);
-        let ids: Vec<u64> = rules.map(|rule| rule.id).collect();
-        ids.into_iter().filter_map(|id| self.try_end(id, Ending::Withdrawn, now_boot_ns)).collect()
+    /// Ends a rule as its plugin ends. If the kernel refuses to remove it, [`Ledger::expire`] tries again.
+    pub fn withdraw_one(&mut self, id: u64, now_boot_ns: u64) -> Option<RuleView> {
+        self.try_end(id, Ending::Withdrawn, now_boot_ns)
     }
 
-    /// Ends the rules of a plugin's `init` whose tokens are not in `stay`.
-    pub fn withdraw_init(&mut self, owner: u8, stay: &HashSet<u32>, now_boot_ns: u64) {
-        let first = self.book.iter().filter(|rule| rule.spec.owner == owner);
-        let first = first.filter(|rule| rule.spec.token >= INIT_TOKEN);
-        let ids: Vec<u64> =
-            first.filter(|rule| !stay.contains(&rule.spec.token)).map(|rule| rule.id).collect();
-        for id in ids {
-            self.try_end(id, Ending::Replaced, now_boot_ns);
-        }
+    /// Updates of maps so far.
+    #[must_use]
+    pub const fn writes(&self) -> u64 {
+        self.store.writes()
     }
 
     /// Allows rules on a hook that has been attached since, or no more on one that has not.
@@ -168,11 +185,18 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     /// Clears away what has ended by itself: rules whose time is over, which the kernel has not
-    /// obeyed since, and those of processes that exited. To be called every second or so.
+    /// obeyed since, and those of processes that exited. To be called every second or so, and again while
+    /// something [is overdue](Ledger::is_overdue).
     pub fn expire(&mut self, now_boot_ns: u64) -> Vec<RuleView> {
         self.sweep(now_boot_ns);
         self.lineages.fade(now_boot_ns);
         std::mem::take(&mut self.unreported)
+    }
+
+    /// Whether a rule's time is over that was not cleared away.
+    #[must_use]
+    pub fn is_overdue(&self, now_boot_ns: u64) -> bool {
+        self.ends.first_key_value().is_some_and(|((at, _), _)| *at <= now_boot_ns)
     }
 
     /// A rule, in force or among the last that ended.
@@ -215,13 +239,14 @@ impl<S: RuleStore> Ledger<S> {
 
     /// Follows a process whose key became exact.
     pub fn on_adopt(&mut self, before: ProcessKey, exact: ProcessKey) {
+        let places = self.book.at(Place::Process(abi(before)));
+        let is_named = self.lineages.is_root(before) || !places.is_empty();
         if let Err(error) = self.lineages.adopt(&mut self.store, before, exact) {
             tracing::warn!(tgid = exact.tgid, %error, "lineage marks did not follow a process");
         }
-        for id in self.book.at(Place::Process(abi(before))) {
+        for id in places {
             let Some(mut rule) = self.book.get(id).cloned() else { continue };
             rule.place = Place::Process(abi(exact));
-            rule.spec.key = RuleKey::Process(exact);
             let Ok(change) = self.book.change(Some(rule), Some(id)) else {
                 tracing::warn!(tgid = exact.tgid, id, "a rule did not follow its process");
                 continue;
@@ -231,13 +256,42 @@ impl<S: RuleStore> Ledger<S> {
                 self.book.revert(change);
             }
         }
+        if is_named {
+            self.rename(before, exact);
+        }
+    }
+
+    /// Has rules name a process by its exact key, so that they are known when they are made again.
+    fn rename(&mut self, before: ProcessKey, exact: ProcessKey) {
+        let names = |rule: &&Rule| {
+            matches!(rule.spec.key, RuleKey::Process(key) | RuleKey::Lineage(key) if key == before)
+                || rule.spec.subject == Subject::Lineage(before)
+        };
+        let ids: Vec<u64> = self.book.iter().filter(names).map(|rule| rule.id).collect();
+        for id in ids {
+            let Some(rule) = self.book.get_mut(id) else { continue };
+            let was = Twin::of(&rule.spec, rule.hooks);
+            if let RuleKey::Process(key) | RuleKey::Lineage(key) = &mut rule.spec.key {
+                *key = exact;
+            }
+            if rule.spec.subject == Subject::Lineage(before) {
+                rule.spec.subject = Subject::Lineage(exact);
+            }
+            let is = Twin::of(&rule.spec, rule.hooks);
+            if let (Ok(was), Ok(is)) = (was, is) {
+                self.twins.remove(&was);
+                self.twins.insert(is, id);
+            }
+        }
     }
 
     fn sweep(&mut self, now_boot_ns: u64) {
         self.book.repair(&mut self.store);
-        while let Some(((at, id), ending)) = self.ends.first_key_value().map(|(at, to)| (*at, *to))
-            && at <= now_boot_ns
-        {
+        for _ in 0..SWEEP_MAX {
+            let first = self.ends.first_key_value().map(|(at, ending)| (*at, *ending));
+            let Some(((at, id), ending)) = first.filter(|((at, _), _)| *at <= now_boot_ns) else {
+                return;
+            };
             self.ends.remove(&(at, id));
             let ended = self.try_end(id, ending, now_boot_ns);
             self.unreported.extend(ended);
@@ -273,16 +327,23 @@ impl<S: RuleStore> Ledger<S> {
     fn conclude(&mut self, rule: &Rule, ending: Ending, now_boot_ns: u64) -> RuleView {
         let view = rule.view(self.hits(rule.id), Some(ending));
         self.close_hits(rule.id);
-        let at = (rule.spec.owner, rule.spec.token);
-        if self.by_token.get(&at) == Some(&rule.id) {
-            self.by_token.remove(&at);
+        let owner = rule.spec.owner;
+        for token in &rule.tokens {
+            if self.by_token.get(&(owner, *token)) == Some(&rule.id) {
+                self.by_token.remove(&(owner, *token));
+            }
         }
-        if let Some(owned) = self.owned.get_mut(&at.0) {
+        if let Ok(twin) = Twin::of(&rule.spec, rule.hooks)
+            && self.twins.get(&twin) == Some(&rule.id)
+        {
+            self.twins.remove(&twin);
+        }
+        if let Some(owned) = self.owned.get_mut(&owner) {
             *owned = owned.saturating_sub(1);
         }
         self.ends.remove(&(rule.spec.expires_boot_ns, rule.id));
         self.flags.remove(rule.hooks, rule.needs());
-        self.release(rule.lineages().collect(), now_boot_ns);
+        self.release(owner, rule.lineages().collect(), now_boot_ns);
         if self.ended.len() >= ENDED_MAX {
             self.ended.pop_front();
         }
@@ -291,9 +352,9 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     /// Lets go of lineages and clears flags that nothing needs any more.
-    fn release(&mut self, lineages: Vec<u64>, now_boot_ns: u64) {
+    fn release(&mut self, owner: u8, lineages: Vec<u64>, now_boot_ns: u64) {
         for id in lineages {
-            self.lineages.release(&mut self.store, id, now_boot_ns);
+            self.lineages.release(&mut self.store, (id, owner), now_boot_ns);
         }
         if let Err(error) = self.flags.write(&mut self.store, self.lineages.is_live()) {
             tracing::warn!(%error, "a flag that nothing needs is still set");

@@ -2,7 +2,8 @@
 //!
 //! Order inside an entry: rules of the key itself, then of the destinations or paths that cover it,
 //! the longest prefix first; at each of them `allow` first, then the oldest. So an `allow` lifts denials
-//! on its own key and on wider ones, and never one that is more specific than itself.
+//! on its own key and on wider ones, and never one that is more specific than itself. A rule that is `off`
+//! stands at its key and takes no slot of the entry.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -73,11 +74,25 @@ places! {
     Hook(hook: Hook) => EntryKey::Hook(hook), flag::HOOK, |f| f.write_str("every call");
 }
 
-/// A rule in the order of its key: `allow` first, then by id.
-type Ranked = (bool, u64);
+/// Where a rule stands among those of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Lifts,
+    Judges,
+    /// Not in the maps.
+    Off,
+}
 
-fn ranked(mode: Mode, rule_id: u64) -> Ranked {
-    (mode != Mode::Allow, rule_id)
+/// A rule in the order of its key: `allow` first, then by id.
+type Ranked = (Rank, u64);
+
+const fn ranked(mode: Mode, rule_id: u64) -> Ranked {
+    let rank = match mode {
+        Mode::Allow => Rank::Lifts,
+        Mode::Enforce | Mode::Audit => Rank::Judges,
+        Mode::Off => Rank::Off,
+    };
+    (rank, rule_id)
 }
 
 /// The rules by key.
@@ -108,18 +123,27 @@ impl Places {
         self.at.get(&place).into_iter().flatten().map(|(_, rule_id)| *rule_id)
     }
 
+    /// Rules of the key itself that are not off, in order.
+    pub(super) fn judging(&self, place: Place) -> impl Iterator<Item = u64> {
+        let judging = self.at.get(&place).into_iter().flatten();
+        judging.filter(|(rank, _)| *rank != Rank::Off).map(|(_, rule_id)| *rule_id)
+    }
+
     /// Rules that the key's entry carries, in order; none when the key has no rule of its own,
     /// because then it needs no entry.
     pub(super) fn carried(&self, place: Place) -> Vec<u64> {
+        if self.judging(place).next().is_none() {
+            return Vec::new();
+        }
         match place {
-            Place::Network(destination) if self.at.contains_key(&place) => {
+            Place::Network(destination) => {
                 let covering = destination.covering();
-                covering.flat_map(|cover| self.own(Place::Network(cover))).collect()
+                covering.flat_map(|cover| self.judging(Place::Network(cover))).collect()
             }
-            Place::Path(prefix) if self.at.contains_key(&place) => {
-                prefix.covering().flat_map(|cover| self.own(Place::Path(cover))).collect()
+            Place::Path(prefix) => {
+                prefix.covering().flat_map(|cover| self.judging(Place::Path(cover))).collect()
             }
-            place => self.own(place).collect(),
+            place => self.judging(place).collect(),
         }
     }
 

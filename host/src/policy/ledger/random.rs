@@ -8,6 +8,7 @@ use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, Subject};
 
 use super::fake::{Decision, Fake, Maps, Object};
+use super::share::{OWNER_LINEAGES, OWNER_SLOTS};
 use super::*;
 
 struct Random(u64);
@@ -32,10 +33,31 @@ enum Pending {
     Exit(ProcessKey),
 }
 
+/// A rule in force, with all its tokens.
+struct Known {
+    id: u64,
+    spec: RuleSpec,
+    tokens: BTreeSet<u32>,
+}
+
+impl Known {
+    fn is_named(&self, owner: u8, token: u32) -> bool {
+        self.spec.owner == owner && self.tokens.contains(&token)
+    }
+}
+
+/// Whether two rules are one.
+fn is_twin(one: &RuleSpec, other: &RuleSpec) -> bool {
+    let same = |spec: &RuleSpec| {
+        (spec.owner, spec.key.clone(), spec.subject, spec.hooks, spec.asked as u8)
+    };
+    same(one) == same(other)
+}
+
 /// The truth: rules as a list, processes as a tree.
 #[derive(Default)]
 struct Truth {
-    rules: Vec<(u64, RuleSpec)>,
+    rules: Vec<Known>,
     /// Running processes with themselves and all their ancestors.
     lines: BTreeMap<ProcessKey, BTreeSet<ProcessKey>>,
     /// The same as far as the host has heard.
@@ -48,6 +70,9 @@ struct Truth {
 }
 
 fn roots_of(spec: &RuleSpec) -> Vec<ProcessKey> {
+    if spec.mode == Mode::Off {
+        return Vec::new();
+    }
     let key = match spec.key {
         RuleKey::Lineage(root) => Some(root),
         _ => None,
@@ -87,7 +112,8 @@ impl Truth {
         let mut order: Vec<_> = self
             .rules
             .iter()
-            .filter_map(|(id, spec)| {
+            .filter(|rule| rule.spec.mode != Mode::Off)
+            .filter_map(|Known { id, spec, .. }| {
                 let place = match spec.key {
                     RuleKey::Process(key) if key == process => (0, 0),
                     RuleKey::Lineage(root) if line.contains(&root) => {
@@ -128,12 +154,12 @@ impl Truth {
     }
 
     fn drop_rules(&mut self, gone: impl Fn(&RuleSpec) -> bool) {
-        self.rules.retain(|(_, spec)| !gone(spec));
+        self.rules.retain(|rule| !gone(&rule.spec));
         self.settle();
     }
 
     fn settle(&mut self) {
-        let held: BTreeSet<_> = self.rules.iter().flat_map(|(_, spec)| roots_of(spec)).collect();
+        let held: BTreeSet<_> = self.rules.iter().flat_map(|rule| roots_of(&rule.spec)).collect();
         self.roots.retain(|root| held.contains(root));
     }
 
@@ -145,25 +171,38 @@ impl Truth {
         {
             return Some(Refusal::UnknownProcess);
         }
+        if self.rules.iter().any(|rule| is_twin(&rule.spec, spec)) {
+            return None;
+        }
+        let own = self.rules.iter().filter(|rule| rule.spec.owner == spec.owner);
+        let mut own: BTreeSet<_> = own.flat_map(|rule| roots_of(&rule.spec)).collect();
         let mut roots: BTreeSet<_> = self.roots.iter().copied().collect();
         for root in roots_of(spec) {
             if !roots.contains(&root) && !known(&root) {
                 return Some(Refusal::UnknownProcess);
             }
             roots.insert(root);
+            let is_first = own.insert(root);
+            let beyond = |line: &BTreeSet<_>| {
+                line.contains(&root) && line.intersection(&own).count() > OWNER_LINEAGES
+            };
+            if is_first && self.heard.values().any(beyond) {
+                return Some(Refusal::KeyFull);
+            }
             if self.heard.values().any(|line| line.intersection(&roots).count() > LINEAGES) {
                 return Some(Refusal::KeyFull);
             }
         }
         let after = || {
-            let same = |other: &RuleSpec| (other.owner, other.token) == (spec.owner, spec.token);
-            self.rules
-                .iter()
-                .map(|(_, other)| other)
-                .filter(move |other| !same(other))
-                .chain([spec])
+            let others = self.rules.iter().filter(|rule| !rule.is_named(spec.owner, spec.token));
+            let all = others.map(|rule| &rule.spec).chain([spec]);
+            all.filter(|other| other.mode != Mode::Off)
         };
-        let overfull = |at: &RuleSpec| after().filter(|o| covers(&o.key, &at.key)).count() > SLOTS;
+        let overfull = |at: &RuleSpec| {
+            let carried = || after().filter(|other| covers(&other.key, &at.key));
+            let own = carried().filter(|other| other.owner == spec.owner).count();
+            carried().count() > SLOTS || own > OWNER_SLOTS
+        };
         after().any(overfull).then_some(Refusal::KeyFull)
     }
 
@@ -186,6 +225,9 @@ impl Truth {
             RuleKey::Network { .. } => HookSet::default().with(connect),
             _ => HookSet::default().with(random.one(&[open, connect])),
         };
+        let modes =
+            [Mode::Enforce, Mode::Enforce, Mode::Enforce, Mode::Audit, Mode::Allow, Mode::Off];
+        let mode = random.one(&modes);
         RuleSpec {
             owner: random.below(3) as u8,
             plugin: "p".into(),
@@ -197,7 +239,8 @@ impl Truth {
             },
             hooks,
             errno: 13,
-            mode: random.one(&[Mode::Enforce, Mode::Enforce, Mode::Audit, Mode::Allow]),
+            asked: mode,
+            mode,
             if_unread: IfUnread::Pass,
             expires_boot_ns: random.below(2) * (self.now + 1 + random.below(40)),
             reason: String::new(),
@@ -225,16 +268,29 @@ impl Truth {
         };
         let before = ledger.store.maps.clone();
         match ledger.add(spec.clone(), now, kinship) {
-            Ok(id) => {
+            Ok(Made { rule_id, renewed: true }) => {
                 assert_eq!(expected, None, "{spec:?}");
+                let (owner, token) = (spec.owner, spec.token);
+                self.rules.retain(|rule| rule.id == rule_id || !rule.is_named(owner, token));
+                let rule = self.rules.iter_mut().find(|rule| rule.id == rule_id).unwrap();
+                assert!(is_twin(&rule.spec, &spec));
+                rule.tokens.insert(token);
+                let ends = [rule.spec.expires_boot_ns, spec.expires_boot_ns];
+                let never = ends.contains(&0);
+                rule.spec.expires_boot_ns = if never { 0 } else { ends[0].max(ends[1]) };
+                self.settle();
+            }
+            Ok(Made { rule_id: id, renewed: false }) => {
+                assert_eq!(expected, None, "{spec:?}");
+                assert!(!self.rules.iter().any(|rule| is_twin(&rule.spec, &spec)), "{spec:?}");
                 for root in roots_of(&spec) {
                     if !self.roots.contains(&root) {
                         self.roots.push(root);
                     }
                 }
-                self.rules
-                    .retain(|(_, other)| (other.owner, other.token) != (spec.owner, spec.token));
-                self.rules.push((id, spec));
+                self.rules.retain(|rule| !rule.is_named(spec.owner, spec.token));
+                let tokens = BTreeSet::from([spec.token]);
+                self.rules.push(Known { id, spec, tokens });
                 self.settle();
             }
             Err(error) => {
@@ -333,7 +389,8 @@ fn the_maps_say_what_a_list_of_rules_says() {
                     let (owner, token) = (random.below(3) as u8, random.below(9) as u32);
                     // A rule whose time is over may have been cleared away.
                     let _known = ledger.revoke(owner, token, truth.now);
-                    truth.drop_rules(|spec| (spec.owner, spec.token) == (owner, token));
+                    truth.rules.retain(|rule| !rule.is_named(owner, token));
+                    truth.settle();
                 }
                 11..14 => truth.fork(&mut ledger, &mut random),
                 14..16 => truth.exit(&mut ledger, &mut random),

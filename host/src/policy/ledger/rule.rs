@@ -29,7 +29,9 @@ pub struct RuleSpec {
     pub hooks: HookSet,
     /// Errno to answer; unused by an `allow`.
     pub errno: u16,
-    /// What it does.
+    /// What the plugin asked that it does.
+    pub asked: Mode,
+    /// What it does: no more than that, and no more than the operator lets it.
     pub mode: Mode,
     /// What a call means whose file or destination could not be read, or whose executable is not hashed.
     pub if_unread: IfUnread,
@@ -43,11 +45,18 @@ pub struct RuleSpec {
     pub max_rules: usize,
 }
 
+/// Tokens of a rule that are answered: of one that is made again under ever new ones, the first and the
+/// latest.
+const TOKENS_MAX: usize = 64;
+
 /// A rule in the book.
 #[derive(Clone, Debug)]
 pub(super) struct Rule {
     pub(super) id: u64,
     pub(super) spec: RuleSpec,
+    /// The plugin's names for it, in the order in which they came.
+    pub(super) tokens: Vec<u32>,
+    /// Its key; of a rule that is off, a lineage is not marked and has no id.
     pub(super) place: Place,
     /// Lineage of the subject, 0 without one.
     pub(super) subject_lineage: u64,
@@ -57,6 +66,18 @@ pub(super) struct Rule {
 }
 
 impl Rule {
+    /// Whether it does nothing, and takes nothing of the maps.
+    pub(super) fn is_off(&self) -> bool {
+        self.spec.mode == Mode::Off
+    }
+
+    /// Gives it one more name. Returns the one that it is not known by any more, if it had too many.
+    pub(super) fn name(&mut self, token: u32) -> Option<u32> {
+        self.tokens.retain(|other| *other != token);
+        self.tokens.push(token);
+        (self.tokens.len() > TOKENS_MAX).then(|| self.tokens.remove(1))
+    }
+
     /// What the kernel is told.
     pub(super) fn lease(&self) -> Lease {
         let subject = if self.subject_lineage == 0 { AbiSubject::Any } else { AbiSubject::Lineage };
@@ -92,6 +113,9 @@ impl Rule {
 
     /// Bits that it needs in the word of each of its hooks.
     pub(super) fn needs(&self) -> u64 {
+        if self.is_off() {
+            return 0;
+        }
         let bits = needs(self.place, self.subject_lineage);
         let bits = if self.protocol() == 0 { bits } else { bits | flag::PROTOCOL };
         if self.applies_to_unread() { bits | flag::ERROR_RULE } else { bits }
@@ -113,10 +137,10 @@ impl Rule {
         }
     }
 
-    /// Lineages that it holds, its key's and its subject's.
+    /// Lineages that it holds, its key's and its subject's; none while it is off.
     pub(super) fn lineages(&self) -> impl Iterator<Item = u64> {
         let key = match self.place {
-            Place::Lineage(id) => Some(id),
+            Place::Lineage(id) => Some(id).filter(|id| *id != 0),
             _ => None,
         };
         key.into_iter().chain((self.subject_lineage != 0).then_some(self.subject_lineage))
@@ -166,6 +190,8 @@ pub enum Ending {
     Exited,
     /// Its plugin was stopped.
     Withdrawn,
+    /// The operator does not grant it any more.
+    Ungranted,
 }
 
 /// A rule for people, in force or ended.

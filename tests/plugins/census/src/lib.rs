@@ -14,8 +14,8 @@ use krsi_plugin::{
 
 /// Patched to other versions.
 static VERSION: [u8; 7] = *b"1.0.000";
-/// Patched to `TRAP-NOW` for a version that fails at its first open, and `TRAP-OLD` for one that
-/// takes no state.
+/// Patched to `TRAP-NOW` for a version that fails at its first open, `TRAP-OLD` for one that takes no state,
+/// `TRAP-LES` for one that asks for less and fails at its first exec, and `WATCHING` for one with a watch.
 static TEMPER: [u8; 8] = *b"TRAP-OFF";
 
 struct Census {
@@ -34,8 +34,13 @@ struct Census {
 
 impl Plugin for Census {
     fn manifest() -> Manifest {
-        Manifest::new("census", &version())
-            .hook(Hook::BprmCommittedCreds)
+        let asked = Manifest::new("census", &version()).hook(Hook::BprmCommittedCreds);
+        let asked = match black_box(&TEMPER) {
+            b"TRAP-LES" => return asked,
+            b"WATCHING" => asked.watch("inode_getattr: path"),
+            _ => asked,
+        };
+        asked
             .hook(Hook::FileOpen)
             .deny_by_file()
             .deny_by_network()
@@ -65,6 +70,9 @@ impl Plugin for Census {
     }
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
+        if black_box(&TEMPER) == b"TRAP-LES" {
+            panic!("told to trap at the first exec");
+        }
         self.all += 1;
         if exec.path.ends_with("/trap-me") {
             panic!("told to trap by {}", exec.path);

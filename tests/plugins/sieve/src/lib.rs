@@ -8,6 +8,7 @@
 //! file_open             only to cut the file off
 //! socket_connect        only to port 4721
 //! bprm_check_security   only below /tmp/filter_path_prefix/kept/
+//! bprm_committed_creds, sched_process_fork, sched_process_exit   only under the user id 4242
 //! ```
 
 use krsi_plugin::{
@@ -34,9 +35,14 @@ impl Plugin for Sieve {
             (Hook::SocketConnect, Filter::new(Hook::SocketConnect).port(4721)),
             (Hook::BprmCheckSecurity, Filter::new(Hook::BprmCheckSecurity).path_prefix(KEPT)),
         ];
-        asked.into_iter().fold(Manifest::new("sieve", "0.1.0"), |manifest, (hook, filter)| {
-            manifest.hook(hook).filter(filter)
-        })
+        let followed = [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
+        let followed = followed.map(|hook| (hook, Filter::new(hook).uid(4242)));
+        asked
+            .into_iter()
+            .chain(followed)
+            .fold(Manifest::new("sieve", "0.1.0"), |manifest, (hook, filter)| {
+                manifest.hook(hook).filter(filter)
+            })
     }
 
     fn init(_config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
@@ -45,6 +51,10 @@ impl Plugin for Sieve {
 
     fn exec_check(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
         tell(meta, "bprm_check_security", &exec.path, ctx);
+    }
+
+    fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
+        tell(meta, "bprm_committed_creds", &exec.path, ctx);
     }
 
     fn file_open(&mut self, meta: &Meta, open: &FileOpen, ctx: &mut Ctx) {

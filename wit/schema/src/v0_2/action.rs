@@ -49,7 +49,7 @@ impl Decode<'_> for Subject {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule<'a> {
     /// The plugin's own name for the rule, for [`Revoke`] and [`super::Outcome`]. A second rule
-    /// with the same token replaces the first.
+    /// with the same token replaces the first; the same rule with another token renews it.
     pub token: u32,
     /// Time of the event that caused it, 0 without one; only measured, never trusted.
     pub cause_boot_ns: u64,

@@ -97,7 +97,8 @@ fn is_path(prefix: &str) -> bool {
 }
 
 /// What of a hook a plugin wants to see: a call is sent when every condition of one of the hook's
-/// filters holds. The kernel counts what it leaves out; denials are always sent.
+/// filters holds. The kernel counts what it leaves out; denials are always sent. Of committed execs, forks and
+/// exits, which the host follows processes by, the host leaves out what does not pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// The hook, by the kernel's name.

@@ -50,6 +50,8 @@ words! {
         /// For a reason that this version has no word for; the detail says it.
         #[default]
         Other = 11,
+        /// The call asks for more than one call may.
+        TooMany = 12,
     }
 }
 

@@ -1,11 +1,13 @@
 //! The programs in the kernel, as many as somebody asks for: attached, proven live, and told to forward.
 
+mod watch;
+
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
-use krsi_plugin_schema::latest::{Hook, HookSet, LostOf};
+use krsi_plugin_schema::latest::{HookSet, LostOf};
 
 use super::RunError;
 use super::digests::Digests;
@@ -13,7 +15,7 @@ use super::left_out::{LeftOut, Refused, UsedSlot};
 use super::lookout::{Concern, LossSource};
 use super::shared::Shared;
 use super::wanted::Wanted;
-use super::watches::{LiveWatch, Watch, Watches};
+use super::watches::Watches;
 use super::witness::{Told, Witnesses};
 use crate::config::{Config, ModeArg};
 use crate::decode::{CallLayout, CallLayouts};
@@ -26,12 +28,9 @@ use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
-use crate::kernel::{probe, trim, watch};
+use crate::kernel::{probe, trim};
 use crate::output::Witnessed;
-
-/// Hooks that the host's own process table lives on.
-const OWN_HOOKS: [Hook; 3] =
-    [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
+use crate::route::filter::FOLLOWED;
 
 /// The object and its programs: dropping it detaches every hook.
 pub(super) struct Hooks {
@@ -61,7 +60,7 @@ pub(super) struct Hooks {
 impl Hooks {
     /// Creates the maps and attaches nothing.
     pub(super) fn load(config: &Config) -> Result<(Self, KernelMaps), RunError> {
-        let is_own = |hook: &AbiHook| OWN_HOOKS.iter().any(|own| own.name() == hook.name());
+        let is_own = |hook: &AbiHook| FOLLOWED.iter().any(|own| own.name() == hook.name());
         let may_leave = |name: &String| AbiHook::from_name(name).is_some_and(|hook| !is_own(&hook));
         if let Some(hook) = config.without.iter().find(|name| !may_leave(name)) {
             return Err(RunError::Without { hook: hook.clone() });
@@ -118,7 +117,7 @@ impl Hooks {
     /// Attaches what is wanted and was not, proves it live, detaches what nobody wants any more.
     /// A hook that this kernel lacks is told, not fatal.
     pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), RunError> {
-        let own = OWN_HOOKS.into_iter().fold(HookSet::default(), HookSet::with);
+        let own = FOLLOWED.into_iter().fold(HookSet::default(), HookSet::with);
         let seen = HookSet(wanted.seen.0 | own.0);
         loop {
             match self.settle(seen, wanted) {
@@ -145,6 +144,13 @@ impl Hooks {
             .filter(|hook| is_wanted(*hook) && !is_live(&self.live, *hook))
             .collect();
         self.refused.clear();
+        // Those that nobody asks for any more make room for those that come.
+        let gone = self.watches.retain(&wanted.watches);
+        for slot in &gone {
+            self.flags.lower(*slot, u64::MAX)?;
+            self.layouts.clear(*slot);
+        }
+        self.live.retain(|live| !gone.contains(&live.slot));
         let come = self.watches.missing(&wanted.watches);
         if !fresh.is_empty() || !come.is_empty() {
             let types = match self.types.take() {
@@ -161,14 +167,15 @@ impl Hooks {
             drop(types);
             trim::give_back();
         }
-        for Refused { what, why } in &self.refused {
+        for Refused { what, why, .. } in &self.refused {
             tracing::warn!(hook = what, %why, "hook left out");
         }
         if self.live.is_empty() {
             // The host's own hooks are always wanted, so one of them was refused.
-            let [own, ..] = OWN_HOOKS;
-            let none = || Refused { what: own.name().to_owned(), why: Arc::new(LeftOut::Lacking) };
-            let Refused { what, why } = self.refused.first().cloned().unwrap_or_else(none);
+            let [own, ..] = FOLLOWED;
+            let (what, why) = (own.name().to_owned(), Arc::new(LeftOut::Lacking));
+            let none = || Refused { what, owner: None, why };
+            let Refused { what, why, .. } = self.refused.first().cloned().unwrap_or_else(none);
             return Err(RunError::NoHook { hook: what, why });
         }
         let attached: Vec<AbiHook> =
@@ -180,12 +187,6 @@ impl Hooks {
         self.live.retain(|live| {
             live.slot >= WATCH_FIRST || AbiHook::from_id(live.slot).is_some_and(is_wanted)
         });
-        let gone = self.watches.retain(&wanted.watches);
-        for slot in &gone {
-            self.flags.lower(*slot, u64::MAX)?;
-            self.layouts.clear(*slot);
-        }
-        self.live.retain(|live| !gone.contains(&live.slot));
         let told = Told { counters: &self.counters, used: &self.used };
         self.witnesses.keep(&self.live, told);
         // One of a hook's programs may have gone with the witness, and another be there.
@@ -235,7 +236,7 @@ impl Hooks {
         } else {
             Job::Own(hook)
         };
-        self.start(types, &job, hook.name());
+        self.start(types, &job, (hook.name(), None));
     }
 
     /// The template's job for a curated hook, and how its records are read.
@@ -284,27 +285,9 @@ impl Hooks {
         self.without.iter().any(|name| name == hook)
     }
 
-    fn add_watch(&mut self, types: &KernelTypes, watch: Watch) {
-        let Some(slot) = self.watches.free_slot() else {
-            return self.refuse(&watch.text, LeftOut::TooManyWatches);
-        };
-        let text = watch.text.clone();
-        if self.without.iter().any(|hook| watch::is_on(&text, hook)) {
-            return self.refuse(&text, LeftOut::Without);
-        }
-        match LiveWatch::resolve(types, &self.loader, watch, slot, self.mode) {
-            Ok((live, layout, job)) => {
-                if self.start(types, &job, &text) {
-                    self.layouts.set(slot, layout);
-                    self.watches.add(live);
-                }
-            }
-            Err(why) => self.refuse(&text, why),
-        }
-    }
-
-    /// Loads and attaches; `what` was asked for and is told of when the kernel refuses.
-    fn start(&mut self, types: &KernelTypes, job: &Job, what: &str) -> bool {
+    /// Loads and attaches; `what` was asked for, by a plugin if it is a watch, and is told of when the kernel
+    /// refuses.
+    fn start(&mut self, types: &KernelTypes, job: &Job, (what, owner): (&str, Option<u8>)) -> bool {
         match self.loader.load(types, job) {
             Ok(live) => {
                 let slot = UsedSlot { slot: live.slot, hook: live.hook.clone() };
@@ -318,14 +301,18 @@ impl Hooks {
                 if let HookError::Refused(refusal) = &error {
                     tracing::debug!(what, log = refusal.log, "the verifier's whole log");
                 }
-                self.refuse(what, error.into());
+                self.refuse_of(owner, what, error.into());
                 false
             }
         }
     }
 
     fn refuse(&mut self, what: &str, why: LeftOut) {
-        self.refused.push(Refused { what: what.to_owned(), why: Arc::new(why) });
+        self.refuse_of(None, what, why);
+    }
+
+    fn refuse_of(&mut self, owner: Option<u8>, what: &str, why: LeftOut) {
+        self.refused.push(Refused { what: what.to_owned(), owner, why: Arc::new(why) });
     }
 
     /// What was refused at the last change, with the reason.

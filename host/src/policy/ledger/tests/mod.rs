@@ -1,5 +1,7 @@
 //! Tests of the ledger against maps that are read as the kernel reads them.
 
+mod share;
+
 use std::net::IpAddr;
 
 use krsi_host_abi::deny::{Lease, Mode, flag, halves};
@@ -30,7 +32,8 @@ fn add(ledger: &mut Ledger<Fake>, spec: RuleSpec) -> Result<u64, Refusal> {
         _ => Vec::new(),
     };
     let kinship = Kinship { exists: &|key| key.tgid < 90, descendants: &descendants };
-    ledger.add(spec, NOW, kinship).map_err(|error| error.refusal())
+    let made = ledger.add(RuleSpec { asked: spec.mode, ..spec }, NOW, kinship);
+    made.map(|made| made.rule_id).map_err(|error| error.refusal())
 }
 
 fn spec(token: u32, key: RuleKey) -> RuleSpec {
@@ -46,6 +49,7 @@ fn spec(token: u32, key: RuleKey) -> RuleSpec {
         subject: Subject::Any,
         hooks: HookSet::default().with(hook),
         errno: 13,
+        asked: Mode::Enforce,
         mode: Mode::Enforce,
         if_unread: IfUnread::Pass,
         expires_boot_ns: 0,
@@ -119,7 +123,11 @@ fn a_path_is_decided_by_the_longest_prefix_and_those_that_hold_it() {
 #[test]
 fn a_rule_on_a_path_may_apply_to_what_cannot_be_resolved() {
     let mut ledger = ledger();
-    let apply = |token| spec(token, path("/etc", IfUnresolved::Apply));
+    let apply = |token: u32| RuleSpec {
+        errno: token as u16,
+        owner: u8::from(token > 3),
+        ..spec(token, path("/etc", IfUnresolved::Apply))
+    };
     let id = add(&mut ledger, apply(1)).unwrap();
     assert_eq!(opens_path(&ledger, Object::Unresolved), Some((id, true)));
     assert_eq!(opens_path(&ledger, Object::Path("/home")), None);
@@ -128,6 +136,7 @@ fn a_rule_on_a_path_may_apply_to_what_cannot_be_resolved() {
     }
     assert_eq!(add(&mut ledger, apply(5)), Err(Refusal::KeyFull));
     ledger.withdraw(0, NOW);
+    ledger.withdraw(1, NOW);
     assert_eq!(ledger.store.maps, Maps::default());
 }
 
@@ -240,13 +249,16 @@ fn what_cannot_be_read_is_answered_by_the_operator_and_by_rules_that_say_so() {
         Lease { hooks: halves(open.bit()), rule_id: 99, mode, owner: 63, ..Lease::default() };
     ledger.answer_errors(open, lease).unwrap();
     assert_eq!(unread(&ledger, open), Some((applies, true)), "an audit hides no denial");
-    for token in 5..7 {
-        add(&mut ledger, strict(spec(token, file(token.into())))).unwrap();
-    }
-    // With the operator's own, four.
-    assert_eq!(add(&mut ledger, strict(spec(7, file(7)))), Err(Refusal::KeyFull));
+    // With the operator's own, three of one plugin and four of all.
+    add(&mut ledger, strict(spec(7, file(7)))).unwrap();
+    assert_eq!(add(&mut ledger, strict(spec(8, file(8)))), Err(Refusal::KeyFull));
+    let other = |token: u32| RuleSpec { owner: 1, ..spec(token, file(token.into())) };
+    add(&mut ledger, strict(other(8))).unwrap();
+    let other = other(9);
+    assert_eq!(add(&mut ledger, strict(other)), Err(Refusal::KeyFull));
     ledger.answer_errors(open, Lease { mode: Mode::Enforce as u8, ..lease }).unwrap();
     assert_eq!(unread(&ledger, open), Some((99, true)));
+    ledger.withdraw(1, NOW);
     ledger.withdraw(0, NOW);
     assert_eq!(unread(&ledger, open), None, "nothing is compared");
     add(&mut ledger, spec(1, file(5))).unwrap();
@@ -266,11 +278,12 @@ fn a_token_names_one_rule() {
         (None, Some((second, true)))
     );
     assert_eq!(ledger.explain(first).unwrap().ending, Some(Ending::Replaced));
-    let third = add(&mut ledger, spec(1, file(6))).unwrap();
-    assert_eq!(opens(&ledger, 1, 6, NOW), Some((third, true)));
+    // The same again.
+    assert_eq!(add(&mut ledger, spec(1, file(6))), Ok(second));
+    assert_eq!(opens(&ledger, 1, 6, NOW), Some((second, true)));
     // Refused: the former stays.
     assert_eq!(add(&mut ledger, spec(1, net("10.0.0.0/33", 0))), Err(Refusal::Invalid));
-    assert_eq!(opens(&ledger, 1, 6, NOW), Some((third, true)));
+    assert_eq!(opens(&ledger, 1, 6, NOW), Some((second, true)));
     assert_eq!(ledger.rules().len(), 1);
     let one = RuleSpec { max_rules: 1, ..spec(2, file(7)) };
     assert_eq!(add(&mut ledger, one.clone()), Err(Refusal::TooManyRules));
@@ -305,17 +318,18 @@ fn a_longer_prefix_carries_what_covers_it() {
 #[test]
 fn a_full_key_refuses_wherever_it_is() {
     let mut ledger = ledger();
-    for token in 0..3 {
-        add(&mut ledger, spec(token, net("10.1.0.0/16", 443))).unwrap();
+    let of = |owner, text, port| RuleSpec { owner, ..spec(9, net(text, port)) };
+    for owner in 0..3 {
+        add(&mut ledger, of(owner, "10.1.0.0/16", 443)).unwrap();
     }
-    add(&mut ledger, spec(3, net("10.0.0.0/8", 443))).unwrap();
+    add(&mut ledger, of(3, "10.0.0.0/8", 443)).unwrap();
     let before = ledger.store.maps.clone();
     for text in ["10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0", "10.1.2.0/24"] {
-        assert_eq!(add(&mut ledger, spec(9, net(text, 443))), Err(Refusal::KeyFull), "{text}");
+        assert_eq!(add(&mut ledger, of(4, text, 443)), Err(Refusal::KeyFull), "{text}");
         assert_eq!(ledger.store.maps, before);
     }
-    add(&mut ledger, spec(9, net("10.1.0.0/16", 80))).unwrap();
-    add(&mut ledger, spec(3, net("10.1.0.0/16", 443))).unwrap();
+    add(&mut ledger, of(4, "10.1.0.0/16", 80)).unwrap();
+    add(&mut ledger, of(3, "10.1.0.0/16", 443)).unwrap();
 }
 
 #[test]

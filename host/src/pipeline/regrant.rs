@@ -1,0 +1,162 @@
+//! What the operator says of running plugins now: acts on their rules in force, their events and their hooks.
+
+use std::sync::Arc;
+
+use krsi_plugin_schema::latest::{ProcessKey, Refusal};
+
+use super::clock;
+use super::mailbox::Change;
+use super::roster::{Entry, Roster};
+use super::shared::Shared;
+use super::version::Version;
+use super::words::Words;
+use crate::config::ConfigError;
+use crate::policy::{Grant, GrantSpec, Kinship, Regranted, RuleSpec, Verdict, judge};
+
+/// What became of a plugin's rules in force.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// Rules that do something else than before.
+    pub(super) changed: usize,
+    /// Rules that ended.
+    pub(super) ended: usize,
+}
+
+impl Roster {
+    /// Has the operator's word of now hold for a plugin, or for all of them.
+    ///
+    /// # Errors
+    /// When the file's values are out of range.
+    pub(super) fn hear(&mut self, name: Option<&str>) -> Result<(), ConfigError> {
+        let names: Vec<String> = self.entries().iter().map(|entry| entry.name.clone()).collect();
+        for name in names.iter().filter(|other| name.is_none_or(|name| name == **other)) {
+            let spec = self.policies.of(name)?.grant;
+            let found = self.entries().iter().find(|entry| entry.name == *name).map(|entry| {
+                (Defendant::of(entry), entry.current.clone(), Arc::clone(entry.worker.queue()))
+            });
+            let Some((plugin, current, queue)) = found else { continue };
+            if plugin.words.spec() == spec {
+                continue;
+            }
+            let judged = plugin.judge(&self.shared, Some(spec.clone()));
+            let subscription = current.subscription(plugin.slot, &current.grant(spec), &queue);
+            self.mailbox.post(Change::Subscribe(subscription));
+            self.tell_judged(name, judged);
+        }
+        Ok(())
+    }
+
+    /// A version took over for good: the rules that only the one before asked for end.
+    pub(super) fn took_over(&mut self, slot: u8, version: u64) {
+        self.without_before(slot, version, |_| None);
+    }
+
+    /// A version has proven itself: what only the one before asked for goes.
+    pub(super) fn settled(&mut self, slot: u8, version: u64) {
+        self.without_before(slot, version, |_| None);
+    }
+
+    /// A version failed early, and the one before runs on: it has again what it had.
+    pub(super) fn fell_back(&mut self, slot: u8, failed: u64) {
+        self.without_before(slot, failed, |entry| entry.before.clone());
+    }
+
+    /// Lets a plugin have one version, and has its grant judge the rules that the other one made.
+    fn without_before(
+        &mut self,
+        slot: u8,
+        version: u64,
+        instead: impl Fn(&Entry) -> Option<Version>,
+    ) {
+        let mut entries = self.entries();
+        let found = entries.iter_mut().find(|entry| entry.slot == slot);
+        // Another version may have come since that was told.
+        let Some(entry) = found.filter(|entry| entry.current.number == version) else { return };
+        if let Some(instead) = instead(entry) {
+            entry.current = instead;
+        }
+        entry.before = None;
+        let (plugin, queue) = (Defendant::of(entry), Arc::clone(entry.worker.queue()));
+        let grant = entry.grant();
+        let subscription = entry.current.subscription(slot, &grant, &queue);
+        drop(entries);
+        // What the other version is sent may have been asked for since it gave way.
+        self.mailbox.post(Change::Subscribe(subscription));
+        let judged = plugin.judge(&self.shared, None);
+        self.tell_judged(&plugin.name, judged);
+    }
+
+    /// Tells a plugin that a watch of its own is left out.
+    pub(super) fn tell(&self, slot: u8, text: &str) {
+        if let Some(entry) = self.entries().iter().find(|entry| entry.slot == slot) {
+            entry.words.tell(0, Refusal::Unsupported, text);
+        }
+    }
+
+    fn tell_judged(&self, name: &str, Judged { changed, ended }: Judged) {
+        if changed + ended > 0 {
+            self.shared.note(format!(
+                "{name}: what it is granted has changed: {ended} of its rules ended, {changed} do something else now"
+            ));
+        }
+    }
+}
+
+/// A plugin whose rules in force are judged.
+struct Defendant {
+    slot: u8,
+    name: String,
+    words: Arc<Words>,
+    /// The version that runs, and the one that can come back.
+    versions: Vec<Version>,
+}
+
+impl Defendant {
+    fn of(entry: &Entry) -> Self {
+        let versions = std::iter::once(&entry.current).chain(&entry.before);
+        let (name, words) = (entry.name.clone(), Arc::clone(&entry.words));
+        Self { slot: entry.slot, name, words, versions: versions.cloned().collect() }
+    }
+
+    /// Has the plugin's grant judge its rules in force, by another word of the operator's if there is one.
+    /// While a version can come back, its rules stay that only its own manifest asked for.
+    fn judge(&self, shared: &Shared, spec: Option<GrantSpec>) -> Judged {
+        // No list of actions is half done under the old word.
+        let held = self.words.hold();
+        if let Some(spec) = spec {
+            self.words.say(spec, &held);
+        }
+        let word = self.words.spec();
+        let scope = word.scope.clone();
+        let grants: Vec<Grant> =
+            self.versions.iter().map(|version| version.grant(word.clone())).collect();
+        let now_boot_ns = clock::boot_ns();
+        let exists = |key: ProcessKey| shared.processes().is_running(key);
+        let descendants = |key: ProcessKey| shared.processes().descendants(key);
+        let within = |key: ProcessKey| {
+            shared.processes().get(key).is_some_and(|process| scope.holds(process))
+        };
+        let verdict = |rule: &RuleSpec| {
+            let verdicts = grants.iter().map(|grant| judge(grant, rule, now_boot_ns, &within));
+            let verdicts: Vec<Verdict> = verdicts.collect();
+            let granted = verdicts.iter().find(|one| matches!(one, Verdict::Granted(_)));
+            let verdict = granted.or(verdicts.first()).cloned();
+            verdict.unwrap_or(Verdict::Granted(rule.mode))
+        };
+        let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);
+        let mut judged = Judged::default();
+        for became in became {
+            match became {
+                Regranted::Changed(_) => judged.changed += 1,
+                Regranted::Ended(rule, refusal, why) => {
+                    judged.ended += 1;
+                    let detail = format!("rule {} ended, {rule}: {why}", rule.rule_id);
+                    self.words.tell(rule.token, refusal, &detail);
+                    shared.note(format!("{}: {detail}", self.name));
+                }
+            }
+        }
+        judged
+    }
+}

@@ -1,0 +1,132 @@
+//! Tests of lists of actions against maps that are read as the kernel reads them.
+
+use krsi_host_abi::hook::HOOKS;
+use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, KeyKind, Record, RuleKey, Subject};
+
+use super::super::asked::Asked;
+use super::super::capability::GrantSpec;
+use super::super::ledger::fake::Fake;
+use super::super::ledger::{Kinship, Ledger};
+use super::*;
+
+fn turns() -> Turns<Fake> {
+    Turns::new(Ledger::new(Fake::default(), HOOKS.iter().map(|row| row.hook)))
+}
+
+fn principal(spec: GrantSpec) -> Principal {
+    let asked = Asked {
+        deny_keys: [KeyKind::File].into_iter().collect(),
+        deny_hooks: HookSet::default().with(Hook::FileOpen),
+        ..Asked::default()
+    };
+    Principal::new(1, "p".into(), Schema::V0_2, Grant::new(asked, spec))
+}
+
+/// Denials of opens, one of each file, under tokens that are the files' numbers.
+fn denials(files: std::ops::Range<u32>) -> Vec<u8> {
+    denials_of(files, |ino| RuleKey::File(FileKey { ino: ino.into(), dev: 1 }))
+}
+
+/// Denials of opens, one of each key.
+fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec<u8> {
+    let mut out = Vec::new();
+    for token in tokens {
+        let rule = Rule {
+            token,
+            cause_boot_ns: 0,
+            key: key(token),
+            subject: Subject::Any,
+            hooks: HookSet::default().with(Hook::FileOpen),
+            ttl_ms: 1000,
+            reason: "".into(),
+        };
+        let (mode, if_unread) = (RuleMode::Enforce, IfUnread::Pass);
+        Action::Deny(Deny { rule, errno: 1, mode, if_unread }).push(&mut out).unwrap();
+    }
+    out
+}
+
+fn applied(turns: &Turns<Fake>, principal: &mut Principal, actions: &[u8]) -> Applied {
+    let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
+    let around = Surroundings { now_boot_ns: 1, kinship, within: &|_| true };
+    apply(turns, principal, actions, around)
+}
+
+/// Tokens and refusals of the answers, in order.
+fn answers(applied: &Applied) -> Vec<(u32, Option<Refusal>)> {
+    let answer = |frame: Result<Frame<'_>, FrameError>| match Record::decode(&frame.unwrap()) {
+        Ok(Record::Outcome(outcome)) => (outcome.token, outcome.refusal),
+        other => panic!("{other:?}"),
+    };
+    Frames::new(&applied.outcomes).map(answer).collect()
+}
+
+#[test]
+fn what_a_call_has_no_room_for_is_answered_too_many() {
+    let (turns, most) = (turns(), GrantSpec::default());
+    let mut few = principal(GrantSpec { actions_max: 3, ..most.clone() });
+    let applied_few = applied(&turns, &mut few, &denials(0..5));
+    let too_many = Some(Refusal::TooMany);
+    let expected = [(0, None), (1, None), (2, None), (3, too_many), (4, too_many)];
+    assert_eq!(answers(&applied_few), expected);
+    assert_eq!(applied_few.refused.len(), 1, "{:?}", applied_few.refused);
+    assert!(applied_few.refused[0].detail.contains("2 actions"), "{:?}", applied_few.refused);
+
+    // An entry, a count of hits, and with the first rule of the hook its flags.
+    let turns = self::turns();
+    let mut cheap = principal(GrantSpec { writes_max: 6, ..most });
+    let applied_cheap = applied(&turns, &mut cheap, &denials(0..5));
+    let expected = [(0, None), (1, None), (2, None), (3, too_many), (4, too_many)];
+    assert_eq!(answers(&applied_cheap), expected);
+    assert!(applied_cheap.refused[0].detail.contains("6 updates"), "{:?}", applied_cheap.refused);
+    // The next call has a budget of its own.
+    let again = applied(&turns, &mut cheap, &denials(3..5));
+    assert_eq!(answers(&again), [(3, None), (4, None)]);
+}
+
+#[test]
+fn others_get_the_ledger_between_the_actions_of_one_call() {
+    let turns = turns();
+    let asked = Asked {
+        deny_keys: [KeyKind::Process].into_iter().collect(),
+        deny_hooks: HookSet::default().with(Hook::FileOpen),
+        ..Asked::default()
+    };
+    let grant = Grant::new(asked, GrantSpec::default());
+    let mut plugin = Principal::new(1, "p".into(), Schema::V0_2, grant);
+    let key = |tgid| RuleKey::Process(ProcessKey { start_boot_ns: 1, tgid });
+    let actions = denials_of(0..1000, key);
+    let (under_way, starts) = std::sync::mpsc::channel();
+    let first = std::sync::Once::new();
+    // Asked while the ledger is held: the other one waits for it from the first action on.
+    let exists = |_| {
+        first.call_once(|| {
+            under_way.send(()).unwrap();
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        });
+        true
+    };
+    let rules_by_then = std::thread::scope(|scope| {
+        let turns = &turns;
+        let other = scope.spawn(move || {
+            starts.recv().unwrap();
+            turns.turn(|ledger| ledger.owned(1))
+        });
+        let kinship = Kinship { exists: &exists, descendants: &|_| Vec::new() };
+        let around = Surroundings { now_boot_ns: 1, kinship, within: &|_| true };
+        let applied = apply(turns, &mut plugin, &actions, around);
+        assert_eq!(applied.rules.len(), 1000);
+        other.join().unwrap()
+    });
+    assert!(rules_by_then < 10, "the ledger was had after {rules_by_then} of 1000 actions");
+}
+
+#[test]
+fn a_renewal_is_answered_with_the_same_rule_and_is_no_news() {
+    let turns = turns();
+    let mut plugin = principal(GrantSpec::default());
+    let first = applied(&turns, &mut plugin, &denials(5..6));
+    let again = applied(&turns, &mut plugin, &denials(5..6));
+    assert_eq!((first.rules.len(), again.rules.len()), (1, 0));
+    assert_eq!(first.outcomes, again.outcomes);
+}

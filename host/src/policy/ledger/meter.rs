@@ -1,0 +1,91 @@
+//! How many updates of maps the ledger asked the kernel for: what a call of a plugin may cost is bounded by it.
+
+use std::ops::{Deref, DerefMut};
+
+use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
+use krsi_host_abi::hook::Hook;
+
+use crate::kernel::lease::EntryKey;
+use crate::kernel::store::{RuleStore, StoreError};
+
+/// The deny maps, and the updates of them so far.
+#[derive(Debug)]
+pub(super) struct Meter<S> {
+    store: S,
+    writes: u64,
+}
+
+impl<S> Meter<S> {
+    /// No update yet.
+    pub(super) const fn new(store: S) -> Self {
+        Self { store, writes: 0 }
+    }
+
+    /// Updates so far.
+    pub(super) const fn writes(&self) -> u64 {
+        self.writes
+    }
+}
+
+impl<S> Deref for Meter<S> {
+    type Target = S;
+
+    fn deref(&self) -> &S {
+        &self.store
+    }
+}
+
+impl<S> DerefMut for Meter<S> {
+    fn deref_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+}
+
+impl<S: RuleStore> RuleStore for Meter<S> {
+    fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.put(key, entry)
+    }
+
+    fn remove(&mut self, key: EntryKey) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.remove(key)
+    }
+
+    fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.mark(process, membership)
+    }
+
+    fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.unmark(process)
+    }
+
+    fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError> {
+        self.store.marks(process)
+    }
+
+    fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.set_rule_flags(hook, flags)
+    }
+
+    fn capacity(&self, key: EntryKey) -> Option<(&'static str, usize)> {
+        self.store.capacity(key)
+    }
+
+    fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.open_hits(rule_id)
+    }
+
+    fn hits(&self, rule_id: u64) -> Result<u64, StoreError> {
+        self.store.hits(rule_id)
+    }
+
+    fn close_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.close_hits(rule_id)
+    }
+}

@@ -1,0 +1,179 @@
+//! What a grant says of a rule that is in force already: the operator may have said something else since.
+
+use krsi_host_abi::deny::Mode;
+use krsi_plugin_schema::latest::{
+    Action, Allow, Deny, ProcessKey, Refusal, Rule, RuleKey, RuleMode, Subject,
+};
+
+use super::capability::{self, CapabilityError, Grant};
+use super::ledger::{RuleSpec, Verdict};
+use crate::route::scope::Scope;
+
+/// Nanoseconds of a millisecond.
+const MS_NS: u64 = 1_000_000;
+
+/// What a grant says of a rule in force: that it may be made now, for as long as it has left. `within`
+/// tells whether a process lies within the grant's scope.
+#[must_use]
+pub fn judge(
+    grant: &Grant,
+    rule: &RuleSpec,
+    now_boot_ns: u64,
+    within: &dyn Fn(ProcessKey) -> bool,
+) -> Verdict {
+    let refused = match check(grant, rule, now_boot_ns) {
+        Err(error) => Some((error.refusal(), error.to_string())),
+        Ok(()) if concerns_others(grant, rule, within) => {
+            let scope = &grant.spec().scope;
+            Some((Refusal::OutOfScope, format!("only {scope} may be concerned")))
+        }
+        Ok(()) => None,
+    };
+    match refused {
+        Some((refusal, why)) => Verdict::Refused(refusal, why),
+        None => Verdict::Granted(grant.mode_of(rule.asked)),
+    }
+}
+
+fn check(grant: &Grant, spec: &RuleSpec, now_boot_ns: u64) -> Result<(), CapabilityError> {
+    let left_ms = match spec.expires_boot_ns {
+        0 => 0,
+        until => until.saturating_sub(now_boot_ns).div_ceil(MS_NS).max(1),
+    };
+    let rule = Rule {
+        token: spec.token,
+        cause_boot_ns: 0,
+        key: spec.key.clone(),
+        subject: spec.subject,
+        hooks: spec.hooks,
+        ttl_ms: left_ms,
+        reason: "".into(),
+    };
+    let (errno, if_unread) = (spec.errno, spec.if_unread);
+    let mode = match spec.asked {
+        Mode::Allow => return capability::check(grant, &Action::Allow(Allow { rule })),
+        Mode::Enforce => RuleMode::Enforce,
+        Mode::Audit => RuleMode::Audit,
+        Mode::Off => RuleMode::Off,
+    };
+    capability::check(grant, &Action::Deny(Deny { rule, errno, mode, if_unread }))
+}
+
+/// Whether a rule concerns anybody outside of a grant's scope.
+pub(super) fn concerns_others_by(
+    scope: &Scope,
+    (subject, key): (Subject, &RuleKey),
+    within: &dyn Fn(ProcessKey) -> bool,
+) -> bool {
+    if *scope == Scope::System {
+        return false;
+    }
+    match (subject, key) {
+        (Subject::Lineage(root), _) => !within(root),
+        (Subject::Any, RuleKey::Process(root) | RuleKey::Lineage(root)) => !within(*root),
+        // What is no process lies within no scope, whatever kinds of keys there are.
+        (Subject::Any, _) => true,
+    }
+}
+
+fn concerns_others(grant: &Grant, rule: &RuleSpec, within: &dyn Fn(ProcessKey) -> bool) -> bool {
+    concerns_others_by(&grant.spec().scope, (rule.subject, &rule.key), within)
+}
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, KeyKind};
+
+    use super::super::asked::Asked;
+    use super::super::capability::GrantSpec;
+    use super::*;
+
+    const NOW: u64 = 5_000_000_000;
+
+    fn rule() -> RuleSpec {
+        RuleSpec {
+            owner: 0,
+            plugin: "p".into(),
+            token: 1,
+            key: RuleKey::File(FileKey { ino: 1, dev: 1 }),
+            subject: Subject::Any,
+            hooks: HookSet::default().with(Hook::FileOpen),
+            errno: 13,
+            asked: Mode::Enforce,
+            mode: Mode::Enforce,
+            if_unread: IfUnread::Pass,
+            expires_boot_ns: NOW + 60_000 * MS_NS,
+            reason: String::new(),
+            cause_boot_ns: 0,
+            max_rules: 1,
+        }
+    }
+
+    fn judged(spec: GrantSpec, rule: &RuleSpec) -> Verdict {
+        let asked = Asked {
+            deny_keys: [KeyKind::File, KeyKind::Process].into_iter().collect(),
+            deny_hooks: HookSet::default().with(Hook::FileOpen),
+            ..Asked::default()
+        };
+        judge(&Grant::new(asked, spec), rule, NOW, &|key| key.tgid == 7)
+    }
+
+    #[test]
+    fn a_rule_in_force_is_judged_by_every_word_of_the_grant() {
+        let base = GrantSpec::default;
+        assert_eq!(judged(base(), &rule()), Verdict::Granted(Mode::Enforce));
+        let refused = |spec: GrantSpec, rule: &RuleSpec, words: &str| match judged(spec, rule) {
+            Verdict::Refused(refusal, why) => {
+                assert!(why.contains(words), "{why}");
+                refusal
+            }
+            granted @ Verdict::Granted(_) => panic!("{words}: {granted:?}"),
+        };
+        let keys = GrantSpec { deny_keys: Some([KeyKind::Path].into_iter().collect()), ..base() };
+        assert_eq!(refused(keys, &rule(), "rules on file keys"), Refusal::NotGranted);
+        let hooks = Some(HookSet::default().with(Hook::SocketConnect));
+        refused(GrantSpec { deny_hooks: hooks, ..base() }, &rule(), "rules on file_open");
+        refused(GrantSpec { errnos: Some([1].into()), ..base() }, &rule(), "EACCES");
+        let short = GrantSpec { max_ttl_ms: 59_999, ..base() };
+        refused(short.clone(), &rule(), "a life of 60000 ms");
+        // Its time is nearly over: what is left of it is granted.
+        let old = RuleSpec { expires_boot_ns: NOW + 1, ..rule() };
+        assert_eq!(judged(short, &old), Verdict::Granted(Mode::Enforce));
+        let lasting = RuleSpec { expires_boot_ns: 0, ..rule() };
+        refused(base(), &lasting, "without end");
+        let permanent = GrantSpec { permanent: true, ..base() };
+        assert_eq!(judged(permanent, &lasting), Verdict::Granted(Mode::Enforce));
+        let scope = GrantSpec { scope: Scope::Uid(7), ..base() };
+        assert_eq!(refused(scope.clone(), &rule(), "only uid 7"), Refusal::OutOfScope);
+        let process = |tgid| RuleSpec {
+            key: RuleKey::Process(ProcessKey { tgid, start_boot_ns: 1 }),
+            ..rule()
+        };
+        refused(scope.clone(), &process(8), "only uid 7");
+        assert_eq!(judged(scope, &process(7)), Verdict::Granted(Mode::Enforce));
+    }
+
+    #[test]
+    fn a_mode_goes_down_and_comes_back() {
+        let mode = |mode, asked| {
+            let spec = GrantSpec { mode, ..GrantSpec::default() };
+            judged(spec, &RuleSpec { asked, ..rule() })
+        };
+        for (granted, asked, expected) in [
+            (RuleMode::Enforce, Mode::Enforce, Mode::Enforce),
+            (RuleMode::Enforce, Mode::Audit, Mode::Audit),
+            (RuleMode::Enforce, Mode::Off, Mode::Off),
+            (RuleMode::Enforce, Mode::Allow, Mode::Allow),
+            (RuleMode::Audit, Mode::Enforce, Mode::Audit),
+            (RuleMode::Audit, Mode::Audit, Mode::Audit),
+            (RuleMode::Audit, Mode::Off, Mode::Off),
+            (RuleMode::Audit, Mode::Allow, Mode::Allow),
+            (RuleMode::Off, Mode::Enforce, Mode::Off),
+            (RuleMode::Off, Mode::Audit, Mode::Off),
+            (RuleMode::Off, Mode::Off, Mode::Off),
+            (RuleMode::Off, Mode::Allow, Mode::Off),
+        ] {
+            assert_eq!(mode(granted, asked), Verdict::Granted(expected), "{granted:?} {asked:?}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A plugin's filters on the hooks that the host follows processes by.
+//!
+//! The host needs each of their calls, so the kernel filters none of them; what a plugin is sent of them is
+//! what passes its own filters here. Filters on all other hooks are the kernel's.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use krsi_plugin_schema::latest::{Body, Condition, Event, FileKey, Hook, ProcessKey};
+
+/// Hooks that the host follows processes by.
+pub const FOLLOWED: [Hook; 3] =
+    [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
+
+/// Calls that are remembered for rates and first calls; beyond, all are forgotten and more is sent.
+const REMEMBERED_MAX: usize = 16_384;
+/// Nanoseconds of a second.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What of a hook a plugin wants to see: calls that every condition holds for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The hook, one that it subscribes to.
+    pub hook: Hook,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// The filters of a view, and what they remember.
+#[derive(Debug, Default)]
+pub(super) struct Sieve {
+    filters: Arc<[Filter]>,
+    /// Calls of a process in a second, by filter.
+    calls: HashMap<(usize, ProcessKey), (u64, u32), RandomState>,
+    /// Objects of a process, by filter.
+    seen: HashSet<(usize, ProcessKey, FileKey), RandomState>,
+}
+
+impl Sieve {
+    pub(super) fn new(filters: Arc<[Filter]>) -> Self {
+        Self { filters, ..Self::default() }
+    }
+
+    /// Whether its filters let the same pass.
+    pub(super) fn is_of(&self, filters: &[Filter]) -> bool {
+        let own = |filters: &[Filter]| -> Vec<Filter> {
+            filters.iter().filter(|filter| FOLLOWED.contains(&filter.hook)).cloned().collect()
+        };
+        own(&self.filters) == own(filters)
+    }
+
+    /// Whether an event is sent: one of a hook without filters is, and one that passes one of them.
+    pub(super) fn passes(&mut self, event: &Event<'_>) -> bool {
+        let Some(hook) = event.body.hook().filter(|hook| FOLLOWED.contains(hook)) else {
+            return true;
+        };
+        let filters = Arc::clone(&self.filters);
+        let mut own =
+            filters.iter().enumerate().filter(|(_, filter)| filter.hook == hook).peekable();
+        own.peek().is_none() || own.any(|(at, filter)| self.holds(at, filter, event))
+    }
+
+    fn holds(&mut self, at: usize, filter: &Filter, event: &Event<'_>) -> bool {
+        let remembers =
+            |one: &&Condition| matches!(one, Condition::FirstSeen | Condition::PerProcessRate(_));
+        // As in the kernel, those that remember are asked last, the rate before the first call.
+        let plain = filter.conditions.iter().filter(|one| !remembers(one));
+        let rates =
+            filter.conditions.iter().filter(|one| matches!(one, Condition::PerProcessRate(_)));
+        let firsts = filter.conditions.iter().filter(|one| matches!(one, Condition::FirstSeen));
+        plain.chain(rates).chain(firsts).all(|one| self.is_met(at, one, event))
+    }
+
+    fn is_met(&mut self, at: usize, condition: &Condition, event: &Event<'_>) -> bool {
+        let (meta, process) = (&event.meta, event.meta.process);
+        let exec = match &event.body {
+            Body::BprmCommittedCreds(exec) => Some(exec),
+            _ => None,
+        };
+        match condition {
+            Condition::Uid(uid) => meta.uid == *uid,
+            Condition::Cgroup(id) => meta.cgroup_id == *id,
+            Condition::PathPrefix(prefix) => {
+                exec.is_some_and(|exec| exec.path_truncated || exec.path.starts_with(prefix))
+            }
+            // None of these calls opens a file or has an address.
+            Condition::FlagsAny(_) | Condition::Port(_) => false,
+            Condition::PerProcessRate(most) => {
+                if self.calls.len() >= REMEMBERED_MAX {
+                    self.calls.clear();
+                }
+                let second = meta.boot_ns / SECOND_NS;
+                let (last, calls) = self.calls.entry((at, process)).or_default();
+                if *last != second {
+                    (*last, *calls) = (second, 0);
+                }
+                *calls = calls.saturating_add(1);
+                *calls <= *most
+            }
+            Condition::FirstSeen => {
+                if self.seen.len() >= REMEMBERED_MAX {
+                    self.seen.clear();
+                }
+                let file = exec.map(|exec| exec.file).unwrap_or_default();
+                self.seen.insert((at, process, file))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::latest::{Connect, Exec, Exit, Meta};
+
+    use super::*;
+
+    fn event(uid: u32, body: Body<'static>) -> Event<'static> {
+        let process = ProcessKey { start_boot_ns: 1, tgid: uid };
+        let meta = Meta { uid, process, cgroup_id: 9, boot_ns: 5, ..Meta::default() };
+        Event { meta, body }
+    }
+
+    fn exec(path: &'static str) -> Body<'static> {
+        Body::BprmCommittedCreds(Exec { path: path.into(), ..Exec::default() })
+    }
+
+    fn sieve(conditions: &[&[Condition]]) -> Sieve {
+        let filter = |conditions: &&[Condition]| Filter {
+            hook: Hook::BprmCommittedCreds,
+            conditions: conditions.to_vec(),
+        };
+        Sieve::new(conditions.iter().map(filter).collect())
+    }
+
+    #[test]
+    fn what_passes_one_of_a_hooks_filters_is_sent() {
+        let prefix = Condition::PathPrefix("/opt/".into());
+        let mut one = sieve(&[&[Condition::Uid(7), prefix.clone()], &[Condition::Cgroup(8)]]);
+        assert!(one.passes(&event(7, exec("/opt/a"))));
+        assert!(!one.passes(&event(8, exec("/opt/a"))) && !one.passes(&event(7, exec("/bin/a"))));
+        let cut = Exec { path: "?".into(), path_truncated: true, ..Exec::default() };
+        assert!(one.passes(&event(7, Body::BprmCommittedCreds(cut))));
+        // Hooks without a filter, and hooks that the kernel filters.
+        assert!(one.passes(&event(1, Body::SchedProcessExit(Exit::default()))));
+        assert!(one.passes(&event(1, Body::SocketConnect(Connect::default()))));
+        assert!(sieve(&[]).passes(&event(1, exec("/bin/a"))));
+        assert!(sieve(&[&[]]).passes(&event(1, exec("/bin/a"))));
+        assert!(!sieve(&[&[Condition::Port(1)]]).passes(&event(1, exec("/bin/a"))));
+    }
+
+    #[test]
+    fn rates_and_first_calls_are_each_processs_own() {
+        let mut rate = sieve(&[&[Condition::PerProcessRate(2)]]);
+        let mut passed = |uid| (0..5).filter(|_| rate.passes(&event(uid, exec("/a")))).count();
+        assert_eq!((passed(1), passed(2)), (2, 2));
+        let mut first = sieve(&[&[Condition::FirstSeen]]);
+        let mut passed = |uid| (0..5).filter(|_| first.passes(&event(uid, exec("/a")))).count();
+        assert_eq!((passed(1), passed(2)), (1, 1));
+    }
+
+    #[test]
+    fn views_differ_by_filters_on_these_hooks_alone() {
+        let filter = |hook| Filter { hook, conditions: vec![Condition::Uid(7)] };
+        let own: Arc<[Filter]> = [filter(Hook::SchedProcessFork)].into();
+        let other = [filter(Hook::FileOpen), filter(Hook::SchedProcessFork)];
+        assert!(Sieve::new(own).is_of(&other));
+        assert!(!Sieve::default().is_of(&other) && Sieve::default().is_of(&other[..1]));
+    }
+}
