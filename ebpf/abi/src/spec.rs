@@ -202,6 +202,9 @@ pub mod spec_flag {
     pub const ERROR_MATCHES: u32 = 1 << 5;
     /// The call is about a path that its arguments do not tell: rules on paths go by their word on those.
     pub const PATH_UNTOLD: u32 = 1 << 6;
+    /// The object is a file that is being executed, or a step on the way to that: root's execution of the
+    /// host's own file is not refused.
+    pub const EXECUTES: u32 = 1 << 7;
 }
 
 /// All of it.

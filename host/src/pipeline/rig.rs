@@ -13,13 +13,12 @@ use super::mailbox::{Change, Mailbox};
 use super::reader::Reader;
 use super::roster::{Roster, Wider};
 use super::shared::{REPORTS_MAX, Shared};
-use super::standing::Exempt;
 use super::start::compiler;
-use crate::config::{Config, PluginSpec, RuleSettings};
+use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::output::{PluginSummary, Report};
 use crate::plugin::Swapped;
-use crate::policy::Ledger;
+use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Ring, Rings};
 
 /// Everything after the hooks, reading a ring that somebody else fills.
@@ -45,7 +44,8 @@ impl Rig {
         hooks.forget_types();
         let (sender, reports) = mpsc::channel(REPORTS_MAX);
         let ledger = Ledger::new(maps.rules, HOOKS.iter().map(|row| row.hook));
-        let shared = Arc::new(Shared::new(ledger, ProcessTable::default(), sender));
+        let shared =
+            Arc::new(Shared::new(ledger, ProcessTable::default(), Machine::default(), sender));
         let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
         let (policies, compiler) = (config.policies()?, compiler(config, program)?);
         let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
@@ -53,13 +53,8 @@ impl Rig {
             let prepared = roster.prepare(spec.clone())?;
             roster.add(prepared)?;
         }
-        let exempt = Exempt::new(maps.exempt, &RuleSettings::default(), &ProcessTable::default());
-        let reader = Some(Reader::new(
-            Rings::new(maps.verdicts, ring),
-            exempt,
-            maps.counters,
-            Arc::clone(&shared),
-        ));
+        let reader =
+            Some(Reader::new(Rings::new(maps.verdicts, ring), maps.counters, Arc::clone(&shared)));
         Ok(Self { shared, roster, mailbox, reader, thread: None, reports, _hooks: hooks })
     }
 

@@ -12,6 +12,7 @@ use super::filters;
 use super::mailbox::{Change, Mailbox};
 use super::shared::Shared;
 use super::sink::{Counts, PolicySink, ShadowReports};
+use super::vital;
 use super::wanted::Wanted;
 use super::watches::Watch;
 use super::{ReloadError, RunError, clock};
@@ -130,6 +131,7 @@ impl Roster {
         let named = self.policies.of(&candidate.manifest.name)?;
         let candidate =
             if named == settings { candidate } else { self.describe(&spec.file, &named)? };
+        vital::check(&self.shared.machine, &candidate.manifest, &named)?;
         let asked = asked(&candidate.manifest);
         Ok(Prepared { spec, candidate, settings: named, asked })
     }

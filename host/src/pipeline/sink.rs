@@ -66,7 +66,8 @@ impl PolicySink {
             self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
-        let around = Surroundings { now_boot_ns, kinship, within: &within };
+        let machine = &self.shared.machine;
+        let around = Surroundings { now_boot_ns, kinship, machine, within: &within };
         let mut applied = apply(&mut ledger, &mut self.principal, actions, around);
         if init {
             ledger.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);

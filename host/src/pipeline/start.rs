@@ -8,21 +8,23 @@ use tokio::sync::mpsc;
 
 use super::RunError;
 use super::board::Board;
+use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::Refused;
 use super::mailbox::Mailbox;
 use super::reader::Reader;
 use super::roster::{Prepared, Roster, in_folder};
 use super::shared::{REPORTS_MAX, Shared};
-use super::standing::{self, Exempt};
+use super::standing;
 use super::steward::{Command, Steward, administrator};
+use super::vital;
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
 use crate::output::Report;
 use crate::plugin::{Cache, Compiler, TrustedKey};
-use crate::policy::Ledger;
+use crate::policy::{Ledger, Machine};
 use crate::read::ring::Rings;
 
 /// Processes that the host keeps in mind.
@@ -45,10 +47,18 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let compiler = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config)?;
+    let mut exempt = Exempt::new(maps.exempt, &rules);
+    let mut told = exempt.count();
+    let mut machine = Machine::default();
+    hooks.prove(|key_of| {
+        told.extend(exempt.hold(key_of));
+        machine = vital::machine(key_of);
+    })?;
     let mut ledger = Ledger::new(maps.rules, []);
     standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let shared = Arc::new(Shared::new(ledger, ProcessTable::with_capacity(PROCESSES_MAX), sender));
+    let processes = ProcessTable::with_capacity(PROCESSES_MAX);
+    let shared = Arc::new(Shared::new(ledger, processes, machine, sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let mut roster = Roster::new(compiler, policies, Arc::clone(&shared), Arc::clone(&mailbox));
 
@@ -66,7 +76,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");
     }
-    let exempt = Exempt::new(maps.exempt, &rules, &shared.processes());
+    exempt.mark_running();
+    told.into_iter().for_each(|text| shared.note(text));
     for plugin in named {
         roster.add(plugin)?;
     }
@@ -77,7 +88,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     }
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
-    let reader = Reader::new(rings, exempt, Arc::clone(&counters), Arc::clone(&shared));
+    let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
     let told = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("reader".into())
@@ -87,6 +98,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let mut steward = Steward {
         config: config.clone(),
         hooks,
+        exempt,
         roster,
         shared: Arc::clone(&shared),
         mailbox,

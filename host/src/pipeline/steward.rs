@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
+use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
@@ -26,6 +27,9 @@ use crate::read::ring::ReadError;
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether an exempt executable is another file.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Where an answer goes; whoever asked may be gone.
 pub(super) type Reply<T> = oneshot::Sender<T>;
@@ -117,6 +121,7 @@ pub(super) struct Ended {
 pub(super) struct Steward {
     pub(super) config: Config,
     pub(super) hooks: Hooks,
+    pub(super) exempt: Exempt,
     pub(super) roster: Roster,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -135,7 +140,15 @@ impl Steward {
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(command) = commands.recv() {
+        loop {
+            let command = match commands.recv_timeout(LOOK) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_at_exempt();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match command {
                 Command::Reload { name, wider, reply } => {
                     let told = self.reload(name.as_deref(), wider);
@@ -153,6 +166,16 @@ impl Steward {
                     return;
                 }
             }
+        }
+    }
+
+    /// An executable that was upgraded is exempt as what it replaced was.
+    fn look_at_exempt(&mut self) {
+        if self.exempt.is_stale() {
+            let (exempt, shared) = (&mut self.exempt, &self.shared);
+            self.hooks.learn(|key_of| {
+                exempt.hold(key_of).into_iter().for_each(|text| shared.note(text));
+            });
         }
     }
 
