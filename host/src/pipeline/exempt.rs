@@ -19,6 +19,7 @@ use crate::config::RuleSettings;
 use crate::enrich::{CgroupNames, ProcessTable};
 use crate::kernel::exempt::Exempt as Kernel;
 use crate::kernel::file::key_of_stat;
+use crate::kernel::namespace;
 
 /// What the kernel appends to the path of a file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";
@@ -75,9 +76,10 @@ impl Exempt {
         }
         for path in self.settings.exempt_cgroups.clone() {
             let name = path.display().to_string();
-            let kept = match CgroupNames::id_of(&path) {
-                Ok(id) => self.kernel.count_cgroup(id).map_err(|why| why.to_string()),
-                Err(why) => Err(why.to_string()),
+            let kept = match (namespace::cgroups(), CgroupNames::id_of(&path)) {
+                (Err(why), _) => Err(why.to_string()),
+                (_, Err(why)) => Err(why.to_string()),
+                (_, Ok(id)) => self.kernel.count_cgroup(id).map_err(|why| why.to_string()),
             };
             told.extend(
                 kept.err()

@@ -78,8 +78,8 @@ fn parts_of_a_watch_are_optional() {
     check("file_open if file.f_flags == 1", 1, deny | predicate, 0);
     check(
         "file_open: file if file.f_flags==1 audit 13",
-        2,
-        deny | predicate | spec_flag::WATCH_AUDIT,
+        4,
+        executes | predicate | spec_flag::WATCH_AUDIT,
         13,
     );
     // What is always true is no predicate; what is never true stays one, without terms.
