@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 
 use super::{Boot, Test, evasion};
-use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, listen, run};
 
 pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_whole_components", Boot::Each, path_denies),
@@ -282,8 +282,6 @@ fn read_by(shell: &Path, file: &Path, command: &str) -> anyhow::Result<ExitStatu
 
 /// Reads once.
 const READ: &str = "read line < \"$1\"";
-/// Reads until it may: that a process is exempt follows its exec.
-const READ_ON: &str = "until read line < \"$1\"; do :; done";
 
 fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {
     let (vault, file) = folder(guest, "vault")?;

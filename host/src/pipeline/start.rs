@@ -48,12 +48,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config)?;
     let mut exempt = Exempt::new(maps.exempt, &rules);
-    let mut told = exempt.count();
-    let mut machine = Machine::default();
-    hooks.prove(|key_of| {
-        told.extend(exempt.hold(key_of));
-        machine = vital::machine(key_of);
-    })?;
+    let (machine, told) = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
     standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
@@ -104,13 +99,20 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         mailbox,
         reader,
     };
-    for shadow in &config.shadows {
-        if let Err(error) = steward.shadow_file(shadow) {
-            shared.note(error.line());
-        }
-    }
+    steward.shadow_files(&config.shadows);
     let commands = steward.spawn()?;
     Ok(Running { shared, counters, commands, board, reports })
+}
+
+/// Proves the backend, and learns what the files are that make exempt and those that nobody comes in without.
+/// What is to be told of them, in words.
+fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<(Machine, Vec<String>), RunError> {
+    let (mut told, mut machine) = (exempt.count(), Machine::default());
+    hooks.prove(|key_of| {
+        told.extend(exempt.hold(key_of));
+        machine = vital::machine(key_of);
+    })?;
+    Ok((machine, told))
 }
 
 /// That every watch of the command line is attached: whoever asks for one must not think it is.

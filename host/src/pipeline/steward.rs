@@ -286,8 +286,17 @@ impl Steward {
         Ok(())
     }
 
+    /// Starts versions beside the plugins of their names; one that cannot be is told.
+    pub(super) fn shadow_files(&mut self, files: &[PathBuf]) {
+        for file in files {
+            if let Err(error) = self.shadow_file(file) {
+                self.shared.note(error.line());
+            }
+        }
+    }
+
     /// Starts a version beside the plugin of its name.
-    pub(super) fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
+    fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
         let prepared = self.roster.prepare(PluginSpec::beside(file.into()))?;
         self.roster.shadow(prepared)
     }

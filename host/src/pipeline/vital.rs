@@ -1,6 +1,6 @@
 //! What nobody comes into this machine without, and who holds it up: looked at once, at the start.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
@@ -19,7 +19,7 @@ use crate::kernel::file::key_of_stat;
 use crate::kernel::namespace;
 use crate::plugin::Manifest;
 use crate::policy::Machine;
-use crate::policy::broad::VitalFile;
+use crate::policy::broad::{Digests, VitalFile};
 use crate::route::scope::Scope;
 
 /// What the host's own file is called: root's execution of it is never refused, so its digest is not taken.
@@ -193,7 +193,7 @@ fn cgroups() -> Vec<u64> {
     ["/proc/1/cgroup", "/proc/self/cgroup"].into_iter().filter_map(id).collect()
 }
 
-fn hash(files: &[VitalFile]) -> HashMap<Digest, &'static str> {
+fn hash(files: &[VitalFile]) -> Digests {
     let others = files.iter().filter(|file| file.what != OWN);
     let digest = |file: &VitalFile| {
         file.paths.iter().find_map(|path| digest(path).ok()).map(|digest| (digest, file.what))
@@ -222,7 +222,12 @@ fn text(path: &str) -> String {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use krsi_plugin_schema::Schema;
+    use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, OnStop};
+
     use super::*;
+    use crate::kernel::namespace::CgroupError;
+    use crate::plugin::Filter;
 
     #[test]
     fn roots_shells_are_those_of_every_user_0() {
@@ -264,8 +269,38 @@ mod tests {
         assert_eq!(found, [VitalFile { what: "root's shell", paths, key }]);
         let digests = hash(&found);
         let expected: Digest = Sha256::digest(b"content").into();
-        assert_eq!(digests, HashMap::from([(expected, "root's shell")]));
+        assert_eq!(digests, Digests::from([(expected, "root's shell")]));
         fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_said_by_cgroups_is_refused_where_they_tell_nobody_apart() {
+        let manifest = |conditions: &[Condition]| Manifest {
+            name: "some".into(),
+            version: "1".into(),
+            schema: Schema::V0_2,
+            hooks: HookSet::default().with(Hook::FileOpen),
+            watches: Vec::new(),
+            filters: vec![Filter { hook: Hook::FileOpen, conditions: conditions.to_vec() }],
+            deny_hooks: HookSet::default(),
+            deny_keys: KeyKinds::default(),
+            kill: false,
+            tick: None,
+            on_stop: OnStop::Keep,
+        };
+        let without = Machine { without_cgroups: Some(CgroupError::Unused), ..Machine::default() };
+        let (by_user, by_group) = (Condition::Uid(7), Condition::Cgroup(8));
+        let mut settings = Settings::default();
+        let refused = |manifest: &Manifest, settings: &Settings| {
+            assert!(check(&Machine::default(), manifest, settings).is_ok());
+            check(&without, manifest, settings).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused(&manifest(std::slice::from_ref(&by_user)), &settings), None);
+        let words = refused(&manifest(&[by_user, by_group]), &settings).unwrap();
+        assert!(words.starts_with("some: a filter by cgroup is not to be had: "), "{words}");
+        settings.grant.scope = Scope::Cgroup("/a".into());
+        let words = refused(&manifest(&[]), &settings).unwrap();
+        assert!(words.starts_with("some: a scope by cgroup"), "{words}");
     }
 
     #[test]

@@ -11,16 +11,13 @@ use crate::{map, offset};
 /// programs see, so the host opens a file and reads here what it is.
 #[lsm(hook = "file_open")]
 pub fn proof(ctx: LsmContext) -> i32 {
-    let Some(proof) = map::proof() else { return 0 };
-    // SAFETY: a live map value; one thread of the host's writes it, and one program here at a time.
-    let proof = unsafe { &mut *proof };
-    if proof.thread != capture::pid_tgid() {
-        return 0;
-    }
-    proof.calls += 1;
-    let inode = Ptr::arg::<0>(&ctx).and_then(|file| file.ptr(&offset::FILE_F_INODE));
-    let Ok(key) = inode.and_then(capture::file_key) else { return 0 };
-    proof.file.ino = key.ino;
-    proof.file.dev = key.dev;
+    map::prove(
+        capture::pid_tgid(),
+        #[inline(always)]
+        || {
+            let file = Ptr::arg::<0>(&ctx);
+            file.and_then(|file| file.ptr(&offset::FILE_F_INODE)).and_then(capture::file_key).ok()
+        },
+    );
     0
 }

@@ -34,6 +34,9 @@ pub struct VitalFile {
     pub key: FileKey,
 }
 
+/// What files are, by their digests.
+pub type Digests = HashMap<Digest, &'static str>;
+
 /// What of this machine decides whether a denial is broad.
 #[derive(Debug, Default)]
 pub struct Machine {
@@ -46,9 +49,9 @@ pub struct Machine {
     /// Why rules by cgroup are not to be had at all.
     pub without_cgroups: Option<CgroupError>,
     /// Digests of the files, taken when they are first asked for.
-    pub digests: OnceLock<HashMap<Digest, &'static str>>,
+    pub digests: OnceLock<Digests>,
     /// Takes them.
-    pub hash: Option<fn(&[VitalFile]) -> HashMap<Digest, &'static str>>,
+    pub hash: Option<fn(&[VitalFile]) -> Digests>,
 }
 
 /// How a denial is broad.
@@ -157,7 +160,7 @@ impl Machine {
     }
 
     /// Takes the digests of the files, if that has not been done.
-    pub fn take_digests(&self) -> &HashMap<Digest, &'static str> {
+    pub fn take_digests(&self) -> &Digests {
         self.digests.get_or_init(|| self.hash.map(|hash| hash(&self.files)).unwrap_or_default())
     }
 
