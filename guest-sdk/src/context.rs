@@ -109,7 +109,8 @@ impl Ctx {
         RuleBuilder::deny(self, RuleKey::Digest(sha256))
     }
 
-    /// Denies every call of the rule's hooks.
+    /// Denies every call of the rule's hooks. Without a lineage as its subject it is broad, and refused
+    /// unless the operator grants `broad`; so are other rules that could lock everybody out.
     pub fn deny_hook(&mut self) -> RuleBuilder<'_> {
         RuleBuilder::deny(self, RuleKey::Hook)
     }

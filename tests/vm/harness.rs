@@ -172,6 +172,17 @@ impl Guest {
         Ok(path)
     }
 
+    /// A cache of the test's own with what was compiled before the boot.
+    pub(crate) fn copied_code(&self) -> anyhow::Result<PathBuf> {
+        let cache = self.path("cache");
+        fs::DirBuilder::new().mode(0o700).create(&cache)?;
+        for entry in fs::read_dir(CODE)? {
+            let entry = entry?;
+            fs::copy(entry.path(), cache.join(entry.file_name()))?;
+        }
+        Ok(cache)
+    }
+
     /// Starts krsi-host with one plugin and waits until it is ready.
     pub(crate) fn host(&self, plugin: &str, config: &str) -> anyhow::Result<Host> {
         self.host_with(&[(plugin, config)], &[])
@@ -309,6 +320,11 @@ impl Host {
     pub(crate) fn hooks(&self) -> anyhow::Result<Vec<Value>> {
         let status = self.whole_status()?;
         status["hooks"].as_array().cloned().context("hooks")
+    }
+
+    /// What its status says is not proven.
+    pub(crate) fn unproven(&self) -> anyhow::Result<Vec<String>> {
+        Ok(serde_json::from_value(self.whole_status()?["unproven"].take())?)
     }
 
     fn whole_status(&self) -> anyhow::Result<Value> {

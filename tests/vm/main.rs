@@ -9,6 +9,7 @@ mod coverage;
 mod digest;
 mod evasion;
 mod exec;
+mod exempt;
 mod file;
 mod filter;
 mod grant;
@@ -66,6 +67,7 @@ fn tests() -> Vec<Test> {
         digest::TESTS,
         evasion::TESTS,
         exec::TESTS,
+        exempt::TESTS,
         file::TESTS,
         filter::TESTS,
         grant::TESTS,

@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 
 use super::{Boot, Test, evasion};
-use crate::harness::{Guest, Host, expect_errno, listen, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, listen, run};
 
 pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_whole_components", Boot::Each, path_denies),
@@ -24,7 +24,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("rule_on_error_answers", Boot::Each, on_error_answers),
     ("rule_on_error_passes_unless_said", Boot::Each, on_error_passes),
     ("rule_says_what_unread_means", Boot::Each, rule_says_what_unread_means),
-    ("rule_exempt_by_executable", Boot::Each, exempt_by_executable),
     ("rule_exempt_by_tgid", Boot::Each, exempt_by_tgid),
     ("rule_map_full_evicts_nothing", Boot::Each, map_full),
     ("watch_without_texts_asks_what_was_read", Boot::Each, watch_without_texts),
@@ -50,7 +49,7 @@ pub(crate) fn folder(guest: &Guest, name: &str) -> anyhow::Result<(PathBuf, Path
 }
 
 /// Starts krsi-host with the ruler, rules and a configuration file. The operator grants the hooks of the
-/// rules and no more: others are not attached.
+/// rules and no more, as others are not attached, and rules however broad.
 pub(crate) fn ruled(
     guest: &Guest,
     rules: &str,
@@ -61,7 +60,7 @@ pub(crate) fn ruled(
     let hooks = rules.lines().filter_map(|line| line.split_whitespace().nth(3));
     let hooks = hooks.map(|hook| format!("{hook:?}")).collect::<Vec<_>>().join(", ");
     let section = if config.contains(RULER) { "" } else { RULER };
-    fs::write(&path, format!("{config}\n{section}\ndeny-hooks = [{hooks}]\n"))?;
+    fs::write(&path, format!("{config}\n{section}\nbroad = true\ndeny-hooks = [{hooks}]\n"))?;
     let path = path.display().to_string();
     let arguments = [&["--config", &path], more].concat();
     guest.host_with(&[("ruler", rules)], &arguments)
@@ -283,30 +282,6 @@ fn read_by(shell: &Path, file: &Path, command: &str) -> anyhow::Result<ExitStatu
 
 /// Reads once.
 const READ: &str = "read line < \"$1\"";
-/// Reads until it may: that a process is exempt follows its exec.
-const READ_ON: &str = "until read line < \"$1\"; do :; done";
-
-fn exempt_by_executable(guest: &mut Guest) -> anyhow::Result<()> {
-    let (vault, file) = folder(guest, "vault")?;
-    let (free, bound) = (guest.executable("busybox-free")?, guest.executable("busybox-bound")?);
-    let config = format!("[rules]\nexempt-executables = [{:?}]", free.display().to_string());
-    let host = ruled(guest, &format!("deny {} 13 file_open", vault.display()), &config, &[])?;
-    let mut child = Command::new(&free)
-        .args(["sh", "-c", READ_ON, "sh"])
-        .arg(&file)
-        .stderr(Stdio::null())
-        .spawn()?;
-    let status = wait_for("an exempt process to read", || Ok(child.try_wait()?));
-    if status.is_err() {
-        child.kill()?;
-    }
-    ensure!(status?.success(), "an exempt process failed");
-    ensure!(!read_by(&bound, &file, READ)?.success(), "another executable could read");
-    let object = file.to_string_lossy().into_owned();
-    let bound = bound.to_string_lossy().into_owned();
-    verdict(&host, &[("hook", "file_open"), ("object", &object), ("exe", &bound)])?;
-    host.stop(Signal::INT).map(drop)
-}
 
 fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {
     let (vault, file) = folder(guest, "vault")?;

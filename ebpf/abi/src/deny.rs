@@ -1,10 +1,11 @@
 //! Deny keys, leases and the flags word: what the host writes and the kernel obeys.
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
-//! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
+//! lease keeps its own rule id, owner, expiry and errno. Verdict order: process, lineage,
 //! cgroup, file, path, network, hook, for an object that cannot be read the leases that answer errors, and
 //! digests by a program of their own; inside an entry in slot order, where the host puts `allow` first. The
 //! first deny in force denies. An `allow` lifts only later denies of the same owner.
+//! Last it is asked whether the caller is exempt: what was decided is then dropped.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -86,6 +87,19 @@ impl ProcessKey {
     pub const fn in_ticks(self) -> Self {
         Self { start_boot_ns: self.start_boot_ns / TICK_NS, tgid: self.tgid, pad: 0 }
     }
+}
+
+/// Why no rule refuses a process: the bits of its value in `EXEMPT`, and of an executable's in
+/// `EXEMPT_FILE`.
+pub mod exempt {
+    /// The operator named the process: it is exempt to its end, whatever it executes.
+    pub const NAMED: u64 = 1 << 0;
+    /// It runs an executable that the operator named, as a user or in a cgroup that he named.
+    pub const EXECUTABLE: u64 = 1 << 1;
+    /// It is a child of the host that has executed nothing else, or root runs the host's own file in it.
+    pub const HOST: u64 = 1 << 2;
+    /// What a fork hands on: the child runs the same image.
+    pub const INHERITED: u64 = EXECUTABLE | HOST;
 }
 
 /// Bits of [`NetworkKey`] before the address: family and port are always matched in full.
@@ -232,8 +246,6 @@ pub mod flag {
     pub const CGROUP: u64 = 1 << 7;
     /// The hook itself carries a rule.
     pub const HOOK: u64 = 1 << 8;
-    /// Somebody is exempt from every rule of this hook.
-    pub const EXEMPT: u64 = 1 << 9;
     /// Telemetry is forwarded only when the filter of this hook lets it pass.
     pub const FILTER: u64 = 1 << 10;
     /// Nothing is refused: what would have been is reported (`--mode audit`).
@@ -249,7 +261,7 @@ pub mod flag {
     /// Some lease of this hook names a protocol: the socket's is read.
     pub const PROTOCOL: u64 = 1 << 16;
     /// Bits that the ledger decides: all that do not belong to routing or to the operator.
-    pub const LEDGER: u64 = !(FORWARD | CANARY | EXEMPT | FILTER | AUDIT_ONLY);
+    pub const LEDGER: u64 = !(FORWARD | CANARY | FILTER | AUDIT_ONLY);
     /// Some map holds a rule for this hook, digests aside.
     pub const RULES: u64 = LEDGER & !(MEMBERSHIP | ERROR_RULE | PROTOCOL | DIGEST);
 }

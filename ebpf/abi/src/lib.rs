@@ -16,6 +16,7 @@ pub mod frozen;
 pub mod hook;
 pub mod kfunc;
 pub mod path;
+pub mod proof;
 pub mod record;
 pub mod spec;
 

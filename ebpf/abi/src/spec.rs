@@ -202,6 +202,9 @@ pub mod spec_flag {
     pub const WATCH_AUDIT: u32 = 1 << 4;
     /// The call is about a path that its arguments do not tell: rules on paths go by their word on those.
     pub const PATH_UNTOLD: u32 = 1 << 5;
+    /// The object is a file that is being executed, or a step on the way to that: root's execution of the
+    /// host's own file is not refused.
+    pub const EXECUTES: u32 = 1 << 6;
 }
 
 /// All of it.

@@ -229,6 +229,14 @@ pub fn process_key(task: Task) -> Result<ProcessKey, Skip> {
     })
 }
 
+/// The process that a task is the first of; none for a further thread.
+#[inline(always)]
+pub fn forked(child: Ptr) -> Result<Option<ProcessKey>, Skip> {
+    let tgid: u32 = child.load(&offset::TASK_TGID)?;
+    let pid: u32 = child.load(&offset::TASK_PID)?;
+    if tgid == pid { process_key(Task::of(child)).map(Some) } else { Ok(None) }
+}
+
 /// Thread group id of a task.
 #[inline(always)]
 pub fn tgid_of(task: Task) -> Result<u32, Skip> {

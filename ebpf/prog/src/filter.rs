@@ -67,6 +67,13 @@ impl Call {
         self.wants(flag::FILE | flag::NETWORK | flag::ANY_PORT | flag::FILTER)
     }
 
+    /// Whether the file of the call is asked for: by rules of any kind, as root's execution of the host's own
+    /// is not refused by them, or by a filter.
+    #[inline(always)]
+    pub fn wants_file(&self) -> bool {
+        self.wants(flag::RULES | flag::FILTER)
+    }
+
     /// Counts a call that ends without a record because nobody wants one.
     #[inline(always)]
     pub fn leave(&self) {
@@ -158,12 +165,8 @@ fn whose(
 }
 
 /// Flags that say how a rule or an error is answered, not that there is a rule.
-const MANNERS: u64 = flag::AUDIT_ONLY
-    | flag::EXEMPT
-    | flag::ERROR_RULE
-    | flag::MEMBERSHIP
-    | flag::DIGEST
-    | flag::PROTOCOL;
+const MANNERS: u64 =
+    flag::AUDIT_ONLY | flag::ERROR_RULE | flag::MEMBERSHIP | flag::DIGEST | flag::PROTOCOL;
 
 /// Whether no rule is about the call and no filter lets it pass, as far as can be told so early.
 #[inline(always)]

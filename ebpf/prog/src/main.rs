@@ -9,6 +9,7 @@
 
 mod capture;
 mod emit;
+mod exempt;
 mod filter;
 mod global;
 mod hook;

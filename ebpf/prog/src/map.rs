@@ -10,6 +10,7 @@ use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, Proces
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
+use krsi_host_abi::proof::Proof;
 use krsi_host_abi::record::PATH_LONG;
 use krsi_host_abi::spec::ROOMS;
 
@@ -60,9 +61,22 @@ static HOOK: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
 /// Leases of what cannot be read of a hook, by slot. Written by the host.
 #[map]
 static ON_ERROR: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
-/// Processes that no rule concerns, by their start in ticks. Written by the host.
+/// Processes that no rule refuses, by their start in ticks: bits of `exempt`. Those that run at the start
+/// are written by the host, the rest here.
 #[map]
 static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
+/// Executables that make whoever runs them exempt: bits of `exempt`. Written by the host.
+#[map]
+static EXEMPT_FILE: HashMap<FileKey, u64> = HashMap::with_max_entries(256, 0);
+/// Real user ids for whom executables count. Written by the host.
+#[map]
+static EXEMPT_UID: HashMap<u32, u32> = HashMap::with_max_entries(64, 0);
+/// Cgroups in which they count. Written by the host.
+#[map]
+static EXEMPT_CGROUP: HashMap<u64, u64> = HashMap::with_max_entries(64, 0);
+/// What the program that proves the backend saw.
+#[map]
+static PROOF: Array<Proof> = Array::with_max_entries(1, 0);
 /// Filter of each hook slot. Written by the host.
 #[unsafe(link_section = ".data.filter")]
 #[unsafe(no_mangle)]
@@ -303,11 +317,61 @@ fn give_back<T>(claims: *mut u64, rooms: &HashMap<u64, T>, thread: &u64) {
     }
 }
 
-/// Whether no rule concerns a process, by its start in ticks.
+/// Why no rule refuses a process, by its start in ticks; 0 for one that rules refuse.
 #[inline(always)]
-pub fn is_exempt(key: &ProcessKey) -> bool {
+pub fn exempt(key: &ProcessKey) -> u64 {
+    // SAFETY: a value is one word, which is read at once.
+    unsafe { EXEMPT.get(key) }.map_or(0, global::anew)
+}
+
+/// Notes why no rule refuses a process; false when the map is full.
+#[inline(always)]
+pub fn set_exempt(key: &ProcessKey, why: u64) -> bool {
+    EXEMPT.insert(key, why, 0).is_ok()
+}
+
+/// Lets rules refuse a process.
+#[inline(always)]
+pub fn end_exempt(key: &ProcessKey) {
+    // Few processes are exempt.
+    let _absent = EXEMPT.remove(key);
+}
+
+/// What an executable makes of those who run it.
+#[inline(always)]
+pub fn exempt_file(key: &FileKey) -> u64 {
+    // SAFETY: a value is one word, which is read at once.
+    unsafe { EXEMPT_FILE.get(key) }.map_or(0, global::anew)
+}
+
+/// Whether executables count for a user.
+#[inline(always)]
+pub fn is_exempt_uid(uid: &u32) -> bool {
     // SAFETY: only whether it is there matters.
-    unsafe { EXEMPT.get(key) }.is_some()
+    unsafe { EXEMPT_UID.get(uid) }.is_some()
+}
+
+/// Whether executables count in a cgroup.
+#[inline(always)]
+pub fn is_exempt_cgroup(id: &u64) -> bool {
+    // SAFETY: only whether it is there matters.
+    unsafe { EXEMPT_CGROUP.get(id) }.is_some()
+}
+
+/// Counts a call of the thread that proves a backend, and keeps its file.
+#[inline(always)]
+pub fn prove(thread: u64, file: impl FnOnce() -> Option<FileKey>) {
+    let Some(proof) = PROOF.get_ptr_mut(0) else { return };
+    // SAFETY: a live map value. Who comes here is one thread of the host's, which waits for nobody.
+    let proof = unsafe { &mut *proof };
+    if proof.thread != thread {
+        return;
+    }
+    proof.calls += 1;
+    if let Some(key) = file() {
+        proof.file.ino = key.ino;
+        proof.file.dev = key.dev;
+    }
 }
 
 /// Filter of a hook.

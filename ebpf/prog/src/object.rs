@@ -25,7 +25,9 @@ const FILE: u64 = 1;
 /// A destination.
 const NETWORK: u64 = 2;
 /// What a rule could name, but cannot be read.
-const UNREAD: u64 = 3;
+const UNREAD: u64 = 4;
+/// A file, and it is being executed: a bit beside [`FILE`].
+const EXECUTED: u64 = 8;
 
 impl Object {
     /// Nothing that a rule could name.
@@ -54,6 +56,12 @@ impl Object {
         self.words[0] = ino;
         self.words[1] = dev;
         self.kind = FILE;
+    }
+
+    /// Notes that the file, if it is one, is being executed.
+    #[inline(always)]
+    pub fn set_executed(&mut self) {
+        self.kind |= EXECUTED;
     }
 
     /// Makes it a destination: an address of `AF_INET` or `AF_INET6`, in network byte order.
@@ -108,7 +116,13 @@ impl Object {
     /// Whether it is a file.
     #[inline(always)]
     pub fn is_file(&self) -> bool {
-        self.kind == FILE
+        self.kind & FILE != 0
+    }
+
+    /// Whether it is a file that is being executed.
+    #[inline(always)]
+    pub fn is_executed(&self) -> bool {
+        self.kind == FILE | EXECUTED
     }
 
     /// Whether it is a destination.
@@ -120,7 +134,7 @@ impl Object {
     /// Whether it is one that a rule could name, but that cannot be read.
     #[inline(always)]
     pub fn is_unread(&self) -> bool {
-        self.kind == UNREAD
+        self.kind & UNREAD != 0
     }
 
     /// Whether it is a file with leases of its own.

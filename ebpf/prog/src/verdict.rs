@@ -1,5 +1,5 @@
 //! The verdict: process, lineage, cgroup, file, path, network, hook, in this order; the first deny in force
-//! denies.
+//! denies, unless the caller is exempt.
 //!
 //! A call whose object cannot be read goes past those to the leases that answer errors. A map is looked up only when the flags word says that it holds a rule for this hook.
 
@@ -14,7 +14,7 @@ use krsi_host_abi::record::Verdict;
 use crate::filter::{Call, Facts};
 use crate::hook::{AF_INET, AF_INET6};
 use crate::object::Object;
-use crate::{capture, global, map, offset};
+use crate::{capture, exempt, global, map, offset};
 
 /// What a call came to.
 #[derive(Clone, Copy)]
@@ -151,15 +151,10 @@ fn may_apply(call: &Call, object: &Object) -> bool {
 /// Decides by the leases on an executable's digest, unless a rule on who calls refuses or allows first.
 /// What rules on the caller refuse or report is the affair of the hook's other program.
 #[inline(always)]
-pub fn decide_digest(call: &Call, entry: &Entry) -> Decision {
+pub fn decide_digest(call: &Call, object: &Object, entry: &Entry) -> Decision {
     let mut decision = Decision::none(call);
     let facts = &call.facts;
-    // Kernels before 6.2 take a key from the stack only, of which there is little: one place for two.
-    let mut process = facts.process.in_ticks();
-    if facts.wants(flag::EXEMPT) && map::is_exempt(&process) {
-        return decision;
-    }
-    process = facts.process;
+    let process = facts.process;
     let members = members(facts, &process);
     let mut walk = Walk { facts, members, process, decision: &mut decision };
     let refused = walk.subject();
@@ -170,6 +165,10 @@ pub fn decide_digest(call: &Call, entry: &Entry) -> Decision {
     walk.entry(Some(entry));
     decision.forget(facts);
     if decision.is_made() {
+        if exempt::spares(facts, object) {
+            decision.retract(facts);
+            return decision;
+        }
         map::hit(decision.rule_id);
         call.counts.add(decision.counter());
     }
@@ -182,14 +181,6 @@ const BIND: u32 = Hook::SocketBind.id() as u32;
 /// Those that need the object of a call.
 const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK | flag::ANY_PORT;
 
-/// Whether no rule concerns the caller.
-#[inline(always)]
-pub fn is_exempt(facts: &Facts) -> bool {
-    // Kernels before 6.2 take a key from the stack only.
-    let process = facts.process.in_ticks();
-    facts.wants(flag::EXEMPT) && map::is_exempt(&process)
-}
-
 /// Decides, and counts what it decides.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -199,12 +190,7 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     else {
         return 0;
     };
-    // Kernels before 6.2 take a key from the stack only, of which there is little: one place for two.
-    let mut process = facts.process.in_ticks();
-    if facts.wants(flag::EXEMPT) && map::is_exempt(&process) {
-        return 0;
-    }
-    process = facts.process;
+    let process = facts.process;
     let before = global::anew(&out.rule_id);
     if facts.wants(OBJECTS)
         && (object.is_unread() || object.path.len == UNRESOLVED)
@@ -216,6 +202,10 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     out.forget(facts);
     // Nothing applies, or only what was decided, and counted, by another object of the call.
     if global::anew(&out.rule_id) == before {
+        return 0;
+    }
+    if exempt::spares(facts, object) {
+        out.retract(facts);
         return 0;
     }
     map::hit(out.rule_id);

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
-use crate::kernel::canary::CanaryError;
+use crate::kernel::proof::CanaryError;
 use crate::pipeline::RunError;
 
 /// Exit codes. 0 is success.
@@ -75,13 +75,13 @@ const fn code(error: &RunError) -> Code {
         | RunError::Watch { .. }
         | RunError::Without { .. } => Code::Usage,
         RunError::Probe(_)
+        | RunError::Cgroups { .. }
         | RunError::Canary(CanaryError::Silent { .. })
         | RunError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })
         | RunError::Load(_)
         | RunError::NoHook { .. } => Code::Machine,
         RunError::Plugin(_) | RunError::Start(_) | RunError::Reload(_) => Code::Plugin,
-        RunError::Canary(CanaryError::Map(_))
-        | RunError::Map(_)
+        RunError::Map(_)
         | RunError::Standing(_)
         | RunError::Read(_)
         | RunError::Thread(_)

@@ -151,6 +151,9 @@ fn text(status: &Status) -> String {
     let hooks = status.hooks.join(", ");
     // Writing to a String cannot fail.
     let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
+    for unproven in &status.unproven {
+        let _ok = writeln!(out, "not proven, and in force: {unproven}\n");
+    }
     let _ok = writeln!(
         out,
         "{:<16}{:<10}{:<12}{:>10}{:>8}{:>7}{:>8}{:>7}  {:<10}sha256",

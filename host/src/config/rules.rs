@@ -35,9 +35,14 @@ const MAPS: [(&str, &str); 10] = [
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct RulesTable {
-    /// Executables whose processes no rule concerns.
+    /// Executables whose processes no rule refuses.
     #[serde(default)]
     exempt_executables: Vec<PathBuf>,
+    /// Real users for whom they count; root without a word.
+    exempt_uids: Option<Vec<u32>>,
+    /// Cgroups in which they count, whoever runs them.
+    #[serde(default)]
+    exempt_cgroups: Vec<PathBuf>,
     /// Processes that run at the start and that no rule concerns.
     #[serde(default)]
     exempt_tgids: Vec<u32>,
@@ -63,8 +68,12 @@ pub enum OnError {
 /// The operator's word on all rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleSettings {
-    /// Executables whose processes no rule concerns.
+    /// Executables whose processes no rule refuses.
     pub exempt_executables: Vec<PathBuf>,
+    /// Real users for whom they count.
+    pub exempt_uids: Vec<u32>,
+    /// Cgroups in which they count, by their paths below the root of the hierarchy.
+    pub exempt_cgroups: Vec<PathBuf>,
     /// Processes that run at the start and that no rule concerns.
     pub exempt_tgids: Vec<u32>,
     /// Answers by hook; a hook that is not here lets the call pass.
@@ -79,6 +88,8 @@ impl Default for RuleSettings {
     fn default() -> Self {
         Self {
             exempt_executables: Vec::new(),
+            exempt_uids: Vec::new(),
+            exempt_cgroups: Vec::new(),
             exempt_tgids: Vec::new(),
             on_error: Vec::new(),
             digest_mib: DIGEST_MIB,
@@ -87,23 +98,22 @@ impl Default for RuleSettings {
     }
 }
 
-impl RuleSettings {
-    /// Whether anybody is exempt.
-    #[must_use]
-    pub fn exempts(&self) -> bool {
-        !self.exempt_executables.is_empty() || !self.exempt_tgids.is_empty()
-    }
-}
-
 impl RulesTable {
     /// Checks it.
     pub(super) fn settle(&self) -> Result<RuleSettings, SettingError> {
-        if let Some(path) = self.exempt_executables.iter().find(|path| !path.is_absolute()) {
-            let relative = SettingError::Relative { path: path.clone() };
-            return Err(relative.at_key("exempt-executables").in_table("rules"));
+        for (key, paths) in [
+            ("exempt-executables", &self.exempt_executables),
+            ("exempt-cgroups", &self.exempt_cgroups),
+        ] {
+            if let Some(path) = paths.iter().find(|path| !path.is_absolute()) {
+                let relative = SettingError::Relative { path: path.clone() };
+                return Err(relative.at_key(key).in_table("rules"));
+            }
         }
         let mut settings = RuleSettings {
             exempt_executables: self.exempt_executables.clone(),
+            exempt_uids: self.exempt_uids.clone().unwrap_or_else(|| vec![0]),
+            exempt_cgroups: self.exempt_cgroups.clone(),
             exempt_tgids: self.exempt_tgids.clone(),
             ..RuleSettings::default()
         };
@@ -158,11 +168,14 @@ mod tests {
     fn everything_can_be_said() {
         let text = "exempt-executables = [\"/usr/sbin/sshd\"]\nexempt-tgids = [1, 7]\n\
                     digest-mib = 64\n\
+                    exempt-uids = [1000]\nexempt-cgroups = [\"/system.slice\"]\n\
                     [on-error]\nsocket_connect = \"deny EACCES\"\nsocket_bind = \"audit EPERM\"\n\
                     file_open = \"pass\"\n[capacity]\nfile = 2\nrules = 100";
         let [eperm, eacces] = ["EPERM", "EACCES"].map(|name| errno_of(name).unwrap());
         let expected = RuleSettings {
             exempt_executables: vec!["/usr/sbin/sshd".into()],
+            exempt_uids: vec![1000],
+            exempt_cgroups: vec!["/system.slice".into()],
             exempt_tgids: vec![1, 7],
             on_error: vec![
                 (Hook::SocketBind, OnError::Audit(eperm)),
@@ -173,7 +186,8 @@ mod tests {
         };
         let found = parse(text).unwrap();
         assert_eq!(found, expected);
-        assert!(found.exempts() && !parse("").unwrap().exempts());
+        let nothing = parse("").unwrap();
+        assert_eq!((nothing.exempt_uids, nothing.exempt_cgroups), (vec![0], Vec::new()));
     }
 
     #[test]
@@ -183,6 +197,7 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
         };
         check("exempt-executables = [\"sshd\"]", "\"sshd\" is not absolute");
+        check("exempt-cgroups = [\"a\"]", "\"a\" is not absolute");
         check("exempt = []", "exempt-executables");
         check("[on-error]\nfile_opem = \"pass\"", "\"file_opem\" is no hook");
         check("[on-error]\nfile_open = \"deny\"", "is not \"pass\", \"deny ERRNO\"");

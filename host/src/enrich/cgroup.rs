@@ -46,6 +46,16 @@ impl CgroupNames {
         Self::new(if beside.is_dir() { beside.into() } else { "/sys/fs/cgroup".into() })
     }
 
+    /// The id of a cgroup by its path below the root of this system's unified hierarchy.
+    ///
+    /// # Errors
+    /// When there is no such cgroup.
+    pub fn id_of(path: &Path) -> std::io::Result<u64> {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        let metadata = fs::metadata(Self::system().root.join(below))?;
+        Ok(std::os::unix::fs::MetadataExt::ino(&metadata))
+    }
+
     /// The path of a cgroup, `/` for the root; empty when there is none (any more).
     pub fn name(&mut self, id: u64, now_boot_ns: u64) -> &str {
         if id == 0 {

@@ -1,12 +1,14 @@
-//! The proof of life: acts that must reach each attached hook, and the counters that show it.
+//! The canaries of hooks: acts that reach them, and the counters that show it.
 //!
-//! A kernel booted without `bpf` in `lsm=` loads and attaches LSM programs without error and never
-//! runs them (bpftrace #2716), so attaching proves nothing.
+//! The backend is proven before ([`super::proof`]). What a canary does not reach stays attached and is told:
+//! an act may be refused by others, by a mount option, a namespace, a rule.
 
+use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::UdpSocket;
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::process::{Command, Stdio};
 
 use krsi_host_abi::counter::Counter;
@@ -16,83 +18,132 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::map::{Counters, Flags, MapError};
 
-/// Why life is not proven.
-#[derive(Debug, thiserror::Error)]
-pub enum CanaryError {
-    /// Hooks were attached, the act was done, and the hooks did not fire.
-    #[error("attached but never called: {}", names(hooks))]
-    Silent {
-        /// Hooks that stayed silent.
-        hooks: Vec<Hook>,
-    },
-    /// The flags or counters could not be accessed.
-    #[error("the canary's maps")]
-    Map(#[source] MapError),
+/// An act of the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    /// A file is opened and read.
+    Open,
+    /// A socket is made, bound and connected; of the local family, which needs no network.
+    Socket,
+    /// A child is forked and ends.
+    Fork,
+    /// It executes.
+    Exec,
 }
 
-/// Hooks that [`act`] reaches on every kernel.
-const REACHED: [Hook; 13] = [
-    Hook::BprmCheckSecurity,
-    Hook::BprmCommittedCreds,
-    Hook::FileOpen,
-    Hook::SocketConnect,
-    Hook::SchedProcessFork,
-    Hook::SchedProcessExit,
-    Hook::BprmCredsForExec,
-    Hook::BprmCommittingCreds,
-    Hook::FilePermission,
-    Hook::MmapFile,
-    Hook::SocketCreate,
-    Hook::SocketBind,
-    Hook::TaskAlloc,
+/// Hooks that an act reaches on every kernel. Others stand on the proof of the backend.
+const REACHED: [(Hook, Act); 13] = [
+    (Hook::BprmCheckSecurity, Act::Exec),
+    (Hook::BprmCommittedCreds, Act::Exec),
+    (Hook::FileOpen, Act::Open),
+    (Hook::SocketConnect, Act::Socket),
+    (Hook::SchedProcessFork, Act::Fork),
+    (Hook::SchedProcessExit, Act::Fork),
+    (Hook::BprmCredsForExec, Act::Exec),
+    (Hook::BprmCommittingCreds, Act::Exec),
+    (Hook::FilePermission, Act::Open),
+    (Hook::MmapFile, Act::Exec),
+    (Hook::SocketCreate, Act::Socket),
+    (Hook::SocketBind, Act::Socket),
+    (Hook::TaskAlloc, Act::Fork),
 ];
 
-/// Does what each hook watches and checks that it was seen. A hook that no harmless act reaches on
-/// every kernel stands on the others: they are met the same way.
-///
-/// # Errors
-/// When a hook stayed silent.
-pub fn prove(hooks: &[Hook], flags: &Flags, counters: &Counters) -> Result<(), CanaryError> {
-    let hooks: Vec<Hook> = hooks.iter().copied().filter(|hook| REACHED.contains(hook)).collect();
-    if hooks.is_empty() {
-        return Ok(());
-    }
-    let seen = |hook: Hook| counters.total(hook.id(), Counter::Seen).map_err(CanaryError::Map);
-    let mut before = Vec::with_capacity(hooks.len());
-    for hook in hooks {
-        before.push((hook, seen(hook)?));
-        flags.raise(hook.id(), flag::CANARY).map_err(CanaryError::Map)?;
-    }
-    act();
-    let mut silent = Vec::new();
-    for (hook, count) in before {
-        if seen(hook)? == count {
-            silent.push(hook);
-        }
-        flags.lower(hook.id(), flag::CANARY).map_err(CanaryError::Map)?;
-    }
-    if silent.is_empty() { Ok(()) } else { Err(CanaryError::Silent { hooks: silent }) }
+/// A hook that is attached, and was not seen to be called.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unproven {
+    /// The hook.
+    pub hook: Hook,
+    /// Why its canary could not run; `None` when it ran, and the hook was not called.
+    pub why: Option<String>,
 }
 
-/// An open and a read, a socket that is bound and connected, and a fork, exec and exit. Their results
-/// do not matter, only that they reach the hooks.
-fn act() {
-    drop(File::open("/proc/self/exe").and_then(|mut file| file.read(&mut [0; 16])));
-    drop(UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.connect("127.0.0.1:9")));
+impl fmt::Display for Unproven {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.hook.name();
+        match &self.why {
+            Some(why) => write!(formatter, "{name}: its canary could not run: {why}"),
+            None => write!(formatter, "{name}: its canary ran and it was not called"),
+        }
+    }
+}
+
+/// What became of the acts: of each its error, if it could not be done.
+struct Done([(Act, io::Result<()>); 4]);
+
+impl Done {
+    fn failure(&self, act: Act) -> Option<String> {
+        let of = self.0.iter().find(|(done, _)| *done == act);
+        of.and_then(|(_, result)| Some(result.as_ref().err()?.to_string()))
+    }
+}
+
+/// Does what each hook watches; those that were not called.
+///
+/// # Errors
+/// When the flags or counters cannot be accessed.
+pub fn prove(
+    hooks: &[Hook],
+    flags: &Flags,
+    counters: &Counters,
+) -> Result<Vec<Unproven>, MapError> {
+    let reached = REACHED.into_iter().filter(|(hook, _)| hooks.contains(hook));
+    let seen = |hook: Hook| counters.total(hook.id(), Counter::Seen);
+    let mut before = Vec::new();
+    for (hook, act) in reached {
+        before.push((hook, act, seen(hook)?));
+        flags.raise(hook.id(), flag::CANARY)?;
+    }
+    if before.is_empty() {
+        return Ok(Vec::new());
+    }
+    let done = act();
+    let mut unproven = Vec::new();
+    for (hook, act, count) in before {
+        if seen(hook)? == count {
+            unproven.push(Unproven { hook, why: done.failure(act) });
+        }
+        flags.lower(hook.id(), flag::CANARY)?;
+    }
+    Ok(unproven)
+}
+
+/// Does all acts; each whatever became of the others.
+fn act() -> Done {
+    let open = File::open("/proc/self/exe").and_then(|mut file| file.read(&mut [0; 16]));
     let child = Command::new("/proc/self/exe")
         .arg("--version")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status();
-    drop(child);
+    // A child that could not execute was forked all the same.
+    let forked = match &child {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(again(error)),
+        _ => Ok(()),
+    };
+    Done([
+        (Act::Open, open.map(drop)),
+        (Act::Socket, socket()),
+        (Act::Fork, forked),
+        (Act::Exec, child.map(drop)),
+    ])
+}
+
+fn again(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), error.to_string())
+}
+
+fn socket() -> io::Result<()> {
+    let name = format!("krsi-host-canary-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(name)?;
+    UnixDatagram::bind_addr(&address)?.connect_addr(&address)
 }
 
 /// Executes a file of a few bytes, in vain: what it wants as interpreter is not there.
 ///
 /// # Errors
 /// When there can be no such file.
-pub fn execute() -> std::io::Result<()> {
+pub fn execute() -> io::Result<()> {
     let mut written = File::from(memfd_create("krsi-host-canary", MemfdFlags::CLOEXEC)?);
     written.write_all(b"#!/krsi-host/no-such-interpreter\n")?;
     let name = |file: &File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
@@ -105,6 +156,27 @@ pub fn execute() -> std::io::Result<()> {
     Ok(())
 }
 
-fn names(hooks: &[Hook]) -> String {
-    hooks.iter().map(|hook| hook.name()).collect::<Vec<_>>().join(", ")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn acts_need_neither_a_network_nor_each_other() {
+        let Done(acts) = act();
+        let failed: Vec<_> = acts.iter().filter(|(_, result)| result.is_err()).collect();
+        // A test's own executable does not know `--version`, and that is no error of the act.
+        assert!(failed.is_empty(), "{failed:?}");
+        let done = Done([
+            (Act::Open, Ok(())),
+            (Act::Socket, Err(io::ErrorKind::PermissionDenied.into())),
+            (Act::Fork, Ok(())),
+            (Act::Exec, Ok(())),
+        ]);
+        assert_eq!(done.failure(Act::Open), None);
+        let why = done.failure(Act::Socket);
+        let told = Unproven { hook: Hook::SocketBind, why }.to_string();
+        assert_eq!(told, "socket_bind: its canary could not run: permission denied");
+        let told = Unproven { hook: Hook::TaskAlloc, why: None }.to_string();
+        assert_eq!(told, "task_alloc: its canary ran and it was not called");
+    }
 }

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::btf::KernelTypes;
 use super::btf::signature::Signature;
+use super::namespace;
 use super::plan::plan;
 use super::probe::{self, LSM_LIST};
 use super::target::security_function;
@@ -46,6 +47,10 @@ pub struct Facts {
     pub hooks: usize,
     /// Whether the effective user is root.
     pub root: bool,
+    /// Why processes cannot be told by their numbers; `None` when they can.
+    pub pids_error: Option<String>,
+    /// Why they cannot be told by their cgroups; `None` when they can.
+    pub cgroups_error: Option<String>,
     /// Effective capabilities, a bit each (`include/uapi/linux/capability.h`).
     pub capabilities: Option<u64>,
     /// Lockdown mode: `none`, `integrity` or `confidentiality`; `None` without lockdown.
@@ -108,6 +113,8 @@ pub fn gather() -> Facts {
         machine: uname.machine().to_string_lossy().into_owned(),
         lsm: active_lsms(),
         root: rustix::process::geteuid().is_root(),
+        pids_error: namespace::pids().err().map(|error| error.to_string()),
+        cgroups_error: namespace::cgroups().err().map(|error| error.to_string()),
         capabilities: capabilities(&own),
         lockdown: read("/sys/kernel/security/lockdown").and_then(|text| chosen(&text)),
         unprivileged_bpf_disabled: sysctl("kernel/unprivileged_bpf_disabled"),

@@ -5,6 +5,8 @@ use krsi_host_abi::spec::{Capture, Read, Spec, spec_flag};
 
 /// Program that has executables hashed.
 const DIGEST: &str = "digest";
+/// Program that proves a backend.
+const PROOF: &str = "proof";
 /// Program of the witness.
 const WITNESS: &str = "witness";
 /// Program of the hooks without one of their own.
@@ -36,6 +38,11 @@ pub enum Job {
         /// Mebibytes of a file at most that is hashed.
         mib: u32,
     },
+    /// Tells that it is called, and for which file.
+    Proof {
+        /// Name of the LSM hook: its first argument is a file.
+        hook: &'static str,
+    },
 }
 
 /// Hook of [`Job::Digest`].
@@ -50,6 +57,7 @@ impl Job {
             Job::Template { spec, .. } => u16::try_from(spec.slot).unwrap_or(0),
             Job::Witness { slot, .. } => *slot,
             Job::Digest { .. } => DIGEST_HOOK.id(),
+            Job::Proof { hook } => Hook::from_name(hook).map_or(0, Hook::id),
         }
     }
 
@@ -59,6 +67,7 @@ impl Job {
             Job::Own(hook) => hook.name(),
             Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
             Job::Digest { .. } => DIGEST_HOOK.name(),
+            Job::Proof { hook } => hook,
         }
     }
 
@@ -66,7 +75,9 @@ impl Job {
     pub(super) fn attach(&self) -> Attach {
         match self {
             Job::Own(hook) => hook.row().attach,
-            Job::Template { .. } | Job::Witness { .. } | Job::Digest { .. } => Attach::LsmDeny,
+            Job::Template { .. } | Job::Witness { .. } | Job::Digest { .. } | Job::Proof { .. } => {
+                Attach::LsmDeny
+            }
         }
     }
 
@@ -77,6 +88,7 @@ impl Job {
             Job::Template { .. } => TEMPLATE,
             Job::Witness { .. } => WITNESS,
             Job::Digest { .. } => DIGEST,
+            Job::Proof { .. } => PROOF,
         }
     }
 
@@ -84,6 +96,7 @@ impl Job {
     pub(super) fn name(&self) -> &str {
         match self {
             Job::Digest { .. } => DIGEST,
+            Job::Proof { .. } => PROOF,
             _ => self.hook(),
         }
     }
@@ -91,7 +104,7 @@ impl Job {
     fn spec(&self) -> Option<&Spec> {
         match self {
             Job::Template { spec, .. } => Some(spec),
-            Job::Own(_) | Job::Witness { .. } | Job::Digest { .. } => None,
+            Job::Own(_) | Job::Witness { .. } | Job::Digest { .. } | Job::Proof { .. } => None,
         }
     }
 

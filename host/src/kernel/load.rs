@@ -226,7 +226,9 @@ impl Loader {
     /// A witness comes after all that refuse, whatever they are.
     fn backend_of(&self, job: &Job) -> &'static dyn Backend {
         match job {
-            Job::Own(_) | Job::Template { .. } | Job::Digest { .. } => self.backend,
+            Job::Own(_) | Job::Template { .. } | Job::Digest { .. } | Job::Proof { .. } => {
+                self.backend
+            }
             Job::Witness { .. } => BackendKind::Observe.backend(),
         }
     }
@@ -249,8 +251,11 @@ impl Loader {
         for way in WAYS.into_iter().filter(is_open) {
             match load(way) {
                 Ok(fd) => {
-                    // The first program that loads tells what the kernel takes.
-                    self.plain.get_or_init(|| !way.functions);
+                    // The first program that loads tells what the kernel takes; that of the proof has no
+                    // global function.
+                    if !matches!(job, Job::Proof { .. }) {
+                        self.plain.get_or_init(|| !way.functions);
+                    }
                     return Ok(fd);
                 }
                 Err(HookError::Refused(refusal)) => {
@@ -299,7 +304,7 @@ impl Loader {
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
-            Job::Own(_) => None,
+            Job::Own(_) | Job::Proof { .. } => None,
             Job::Digest { mib } => {
                 set(frozen::DIGEST_MIB, *mib);
                 None

@@ -9,10 +9,12 @@ use krsi_host_abi::counter::{COUNTERS, Counter};
 use krsi_host_abi::deny::{Entry, Membership, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
+use krsi_host_abi::proof::Proof;
 use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::answer::{failed, removed, stored};
+use super::exempt::Exempt;
 use super::lease::{EntryKey, LeaseMaps};
 use super::store::{RuleStore, StoreError};
 
@@ -21,6 +23,7 @@ pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const MEMBERSHIP: usize = size_of::<Membership>();
+const PROOF: usize = size_of::<Proof>();
 const ROW: usize = COUNTERS * 8;
 
 /// Why a map is unusable.
@@ -64,8 +67,10 @@ pub struct KernelMaps {
     pub filters: Filters,
     /// What was hashed last.
     pub hashed: Hashed,
-    /// Processes that no rule concerns.
+    /// Whom no rule refuses.
     pub exempt: Exempt,
+    /// What proves a backend.
+    pub proofs: std::sync::Arc<Proofs>,
     /// Ring of denials.
     pub verdicts: RingBuf<MapData>,
     /// Ring of telemetry.
@@ -102,7 +107,10 @@ impl KernelMaps {
             hashed: Hashed {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "HASHED")?)),
             },
-            exempt: Exempt { map: open(object, "EXEMPT")? },
+            exempt: Exempt::take(object)?,
+            proofs: std::sync::Arc::new(Proofs {
+                map: std::sync::Mutex::new(open(object, "PROOF")?),
+            }),
             flags,
             verdicts: open(object, "VERDICTS")?,
             telemetry: open(object, "TELEMETRY")?,
@@ -260,26 +268,33 @@ impl Hashed {
     }
 }
 
-/// The processes that no rule concerns.
-pub struct Exempt {
-    map: HashMap<MapData, [u8; PROCESS_KEY], u64>,
+/// What the program that proves a backend tells.
+pub struct Proofs {
+    map: std::sync::Mutex<Array<MapData, [u8; PROOF]>>,
 }
 
-impl Exempt {
-    /// Lets no rule concern a process.
-    ///
-    /// # Errors
-    /// When the map is full or the kernel refuses.
-    pub fn exempt(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        stored("EXEMPT", self.map.insert(bytes(&process.in_ticks()), 1, 0))
-    }
-
-    /// Lets rules concern a process again.
+impl Proofs {
+    /// Has the calling thread's calls counted.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn judge(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        removed("EXEMPT", self.map.remove(&bytes(&process.in_ticks())))
+    pub fn begin(&self) -> Result<(), MapError> {
+        let (tgid, tid) = (rustix::process::getpid(), rustix::thread::gettid());
+        let number =
+            |pid: rustix::process::Pid| u64::from(pid.as_raw_nonzero().get().unsigned_abs());
+        let proof = Proof { thread: number(tgid) << 32 | number(tid), ..Proof::default() };
+        let mut map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        map.set(0, bytes(&proof), 0).map_err(|source| MapError::Access { name: "PROOF", source })
+    }
+
+    /// What was told so far.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn seen(&self) -> Result<Proof, MapError> {
+        let map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let value = map.get(&0, 0).map_err(|source| MapError::Access { name: "PROOF", source })?;
+        Ok(Proof::read_from_bytes(&value).unwrap_or_default())
     }
 }
 

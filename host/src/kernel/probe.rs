@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::backend::BackendKind;
+use super::namespace::{self, PidsError};
 
 /// Where securityfs lists the active LSMs in order.
 pub const LSM_LIST: &str = "/sys/kernel/security/lsm";
@@ -14,6 +15,9 @@ pub enum ProbeError {
     /// Not enough privilege.
     #[error("not root: loading BPF LSM programs needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
     NotRoot,
+    /// Numbers of processes would be strangers'.
+    #[error(transparent)]
+    Pids(#[from] PidsError),
     /// `bpf` is not among the active LSMs.
     #[error("the BPF LSM is not active: {LSM_LIST} is \"{list}\"")]
     NoBpfLsm {
@@ -34,6 +38,7 @@ pub fn check(backend: Option<BackendKind>) -> Result<(), ProbeError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ProbeError::NotRoot);
     }
+    namespace::pids()?;
     if !Path::new(super::btf::VMLINUX).exists() {
         return Err(ProbeError::NoBtf);
     }

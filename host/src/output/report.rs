@@ -313,6 +313,9 @@ pub struct Status {
     pub kernel: String,
     /// Hooks with a live program.
     pub hooks: Vec<String>,
+    /// Those of them that were not seen to be called, with the reason.
+    #[serde(default)]
+    pub unproven: Vec<String>,
     /// What was counted at each of them.
     #[serde(default)]
     pub counts: Vec<HookCount>,

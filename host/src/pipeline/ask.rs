@@ -1,7 +1,7 @@
 //! A manifest in the words of policy.
 
 use crate::kernel::errno::errno_number;
-use crate::kernel::watch;
+use crate::kernel::watch::{self, WatchSpec};
 use crate::plugin::{Filter, Manifest};
 use crate::policy::{Asked, AskedFilter, AskedWatch};
 
@@ -22,7 +22,9 @@ fn asked_watch((index, text): (u16, &String)) -> AskedWatch {
     // What does not parse is told, with the reason, when it is resolved.
     let parsed = watch::parse(text, errno_number).ok();
     let verdict = parsed.as_ref().and_then(|parsed| parsed.verdict);
-    AskedWatch { index, text: text.clone(), hook: parsed.map(|parsed| parsed.hook), verdict }
+    let has_predicate = parsed.as_ref().is_some_and(WatchSpec::has_predicate);
+    let hook = parsed.map(|parsed| parsed.hook);
+    AskedWatch { index, text: text.clone(), hook, has_predicate, verdict }
 }
 
 /// What passes a filter, in words.

@@ -8,10 +8,11 @@ use super::left_out::LeftOut;
 use crate::config::{ConfigError, PinError};
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
-use crate::kernel::canary::CanaryError;
 use crate::kernel::map::MapError;
+use crate::kernel::namespace::{CgroupError, PidsError};
 use crate::kernel::object::ObjectError;
 use crate::kernel::probe::ProbeError;
+use crate::kernel::proof::CanaryError;
 use crate::kernel::store::StoreError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
@@ -118,6 +119,16 @@ pub enum RunError {
     /// A plugin cannot be reloaded.
     #[error(transparent)]
     Reload(#[from] ReloadError),
+    /// What a plugin asks for, or is granted, is said by cgroups.
+    #[error("{plugin}: {what} by cgroup is not to be had: {why}")]
+    Cgroups {
+        /// The plugin.
+        plugin: String,
+        /// What.
+        what: &'static str,
+        /// Why.
+        why: CgroupError,
+    },
     /// Compiled code cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -167,6 +178,15 @@ impl RunError {
                 ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
             },
             RunError::Probe(ProbeError::NotRoot) => "run it as root, for example with sudo",
+            RunError::Probe(ProbeError::Pids(PidsError::Namespace)) => {
+                "run it in the machine's PID namespace: --pid=host, hostPID: true, or outside of `unshare --pid`"
+            }
+            RunError::Probe(ProbeError::Pids(PidsError::Proc)) => {
+                "mount the /proc of the machine's PID namespace"
+            }
+            RunError::Cgroups { .. } => {
+                "boot with systemd.unified_cgroup_hierarchy=1, or mount a cgroup2 hierarchy"
+            }
             RunError::Probe(ProbeError::NoBpfLsm { .. })
             | RunError::Canary(CanaryError::Silent { .. }) => ENABLE_BPF_LSM,
             RunError::Probe(ProbeError::NoBtf) | RunError::Btf(BtfError::Missing { .. }) => {
@@ -197,8 +217,7 @@ impl RunError {
                 "give --require-signed the public key file that `minisign -G` wrote"
             }
             RunError::Control(error) => error.fix(),
-            RunError::Canary(CanaryError::Map(_))
-            | RunError::Map(_)
+            RunError::Map(_)
             | RunError::Standing(_)
             | RunError::Read(_)
             | RunError::Thread(_)

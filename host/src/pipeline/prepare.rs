@@ -5,6 +5,7 @@ use std::path::Path;
 use super::ask::asked;
 use super::roster::Roster;
 use super::version::Version;
+use super::vital;
 use super::wanted::Wanted;
 use super::{ReloadError, RunError};
 use crate::config::{PluginSpec, Settings};
@@ -65,6 +66,7 @@ impl Roster {
         let named = self.policies.of(&candidate.manifest.name)?;
         let candidate =
             if named == settings { candidate } else { self.describe(&spec.file, &named)? };
+        vital::check(&self.shared.machine, &candidate.manifest, &named)?;
         let asked = asked(&candidate.manifest);
         Ok(Prepared { spec, candidate, settings: named, asked })
     }

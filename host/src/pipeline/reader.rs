@@ -10,7 +10,7 @@ use super::lookout::Lookout;
 use super::mailbox::{Change, Mailbox};
 use super::report;
 use super::shared::Shared;
-use super::standing::{ERROR_RULES, Exempt};
+use super::standing::ERROR_RULES;
 use super::tally::Counted;
 use super::watches::{ADMINISTRATOR, WATCH_RULES};
 use crate::decode::{self, DecodeError, Decoded};
@@ -32,7 +32,6 @@ pub(super) struct Reader {
     rings: Rings,
     router: Router,
     cgroups: CgroupNames,
-    exempt: Exempt,
     lookout: Lookout,
     shared: Arc<Shared>,
 }
@@ -57,14 +56,9 @@ impl Processes for ProcessTable {
 }
 
 impl Reader {
-    pub(super) fn new(
-        rings: Rings,
-        exempt: Exempt,
-        counters: Arc<Counters>,
-        shared: Arc<Shared>,
-    ) -> Self {
+    pub(super) fn new(rings: Rings, counters: Arc<Counters>, shared: Arc<Shared>) -> Self {
         let (router, cgroups) = (Router::default(), CgroupNames::system());
-        Self { rings, router, cgroups, exempt, lookout: Lookout::new(counters), shared }
+        Self { rings, router, cgroups, lookout: Lookout::new(counters), shared }
     }
 
     /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
@@ -95,7 +89,7 @@ impl Reader {
         self.lookout.look_in_time(&self.shared);
         let mut found = Found::default();
         let records = {
-            let Self { rings, router, cgroups, exempt, lookout, shared } = self;
+            let Self { rings, router, cgroups, lookout, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
@@ -108,9 +102,6 @@ impl Reader {
                         // The one place that asks what became of a process.
                         let change = ProcessChange::of(&decoded.event);
                         follow(&decoded, change, &mut processes, cgroups, &mut found);
-                        if let Some(change) = change {
-                            exempt.follow(change);
-                        }
                         count(&mut delivered, slot);
                         if decoded.event.is_cut() {
                             shared.tally.add(slot, Counted::Cut, 1);

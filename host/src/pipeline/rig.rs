@@ -14,13 +14,12 @@ use super::reader::Reader;
 use super::reports::{self, Waiting};
 use super::roster::Roster;
 use super::shared::Shared;
-use super::standing::Exempt;
 use super::start::compiler;
-use crate::config::{Config, PluginSpec, RuleSettings};
+use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::output::PluginSummary;
 use crate::plugin::Swapped;
-use crate::policy::Ledger;
+use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Ring, Rings};
 
 /// Everything after the hooks, reading a ring that somebody else fills.
@@ -46,7 +45,8 @@ impl Rig {
         hooks.forget_types();
         let (sender, reports) = reports::channel();
         let ledger = Ledger::new(maps.rules, HOOKS.iter().map(|row| row.hook));
-        let shared = Arc::new(Shared::new(ledger, ProcessTable::default(), sender));
+        let shared =
+            Arc::new(Shared::new(ledger, ProcessTable::default(), Machine::default(), sender));
         let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
         let (policies, compiler) = (config.policies()?, compiler(config, program)?);
         // Nothing is attached that a version could lack: nobody needs to be told.
@@ -57,13 +57,8 @@ impl Rig {
             let prepared = roster.prepare(spec.clone())?;
             roster.add(prepared)?;
         }
-        let exempt = Exempt::new(maps.exempt, &RuleSettings::default(), &ProcessTable::default());
-        let reader = Some(Reader::new(
-            Rings::new(maps.verdicts, ring),
-            exempt,
-            maps.counters,
-            Arc::clone(&shared),
-        ));
+        let reader =
+            Some(Reader::new(Rings::new(maps.verdicts, ring), maps.counters, Arc::clone(&shared)));
         Ok(Self { shared, roster, mailbox, reader, thread: None, reports, _hooks: hooks })
     }
 

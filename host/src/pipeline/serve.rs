@@ -121,6 +121,7 @@ fn answer(
                 version: env!("CARGO_PKG_VERSION").into(),
                 kernel: probe::release(),
                 hooks: shared.hooks(),
+                unproven: shared.unproven(),
                 counts: counts(&shared.hooks(), counters),
                 plugins: board.status(),
             };
@@ -149,11 +150,13 @@ fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.
 fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
-    shared.note(format!(
-        "ready on {}: {} proven live",
-        probe::release(),
-        shared.hooks().join(", ")
-    ));
+    let unproven = shared.unproven();
+    let but = match unproven.len() {
+        0 => String::new(),
+        _ => format!(", but not proven: {}", unproven.join("; ")),
+    };
+    let hooks = shared.hooks().join(", ");
+    shared.note(format!("ready on {}: {hooks} proven live{but}", probe::release()));
     if let Some(file) = &config.ready_file {
         File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
     }

@@ -16,7 +16,7 @@ use crate::enrich::ProcessTable;
 use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, Report};
-use crate::policy::{Ledger, Turns};
+use crate::policy::{Ledger, Machine, Turns};
 
 /// Longest delay that is told apart: a minute.
 const DELAY_MAX_NS: u64 = 60_000_000_000;
@@ -31,6 +31,8 @@ pub(super) struct Shared {
     delays: Mutex<Option<Histogram<u64>>>,
     /// Losses in this process.
     pub(super) losses: Losses,
+    /// What denials may be too much for.
+    pub(super) machine: Machine,
     /// Rules put in force.
     pub(super) rules: AtomicU64,
     /// Rules refused for want of room in a map.
@@ -41,6 +43,8 @@ pub(super) struct Shared {
     pub(super) reports: Reports,
     /// Names of the hooks that are attached, and how.
     hooks: Mutex<(Vec<String>, &'static str)>,
+    /// What is attached and was not seen to be called, in words.
+    unproven: Mutex<Vec<String>>,
     /// What is told of watches.
     watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
@@ -50,17 +54,24 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(ledger: Ledger<RuleMaps>, processes: ProcessTable, reports: Reports) -> Self {
+    pub(super) fn new(
+        ledger: Ledger<RuleMaps>,
+        processes: ProcessTable,
+        machine: Machine,
+        reports: Reports,
+    ) -> Self {
         Self {
             turns: Turns::new(ledger),
             processes: Mutex::new(processes),
             delays: Mutex::default(),
             losses: Losses::default(),
+            machine,
             rules: AtomicU64::new(0),
             map_full: AtomicU64::new(0),
             tally: Tally::default(),
             reports,
             hooks: Mutex::default(),
+            unproven: Mutex::default(),
             watches: Mutex::default(),
             layouts: Mutex::default(),
             programs: Mutex::default(),
@@ -79,6 +90,22 @@ impl Shared {
 
     pub(super) fn set_hooks(&self, hooks: Vec<String>, backend: &'static str) {
         *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = (hooks, backend);
+    }
+
+    /// What is attached and was not seen to be called, in words.
+    pub(super) fn unproven(&self) -> Vec<String> {
+        self.unproven.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps that, and tells what is new of it.
+    pub(super) fn set_unproven(&self, unproven: Vec<String>) {
+        let before = {
+            let mut kept = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *kept, unproven.clone())
+        };
+        for text in unproven.iter().filter(|text| !before.contains(text)) {
+            self.note(format!("not proven, and in force: {text}"));
+        }
     }
 
     /// What is told of watches, by slot.

@@ -101,7 +101,8 @@ impl PolicySink {
             self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
-        let around = Surroundings { now_boot_ns, kinship, within: &within };
+        let machine = &self.shared.machine;
+        let around = Surroundings { now_boot_ns, kinship, machine, within: &within };
         let turns = &self.shared.turns;
         let mut applied = apply(turns, &mut self.principal, actions, around);
         if init {

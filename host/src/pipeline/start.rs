@@ -6,6 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::RunError;
 use super::board::Board;
+use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::Refused;
 use super::mailbox::Mailbox;
@@ -14,14 +15,15 @@ use super::reader::Reader;
 use super::reports::{self, Waiting};
 use super::roster::{Roster, in_folder};
 use super::shared::Shared;
-use super::standing::{self, Exempt};
+use super::standing;
 use super::steward::{Command, Steward, administrator};
+use super::vital;
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
 use crate::plugin::{Cache, Compiler, TrustedKey};
-use crate::policy::Ledger;
+use crate::policy::{Ledger, Machine};
 use crate::read::ring::Rings;
 
 /// Processes that the host keeps in mind.
@@ -44,10 +46,13 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let compiler = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config)?;
+    let mut exempt = Exempt::new(maps.exempt, &rules);
+    let (machine, notes) = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
     standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = reports::channel();
-    let shared = Arc::new(Shared::new(ledger, ProcessTable::with_capacity(PROCESSES_MAX), sender));
+    let processes = ProcessTable::with_capacity(PROCESSES_MAX);
+    let shared = Arc::new(Shared::new(ledger, processes, machine, sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let (commands, told) = channel();
     let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
@@ -67,7 +72,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     if let Err(error) = shared.processes().scan("/proc".as_ref()) {
         tracing::warn!(%error, "processes that run already are unknown");
     }
-    let exempt = Exempt::new(maps.exempt, &rules, &shared.processes());
+    exempt.mark_running();
+    notes.into_iter().for_each(|text| shared.note(text));
     for plugin in named {
         roster.add(plugin)?;
     }
@@ -78,7 +84,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     }
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
-    let reader = Reader::new(rings, exempt, Arc::clone(&counters), Arc::clone(&shared));
+    let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
     let bell = Arc::clone(&mailbox);
     let reader = std::thread::Builder::new()
         .name("reader".into())
@@ -88,18 +94,26 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let mut steward = Steward {
         config: config.clone(),
         hooks,
+        exempt,
         roster,
         shared: Arc::clone(&shared),
         mailbox,
         reader,
     };
-    for shadow in &config.shadows {
-        if let Err(error) = steward.shadow_file(shadow) {
-            shared.note(error.line());
-        }
-    }
+    steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
     Ok(Running { shared, counters, commands, board, reports })
+}
+
+/// Proves the backend, and learns what the files are that make exempt and those that nobody comes in without.
+/// What is to be told of them, in words.
+fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<(Machine, Vec<String>), RunError> {
+    let (mut told, mut machine) = (exempt.count(), Machine::default());
+    hooks.prove(|key_of| {
+        told.extend(exempt.hold(key_of));
+        machine = vital::machine(key_of);
+    })?;
+    Ok((machine, told))
 }
 
 /// That every watch of the command line is attached: whoever asks for one must not think it is.

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
+use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
@@ -27,6 +28,9 @@ use crate::read::ring::ReadError;
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
+
+/// How often it is looked whether an exempt executable is another file.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Where an answer goes; whoever asked may be gone.
 pub(super) type Reply<T> = oneshot::Sender<T>;
@@ -138,6 +142,7 @@ pub(super) struct Ended {
 pub(super) struct Steward {
     pub(super) config: Config,
     pub(super) hooks: Hooks,
+    pub(super) exempt: Exempt,
     pub(super) roster: Roster,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -155,7 +160,15 @@ impl Steward {
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
-        while let Ok(command) = commands.recv() {
+        loop {
+            let command = match commands.recv_timeout(LOOK) {
+                Ok(command) => command,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.look_at_exempt();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match command {
                 Command::Reload { name, wider, reply } => {
                     let told = self.reload(name.as_deref(), wider);
@@ -182,6 +195,16 @@ impl Steward {
                     return;
                 }
             }
+        }
+    }
+
+    /// An executable that was upgraded is exempt as what it replaced was.
+    fn look_at_exempt(&mut self) {
+        if self.exempt.is_stale() {
+            let (exempt, shared) = (&mut self.exempt, &self.shared);
+            self.hooks.learn(|key_of| {
+                exempt.hold(key_of).into_iter().for_each(|text| shared.note(text));
+            });
         }
     }
 
@@ -355,8 +378,17 @@ impl Steward {
         Ok(())
     }
 
+    /// Starts versions beside the plugins of their names; one that cannot be is told.
+    pub(super) fn shadow_files(&mut self, files: &[PathBuf]) {
+        for file in files {
+            if let Err(error) = self.shadow_file(file) {
+                self.shared.note(error.line());
+            }
+        }
+    }
+
     /// Starts a version beside the plugin of its name.
-    pub(super) fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
+    fn shadow_file(&mut self, file: &Path) -> Result<(), RunError> {
         let prepared = self.roster.prepare_beside(PluginSpec::beside(file.into()))?;
         self.roster.shadow(prepared)
     }

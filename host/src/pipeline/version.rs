@@ -95,6 +95,7 @@ mod tests {
             index: 0,
             text: watch.into(),
             hook: Some("inode_getattr".into()),
+            has_predicate: false,
             verdict: None,
         };
         let asked = Asked {

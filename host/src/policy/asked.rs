@@ -41,6 +41,8 @@ pub struct AskedWatch {
     pub text: String,
     /// The hook; `None` for a text that is no watch, which is told when it is resolved.
     pub hook: Option<String>,
+    /// Whether it says which calls it matches; else it matches every one.
+    pub has_predicate: bool,
     /// What it does with a call that it matches.
     pub verdict: Option<WatchVerdict>,
 }
@@ -154,6 +156,7 @@ mod tests {
             index,
             text: text.into(),
             hook: Some("file_open".into()),
+            has_predicate: false,
             verdict,
         };
         let sees = |index| watch(index, "file_open: file", None);

@@ -2,16 +2,19 @@
 //!
 //! Without configuration the grant is: observe, alert, and deny with an expiry; no kill.
 
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{MAX_ERRNO, Mode};
 use krsi_plugin_schema::latest::{
-    Action, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey, RuleMode,
+    Action, Allow, Deny, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey, RuleMode,
 };
 
 use super::asked::{Asked, AskedWatch};
+use super::broad::{Breadth, Machine};
 use crate::kernel::errno::errno_name;
+use crate::kernel::namespace::CgroupError;
 use crate::route::scope::Scope;
 
 /// Rules that a plugin may have in force.
@@ -41,6 +44,8 @@ pub struct GrantSpec {
     pub max_ttl_ms: u64,
     /// Whether a denial may be without end.
     pub permanent: bool,
+    /// Whether its denials may be broad ([`super::broad`]).
+    pub broad: bool,
     /// Rules it may have in force.
     pub max_rules: usize,
     /// Actions of one call that are executed.
@@ -65,6 +70,7 @@ impl Default for GrantSpec {
             errnos: None,
             max_ttl_ms: TTL_MAX_MS,
             permanent: false,
+            broad: false,
             max_rules: RULES_MAX,
             actions_max: 1024,
             writes_max: 16_384,
@@ -83,7 +89,7 @@ pub struct Grant {
 }
 
 /// Why an action is refused before anything is touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CapabilityError {
     /// A kind of key that was not granted.
     #[error("rules on {key} keys are not granted")]
@@ -132,6 +138,18 @@ pub enum CapabilityError {
         /// What is granted.
         max_ms: u64,
     },
+    /// Too much at once.
+    #[error("{breadth}, and broad denials are not granted: `broad = true` grants them")]
+    Broad {
+        /// How.
+        breadth: Breadth,
+    },
+    /// Cgroups tell nobody apart.
+    #[error("rules on cgroup keys are not to be had: {why}")]
+    Cgroups {
+        /// Why.
+        why: CgroupError,
+    },
     /// A path that no path can start with.
     #[error("the path is not 1 to {PATH_MAX} bytes from a slash on")]
     Path,
@@ -159,7 +177,9 @@ impl CapabilityError {
             | Self::ErrnoGrant { .. }
             | Self::Ttl { .. }
             | Self::Permanent { .. }
+            | Self::Broad { .. }
             | Self::Kill => Refusal::NotGranted,
+            Self::Cgroups { .. } => Refusal::Unsupported,
             Self::NoHook
             | Self::UnknownHook { .. }
             | Self::Errno { .. }
@@ -286,6 +306,32 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
     }
 }
 
+/// Checks an action against this machine: whether it may be so broad here, and whether there are cgroups.
+/// `others` are destinations of the plugin's other denials.
+///
+/// # Errors
+/// Says what is too much, or missing.
+pub fn check_on(
+    machine: &Machine,
+    grant: &Grant,
+    action: &Action<'_>,
+    others: impl FnOnce() -> Vec<(IpAddr, u8)>,
+) -> Result<(), CapabilityError> {
+    let (Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule })) = action else {
+        return Ok(());
+    };
+    if let (RuleKey::Cgroup(_), Some(why)) = (&rule.key, machine.without_cgroups) {
+        return Err(CapabilityError::Cgroups { why });
+    }
+    match action {
+        Action::Deny(denial) if !grant.spec.broad => match machine.breadth(denial, others) {
+            Some(breadth) => Err(CapabilityError::Broad { breadth }),
+            None => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// `T`, four digits, and perhaps a dot with three more; or nothing.
 fn is_technique(text: &str) -> bool {
     let digits =
@@ -304,9 +350,7 @@ fn is_metric_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::latest::{
-        Allow, Deny, FileKey, IfUnread, IfUnresolved, Kill, ProcessKey, Subject,
-    };
+    use krsi_plugin_schema::latest::{FileKey, IfUnread, IfUnresolved, Kill, ProcessKey, Subject};
 
     use super::*;
 
@@ -391,6 +435,39 @@ mod tests {
             let granted = Grant::new(asked.clone(), GrantSpec::default());
             assert_eq!(check(&granted, &action), Err(CapabilityError::Path), "{prefix:?}");
         }
+    }
+
+    #[test]
+    fn what_is_broad_needs_a_word_of_its_own() {
+        let hook = Rule { key: RuleKey::Hook, ..rule() };
+        let deny = Deny {
+            rule: hook.clone(),
+            errno: 1,
+            mode: RuleMode::Enforce,
+            if_unread: IfUnread::Pass,
+        };
+        let (deny, allow) = (Action::Deny(deny), Action::Allow(Allow { rule: hook }));
+        let machine = Machine::default();
+        let check = |grant: &Grant, action| check_on(&machine, grant, action, Vec::new);
+        let error = check(&grant(), &deny).unwrap_err();
+        assert_eq!(error.refusal(), Refusal::NotGranted);
+        assert!(error.to_string().contains("`broad = true`"), "{error}");
+        assert_eq!(check(&grant(), &allow), Ok(()));
+        let granted = GrantSpec { broad: true, ..GrantSpec::default() };
+        assert_eq!(check(&Grant::new(asked(), granted), &deny), Ok(()));
+    }
+
+    #[test]
+    fn cgroups_that_tell_nobody_apart_are_no_keys() {
+        let why = CgroupError::None;
+        let machine = Machine { without_cgroups: Some(why), ..Machine::default() };
+        let granted = GrantSpec { broad: true, ..GrantSpec::default() };
+        let allow = |key| Action::Allow(Allow { rule: Rule { key, ..rule() } });
+        let check =
+            |action| check_on(&machine, &Grant::new(asked(), granted.clone()), &action, Vec::new);
+        let refused = check(allow(RuleKey::Cgroup(7)));
+        assert_eq!(refused, Err(CapabilityError::Cgroups { why }));
+        assert_eq!(check(allow(RuleKey::Hook)), Ok(()));
     }
 
     #[test]

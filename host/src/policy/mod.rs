@@ -2,6 +2,7 @@
 
 pub mod apply;
 mod asked;
+pub mod broad;
 pub mod capability;
 pub mod kill;
 pub mod ledger;
@@ -13,6 +14,7 @@ mod watch;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
 pub use asked::{Asked, AskedFilter, AskedWatch};
+pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
 pub use ledger::{Ending, Kinship, Ledger, Regranted, RuleSpec, RuleView, Verdict, looked_up};
 pub use rate::Allowance;

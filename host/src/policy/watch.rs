@@ -41,6 +41,12 @@ pub enum WatchGrantError {
         /// The hook.
         hook: String,
     },
+    /// It covers a whole hook, or everybody's signals.
+    #[error("it denies {what}, and broad denials are not granted: `broad = true` grants them")]
+    Broad {
+        /// What.
+        what: &'static str,
+    },
     /// A watch denies everybody.
     #[error("only {scope} may be concerned, and a watch denies whoever calls")]
     Scope {
@@ -100,6 +106,14 @@ impl GrantSpec {
         if !self.permanent {
             return Err(WatchGrantError::Permanent);
         }
+        let what = match hook.as_str() {
+            "task_kill" => Some("everybody's signals"),
+            _ if !watch.has_predicate => Some("every call of its hook"),
+            _ => None,
+        };
+        if let Some(what) = what.filter(|_| !self.broad) {
+            return Err(WatchGrantError::Broad { what });
+        }
         if self.scope != Scope::System {
             return Err(WatchGrantError::Scope { scope: self.scope.clone() });
         }
@@ -121,6 +135,7 @@ mod tests {
             index: 0,
             text: format!("{hook} {verdict:?}"),
             hook: Some(hook.into()),
+            has_predicate: true,
             verdict,
         };
         let sees = watch("file_open", None);
@@ -150,6 +165,16 @@ mod tests {
         check(GrantSpec { errnos, ..base() }, &[&sees, &foreign, &garbled]);
         let scope = Scope::Uid(7);
         check(GrantSpec { scope, ..base() }, &[&sees, &audits, &foreign, &garbled]);
+        // Without a predicate, or on signals, it is about everybody's every call.
+        let every = AskedWatch { has_predicate: false, ..denies.clone() };
+        let kills = watch("task_kill", Some(WatchVerdict::Deny(13)));
+        for broad in [&every, &kills] {
+            let refused = base().check_watch(broad).unwrap_err().to_string();
+            assert!(refused.contains("`broad = true`"), "{refused}");
+            assert_eq!(GrantSpec { broad: true, ..base() }.check_watch(broad), Ok(()));
+        }
+        let audits = AskedWatch { verdict: Some(WatchVerdict::Audit(13)), ..every };
+        assert_eq!(base().check_watch(&audits), Ok(()));
         let refused = GrantSpec::default().check_watch(&denies).unwrap_err().to_string();
         assert!(refused.contains("permanent"), "{refused}");
     }
@@ -160,6 +185,7 @@ mod tests {
             index,
             text: format!("file_open: file if file == \"/{index}\""),
             hook: Some(if index == 9 { "task_kill" } else { "file_open" }.into()),
+            has_predicate: true,
             verdict: (index == 1).then_some(WatchVerdict::Deny(1)),
         };
         let watches: Arc<[AskedWatch]> = (0..10).map(watch).collect();

@@ -15,7 +15,7 @@ use krsi_host::plugin::{
     Start, Worker,
 };
 use krsi_host::policy::{
-    Asked, Grant, GrantSpec, Kinship, Ledger, Principal, Surroundings, Turns, apply,
+    Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Surroundings, Turns, apply,
 };
 use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
@@ -174,7 +174,8 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let mut principal = Principal::new(1, "later".into(), Schema::V0_2, grant);
     let ledger = Turns::new(Ledger::new(Maps, [AbiHook::FileOpen]));
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
-    let around = Surroundings { now_boot_ns: 1, kinship, within: &|_| true };
+    let machine = &Machine { without_cgroups: None, ..Machine::default() };
+    let around = Surroundings { now_boot_ns: 1, kinship, machine, within: &|_| true };
     let applied = apply(&ledger, &mut principal, &v0_3::actions(), around);
 
     let outcomes = Frames::new(&applied.outcomes).map(|frame| {

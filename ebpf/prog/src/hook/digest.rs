@@ -12,6 +12,7 @@ use super::exec;
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::Wanted;
 use crate::filter::{self, Call, Traits};
+use crate::object::Object;
 use crate::verdict::{self, Decision};
 use crate::{map, offset};
 
@@ -50,7 +51,12 @@ pub fn digest(ctx: LsmContext) -> i32 {
         counts.add(Counter::Errors);
         return 0;
     };
-    let decision = verdict::decide_digest(&call, entry);
+    let mut object = Object::none(&call);
+    if let Ok(image) = exec::image(bprm) {
+        object.set_file(image.key.ino, u64::from(image.key.dev));
+        object.set_executed();
+    }
+    let decision = verdict::decide_digest(&call, &object, entry);
     if decision.is_made() {
         counts.add(Counter::Seen);
         tell(&call, decision, bprm);

@@ -12,13 +12,14 @@ use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
 use crate::filter::{self, Call, Passes, Traits};
 use crate::verdict::{self, Decision};
-use crate::{offset, prefix};
+use crate::{exempt, offset, prefix};
 
 /// What both hooks know of the executable.
 #[derive(Clone, Copy)]
 pub(super) struct Image {
     file: Ptr,
-    key: FileKey,
+    /// Its identity.
+    pub(super) key: FileKey,
     flags: u32,
     argc: u32,
     /// User memory of the argument strings; empty where it is not mapped yet.
@@ -42,9 +43,10 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let bprm = Ptr::arg::<0>(&ctx);
     let file = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE));
     let mut traits = Traits::none(&call);
-    if call.wants_object() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
+    if call.wants_file() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
         traits.object.set_unread();
     }
+    traits.object.set_executed();
     let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);
     let decision = verdict::decide(&call, &mut traits.object);
@@ -69,7 +71,10 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
 #[lsm(hook = "bprm_committed_creds", sleepable)]
 pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter_always(Hook::BprmCommittedCreds.id() as u32) else { return 0 };
-    match Ptr::arg::<0>(&ctx).and_then(committed) {
+    let image = Ptr::arg::<0>(&ctx).and_then(committed);
+    // Whatever became of the rest: who runs something else is not exempt for what it ran.
+    exempt::exec(&call, image.map(|image| image.key));
+    match image {
         Ok(image) => {
             let mut traits = Traits::none(&call);
             traits.object.set_file(image.key.ino, u64::from(image.key.dev));

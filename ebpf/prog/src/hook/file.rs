@@ -13,6 +13,9 @@ use crate::filter::{self, Call, Passes, Screen, Traits};
 use crate::verdict;
 use crate::{map, offset, prefix};
 
+/// `__FMODE_EXEC` of `include/linux/fs.h`: the file is opened to be executed.
+const FMODE_EXEC: u32 = 0x20;
+
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
@@ -20,8 +23,11 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     let Some(call) = filter::enter(Hook::FileOpen.id() as u32, &screen) else { return 0 };
     let file = Ptr::arg::<0>(&ctx);
     let mut traits = Traits::none(&call);
-    if call.wants_object() && file.and_then(|file| look(file, &mut traits)).is_err() {
+    if call.wants_file() && file.and_then(|file| look(file, &mut traits)).is_err() {
         traits.object.set_unread();
+    }
+    if traits.flags & FMODE_EXEC != 0 {
+        traits.object.set_executed();
     }
     let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);

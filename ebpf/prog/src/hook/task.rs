@@ -1,4 +1,4 @@
-//! Programs of the task family: fork and exit, and the inheritance of lineage marks.
+//! Programs of the task family: fork and exit, and what a child inherits.
 
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
@@ -7,19 +7,27 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::{Exit, Fork};
 
-use crate::capture::{self, Ptr, Skip, Task};
+use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, NoTail, Room, Wanted};
 use crate::filter::{self, Call, Traits};
 use crate::verdict::Decision;
-use crate::{map, offset};
+use crate::{exempt, map, offset};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: before the child is
 /// woken, so a mark is there before its first call.
 #[btf_tracepoint(function = "sched_process_fork")]
 pub fn sched_process_fork(ctx: BtfTracePointContext) -> i32 {
-    let Some(call) = filter::enter_always(Hook::SchedProcessFork.id() as u32) else { return 0 };
-    if let Err(skip) = Ptr::arg::<1>(&ctx).and_then(|child| fork(&call, child)) {
-        call.skip(skip);
+    let child = Ptr::arg::<1>(&ctx);
+    match filter::enter_always(Hook::SchedProcessFork.id() as u32) {
+        Some(call) => {
+            if let Err(skip) = child.and_then(|child| fork(&call, child)) {
+                call.skip(skip);
+            }
+        }
+        // The host's own calls are nobody's affair, its children are.
+        None => {
+            let _unread = child.and_then(exempt::fork_of_host);
+        }
     }
     0
 }
@@ -36,13 +44,11 @@ pub fn sched_process_exit(ctx: BtfTracePointContext) -> i32 {
 
 #[inline(always)]
 fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
-    let tgid: u32 = child.load(&offset::TASK_TGID)?;
-    let pid: u32 = child.load(&offset::TASK_PID)?;
-    if tgid != pid {
+    let Some(child) = capture::forked(child)? else {
         call.leave();
         return Ok(());
-    }
-    let child = capture::process_key(Task::of(child))?;
+    };
+    exempt::fork(call, &child);
     if call.wants(flag::MEMBERSHIP) {
         // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
         if let Some(marks) = map::membership(&call.facts.process)
@@ -67,6 +73,7 @@ fn exit(call: &Call, task: Ptr) -> Result<(), Skip> {
         call.leave();
         return Ok(());
     }
+    exempt::exit(&call.facts.process);
     if call.wants(flag::MEMBERSHIP) {
         map::unmark(&call.facts.process);
     }

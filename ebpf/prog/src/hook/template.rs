@@ -21,7 +21,7 @@ use crate::capture::{self, Skip};
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};
 use crate::object::Object;
-use crate::{map, prefix, spec, verdict};
+use crate::{exempt, map, prefix, spec, verdict};
 
 /// A hook without a program of its own. Inlined into its entry: another frame would not fit on 6.1's
 /// stack.
@@ -120,7 +120,8 @@ fn run(state: &mut State) -> i32 {
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
-    let refuses = spec::has(REFUSING) && !decided && !verdict::is_exempt(&state.call.facts);
+    let refuses =
+        spec::has(REFUSING) && !decided && !exempt::spares(&state.call.facts, &state.traits.object);
     let passes = if decided { Passes::Yes } else { filter::passes(&state.call, &state.traits) };
     if !refuses && passes == Passes::No {
         state.call.leave();
@@ -310,6 +311,9 @@ fn file(state: &mut State, at: usize) {
         state.traits.object.set_nothing();
     } else if !state.values.is_read(at) || !state.values.is_read(at + 1) {
         state.traits.object.set_unread();
+    }
+    if spec::has(spec_flag::EXECUTES) {
+        state.traits.object.set_executed();
     }
 }
 

@@ -75,6 +75,7 @@ pub(super) fn judge(facts: &Facts) -> Diagnosis {
     let backend = backend(facts);
     let mut findings = Vec::new();
     findings.extend(privilege(facts));
+    findings.extend(numbers(facts));
     findings.extend(types(facts));
     findings.extend(way(facts, backend));
     findings.extend(attaching(facts));
@@ -153,6 +154,21 @@ fn privilege(facts: &Facts) -> Vec<Finding> {
         finding(Severity::Limits, format!("{name} is missing"), *cost, fix)
     }));
     findings
+}
+
+/// Whether processes can be told by their numbers and their cgroups.
+fn numbers(facts: &Facts) -> Vec<Finding> {
+    let pids = facts.pids_error.iter().map(|error| {
+        let cost = "krsi-host does not start";
+        let fix = "run it in the machine's PID namespace: --pid=host, hostPID: true";
+        finding(Severity::Blocks, error.clone(), cost, fix)
+    });
+    let cgroups = facts.cgroups_error.iter().map(|error| {
+        let cost = "rules, filters, scopes and exemptions by cgroup are refused";
+        let fix = "boot with systemd.unified_cgroup_hierarchy=1";
+        finding(Severity::Limits, error.clone(), cost, fix)
+    });
+    pids.chain(cgroups).collect()
 }
 
 fn types(facts: &Facts) -> Option<Finding> {

@@ -84,6 +84,8 @@ fn what_blocks() {
         facts.capabilities = Some(0);
     };
     check(user, Unable, None, Blocks, &["not root", "sudo"]);
+    let contained = |facts: &mut Facts| facts.pids_error = Some("in a PID namespace".into());
+    check(contained, Unable, Lsm, Blocks, &["PID namespace", "does not start", "--pid=host"]);
     let bare =
         |facts: &mut Facts| facts.capabilities = Some(0x1ff_ffff_ffff & !(1 << 21) & !(1 << 38));
     check(bare, Unable, Lsm, Blocks, &["CAP_PERFMON", "is missing"]);
@@ -146,6 +148,8 @@ fn what_limits() {
         facts.fmod_ret_trial = refused(Grounds::Other, 22, "not modifiable");
     };
     check(observe, Limited, ObserveOnly, Limits, &["not modifiable", "nothing can be denied"]);
+    let groups = |facts: &mut Facts| facts.cgroups_error = Some("no cgroup2".into());
+    check(groups, Limited, Lsm, Limits, &["no cgroup2", "by cgroup are refused", "unified"]);
     // Where `capability`, `ima` and `evm` stand is not for the boot line to say.
     let fixed = |facts: &mut Facts| {
         facts.lsm = Some(["capability", "yama", "ima", "evm"].map(str::to_owned).to_vec());

@@ -5,6 +5,7 @@ use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag}
 use super::{Bits, CuratedObject, CuratedRow, Shape};
 use crate::kernel::btf::{KernelTypes, Prototype, Returns};
 use crate::kernel::field_path::{self, Captured, FieldKind};
+use crate::kernel::watch::executes;
 
 /// A curated hook that this kernel can run.
 #[derive(Clone, Debug)]
@@ -83,6 +84,9 @@ impl CuratedRow {
         if let Some(Some(at)) = field.and_then(|field| places.get(field).copied()) {
             spec.object = kind as u32;
             spec.object_capture = u32::try_from(at).unwrap_or(0);
+            if executes(self.hook.name()) {
+                spec.flags |= spec_flag::EXECUTES;
+            }
         }
         let row = |name: &str| {
             let field = self.fields.iter().position(|field| field.name == name)?;

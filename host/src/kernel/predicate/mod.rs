@@ -33,12 +33,37 @@ impl Predicate {
         Ok(Self { node: syntax::parse(text)? })
     }
 
+    /// Whether it is true whatever the call, as far as constants in it tell.
+    pub(crate) fn is_true(&self) -> bool {
+        constant(&self.node) == Some(true)
+    }
+
     /// Checks it against its fields and lowers it.
     ///
     /// # Errors
     /// When a field is not there, a test does not apply to it, or there are too many tests.
     pub(crate) fn lower(&self, lookup: Lookup<'_>) -> Result<Lowered, PredicateError> {
         lower::lower(&check::check(&self.node, lookup)?)
+    }
+}
+
+/// The value of a predicate that depends on no field.
+fn constant(node: &syntax::Node) -> Option<bool> {
+    use syntax::Node;
+    match node {
+        Node::Constant(value) => Some(*value),
+        Node::Not(one) => constant(one).map(|value| !value),
+        Node::And(one, other) => match (constant(one), constant(other)) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (Some(true), Some(true)) => Some(true),
+            _ => None,
+        },
+        Node::Or(one, other) => match (constant(one), constant(other)) {
+            (Some(true), _) | (_, Some(true)) => Some(true),
+            (Some(false), Some(false)) => Some(false),
+            _ => None,
+        },
+        Node::Test(..) => None,
     }
 }
 

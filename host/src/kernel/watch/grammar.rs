@@ -64,6 +64,14 @@ pub struct WatchSpec {
     pub verdict: Option<WatchVerdict>,
 }
 
+impl WatchSpec {
+    /// Whether it says which calls it matches, by more than the word `true`.
+    #[must_use]
+    pub fn has_predicate(&self) -> bool {
+        self.predicate.as_ref().is_some_and(|predicate| !predicate.is_true())
+    }
+}
+
 /// Parses a watch. `errno` knows the numbers of names such as `EPERM`.
 ///
 /// # Errors

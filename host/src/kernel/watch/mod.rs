@@ -2,6 +2,7 @@
 //!
 //! The caller names the slot, the rule and the owner afterwards; everything else is final.
 
+mod executed;
 mod function;
 mod grammar;
 mod resolve;
@@ -9,6 +10,7 @@ mod resolve;
 use super::btf::PrototypeError;
 use super::field_path::{Choice, Field, FieldError};
 use super::predicate::PredicateError;
+pub use executed::executes;
 pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
 

@@ -41,8 +41,14 @@ impl WatchSpec {
             rows.show(&asked.path, asked.name.as_deref())?;
         }
         let lowered = self.lower(&mut rows)?;
+        let executed = if self.verdict.is_some() { rows.executed(&self.hook) } else { None };
         function::settle(&mut rows.rows, &rows.fields, lowered.as_ref(), kfuncs)?;
         let mut spec = rows.spec();
+        if let Some(row) = executed {
+            spec.object = ObjectKind::File as u32;
+            spec.object_capture = count(row);
+            spec.flags |= spec_flag::EXECUTES;
+        }
         self.flags(&mut spec, lowered.as_ref(), cannot_deny.is_none());
         let lowered = lowered.filter(|lowered| !lowered.is_true());
         if let Some(lowered) = &lowered {
@@ -187,6 +193,22 @@ impl Rows<'_> {
         }
         self.fields.push(field);
         Ok(())
+    }
+
+    /// The row of the file that is to be executed, captured unseen if nobody asked for it. A watch that
+    /// has no room left for it, which takes all of its captures, goes without.
+    fn executed(&mut self, hook: &str) -> Option<usize> {
+        let paths = super::executed::paths(hook).iter();
+        let captured = paths
+            .filter_map(|path| field_path::resolve(self.types, self.prototype, path).ok())
+            .find(|captured| captured.field.kind == FieldKind::Inode)?;
+        let known = self.fields.iter().find(|field| field.path == captured.field.path);
+        if let Some(field) = known {
+            return Some(field.row);
+        }
+        let row = self.rows.len();
+        let field = Field { shown: false, ..captured.field.clone() };
+        self.add(Captured { field, ..captured }).ok().map(|()| row)
     }
 
     fn spec(&self) -> Spec {

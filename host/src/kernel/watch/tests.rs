@@ -71,13 +71,15 @@ fn parts_of_a_watch_are_optional() {
     check("file_open:", 0, deny, 0);
     check("file_open: file", 1, deny, 0);
     check("  file_open:file,\n\tfile.f_flags  as\tflags ", 2, deny, 0);
-    check("file_open deny EPERM", 0, deny | spec_flag::WATCH_DENY, 1);
-    check("file_open: audit 4095", 0, deny | spec_flag::WATCH_AUDIT, 4095);
+    // One that refuses on the way of an exec reads which file it is.
+    let executes = deny | spec_flag::EXECUTES;
+    check("file_open deny EPERM", 2, executes | spec_flag::WATCH_DENY, 1);
+    check("file_open: audit 4095", 2, executes | spec_flag::WATCH_AUDIT, 4095);
     check("file_open if file.f_flags == 1", 1, deny | predicate, 0);
     check(
         "file_open: file if file.f_flags==1 audit 13",
-        2,
-        deny | predicate | spec_flag::WATCH_AUDIT,
+        4,
+        executes | predicate | spec_flag::WATCH_AUDIT,
         13,
     );
     // What is always true is no predicate; what is never true stays one, without terms.
@@ -372,4 +374,18 @@ fn random_texts_are_answered() {
         }
     }
     assert!(good > 100 && refused > 2000, "{good} good, {refused} refused");
+}
+
+#[test]
+fn a_predicate_that_is_always_true_says_nothing_of_calls() {
+    let check = |text: &str, expected| {
+        let watch = super::parse(text, |_| Some(1)).unwrap();
+        assert_eq!(watch.has_predicate(), expected, "{text}");
+    };
+    check("file_open deny EPERM", false);
+    check("file_open if true deny EPERM", false);
+    check("file_open if file.f_flags == 1 || !false deny EPERM", false);
+    check("file_open if file.f_flags == 1 deny EPERM", true);
+    check("file_open if true && file.f_flags == 1 deny EPERM", true);
+    check("file_open if false deny EPERM", true);
 }

@@ -13,6 +13,7 @@ use super::RunError;
 use super::digests::Digests;
 use super::left_out::{LeftOut, Refused, UsedSlot};
 use super::lookout::{Concern, LossSource};
+use super::proof::{BackendProof, KeyOf};
 use super::shared::Shared;
 use super::wanted::Wanted;
 use super::watches::Watches;
@@ -21,7 +22,7 @@ use crate::config::{Config, ModeArg};
 use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::canary::{self, CanaryError};
+use crate::kernel::canary::{self, Unproven};
 use crate::kernel::curated::{self, Bits, CuratedRow};
 use crate::kernel::job::Job;
 use crate::kernel::load::{HookError, Live, Loader};
@@ -43,11 +44,10 @@ pub(super) struct Hooks {
     flags: Flags,
     filters: Filters,
     counters: Arc<Counters>,
-    /// Whether another backend may be tried when this one's hooks stay silent.
-    auto: bool,
     mode: ModeArg,
-    /// Whether anybody is exempt from rules.
-    exempts: bool,
+    proof: BackendProof,
+    /// Attached, and not seen to be called.
+    unproven: Vec<Unproven>,
     /// Slots that had a program at some time, for the summary.
     used: Vec<UsedSlot>,
     refused: Vec<Refused>,
@@ -91,9 +91,9 @@ impl Hooks {
             flags: maps.flags.clone(),
             filters: maps.filters.clone(),
             counters: Arc::clone(&maps.counters),
-            auto: config.backend.is_none(),
             mode: config.mode,
-            exempts: rules.exempts(),
+            proof: BackendProof::new(Arc::clone(&maps.proofs), config),
+            unproven: Vec::new(),
             used: Vec::new(),
             refused: Vec::new(),
             digests: Digests::new(maps.hashed.clone(), rules.digest_mib),
@@ -114,25 +114,28 @@ impl Hooks {
         self.loader.backend().kind()
     }
 
-    /// Attaches what is wanted and was not, proves it live, detaches what nobody wants any more.
-    /// A hook that this kernel lacks is told, not fatal.
+    /// Proves the backend, before anything is attached. Meanwhile `learn` may ask what files are to programs.
+    pub(super) fn prove(&mut self, learn: impl FnOnce(KeyOf<'_>)) -> Result<(), RunError> {
+        let types = match self.types.take() {
+            Some(types) => types,
+            None => KernelTypes::running()?,
+        };
+        let proven = self.proof.prove(&mut self.loader, &types, learn);
+        self.types = Some(types);
+        proven
+    }
+
+    /// What a file is to programs, of those that are asked for while everything runs.
+    pub(super) fn learn(&self, learn: impl FnOnce(KeyOf<'_>)) {
+        self.proof.learn(&self.loader, learn);
+    }
+
+    /// Attaches what is wanted and was not, and detaches what nobody wants any more. A hook that this kernel
+    /// lacks is told, not fatal; so is one that was not seen to be called.
     pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), RunError> {
         let own = FOLLOWED.into_iter().fold(HookSet::default(), HookSet::with);
         let seen = HookSet(wanted.seen.0 | own.0);
-        loop {
-            match self.settle(seen, wanted) {
-                // Loaded, attached, and never called: the LSM does not ask BPF here.
-                Err(RunError::Canary(CanaryError::Silent { .. }))
-                    if self.auto && self.backend() == BackendKind::Lsm =>
-                {
-                    self.live.clear();
-                    self.watches = Watches::default();
-                    self.digests.end();
-                    self.loader.set_backend(BackendKind::FmodRet.backend());
-                }
-                result => return result,
-            }
-        }
+        self.settle(seen, wanted)
     }
 
     fn settle(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), RunError> {
@@ -178,9 +181,11 @@ impl Hooks {
             let Refused { what, why, .. } = self.refused.first().cloned().unwrap_or_else(none);
             return Err(RunError::NoHook { hook: what, why });
         }
+        // What was not proven before gets another chance.
+        let before = self.unproven.iter().map(|unproven| unproven.hook);
         let attached: Vec<AbiHook> =
-            fresh.into_iter().filter(|hook| is_live(&self.live, *hook)).collect();
-        canary::prove(&attached, &self.flags, &self.counters)?;
+            fresh.into_iter().chain(before).filter(|hook| is_live(&self.live, *hook)).collect();
+        self.unproven = canary::prove(&attached, &self.flags, &self.counters)?;
         let may_hash = wanted.digests && is_live(&self.live, AbiHook::BprmCheckSecurity);
         self.digests.want(may_hash, &self.loader, &self.flags)?;
         self.forward(seen, wanted)?;
@@ -216,9 +221,8 @@ impl Hooks {
             if let Some(filter) = filter {
                 self.filters.set(live.slot, &filter)?;
             }
-            let exempt = if self.exempts { flag::EXEMPT } else { 0 };
-            let all = flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY | flag::EXEMPT;
-            let on = forward | filtered | exempt | audit;
+            let all = flag::FORWARD | flag::FILTER | flag::AUDIT_ONLY;
+            let on = forward | filtered | audit;
             self.flags.raise(live.slot, on)?;
             self.flags.lower(live.slot, all & !on)?;
         }
@@ -328,6 +332,8 @@ impl Hooks {
         shared.ledger().set_digests(self.digests.are_read());
         shared.set_layouts(self.layouts.clone());
         shared.set_watches(self.watches.told());
+        let unproven = self.unproven.iter().map(ToString::to_string);
+        shared.set_unproven(self.proof.told().into_iter().chain(unproven).collect());
         let program = |live: &Live| LossSource {
             slot: live.slot,
             concern: self.concern(live.slot),

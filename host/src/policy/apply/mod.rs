@@ -11,6 +11,7 @@ use krsi_plugin_schema::latest::{
 };
 use krsi_plugin_schema::{Schema, lower};
 
+use super::broad::Machine;
 use super::capability::{self, Grant};
 use super::kill;
 use super::ledger::{Kinship, Made, RuleSpec, RuleView};
@@ -64,6 +65,8 @@ pub struct Surroundings<'a> {
     pub now_boot_ns: u64,
     /// What is known of processes.
     pub kinship: Kinship<'a>,
+    /// What denials may be too much for.
+    pub machine: &'a Machine,
     /// Whether a process lies within the plugin's scope.
     pub within: &'a dyn Fn(ProcessKey) -> bool,
 }
@@ -189,6 +192,11 @@ fn one<S: RuleStore>(
 ) {
     let token = action.token();
     if let Err(error) = capability::check(&principal.grant, action) {
+        applied.refuse(token, error.refusal(), error.to_string());
+        return;
+    }
+    let others = || ledger.turn(|ledger| ledger.networks(principal.slot, token));
+    if let Err(error) = capability::check_on(around.machine, &principal.grant, action, others) {
         applied.refuse(token, error.refusal(), error.to_string());
         return;
     }

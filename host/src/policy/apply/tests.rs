@@ -4,6 +4,7 @@ use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, KeyKind, Record, RuleKey, Subject};
 
 use super::super::asked::Asked;
+use super::super::broad::Machine;
 use super::super::capability::GrantSpec;
 use super::super::ledger::fake::Fake;
 use super::super::ledger::{Kinship, Ledger};
@@ -48,7 +49,8 @@ fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec
 
 fn applied(turns: &Turns<Fake>, principal: &mut Principal, actions: &[u8]) -> Applied {
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
-    let around = Surroundings { now_boot_ns: 1, kinship, within: &|_| true };
+    let machine = &Machine::default();
+    let around = Surroundings { now_boot_ns: 1, kinship, machine, within: &|_| true };
     apply(turns, principal, actions, around)
 }
 
@@ -113,7 +115,8 @@ fn others_get_the_ledger_between_the_actions_of_one_call() {
             turns.turn(|ledger| ledger.owned(1))
         });
         let kinship = Kinship { exists: &exists, descendants: &|_| Vec::new() };
-        let around = Surroundings { now_boot_ns: 1, kinship, within: &|_| true };
+        let machine = &Machine::default();
+        let around = Surroundings { now_boot_ns: 1, kinship, machine, within: &|_| true };
         let applied = apply(turns, &mut plugin, &actions, around);
         assert_eq!(applied.rules.len(), 1000);
         other.join().unwrap()

@@ -18,6 +18,7 @@ mod share;
 mod twin;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Lease, flag};
@@ -212,6 +213,20 @@ impl<S: RuleStore> Ledger<S> {
     #[must_use]
     pub fn owned(&self, owner: u8) -> usize {
         self.owned.get(&owner).copied().unwrap_or(0)
+    }
+
+    /// Destinations of a plugin's denials that are about everybody, but for the one with a token.
+    #[must_use]
+    pub fn networks(&self, owner: u8, but: u32) -> Vec<(IpAddr, u8)> {
+        let own = self.book.iter().filter(|rule| {
+            rule.spec.owner == owner && rule.spec.token != but && rule.refuses_everybody()
+        });
+        own.filter_map(|rule| match rule.spec.key {
+            RuleKey::Network { address, prefix, .. }
+            | RuleKey::Transport { address, prefix, .. } => Some((address, prefix)),
+            _ => None,
+        })
+        .collect()
     }
 
     /// Every rule in force, in the order of ids.

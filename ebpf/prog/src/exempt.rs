@@ -1,0 +1,114 @@
+//! Whom no rule refuses: PID 1, the host's own, and whom the operator exempts; followed here through fork,
+//! exec and exit, so that neither a lost record nor a stopped host prolongs it.
+
+use krsi_host_abi::counter::Counter;
+use krsi_host_abi::deny::{FileKey, ProcessKey, exempt};
+
+use crate::capture::{self, Ptr, Skip, Task};
+use crate::filter::{Call, Facts};
+use crate::object::Object;
+use crate::{global, map, offset};
+
+/// `init` of the machine: what is refused to it is refused to everybody's end.
+const INIT: u32 = 1;
+
+/// Whether no rule may refuse a call: by who calls, or because root executes the host's own file. Asked
+/// once something was decided: most calls pay nothing for it.
+#[inline(always)]
+pub fn spares(facts: &Facts, object: &Object) -> bool {
+    krsi_spares(facts, object) != 0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_spares(facts: &Facts, object: &Object) -> u32 {
+    let (Some(facts), Some(object)) = (global::seen(facts), global::seen(object)) else {
+        return 0;
+    };
+    let spares = is_exempt(facts) || object.is_executed() && is_own(&object.file_key());
+    u32::from(spares) ^ facts.unknown_zero() as u32
+}
+
+/// Whether no rule refuses the caller.
+#[inline(always)]
+pub fn is_exempt(facts: &Facts) -> bool {
+    if facts.process.tgid == INIT {
+        return true;
+    }
+    // Kernels before 6.2 take a key from the stack only.
+    let process = facts.process.in_ticks();
+    map::exempt(&process) != 0
+}
+
+/// Whether the caller is root and the file is the host's own.
+#[inline(always)]
+fn is_own(file: &FileKey) -> bool {
+    map::exempt_file(file) & exempt::HOST != 0
+        && Task::current().and_then(capture::uid_of).is_ok_and(|uid| uid == 0)
+}
+
+/// A child of the host's is exempt until it executes something else.
+#[inline(always)]
+pub fn fork_of_host(child: Ptr) -> Result<(), Skip> {
+    if capture::tgid() != offset::host_tgid() {
+        return Ok(());
+    }
+    if let Some(child) = capture::forked(child)? {
+        // A full map leaves it to the rules.
+        let _kept = map::set_exempt(&child.in_ticks(), exempt::HOST);
+    }
+    Ok(())
+}
+
+/// A child runs its parent's image.
+#[inline(always)]
+pub fn fork(call: &Call, child: &ProcessKey) {
+    let parent = call.facts.process.in_ticks();
+    let why = map::exempt(&parent) & exempt::INHERITED;
+    if why != 0 && !map::set_exempt(&child.in_ticks(), why) {
+        call.counts.add(Counter::LostMark);
+    }
+}
+
+/// A process runs another image from here on, which alone decides; but for one that was named.
+#[inline(always)]
+pub fn exec(call: &Call, file: Result<FileKey, Skip>) {
+    let process = call.facts.process.in_ticks();
+    let before = map::exempt(&process);
+    let after = before & exempt::NAMED | granted(call, file);
+    if after == before {
+        return;
+    }
+    if after == 0 {
+        map::end_exempt(&process);
+    } else if !map::set_exempt(&process, after) {
+        call.counts.add(Counter::LostMark);
+    }
+}
+
+/// What an executable makes of the caller: judged by the real user, which no set-uid bit changes.
+#[inline(always)]
+fn granted(call: &Call, file: Result<FileKey, Skip>) -> u64 {
+    let Ok(file) = file else { return 0 };
+    let named = map::exempt_file(&file);
+    if named == 0 {
+        return 0;
+    }
+    let Ok(uid) = capture::uid_of(call.task) else { return 0 };
+    let mut why = 0;
+    if named & exempt::HOST != 0 && uid == 0 {
+        why |= exempt::HOST;
+    }
+    if named & exempt::EXECUTABLE != 0
+        && (map::is_exempt_uid(&uid) || map::is_exempt_cgroup(&capture::cgroup_id()))
+    {
+        why |= exempt::EXECUTABLE;
+    }
+    why
+}
+
+/// A process is gone.
+#[inline(always)]
+pub fn exit(process: &ProcessKey) {
+    map::end_exempt(&process.in_ticks());
+}

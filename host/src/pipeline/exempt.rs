@@ -1,0 +1,262 @@
+//! Whom no rule refuses, said to the kernel: executables by what they are, and processes that run already.
+//!
+//! Who is forked, executes or ends later is followed in the kernel (`ebpf/prog/src/exempt.rs`).
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File, Metadata};
+use std::io::Read;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use krsi_host_abi::deny::{FileKey, ProcessKey as AbiProcessKey, exempt};
+use krsi_plugin_schema::latest::Process;
+use rustix::fs::{Mode, OFlags};
+
+use super::proof::KeyOf;
+use crate::config::RuleSettings;
+use crate::enrich::{CgroupNames, ProcessTable};
+use crate::kernel::exempt::Exempt as Kernel;
+use crate::kernel::file::key_of_stat;
+use crate::kernel::namespace;
+
+/// What the kernel appends to the path of a file that has no name any more.
+const DELETED: &[u8] = b" (deleted)";
+/// Looks at `/proc` until one finds nothing new: what is forked while one looks is found by the next.
+const PASSES: usize = 8;
+
+/// An executable whose processes are exempt.
+struct Executable {
+    /// As it was named.
+    path: PathBuf,
+    /// Bits of [`exempt`].
+    why: u64,
+    /// What is there now.
+    held: Option<Held>,
+}
+
+/// A file, held so that no other gets its number.
+struct Held {
+    file: File,
+    /// Where the name leads to, through links.
+    resolved: PathBuf,
+    metadata: Metadata,
+    key: FileKey,
+}
+
+/// Who is exempt.
+pub(super) struct Exempt {
+    kernel: Kernel,
+    settings: RuleSettings,
+    executables: Vec<Executable>,
+    /// What the kernel was told of files.
+    files: BTreeMap<FileKey, u64>,
+}
+
+impl Exempt {
+    /// Who the operator and the host itself are; the kernel is told of no executable yet.
+    pub(super) fn new(kernel: Kernel, settings: &RuleSettings) -> Self {
+        let named = |path: PathBuf, why| Executable { path, why, held: None };
+        // The image that runs, and what an upgrade put in its place.
+        let own = fs::read_link("/proc/self/exe").ok().map(|path| named(path, exempt::HOST));
+        let image = named("/proc/self/exe".into(), exempt::HOST);
+        let others = settings.exempt_executables.iter();
+        let others = others.map(|path| named(path.clone(), exempt::EXECUTABLE));
+        let executables = others.chain([image]).chain(own).collect();
+        Self { kernel, settings: settings.clone(), executables, files: BTreeMap::new() }
+    }
+
+    /// Says for whom executables count. What is wrong, in words.
+    pub(super) fn count(&mut self) -> Vec<String> {
+        let mut told = Vec::new();
+        for uid in self.settings.exempt_uids.clone() {
+            let kept = self.kernel.count_uid(uid);
+            told.extend(kept.err().map(|why| format!("exempt-uids: {uid}: {why}")));
+        }
+        for path in self.settings.exempt_cgroups.clone() {
+            let name = path.display().to_string();
+            let kept = match (namespace::cgroups(), CgroupNames::id_of(&path)) {
+                (Err(why), _) => Err(why.to_string()),
+                (_, Err(why)) => Err(why.to_string()),
+                (_, Ok(id)) => self.kernel.count_cgroup(id).map_err(|why| why.to_string()),
+            };
+            told.extend(
+                kept.err()
+                    .map(|why| format!("exempt-cgroups: {name}: {why}; nobody is exempt by it")),
+            );
+        }
+        told
+    }
+
+    /// Whether the file behind a name is another one than before.
+    pub(super) fn is_stale(&self) -> bool {
+        self.executables.iter().any(Executable::is_stale)
+    }
+
+    /// Looks what is behind each name and tells the kernel; what the operator must know, in words.
+    pub(super) fn hold(&mut self, key_of: KeyOf<'_>) -> Vec<String> {
+        let mut told = Vec::new();
+        for executable in self.executables.iter_mut().filter(|one| one.is_stale()) {
+            let is_named = executable.why == exempt::EXECUTABLE;
+            match Held::open(&executable.path, key_of) {
+                Ok(held) => {
+                    told.extend(is_named.then(|| executable.words(&held)).flatten());
+                    executable.held = Some(held);
+                }
+                Err(why) if is_named && executable.held.is_none() => told.push(format!(
+                    "exempt-executables: {}: {why}; nobody is exempt by it until it is there",
+                    executable.path.display()
+                )),
+                // What runs of it still is what it was.
+                Err(_) => {}
+            }
+        }
+        let mut files: BTreeMap<FileKey, u64> = BTreeMap::new();
+        for executable in &self.executables {
+            if let Some(held) = &executable.held {
+                *files.entry(held.key).or_default() |= executable.why;
+            }
+        }
+        for (file, why) in &files {
+            if self.files.get(file) != Some(why)
+                && let Err(error) = self.kernel.exempt_file(*file, *why)
+            {
+                told.push(format!("exempt-executables: {error}"));
+            }
+        }
+        for file in self.files.keys().filter(|file| !files.contains_key(*file)) {
+            if let Err(error) = self.kernel.judge_file(*file) {
+                told.push(format!("exempt-executables: {error}"));
+            }
+        }
+        self.files = files;
+        told
+    }
+
+    /// Exempts what runs already. To be called once the kernel follows forks and execs.
+    pub(super) fn mark_running(&mut self) {
+        let mut marked: HashSet<AbiProcessKey> = HashSet::new();
+        for _ in 0..PASSES {
+            let mut table = ProcessTable::default();
+            if table.scan("/proc".as_ref()).is_err() {
+                return;
+            }
+            let mut new = false;
+            for process in table.iter() {
+                let key = abi(process);
+                let why = self.why(process);
+                if why == 0 || !marked.insert(key) {
+                    continue;
+                }
+                new = true;
+                if let Err(error) = self.kernel.exempt(key, why) {
+                    tracing::warn!(tgid = key.tgid, %error, "a process is not exempt");
+                }
+                // It executed something meanwhile, which the kernel had nothing to forget for.
+                if self.why(process) != why {
+                    let _told = self.kernel.judge(key);
+                }
+            }
+            if !new {
+                return;
+            }
+        }
+    }
+
+    /// Why a process that runs is exempt.
+    fn why(&self, process: &Process<'_>) -> u64 {
+        let tgid = process.key.tgid;
+        let mut why = if self.settings.exempt_tgids.contains(&tgid) { exempt::NAMED } else { 0 };
+        let counts = self.settings.exempt_uids.contains(&process.uid)
+            || self.settings.exempt_cgroups.iter().any(|path| path == Path::new(&*process.cgroup));
+        let allowed = if counts { exempt::EXECUTABLE } else { 0 }
+            | if process.uid == 0 { exempt::HOST } else { 0 };
+        if allowed != 0 {
+            let running = self.executables.iter().filter(|one| one.is_run_by(tgid));
+            why |= running.fold(0, |why, one| why | one.why) & allowed;
+        }
+        why
+    }
+}
+
+impl Executable {
+    fn is_stale(&self) -> bool {
+        match (fs::metadata(&self.path), &self.held) {
+            (Ok(now), Some(held)) => !is_same(&now, &held.metadata),
+            (Ok(_), None) => true,
+            (Err(_), held) => held.is_none(),
+        }
+    }
+
+    /// What is to be told of what is behind the name.
+    fn words(&self, held: &Held) -> Option<String> {
+        let path = self.path.display();
+        if held.is_script() {
+            return Some(format!(
+                "exempt-executables: {path} is a script: what runs is its interpreter, and nobody is exempt by it"
+            ));
+        }
+        if self.held.is_some() {
+            return Some(format!("exempt-executables: {path} is another file now, and exempt"));
+        }
+        let resolved = held.resolved.display();
+        (held.resolved != self.path)
+            .then(|| format!("exempt-executables: {path} is {resolved}, which is exempt"))
+    }
+
+    /// Whether a process runs it, or what an upgrade has replaced by it.
+    fn is_run_by(&self, tgid: u32) -> bool {
+        let of = |name: &str| PathBuf::from(format!("/proc/{tgid}/{name}"));
+        let Ok(running) = fs::metadata(of("exe")) else { return false };
+        if self.held.as_ref().is_some_and(|held| is_same(&running, &held.metadata)) {
+            return true;
+        }
+        let Ok(name) = fs::read_link(of("exe")) else { return false };
+        let Some(name) = name.as_os_str().as_bytes().strip_suffix(DELETED) else { return false };
+        let resolved = self.held.as_ref().map(|held| &held.resolved);
+        let is_named = [Some(&self.path), resolved]
+            .into_iter()
+            .flatten()
+            .any(|path| path.as_os_str().as_bytes() == name);
+        // Anybody with a root or mounts of his own may call a file so.
+        is_named && running.nlink() == 0 && is_alike(tgid, "ns/mnt") && is_alike(tgid, "root")
+    }
+}
+
+impl Held {
+    fn open(path: &Path, key_of: KeyOf<'_>) -> std::io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+        let metadata = file.metadata()?;
+        let again = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let resolved = fs::read_link(&again)?;
+        let key = key_of(&again).unwrap_or_else(|| key_of_stat(&metadata));
+        Ok(Self { file, resolved, metadata, key })
+    }
+
+    fn is_script(&self) -> bool {
+        let mut start = [0; 2];
+        let again = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        File::open(again).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+            && start == *b"#!"
+    }
+}
+
+fn is_same(one: &Metadata, other: &Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Whether a process has the same namespace or root as the host.
+fn is_alike(tgid: u32, name: &str) -> bool {
+    let of = |who: &str| fs::metadata(format!("/proc/{who}/{name}"));
+    match (of(&tgid.to_string()), of("self")) {
+        (Ok(theirs), Ok(ours)) => is_same(&theirs, &ours),
+        _ => false,
+    }
+}
+
+fn abi(process: &Process<'_>) -> AbiProcessKey {
+    let key = process.key;
+    AbiProcessKey { start_boot_ns: key.start_boot_ns, tgid: key.tgid, pad: 0 }
+}

@@ -1,0 +1,144 @@
+//! What is broad and what is next to it and is not.
+
+use krsi_plugin_schema::latest::{FileKey as PluginFile, IfUnread, IfUnresolved, Rule};
+
+use super::*;
+
+const TICK: u64 = 10_000_000;
+
+fn process(tgid: u32, ticks: u64) -> ProcessKey {
+    ProcessKey { start_boot_ns: ticks * TICK + 7, tgid }
+}
+
+fn machine() -> Machine {
+    let libc = VitalFile {
+        what: "libc",
+        paths: ["/lib/x/libc.so.6", "/usr/lib/x/libc.so.6"].map(PathBuf::from).to_vec(),
+        key: FileKey { ino: 7, dev: 8, pad: 0 },
+    };
+    let root = |tgid, ticks| AbiProcessKey { start_boot_ns: ticks, tgid, pad: 0 };
+    Machine {
+        files: vec![libc],
+        roots: vec![root(1, 0), root(50, 9)],
+        cgroups: vec![3],
+        hash: Some(|_| HashMap::from([([7; 32], "libc")])),
+        ..Machine::default()
+    }
+}
+
+fn denial(key: RuleKey) -> Deny<'static> {
+    let rule = Rule {
+        token: 1,
+        cause_boot_ns: 0,
+        key,
+        subject: Subject::Any,
+        hooks: HookSet::default().with(Hook::FileOpen),
+        ttl_ms: 1000,
+        reason: "".into(),
+    };
+    Deny { rule, errno: 1, mode: RuleMode::Enforce, if_unread: IfUnread::Pass }
+}
+
+fn check(key: RuleKey, expected: Option<Breadth>) {
+    let told = format!("{key:?}");
+    assert_eq!(machine().breadth(&denial(key), Vec::new), expected, "{told}");
+}
+
+fn path(prefix: &str) -> RuleKey {
+    RuleKey::Path { prefix: prefix.into(), if_unresolved: IfUnresolved::Pass }
+}
+
+fn network(address: &str, prefix: u8) -> RuleKey {
+    RuleKey::Network { address: address.parse().unwrap(), prefix, port: 443 }
+}
+
+#[test]
+fn a_whole_hook_is_broad_unless_it_is_about_somebody() {
+    check(RuleKey::Hook, Some(Breadth::WholeHook(Hook::FileOpen)));
+    let mut rule = denial(RuleKey::Hook);
+    rule.rule.subject = Subject::Lineage(process(51, 9));
+    assert_eq!(machine().breadth(&rule, Vec::new), None);
+    // The descendants of PID 1 are everybody.
+    rule.rule.subject = Subject::Lineage(process(1, 0));
+    let whole = Some(Breadth::WholeHook(Hook::FileOpen));
+    assert_eq!(machine().breadth(&rule, Vec::new), whole);
+    for mode in [RuleMode::Audit, RuleMode::Off] {
+        rule.mode = mode;
+        assert_eq!(machine().breadth(&rule, Vec::new), None, "it refuses nothing");
+    }
+    let mut kill = denial(RuleKey::Cgroup(99));
+    assert_eq!(machine().breadth(&kill, Vec::new), None);
+    kill.rule.hooks = kill.rule.hooks.with(Hook::TaskKill);
+    assert_eq!(machine().breadth(&kill, Vec::new), Some(Breadth::Kill));
+    kill.rule.key = RuleKey::Process(process(51, 9));
+    assert_eq!(machine().breadth(&kill, Vec::new), None);
+}
+
+#[test]
+fn trees_and_groups_of_the_first_are_broad() {
+    check(RuleKey::Lineage(process(1, 0)), Some(Breadth::Lineage(1)));
+    check(RuleKey::Lineage(process(50, 9)), Some(Breadth::Lineage(50)));
+    // Whoever came by the number later is somebody else.
+    check(RuleKey::Lineage(process(50, 10)), None);
+    check(RuleKey::Lineage(process(51, 9)), None);
+    check(RuleKey::Process(process(50, 9)), None);
+    check(RuleKey::Cgroup(3), Some(Breadth::Cgroup(3)));
+    check(RuleKey::Cgroup(4), None);
+}
+
+#[test]
+fn paths_are_broad_by_depth_and_by_what_lies_below() {
+    for broad in ["/", "//", "/etc", "/etc/", "/usr"] {
+        check(path(broad), Some(Breadth::Path(broad.into())));
+    }
+    let vital = Some(Breadth::Vital("libc"));
+    for broad in ["/usr/lib", "/usr/lib/", "/usr/lib/x/libc.so.6", "/lib/x/libc.so.6"] {
+        check(path(broad), vital.clone());
+    }
+    for narrow in ["/usr/li", "/usr/lib/x/libc.so", "/usr/lib/x/libc.so.6/y", "/etc/shadow"] {
+        check(path(narrow), None);
+    }
+}
+
+#[test]
+fn vital_files_are_known_by_what_they_are() {
+    let vital = Some(Breadth::Vital("libc"));
+    check(RuleKey::File(PluginFile { ino: 7, dev: 8 }), vital.clone());
+    check(RuleKey::File(PluginFile { ino: 7, dev: 9 }), None);
+    check(RuleKey::File(PluginFile { ino: 8, dev: 8 }), None);
+    check(RuleKey::Digest([7; 32]), vital);
+    check(RuleKey::Digest([8; 32]), None);
+}
+
+#[test]
+fn networks_are_broad_alone_or_together() {
+    for (address, prefix) in [("0.0.0.0", 0), ("10.0.0.0", 8), ("::", 0), ("2001:db8::", 32)] {
+        let words = Some(Breadth::Network(format!("{address}/{prefix}")));
+        check(network(address, prefix), words);
+    }
+    // As IPv6 it is all of IPv4.
+    let mapped = Some(Breadth::Network("::ffff:0.0.0.0/96".into()));
+    check(network("::ffff:0.0.0.0", 96), mapped);
+    for (address, prefix) in [("10.0.0.0", 9), ("10.1.2.3", 32), ("2001:db8::", 33), ("::1", 128)] {
+        check(network(address, prefix), None);
+    }
+    let together = |others: &[(&str, u8)], key: RuleKey| {
+        let others = others.iter().map(|(text, bits)| (text.parse().unwrap(), *bits)).collect();
+        machine().breadth(&denial(key), || others)
+    };
+    let (low, high) = ("10.0.0.0", "10.128.0.0");
+    let both = Some(Breadth::Networks);
+    assert_eq!(together(&[(low, 9)], network(high, 9)), both);
+    assert_eq!(
+        together(&[(low, 10), (high, 10), ("10.64.0.0", 10)], network("10.192.0.0", 10)),
+        both
+    );
+    // The last of them may be a small one.
+    assert_eq!(together(&[(low, 9), (high, 10), ("11.0.0.0", 10)], network("9.9.9.9", 32)), both);
+    // The same addresses once more are no more, nor are those of the other family.
+    assert_eq!(together(&[(low, 9), ("10.1.0.0", 16)], network(low, 9)), None);
+    assert_eq!(together(&[("2001:db8::", 33)], network(low, 9)), None);
+    assert_eq!(together(&[("2001:db8::", 33)], network("2001:db8:8000::", 33)), both);
+    let others = [("0.0.0.0", 9), (high, 9)];
+    assert_eq!(together(&others, network("2001:db8::", 33)), None, "of the family of the rule");
+}
