@@ -11,7 +11,8 @@ use super::shared::Shared;
 use super::version::Version;
 use super::words::Words;
 use crate::config::ConfigError;
-use crate::policy::{Grant, GrantSpec, Kinship, Regranted, RuleSpec, Verdict, judge};
+use crate::plugin::{State, Worker};
+use crate::policy::{Grant, GrantSpec, GrantVerdict, Kinship, Regranted, RuleSpec, judge};
 
 /// What became of a plugin's rules in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,27 +32,23 @@ impl Roster {
         let names: Vec<String> = self.entries().iter().map(|entry| entry.name.clone()).collect();
         for name in names.iter().filter(|other| name.is_none_or(|name| name == **other)) {
             let spec = self.policies.of(name)?.grant;
-            let found = self.entries().iter().find(|entry| entry.name == *name).map(|entry| {
-                (Defendant::of(entry), entry.current.clone(), Arc::clone(entry.worker.queue()))
-            });
-            let Some((plugin, current, queue)) = found else { continue };
+            let found = self
+                .entries()
+                .iter()
+                .find(|entry| entry.name == *name)
+                .map(|entry| (RulesOf::of(entry), entry.current.clone()));
+            let Some((plugin, current)) = found else { continue };
             if plugin.words.spec() == spec {
                 continue;
             }
             let judged = plugin.judge(&self.shared, Some(spec.clone()));
-            let subscription = current.subscription(plugin.slot, &current.grant(spec), &queue);
-            self.mailbox.post(Change::Subscribe(subscription));
+            self.send(&plugin.worker, &current, plugin.slot, &current.grant(spec));
             self.tell_judged(name, judged);
         }
         Ok(())
     }
 
-    /// A version took over for good: the rules that only the one before asked for end.
-    pub(super) fn took_over(&mut self, slot: u8, version: u64) {
-        self.without_before(slot, version, |_| None);
-    }
-
-    /// A version has proven itself: what only the one before asked for goes.
+    /// A version has proven itself, or need not: what only the one before asked for goes.
     pub(super) fn settled(&mut self, slot: u8, version: u64) {
         self.without_before(slot, version, |_| None);
     }
@@ -76,14 +73,20 @@ impl Roster {
             entry.current = instead;
         }
         entry.before = None;
-        let (plugin, queue) = (Defendant::of(entry), Arc::clone(entry.worker.queue()));
-        let grant = entry.grant();
-        let subscription = entry.current.subscription(slot, &grant, &queue);
+        let (plugin, current, grant) = (RulesOf::of(entry), entry.current.clone(), entry.grant());
         drop(entries);
         // What the other version is sent may have been asked for since it gave way.
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.send(&plugin.worker, &current, slot, &grant);
         let judged = plugin.judge(&self.shared, None);
         self.tell_judged(&plugin.name, judged);
+    }
+
+    /// Has a plugin be sent what a version of it may see, unless it was given up.
+    fn send(&self, worker: &Worker, version: &Version, slot: u8, grant: &Grant) {
+        if !matches!(worker.stats().state(), State::Quarantined | State::Stopped) {
+            let subscription = version.subscription(slot, grant, worker.queue());
+            self.mailbox.post(Change::Subscribe(subscription));
+        }
     }
 
     /// Tells a plugin that a watch of its own is left out.
@@ -102,20 +105,23 @@ impl Roster {
     }
 }
 
-/// A plugin whose rules in force are judged.
-struct Defendant {
+/// The rules in force of a plugin, and whose grant judges them.
+struct RulesOf {
     slot: u8,
     name: String,
+    worker: Arc<Worker>,
     words: Arc<Words>,
     /// The version that runs, and the one that can come back.
     versions: Vec<Version>,
 }
 
-impl Defendant {
+impl RulesOf {
     fn of(entry: &Entry) -> Self {
         let versions = std::iter::once(&entry.current).chain(&entry.before);
-        let (name, words) = (entry.name.clone(), Arc::clone(&entry.words));
-        Self { slot: entry.slot, name, words, versions: versions.cloned().collect() }
+        let versions = versions.cloned().collect();
+        let (name, worker, words) =
+            (entry.name.clone(), Arc::clone(&entry.worker), Arc::clone(&entry.words));
+        Self { slot: entry.slot, name, worker, words, versions }
     }
 
     /// Has the plugin's grant judge its rules in force, by another word of the operator's if there is one.
@@ -138,10 +144,10 @@ impl Defendant {
         };
         let verdict = |rule: &RuleSpec| {
             let verdicts = grants.iter().map(|grant| judge(grant, rule, now_boot_ns, &within));
-            let verdicts: Vec<Verdict> = verdicts.collect();
-            let granted = verdicts.iter().find(|one| matches!(one, Verdict::Granted(_)));
+            let verdicts: Vec<GrantVerdict> = verdicts.collect();
+            let granted = verdicts.iter().find(|one| matches!(one, GrantVerdict::Granted(_)));
             let verdict = granted.or(verdicts.first()).cloned();
-            verdict.unwrap_or(Verdict::Granted(rule.mode))
+            verdict.unwrap_or(GrantVerdict::Granted(rule.mode))
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
         let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);

@@ -10,7 +10,7 @@ use super::board::{Board, summary};
 use super::mailbox::{Change, Mailbox};
 use super::prepare::Prepared;
 use super::shared::Shared;
-use super::sink::{Counts, PolicySink, Post, ShadowReports};
+use super::sink::{Counts, PluginCommon, PolicySink, ShadowReports};
 use super::steward::Command;
 use super::version::Version;
 use super::wanted::Wanted;
@@ -130,20 +130,20 @@ impl Roster {
         let slot = self
             .free_slot()
             .ok_or(crate::config::ConfigError::TooManyPlugins { count: PLUGINS_MAX + 1 })?;
-        let post = Post {
+        let common = PluginCommon {
             slot,
             queue: Arc::new(Queue::new(settings.limits.queue_records)),
             words: Arc::new(Words::new(settings.grant.clone())),
             counts: Arc::new(Counts::default()),
             steward: self.steward.clone(),
         };
-        let Post { words, counts, queue, .. } = post.clone();
+        let PluginCommon { words, counts, queue, .. } = common.clone();
         let current = self.version(&candidate, asked);
         let grant = current.grant(settings.grant.clone());
         let subscription = current.subscription(slot, &grant, &queue);
         let hello = hello(&candidate, &current.asked, &grant);
         let start = begin(&spec)?;
-        let sink = self.sink(post, &current, &candidate);
+        let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(Change::Subscribe(subscription));
         let worker = Arc::new(worker);
@@ -179,21 +179,21 @@ impl Roster {
     pub(super) fn replace(&mut self, prepared: Prepared) -> Result<Swapped, RunError> {
         let Prepared { spec, candidate, settings: _, asked } = prepared;
         let name = candidate.manifest.name.clone();
-        let Some((worker, post)) = self.entries().iter().find(|entry| entry.name == name).map(
+        let Some((worker, common)) = self.entries().iter().find(|entry| entry.name == name).map(
             |Entry { slot, worker, counts, words, .. }| {
                 let (counts, words, queue) =
                     (Arc::clone(counts), Arc::clone(words), Arc::clone(worker.queue()));
                 let steward = self.steward.clone();
-                (Arc::clone(worker), Post { slot: *slot, queue, words, counts, steward })
+                (Arc::clone(worker), PluginCommon { slot: *slot, queue, words, counts, steward })
             },
         ) else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
-        let (slot, words) = (post.slot, Arc::clone(&post.words));
+        let (slot, words) = (common.slot, Arc::clone(&common.words));
         let version = self.version(&candidate, asked);
         let grant = version.grant(words.spec());
         let hello = hello(&candidate, &version.asked, &grant);
-        let sink = self.sink(post, &version, &candidate);
+        let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
         self.mailbox.post(Change::Subscribe(subscription));
@@ -206,7 +206,7 @@ impl Roster {
             (entry.spec, entry.shadow) = (spec, None);
         }
         if swapped.before.is_none() {
-            self.took_over(slot, version.number);
+            self.settled(slot, version.number);
         }
         self.tell_watches(&name, &version.asked, &words);
         let (from, bytes) = (&swapped.from, swapped.state_bytes);
@@ -285,9 +285,9 @@ impl Roster {
         self.entries().iter().map(summary).chain(self.gone.iter().cloned()).collect()
     }
 
-    fn sink(&self, post: Post, version: &Version, candidate: &Candidate) -> PolicySink {
+    fn sink(&self, common: PluginCommon, version: &Version, candidate: &Candidate) -> PolicySink {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        PolicySink::new(shared, mailbox, post, version.clone(), &candidate.manifest)
+        PolicySink::new(shared, mailbox, common, version.clone(), &candidate.manifest)
     }
 
     fn version(&mut self, candidate: &Candidate, asked: Asked) -> Version {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 
 use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
+use parking_lot::MutexGuard as TurnGuard;
 
 use super::clock;
 use super::mailbox::{Change, Mailbox};
@@ -41,7 +42,7 @@ impl Counts {
 
 /// What all versions of a plugin have in common.
 #[derive(Clone)]
-pub(super) struct Post {
+pub(super) struct PluginCommon {
     pub(super) slot: u8,
     pub(super) queue: Arc<Queue>,
     pub(super) words: Arc<Words>,
@@ -53,7 +54,7 @@ pub(super) struct Post {
 pub(super) struct PolicySink {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
-    post: Post,
+    common: PluginCommon,
     version: Version,
     principal: Principal,
     on_stop: OnStop,
@@ -63,31 +64,31 @@ impl PolicySink {
     pub(super) fn new(
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
-        post: Post,
+        common: PluginCommon,
         version: Version,
         manifest: &Manifest,
     ) -> Self {
-        let (name, grant) = (manifest.name.as_str().into(), version.grant(post.words.spec()));
-        let principal = Principal::new(post.slot, name, manifest.schema, grant);
-        Self { shared, mailbox, post, version, principal, on_stop: manifest.on_stop }
+        let (name, grant) = (manifest.name.as_str().into(), version.grant(common.words.spec()));
+        let principal = Principal::new(common.slot, name, manifest.schema, grant);
+        Self { shared, mailbox, common, version, principal, on_stop: manifest.on_stop }
     }
 
     /// Has its events sent to the plugin's queue from the next drain on.
     fn subscribe(&self) {
-        let Post { slot, queue, .. } = &self.post;
+        let PluginCommon { slot, queue, .. } = &self.common;
         let subscription = self.version.subscription(*slot, &self.principal.grant, queue);
         self.mailbox.post(Change::Subscribe(subscription));
     }
 
     fn tell_steward(&self, command: Command) {
         // A steward that has ended lets plugins finish.
-        let _sent = self.post.steward.send(command);
+        let _sent = self.common.steward.send(command);
     }
 
     /// Applies actions; those of `init` replace the earlier ones of `init`.
     fn execute(&mut self, actions: &[u8], init: bool) -> Vec<u8> {
         let now_boot_ns = clock::boot_ns();
-        let words = Arc::clone(&self.post.words);
+        let words = Arc::clone(&self.common.words);
         // What the operator says does not change within a list of actions.
         let held = words.hold();
         let word = words.spec();
@@ -108,7 +109,7 @@ impl PolicySink {
         if init {
             turns.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
         }
-        drop(held);
+        TurnGuard::unlock_fair(held);
         let in_force_boot_ns = clock::boot_ns();
         for rule in &applied.rules {
             if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {
@@ -155,9 +156,9 @@ impl PolicySink {
         self.shared.losses.add(Loss::Output, applied.alerts_dropped);
         let count =
             |count: &AtomicU64, more: usize| count.fetch_add(more as u64, Ordering::Relaxed);
-        count(&self.post.counts.alerts, applied.alerts.len());
-        count(&self.post.counts.rules, applied.rules.len());
-        count(&self.post.counts.refused, applied.refused.len());
+        count(&self.common.counts.alerts, applied.alerts.len());
+        count(&self.common.counts.rules, applied.rules.len());
+        count(&self.common.counts.refused, applied.refused.len());
         count(&self.shared.rules, applied.rules.len());
         self.shared.map_full.fetch_add(applied.map_full, Ordering::Relaxed);
         self.shared.delays(&applied.delays_ns);
@@ -192,7 +193,7 @@ impl ActionSink for PolicySink {
         let rules = match next {
             Next::Quarantine => self.give_up(),
             Next::FallBack => {
-                let (slot, failed) = (self.post.slot, self.version.number);
+                let (slot, failed) = (self.common.slot, self.version.number);
                 self.tell_steward(Command::FellBack { slot, failed });
                 "the version before runs on".to_owned()
             }
@@ -219,12 +220,12 @@ impl ActionSink for PolicySink {
     }
 
     fn settled(&mut self) {
-        let (slot, version) = (self.post.slot, self.version.number);
+        let (slot, version) = (self.common.slot, self.version.number);
         self.tell_steward(Command::Settled { slot, version });
     }
 
     fn told(&mut self) -> Vec<u8> {
-        self.post.words.take()
+        self.common.words.take()
     }
 
     fn note(&mut self, text: &str) {

@@ -2,9 +2,10 @@
 //! answers to its calls.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use krsi_plugin_schema::latest::{Outcome, RecordRef, Refusal};
+use parking_lot::{Mutex as Turn, MutexGuard as TurnGuard};
 
 use crate::policy::GrantSpec;
 
@@ -16,7 +17,7 @@ const TOLD_MAX: usize = 1 << 18;
 pub(super) struct Words {
     spec: Mutex<GrantSpec>,
     /// Held for as long as the word may not change.
-    turn: Mutex<()>,
+    turn: Turn<()>,
     told: Mutex<Vec<u8>>,
     /// Whether anything waits to be told: asked before each batch.
     waits: AtomicBool,
@@ -24,14 +25,14 @@ pub(super) struct Words {
 
 impl Words {
     pub(super) fn new(spec: GrantSpec) -> Self {
-        let (turn, told, waits) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        let (turn, told, waits) = (Turn::default(), Mutex::default(), AtomicBool::new(false));
         Self { spec: Mutex::new(spec), turn, told, waits }
     }
 
     /// Keeps the word from changing while this is held: a plugin's thread holds it for a list of actions,
     /// and the steward while it has rules in force judged anew. Whoever only reads the word waits for nobody.
-    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn hold(&self) -> TurnGuard<'_, ()> {
+        self.turn.lock()
     }
 
     /// A copy of the word.
@@ -40,7 +41,7 @@ impl Words {
     }
 
     /// Says something else, while it is held.
-    pub(super) fn say(&self, spec: GrantSpec, _held: &MutexGuard<'_, ()>) {
+    pub(super) fn say(&self, spec: GrantSpec, _held: &TurnGuard<'_, ()>) {
         *self.spec.lock().unwrap_or_else(PoisonError::into_inner) = spec;
     }
 

@@ -16,7 +16,7 @@ pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, ap
 pub use asked::{Asked, AskedFilter, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
-pub use ledger::{Ending, Kinship, Ledger, Regranted, RuleSpec, RuleView, Verdict, looked_up};
+pub use ledger::{Ending, GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView, looked_up};
 pub use rate::Allowance;
 pub use regrant::judge;
 pub use turns::Turns;

@@ -6,7 +6,7 @@ use krsi_plugin_schema::latest::{
 };
 
 use super::capability::{self, CapabilityError, Grant};
-use super::ledger::{RuleSpec, Verdict};
+use super::ledger::{GrantVerdict, RuleSpec};
 use crate::route::scope::Scope;
 
 /// Nanoseconds of a millisecond.
@@ -20,7 +20,7 @@ pub fn judge(
     rule: &RuleSpec,
     now_boot_ns: u64,
     within: &dyn Fn(ProcessKey) -> bool,
-) -> Verdict {
+) -> GrantVerdict {
     let refused = match check(grant, rule, now_boot_ns) {
         Err(error) => Some((error.refusal(), error.to_string())),
         Ok(()) if concerns_others(grant, rule, within) => {
@@ -30,8 +30,8 @@ pub fn judge(
         Ok(()) => None,
     };
     match refused {
-        Some((refusal, why)) => Verdict::Refused(refusal, why),
-        None => Verdict::Granted(grant.mode_of(rule.asked)),
+        Some((refusal, why)) => GrantVerdict::Refused(refusal, why),
+        None => GrantVerdict::Granted(grant.mode_of(rule.asked)),
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
         }
     }
 
-    fn judged(spec: GrantSpec, rule: &RuleSpec) -> Verdict {
+    fn judged(spec: GrantSpec, rule: &RuleSpec) -> GrantVerdict {
         let asked = Asked {
             deny_keys: [KeyKind::File, KeyKind::Process].into_iter().collect(),
             deny_hooks: HookSet::default().with(Hook::FileOpen),
@@ -121,13 +121,13 @@ mod tests {
     #[test]
     fn a_rule_in_force_is_judged_by_every_word_of_the_grant() {
         let base = GrantSpec::default;
-        assert_eq!(judged(base(), &rule()), Verdict::Granted(Mode::Enforce));
+        assert_eq!(judged(base(), &rule()), GrantVerdict::Granted(Mode::Enforce));
         let refused = |spec: GrantSpec, rule: &RuleSpec, words: &str| match judged(spec, rule) {
-            Verdict::Refused(refusal, why) => {
+            GrantVerdict::Refused(refusal, why) => {
                 assert!(why.contains(words), "{why}");
                 refusal
             }
-            granted @ Verdict::Granted(_) => panic!("{words}: {granted:?}"),
+            granted @ GrantVerdict::Granted(_) => panic!("{words}: {granted:?}"),
         };
         let keys = GrantSpec { deny_keys: Some([KeyKind::Path].into_iter().collect()), ..base() };
         assert_eq!(refused(keys, &rule(), "rules on file keys"), Refusal::NotGranted);
@@ -138,11 +138,11 @@ mod tests {
         refused(short.clone(), &rule(), "a life of 60000 ms");
         // Its time is nearly over: what is left of it is granted.
         let old = RuleSpec { expires_boot_ns: NOW + 1, ..rule() };
-        assert_eq!(judged(short, &old), Verdict::Granted(Mode::Enforce));
+        assert_eq!(judged(short, &old), GrantVerdict::Granted(Mode::Enforce));
         let lasting = RuleSpec { expires_boot_ns: 0, ..rule() };
         refused(base(), &lasting, "without end");
         let permanent = GrantSpec { permanent: true, ..base() };
-        assert_eq!(judged(permanent, &lasting), Verdict::Granted(Mode::Enforce));
+        assert_eq!(judged(permanent, &lasting), GrantVerdict::Granted(Mode::Enforce));
         let scope = GrantSpec { scope: Scope::Uid(7), ..base() };
         assert_eq!(refused(scope.clone(), &rule(), "only uid 7"), Refusal::OutOfScope);
         let process = |tgid| RuleSpec {
@@ -150,7 +150,7 @@ mod tests {
             ..rule()
         };
         refused(scope.clone(), &process(8), "only uid 7");
-        assert_eq!(judged(scope, &process(7)), Verdict::Granted(Mode::Enforce));
+        assert_eq!(judged(scope, &process(7)), GrantVerdict::Granted(Mode::Enforce));
     }
 
     #[test]
@@ -173,7 +173,11 @@ mod tests {
             (RuleMode::Off, Mode::Off, Mode::Off),
             (RuleMode::Off, Mode::Allow, Mode::Off),
         ] {
-            assert_eq!(mode(granted, asked), Verdict::Granted(expected), "{granted:?} {asked:?}");
+            assert_eq!(
+                mode(granted, asked),
+                GrantVerdict::Granted(expected),
+                "{granted:?} {asked:?}"
+            );
         }
     }
 }

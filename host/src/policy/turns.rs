@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::ledger::{Kinship, Ledger, Regranted, RuleSpec, RuleView, Verdict};
+use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView};
 use crate::kernel::store::RuleStore;
 
 /// The ledger of all plugins.
@@ -67,7 +67,7 @@ impl<S: RuleStore> Turns<S> {
     pub fn regrant(
         &self,
         owner: u8,
-        mut judge: impl FnMut(&RuleSpec) -> Verdict,
+        mut judge: impl FnMut(&RuleSpec) -> GrantVerdict,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Vec<Regranted> {

@@ -37,12 +37,12 @@ use crate::kernel::store::{RuleStore, StoreError};
 
 pub use self::commit::LedgerError;
 pub use self::lineage::{Kinship, LineageError};
-pub use self::regrant::{Regranted, Verdict};
+pub use self::regrant::{GrantVerdict, Regranted};
 pub use self::renew::Made;
 pub use self::rule::{Ending, RuleSpec, RuleView, looked_up};
 
-/// Ended rules that can still be explained: a denial's record can arrive after its rule's end.
-const ENDED_MAX: usize = 1024;
+/// Ended rules of a plugin that can still be explained: a denial's record can arrive after its rule's end.
+const ENDED_MAX: usize = 256;
 /// Rules that are cleared away at a time, so that nobody waits long for the ledger.
 const SWEEP_MAX: usize = 256;
 /// When a removal that the kernel refused is tried again.
@@ -67,8 +67,8 @@ pub struct Ledger<S> {
     owned: HashMap<u8, usize>,
     /// When rules end, and as what. A rule that ended otherwise leaves its line behind.
     ends: BTreeMap<(u64, u64), Ending>,
-    /// The last that ended, oldest first.
-    ended: VecDeque<RuleView>,
+    /// The last of each plugin that ended, oldest first.
+    ended: HashMap<u8, VecDeque<RuleView>>,
     /// Those that ended by themselves since the last [`Ledger::expire`].
     unreported: Vec<RuleView>,
 }
@@ -88,7 +88,7 @@ impl<S: RuleStore> Ledger<S> {
             twins: HashMap::new(),
             owned: HashMap::new(),
             ends: BTreeMap::new(),
-            ended: VecDeque::new(),
+            ended: HashMap::new(),
             unreported: Vec::new(),
         }
     }
@@ -205,7 +205,10 @@ impl<S: RuleStore> Ledger<S> {
     pub fn explain(&self, rule_id: u64) -> Option<RuleView> {
         match self.book.get(rule_id) {
             Some(rule) => Some(rule.view(self.hits(rule_id), None)),
-            None => self.ended.iter().rev().find(|view| view.rule_id == rule_id).cloned(),
+            None => {
+                let mut ended = self.ended.values().flatten();
+                ended.find(|view| view.rule_id == rule_id).cloned()
+            }
         }
     }
 
@@ -359,10 +362,11 @@ impl<S: RuleStore> Ledger<S> {
         self.ends.remove(&(rule.spec.expires_boot_ns, rule.id));
         self.flags.remove(rule.hooks, rule.needs());
         self.release(owner, rule.lineages().collect(), now_boot_ns);
-        if self.ended.len() >= ENDED_MAX {
-            self.ended.pop_front();
+        let ended = self.ended.entry(owner).or_default();
+        if ended.len() >= ENDED_MAX {
+            ended.pop_front();
         }
-        self.ended.push_back(view.clone());
+        ended.push_back(view.clone());
         view
     }
 

@@ -10,7 +10,7 @@ use crate::kernel::store::RuleStore;
 
 /// What a grant says of a rule in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum GrantVerdict {
     /// It is granted, to do no more than this.
     Granted(Mode),
     /// It is not granted any more.
@@ -44,17 +44,17 @@ impl<S: RuleStore> Ledger<S> {
     pub fn regrant(
         &mut self,
         id: u64,
-        verdict: Verdict,
+        verdict: GrantVerdict,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Option<Regranted> {
         let (refusal, why) = match verdict {
-            Verdict::Granted(mode) if self.spec(id)?.mode == mode => return None,
-            Verdict::Granted(mode) => match self.remake(id, mode, now_boot_ns, kinship) {
+            GrantVerdict::Granted(mode) if self.spec(id)?.mode == mode => return None,
+            GrantVerdict::Granted(mode) => match self.remake(id, mode, now_boot_ns, kinship) {
                 Ok(()) => return self.explain(id).map(Regranted::Changed),
                 Err(error) => (error.refusal(), error.to_string()),
             },
-            Verdict::Refused(refusal, why) => (refusal, why),
+            GrantVerdict::Refused(refusal, why) => (refusal, why),
         };
         let ended = self.try_end(id, Ending::Ungranted, now_boot_ns)?;
         Some(Regranted::Ended(ended, refusal, why))

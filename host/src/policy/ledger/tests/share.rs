@@ -149,8 +149,9 @@ fn another_grant_changes_rules_in_force_and_they_come_back() {
     let rule = spec(1, RuleKey::Lineage(process(10)));
     let id = add(&mut ledger, rule).unwrap();
     let in_force = ledger.store.maps.clone();
-    let to =
-        |ledger: &mut Ledger<Fake>, mode| ledger.regrant(id, Verdict::Granted(mode), NOW, kinship);
+    let to = |ledger: &mut Ledger<Fake>, mode| {
+        ledger.regrant(id, GrantVerdict::Granted(mode), NOW, kinship)
+    };
     assert!(to(&mut ledger, Mode::Enforce).is_none(), "nothing changes");
     assert!(matches!(to(&mut ledger, Mode::Audit), Some(Regranted::Changed(_))));
     assert_eq!(opens(&ledger, 11, 1, NOW), Some((id, false)));
@@ -161,7 +162,7 @@ fn another_grant_changes_rules_in_force_and_they_come_back() {
     to(&mut ledger, Mode::Enforce);
     assert_eq!(opens(&ledger, 11, 1, NOW), Some((id, true)));
     assert_eq!(ledger.store.maps.entries.len(), in_force.entries.len());
-    let refused = Verdict::Refused(Refusal::NotGranted, "no more".into());
+    let refused = GrantVerdict::Refused(Refusal::NotGranted, "no more".into());
     let Some(Regranted::Ended(view, refusal, why)) = ledger.regrant(id, refused, NOW, kinship)
     else {
         panic!("in force")
@@ -176,6 +177,17 @@ fn another_grant_changes_rules_in_force_and_they_come_back() {
     for owner in 1..=4 {
         add(&mut ledger, RuleSpec { owner, ..spec(1, file(1)) }).unwrap();
     }
-    let became = ledger.regrant(id, Verdict::Granted(Mode::Enforce), NOW, kinship);
+    let became = ledger.regrant(id, GrantVerdict::Granted(Mode::Enforce), NOW, kinship);
     assert!(matches!(became, Some(Regranted::Ended(_, Refusal::KeyFull, _))), "{became:?}");
+}
+
+#[test]
+fn a_plugin_that_makes_and_ends_rules_hides_nobody_elses() {
+    let mut ledger = ledger();
+    let other = add(&mut ledger, RuleSpec { owner: 1, ..spec(1, file(1)) }).unwrap();
+    ledger.revoke(1, 1, NOW).unwrap();
+    for at in 0..3000 {
+        add(&mut ledger, spec(1, file(at))).unwrap();
+    }
+    assert_eq!(ledger.explain(other).unwrap().ending, Some(Ending::Revoked));
 }
