@@ -17,7 +17,7 @@ use crate::harness::{Guest, Host, expect_errno, wait_for};
 use crate::rule::{folder, ruled, verdict};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("rule_exempt_by_executable", Boot::Each, by_executable),
+    ("exempt_is_whom_the_operator_meant", Boot::Each, by_executable),
     ("operator_is_never_locked_out", Boot::Each, operator),
     ("runtime_grants_broad_denials", Boot::Default, broad),
 ];

@@ -1,11 +1,10 @@
 //! Deny keys, leases and the flags word: what the host writes and the kernel obeys.
 //!
 //! A map entry holds up to [`SLOTS`] leases, so that several plugins can rule on one key and each
-//! lease keeps its own rule id, owner, expiry and errno. Verdict order: process, lineage,
+//! lease keeps its own rule id, owner, expiry and errno. Verdict order: exempt, process, lineage,
 //! cgroup, file, path, network, hook, for an object that cannot be read the leases that answer errors, and
 //! digests by a program of their own; inside an entry in slot order, where the host puts `allow` first. The
 //! first deny in force denies. An `allow` lifts only later denies of the same owner.
-//! Last it is asked whether the caller is exempt: what was decided is then dropped.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 

@@ -7,44 +7,34 @@ use krsi_host_abi::deny::{FileKey, ProcessKey, exempt};
 use crate::capture::{self, Ptr, Skip, Task};
 use crate::filter::{Call, Facts};
 use crate::object::Object;
-use crate::{global, map, offset};
+use crate::{map, offset};
 
-/// `init` of the machine: what is refused to it is refused to everybody's end.
-const INIT: u32 = 1;
-
-/// Whether no rule may refuse a call: by who calls, or because root executes the host's own file. Asked
-/// once something was decided: most calls pay nothing for it.
+/// Whether no rule may refuse a call: by who calls, or because root executes the host's own file. PID 1 is
+/// among the processes that the host has noted.
+///
+/// Kernels before 6.2 take a key from the stack only, of which there is little: one place for all, that of the
+/// caller's process, which it holds again afterwards.
 #[inline(always)]
-pub fn spares(facts: &Facts, object: &Object) -> bool {
-    krsi_spares(facts, object) != 0
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn krsi_spares(facts: &Facts, object: &Object) -> u32 {
-    let (Some(facts), Some(object)) = (global::seen(facts), global::seen(object)) else {
-        return 0;
-    };
-    let spares = is_exempt(facts) || object.is_executed() && is_own(&object.file_key());
-    u32::from(spares) ^ facts.unknown_zero() as u32
-}
-
-/// Whether no rule refuses the caller.
-#[inline(always)]
-pub fn is_exempt(facts: &Facts) -> bool {
-    if facts.process.tgid == INIT {
+pub fn spares(facts: &Facts, object: &Object, place: &mut ProcessKey) -> bool {
+    *place = facts.process.in_ticks();
+    if map::exempt(place) != 0 {
         return true;
     }
-    // Kernels before 6.2 take a key from the stack only.
-    let process = facts.process.in_ticks();
-    map::exempt(&process) != 0
+    if object.is_executed() {
+        let FileKey { ino, dev, pad } = object.file_key();
+        *place = ProcessKey { start_boot_ns: ino, tgid: dev, pad };
+        if map::exempt_file_at(place) & exempt::HOST != 0 && is_root() {
+            return true;
+        }
+    }
+    *place = facts.process;
+    false
 }
 
-/// Whether the caller is root and the file is the host's own.
+/// Whether the caller's real user is root.
 #[inline(always)]
-fn is_own(file: &FileKey) -> bool {
-    map::exempt_file(file) & exempt::HOST != 0
-        && Task::current().and_then(capture::uid_of).is_ok_and(|uid| uid == 0)
+fn is_root() -> bool {
+    Task::current().and_then(capture::uid_of).is_ok_and(|uid| uid == 0)
 }
 
 /// A child of the host's is exempt until it executes something else.
@@ -74,8 +64,9 @@ pub fn fork(call: &Call, child: &ProcessKey) {
 #[inline(always)]
 pub fn exec(call: &Call, file: Result<FileKey, Skip>) {
     let process = call.facts.process.in_ticks();
-    let before = map::exempt(&process);
-    let after = before & exempt::NAMED | granted(call, file);
+    let zero = call.facts.unknown_zero();
+    let before = map::exempt(&process) ^ zero;
+    let after = (before & exempt::NAMED | granted(call, file)) ^ zero;
     if after == before {
         return;
     }

@@ -344,6 +344,13 @@ pub fn exempt_file(key: &FileKey) -> u64 {
     unsafe { EXEMPT_FILE.get(key) }.map_or(0, global::anew)
 }
 
+/// The same of a file whose key lies where that of a process did: its number, its device.
+#[inline(always)]
+pub fn exempt_file_at(place: &ProcessKey) -> u64 {
+    // SAFETY: both keys are a word and two halves of one.
+    exempt_file(unsafe { &*core::ptr::from_ref(place).cast::<FileKey>() })
+}
+
 /// Whether executables count for a user.
 #[inline(always)]
 pub fn is_exempt_uid(uid: &u32) -> bool {

@@ -5,7 +5,7 @@ use krsi_host_abi::path::{PATHLESS, PathKey};
 
 use crate::filter::Call;
 use crate::hook::AF_INET;
-use crate::map;
+use crate::{global, map};
 
 /// The object of a call. All its bytes are always written: a variant's unused ones would be a
 /// register that nothing was put into, which the verifier refuses to see copied.
@@ -25,9 +25,7 @@ const FILE: u64 = 1;
 /// A destination.
 const NETWORK: u64 = 2;
 /// What a rule could name, but cannot be read.
-const UNREAD: u64 = 4;
-/// A file, and it is being executed: a bit beside [`FILE`].
-const EXECUTED: u64 = 8;
+const UNREAD: u64 = 3;
 
 impl Object {
     /// Nothing that a rule could name.
@@ -58,10 +56,11 @@ impl Object {
         self.kind = FILE;
     }
 
-    /// Notes that the file, if it is one, is being executed.
+    /// Notes whether the file, if it is one, is being executed: not 0. It is a number, so that the verifier
+    /// need not go through both ways.
     #[inline(always)]
-    pub fn set_executed(&mut self) {
-        self.kind |= EXECUTED;
+    pub fn set_executed(&mut self, executed: u64) {
+        self.words[2] = executed;
     }
 
     /// Makes it a destination: an address of `AF_INET` or `AF_INET6`, in network byte order.
@@ -116,13 +115,13 @@ impl Object {
     /// Whether it is a file.
     #[inline(always)]
     pub fn is_file(&self) -> bool {
-        self.kind & FILE != 0
+        self.kind == FILE
     }
 
     /// Whether it is a file that is being executed.
     #[inline(always)]
     pub fn is_executed(&self) -> bool {
-        self.kind == FILE | EXECUTED
+        self.kind == FILE && global::anew(&self.words[2]) != 0
     }
 
     /// Whether it is a destination.
@@ -134,7 +133,7 @@ impl Object {
     /// Whether it is one that a rule could name, but that cannot be read.
     #[inline(always)]
     pub fn is_unread(&self) -> bool {
-        self.kind & UNREAD != 0
+        self.kind == UNREAD
     }
 
     /// Whether it is a file with leases of its own.

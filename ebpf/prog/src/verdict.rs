@@ -1,5 +1,5 @@
 //! The verdict: process, lineage, cgroup, file, path, network, hook, in this order; the first deny in force
-//! denies, unless the caller is exempt.
+//! denies; of an exempt caller none is asked.
 //!
 //! A call whose object cannot be read goes past those to the leases that answer errors. A map is looked up only when the flags word says that it holds a rule for this hook.
 
@@ -154,7 +154,10 @@ fn may_apply(call: &Call, object: &Object) -> bool {
 pub fn decide_digest(call: &Call, object: &Object, entry: &Entry) -> Decision {
     let mut decision = Decision::none(call);
     let facts = &call.facts;
-    let process = facts.process;
+    let mut process = facts.process;
+    if exempt::spares(facts, object, &mut process) {
+        return decision;
+    }
     let members = members(facts, &process);
     let mut walk = Walk { facts, members, process, decision: &mut decision };
     let refused = walk.subject();
@@ -165,10 +168,6 @@ pub fn decide_digest(call: &Call, object: &Object, entry: &Entry) -> Decision {
     walk.entry(Some(entry));
     decision.forget(facts);
     if decision.is_made() {
-        if exempt::spares(facts, object) {
-            decision.retract(facts);
-            return decision;
-        }
         map::hit(decision.rule_id);
         call.counts.add(decision.counter());
     }
@@ -190,7 +189,10 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     else {
         return 0;
     };
-    let process = facts.process;
+    let mut process = facts.process;
+    if exempt::spares(facts, object, &mut process) {
+        return 0;
+    }
     let before = global::anew(&out.rule_id);
     if facts.wants(OBJECTS)
         && (object.is_unread() || object.path.len == UNRESOLVED)
@@ -202,10 +204,6 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     out.forget(facts);
     // Nothing applies, or only what was decided, and counted, by another object of the call.
     if global::anew(&out.rule_id) == before {
-        return 0;
-    }
-    if exempt::spares(facts, object) {
-        out.retract(facts);
         return 0;
     }
     map::hit(out.rule_id);

@@ -23,6 +23,8 @@ use crate::kernel::namespace;
 
 /// What the kernel appends to the path of a file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";
+/// What is refused to PID 1 is refused to everybody in the end.
+const INIT: u32 = 1;
 /// Looks at `/proc` until one finds nothing new: what is forked while one looks is found by the next.
 const PASSES: usize = 8;
 
@@ -167,7 +169,8 @@ impl Exempt {
     /// Why a process that runs is exempt.
     fn why(&self, process: &Process<'_>) -> u64 {
         let tgid = process.key.tgid;
-        let mut why = if self.settings.exempt_tgids.contains(&tgid) { exempt::NAMED } else { 0 };
+        let is_named = tgid == INIT || self.settings.exempt_tgids.contains(&tgid);
+        let mut why = if is_named { exempt::NAMED } else { 0 };
         let counts = self.settings.exempt_uids.contains(&process.uid)
             || self.settings.exempt_cgroups.iter().any(|path| path == Path::new(&*process.cgroup));
         let allowed = if counts { exempt::EXECUTABLE } else { 0 }

@@ -54,7 +54,7 @@ pub fn digest(ctx: LsmContext) -> i32 {
     let mut object = Object::none(&call);
     if let Ok(image) = exec::image(bprm) {
         object.set_file(image.key.ino, u64::from(image.key.dev));
-        object.set_executed();
+        object.set_executed(1 ^ call.facts.unknown_zero());
     }
     let decision = verdict::decide_digest(&call, &object, entry);
     if decision.is_made() {

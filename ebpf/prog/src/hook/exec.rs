@@ -46,7 +46,7 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     if call.wants_file() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
         traits.object.set_unread();
     }
-    traits.object.set_executed();
+    traits.object.set_executed(1 ^ call.facts.unknown_zero());
     let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);
     let decision = verdict::decide(&call, &mut traits.object);

@@ -26,9 +26,7 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     if call.wants_file() && file.and_then(|file| look(file, &mut traits)).is_err() {
         traits.object.set_unread();
     }
-    if traits.flags & FMODE_EXEC != 0 {
-        traits.object.set_executed();
-    }
+    traits.object.set_executed(u64::from(traits.flags & FMODE_EXEC));
     let path = file.and_then(|file| file.embedded(&offset::FILE_F_PATH));
     prefix::note(&call, path, 0, &mut traits.object);
     let decision = verdict::decide(&call, &mut traits.object);

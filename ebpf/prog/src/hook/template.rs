@@ -120,8 +120,10 @@ fn run(state: &mut State) -> i32 {
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
-    let refuses =
-        spec::has(REFUSING) && !decided && !exempt::spares(&state.call.facts, &state.traits.object);
+    let refuses = spec::has(REFUSING) && !decided && {
+        let mut place = state.call.facts.process;
+        !exempt::spares(&state.call.facts, &state.traits.object, &mut place)
+    };
     let passes = if decided { Passes::Yes } else { filter::passes(&state.call, &state.traits) };
     if !refuses && passes == Passes::No {
         state.call.leave();
@@ -313,7 +315,7 @@ fn file(state: &mut State, at: usize) {
         state.traits.object.set_unread();
     }
     if spec::has(spec_flag::EXECUTES) {
-        state.traits.object.set_executed();
+        state.traits.object.set_executed(1 ^ state.call.facts.unknown_zero());
     }
 }
 
