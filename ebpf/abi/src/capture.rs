@@ -71,8 +71,7 @@ offsets! {
     SB_S_DEV = "super_block"."s_dev";
     SB_S_MAGIC = "super_block"."s_magic";
     SB_S_FLAGS = "super_block"."s_flags";
-    SB_S_USER_NS = "super_block"."s_user_ns";
-    USER_NS_LEVEL = "user_namespace"."level";
+    SB_S_IFLAGS = "super_block"."s_iflags";
     SOCKET_SK = "socket"."sk";
     SOCKET_TYPE = "socket"."type";
     SOCK_SK_PROTOCOL = "sock"."sk_protocol";

@@ -20,6 +20,8 @@ use crate::{map, offset};
 const FUSE_MAGIC: u64 = 0x6573_5546;
 /// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
 const OVERLAY_MAGIC: u64 = 0x794c_7630;
+/// `SB_I_NODEV` of `include/linux/fs.h`, which file systems have that a user namespace mounted.
+const SB_I_NODEV: u64 = 1 << 2;
 /// `-EFBIG`: what is told of a file that is not hashed.
 const NOT_HASHED: i64 = -27;
 
@@ -82,8 +84,8 @@ fn is_bounded(file: Ptr) -> Result<bool, Skip> {
     let size: u64 = inode.load(&offset::INODE_I_SIZE)?;
     let sb = inode.ptr(&offset::INODE_I_SB)?;
     let magic: u64 = sb.load(&offset::SB_S_MAGIC)?;
-    let level: u32 = sb.ptr(&offset::SB_S_USER_NS)?.load(&offset::USER_NS_LEVEL)?;
-    let stalls = magic == FUSE_MAGIC || magic == OVERLAY_MAGIC && level > 0;
+    let flags: u64 = sb.load(&offset::SB_S_IFLAGS)?;
+    let stalls = magic == FUSE_MAGIC || magic == OVERLAY_MAGIC && flags & SB_I_NODEV != 0;
     Ok(size <= offset::digest_bytes() && !stalls)
 }
 
