@@ -83,7 +83,10 @@ pub(super) fn deny_each(guest: &mut Guest) -> anyhow::Result<()> {
     let meta = fs::metadata(&victim)?;
     let dev = libc::major(meta.dev()) << 20 | libc::minor(meta.dev());
     let rules = format!("file {} {dev} path_unlink {EPERM}\nhook path_chmod {EACCES}", meta.ino());
-    let host = guest.host_with(&[("keeper", &rules)], &without(&[]))?;
+    let config = guest.path("krsi.toml");
+    fs::write(&config, "[plugin.keeper]\nbroad = true\n")?;
+    let config = config.display().to_string();
+    let host = guest.host_with(&[("keeper", &rules)], &without(&["--config", &config]))?;
     expect_errno(EPERM, fs::remove_file(&victim))?;
     let record = host.report(&[("kind", "verdict"), ("hook", "path_unlink")])?;
     ensure!(record["errno"] == "EPERM" && record["plugin"] == "keeper", "{record}");
