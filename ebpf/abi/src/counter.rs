@@ -34,10 +34,12 @@ pub enum Counter {
     Witnessed = 13,
     /// Those of them that were refused, whoever did.
     WitnessedRefused = 14,
+    /// Processes that are exempt from rules, and found no room to be noted as that.
+    LostExempt = 15,
 }
 
 /// Columns of a row; the last is never counted in.
-pub const COUNTERS: usize = 16;
+pub const COUNTERS: usize = 17;
 
 /// Every counter with the name that the summary shows.
 pub const NAMES: &[(Counter, &str)] = &[
@@ -56,4 +58,5 @@ pub const NAMES: &[(Counter, &str)] = &[
     (Counter::Errors, "errors"),
     (Counter::Witnessed, "witnessed"),
     (Counter::WitnessedRefused, "witnessed_refused"),
+    (Counter::LostExempt, "lost_exempt"),
 ];

@@ -17,6 +17,12 @@ use crate::offset::{self, Offset};
 const TMPFS_MAGIC: u64 = 0x0102_1994;
 /// `HUGETLBFS_MAGIC` of `include/uapi/linux/magic.h`.
 const HUGETLBFS_MAGIC: u64 = 0x9584_58f6;
+/// `FUSE_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const FUSE_MAGIC: u64 = 0x6573_5546;
+/// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
+const OVERLAY_MAGIC: u64 = 0x794c_7630;
+/// `SB_I_NODEV` of `include/linux/fs.h`, which file systems have that a user namespace mounted.
+const SB_I_NODEV: u64 = 1 << 2;
 /// `SB_KERNMOUNT` of `include/linux/fs.h`: the kernel's own mount, where memfds live.
 const SB_KERNMOUNT: u64 = 1 << 22;
 
@@ -279,6 +285,16 @@ pub fn exec_flags(inode: Ptr) -> Result<u32, Skip> {
     let memory = magic == TMPFS_MAGIC || magic == HUGETLBFS_MAGIC;
     let memfd = if memory && flags & SB_KERNMOUNT != 0 { exec_flag::MEMFD } else { 0 };
     Ok(exec_flag::DELETED | memfd)
+}
+
+/// Whether a user may stall who reads a file: who serves a FUSE file system can, and an overlay that an
+/// unprivileged user mounted may lie on one.
+#[inline(always)]
+pub fn may_stall(inode: Ptr) -> Result<bool, Skip> {
+    let sb = inode.ptr(&offset::INODE_I_SB)?;
+    let magic: u64 = sb.load(&offset::SB_S_MAGIC)?;
+    let flags: u64 = sb.load(&offset::SB_S_IFLAGS)?;
+    Ok(magic == FUSE_MAGIC || magic == OVERLAY_MAGIC && flags & SB_I_NODEV != 0)
 }
 
 /// Copies a kernel string into `out`; its length without the NUL.

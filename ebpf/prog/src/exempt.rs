@@ -7,7 +7,7 @@ use krsi_host_abi::deny::{FileKey, ProcessKey, exempt};
 use crate::capture::{self, Ptr, Skip, Task};
 use crate::filter::{Call, Facts};
 use crate::object::Object;
-use crate::{map, offset};
+use crate::{global, map, offset};
 
 /// Whether no rule may refuse a call: by who calls, or because root executes the host's own file. PID 1 is
 /// among the processes that the host has noted.
@@ -29,6 +29,23 @@ pub fn spares(facts: &Facts, object: &Object, place: &mut ProcessKey) -> bool {
     }
     *place = facts.process;
     false
+}
+
+/// The same, for whoever has no room for a key.
+#[inline(always)]
+pub fn is_spared(facts: &Facts, object: &Object) -> bool {
+    krsi_spares(facts, object) != 0
+}
+
+/// Whether no rule may refuse a call: 1, or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_spares(facts: &Facts, object: &Object) -> u32 {
+    let (Some(facts), Some(object)) = (global::seen(facts), global::seen(object)) else {
+        return 0;
+    };
+    let mut place = facts.process;
+    u32::from(spares(facts, object, &mut place)) ^ facts.unknown_zero() as u32
 }
 
 /// Whether the caller's real user is root.
@@ -56,7 +73,7 @@ pub fn fork(call: &Call, child: &ProcessKey) {
     let parent = call.facts.process.in_ticks();
     let why = map::exempt(&parent) & exempt::INHERITED;
     if why != 0 && !map::set_exempt(&child.in_ticks(), why) {
-        call.counts.add(Counter::LostMark);
+        call.counts.add(Counter::LostExempt);
     }
 }
 
@@ -73,7 +90,7 @@ pub fn exec(call: &Call, file: Result<FileKey, Skip>) {
     if after == 0 {
         map::end_exempt(&process);
     } else if !map::set_exempt(&process, after) {
-        call.counts.add(Counter::LostMark);
+        call.counts.add(Counter::LostExempt);
     }
 }
 

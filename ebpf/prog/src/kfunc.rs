@@ -44,10 +44,14 @@ pub fn task_exe<const N: usize>(out: *mut [u8; N]) -> Result<PathRead, Skip> {
     PathRead::resolved(len)
 }
 
-/// Writes an attribute or digest of a file into a text's room; its length.
+/// Writes an attribute or digest of a file into a text's room; its length. One that a user may stall is not
+/// read: the call holds rooms that others wait for.
 #[inline(always)]
 pub fn of_file<const R: usize>(row: Row, file: Ptr, out: *mut [u8; R]) -> Result<u16, Skip> {
     const { assert!(R >= TEXT_MAX) };
+    if capture::may_stall(file.ptr(&offset::FILE_F_INODE)?)? {
+        return Err(Skip::Read);
+    }
     let thread = capture::pid_tgid();
     let lent = map::lend(&thread).ok_or(Skip::Read)?;
     let bytes = lent.bytes.cast::<u8>();

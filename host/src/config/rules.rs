@@ -119,7 +119,7 @@ impl RulesTable {
         };
         if let Some(mib) = self.digest_mib {
             let here = |error: SettingError| error.in_table("rules");
-            within("digest-mib", mib as usize, 0, DIGEST_MIB_MAX as usize).map_err(here)?;
+            within("digest-mib", mib as usize, 1, DIGEST_MIB_MAX as usize).map_err(here)?;
             settings.digest_mib = mib;
         }
         for (name, text) in &self.on_error {
@@ -203,7 +203,8 @@ mod tests {
         check("[on-error]\nfile_open = \"deny\"", "is not \"pass\", \"deny ERRNO\"");
         check("[on-error]\nfile_open = \"deny EWHAT\"", "\"EWHAT\" is no errno");
         check("[on-error]\nfile_open = \"allow EPERM\"", "is not \"pass\"");
-        check("digest-mib = 20000", "digest-mib = 20000 is not from 0 to 16384");
+        check("digest-mib = 20000", "digest-mib = 20000 is not from 1 to 16384");
+        check("digest-mib = 0", "digest-mib = 0 is not from 1 to 16384");
         check("[capacity]\nfiles = 2", "none of process, lineage, file");
         check("[capacity]\nfile = 0", "file = 0 is not from 1 to 1048576");
     }

@@ -51,7 +51,7 @@ const REACHED: [(Hook, Act); 13] = [
 /// A hook that is attached, and was not seen to be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unproven {
-    /// The hook.
+    /// The hook that was to be seen.
     pub hook: Hook,
     /// Why its canary could not run; `None` when it ran, and the hook was not called.
     pub why: Option<String>,

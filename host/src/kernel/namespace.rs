@@ -28,7 +28,7 @@ pub enum PidsError {
 /// Whether numbers of processes here are those that programs see.
 ///
 /// # Errors
-/// Says why not.
+/// Why programs see other numbers of processes.
 pub fn pids() -> Result<(), PidsError> {
     let shown = fs::read_link("/proc/self").ok();
     let own = rustix::process::getpid().as_raw_nonzero().to_string();
@@ -60,7 +60,7 @@ pub enum CgroupError {
 /// Whether ids of cgroups tell processes apart.
 ///
 /// # Errors
-/// Says why not.
+/// Why ids of cgroups tell nobody apart.
 pub fn cgroups() -> Result<(), CgroupError> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     judge_cgroups(&read("/proc/self/mountinfo"), &read("/proc/1/cgroup"))

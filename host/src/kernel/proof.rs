@@ -38,7 +38,7 @@ pub enum CanaryError {
     /// A program was attached, the act was done, and the program was not called.
     #[error("attached but never called: {hook}")]
     Silent {
-        /// Its hook.
+        /// Hook that the program was attached to.
         hook: &'static str,
     },
 }

@@ -179,6 +179,8 @@ pub struct HookSummary {
     /// Processes that were forked without the marks of their lineage, as there was no room for them: no rule
     /// on the lineage holds for them.
     pub lost_marks: u64,
+    /// Processes that are exempt from rules, and are judged by them, as there was no room to note them.
+    pub lost_exempt: u64,
     /// Calls whose arguments could not be captured.
     pub skipped: u64,
     /// Calls denied.

@@ -209,6 +209,7 @@ fn write_losses(row: &HookSummary, out: &mut dyn Write) -> io::Result<()> {
         ("too long", row.too_long),
         ("calls missed", row.missed),
         ("marks of lineages", row.lost_marks),
+        ("exemptions", row.lost_exempt),
     ];
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     let mut words: Vec<String> = counts.map(|(what, count)| format!("{what} {count}")).collect();

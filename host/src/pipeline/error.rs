@@ -41,7 +41,7 @@ pub enum ReloadError {
     Wider {
         /// The file.
         file: PathBuf,
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
         /// What, in words.
         more: Vec<String>,
@@ -82,7 +82,7 @@ pub enum RunError {
     NoHook {
         /// The first of them.
         hook: String,
-        /// Why.
+        /// Why that hook was left out.
         why: Arc<LeftOut>,
     },
     /// Attached hooks do not fire.
@@ -122,11 +122,11 @@ pub enum RunError {
     /// What a plugin asks for, or is granted, is said by cgroups.
     #[error("{plugin}: {what} by cgroup is not to be had: {why}")]
     Cgroups {
-        /// The plugin.
+        /// Name of the plugin.
         plugin: String,
-        /// What.
+        /// What is said by cgroup: a scope or a filter.
         what: &'static str,
-        /// Why.
+        /// Why cgroups tell nobody apart.
         why: CgroupError,
     },
     /// Compiled code cannot be kept.

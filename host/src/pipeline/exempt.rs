@@ -47,7 +47,7 @@ struct Held {
     key: FileKey,
 }
 
-/// Who is exempt.
+/// Whom the operator and the host exempt, and what the kernel was told of it.
 pub(super) struct Exempt {
     kernel: Kernel,
     settings: RuleSettings,
@@ -232,6 +232,10 @@ impl Held {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
         let metadata = file.metadata()?;
+        // To open a FIFO would wait for its writer.
+        if !metadata.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
         let again = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let resolved = fs::read_link(&again)?;
         let key = key_of(&again).unwrap_or_else(|| key_of_stat(&metadata));

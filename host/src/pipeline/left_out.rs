@@ -55,7 +55,7 @@ pub enum LeftOut {
         "{hook} has {most} programs already: the kernel takes {HOOK_PROGRAMS}, and the rest are the administrator's"
     )]
     HookShare {
-        /// The hook.
+        /// The hook that is full.
         hook: String,
         /// How many it may have of plugins.
         most: usize,
@@ -78,6 +78,6 @@ pub(super) struct Refused {
 pub(super) struct UsedSlot {
     /// Number of the slot in flags and counters.
     pub(super) slot: u16,
-    /// Its hook.
+    /// Name of the hook that uses it.
     pub(super) hook: String,
 }

@@ -74,8 +74,8 @@ pub(super) struct Lookout {
     missed: Vec<u64>,
     /// Losses of each slot at the last look: telemetry, verdicts.
     lost: [[u64; 2]; HOOK_SLOTS],
-    /// Marks that found no room, as far as they were told of.
-    lost_marks: u64,
+    /// Marks and exemptions that found no room, as far as they were told of.
+    lost_room: [u64; 2],
     looked_boot_ns: u64,
     due: Due,
 }
@@ -87,7 +87,7 @@ impl Lookout {
             programs: Arc::default(),
             missed: Vec::new(),
             lost: [[0; 2]; HOOK_SLOTS],
-            lost_marks: 0,
+            lost_room: [0; 2],
             looked_boot_ns: 0,
             due: Due::default(),
         }
@@ -115,21 +115,30 @@ impl Lookout {
             self.programs = programs;
             self.look_at_all(shared);
         }
-        self.look_at_marks();
+        self.look_at_room();
         self.due.boot_ns = clock::boot_ns();
         self.looked_boot_ns = self.due.boot_ns;
     }
 
-    /// Says that marks found no room, again when they are twice as many.
-    fn look_at_marks(&mut self) {
-        let slot = Hook::SchedProcessFork.id();
-        let Ok(processes) = self.counters.total(slot, Counter::LostMark) else { return };
-        if processes > 0 && processes >= self.lost_marks.saturating_mul(2) {
-            self.lost_marks = processes;
+    /// Says that what follows processes found no room, again when they are twice as many.
+    fn look_at_room(&mut self) {
+        let [fork, exec] = [Hook::SchedProcessFork, Hook::BprmCommittedCreds];
+        let total = |hook: Hook, counter| self.counters.total(hook.id(), counter).unwrap_or(0);
+        let marks = total(fork, Counter::LostMark);
+        let exempt = total(fork, Counter::LostExempt) + total(exec, Counter::LostExempt);
+        let [told_marks, told_exempt] = &mut self.lost_room;
+        if is_news(told_marks, marks) {
             tracing::warn!(
-                processes,
+                processes = marks,
                 "processes were forked that no rule on their lineage holds for: all marks are in use; \
                  raise `marks` below [rules.capacity]"
+            );
+        }
+        if is_news(told_exempt, exempt) {
+            tracing::warn!(
+                processes = exempt,
+                "processes that are exempt are judged by rules: there is no room to note them; \
+                 raise `exempt` below [rules.capacity]"
             );
         }
     }
@@ -183,9 +192,25 @@ impl Lookout {
     }
 }
 
+/// Whether a count is the first or has doubled since it was told; it is told now.
+fn is_news(told: &mut u64, count: u64) -> bool {
+    let is_news = count > 0 && count >= told.saturating_mul(2);
+    if is_news {
+        *told = count;
+    }
+    is_news
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_count_is_told_at_first_and_when_it_has_doubled() {
+        let mut told = 0;
+        let news = [0, 1, 1, 2, 3, 4, 9].map(|count| is_news(&mut told, count));
+        assert_eq!(news, [false, true, false, true, false, true, true]);
+    }
 
     #[test]
     fn a_loss_belongs_before_the_first_later_record_of_its_ring() {

@@ -12,7 +12,7 @@ use super::version::Version;
 use super::words::Words;
 use crate::config::ConfigError;
 use crate::plugin::{State, Worker};
-use crate::policy::{Grant, GrantSpec, GrantVerdict, Kinship, Regranted, RuleSpec, judge};
+use crate::policy::{Grant, GrantSpec, GrantVerdict, Kinship, Others, Regranted, RuleSpec, judge};
 
 /// What became of a plugin's rules in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -142,8 +142,10 @@ impl RulesOf {
         let within = |key: ProcessKey| {
             shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
-        let verdict = |rule: &RuleSpec| {
-            let verdicts = grants.iter().map(|grant| judge(grant, rule, now_boot_ns, &within));
+        let verdict = |rule: &RuleSpec, others: Others<'_>| {
+            let verdicts = grants
+                .iter()
+                .map(|grant| judge((grant, &shared.machine), rule, others, now_boot_ns, &within));
             let verdicts: Vec<GrantVerdict> = verdicts.collect();
             let granted = verdicts.iter().find(|one| matches!(one, GrantVerdict::Granted(_)));
             let verdict = granted.or(verdicts.first()).cloned();

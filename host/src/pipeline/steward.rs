@@ -80,24 +80,24 @@ pub(super) enum Command {
 pub(super) enum Reloaded {
     /// The same version runs on.
     Unchanged {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
     },
     /// It replaced the version before.
     TookOver {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
         /// What it took over from, and how long that took.
         swapped: Swapped,
     },
     /// It runs; none of its name did.
     Loaded {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
     },
     /// It runs no more: its file is gone from its folder.
     Unloaded {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
     },
 }

@@ -77,6 +77,7 @@ fn hook_summary(
         missed: counted(Counted::Missed),
         cut: counted(Counted::Cut),
         lost_marks: total(Counter::LostMark)?,
+        lost_exempt: total(Counter::LostExempt)?,
         skipped: total(Counter::SkippedNull)?
             + total(Counter::SkippedField)?
             + total(Counter::SkippedRead)?,

@@ -19,7 +19,7 @@ use crate::route::subscription::{PluginSlot, Subscription};
 pub(super) struct Version {
     /// Its number, of all versions of all plugins.
     pub(super) number: u64,
-    /// The plugin.
+    /// Name of its plugin.
     pub(super) name: String,
     /// What its manifest asked for.
     pub(super) asked: Asked,

@@ -55,7 +55,7 @@ pub(super) struct Watch {
 pub(super) struct LiveWatch {
     watch: Watch,
     slot: u16,
-    /// Its hook.
+    /// Name of the hook that it is attached to.
     pub(super) hook: String,
     /// Names of the values that are shown, in order.
     fields: Vec<String>,

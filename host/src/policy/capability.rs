@@ -100,7 +100,7 @@ pub enum CapabilityError {
     /// A hook that was not granted.
     #[error("rules on {hook} are not granted", hook = hook.name())]
     Hook {
-        /// The hook.
+        /// The hook whose calls the rule would judge.
         hook: Hook,
     },
     /// No hook at all.
@@ -147,7 +147,7 @@ pub enum CapabilityError {
     /// Cgroups tell nobody apart.
     #[error("rules on cgroup keys are not to be had: {why}")]
     Cgroups {
-        /// Why.
+        /// Why cgroups tell nobody apart.
         why: CgroupError,
     },
     /// A path that no path can start with.

@@ -19,4 +19,4 @@ pub use capability::{Grant, GrantSpec};
 pub use ledger::{Ending, GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView, looked_up};
 pub use rate::Allowance;
 pub use regrant::judge;
-pub use turns::Turns;
+pub use turns::{Others, Turns};

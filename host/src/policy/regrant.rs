@@ -5,23 +5,29 @@ use krsi_plugin_schema::latest::{
     Action, Allow, Deny, ProcessKey, Refusal, Rule, RuleKey, RuleMode, Subject,
 };
 
-use super::capability::{self, CapabilityError, Grant};
+use super::broad::Machine;
+use super::capability::{self, Grant};
 use super::ledger::{GrantVerdict, RuleSpec};
+use super::turns::Others;
 use crate::route::scope::Scope;
 
 /// Nanoseconds of a millisecond.
 const MS_NS: u64 = 1_000_000;
 
-/// What a grant says of a rule in force: that it may be made now, for as long as it has left. `within`
-/// tells whether a process lies within the grant's scope.
+/// What a grant says of a rule in force: that it may be made now, on this machine and beside the plugin's
+/// others, for as long as it has left. `within` tells whether a process lies within the grant's scope.
 #[must_use]
 pub fn judge(
-    grant: &Grant,
+    (grant, machine): (&Grant, &Machine),
     rule: &RuleSpec,
+    others: Others<'_>,
     now_boot_ns: u64,
     within: &dyn Fn(ProcessKey) -> bool,
 ) -> GrantVerdict {
-    let refused = match check(grant, rule, now_boot_ns) {
+    let action = remade(rule, now_boot_ns);
+    let checked = capability::check(grant, &action)
+        .and_then(|()| capability::check_on(machine, grant, &action, others));
+    let refused = match checked {
         Err(error) => Some((error.refusal(), error.to_string())),
         Ok(()) if concerns_others(grant, rule, within) => {
             let scope = &grant.spec().scope;
@@ -35,7 +41,8 @@ pub fn judge(
     }
 }
 
-fn check(grant: &Grant, spec: &RuleSpec, now_boot_ns: u64) -> Result<(), CapabilityError> {
+/// The action that would make a rule now.
+fn remade(spec: &RuleSpec, now_boot_ns: u64) -> Action<'static> {
     let left_ms = match spec.expires_boot_ns {
         0 => 0,
         until => until.saturating_sub(now_boot_ns).div_ceil(MS_NS).max(1),
@@ -51,12 +58,12 @@ fn check(grant: &Grant, spec: &RuleSpec, now_boot_ns: u64) -> Result<(), Capabil
     };
     let (errno, if_unread) = (spec.errno, spec.if_unread);
     let mode = match spec.asked {
-        Mode::Allow => return capability::check(grant, &Action::Allow(Allow { rule })),
+        Mode::Allow => return Action::Allow(Allow { rule }),
         Mode::Enforce => RuleMode::Enforce,
         Mode::Audit => RuleMode::Audit,
         Mode::Off => RuleMode::Off,
     };
-    capability::check(grant, &Action::Deny(Deny { rule, errno, mode, if_unread }))
+    Action::Deny(Deny { rule, errno, mode, if_unread })
 }
 
 /// Whether a rule concerns anybody outside of a grant's scope.
@@ -115,7 +122,42 @@ mod tests {
             deny_hooks: HookSet::default().with(Hook::FileOpen),
             ..Asked::default()
         };
-        judge(&Grant::new(asked, spec), rule, NOW, &|key| key.tgid == 7)
+        let (grant, machine) = (Grant::new(asked, spec), Machine::default());
+        judge((&grant, &machine), rule, &Vec::new, NOW, &|key| key.tgid == 7)
+    }
+
+    #[test]
+    fn a_broad_rule_ends_when_its_grant_is_taken_back() {
+        let asked = Asked {
+            deny_keys: [KeyKind::Network].into_iter().collect(),
+            deny_hooks: HookSet::default().with(Hook::SocketConnect),
+            ..Asked::default()
+        };
+        let network = |address: &str, prefix| RuleSpec {
+            key: RuleKey::Network { address: address.parse().unwrap(), prefix, port: 443 },
+            hooks: HookSet::default().with(Hook::SocketConnect),
+            ..rule()
+        };
+        let judged = |broad, rule: &RuleSpec, others: &[(&str, u8)]| {
+            let spec = GrantSpec { broad, ..GrantSpec::default() };
+            let (grant, machine) = (Grant::new(asked.clone(), spec), Machine::default());
+            let others = || others.iter().map(|(ip, bits)| (ip.parse().unwrap(), *bits)).collect();
+            judge((&grant, &machine), rule, &others, NOW, &|_| true)
+        };
+        let refused = |verdict| match verdict {
+            GrantVerdict::Refused(Refusal::NotGranted, why) => {
+                assert!(why.contains("`broad"), "{why}")
+            }
+            other => panic!("{other:?}"),
+        };
+        let granted = GrantVerdict::Granted(Mode::Enforce);
+        let wide = network("10.0.0.0", 8);
+        refused(judged(false, &wide, &[]));
+        assert_eq!(judged(true, &wide, &[]), granted);
+        // Together with what is in force beside it.
+        let half = network("10.0.0.0", 9);
+        refused(judged(false, &half, &[("10.128.0.0", 9)]));
+        assert_eq!(judged(false, &half, &[]), granted);
     }
 
     #[test]

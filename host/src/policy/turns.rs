@@ -4,11 +4,15 @@
 //! whoever has waited longest.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView};
 use crate::kernel::store::RuleStore;
+
+/// Tells the destinations of a plugin's other denials that are about everybody.
+pub type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
 
 /// The ledger of all plugins.
 #[derive(Debug)]
@@ -63,18 +67,20 @@ impl<S: RuleStore> Turns<S> {
         }
     }
 
-    /// Has a grant judge a plugin's rules in force, the oldest first.
+    /// Has a grant judge a plugin's rules in force, the oldest first, each with the destinations of those
+    /// of the others that are still in force.
     pub fn regrant(
         &self,
         owner: u8,
-        mut judge: impl FnMut(&RuleSpec) -> GrantVerdict,
+        mut judge: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Vec<Regranted> {
         let ids = self.turn(|ledger| ledger.ids_of(owner));
         let one = |id| {
             self.turn(|ledger| {
-                let verdict = judge(ledger.spec(id)?);
+                let rule = ledger.spec(id)?;
+                let verdict = judge(rule, &|| ledger.networks(owner, rule.token));
                 ledger.regrant(id, verdict, now_boot_ns, kinship)
             })
         };

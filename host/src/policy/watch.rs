@@ -18,13 +18,13 @@ pub enum WatchGrantError {
     /// A hook that the operator's `hooks` do not name.
     #[error("watches on {hook} are not granted")]
     Hook {
-        /// The hook.
+        /// The hook that the watch names.
         hook: String,
     },
     /// A verdict on a hook that the operator's `deny-hooks` do not name.
     #[error("verdicts on {hook} are not granted")]
     Deny {
-        /// The hook.
+        /// The hook that the watch names.
         hook: String,
     },
     /// Its errno.
@@ -38,13 +38,13 @@ pub enum WatchGrantError {
         "{hook} has {HOOK_WATCHES} watches of this plugin already: others need the rest of its places"
     )]
     TooMany {
-        /// The hook.
+        /// The hook that the watch names.
         hook: String,
     },
     /// It covers a whole hook, or everybody's signals.
     #[error("it denies {what}, and broad denials are not granted: `broad = true` grants them")]
     Broad {
-        /// What.
+        /// What it denies, in words.
         what: &'static str,
     },
     /// A watch denies everybody.

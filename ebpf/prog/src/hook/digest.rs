@@ -16,13 +16,7 @@ use crate::object::Object;
 use crate::verdict::{self, Decision};
 use crate::{map, offset};
 
-/// `FUSE_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
-const FUSE_MAGIC: u64 = 0x6573_5546;
-/// `OVERLAYFS_SUPER_MAGIC` of `include/uapi/linux/magic.h`.
-const OVERLAY_MAGIC: u64 = 0x794c_7630;
-/// `SB_I_NODEV` of `include/linux/fs.h`, which file systems have that a user namespace mounted.
-const SB_I_NODEV: u64 = 1 << 2;
-/// `-EFBIG`: what is told of a file that is not hashed.
+/// `-EFBIG`: what stands for a file that is not hashed.
 const NOT_HASHED: i64 = -27;
 
 /// `security_bprm_check(struct linux_binprm *bprm)`, beside the hook's other program, in whichever order.
@@ -37,7 +31,8 @@ pub fn digest(ctx: LsmContext) -> i32 {
     let Ok(bprm) = Ptr::arg::<0>(&ctx) else { return 0 };
     let mut digest = [0; 32];
     let algorithm = hash(bprm, &mut digest);
-    if flags & flag::CANARY != 0 {
+    // Of a file that is not hashed nothing is told: it is a stranger's, executed meanwhile.
+    if flags & flag::CANARY != 0 && algorithm != NOT_HASHED {
         map::tell_hashed(algorithm);
     }
     if flags & flag::DIGEST == 0 {
@@ -76,17 +71,12 @@ fn hash(bprm: Ptr, digest: &mut Digest) -> i64 {
 }
 
 /// Whether hashing a file ends, and soon: the kernel reads it to its end whatever signal comes, and nobody
-/// may write to what is being executed, so its length stays. Who serves a FUSE file system may stall a
-/// read; an overlay that an unprivileged user mounted may lie on one.
+/// may write to what is being executed, so its length stays.
 #[inline(always)]
 fn is_bounded(file: Ptr) -> Result<bool, Skip> {
     let inode = file.ptr(&offset::FILE_F_INODE)?;
     let size: u64 = inode.load(&offset::INODE_I_SIZE)?;
-    let sb = inode.ptr(&offset::INODE_I_SB)?;
-    let magic: u64 = sb.load(&offset::SB_S_MAGIC)?;
-    let flags: u64 = sb.load(&offset::SB_S_IFLAGS)?;
-    let stalls = magic == FUSE_MAGIC || magic == OVERLAY_MAGIC && flags & SB_I_NODEV != 0;
-    Ok(size <= offset::digest_bytes() && !stalls)
+    Ok(size <= offset::digest_bytes() && !capture::may_stall(inode)?)
 }
 
 /// Sends the record.

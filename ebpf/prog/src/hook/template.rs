@@ -47,13 +47,16 @@ impl Plan {
     const DECIDED: u64 = 1 << 33;
     /// The watch refuses what the predicate holds for.
     const REFUSES: u64 = 1 << 34;
+    /// Somebody wants to see the call, whatever the watch refuses.
+    const SEEN: u64 = 1 << 35;
 
     #[inline(always)]
-    fn new(state: &State, [by_path, decided, refuses]: [bool; 3]) -> Self {
+    fn new(state: &State, [by_path, decided, refuses, is_seen]: [bool; 4]) -> Self {
         let more = |known: bool, bit: u64| if known { bit } else { 0 };
         let word = more(by_path, Self::BY_PATH)
             | more(decided, Self::DECIDED)
-            | more(refuses, Self::REFUSES);
+            | more(refuses, Self::REFUSES)
+            | more(is_seen, Self::SEEN);
         Self(word ^ state.call.facts.unknown_zero())
     }
 
@@ -120,16 +123,14 @@ fn run(state: &mut State) -> i32 {
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
-    let refuses = spec::has(REFUSING) && !decided && {
-        let mut place = state.call.facts.process;
-        !exempt::spares(&state.call.facts, &state.traits.object, &mut place)
-    };
+    let refuses = spec::has(REFUSING) && !decided;
     let passes = if decided { Passes::Yes } else { filter::passes(&state.call, &state.traits) };
     if !refuses && passes == Passes::No {
         state.call.leave();
         return state.decision.answer();
     }
-    let plan = Plan::new(state, [passes == Passes::IfPath, decided, refuses]);
+    let is_seen = passes != Passes::No;
+    let plan = Plan::new(state, [passes == Passes::IfPath, decided, refuses, is_seen]);
     row::numbers(state);
     let plan = if spec::atom_count() == 0 {
         plan
@@ -165,11 +166,15 @@ fn settle(state: &mut State, plan: Plan, truth: Truth) -> bool {
     if truth == Truth::Unknown {
         state.call.counts.add(Counter::Errors);
     }
-    if truth != Truth::No && plan.refuses(state) {
+    // Who is spared is asked last, as few calls come so far.
+    if truth != Truth::No
+        && plan.refuses(state)
+        && !exempt::is_spared(&state.call.facts, &state.traits.object)
+    {
         of_watch(state);
         return true;
     }
-    truth == Truth::Yes
+    truth == Truth::Yes && plan.has(state, Plan::SEEN)
 }
 
 /// There is no room in a ring: what was decided stands.

@@ -51,13 +51,13 @@ pub enum Truth {
     Yes,
 }
 
-/// Atoms on numbers.
+/// What the atoms on numbers come to.
 #[inline(always)]
 pub fn numbers(values: &Values) -> u32 {
     krsi_test_numbers(values)
 }
 
-/// Atoms on numbers.
+/// What the atoms on numbers come to.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn krsi_test_numbers(values: &Values) -> u32 {

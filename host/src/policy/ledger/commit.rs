@@ -31,7 +31,7 @@ pub enum LedgerError {
     /// A hook that does not look up that kind of key.
     #[error("{hook} does not look up keys of that kind", hook = hook.name())]
     Hook {
-        /// The hook.
+        /// The hook that the rule names.
         hook: Hook,
     },
     /// Digests, which this kernel does not tell.
@@ -52,7 +52,7 @@ pub enum LedgerError {
     /// A hook that is not attached.
     #[error("{hook} is not attached on this kernel", hook = hook.name())]
     Unattached {
-        /// The hook.
+        /// The hook that the rule names.
         hook: Hook,
     },
     /// A prefix that is longer than the address.

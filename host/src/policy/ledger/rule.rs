@@ -37,7 +37,7 @@ pub struct RuleSpec {
     pub if_unread: IfUnread,
     /// When it ends, `CLOCK_BOOTTIME`; 0 for never.
     pub expires_boot_ns: u64,
-    /// Why.
+    /// Why the plugin made it, in its words.
     pub reason: String,
     /// Time of the event that caused it; 0 without one.
     pub cause_boot_ns: u64,
@@ -102,8 +102,8 @@ impl Rule {
         let hooks = hooks.filter(|hook| self.hooks & hook.bit() != 0);
         if let RuleKey::Path { if_unresolved: IfUnresolved::Apply, .. } = self.spec.key {
             places.extend(hooks.map(Place::Unresolved));
-        } else if let RuleKey::Digest(_) = self.spec.key {
-            let applies = matches!(self.spec.if_unread, IfUnread::Apply);
+        } else if let RuleKey::Digest(digest) = self.spec.key {
+            let applies = matches!(self.spec.if_unread, IfUnread::Apply) && digest != UNHASHED;
             places.extend(applies.then_some(Place::Digest(UNHASHED)));
         } else if self.applies_to_unread() {
             places.extend(hooks.map(Place::Unread));
@@ -220,7 +220,7 @@ pub struct RuleView {
     pub errno: u16,
     /// What it does.
     pub mode: Mode,
-    /// Why.
+    /// Why the plugin made it, in its words.
     pub reason: String,
     /// Time of the event that caused it; 0 without one.
     pub cause_boot_ns: u64,
