@@ -20,6 +20,11 @@ use crate::global;
 #[unsafe(link_section = ".data.flags")]
 #[unsafe(no_mangle)]
 static mut FLAGS: [u64; HOOK_SLOTS] = [0; HOOK_SLOTS];
+/// A number of its own for the time between two changes of leases and marks. Written by the host, before a
+/// change and, of marks, after it.
+#[unsafe(link_section = ".data.changes")]
+#[unsafe(no_mangle)]
+static mut CHANGES: u64 = 0;
 /// Counters per hook slot and CPU. Written here, read by the host.
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(HOOK_SLOTS as u32, 0);
@@ -55,12 +60,6 @@ static TEXTS_OF_THREAD: HashMap<u64, Texts> = HashMap::with_max_entries(64, 0);
 static TEXTS: PerCpuArray<Room<Texts>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static NO_TEXTS: Array<Texts> = Array::with_max_entries(1, 0);
-/// Leases of a whole hook, by slot. Written by the host.
-#[map]
-static HOOK: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
-/// Leases of what cannot be read of a hook, by slot. Written by the host.
-#[map]
-static ON_ERROR: Array<Entry> = Array::with_max_entries(HOOK_SLOTS as u32, 0);
 /// Processes that no rule refuses, by their start in ticks: bits of `exempt`. Those that run at the start
 /// are written by the host, the rest here.
 #[map]
@@ -120,6 +119,14 @@ pub fn flags(slot: u32) -> u64 {
     unsafe { core::ptr::read_volatile((&raw const FLAGS).cast::<u64>().add(slot as usize)) }
 }
 
+/// What stands for the leases and marks as they are now. The same number before and after reading says that
+/// what was read belonged to the keys that were asked for.
+#[inline(always)]
+pub fn changes() -> u64 {
+    // SAFETY: a word that is always readable, and that the host writes at once.
+    unsafe { core::ptr::read_volatile(&raw const CHANGES) }
+}
+
 /// The counters of a hook slot on this CPU.
 #[derive(Clone, Copy)]
 pub struct Counts(*mut u64);
@@ -167,7 +174,7 @@ unsafe fn add(word: *mut u64, what: u64) {
 }
 
 macro_rules! leases {
-    ($($(#[$doc:meta])* $map:ident, $look_up:ident($key:ident: $given:ty) in $kept:ty, $entries:literal;)*) => {$(
+    ($($(#[$doc:meta])* $map:ident, $look_up:ident($key:ident: $given:ty) in $kept:ty, $entries:expr;)*) => {$(
         $(#[$doc])*
         #[map]
         static $map: HashMap<$kept, Entry> = HashMap::with_max_entries($entries, 0);
@@ -175,7 +182,8 @@ macro_rules! leases {
         $(#[$doc])*
         #[inline(always)]
         pub fn $look_up($key: $given) -> Option<&'static Entry> {
-            // SAFETY: values are replaced as a whole, never written in place.
+            // SAFETY: memory of a map stays readable. An element that was replaced is used again for another
+            // key, while it is read here: whoever reads asks `changes` before and after.
             unsafe { $map.get($key) }
         }
     )*};
@@ -195,6 +203,10 @@ leases! {
     PATH, path(key: &PathKey) in PathKey, 4096;
     /// Leases by digest of an executable.
     DIGEST, digest(key: &Digest) in Digest, 4096;
+    /// Leases of a whole hook, by slot; an array's elements would be written where they are read.
+    HOOK, hook(slot: u32) in u32, HOOK_SLOTS as u32;
+    /// Leases of what cannot be read of a hook, by slot.
+    ON_ERROR, on_error(slot: u32) in u32, HOOK_SLOTS as u32;
 }
 
 /// Whether a file has leases: its inode number, then its device.
@@ -209,18 +221,6 @@ pub fn is_file(words: &[u64; 3]) -> bool {
 pub fn is_destination(words: &[u64; 3]) -> bool {
     // SAFETY: a `NetworkKey` is 24 bytes, as three words are.
     network(unsafe { &*words.as_ptr().cast::<NetworkKey>() }).is_some()
-}
-
-/// Leases of a whole hook.
-#[inline(always)]
-pub fn hook(slot: u32) -> Option<&'static Entry> {
-    HOOK.get(slot)
-}
-
-/// Leases of what cannot be read of a hook.
-#[inline(always)]
-pub fn on_error(slot: u32) -> Option<&'static Entry> {
-    ON_ERROR.get(slot)
 }
 
 /// Tells the host what became of a file that was to be hashed.
@@ -432,7 +432,7 @@ pub fn network(key: &NetworkKey) -> Option<&'static Entry> {
 /// Lineages of a process.
 #[inline(always)]
 pub fn membership(key: &ProcessKey) -> Option<&'static Membership> {
-    // SAFETY: values are replaced as a whole, never written in place.
+    // SAFETY: as with leases: whoever reads asks `changes` before and after.
     unsafe { MEMBER.get(key) }
 }
 

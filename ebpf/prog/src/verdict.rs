@@ -5,7 +5,7 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of, flag,
+    Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of, flag,
 };
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::UNRESOLVED;
@@ -97,6 +97,14 @@ impl Decision {
         self.lifted = facts.unknown_zero();
     }
 
+    /// A copy of which the verifier knows nothing.
+    #[inline(always)]
+    fn kept(&self, facts: &Facts) -> Self {
+        let zero = facts.unknown_zero();
+        let Self { rule_id, word, lifted } = self;
+        Self { rule_id: rule_id ^ zero, word: word ^ zero, lifted: lifted ^ zero }
+    }
+
     /// Lets the verifier forget what was decided.
     #[inline(always)]
     pub fn forget(&mut self, facts: &Facts) {
@@ -151,27 +159,35 @@ fn may_apply(call: &Call, object: &Object) -> bool {
 /// Decides by the leases on an executable's digest, unless a rule on who calls refuses or allows first.
 /// What rules on the caller refuse or report is the affair of the hook's other program.
 #[inline(always)]
-pub fn decide_digest(call: &Call, object: &Object, entry: &Entry) -> Decision {
+pub fn decide_digest(call: &Call, object: &Object, digest: &Digest) -> Decision {
     let mut decision = Decision::none(call);
     let facts = &call.facts;
     let mut process = facts.process;
     if exempt::spares(facts, object, &mut process) {
         return decision;
     }
-    let members = members(facts, &process);
-    let mut walk = Walk { facts, members, process, decision: &mut decision };
-    let refused = walk.subject();
-    walk.decision.retract(facts);
-    if refused {
-        return decision;
+    let changes = map::changes();
+    by_digest(facts, digest, &mut decision);
+    if map::changes() != changes {
+        decision = Decision::none(call);
+        by_digest(facts, digest, &mut decision);
     }
-    walk.entry(Some(entry));
     decision.forget(facts);
     if decision.is_made() {
         map::hit(decision.rule_id);
         call.counts.add(decision.counter());
     }
     decision
+}
+
+#[inline(always)]
+fn by_digest(facts: &Facts, digest: &Digest, decision: &mut Decision) {
+    let mut walk = Walk { facts, members: None, decision };
+    let refused = walk.caller();
+    walk.decision.retract(facts);
+    if !refused {
+        walk.entry(map::digest(digest));
+    }
 }
 
 /// Hook where an unspecified address is all of the machine's own, and not the loopback one.
@@ -189,21 +205,26 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     else {
         return 0;
     };
-    let mut process = facts.process;
-    if exempt::spares(facts, object, &mut process) {
+    if exempt::is_spared(facts, object) {
         return 0;
     }
-    let before = global::anew(&out.rule_id);
+    let before = out.kept(facts);
     if facts.wants(OBJECTS)
         && (object.is_unread() || object.path.len == UNRESOLVED)
         && let Some(counts) = map::counts(facts.slot)
     {
         counts.add(Counter::Errors);
     }
-    Walk { facts, members: members(facts, &process), process, decision: out }.run(object);
+    let changes = map::changes();
+    krsi_rules(facts, object, out);
+    // What was read may have been of other keys: what was replaced meanwhile is used again at once.
+    if map::changes() != changes {
+        *out = before.kept(facts);
+        krsi_rules(facts, object, out);
+    }
     out.forget(facts);
     // Nothing applies, or only what was decided, and counted, by another object of the call.
-    if global::anew(&out.rule_id) == before {
+    if global::anew(&out.rule_id) == before.rule_id {
         return 0;
     }
     map::hit(out.rule_id);
@@ -213,6 +234,22 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     0
 }
 
+/// Applies the leases of all keys of a call.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_rules(facts: &Facts, object: &Object, out: &mut Decision) -> u32 {
+    let (Some(facts), Some(object), Some(decision)) =
+        (global::seen(facts), global::seen(object), global::seen_mut(out))
+    else {
+        return 0;
+    };
+    let mut walk = Walk { facts, members: None, decision };
+    if !walk.caller() {
+        walk.run(object);
+    }
+    facts.unknown_zero() as u32
+}
+
 #[inline(always)]
 fn members(facts: &Facts, process: &ProcessKey) -> Option<&'static Membership> {
     if facts.wants(flag::LINEAGE | flag::MEMBERSHIP) { map::membership(process) } else { None }
@@ -220,7 +257,6 @@ fn members(facts: &Facts, process: &ProcessKey) -> Option<&'static Membership> {
 
 struct Walk<'d> {
     facts: &'d Facts,
-    process: ProcessKey,
     members: Option<&'static Membership>,
     decision: &'d mut Decision,
 }
@@ -229,9 +265,6 @@ impl Walk<'_> {
     #[inline(always)]
     fn run(&mut self, object: &Object) {
         let call = self.facts;
-        if self.subject() {
-            return;
-        }
         if object.is_file() && call.wants(flag::FILE) && self.entry(map::file(&object.file_key())) {
             return;
         }
@@ -272,11 +305,18 @@ impl Walk<'_> {
             || self.destination(object.loopback_key(AF_INET))
     }
 
-    /// Keys of who calls; true when the call is denied.
+    /// Keys of who calls, whose lineages are found; true when the call is denied.
     #[inline(always)]
-    fn subject(&mut self) -> bool {
+    fn caller(&mut self) -> bool {
+        let process = self.facts.process;
+        self.members = members(self.facts, &process);
+        self.subject(&process)
+    }
+
+    #[inline(always)]
+    fn subject(&mut self, process: &ProcessKey) -> bool {
         let call = self.facts;
-        call.wants(flag::PROCESS) && self.entry(map::process(&self.process))
+        call.wants(flag::PROCESS) && self.entry(map::process(process))
             || call.wants(flag::LINEAGE) && self.lineage()
             || call.wants(flag::CGROUP) && self.entry(map::cgroup(capture::cgroup_id()))
     }

@@ -2,7 +2,7 @@
 
 use aya::Pod;
 use aya::maps::lpm_trie::Key;
-use aya::maps::{Array, HashMap, IterableMap, LpmTrie, MapData, MapError as AyaError};
+use aya::maps::{HashMap, IterableMap, LpmTrie, Map, MapData, MapError as AyaError};
 use krsi_host_abi::deny::{Digest, Entry, FileKey, NetworkKey, ProcessKey};
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
@@ -58,14 +58,24 @@ impl LeaseMap<NetworkKey> for LpmTrie<MapData, [u8; NETWORK_DATA], Leases> {
     }
 }
 
-/// An array has every slot: an entry without leases stands for none.
-impl LeaseMap<Hook> for Array<MapData, Leases> {
+/// A map that has room for the leases of every hook.
+struct PerHook(HashMap<MapData, u32, Leases>);
+
+impl TryFrom<Map> for PerHook {
+    type Error = AyaError;
+
+    fn try_from(map: Map) -> Result<Self, AyaError> {
+        HashMap::try_from(map).map(Self)
+    }
+}
+
+impl LeaseMap<Hook> for PerHook {
     fn put(&mut self, key: Hook, leases: Leases) -> Result<(), AyaError> {
-        self.set(u32::from(key.id()), leases, 0)
+        self.0.insert(u32::from(key.id()), leases, 0)
     }
 
     fn end(&mut self, key: Hook) -> Result<(), AyaError> {
-        self.set(u32::from(key.id()), [0; size_of::<Entry>()], 0)
+        self.0.remove(&u32::from(key.id()))
     }
 
     fn shared(&self) -> Option<&MapData> {
@@ -156,11 +166,11 @@ lease_maps! { secret:
         /// Executables by their SHA-256.
         Digest(key: Digest) = key;
     }
-    on_error "ON_ERROR": Array<MapData, Leases> {
+    on_error "ON_ERROR": PerHook {
         /// Files and destinations of a hook that could not be read.
         Unread(hook: Hook) = hook;
     }
-    hook "HOOK": Array<MapData, Leases> {
+    hook "HOOK": PerHook {
         /// A whole hook.
         Hook(hook: Hook) = hook;
     }

@@ -93,6 +93,7 @@ impl KernelMaps {
             counters: std::sync::Arc::new(Counters { map: open(object, "COUNTS")? }),
             rules: RuleMaps {
                 flags: flags.clone(),
+                changes: Changes { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
                 judged,
                 member: open(object, "MEMBER")?,
@@ -301,11 +302,31 @@ impl Proofs {
 /// The deny maps.
 pub struct RuleMaps {
     flags: Flags,
+    changes: Changes,
     leases: LeaseMaps,
     /// Whether calls are judged at all.
     judged: Judged,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
+}
+
+/// The section of the number that stands for the leases and marks as they are.
+const CHANGES: &str = ".data.changes";
+
+/// Changes of leases and marks. The kernel uses an element that was replaced again for the next key, while
+/// programs still read it: they compare the number before and after, and read again when it is another.
+struct Changes {
+    map: Array<MapData, u64>,
+    last: u64,
+}
+
+impl Changes {
+    /// Gives what follows a number of its own. Told before each change: an element that one change lets go
+    /// of is used by a later one at the earliest.
+    fn next(&mut self) -> Result<(), StoreError> {
+        self.last = self.last.wrapping_add(1);
+        stored("CHANGES", self.map.set(0, self.last, 0))
+    }
 }
 
 /// Whether rules in the maps are obeyed.
@@ -319,19 +340,26 @@ pub enum Judged {
 
 impl RuleStore for RuleMaps {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
+        self.changes.next()?;
         self.leases.put(key, bytes(entry))
     }
 
     fn remove(&mut self, key: EntryKey) -> Result<(), StoreError> {
+        self.changes.next()?;
         self.leases.remove(key)
     }
 
     fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
-        stored("MEMBER", self.member.insert(bytes(&process), bytes(membership), 0))
+        self.changes.next()?;
+        stored("MEMBER", self.member.insert(bytes(&process), bytes(membership), 0))?;
+        // A fork in the kernel may use what was let go of, without a number.
+        self.changes.next()
     }
 
     fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        removed("MEMBER", self.member.remove(&bytes(&process)))
+        self.changes.next()?;
+        removed("MEMBER", self.member.remove(&bytes(&process)))?;
+        self.changes.next()
     }
 
     fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError> {

@@ -43,7 +43,9 @@ pub fn digest(ctx: LsmContext) -> i32 {
         counts.add(Counter::Errors);
         digest = UNHASHED;
     }
-    let Some(entry) = map::digest(&digest) else { return 0 };
+    if map::digest(&digest).is_none() {
+        return 0;
+    }
     let Ok(call) = filter::call(flags, slot, counts) else {
         counts.add(Counter::Errors);
         return 0;
@@ -53,7 +55,7 @@ pub fn digest(ctx: LsmContext) -> i32 {
         object.set_file(image.key.ino, u64::from(image.key.dev));
         object.set_executed(1 ^ call.facts.unknown_zero());
     }
-    let decision = verdict::decide_digest(&call, &object, entry);
+    let decision = verdict::decide_digest(&call, &object, &digest);
     if decision.is_made() {
         counts.add(Counter::Seen);
         tell(&call, decision, bprm);

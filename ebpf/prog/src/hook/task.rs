@@ -3,7 +3,7 @@
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 use krsi_host_abi::counter::Counter;
-use krsi_host_abi::deny::flag;
+use krsi_host_abi::deny::{ProcessKey, flag};
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::{Exit, Fork};
 
@@ -51,10 +51,10 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
     exempt::fork(call, &child);
     if call.wants(flag::MEMBERSHIP) {
         // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
-        if let Some(marks) = map::membership(&call.facts.process)
-            && !map::mark(&child, marks)
-        {
-            call.counts.add(Counter::LostMark);
+        let before = map::changes();
+        inherit(call, &child);
+        if map::changes() != before {
+            inherit(call, &child);
         }
     }
     let wanted = Wanted::new(call, Decision::none(call), &Traits::none(call));
@@ -63,6 +63,16 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
         Ok(Fill::Done)
     });
     Ok(())
+}
+
+/// Hands the caller's marks on.
+#[inline(always)]
+fn inherit(call: &Call, child: &ProcessKey) {
+    if let Some(marks) = map::membership(&call.facts.process)
+        && !map::mark(child, marks)
+    {
+        call.counts.add(Counter::LostMark);
+    }
 }
 
 #[inline(always)]
