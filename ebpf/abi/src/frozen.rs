@@ -18,6 +18,9 @@ pub mod d_path {
 }
 /// 1 where `bpf_get_current_task_btf` exists (5.11); elsewhere the task is read by probes. `u32`.
 pub const TASK_BTF: &str = "TASK_BTF";
+/// 1 where leases that changed meanwhile are read again: a kernel that verifies each function at each place
+/// that calls it (5.10) takes twice as long to load a program that does. `u32`.
+pub const READS_AGAIN: &str = "READS_AGAIN";
 /// 1 in a program that may sleep: user memory is faulted in. `u32`.
 pub const MAY_SLEEP: &str = "MAY_SLEEP";
 /// 1 where the answer refuses; after a function (`fexit`) it must be 0. `u32`.

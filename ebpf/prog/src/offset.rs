@@ -50,6 +50,8 @@ static D_PATH: u32 = 0;
 #[unsafe(no_mangle)]
 static TASK_BTF: u32 = 0;
 #[unsafe(no_mangle)]
+static READS_AGAIN: u32 = 0;
+#[unsafe(no_mangle)]
 static MAY_SLEEP: u32 = 0;
 #[unsafe(no_mangle)]
 static CAN_DENY: u32 = 0;
@@ -91,6 +93,13 @@ pub fn d_path() -> u32 {
 pub fn task_btf() -> bool {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const TASK_BTF) != 0 }
+}
+
+/// Whether leases that changed meanwhile are read again.
+#[inline(always)]
+pub fn reads_again() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const READS_AGAIN) != 0 }
 }
 
 /// Whether the answer of this program refuses; after a function it must be 0.

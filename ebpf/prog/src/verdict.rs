@@ -5,7 +5,8 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of, flag,
+    Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of,
+    flag,
 };
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::UNRESOLVED;
@@ -168,7 +169,7 @@ pub fn decide_digest(call: &Call, object: &Object, digest: &Digest) -> Decision 
     }
     let changes = map::changes();
     by_digest(facts, digest, &mut decision);
-    if map::changes() != changes {
+    if offset::reads_again() && map::changes() != changes {
         decision = Decision::none(call);
         by_digest(facts, digest, &mut decision);
     }
@@ -218,7 +219,7 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     let changes = map::changes();
     krsi_rules(facts, object, out);
     // What was read may have been of other keys: what was replaced meanwhile is used again at once.
-    if map::changes() != changes {
+    if offset::reads_again() && map::changes() != changes {
         *out = before.kept(facts);
         krsi_rules(facts, object, out);
     }
