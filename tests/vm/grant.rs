@@ -71,6 +71,7 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
     // The operator's words, and why the refusing watch is left out.
     let cases = [
         ("permanent = true", None),
+        ("permanent = true\ndeep = true", None),
         ("", Some("a denial without end is not granted")),
         (
             "permanent = true\nhooks = [\"path_mkdir\"]",
@@ -88,6 +89,14 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
         let more = ["--config", &config.display().to_string()];
         let host = guest.host_with(&[("census_wide", "")], &more)?;
         open_as("somebody")?.with_context(|| words.to_owned())?;
+        let is_deep = words.contains("deep");
+        let shallow = |report: &Value| report.to_string().contains("`deep = true` grants it");
+        if !is_deep && !words.contains("hooks") {
+            wait_for("the refusal of what lies deep", || {
+                Ok(host.reports()?.iter().any(shallow).then_some(()))
+            })
+            .with_context(|| words.to_owned())?;
+        }
         match why {
             Some(why) => {
                 open_as("nobody")?.with_context(|| words.to_owned())?;
@@ -105,6 +114,8 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
                 ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
             }
         }
+        let told = host.reports()?.iter().any(shallow);
+        ensure!(!is_deep || !told, "{words:?}: {:#?}", host.reports());
         host.stop(Signal::INT)?;
     }
     Ok(open_as("nobody")??)

@@ -80,6 +80,8 @@ struct Table {
     permanent: Option<bool>,
     /// Whether its denials may be broad.
     broad: Option<bool>,
+    /// Whether its watches may read whatever the kernel's types lead to.
+    deep: Option<bool>,
     /// Rules it may have in force.
     rules: Option<u32>,
     /// Actions of one call.
@@ -240,6 +242,7 @@ impl Table {
         set(&mut grant.max_ttl_ms, self.max_ttl_s.map(|seconds| u64::from(seconds) * 1000));
         set(&mut grant.permanent, self.permanent);
         set(&mut grant.broad, self.broad);
+        set(&mut grant.deep, self.deep);
         set(&mut grant.max_rules, self.rules.map(|n| n as usize));
         set(&mut grant.actions_max, self.actions.map(|n| n as usize));
         set(&mut grant.writes_max, self.map_updates.map(u64::from));
@@ -340,11 +343,14 @@ mod tests {
         };
         assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
         let text = "[defaults]\nrules = 1\nactions = 2\nmap-updates = 99\nalerts-per-second = 3\nmax-ttl-s = 4\n\
-                    permanent = true\nbroad = true\nmode = \"audit\"";
+                    permanent = true\nbroad = true\ndeep = true\nmode = \"audit\"";
         let grant = parse(text).unwrap().grant;
         assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
         assert_eq!((grant.mode, grant.writes_max), (RuleMode::Audit, 99));
-        assert!(grant.permanent && grant.broad && grant.max_ttl_ms == 4000, "{grant:?}");
+        assert!(
+            grant.permanent && grant.broad && grant.deep && grant.max_ttl_ms == 4000,
+            "{grant:?}"
+        );
     }
 
     #[test]

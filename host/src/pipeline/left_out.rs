@@ -6,7 +6,7 @@ use super::watches::HOOK_PROGRAMS;
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::load::HookError;
-use crate::kernel::watch::WatchError;
+use crate::kernel::watch::{ReachError, WatchError};
 
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,9 @@ pub enum LeftOut {
     /// It is no watch of this kernel.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// It reads what its plugin may not.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// Every slot has one.
     #[error("there are too many watches")]
     TooManyWatches,

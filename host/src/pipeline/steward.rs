@@ -124,6 +124,7 @@ pub(super) fn administrator(config: &Config) -> Wanted {
         index,
         text: text.clone(),
         mode: RuleMode::Enforce,
+        deep: true,
     };
     Wanted { watches: (0..).zip(&config.watches).map(watch).collect(), ..Wanted::default() }
 }
@@ -399,7 +400,7 @@ impl Steward {
     }
 
     /// Tells of hooks and watches that this kernel does not take.
-    fn tell_refused(&self) {
+    pub(super) fn tell_refused(&self) {
         for Refused { what, owner, why } in self.hooks.refused() {
             let text = format!("{what}: left out: {why}");
             if let Some(slot) = owner {

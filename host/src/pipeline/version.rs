@@ -53,6 +53,7 @@ impl Version {
             index: watch.index,
             text: watch.text.clone(),
             mode: spec.mode,
+            deep: spec.deep,
         };
         Wanted {
             seen: may.hooks,

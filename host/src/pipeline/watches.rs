@@ -48,6 +48,8 @@ pub(super) struct Watch {
     pub(super) text: String,
     /// The most that its verdict does.
     pub(super) mode: RuleMode,
+    /// Whether it may read whatever the kernel's types lead to.
+    pub(super) deep: bool,
 }
 
 /// A watch with a program.
@@ -99,6 +101,11 @@ impl LiveWatch {
             types.prototype(&target.unwrap_or_else(|| format!("bpf_lsm_{hook}")))
         };
         let resolved = parsed.resolve(types, kfuncs, prototype)?;
+        if watch.owner != ADMINISTRATOR
+            && let Some(why) = resolved.beyond.into_iter().find(|why| why.holds(watch.deep))
+        {
+            return Err(why.into());
+        }
         let mut spec = resolved.spec;
         spec.slot = u32::from(slot);
         spec.rule_id = WATCH_RULES | u64::from(slot);
@@ -193,7 +200,7 @@ mod tests {
 
     fn watch(owner: u8, index: u16) -> LiveWatch {
         let (plugin, text, mode) = (owner.to_string(), index.to_string(), RuleMode::Enforce);
-        let watch = Watch { owner, plugin, index, text, mode };
+        let watch = Watch { owner, plugin, index, text, mode, deep: false };
         LiveWatch { watch, slot: WATCH_FIRST + index, hook: "file_open".into(), fields: Vec::new() }
     }
 

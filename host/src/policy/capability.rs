@@ -46,6 +46,8 @@ pub struct GrantSpec {
     pub permanent: bool,
     /// Whether its denials may be broad ([`super::broad`]).
     pub broad: bool,
+    /// Whether its watches may read whatever the kernel's types lead to.
+    pub deep: bool,
     /// Rules it may have in force.
     pub max_rules: usize,
     /// Actions of one call that are executed.
@@ -71,6 +73,7 @@ impl Default for GrantSpec {
             max_ttl_ms: TTL_MAX_MS,
             permanent: false,
             broad: false,
+            deep: false,
             max_rules: RULES_MAX,
             actions_max: 1024,
             writes_max: 16_384,

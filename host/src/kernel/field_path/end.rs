@@ -24,7 +24,11 @@ pub(super) fn finish(
     if kind == FieldKind::Path && is_own_executable(path) {
         rows.iter_mut().for_each(|row| row.read = Read::TaskExe as u8);
     }
-    let field = Field { path: name.clone(), name, kind, type_name, row: 0, shown: true };
+    let is_number = rows.iter().all(|row| row.read == Read::Scalar as u8);
+    let stands = place.types.shape(place.type_id).form;
+    let is_pointer = is_number && matches!(stands, Form::Pointer { .. });
+    let field =
+        Field { path: name.clone(), name, kind, type_name, row: 0, is_pointer, shown: true };
     Ok(Captured { field, rows, attribute: None })
 }
 

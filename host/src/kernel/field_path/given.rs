@@ -41,7 +41,8 @@ pub(super) fn finish(
         return Err(FieldError::NoBound { path: shown, type_name });
     }
     let rows = vec![place.row(read, &shown)?];
-    let field = Field { name: shown.clone(), path: shown, kind, type_name, row: 0, shown: true };
+    let (name, path) = (shown.clone(), shown);
+    let field = Field { name, path, kind, type_name, row: 0, is_pointer: false, shown: true };
     Ok(Some(Captured { field, rows, attribute }))
 }
 

@@ -39,6 +39,17 @@ pub enum FieldKind {
     Digest(u16),
 }
 
+impl FieldKind {
+    /// Rows of captures that it takes.
+    #[must_use]
+    pub const fn rows(self) -> usize {
+        match self {
+            Self::Address | Self::Inode => 2,
+            _ => 1,
+        }
+    }
+}
+
 /// A captured field, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
@@ -52,6 +63,8 @@ pub struct Field {
     pub type_name: String,
     /// Its first row among the captures of the program.
     pub row: usize,
+    /// Whether it is a number that is an address of the kernel's.
+    pub is_pointer: bool,
     /// Whether it is shown; what only the predicate needs is not.
     pub shown: bool,
 }

@@ -46,6 +46,7 @@ fn fields() -> Vec<Field> {
             kind,
             type_name: String::new(),
             row,
+            is_pointer: false,
             shown: true,
         };
         row += rows;

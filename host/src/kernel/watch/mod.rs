@@ -5,6 +5,7 @@
 mod executed;
 mod function;
 mod grammar;
+mod reach;
 mod resolve;
 
 use super::btf::PrototypeError;
@@ -13,6 +14,7 @@ use super::predicate::PredicateError;
 pub use executed::executes;
 pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
+pub use reach::ReachError;
 
 /// A watch that this kernel can run.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,8 @@ pub struct Resolved {
     pub hook: String,
     /// Whether what the hook returns refuses the call.
     pub can_deny: bool,
+    /// Fields that not every plugin may read, with why.
+    pub beyond: Vec<ReachError>,
 }
 
 /// Why a watch is refused.

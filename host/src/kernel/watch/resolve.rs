@@ -6,7 +6,7 @@ use super::super::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
 use super::super::kfunc::Kfuncs;
 use super::super::predicate::Lowered;
-use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function};
+use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, reach};
 
 /// Hooks that answer yes or no: a negative value is no refusal, and 6.12 does not load it.
 const YES_OR_NO: &[&str] =
@@ -60,7 +60,9 @@ impl WatchSpec {
             spec.flags |= spec_flag::PATH_TEST;
         }
         let can_deny = cannot_deny.is_none();
-        Ok(Resolved { spec, fields: rows.fields, hook: self.hook.clone(), can_deny })
+        let beyond = reach::beyond(types, &prototype, &self.hook, &rows.fields, &rows.rows);
+        let hook = self.hook.clone();
+        Ok(Resolved { spec, fields: rows.fields, hook, can_deny, beyond })
     }
 
     fn no_hook(&self, types: &KernelTypes, error: PrototypeError) -> WatchError {

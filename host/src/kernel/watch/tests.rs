@@ -389,3 +389,37 @@ fn a_predicate_that_is_always_true_says_nothing_of_calls() {
     check("file_open if true && file.f_flags == 1 deny EPERM", true);
     check("file_open if false deny EPERM", true);
 }
+
+#[test]
+fn what_not_every_plugin_may_read_is_told() {
+    let beyond = |text: &str| -> Vec<String> {
+        let found = resolved(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        found.beyond.iter().map(|why| why.to_string().split(':').next().unwrap().into()).collect()
+    };
+    // Arguments themselves, fields of docs/hooks.md however they are written, and who calls.
+    let plain = [
+        "file_open: file, file.f_flags, file.f_inode",
+        "file_open: arg0.f_flags as flags if arg0->f_flags != 0",
+        "file_mprotect: prot, reqprot, vma.vm_start, vma.vm_file",
+        "socket_connect: address, addrlen, current.comm[..8] as who if port(address) == 25",
+        "bprm_check_security: bprm.file, bprm.filename, current_cred.uid, current.tgid",
+        "task_kill: p.tgid, sig if sig == 9",
+    ];
+    for text in plain {
+        assert_eq!(beyond(text), [""; 0], "{text}");
+    }
+    // What is behind them, shown or only tested.
+    assert_eq!(
+        beyond("file_open: file if file.f_path.dentry.d_name.name == \"x\""),
+        ["file.f_path.dentry.d_name.name"]
+    );
+    assert_eq!(beyond("file_mprotect: vma.vm_mm.owner.tgid as owner"), ["vma.vm_mm.owner.tgid"]);
+    assert_eq!(beyond("bprm_check_security: bprm.buf[..16] as start"), ["bprm.buf"]);
+    let found = resolved("bprm_check_security: bprm.buf[..16] as start").unwrap();
+    assert!(found.beyond.iter().all(|why| why.holds(false) && !why.holds(true)), "{found:?}");
+    // An address, whatever is granted.
+    for text in ["sb_mount: data", "socket_sendmsg: msg.msg_control as where"] {
+        let found = resolved(text).unwrap();
+        assert!(matches!(found.beyond.as_slice(), [why] if why.holds(true)), "{found:?}");
+    }
+}

@@ -15,6 +15,7 @@ impl Plugin for Census {
             .deny_hook(Hook::FileOpen)
             .watch("inode_getattr: path")
             .watch("file_open if current.comm == \"nobody\" deny EPERM")
+            .watch("path_rmdir: dir.dentry.d_parent.d_name.name as above")
     }
 
     fn init(_config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
