@@ -100,7 +100,6 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         mailbox,
         reader,
     };
-    steward.tell_refused();
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
     Ok(Running { shared, counters, commands, board, reports })

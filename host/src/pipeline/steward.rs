@@ -161,6 +161,7 @@ impl Steward {
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
+        self.tell_refused();
         loop {
             let command = match commands.recv_timeout(LOOK) {
                 Ok(command) => command,
@@ -400,7 +401,7 @@ impl Steward {
     }
 
     /// Tells of hooks and watches that this kernel does not take.
-    pub(super) fn tell_refused(&self) {
+    fn tell_refused(&self) {
         for Refused { what, owner, why } in self.hooks.refused() {
             let text = format!("{what}: left out: {why}");
             if let Some(slot) = owner {
