@@ -9,6 +9,7 @@
 
 mod ask;
 mod board;
+mod bounds;
 mod clock;
 mod digests;
 mod error;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use krsi_plugin_schema::latest::{ProcessKey, Refusal};
 
+use super::bounds;
 use super::clock;
 use super::mailbox::Change;
 use super::roster::{Entry, Roster};
@@ -152,6 +153,11 @@ impl RulesOf {
             verdict.unwrap_or(GrantVerdict::Granted(rule.mode))
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let bounds = bounds::of(&scope);
+        if let Err(error) = shared.turns.turn(|ledger| ledger.bound(self.slot, bounds)) {
+            let name = &self.name;
+            shared.note(format!("{name}: its rules are bounded as before: {error}"));
+        }
         let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);
         let mut judged = Judged::default();
         for became in became {
