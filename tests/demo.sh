@@ -5,9 +5,9 @@ set -u
 KRSI=${KRSI:-/krsi}
 PLUGINS=${KRSI_PLUGINS:-$KRSI}
 DIR=$(mktemp -d /tmp/krsi-demo.XXXXXX)
-SAFE=/opt/krsi-demo
+BUILD=/tmp/go-build1
 HOST=
-trap 'kill $HOST $LISTENER 2>/dev/null; rm -rf "$DIR" "$SAFE"' EXIT
+trap 'kill $HOST $LISTENER 2>/dev/null; rm -rf "$DIR" "$BUILD"' EXIT
 
 say() { printf '\n$ %s\n' "$*"; }
 fail() { echo "demo: $*"; cat "$DIR/log"; exit 1; }
@@ -15,9 +15,9 @@ fail() { echo "demo: $*"; cat "$DIR/log"; exit 1; }
 until_true() { n=0; while ! eval "$1"; do n=$((n + 1)); [ $n -gt 1200 ] && return 1; sleep 0.1; done; }
 
 echo "kernel $(uname -r), LSMs $(cat /sys/kernel/security/lsm)"
-mkdir -p "$SAFE"
+mkdir -p "$BUILD"
 cp "$KRSI/stand-in-miner" "$DIR/kworkerd"
-cp "$KRSI/stand-in-miner" "$SAFE/innocent"
+cp "$KRSI/stand-in-miner" "$BUILD/server"
 LISTENER=
 (while true; do nc -l -p 3333 >/dev/null 2>&1 </dev/null || sleep 0.1; done) &
 LISTENER=$!
@@ -42,10 +42,10 @@ until_true '! "$DIR/kworkerd" 2>/dev/null' || fail "the miner can still be execu
 "$DIR/kworkerd" 2>&1 | head -1
 "$DIR/kworkerd" 2>/dev/null && fail "the miner can still be executed"
 
-say "innocent -o 127.0.0.1:3333    # the same bytes elsewhere, the same port, no miner's behaviour"
-until_true '"$SAFE/innocent" -o 127.0.0.1:3333 >"$DIR/innocent" 2>&1 && grep -q ": ok" "$DIR/innocent"' \
-    || fail "the innocent neighbour was harmed: $(cat "$DIR/innocent")"
-cat "$DIR/innocent"
+say "/tmp/go-build1/server -o 127.0.0.1:3333    # a fresh build, the same bytes and port: left alone"
+until_true '"$BUILD/server" -o 127.0.0.1:3333 >"$DIR/server" 2>&1 && grep -q ": ok" "$DIR/server"' \
+    || fail "the fresh build was harmed: $(cat "$DIR/server")"
+cat "$DIR/server"
 
 say "kill -INT krsi-host"
 kill -INT $HOST

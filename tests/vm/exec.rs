@@ -110,15 +110,16 @@ fn kill(guest: &mut Guest) -> anyhow::Result<()> {
 fn miner_renamed(guest: &mut Guest) -> anyhow::Result<()> {
     let miner = guest.path("kworkerd");
     fs::copy("/krsi/stand-in-miner", &miner)?;
-    fs::create_dir_all("/opt/miner-test")?;
-    fs::copy("/krsi/stand-in-miner", "/opt/miner-test/innocent")?;
+    // A fresh build in a folder where anybody may write, which talks to the same port.
+    let build = guest.path("fresh-build");
+    fs::copy("/krsi/stand-in-miner", &build)?;
     listen("127.0.0.1:3333")?;
     let host = guest.host("miner", "")?;
     let pool = ["--repeat", "4000", "--every", "50", "-o"];
     let mut command = Command::new(&miner);
     command.args(["--donate-level", "1"]).args(pool).arg("stratum+tcp://127.0.0.1:3333");
     let mining = Connecting::start(&mut command, guest.path("mining"))?;
-    let mut command = Command::new("/opt/miner-test/innocent");
+    let mut command = Command::new(&build);
     command.args(pool).arg("127.0.0.1:3333");
     let innocent = Connecting::start(&mut command, guest.path("innocent"))?;
     mining.wait_for("EPERM")?;
@@ -147,9 +148,16 @@ fn miner_memfd(guest: &mut Guest) -> anyhow::Result<()> {
     let path = format!("/proc/{}/fd/{}", std::process::id(), memfd.as_raw_fd());
     fs::copy("/krsi/stand-in-miner", &path)?;
     let mut command = Command::new(&path);
-    command.args(["--repeat", "4000", "--every", "50", "-o", "127.0.0.1:4444"]);
+    let repeat = ["--repeat", "4000", "--every", "50", "-o"];
+    // A container runtime runs from memory too.
+    let mut runtime = Command::new(&path);
+    runtime.args(repeat).arg("127.0.0.1:4444");
+    let runtime = Connecting::start(&mut runtime, guest.path("runtime"))?;
+    runtime.wait_for("ok")?;
+    command.args(["--donate-level", "1"]).args(repeat).arg("stratum+tcp://127.0.0.1:4444");
     let mining = Connecting::start(&mut command, guest.path("mining"))?;
     mining.wait_for("EPERM")?;
+    ensure!(runtime.last()? == "ok", "the neighbour in memory was denied");
     let alert = host.report(&[("kind", "alert"), ("technique", "T1496")])?;
     ensure!(alert["text"].as_str().is_some_and(|text| text.contains("in memory")), "{alert}");
     host.stop(Signal::INT).map(drop)

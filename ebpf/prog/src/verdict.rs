@@ -99,14 +99,6 @@ impl Decision {
         self.lifted = facts.unknown_zero();
     }
 
-    /// A copy of which the verifier knows nothing.
-    #[inline(always)]
-    fn kept(&self, facts: &Facts) -> Self {
-        let zero = facts.unknown_zero();
-        let Self { rule_id, word, lifted } = self;
-        Self { rule_id: rule_id ^ zero, word: word ^ zero, lifted: lifted ^ zero }
-    }
-
     /// Lets the verifier forget what was decided.
     #[inline(always)]
     pub fn forget(&mut self, facts: &Facts) {
@@ -210,7 +202,7 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     if exempt::is_spared(facts, object) {
         return 0;
     }
-    let before = out.kept(facts);
+    let (before, lifted) = (global::anew(&out.rule_id), global::anew(&out.lifted));
     if facts.wants(OBJECTS)
         && (object.is_unread() || object.path.len == UNRESOLVED)
         && let Some(counts) = map::counts(facts.slot)
@@ -221,12 +213,15 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     krsi_rules(facts, object, out);
     // What was read may have been of other keys: what was replaced meanwhile is used again at once.
     if offset::reads_again() && map::changes() != changes {
-        *out = before.kept(facts);
+        if global::anew(&out.rule_id) != before {
+            out.retract(facts);
+        }
+        out.lifted = lifted ^ facts.unknown_zero();
         krsi_rules(facts, object, out);
     }
     out.forget(facts);
     // Nothing applies, or only what was decided, and counted, by another object of the call.
-    if global::anew(&out.rule_id) == before.rule_id {
+    if global::anew(&out.rule_id) == before {
         return 0;
     }
     map::hit(out.rule_id);

@@ -33,9 +33,10 @@ impl Responses {
             }
         }
         if remember(&mut self.trees, case.root, now, until) {
-            // A connection that was there before says no more either.
-            let rule = ctx.deny_lineage(case.root).connect().hook(Hook::SocketSendmsg);
-            rule.ttl(config.ttl()).because(&reason);
+            // A connection that was there before says no more either. Each hook has a rule: a kernel may lack one.
+            for hook in [Hook::SocketConnect, Hook::SocketSendmsg] {
+                ctx.deny_lineage(case.root).hook(hook).ttl(config.ttl()).because(&reason);
+            }
             ctx.alert("T1496", Severity::High, case.process, &reason);
         }
     }
