@@ -189,10 +189,11 @@ impl Task {
 
     /// Identity of the inode that the pointer at an offset leads to.
     #[inline(always)]
-    pub fn inode(self, offset: usize) -> Result<(u64, u64), Skip> {
+    pub fn inode(self, offset: usize) -> Result<FileKey, Skip> {
         let inode = self.ptr_at(offset)?;
-        let device: u32 = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
-        Ok((inode.load(&offset::INODE_I_INO)?, u64::from(device)))
+        let dev = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
+        let generation = inode.load(&offset::INODE_I_GENERATION)?;
+        Ok(FileKey { ino: inode.load(&offset::INODE_I_INO)?, dev, generation })
     }
 
     /// The value at an offset.
@@ -268,8 +269,9 @@ pub fn mount_ns(task: Task) -> u32 {
 /// Identity of an inode.
 #[inline(always)]
 pub fn file_key(inode: Ptr) -> Result<FileKey, Skip> {
-    let device = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
-    Ok(FileKey { ino: inode.load(&offset::INODE_I_INO)?, dev: device, pad: 0 })
+    let dev = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
+    let generation = inode.load(&offset::INODE_I_GENERATION)?;
+    Ok(FileKey { ino: inode.load(&offset::INODE_I_INO)?, dev, generation })
 }
 
 /// Bits of [`exec_flag`] for an executable's inode.

@@ -53,7 +53,7 @@ fn meta() -> Meta<'static> {
 
 fn records() -> Vec<LaterRecord> {
     let event = |body| LaterRecord::Event { meta: meta(), label: 1 << 40, body };
-    let file = FileKey { ino: 3, dev: 4 };
+    let file = FileKey { ino: 3, dev: 4, generation: 1 };
     let path = "/tmp/seq-5".into();
     let open = FileOpen { file, path, path_truncated: false, flags: 1, mode: 2 };
     let exec = Exec { path: "/tmp/report-me".into(), ..Exec::default() };
@@ -190,7 +190,8 @@ fn rule(out: &mut Vec<u8>, token: u32, hooks: &[u8], key: impl FnOnce(&mut Vec<u
 /// What a plugin of this schema asks of a host.
 pub(crate) fn actions() -> Vec<u8> {
     let mut out = Vec::new();
-    let known = |out: &mut Vec<u8>| RuleKey::File(FileKey { ino: 1, dev: 1 }).encode(out);
+    let known =
+        |out: &mut Vec<u8>| RuleKey::File(FileKey { ino: 1, dev: 1, generation: 1 }).encode(out);
     let label = |out: &mut Vec<u8>| choice(out, 9, |out| 77u64.encode(out));
     let open = HookSet::default().with(Hook::FileOpen).0 as u8;
     let mut beyond = [0; 38];

@@ -1,5 +1,6 @@
 //! The rows of a spec that are numbers, and where any row leads to: unrolled.
 
+use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::record::Call as Body;
 use krsi_host_abi::spec::{HOPS, ObjectKind, Read, root};
 
@@ -107,13 +108,13 @@ fn number(state: &mut State, at: usize) -> u32 {
         let port = port(row, state);
         state.values.put(at + 1, port);
     } else {
-        let (ino, dev) = match inode(row, state) {
-            Ok((ino, dev)) => (Ok(ino), Ok(dev)),
+        let (ino, place) = match inode(row, state) {
+            Ok(file) => (Ok(file.ino), Ok(file.place())),
             Err(skip) => (Err(skip), Err(skip)),
         };
         state.values.put(at, ino);
         // The row after it is the device's.
-        state.values.put(at + 1, dev);
+        state.values.put(at + 1, place);
     }
     state.values.unknown_zero() as u32
 }
@@ -259,17 +260,15 @@ pub fn pointed(row: Row, state: &State) -> Result<Ptr, Skip> {
 }
 
 #[inline(always)]
-fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
+fn inode(row: Row, state: &State) -> Result<FileKey, Skip> {
     if row.root() == root::VALUE {
-        let key = capture::file_key(state.pointer(row.arg())?)?;
-        return Ok((key.ino, u64::from(key.dev)));
+        return capture::file_key(state.pointer(row.arg())?);
     }
     let typed = match follow(row, state)? {
         End::Typed(from) => Ptr::new(from.load_at(row.last()))?,
         End::Task(from) => return from.inode(row.last()),
     };
-    let key = capture::file_key(typed)?;
-    Ok((key.ino, u64::from(key.dev)))
+    capture::file_key(typed)
 }
 
 /// Reads the rows of an object.

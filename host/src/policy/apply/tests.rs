@@ -25,7 +25,7 @@ fn principal(spec: GrantSpec) -> Principal {
 
 /// Denials of opens, one of each file, under tokens that are the files' numbers.
 fn denials(files: std::ops::Range<u32>) -> Vec<u8> {
-    denials_of(files, |ino| RuleKey::File(FileKey { ino: ino.into(), dev: 1 }))
+    denials_of(files, |ino| RuleKey::File(FileKey { ino: ino.into(), dev: 1, generation: 1 }))
 }
 
 /// Denials of opens, one of each key.
