@@ -1,18 +1,22 @@
 //! The file family: opens denied by inode, in audit mode, and for a time.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::ensure;
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, expect_errno, wait_for, wait_for_errno, wait_for_ok};
+use crate::harness::{Guest, Host, expect_errno, run, wait_for, wait_for_errno, wait_for_ok};
 
 pub(crate) const TESTS: &[Test] = &[
     ("file_open_denied_by_inode", Boot::Each, denied_by_inode),
     ("file_open_audited", Boot::Each, audited),
     ("file_open_deny_expires", Boot::Each, deny_expires),
     ("file_open_long_path", Boot::Each, long_path),
+    ("file_number_used_again", Boot::Each, number_used_again),
 ];
 
 const EACCES: i32 = 13;
@@ -63,6 +67,138 @@ fn deny_expires(guest: &mut Guest) -> anyhow::Result<()> {
     wait_for_errno(EPERM, || File::open(&secret))?;
     wait_for_ok(|| File::open(&secret))?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// Files that are made until one has the number of one that is gone.
+const MADE: usize = 1000;
+
+/// A rule ends with its file: the next file with its number, on ext4, and with its number and its device, on a
+/// file system that was mounted anew, is somebody else. Where nothing tells them apart there is no rule.
+fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
+    let (disk, memory) = (Mounted::disk(guest)?, Mounted::memory(guest)?);
+    let [victim, neighbour] =
+        ["busybox-victim", "busybox-neighbour"].map(|name| disk.folder.join(name));
+    let [read, passing, kept] =
+        [disk.folder.join("read"), memory.folder.join("passing"), guest.file("kept")?];
+    let lines = [
+        format!("exec {} 3600000 1", victim.display()),
+        format!("exec {} 3600000 1", neighbour.display()),
+        format!("open {} 3600000 13", read.display()),
+        format!("open {} 3600000 13", passing.display()),
+        format!("open {} 3600000 13", kept.display()),
+        "open /proc/version 3600000 13".to_owned(),
+    ];
+    let host = guest.host("sentry", &lines.join("\n"))?;
+    for path in [&victim, &neighbour] {
+        let _before = fs::remove_file(path);
+        fs::copy("/bin/busybox", path)?;
+        run(path, &["true"])?;
+        wait_for_errno(EPERM, || run(path, &["true"]))?;
+        told(&host, "bprm_check_security", path)?;
+    }
+    for path in [&read, &passing, &kept] {
+        fs::write(path, "content")?;
+        drop(File::open(path)?);
+        wait_for_errno(EACCES, || File::open(path))?;
+        told(&host, "file_open", path)?;
+    }
+    // The same file is still meant after everybody has forgotten it.
+    rustix::fs::sync();
+    fs::write("/proc/sys/vm/drop_caches", "3")?;
+    expect_errno(EACCES, File::open(&read))?;
+
+    again(&victim, |path| fs::copy("/bin/busybox", path).map(drop))?;
+    run(&victim, &["true"])?;
+    again(&read, |path| fs::write(path, "another"))?;
+    ensure!(fs::read_to_string(&read)? == "another", "the next file's content");
+    expect_errno(EPERM, run(&neighbour, &["true"]))?;
+
+    let gone = fs::metadata(&passing)?;
+    let memory = memory.anew()?;
+    fs::write(&passing, "another")?;
+    let next = fs::metadata(&passing)?;
+    ensure!((gone.dev(), gone.ino()) == (next.dev(), next.ino()), "{gone:?} {next:?}");
+    ensure!(fs::read_to_string(&passing)? == "another", "the next file's content");
+    expect_errno(EACCES, File::open(&kept))?;
+
+    drop(File::open("/proc/version")?);
+    let refusal = host.report(&[("kind", "refusal"), ("plugin", "sentry")])?;
+    let reason = refusal["reason"].as_str().unwrap_or_default();
+    ensure!(reason.contains("does not tell its files from later ones"), "{refusal}");
+    drop(File::open("/proc/version")?);
+    host.stop(Signal::INT)?;
+    memory.end()?;
+    disk.end()
+}
+
+/// The record of a denial of a file.
+fn told(host: &Host, hook: &str, path: &Path) -> anyhow::Result<()> {
+    let path = path.to_string_lossy();
+    let record = host.report(&[("kind", "verdict"), ("hook", hook), ("object", &path)])?;
+    ensure!(record["verdict"] == "denied" && record["plugin"] == "sentry", "{record}");
+    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    Ok(())
+}
+
+/// Removes a file, and makes others until one has its number; that one gets its name.
+fn again(path: &Path, make: impl Fn(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
+    let gone = fs::metadata(path)?.ino();
+    fs::remove_file(path)?;
+    let mut made: Vec<PathBuf> = Vec::new();
+    let found = loop {
+        ensure!(made.len() < MADE, "no file has the number {gone}");
+        let next = path.with_file_name(format!("busybox-made-{}", made.len()));
+        File::create(&next)?;
+        if fs::metadata(&next)?.ino() == gone {
+            break next;
+        }
+        made.push(next);
+    };
+    for other in made {
+        fs::remove_file(other)?;
+    }
+    fs::rename(found, path)?;
+    // It stays the same file: its content goes into it.
+    make(path)?;
+    ensure!(fs::metadata(path)?.ino() == gone, "{} is another file", path.display());
+    Ok(())
+}
+
+/// A file system that is mounted in the test's folder.
+struct Mounted {
+    folder: PathBuf,
+    what: &'static [&'static str],
+}
+
+impl Mounted {
+    fn disk(guest: &Guest) -> anyhow::Result<Self> {
+        Self::mount(guest.path("disk"), &["-t", "ext4", "/dev/nvme0n1"])
+    }
+
+    fn memory(guest: &Guest) -> anyhow::Result<Self> {
+        Self::mount(guest.path("memory"), &["-t", "tmpfs", "none"])
+    }
+
+    fn mount(folder: PathBuf, what: &'static [&'static str]) -> anyhow::Result<Self> {
+        fs::create_dir_all(&folder)?;
+        let mut mount = Command::new("/bin/busybox");
+        let status = mount.arg("mount").args(what).arg(&folder).status()?;
+        ensure!(status.success(), "mount {what:?}: {status}");
+        Ok(Self { folder, what })
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        let status = Command::new("/bin/busybox").arg("umount").arg(&self.folder).status()?;
+        ensure!(status.success(), "umount {}: {status}", self.folder.display());
+        Ok(())
+    }
+
+    /// Another one in its place.
+    fn anew(self) -> anyhow::Result<Self> {
+        let (folder, what) = (self.folder.clone(), self.what);
+        self.end()?;
+        Self::mount(folder, what)
+    }
 }
 
 fn long_path(guest: &mut Guest) -> anyhow::Result<()> {
