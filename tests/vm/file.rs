@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
@@ -97,8 +97,8 @@ fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
         told(&host, "bprm_check_security", path)?;
     }
     for path in [&read, &passing, &kept] {
+        // To write it is an open, too.
         fs::write(path, "content")?;
-        drop(File::open(path)?);
         wait_for_errno(EACCES, || File::open(path))?;
         told(&host, "file_open", path)?;
     }
@@ -108,17 +108,17 @@ fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
     expect_errno(EACCES, File::open(&read))?;
 
     again(&victim, |path| fs::copy("/bin/busybox", path).map(drop))?;
-    run(&victim, &["true"])?;
+    run(&victim, &["true"]).context("the next file is executed")?;
     again(&read, |path| fs::write(path, "another"))?;
-    ensure!(fs::read_to_string(&read)? == "another", "the next file's content");
+    ensure!(fs::read_to_string(&read).context("the next file is opened")? == "another");
     expect_errno(EPERM, run(&neighbour, &["true"]))?;
 
     let gone = fs::metadata(&passing)?;
     let memory = memory.anew()?;
-    fs::write(&passing, "another")?;
+    fs::write(&passing, "another").context("a file of the next mount is made")?;
     let next = fs::metadata(&passing)?;
     ensure!((gone.dev(), gone.ino()) == (next.dev(), next.ino()), "{gone:?} {next:?}");
-    ensure!(fs::read_to_string(&passing)? == "another", "the next file's content");
+    ensure!(fs::read_to_string(&passing).context("and opened")? == "another");
     expect_errno(EACCES, File::open(&kept))?;
 
     drop(File::open("/proc/version")?);
@@ -159,7 +159,7 @@ fn again(path: &Path, make: impl Fn(&Path) -> std::io::Result<()>) -> anyhow::Re
     }
     fs::rename(found, path)?;
     // It stays the same file: its content goes into it.
-    make(path)?;
+    make(path).context("content for the next file")?;
     ensure!(fs::metadata(path)?.ino() == gone, "{} is another file", path.display());
     Ok(())
 }
