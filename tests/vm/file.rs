@@ -1,13 +1,15 @@
 //! The file family: opens denied by inode, in audit mode, and for a time.
 
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rustix::process::Signal;
 
+use super::act::call;
 use super::{Boot, Test};
 use crate::harness::{Guest, Host, expect_errno, run, wait_for, wait_for_errno, wait_for_ok};
 
@@ -21,6 +23,9 @@ pub(crate) const TESTS: &[Test] = &[
 
 const EACCES: i32 = 13;
 const EPERM: i32 = 1;
+const ENOTTY: i32 = 25;
+/// `FS_IOC_SETVERSION` of `include/uapi/linux/fs.h`: `_IOW('v', 2, long)`.
+const FS_IOC_SETVERSION: usize = 0x4008_7602;
 
 fn denied_by_inode(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
@@ -88,29 +93,44 @@ fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
         format!("open {} 3600000 13", kept.display()),
         "open /proc/version 3600000 13".to_owned(),
     ];
-    let host = guest.host("sentry", &lines.join("\n"))?;
+    let host = guest.host_with(&[("sentry", &lines.join("\n")), ("census-0.1.0", "")], &[])?;
     for path in [&victim, &neighbour] {
         let _before = fs::remove_file(path);
         fs::copy("/bin/busybox", path)?;
         run(path, &["true"])?;
         wait_for_errno(EPERM, || run(path, &["true"]))?;
-        told(&host, "bprm_check_security", path)?;
+        told(&host, "bprm_check_security", path, "sentry")?;
     }
-    for path in [&read, &passing, &kept] {
+    // Contract 0.1 has no generations: its plugin means what it was last told of.
+    let older = disk.folder.join("deny-me");
+    let opened = [(&read, "sentry"), (&passing, "sentry"), (&kept, "sentry"), (&older, "census")];
+    for (path, plugin) in opened {
+        let _before = fs::remove_file(path);
         // To write it is an open, too.
         fs::write(path, "content")?;
         wait_for_errno(EACCES, || File::open(path))?;
-        told(&host, "file_open", path)?;
+        told(&host, "file_open", path, plugin)?;
     }
+    // An owner gives a file another generation where ext4 has no checksums of metadata, by default not.
+    let file = File::open(&victim)?;
+    let (request, generation) = (FS_IOC_SETVERSION, [1_i32]);
+    let arguments = [file.as_raw_fd() as usize, request, call::at(&generation)];
+    expect_errno(ENOTTY, call::call(libc::SYS_ioctl, arguments))?;
+    drop(file);
+    expect_errno(EPERM, run(&victim, &["true"]))?;
     // The same file is still meant after everybody has forgotten it.
     rustix::fs::sync();
     fs::write("/proc/sys/vm/drop_caches", "3")?;
     expect_errno(EACCES, File::open(&read))?;
 
-    again(&victim, |path| fs::copy("/bin/busybox", path).map(drop))?;
-    run(&victim, &["true"]).context("the next file is executed")?;
-    again(&read, |path| fs::write(path, "another"))?;
-    ensure!(fs::read_to_string(&read).context("the next file is opened")? == "another");
+    let next = again(&victim)?;
+    fs::copy("/bin/busybox", &next)?;
+    run(&next, &["true"]).context("the next file is executed")?;
+    for path in [&read, &older] {
+        let next = again(path)?;
+        fs::write(&next, "another").with_context(|| next.display().to_string())?;
+        ensure!(fs::read_to_string(&next)? == "another");
+    }
     expect_errno(EPERM, run(&neighbour, &["true"]))?;
 
     let gone = fs::metadata(&passing)?;
@@ -132,36 +152,27 @@ fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 /// The record of a denial of a file.
-fn told(host: &Host, hook: &str, path: &Path) -> anyhow::Result<()> {
+fn told(host: &Host, hook: &str, path: &Path, plugin: &str) -> anyhow::Result<()> {
     let path = path.to_string_lossy();
     let record = host.report(&[("kind", "verdict"), ("hook", hook), ("object", &path)])?;
-    ensure!(record["verdict"] == "denied" && record["plugin"] == "sentry", "{record}");
+    ensure!(record["verdict"] == "denied" && record["plugin"] == plugin, "{record}");
     ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
     Ok(())
 }
 
-/// Removes a file, and makes others until one has its number; that one gets its name.
-fn again(path: &Path, make: impl Fn(&Path) -> std::io::Result<()>) -> anyhow::Result<()> {
+/// Removes a file, and makes others until one has its number: that one.
+fn again(path: &Path) -> anyhow::Result<PathBuf> {
     let gone = fs::metadata(path)?.ino();
     fs::remove_file(path)?;
-    let mut made: Vec<PathBuf> = Vec::new();
-    let found = loop {
-        ensure!(made.len() < MADE, "no file has the number {gone}");
-        let next = path.with_file_name(format!("busybox-made-{}", made.len()));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    for made in 0..MADE {
+        let next = path.with_file_name(format!("{name}-{made}"));
         File::create(&next)?;
         if fs::metadata(&next)?.ino() == gone {
-            break next;
+            return Ok(next);
         }
-        made.push(next);
-    };
-    for other in made {
-        fs::remove_file(other)?;
     }
-    fs::rename(found, path)?;
-    // It stays the same file: its content goes into it.
-    make(path).context("content for the next file")?;
-    ensure!(fs::metadata(path)?.ino() == gone, "{} is another file", path.display());
-    Ok(())
+    bail!("no file has the number {gone}")
 }
 
 /// A file system that is mounted in the test's folder.

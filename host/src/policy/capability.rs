@@ -420,6 +420,29 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_nothing_tells_from_later_ones_has_no_rules() {
+        let machine = Machine { has_generations: Some(|dev| dev == 1), ..Machine::default() };
+        let refused = |dev, generation| {
+            let rule = Rule { key: RuleKey::File(FileKey { ino: 1, dev, generation }), ..rule() };
+            let deny = Deny {
+                rule: rule.clone(),
+                errno: 1,
+                mode: RuleMode::Enforce,
+                if_unread: IfUnread::Pass,
+            };
+            let [deny, allow] = [Action::Deny(deny), Action::Allow(Allow { rule })]
+                .map(|action| check_on(&machine, &grant(), &action, Vec::new).err());
+            assert_eq!(deny, allow);
+            deny.map(|error| (error.refusal(), error.to_string()))
+        };
+        // 0 is a generation where there are generations.
+        assert_eq!((refused(1, 0), refused(1, 7), refused(2, 7)), (None, None, None));
+        let (refusal, words) = refused(3 << 20 | 2, 0).unwrap();
+        assert_eq!(refusal, Refusal::Unsupported);
+        assert!(words.starts_with("the file system of 3:2 does not tell"), "{words}");
+    }
+
+    #[test]
     fn every_kind_of_key_is_granted_by_its_own_word() {
         let path = |prefix: &str| RuleKey::Path {
             prefix: prefix.to_owned(),
