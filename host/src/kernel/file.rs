@@ -15,10 +15,10 @@ pub fn key_of_stat(metadata: &Metadata) -> FileKey {
     FileKey { ino: metadata.ino(), dev: device, generation: 0 }
 }
 
-/// File systems that give each file a generation, and keep it for as long as the file is there. A file that was
-/// put into an image without the kernel may have 0 on them.
-const WITH_GENERATIONS: [&str; 8] =
-    ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs", "devtmpfs"];
+/// File systems that give each file a generation, and keep it for as long as the file is there. It may be 0 on
+/// them, of a file that was put into an image without the kernel.
+const WITH_GENERATIONS: [&str; 9] =
+    ["ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "bcachefs", "tmpfs", "devtmpfs"];
 
 /// Whether the file system on a device (as programs see it) gives its files generations; not when it is not
 /// mounted where the host sees it.
