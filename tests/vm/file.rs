@@ -111,12 +111,7 @@ fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
         wait_for_errno(EACCES, || File::open(path))?;
         told(&host, "file_open", path, plugin)?;
     }
-    // An owner gives a file another generation where ext4 has no checksums of metadata, by default not.
-    let file = File::open(&victim)?;
-    let (request, generation) = (FS_IOC_SETVERSION, [1_i32]);
-    let arguments = [file.as_raw_fd() as usize, request, call::at(&generation)];
-    expect_errno(ENOTTY, call::call(libc::SYS_ioctl, arguments))?;
-    drop(file);
+    keeps_its_generation(&victim)?;
     expect_errno(EPERM, run(&victim, &["true"]))?;
     // The same file is still meant after everybody has forgotten it.
     rustix::fs::sync();
@@ -149,6 +144,13 @@ fn number_used_again(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT)?;
     memory.end()?;
     disk.end()
+}
+
+/// An owner gives a file another generation where ext4 has no checksums of metadata, by default not.
+fn keeps_its_generation(path: &Path) -> anyhow::Result<()> {
+    let (file, generation) = (File::open(path)?, [1_i32]);
+    let arguments = [file.as_raw_fd() as usize, FS_IOC_SETVERSION, call::at(&generation)];
+    expect_errno(ENOTTY, call::call(libc::SYS_ioctl, arguments))
 }
 
 /// The record of a denial of a file.
