@@ -74,7 +74,8 @@ impl Ctx {
         self.processes.ancestors(key)
     }
 
-    /// Denies by file, by whatever name it is reached.
+    /// Denies by file, as an event names it: by whatever name it is reached, and not the next one with its number.
+    /// Refused as `Unsupported` where the file system does not tell these apart, such as overlayfs and proc.
     pub fn deny_file(&mut self, file: FileKey) -> RuleBuilder<'_> {
         RuleBuilder::deny(self, RuleKey::File(file))
     }

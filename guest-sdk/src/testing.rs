@@ -88,7 +88,7 @@ impl<P: Plugin> Script<P> {
     #[must_use]
     pub fn file(path: &str) -> FileKey {
         let ino = path.bytes().fold(5381u64, |hash, byte| hash.wrapping_mul(33) ^ u64::from(byte));
-        FileKey { ino, dev: 1 }
+        FileKey { ino, dev: 1, generation: 1 }
     }
 
     /// A process runs an executable.

@@ -79,7 +79,7 @@ fn bare(per_second: u64) -> anyhow::Result<[u64; 3]> {
                 if word(24) as u32 == 1000 {
                     let boot_ns = word(8);
                     rules.put(
-                        EntryKey::File(FileKey { ino: 42, dev: 8, pad: 0 }),
+                        EntryKey::File(FileKey { ino: 42, dev: 8, generation: 0 }),
                         &Entry::default(),
                     )?;
                     let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);

@@ -62,7 +62,7 @@ fn record() -> Vec<u8> {
         comm: [b'a'; 16],
     };
     let path_at = Text { offset: 0, len: path.len() as u16, flags: 0, pad: 0 };
-    let file = FileKey { ino: 1, dev: 1, pad: 0 };
+    let file = FileKey { ino: 1, dev: 1, generation: 0 };
     let body = FileOpen { file, path: path_at, flags: 0, mode: 0 };
     [header.as_bytes(), body.as_bytes(), path].concat()
 }

@@ -31,6 +31,9 @@ const TESTED: [&str; 8] = [
     "krsi-tests",
 ];
 
+/// A plugin of contract 0.1, as it was built then; what it is called in a guest.
+const OLDER: (&str, &str) = ("tests/contract/0.1.0/census.wasm", "census-0.1.0.wasm");
+
 /// Where a guest finds plugins compiled: they need seconds each on an emulated processor.
 const CODE: &str = "/krsi/code";
 
@@ -92,6 +95,9 @@ pub(crate) fn build(root: &Path) -> anyhow::Result<Artefacts> {
     let mut tests = tests(root);
     tests.arg("--no-run");
     let mut built = build_with(root, &mut tests, &BINARIES, &plugin_folders(root)?)?;
+    let older = root.join("target/vm").join(OLDER.1);
+    fs::copy(root.join(OLDER.0), &older)?;
+    built.plugins.push(older);
     built.code = compiled(root, &built)?;
     Ok(built)
 }

@@ -65,6 +65,7 @@ offsets! {
     QSTR_NAME = "qstr"."name";
     INODE_I_INO = "inode"."i_ino";
     INODE_I_SB = "inode"."i_sb";
+    INODE_I_GENERATION = "inode"."i_generation";
     INODE_I_NLINK = "inode"."i_nlink";
     INODE_I_MODE = "inode"."i_mode";
     INODE_I_SIZE = "inode"."i_size";

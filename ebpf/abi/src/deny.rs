@@ -41,7 +41,10 @@ pub struct ProcessKey {
     pub pad: u32,
 }
 
-/// A file: the kernel's `s_dev` (major << 20 | minor) and inode number.
+/// A file: the kernel's `s_dev` (major << 20 | minor), inode number and generation.
+///
+/// A file system gives the number of a file that is gone to the next one, with another generation. The key of
+/// a file that the host holds open has generation 0: its number is nobody else's meanwhile.
 #[derive(
     Clone,
     Copy,
@@ -63,8 +66,28 @@ pub struct FileKey {
     pub ino: u64,
     /// `inode->i_sb->s_dev`, the kernel's internal encoding.
     pub dev: u32,
-    /// Zero.
-    pub pad: u32,
+    /// `inode->i_generation`; 0 where the file system has none.
+    pub generation: u32,
+}
+
+impl FileKey {
+    /// The key of a file that the host holds open.
+    #[must_use]
+    pub const fn held(self) -> Self {
+        Self { generation: 0, ..self }
+    }
+
+    /// Device and generation in one word, as they lie in memory.
+    #[must_use]
+    pub const fn place(self) -> u64 {
+        self.dev as u64 | (self.generation as u64) << 32
+    }
+
+    /// The file of an inode number and what [`Self::place`] made.
+    #[must_use]
+    pub const fn of(ino: u64, place: u64) -> Self {
+        Self { ino, dev: place as u32, generation: (place >> 32) as u32 }
+    }
 }
 
 /// SHA-256 of an executable.

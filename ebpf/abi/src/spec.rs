@@ -70,7 +70,8 @@ pub enum Read {
     /// The `struct inode` that the last member points to, or the argument with [`root::VALUE`]: the
     /// inode number. The row after it is [`Read::InodeDev`].
     Inode = 9,
-    /// Second value of an [`Read::Inode`]: the device, as the kernel encodes it.
+    /// Second value of an [`Read::Inode`]: the device, as the kernel encodes it, and the generation from bit
+    /// 32 on.
     InodeDev = 10,
     /// Second value of a [`Read::SockAddr`]: family, and the port in host order from bit 16 on.
     SockAddrPort = 11,

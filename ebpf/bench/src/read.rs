@@ -109,7 +109,8 @@ pub fn mount_ns(task: Ptr) -> Option<u32> {
 pub fn file_key(file: Ptr) -> Option<FileKey> {
     let inode = file.ptr(&offset::FILE_F_INODE)?;
     let dev = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV);
-    Some(FileKey { ino: inode.load(&offset::INODE_I_INO), dev, pad: 0 })
+    let generation = inode.load(&offset::INODE_I_GENERATION);
+    Some(FileKey { ino: inode.load(&offset::INODE_I_INO), dev, generation })
 }
 
 /// Writes the path of a file into `out`; its length with the NUL, or a negative errno.

@@ -187,12 +187,14 @@ impl Task {
         self.0 as u64
     }
 
-    /// Identity of the inode that the pointer at an offset leads to.
+    /// Identity of the inode that the pointer at an offset leads to, as [`file_words`] has it.
     #[inline(always)]
     pub fn inode(self, offset: usize) -> Result<(u64, u64), Skip> {
         let inode = self.ptr_at(offset)?;
-        let device: u32 = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
-        Ok((inode.load(&offset::INODE_I_INO)?, u64::from(device)))
+        let dev = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
+        let generation = inode.load(&offset::INODE_I_GENERATION)?;
+        let ino = inode.load(&offset::INODE_I_INO)?;
+        Ok((ino, FileKey { ino, dev, generation }.place()))
     }
 
     /// The value at an offset.
@@ -268,8 +270,16 @@ pub fn mount_ns(task: Task) -> u32 {
 /// Identity of an inode.
 #[inline(always)]
 pub fn file_key(inode: Ptr) -> Result<FileKey, Skip> {
-    let device = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
-    Ok(FileKey { ino: inode.load(&offset::INODE_I_INO)?, dev: device, pad: 0 })
+    let dev = inode.ptr(&offset::INODE_I_SB)?.load(&offset::SB_S_DEV)?;
+    let generation = inode.load(&offset::INODE_I_GENERATION)?;
+    Ok(FileKey { ino: inode.load(&offset::INODE_I_INO)?, dev, generation })
+}
+
+/// Identity of an inode: its number, and its device and generation.
+#[inline(always)]
+pub fn file_words(inode: Ptr) -> Result<(u64, u64), Skip> {
+    let key = file_key(inode)?;
+    Ok((key.ino, key.place()))
 }
 
 /// Bits of [`exec_flag`] for an executable's inode.

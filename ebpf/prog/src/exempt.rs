@@ -21,7 +21,8 @@ pub fn spares(facts: &Facts, object: &Object, place: &mut ProcessKey) -> bool {
         return true;
     }
     if object.is_executed() {
-        let FileKey { ino, dev, pad } = object.file_key();
+        // The host holds the file.
+        let FileKey { ino, dev, generation: pad } = object.file_key().held();
         *place = ProcessKey { start_boot_ns: ino, tgid: dev, pad };
         if map::exempt_file_at(place) & exempt::HOST != 0 && is_root() {
             return true;
@@ -98,7 +99,7 @@ pub fn exec(call: &Call, file: Result<FileKey, Skip>) {
 #[inline(always)]
 fn granted(call: &Call, file: Result<FileKey, Skip>) -> u64 {
     let Ok(file) = file else { return 0 };
-    let named = map::exempt_file(&file);
+    let named = map::exempt_file(&file.held());
     if named == 0 {
         return 0;
     }

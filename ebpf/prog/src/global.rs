@@ -35,6 +35,16 @@ pub fn anew<T: Copy>(value: &T) -> T {
     unsafe { core::ptr::read_volatile(value) }
 }
 
+/// A number that is there on every way to here. The compiler would leave it unwritten on those where it is not
+/// looked at in the end, and read it all the same, which Linux 5.10 refuses of the stack.
+#[inline(always)]
+pub fn written(number: u64) -> u64 {
+    let mut number = number;
+    // SAFETY: nothing is done.
+    unsafe { asm!("/* {0} */", inout(reg) number, options(pure, nomem, nostack)) };
+    number
+}
+
 /// A pointer of which the compiler knows nothing: what it leads to is written by the host, and in this
 /// object by nobody.
 #[inline(always)]

@@ -70,7 +70,8 @@ static NO_TEXTS: Array<Texts> = Array::with_max_entries(1, 0);
 /// are written by the host, the rest here.
 #[map]
 static EXEMPT: HashMap<ProcessKey, u64> = HashMap::with_max_entries(4096, 0);
-/// Executables that make whoever runs them exempt: bits of `exempt`. Written by the host.
+/// Executables that make whoever runs them exempt, by the key of a file that the host holds: bits of `exempt`.
+/// Written by the host.
 #[map]
 static EXEMPT_FILE: HashMap<FileKey, u64> = HashMap::with_max_entries(256, 0);
 /// Real user ids for whom executables count. Written by the host.
@@ -233,10 +234,10 @@ leases! {
     ON_ERROR, on_error(slot: u32) in u32, HOOK_SLOTS as u32;
 }
 
-/// Whether a file has leases: its inode number, then its device.
+/// Whether a file has leases: its inode number, then its device and generation.
 #[inline(always)]
 pub fn is_file(words: &[u64; 3]) -> bool {
-    // SAFETY: a `FileKey` is 16 bytes: the first two words, as the device has four and the rest is 0.
+    // SAFETY: a `FileKey` is 16 bytes: the first two words.
     file(unsafe { &*words.as_ptr().cast::<FileKey>() }).is_some()
 }
 
@@ -361,7 +362,7 @@ pub fn end_exempt(key: &ProcessKey) {
     let _absent = EXEMPT.remove(key);
 }
 
-/// What an executable makes of those who run it.
+/// What an executable makes of those who run it, by the key of a file that the host holds.
 #[inline(always)]
 pub fn exempt_file(key: &FileKey) -> u64 {
     // SAFETY: a value is one word, which is read at once.
@@ -402,6 +403,7 @@ pub fn prove(thread: u64, file: impl FnOnce() -> Option<FileKey>) {
     if let Some(key) = file() {
         proof.file.ino = key.ino;
         proof.file.dev = key.dev;
+        proof.file.generation = key.generation;
     }
 }
 

@@ -48,11 +48,11 @@ impl Object {
         self.path.len ^= zero as u32;
     }
 
-    /// Makes it a file.
+    /// Makes it a file: its inode number, its device and generation.
     #[inline(always)]
-    pub fn set_file(&mut self, ino: u64, dev: u64) {
+    pub fn set_file(&mut self, ino: u64, place: u64) {
         self.words[0] = ino;
-        self.words[1] = dev;
+        self.words[1] = place;
         self.kind = FILE;
     }
 
@@ -165,8 +165,8 @@ impl Object {
     /// The file that it is.
     #[inline(always)]
     pub fn file_key(&self) -> FileKey {
-        let [ino, dev, _] = self.words;
-        FileKey { ino, dev: dev as u32, pad: 0 }
+        let [ino, place, _] = self.words;
+        FileKey::of(ino, place)
     }
 
     /// The loopback addresses that the kernel goes to when told to go to an unspecified one: it is IPv4's

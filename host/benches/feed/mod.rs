@@ -121,7 +121,7 @@ pub fn record() -> [u64; WORDS] {
         comm: *b"bench\0\0\0\0\0\0\0\0\0\0\0",
     };
     let body = FileOpen {
-        file: FileKey { ino: 42, dev: 8, pad: 0 },
+        file: FileKey { ino: 42, dev: 8, generation: 0 },
         path: Text { offset: 0, len: path.len() as u16, flags: 0, pad: 0 },
         flags: 0,
         mode: 0o100_755,

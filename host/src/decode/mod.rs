@@ -180,7 +180,7 @@ pub const fn process(key: AbiProcessKey) -> ProcessKey {
 }
 
 const fn file_key(key: deny::FileKey) -> FileKey {
-    FileKey { ino: key.ino, dev: key.dev }
+    FileKey { ino: key.ino, dev: key.dev, generation: key.generation }
 }
 
 impl<'a> Payload<'a> {

@@ -39,7 +39,7 @@ fn header(hook: AbiHook) -> Header {
 }
 
 fn exec(path: Text, argv: Text) -> Exec {
-    let file = AbiFileKey { ino: 11, dev: 3, pad: 0 };
+    let file = AbiFileKey { ino: 11, dev: 3, generation: 5 };
     Exec { file, path, argv, argc: 2, flags: 1 }
 }
 

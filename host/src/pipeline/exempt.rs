@@ -238,7 +238,7 @@ impl Held {
         }
         let again = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         let resolved = fs::read_link(&again)?;
-        let key = key_of(&again).unwrap_or_else(|| key_of_stat(&metadata));
+        let key = key_of(&again).unwrap_or_else(|| key_of_stat(&metadata)).held();
         Ok(Self { file, resolved, metadata, key })
     }
 

@@ -147,14 +147,14 @@ mod tests {
     fn a_call_is_told_by_its_texts_or_by_all_it_has() {
         let text =
             |text: &'static str| Value::Text(Text { text: text.into(), flags: TextFlags(0) });
-        let file = || Value::File(FileKey { ino: 7, dev: 8 << 20 | 1 });
+        let file = || Value::File(FileKey { ino: 7, dev: 8 << 20 | 1, generation: 9 });
         let check = |hook, values: Vec<Value<'_>>, expected: &str| {
             assert_eq!(object(&Body::Call(Call { hook, values })), expected);
         };
         let values = vec![file(), text("/etc"), text("shadow"), Value::Absent(Why::Null)];
         check(Hook::PathUnlink, values, "folder=/etc name=shadow");
         let values = vec![file(), Value::Absent(Why::Unreadable), Value::Number(4096)];
-        check(Hook::FileMprotect, values, "file=8:1 inode 7 vm_start=4096");
+        check(Hook::FileMprotect, values, "file=8:1 inode 7 generation 9 vm_start=4096");
         check(Hook::UringSqpoll, Vec::new(), "");
         let values = vec![Value::Signed(-1), text("x"), Value::Absent(Why::Kernel)];
         let watch = Watch { index: 0, hook: "inode_getattr".into(), values };

@@ -19,7 +19,7 @@ use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
 use crate::policy::{Applied, Kinship, Principal, RaisedAlert, Surroundings, apply};
-use crate::route::queue::Queue;
+use crate::route::queue::{Batch, Queue};
 use crate::route::subscription::PluginSlot;
 
 /// Bytes of descriptions that a plugin is handed at a time.
@@ -188,6 +188,10 @@ impl ActionSink for PolicySink {
 
     fn apply(&mut self, actions: &[u8]) -> Vec<u8> {
         self.execute(actions, false)
+    }
+
+    fn note_files(&mut self, batch: &Batch) {
+        self.principal.note(batch);
     }
 
     fn failed(&mut self, why: &CallError, next: Next) {

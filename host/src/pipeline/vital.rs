@@ -15,7 +15,7 @@ use super::RunError;
 use super::proof::KeyOf;
 use crate::config::Settings;
 use crate::enrich::{CgroupNames, ProcessTable};
-use crate::kernel::file::key_of_stat;
+use crate::kernel::file::{has_generations, key_of_stat};
 use crate::kernel::namespace;
 use crate::plugin::Manifest;
 use crate::policy::Machine;
@@ -79,6 +79,7 @@ pub(super) fn machine(key_of: KeyOf<'_>) -> Machine {
         cgroups: if without_cgroups.is_none() { cgroups() } else { Vec::new() },
         without_cgroups,
         hash: Some(hash),
+        has_generations: Some(has_generations),
         ..Machine::default()
     }
 }

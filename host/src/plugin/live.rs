@@ -185,7 +185,8 @@ impl Live {
 
     fn handle(&mut self, batch: &Arc<Batch>) -> Result<(), CallError> {
         let schema = self.about.manifest.schema;
-        let actions = self.world.handle(&fit(batch.bytes(), schema))?;
+        self.sink.note_files(batch);
+        let actions = self.world.handle(&fit(batch, schema))?;
         if !actions.is_empty() {
             let outcomes = self.sink.apply(&actions);
             self.answered += Frames::new(&outcomes).count();

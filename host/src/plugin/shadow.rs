@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke};
+use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke, RuleKey};
 use krsi_plugin_schema::{Schema, lower};
 
 use super::candidate::{Candidate, Checkpoint, Start, start};
@@ -67,8 +67,8 @@ impl Shadow {
         let Candidate { manifest, pre, mut world } = candidate;
         let identity = pre.identity();
         start(&mut *world, begin, state).map_err(|why| why.of(identity))?;
-        for batch in &introductions {
-            let introduced = world.handle(&fit(batch, manifest.schema));
+        for batch in introductions {
+            let introduced = world.handle(&fit(&Batch::private(batch), manifest.schema));
             introduced
                 .map_err(|source| StartError::Call { file: identity.file.clone(), source })?;
         }
@@ -100,7 +100,7 @@ fn run(
     mut sink: Box<dyn ShadowSink>,
 ) {
     while let Ok(Fed { batch, actions: live }) = fed.recv() {
-        let count = match world.handle(&fit(batch.bytes(), schema)) {
+        let count = match world.handle(&fit(&batch, schema)) {
             Ok(own) if own == live && schema == of_live => &stats.same,
             Ok(own) => {
                 let lines = differences((&live, of_live), (&own, schema));
@@ -144,7 +144,13 @@ fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
 fn words(action: &Action<'_>) -> String {
     let mut action = action.clone();
     match &mut action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule.token = 0,
+        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
+            rule.token = 0;
+            // 0.1 does not say it.
+            if let RuleKey::File(file) = &mut rule.key {
+                file.generation = 0;
+            }
+        }
         Action::Revoke(Revoke { token }) | Action::Kill(Kill { token, .. }) => *token = 0,
         Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => {}
     }

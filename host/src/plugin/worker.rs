@@ -14,7 +14,7 @@ use super::live::{Begun, Live};
 use super::shadow::{ShadowSink, ShadowStats};
 use super::tenure::Tenure;
 use super::world::{CallError, Manifest, StartError};
-use crate::route::queue::{Delivery, Queue};
+use crate::route::queue::{Batch, Delivery, Queue};
 
 /// Where a plugin's actions go.
 pub trait ActionSink: Send {
@@ -23,6 +23,8 @@ pub trait ActionSink: Send {
     fn begin(&mut self, actions: &[u8]) -> Vec<u8>;
     /// Applies a list of action frames in order; returns the framed outcomes.
     fn apply(&mut self, actions: &[u8]) -> Vec<u8>;
+    /// Learns which files the plugin is about to be told of.
+    fn note_files(&mut self, _batch: &Batch) {}
     /// Learns that a call failed, and what is done about it.
     fn failed(&mut self, why: &CallError, next: Next);
     /// Number of the version, given by whoever made the sink.

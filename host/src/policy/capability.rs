@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use krsi_host_abi::deny::{MAX_ERRNO, Mode};
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey, RuleMode,
+    Action, Allow, Deny, FileKey, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey,
+    RuleMode,
 };
 
 use super::asked::{Asked, AskedWatch};
@@ -153,6 +154,16 @@ pub enum CapabilityError {
         /// Why cgroups tell nobody apart.
         why: CgroupError,
     },
+    /// A file that is not told from later ones.
+    #[error(
+        "the file system of {}:{} does not tell its files from later ones with their numbers: a rule by path or digest can be made",
+        dev >> 20,
+        dev & 0xf_ffff
+    )]
+    Generation {
+        /// The device, as the kernel encodes it.
+        dev: u32,
+    },
     /// A path that no path can start with.
     #[error("the path is not 1 to {PATH_MAX} bytes from a slash on")]
     Path,
@@ -182,7 +193,7 @@ impl CapabilityError {
             | Self::Permanent { .. }
             | Self::Broad { .. }
             | Self::Kill => Refusal::NotGranted,
-            Self::Cgroups { .. } => Refusal::Unsupported,
+            Self::Cgroups { .. } | Self::Generation { .. } => Refusal::Unsupported,
             Self::NoHook
             | Self::UnknownHook { .. }
             | Self::Errno { .. }
@@ -309,7 +320,8 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
     }
 }
 
-/// Checks an action against this machine: whether it may be so broad here, and whether there are cgroups.
+/// Checks an action against this machine: whether it may be so broad here, whether there are cgroups, and
+/// whether its file is told from later ones.
 /// `others` are destinations of the plugin's other denials.
 ///
 /// # Errors
@@ -325,6 +337,11 @@ pub fn check_on(
     };
     if let (RuleKey::Cgroup(_), Some(why)) = (&rule.key, machine.without_cgroups) {
         return Err(CapabilityError::Cgroups { why });
+    }
+    if let RuleKey::File(FileKey { dev, generation: 0, .. }) = rule.key
+        && machine.has_generations.is_some_and(|has_generations| !has_generations(dev))
+    {
+        return Err(CapabilityError::Generation { dev });
     }
     match action {
         Action::Deny(denial) if !grant.spec.broad => match machine.breadth(denial, others) {
@@ -361,7 +378,7 @@ mod tests {
         Rule {
             token: 1,
             cause_boot_ns: 0,
-            key: RuleKey::File(FileKey { ino: 1, dev: 1 }),
+            key: RuleKey::File(FileKey { ino: 1, dev: 1, generation: 1 }),
             subject: Subject::Any,
             hooks: HookSet::default().with(Hook::FileOpen),
             ttl_ms: 1000,
@@ -403,6 +420,29 @@ mod tests {
         assert_eq!(deny(Rule { hooks: HookSet(1 << 127), ..rule() }, 13), Some(Refusal::Invalid));
         let allow = Action::Allow(Allow { rule: Rule { ttl_ms: 0, ..rule() } });
         assert_eq!(check(&grant(), &allow), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_nothing_tells_from_later_ones_has_no_rules() {
+        let machine = Machine { has_generations: Some(|dev| dev == 1), ..Machine::default() };
+        let refused = |dev, generation| {
+            let rule = Rule { key: RuleKey::File(FileKey { ino: 1, dev, generation }), ..rule() };
+            let deny = Deny {
+                rule: rule.clone(),
+                errno: 1,
+                mode: RuleMode::Enforce,
+                if_unread: IfUnread::Pass,
+            };
+            let [deny, allow] = [Action::Deny(deny), Action::Allow(Allow { rule })]
+                .map(|action| check_on(&machine, &grant(), &action, Vec::new).err());
+            assert_eq!(deny, allow);
+            deny.map(|error| (error.refusal(), error.to_string()))
+        };
+        // 0 is a generation where there are generations.
+        assert_eq!((refused(1, 0), refused(1, 7), refused(2, 7)), (None, None, None));
+        let (refusal, words) = refused(3 << 20 | 2, 0).unwrap();
+        assert_eq!(refusal, Refusal::Unsupported);
+        assert!(words.starts_with("the file system of 3:2 does not tell"), "{words}");
     }
 
     #[test]

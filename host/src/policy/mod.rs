@@ -4,6 +4,7 @@ pub mod apply;
 mod asked;
 pub mod broad;
 pub mod capability;
+mod generation;
 pub mod kill;
 pub mod ledger;
 mod rate;

@@ -102,7 +102,7 @@ mod tests {
             owner: 0,
             plugin: "p".into(),
             token: 1,
-            key: RuleKey::File(FileKey { ino: 1, dev: 1 }),
+            key: RuleKey::File(FileKey { ino: 1, dev: 1, generation: 0 }),
             subject: Subject::Any,
             hooks: HookSet::default().with(Hook::FileOpen),
             errno: 13,

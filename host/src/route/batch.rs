@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{
-    BatchStart, Body, Event, Gone, Lost, Process, ProcessKey, RecordRef, SCHEMA,
+    BatchStart, Body, Event, FileKey, Gone, Lost, Process, ProcessKey, RecordRef, SCHEMA,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -37,6 +37,8 @@ pub struct BatchBuilder {
     records: u32,
     /// Losses told in it.
     lost: Vec<Lost>,
+    /// Files named in it, if its schema does not tell them from later ones.
+    files: Vec<FileKey>,
     known: HashSet<ProcessKey, RandomState>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
@@ -68,7 +70,9 @@ impl BatchBuilder {
         if let Body::SchedProcessFork(fork) = &event.body {
             self.describe(fork.child, processes);
         }
-        let has = lower::push(&mut self.bytes, RecordRef::Event(event), self.schema)?;
+        let record = RecordRef::Event(event);
+        let has = lower::push(&mut self.bytes, record, self.schema)?;
+        self.note(record);
         self.records += u32::from(has);
         Ok(())
     }
@@ -111,7 +115,8 @@ impl BatchBuilder {
         let next = self.spare.take(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, next);
         let (records, lost) = (std::mem::take(&mut self.records), std::mem::take(&mut self.lost));
-        Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.spare))
+        let batch = Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.spare));
+        batch.with_files(std::mem::take(&mut self.files))
     }
 
     fn start(&mut self) {
@@ -142,8 +147,19 @@ impl BatchBuilder {
             // Descriptions are bounded well below a frame by the process table.
             let record = RecordRef::Process(process);
             if lower::push(&mut self.bytes, record, self.schema).is_ok() {
+                self.note(record);
                 self.known.insert(key);
             }
+        }
+    }
+
+    /// Notes the file of a record, where the bytes do not tell which it is.
+    fn note(&mut self, record: RecordRef<'_, '_>) {
+        if self.schema == Schema::V0_1
+            && let Some(file) = lower::file_of(record)
+            && self.files.last() != Some(&file)
+        {
+            self.files.push(file);
         }
     }
 
@@ -180,10 +196,12 @@ pub fn private(now: (u64, i64)) -> Vec<u8> {
 /// batch itself; but while a version of another contract takes over or runs beside, there are
 /// batches that were made for another schema, and the host's own reports are made in its own.
 #[must_use]
-pub fn fit(batch: &[u8], schema: Schema) -> Cow<'_, [u8]> {
-    match lower::schema_of(batch) {
-        Some(written) if written != schema => Cow::Owned(lower::batch(batch, written, schema)),
-        Some(_) | None => Cow::Borrowed(batch),
+pub fn fit(batch: &Batch, schema: Schema) -> Cow<'_, [u8]> {
+    match lower::schema_of(batch.bytes()) {
+        Some(written) if written != schema => {
+            Cow::Owned(lower::batch(batch.bytes(), written, schema, batch.files()))
+        }
+        Some(_) | None => Cow::Borrowed(batch.bytes()),
     }
 }
 
@@ -193,7 +211,7 @@ mod tests {
 
     use krsi_plugin_schema::frame::Frames;
     use krsi_plugin_schema::latest::{
-        Call, Connect, Exec, Hook, LostOf, LostWhere, Meta, Record, Watch,
+        Call, Connect, Exec, FileOpen, Hook, LostOf, LostWhere, Meta, Record, Watch,
     };
     use krsi_plugin_schema::v0_1;
 
@@ -263,7 +281,7 @@ mod tests {
             batch.lose(Lost { place, records: 7, of: LostOf::Hook(Hook::TaskKill as u16) });
         }
         let newer = batch.finish(5, -3);
-        let lower = fit(newer.bytes(), Schema::V0_1);
+        let lower = fit(&newer, Schema::V0_1);
         let records: Vec<_> = Frames::new(&lower)
             .map(|frame| v0_1::Record::decode(&frame.unwrap()).unwrap())
             .collect();
@@ -276,15 +294,44 @@ mod tests {
         assert_eq!(*start, v0_1::Record::BatchStart(expected));
         let same = [(newer.bytes(), Schema::V0_2), (&lower, Schema::V0_1), (b"", Schema::V0_1)];
         for (bytes, schema) in same {
-            assert!(matches!(fit(bytes, schema), Cow::Borrowed(same) if same == bytes));
+            let batch = Batch::private(bytes.to_vec());
+            assert!(matches!(fit(&batch, schema), Cow::Borrowed(same) if same == bytes));
         }
         // A successor of the newer contract takes over a batch that was made for the older one.
-        let higher = fit(&lower, Schema::V0_2);
+        let older = Batch::private(lower.to_vec());
+        let higher = fit(&older, Schema::V0_2);
         let kinds: Vec<_> = Frames::new(&higher)
             .map(|frame| Record::decode(&frame.unwrap()).unwrap())
             .filter(|record| matches!(record, Record::Unknown(_)))
             .collect();
         assert_eq!((kinds, Frames::new(&higher).count()), (Vec::new(), records.len()));
+    }
+
+    #[test]
+    fn a_batch_for_0_1_has_the_files_that_its_bytes_do_not_tell_from_later_ones() {
+        let file = |ino, generation| FileKey { ino, dev: 1, generation };
+        let open = |file| Body::FileOpen(FileOpen { file, ..FileOpen::default() });
+        let mut table = table();
+        table.0.get_mut(&key(1)).unwrap().file = file(9, 4);
+        for (schema, expected) in
+            [(Schema::V0_1, vec![file(9, 4), file(7, 1), file(7, 2)]), (Schema::V0_2, Vec::new())]
+        {
+            let mut batch = BatchBuilder::new(Scope::System, schema, Arc::default());
+            for file in [file(7, 1), file(7, 1), file(7, 2)] {
+                batch.push(&event(1, open(file)), &table).unwrap();
+            }
+            let told = batch.finish(5, 0);
+            assert_eq!((told.files(), batch.finish(6, 0).files()), (&expected[..], &[][..]));
+            // A version of the newer contract that takes over has them as they were.
+            let higher = fit(&told, Schema::V0_2);
+            let named: Vec<FileKey> = Frames::new(&higher)
+                .filter_map(|frame| {
+                    lower::file_of(Record::decode(&frame.unwrap()).unwrap().by_ref()?)
+                })
+                .collect();
+            let last = if schema == Schema::V0_1 { file(7, 2) } else { file(7, 1) };
+            assert_eq!(named, [file(9, 4), last, last, file(7, 2)]);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use krsi_plugin_schema::latest::{Lost, LostOf, LostWhere};
+use krsi_plugin_schema::latest::{FileKey, Lost, LostOf, LostWhere};
 
 use super::spare::Spare;
 
@@ -21,6 +21,8 @@ pub struct Batch {
     records: u32,
     /// Losses told in it.
     lost: Vec<Lost>,
+    /// Files that it names, where its schema does not tell them from later ones.
+    files: Vec<FileKey>,
     /// Where the buffer goes afterwards.
     home: Option<Arc<Spare>>,
 }
@@ -29,7 +31,7 @@ impl Batch {
     /// A batch of so many events; descriptions of processes are not counted.
     #[must_use]
     pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<Spare>>) -> Self {
-        Self { bytes, start: 0, records, lost: Vec::new(), home }
+        Self { bytes, start: 0, records, lost: Vec::new(), files: Vec::new(), home }
     }
 
     /// A batch whose first frame goes into the last of [`HEAD_ROOM`] bytes before the others, of so many
@@ -44,13 +46,26 @@ impl Batch {
         if let Some(room) = bytes.get_mut(start..HEAD_ROOM) {
             room.copy_from_slice(head);
         }
-        Self { bytes, start, records, lost, home: Some(home) }
+        Self { bytes, start, records, lost, files: Vec::new(), home: Some(home) }
     }
 
     /// A batch without events.
     #[must_use]
     pub const fn private(bytes: Vec<u8>) -> Self {
         Self::new(bytes, 0, None)
+    }
+
+    /// The batch with the files that it names.
+    #[must_use]
+    pub fn with_files(mut self, files: Vec<FileKey>) -> Self {
+        self.files = files;
+        self
+    }
+
+    /// Files that it names, in order, where its schema does not tell them from later ones.
+    #[must_use]
+    pub fn files(&self) -> &[FileKey] {
+        &self.files
     }
 
     /// Frames, a batch start first.

@@ -22,10 +22,10 @@ enum LaterValue {
 
 /// What a hook of this schema was called with.
 enum LaterBody {
-    /// The generation is a new field of the file's key.
+    /// The subvolume is a new field of the file's key.
     FileOpen {
         open: FileOpen<'static>,
-        generation: u64,
+        subvolume: u64,
     },
     Exec(Exec<'static>),
     Call {
@@ -53,7 +53,7 @@ fn meta() -> Meta<'static> {
 
 fn records() -> Vec<LaterRecord> {
     let event = |body| LaterRecord::Event { meta: meta(), label: 1 << 40, body };
-    let file = FileKey { ino: 3, dev: 4 };
+    let file = FileKey { ino: 3, dev: 4, generation: 1 };
     let path = "/tmp/seq-5".into();
     let open = FileOpen { file, path, path_truncated: false, flags: 1, mode: 2 };
     let exec = Exec { path: "/tmp/report-me".into(), ..Exec::default() };
@@ -63,7 +63,7 @@ fn records() -> Vec<LaterRecord> {
     vec![
         LaterRecord::Process { process, namespace: u64::MAX },
         LaterRecord::Mark(1),
-        event(LaterBody::FileOpen { open, generation: u64::MAX }),
+        event(LaterBody::FileOpen { open, subvolume: u64::MAX }),
         event(LaterBody::ColourSet(2)),
         event(LaterBody::Call { hook: Hook::FileMprotect, values: values.collect() }),
         event(LaterBody::Exec(exec)),
@@ -110,11 +110,11 @@ impl LaterRecord {
 impl Encode for LaterBody {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
-            LaterBody::FileOpen { open, generation } => {
+            LaterBody::FileOpen { open, subvolume } => {
                 let FileOpen { file, path, path_truncated, flags, mode } = open;
                 sized(out, |out| {
                     file.encode_fields(out);
-                    generation.encode(out);
+                    subvolume.encode(out);
                 });
                 path.encode(out);
                 path_truncated.encode(out);
@@ -152,7 +152,7 @@ pub(crate) fn lowered() -> Vec<u8> {
             }
             LaterRecord::Event { meta, label: _, body } => {
                 let body = match body {
-                    LaterBody::FileOpen { open, generation: _ } => Body::FileOpen(open),
+                    LaterBody::FileOpen { open, subvolume: _ } => Body::FileOpen(open),
                     LaterBody::Exec(exec) => Body::BprmCommittedCreds(exec),
                     LaterBody::Call { hook, values } => {
                         let values = values.into_iter().map(|value| match value {
@@ -190,7 +190,8 @@ fn rule(out: &mut Vec<u8>, token: u32, hooks: &[u8], key: impl FnOnce(&mut Vec<u
 /// What a plugin of this schema asks of a host.
 pub(crate) fn actions() -> Vec<u8> {
     let mut out = Vec::new();
-    let known = |out: &mut Vec<u8>| RuleKey::File(FileKey { ino: 1, dev: 1 }).encode(out);
+    let known =
+        |out: &mut Vec<u8>| RuleKey::File(FileKey { ino: 1, dev: 1, generation: 1 }).encode(out);
     let label = |out: &mut Vec<u8>| choice(out, 9, |out| 77u64.encode(out));
     let open = HookSet::default().with(Hook::FileOpen).0 as u8;
     let mut beyond = [0; 38];

@@ -87,6 +87,12 @@ pub(super) fn deny_each(guest: &mut Guest) -> anyhow::Result<()> {
     fs::write(&config, "[plugin.keeper]\nbroad = true\n")?;
     let config = config.display().to_string();
     let host = guest.host_with(&[("keeper", &rules)], &without(&["--config", &config]))?;
+    // A call that names the file tells the plugin which it is.
+    fs::OpenOptions::new().write(true).open(&victim)?.set_len(1)?;
+    let is_there = |rule: &serde_json::Value| {
+        rule["kind"] == "rule" && rule["reason"] == "keeper: path_unlink"
+    };
+    wait_for("the rule", || Ok(host.reports()?.iter().any(is_there).then_some(())))?;
     expect_errno(EPERM, fs::remove_file(&victim))?;
     let record = host.report(&[("kind", "verdict"), ("hook", "path_unlink")])?;
     ensure!(record["errno"] == "EPERM" && record["plugin"] == "keeper", "{record}");

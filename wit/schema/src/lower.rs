@@ -60,6 +60,44 @@ pub fn token_of(frame: &Frame<'_>, schema: Schema) -> u32 {
     }
 }
 
+/// The file that a record names, in a schema whose files have no generation.
+#[must_use]
+pub const fn file_of(record: RecordRef<'_, '_>) -> Option<v0_2::FileKey> {
+    match record {
+        RecordRef::Process(process) => Some(process.file),
+        RecordRef::Event(v0_2::Event { body, .. }) => match body {
+            Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => Some(exec.file),
+            Body::FileOpen(open) => Some(open.file),
+            Body::SocketConnect(_)
+            | Body::SchedProcessFork(_)
+            | Body::SchedProcessExit(_)
+            | Body::Call(_)
+            | Body::Watch(_) => None,
+        },
+        RecordRef::BatchStart(_)
+        | RecordRef::Gone(_)
+        | RecordRef::Outcome(_)
+        | RecordRef::Lost(_)
+        | RecordRef::Tick(_) => None,
+    }
+}
+
+/// Gives a record's file the generation of the last of some files with its number and device.
+fn complete(record: &mut Record<'_>, files: &[v0_2::FileKey]) {
+    let file = match record {
+        Record::Process(process) => &mut process.file,
+        Record::Event(event) => match &mut event.body {
+            Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => &mut exec.file,
+            Body::FileOpen(open) => &mut open.file,
+            _ => return,
+        },
+        _ => return,
+    };
+    if let Some(known) = files.iter().rev().find(|known| known.is_numbered_as(file)) {
+        *file = *known;
+    }
+}
+
 /// The schema that a batch is written in, if this version has it.
 #[must_use]
 pub fn schema_of(batch: &[u8]) -> Option<Schema> {
@@ -71,12 +109,14 @@ pub fn schema_of(batch: &[u8]) -> Option<Schema> {
     }
 }
 
-/// A batch in another schema: what that has of it, in order; a frame that does not decode is left out.
+/// A batch in another schema: what that has of it, in order; a frame that does not decode is left out. `files`
+/// are those that it names, if it is written in a schema whose files have no generation.
 #[must_use]
-pub fn batch(batch: &[u8], from: Schema, to: Schema) -> Vec<u8> {
+pub fn batch(batch: &[u8], from: Schema, to: Schema, files: &[v0_2::FileKey]) -> Vec<u8> {
     let mut out = Vec::with_capacity(batch.len());
     for frame in Frames::new(batch).flatten() {
-        let Ok(record) = record(&frame, from) else { continue };
+        let Ok(mut record) = record(&frame, from) else { continue };
+        complete(&mut record, files);
         // What was a frame is one in any schema, within a few bytes; nothing comes near the limit.
         let _had = match record.by_ref() {
             Some(RecordRef::BatchStart(start)) => {
@@ -134,7 +174,7 @@ fn argv_to_0_1<'r>(argv: &'r v0_2::Argv<'_>) -> v0_1::Argv<'r> {
 }
 
 const fn file_to_0_1(file: v0_2::FileKey) -> v0_1::FileKey {
-    let v0_2::FileKey { ino, dev } = file;
+    let v0_2::FileKey { ino, dev, generation: _ } = file;
     v0_1::FileKey { ino, dev }
 }
 
@@ -275,9 +315,10 @@ fn argv_of_0_1(argv: v0_1::Argv<'_>) -> v0_2::Argv<'_> {
     v0_2::Argv { joined, argc, truncated }
 }
 
+/// 0.1 knows no generation: it is 0 here, and whoever knows which file was meant says it.
 const fn file_of_0_1(file: v0_1::FileKey) -> v0_2::FileKey {
     let v0_1::FileKey { ino, dev } = file;
-    v0_2::FileKey { ino, dev }
+    v0_2::FileKey { ino, dev, generation: 0 }
 }
 
 fn meta_of_0_1(meta: v0_1::Meta<'_>) -> v0_2::Meta<'_> {

@@ -52,7 +52,7 @@ pub fn digest(ctx: LsmContext) -> i32 {
     };
     let mut object = Object::none(&call);
     if let Ok(image) = exec::image(bprm) {
-        object.set_file(image.key.ino, u64::from(image.key.dev));
+        object.set_file(image.key.ino, image.key.place());
         object.set_executed(1 ^ call.facts.unknown_zero());
     }
     let decision = verdict::decide_digest(&call, &object, &digest);

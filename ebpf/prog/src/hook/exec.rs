@@ -77,7 +77,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     match image {
         Ok(image) => {
             let mut traits = Traits::none(&call);
-            traits.object.set_file(image.key.ino, u64::from(image.key.dev));
+            traits.object.set_file(image.key.ino, image.key.place());
             let wanted = Wanted::new(&call, Decision::none(&call), &traits);
             if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, &traits, image, false) {
                 report::<PATH_LONG, ARGV_LONG>(&call, &wanted, &traits, image, true);
@@ -92,7 +92,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn look(bprm: Ptr, traits: &mut Traits) -> Result<(), Skip> {
     let key = capture::file_key(bprm.ptr(&offset::BPRM_FILE)?.ptr(&offset::FILE_F_INODE)?)?;
-    traits.object.set_file(key.ino, u64::from(key.dev));
+    traits.object.set_file(key.ino, key.place());
     Ok(())
 }
 

@@ -68,7 +68,7 @@ impl<F: Fn() -> Result<Ptr, Skip>> Screen for Of<F> {
 #[inline(always)]
 fn look(file: Ptr, traits: &mut Traits) -> Result<(), Skip> {
     let key = key(file)?;
-    traits.object.set_file(key.ino, u64::from(key.dev));
+    traits.object.set_file(key.ino, key.place());
     traits.flags = file.load(&offset::FILE_F_FLAGS).unwrap_or(0);
     Ok(())
 }

@@ -7,7 +7,7 @@ use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
 use super::state::{State, Values};
 use crate::capture::{self, Ptr, Skip, Task};
 use crate::spec::{self, Row};
-use crate::{offset, prefix};
+use crate::{global, offset, prefix};
 
 /// Size of `struct sockaddr_storage` (`_K_SS_MAXSIZE` of `include/uapi/linux/socket.h`).
 pub const SOCKADDR_MAX: u64 = 128;
@@ -107,13 +107,14 @@ fn number(state: &mut State, at: usize) -> u32 {
         let port = port(row, state);
         state.values.put(at + 1, port);
     } else {
-        let (ino, dev) = match inode(row, state) {
-            Ok((ino, dev)) => (Ok(ino), Ok(dev)),
-            Err(skip) => (Err(skip), Err(skip)),
+        let (ino, place) = match inode(row, state) {
+            Ok((ino, place)) => (Ok(ino), place),
+            Err(skip) => (Err(skip), 0),
         };
+        let place = global::written(place);
         state.values.put(at, ino);
         // The row after it is the device's.
-        state.values.put(at + 1, dev);
+        state.values.put(at + 1, ino.map(|_| place));
     }
     state.values.unknown_zero() as u32
 }
@@ -261,15 +262,13 @@ pub fn pointed(row: Row, state: &State) -> Result<Ptr, Skip> {
 #[inline(always)]
 fn inode(row: Row, state: &State) -> Result<(u64, u64), Skip> {
     if row.root() == root::VALUE {
-        let key = capture::file_key(state.pointer(row.arg())?)?;
-        return Ok((key.ino, u64::from(key.dev)));
+        return capture::file_words(state.pointer(row.arg())?);
     }
     let typed = match follow(row, state)? {
         End::Typed(from) => Ptr::new(from.load_at(row.last()))?,
         End::Task(from) => return from.inode(row.last()),
     };
-    let key = capture::file_key(typed)?;
-    Ok((key.ino, u64::from(key.dev)))
+    capture::file_words(typed)
 }
 
 /// Reads the rows of an object.

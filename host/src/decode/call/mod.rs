@@ -3,14 +3,15 @@
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use krsi_host_abi::deny;
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::record::{Call as Bytes, text_value};
 use krsi_host_abi::spec::{CAPTURES, Capture, Read};
 use krsi_plugin_schema::latest::{
-    Address, Body, Call, FileKey, Hook, Kind, Text, TextFlags, Value, Watch, Why,
+    Address, Body, Call, Hook, Kind, Text, TextFlags, Value, Watch, Why,
 };
 
-use super::{DecodeError, Payload, text};
+use super::{DecodeError, Payload, file_key, text};
 
 const AF_UNSPEC: u16 = 0;
 const AF_UNIX: u16 = 1;
@@ -260,8 +261,7 @@ impl<'a> Record<'a> {
             Shape::Signed(bits) => Value::Signed(signed(value, bits)),
             Shape::Text => Value::Text(self.text(value)?),
             Shape::Bytes => Value::Bytes(Cow::Borrowed(self.room(value)?)),
-            // The device is 32 bits wide in the kernel.
-            Shape::File => Value::File(FileKey { ino: value, dev: self.number(row + 1) as u32 }),
+            Shape::File => Value::File(file_key(deny::FileKey::of(value, self.number(row + 1)))),
             Shape::Address => Value::Address(self.address(value)?),
         })
     }

@@ -2,6 +2,7 @@
 
 use krsi_host_abi::ABI_VERSION;
 use krsi_host_abi::record::Header;
+use krsi_plugin_schema::latest::FileKey;
 use krsi_plugin_schema::latest::record::FileMprotect;
 use krsi_plugin_schema::latest::{Event, TextFlags};
 use zerocopy::{FromZeros, IntoBytes};
@@ -84,9 +85,9 @@ fn each_kind_of_value_is_read() {
     let file = captures([Read::Inode, Read::InodeDev]);
     check(
         &file,
-        &[u64::MAX, 0x10_0003],
+        &[u64::MAX, 7 << 32 | 0x10_0003],
         b"",
-        Value::File(FileKey { ino: u64::MAX, dev: 0x10_0003 }),
+        Value::File(FileKey { ino: u64::MAX, dev: 0x10_0003, generation: 7 }),
     );
 }
 
@@ -125,7 +126,7 @@ fn what_is_not_there_says_why() {
         let bytes = record(SLOT, &[1, 2], read, null, b"");
         assert_eq!(values(decode(&bytes, &file).unwrap()), [expected]);
     };
-    check(0b11, 0, Value::File(FileKey { ino: 1, dev: 2 }));
+    check(0b11, 0, Value::File(FileKey { ino: 1, dev: 2, generation: 0 }));
     check(0b01, 0, Value::Absent(Why::Unreadable));
     check(0b00, 0b01, Value::Absent(Why::Null));
     check(0b00, 0b00, Value::Absent(Why::Unreadable));

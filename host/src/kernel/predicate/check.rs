@@ -10,6 +10,8 @@ use super::{Lookup, PredicateError};
 
 /// A run of numbers that long is one range: two tests.
 const RUN: usize = 3;
+/// The lower half of a value.
+const LOW: u64 = 0xffff_ffff;
 
 /// A predicate of tests that the kernel side knows.
 #[derive(Clone, Debug, PartialEq)]
@@ -190,7 +192,10 @@ impl Tested<'_> {
             (View::Family, FieldKind::Address) => range(row + 1, 0xffff, 0, 0, 0xffff, false),
             (View::Port, FieldKind::Address) => range(row + 1, 0xffff_0000, 16, 0, 0xffff, false),
             (View::Ino, FieldKind::Inode) => range(row, all, 0, 0, u64::MAX.into(), false),
-            (View::Dev, FieldKind::Inode) => range(row + 1, all, 0, 0, u32::MAX.into(), false),
+            (View::Dev, FieldKind::Inode) => range(row + 1, LOW, 0, 0, u32::MAX.into(), false),
+            (View::Generation, FieldKind::Inode) => {
+                range(row + 1, !LOW, 32, 0, u32::MAX.into(), false)
+            }
             _ => Err(self.kind(self.advice())),
         }
     }
@@ -213,7 +218,7 @@ impl Tested<'_> {
             FieldKind::Bytes(_) => "test one byte, as in x[0] == 0x7f",
             FieldKind::Names => "it is put together after the test; test its .d_name.name",
             FieldKind::Address => "test family(x) or port(x)",
-            FieldKind::Inode => "test ino(x) or dev(x), or a member of it",
+            FieldKind::Inode => "test ino(x), dev(x) or generation(x), or a member of it",
             FieldKind::Digest(_) => "compare it with hex digits: == \"9f86…\", or in a list",
         }
     }

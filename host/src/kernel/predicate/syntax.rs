@@ -54,6 +54,8 @@ pub(crate) enum View {
     Ino,
     /// `dev(inode)`.
     Dev,
+    /// `generation(inode)`.
+    Generation,
 }
 
 /// How it is tested.
@@ -317,6 +319,7 @@ impl Reader<'_> {
             ("port", [of]) => (of, View::Port),
             ("ino", [of]) => (of, View::Ino),
             ("dev", [of]) => (of, View::Dev),
+            ("generation", [of]) => (of, View::Generation),
             _ => (tree, View::Whole),
         };
         Ok(Subject { path: self.path(of)?, view })

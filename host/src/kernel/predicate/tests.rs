@@ -231,8 +231,9 @@ impl Meaning {
                     ("port(a)", 8, 16, 0xffff),
                     ("family(a)", 8, 0, 0xffff),
                     ("ino(i)", 9, 0, u64::MAX),
-                    ("dev(i)", 10, 0, u64::MAX),
-                ][random.below(4)];
+                    ("dev(i)", 10, 0, 0xffff_ffff),
+                    ("generation(i)", 10, 32, 0xffff_ffff),
+                ][random.below(5)];
                 (format!("{port} {operator} {name}"), Self::Part(row, shift, mask, means, port))
             }
         }
@@ -317,6 +318,7 @@ impl Random {
                 4 => Held::Number(self.next() & 1),
                 5 | 6 => Held::Text(self.of(&WORDS).as_bytes().to_vec()),
                 8 => Held::Number([22 << 16 | 2, 443 << 16 | 10, 2, 0xffff_ffff][self.below(4)]),
+                10 => Held::Number([22, 443 << 32 | 22, 22 << 32][self.below(3)]),
                 _ => Held::Number([0, 22, 443, 0xffff][self.below(4)]),
             };
             call.push((self.below(8) > 0).then_some(held));
@@ -355,7 +357,8 @@ fn cel_itself_agrees() {
     let mut judged = 0;
     while judged < 300 {
         let (text, _) = Meaning::random(&mut random, 3);
-        let foreign = ["any(", "bits(", "present(", "port(", "family(", "ino(", "dev("];
+        let foreign =
+            ["any(", "bits(", "present(", "port(", "family(", "ino(", "dev(", "generation("];
         if foreign.iter().any(|function| text.contains(function))
             || text.contains("u ") && text.contains("0u")
         {
@@ -493,7 +496,7 @@ fn what_is_refused_says_why() {
     check("a == 1", "a is an address; test family(x) or port(x)");
     check("port(u) == 1", "u is a number");
     check("port(a) == 65536", "65536 is outside");
-    check("i == 1", "i is an inode; test ino(x) or dev(x)");
+    check("i == 1", "i is an inode; test ino(x), dev(x) or generation(x)");
     check("u in []", "not empty");
     check("u in [1, 'a']", "a list of numbers, or one of strings");
     check("u in s", "`in` wants a list of constants");

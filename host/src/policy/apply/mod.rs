@@ -13,6 +13,7 @@ use krsi_plugin_schema::{Schema, lower};
 
 use super::broad::Machine;
 use super::capability::{self, Grant};
+use super::generation::Generations;
 use super::kill;
 use super::ledger::{Kinship, LedgerError, Made, RuleSpec, RuleView};
 use super::rate::Allowance;
@@ -20,6 +21,7 @@ use super::regrant::concerns_others_by;
 use super::text::one_line;
 use super::turns::Turns;
 use crate::kernel::store::RuleStore;
+use crate::route::queue::Batch;
 use crate::route::scope::Scope;
 
 /// Bytes that are kept of a reason.
@@ -39,6 +41,8 @@ pub struct Principal {
     /// What it may do.
     pub grant: Grant,
     alerts: Allowance,
+    /// What its keys of files leave out.
+    generations: Generations,
 }
 
 impl Principal {
@@ -46,7 +50,14 @@ impl Principal {
     #[must_use]
     pub fn new(slot: u8, plugin: Arc<str>, schema: Schema, grant: Grant) -> Self {
         let alerts = Allowance::new(grant.spec().alerts_per_second);
-        Self { slot, plugin, schema, grant, alerts }
+        Self { slot, plugin, schema, grant, alerts, generations: Generations::default() }
+    }
+
+    /// Learns which files it is about to be told of, if its contract cannot say that.
+    pub fn note(&mut self, batch: &Batch) {
+        if self.schema == Schema::V0_1 {
+            self.generations.note(batch);
+        }
     }
 
     /// Gives it another grant, from its next list of actions on.
@@ -150,7 +161,18 @@ pub fn apply<S: RuleStore>(
                 let token = lower::token_of(&frame, principal.schema);
                 applied.refuse(token, Refusal::Unsupported, detail);
             }
-            Ok(action) => one(ledger, principal, &action, around, (&mut applied, &mut budget)),
+            Ok(mut action) => {
+                let known = match principal.schema {
+                    Schema::V0_1 => principal.generations.complete(&mut action),
+                    Schema::V0_2 => Ok(()),
+                };
+                match known {
+                    Ok(()) => one(ledger, principal, &action, around, (&mut applied, &mut budget)),
+                    Err(error) => {
+                        applied.refuse(action.token(), Refusal::Unsupported, error.to_string());
+                    }
+                }
+            }
             Err(error) => {
                 let refusal = match error {
                     FrameError::Unknown { .. } => Refusal::Unsupported,

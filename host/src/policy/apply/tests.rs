@@ -2,7 +2,9 @@
 
 use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
+use krsi_plugin_schema::frame::push;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, KeyKind, Record, RuleKey, Subject};
+use krsi_plugin_schema::v0_1;
 
 use super::super::asked::Asked;
 use super::super::broad::Machine;
@@ -26,7 +28,7 @@ fn principal(spec: GrantSpec) -> Principal {
 
 /// Denials of opens, one of each file, under tokens that are the files' numbers.
 fn denials(files: std::ops::Range<u32>) -> Vec<u8> {
-    denials_of(files, |ino| RuleKey::File(FileKey { ino: ino.into(), dev: 1 }))
+    denials_of(files, |ino| RuleKey::File(FileKey { ino: ino.into(), dev: 1, generation: 1 }))
 }
 
 /// Denials of opens, one of each key.
@@ -91,6 +93,41 @@ fn what_a_call_has_no_room_for_is_answered_too_many() {
     // The next call has a budget of its own.
     let again = applied(&turns, &mut cheap, &denials(3..5));
     assert_eq!(answers(&again), [(3, None), (4, None)]);
+}
+
+#[test]
+fn a_rule_of_0_1_is_on_the_file_that_it_was_last_told_of() {
+    let turns = turns();
+    let asked = principal(GrantSpec::default()).grant;
+    let mut plugin = Principal::new(1, "p".into(), Schema::V0_1, asked);
+    let file = |ino, generation| FileKey { ino, dev: 1, generation };
+    plugin.note(&Batch::private(Vec::new()).with_files(vec![file(7, 1), file(8, 5), file(7, 2)]));
+    let mut actions = Vec::new();
+    for (token, ino) in [(3, 7), (4, 8), (5, 9)] {
+        let rule = v0_1::Rule {
+            token,
+            cause_boot_ns: 0,
+            key: v0_1::RuleKey::File(v0_1::FileKey { ino, dev: 1 }),
+            subject: v0_1::Subject::Any,
+            hooks: v0_1::HookSet::default().with(v0_1::Hook::FileOpen),
+            ttl_ms: 1000,
+            reason: "".into(),
+        };
+        let deny = v0_1::Deny { rule, errno: 1, audit: false };
+        push(&mut actions, v0_1::ActionKind::Deny as u16, &deny).unwrap();
+    }
+    let done = applied(&turns, &mut plugin, &actions);
+    assert_eq!(answers(&done), [(3, None), (4, None), (5, Some(Refusal::Unsupported))]);
+    let keys: Vec<&str> = done.rules.iter().map(|rule| &*rule.key).collect();
+    assert_eq!(keys, ["file 0:1 inode 7 generation 2", "file 0:1 inode 8 generation 5"]);
+    let [refused] = &done.refused[..] else { panic!("{:?}", done.refused) };
+    assert!(refused.detail.starts_with("no event told of file 0:1 inode 9, "), "{refused:?}");
+    // The newest contract says itself which file it means: nothing is remembered for it.
+    let mut newer = principal(GrantSpec::default());
+    newer.note(&Batch::private(Vec::new()).with_files(vec![file(1, 9)]));
+    let done = applied(&turns, &mut newer, &denials(1..2));
+    let key = done.rules.first().map(|rule| &*rule.key);
+    assert_eq!(key, Some("file 0:1 inode 1 generation 1"));
 }
 
 #[test]

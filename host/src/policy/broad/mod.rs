@@ -48,6 +48,8 @@ pub struct Machine {
     pub cgroups: Vec<u64>,
     /// Why rules by cgroup are not to be had at all.
     pub without_cgroups: Option<CgroupError>,
+    /// Whether the file system on a device numbers the generations of its files: one may be 0, though.
+    pub has_generations: Option<fn(u32) -> bool>,
     /// Digests of the files, taken when they are first asked for.
     pub digests: OnceLock<Digests>,
     /// Takes them.

@@ -14,7 +14,7 @@ fn machine() -> Machine {
     let libc = VitalFile {
         what: "libc",
         paths: ["/lib/x/libc.so.6", "/usr/lib/x/libc.so.6"].map(PathBuf::from).to_vec(),
-        key: FileKey { ino: 7, dev: 8, pad: 0 },
+        key: FileKey { ino: 7, dev: 8, generation: 0 },
     };
     let root = |tgid, ticks| AbiProcessKey { start_boot_ns: ticks, tgid, pad: 0 };
     Machine {
@@ -103,9 +103,9 @@ fn paths_are_broad_by_depth_and_by_what_lies_below() {
 #[test]
 fn vital_files_are_known_by_what_they_are() {
     let vital = Some(Breadth::Vital("libc"));
-    check(RuleKey::File(PluginFile { ino: 7, dev: 8 }), vital.clone());
-    check(RuleKey::File(PluginFile { ino: 7, dev: 9 }), None);
-    check(RuleKey::File(PluginFile { ino: 8, dev: 8 }), None);
+    check(RuleKey::File(PluginFile { ino: 7, dev: 8, generation: 0 }), vital.clone());
+    check(RuleKey::File(PluginFile { ino: 7, dev: 9, generation: 0 }), None);
+    check(RuleKey::File(PluginFile { ino: 8, dev: 8, generation: 0 }), None);
     check(RuleKey::Digest([7; 32]), vital);
     check(RuleKey::Digest([8; 32]), None);
 }

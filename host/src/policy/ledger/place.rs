@@ -10,6 +10,7 @@ use std::fmt;
 
 use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey, UNHASHED, flag};
 use krsi_host_abi::hook::Hook;
+use krsi_plugin_schema::latest::FileKey as PluginFile;
 
 use super::network::Destination;
 use crate::kernel::lease::EntryKey;
@@ -52,7 +53,10 @@ places! {
         |f| write!(f, "process {}", key.tgid);
     Lineage(id: u64) => EntryKey::Lineage(id), flag::LINEAGE, |f| write!(f, "lineage {id}");
     File(key: FileKey) => EntryKey::File(key), flag::FILE,
-        |f| write!(f, "file {}:{} inode {}", key.dev >> 20, key.dev & 0xf_ffff, key.ino);
+        |f| {
+            let FileKey { ino, dev, generation } = key;
+            write!(f, "file {}", PluginFile { ino, dev, generation })
+        };
     Network(to: Destination) => EntryKey::Network(to.key()),
         if to.is_any_port() { flag::ANY_PORT } else { flag::NETWORK }, |f| to.fmt(f);
     Cgroup(id: u64) => EntryKey::Cgroup(id), flag::CGROUP, |f| write!(f, "cgroup {id}");

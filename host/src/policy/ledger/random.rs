@@ -212,7 +212,7 @@ impl Truth {
         let key = match random.below(5) {
             0 => RuleKey::Process(process),
             1 => RuleKey::Lineage(process),
-            2 => RuleKey::File(FileKey { ino: random.below(4), dev: 1 }),
+            2 => RuleKey::File(FileKey { ino: random.below(4), dev: 1, generation: 0 }),
             _ => {
                 let address = IpAddr::V4(Ipv4Addr::from_bits(self.address(random)));
                 let prefix = random.one(&[0, 1, 2, 8, 31, 32]);
@@ -343,7 +343,7 @@ impl Truth {
 
     fn compare(&self, ledger: &Ledger<Fake>, random: &mut Random) {
         let (ino, to) = (random.below(4), (self.address(random), random.one(&[443, 80])));
-        let file = krsi_host_abi::deny::FileKey { ino, dev: 1, pad: 0 };
+        let file = krsi_host_abi::deny::FileKey { ino, dev: 1, generation: 0 };
         let address = (u128::from(to.0) << 96).to_be_bytes();
         for process in self.lines.keys().copied() {
             let of = |hook, object| ledger.store.verdict(hook, abi(process), object, self.now);

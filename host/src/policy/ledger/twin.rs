@@ -2,7 +2,9 @@
 
 use krsi_host_abi::deny::{FileKey, Mode};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
-use krsi_plugin_schema::latest::{IfUnread, IfUnresolved, ProcessKey, RuleKey, Subject};
+use krsi_plugin_schema::latest::{
+    FileKey as PluginFile, IfUnread, IfUnresolved, ProcessKey, RuleKey, Subject,
+};
 
 use super::commit::LedgerError;
 use super::lineage::abi;
@@ -73,7 +75,10 @@ fn anchor(spec: &RuleSpec, hooks: u128) -> Result<Anchor, LedgerError> {
     Ok(Anchor::Place(match spec.key {
         RuleKey::Lineage(root) => return Ok(Anchor::Lineage(root)),
         RuleKey::Process(key) => Place::Process(abi(key)),
-        RuleKey::File(key) => Place::File(FileKey { ino: key.ino, dev: key.dev, pad: 0 }),
+        RuleKey::File(key) => {
+            let PluginFile { ino, dev, generation } = key;
+            Place::File(FileKey { ino, dev, generation })
+        }
         RuleKey::Transport { protocol, .. } if !(1..=255).contains(&protocol) => {
             return Err(LedgerError::Protocol { protocol });
         }

@@ -78,7 +78,7 @@ impl Plugin for Flooder {
 
 fn rule(ctx: &mut Ctx, ino: u64, reason: &str) {
     // Files that are not there: nobody is harmed.
-    let file = FileKey { ino: (1 << 60) + ino, dev: 0xfff };
+    let file = FileKey { ino: (1 << 60) + ino, dev: 0xfff, generation: 1 };
     ctx.deny_file(file).open().ttl(Duration::from_secs(3600)).because(reason);
 }
 

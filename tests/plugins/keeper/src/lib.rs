@@ -1,5 +1,6 @@
-//! Makes the rules that its configuration names, all at its start, on hooks that change names and modes, and
-//! tells their calls.
+//! Makes the rules that its configuration names, on hooks that change names and modes, and tells their calls.
+//! One on a file is made at the first call that names the file, which tells its generation too; the others at
+//! its start.
 //!
 //! ```text
 //! hook HOOK ERRNO            deny every call of a hook
@@ -9,10 +10,13 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use krsi_plugin::{Call, Ctx, Errno, FileKey, Hook, Manifest, Meta, Plugin, Severity, Value};
+use krsi_plugin::{Call, Ctx, Errno, Hook, Manifest, Meta, Plugin, RuleBuilder, Severity, Value};
 
-/// Keeps nothing: its rules are its work.
-struct Keeper;
+/// Its rules are its work.
+struct Keeper {
+    /// Rules on files that no call has named yet: inode number, device, the hook and the errno.
+    waiting: Vec<(u64, u32, Hook, u16)>,
+}
 
 impl Plugin for Keeper {
     fn manifest() -> Manifest {
@@ -35,13 +39,25 @@ impl Plugin for Keeper {
 
     fn init(config: &[u8], _seed: u64, ctx: &mut Ctx) -> Result<Self, String> {
         let text = std::str::from_utf8(config).map_err(|error| error.to_string())?;
+        let mut keeper = Keeper { waiting: Vec::new() };
         for line in text.lines() {
-            rule(line, ctx).ok_or_else(|| format!("{line:?} is not VERB [OBJECT] HOOK ERRNO"))?;
+            let wrong = || format!("{line:?} is not VERB [OBJECT] HOOK ERRNO");
+            keeper.rule(line, ctx).ok_or_else(wrong)?;
         }
-        Ok(Keeper)
+        Ok(keeper)
     }
 
     fn call(&mut self, meta: &Meta, call: &Call, ctx: &mut Ctx) {
+        for value in &call.values {
+            let Value::File(file) = value else { continue };
+            self.waiting.retain(|(ino, dev, hook, errno)| {
+                let is_other = (*ino, *dev) != (file.ino, file.dev);
+                if !is_other {
+                    issue(ctx.deny_file(*file), *hook, *errno);
+                }
+                is_other
+            });
+        }
         let mut text = format!("{} {}", meta.comm, call.hook.name());
         for (row, value) in call.hook.fields().iter().zip(&call.values) {
             // Writing to a String cannot fail.
@@ -54,20 +70,27 @@ impl Plugin for Keeper {
     }
 }
 
-fn rule(line: &str, ctx: &mut Ctx) -> Option<()> {
-    let mut words = line.split_whitespace();
-    let rule = match words.next()? {
-        "hook" => ctx.deny_hook(),
-        "file" => {
-            let (ino, dev) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            ctx.deny_file(FileKey { ino, dev })
+impl Keeper {
+    fn rule(&mut self, line: &str, ctx: &mut Ctx) -> Option<()> {
+        let mut words = line.split_whitespace();
+        let verb = words.next()?;
+        let file = match verb {
+            "hook" => None,
+            "file" => Some((words.next()?.parse().ok()?, words.next()?.parse().ok()?)),
+            _ => return None,
+        };
+        let (hook, errno) = (Hook::from_name(words.next()?)?, words.next()?.parse().ok()?);
+        match file {
+            Some((ino, dev)) => self.waiting.push((ino, dev, hook, errno)),
+            None => issue(ctx.deny_hook(), hook, errno),
         }
-        _ => return None,
-    };
-    let (hook, errno) = (Hook::from_name(words.next()?)?, words.next()?.parse().ok()?);
+        Some(())
+    }
+}
+
+fn issue(rule: RuleBuilder<'_>, hook: Hook, errno: u16) {
     let rule = rule.hook(hook).errno(Errno(errno)).ttl(Duration::from_secs(3600));
     rule.because(format!("keeper: {}", hook.name()));
-    Some(())
 }
 
 krsi_plugin::export!(Keeper);

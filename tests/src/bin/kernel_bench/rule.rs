@@ -19,7 +19,7 @@ pub const fn stranger(number: u32) -> ProcessKey {
 
 /// A file of a device that there is not.
 pub const fn file(number: u32) -> FileKey {
-    FileKey { ino: number as u64, dev: u32::MAX, pad: 0 }
+    FileKey { ino: number as u64, dev: u32::MAX, generation: 0 }
 }
 
 /// A neighbour of the destination: the trie is walked as far as can be before it misses.

@@ -218,9 +218,7 @@ impl fmt::Display for Value<'_> {
             Value::Text(text) => f.write_str(&text.text),
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Value::Address(address) => address.fmt(f),
-            Value::File(file) => {
-                write!(f, "{}:{} inode {}", file.dev >> 20, file.dev & 0xf_ffff, file.ino)
-            }
+            Value::File(file) => file.fmt(f),
         }
     }
 }

@@ -3,6 +3,7 @@
 use alloc::borrow::Cow;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,7 +28,10 @@ impl Decode<'_> for ProcessKey {
 }
 
 composite! {
-    /// A file: the kernel's device number (major << 20 | minor) and inode.
+    /// A file: the kernel's device number (major << 20 | minor), inode number and generation.
+    ///
+    /// A file system gives the number of a file that is gone to the next one, with another generation: a rule
+    /// takes the key of an event as it is.
     #[derive(
         Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
     )]
@@ -36,6 +40,25 @@ composite! {
         pub ino: u64,
         /// `s_dev`; not the encoding of `stat(2)`.
         pub dev: u32,
+        /// What tells the file from those that had its number before; 0 where the file system has none.
+        pub generation: u32,
+    }
+}
+
+impl FileKey {
+    /// Whether another file has its number on its device; not whether it is the same.
+    #[must_use]
+    pub const fn is_numbered_as(&self, other: &Self) -> bool {
+        self.ino == other.ino && self.dev == other.dev
+    }
+}
+
+/// `MAJOR:MINOR inode INO generation GENERATION`, without the last where there is none.
+impl fmt::Display for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ino, dev, generation } = self;
+        write!(f, "{}:{} inode {ino}", dev >> 20, dev & 0xf_ffff)?;
+        if *generation == 0 { Ok(()) } else { write!(f, " generation {generation}") }
     }
 }
 

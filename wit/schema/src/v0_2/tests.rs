@@ -36,7 +36,7 @@ const fn call(hook: Hook, values: Vec<Value<'_>>) -> Body<'_> {
 
 /// Every kind of value, every reason for none, the first and the last call.
 fn bodies() -> Vec<Body<'static>> {
-    let file = FileKey { ino: 11, dev: 0x10_0003 };
+    let file = FileKey { ino: 11, dev: 0x10_0003, generation: 6 };
     let address = |ip: Option<[u8; 4]>, family, port, path| Address {
         family,
         ip: ip.map(core::net::IpAddr::from),
@@ -65,7 +65,7 @@ fn bodies() -> Vec<Body<'static>> {
                 Value::File(file),
                 Value::Text(text("/etc", TextFlags::MOUNT_BLIND)),
                 Value::Text(text("shadow", TextFlags::TRUNCATED)),
-                Value::File(FileKey { ino: 2, dev: 0x10_0003 }),
+                Value::File(FileKey { ino: 2, dev: 0x10_0003, generation: 6 }),
             ]),
         ),
         call(
@@ -108,13 +108,13 @@ fn losses() -> [Lost; 6] {
 /// Every kind of record.
 fn records() -> Vec<Record<'static>> {
     let exec = || Exec {
-        file: FileKey { ino: 1 << 40, dev: 3 },
+        file: FileKey { ino: 1 << 40, dev: 3, generation: 6 },
         path: Cow::Borrowed("/usr/bin/x"),
         path_truncated: true,
         argv: Argv { joined: Cow::Borrowed("x\0-a\0"), argc: 2, truncated: false },
         flags: ExecFlags(ExecFlags::MEMFD),
     };
-    let file = FileKey { ino: 9, dev: 1 };
+    let file = FileKey { ino: 9, dev: 1, generation: 6 };
     let open =
         FileOpen { file, path: Cow::Borrowed("/a"), path_truncated: false, flags: 2, mode: 6 };
     let address = Some([10, 0, 0, 1].into());
@@ -191,22 +191,27 @@ fn golden_batch_still_decodes_and_is_still_what_we_write() {
 #[test]
 fn a_batch_of_0_1_becomes_one_of_0_2_and_back_without_a_difference() {
     assert_eq!(lower::schema_of(GOLDEN_OF_0_1), Some(Schema::V0_1));
-    let newer = lower::batch(GOLDEN_OF_0_1, Schema::V0_1, Schema::V0_2);
+    let newer = lower::batch(GOLDEN_OF_0_1, Schema::V0_1, Schema::V0_2, &[]);
     assert_eq!(lower::schema_of(&newer), Some(Schema::V0_2));
     assert_eq!(Frames::new(&newer).count(), Frames::new(GOLDEN_OF_0_1).count());
-    assert_eq!(lower::batch(&newer, Schema::V0_2, Schema::V0_1), GOLDEN_OF_0_1);
+    assert_eq!(lower::batch(&newer, Schema::V0_2, Schema::V0_1, &[]), GOLDEN_OF_0_1);
 }
 
 #[test]
 fn a_reader_of_0_1_gets_what_it_knows_and_of_the_wrong_schema_only_the_time() {
-    let lowered = lower::batch(GOLDEN, Schema::V0_2, Schema::V0_1);
+    let lowered = lower::batch(GOLDEN, Schema::V0_2, Schema::V0_1, &[]);
     assert_eq!(lower::schema_of(&lowered), Some(Schema::V0_1));
     let read = |bytes| {
         let decode = |frame: Result<Frame<'static>, _>| v0_1::Record::decode(&frame.unwrap());
         Frames::new(bytes).map(decode).collect::<Result<Vec<_>, _>>().unwrap()
     };
     let lowered: &'static [u8] = lowered.leak();
-    let back = lower::batch(lowered, Schema::V0_1, Schema::V0_2);
+    // 0.1 does not say which file of a number it is: what lies beside the batch does.
+    let named = records();
+    let files: Vec<FileKey> =
+        named.iter().filter_map(|record| lower::file_of(record.by_ref()?)).collect();
+    assert!(files.iter().any(|file| file.generation != 0));
+    let back = lower::batch(lowered, Schema::V0_1, Schema::V0_2, &files);
     let back = Frames::new(&back).map(|frame| Record::decode(&frame.unwrap()).unwrap());
     let has = |record: &Record<'_>| match record {
         Record::Event(event) => event.body.hook().is_some_and(|hook| Schema::V0_1.has(hook)),
@@ -266,7 +271,7 @@ fn what_is_cut_is_known_of_an_event() {
 fn actions_of_0_1_are_actions_of_0_2() {
     let process = ProcessKey { start_boot_ns: u64::MAX, tgid: 7 };
     let file = v0_1::FileKey { ino: u64::MAX, dev: 9 };
-    let file_of_0_2 = FileKey { ino: u64::MAX, dev: 9 };
+    let file_of_0_2 = FileKey { ino: u64::MAX, dev: 9, generation: 0 };
     let address = core::net::IpAddr::from([0xfe80, 0, 0, 0, 0, 0, 0, 1]);
     let keys = [
         (v0_1::RuleKey::Process(process), RuleKey::Process(process)),

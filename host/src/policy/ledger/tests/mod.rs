@@ -64,7 +64,7 @@ fn allow(spec: RuleSpec) -> RuleSpec {
 }
 
 const fn file(ino: u64) -> RuleKey {
-    RuleKey::File(FileKey { ino, dev: 1 })
+    RuleKey::File(FileKey { ino, dev: 1, generation: 0 })
 }
 
 fn net(text: &str, port: u16) -> RuleKey {
@@ -73,7 +73,7 @@ fn net(text: &str, port: u16) -> RuleKey {
 }
 
 fn opens(ledger: &Ledger<Fake>, tgid: u32, ino: u64, now: u64) -> Decision {
-    let key = krsi_host_abi::deny::FileKey { ino, dev: 1, pad: 0 };
+    let key = krsi_host_abi::deny::FileKey { ino, dev: 1, generation: 0 };
     ledger.store.verdict(AbiHook::FileOpen, abi(process(tgid)), Object::File(key), now)
 }
 
