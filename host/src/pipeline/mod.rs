@@ -9,6 +9,7 @@
 
 mod ask;
 mod board;
+mod census;
 mod clock;
 mod digests;
 mod error;

@@ -6,6 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::RunError;
 use super::board::Board;
+use super::census::Census;
 use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::Refused;
@@ -26,9 +27,6 @@ use crate::plugin::{Cache, Compiler, TrustedKey};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::Rings;
 
-/// Processes that the host keeps in mind.
-const PROCESSES_MAX: usize = 65_536;
-
 /// Everything that runs.
 pub(super) struct Running {
     pub(super) shared: Arc<Shared>,
@@ -47,12 +45,17 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config)?;
     let mut exempt = Exempt::new(maps.exempt, &rules);
-    let (machine, notes) = look(&mut hooks, &mut exempt)?;
+    let (machine, mut notes) = look(&mut hooks, &mut exempt)?;
+    let processes = hooks.processes()?.map_err(|why| {
+        notes.push(format!(
+            "processes that run already are unknown, and rules on them refused, until they are seen: {why}"
+        ));
+    });
     let mut ledger = Ledger::new(maps.rules, []);
     standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = reports::channel();
-    let processes = ProcessTable::with_capacity(PROCESSES_MAX);
-    let shared = Arc::new(Shared::new(ledger, processes, machine, sender));
+    let table = ProcessTable::with_capacity(rules.processes);
+    let shared = Arc::new(Shared::new(ledger, table, machine, sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let (commands, told) = channel();
     let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
@@ -68,10 +71,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     watched(&config, &hooks)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached(), hooks.backend().name());
-    // Events wait in the ring from here on, so that nothing falls between the scan and the reader.
-    if let Err(error) = shared.processes().scan("/proc".as_ref()) {
-        tracing::warn!(%error, "processes that run already are unknown");
-    }
+    // Events wait in the ring from here on, so that nothing falls between the census and the reader.
+    let census = Census::start(processes.ok(), Arc::clone(&shared));
     exempt.mark_running();
     notes.into_iter().for_each(|text| shared.note(text));
     for plugin in named {
@@ -95,6 +96,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         config: config.clone(),
         hooks,
         exempt,
+        census,
         roster,
         shared: Arc::clone(&shared),
         mailbox,
