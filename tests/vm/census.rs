@@ -47,7 +47,8 @@ impl Family {
 /// Rules on a process and on a lineage that are older than the host hold for the first call, and for no
 /// neighbour's; then a process ends whose record is lost, and its rule with it.
 fn ran_before(guest: &mut Guest) -> anyhow::Result<()> {
-    let (file, while_there) = (guest.file("secret")?, guest.file("while-there")?);
+    let (file, while_there) = (guest.path("secret"), guest.file("while-there")?);
+    fs::write(&file, "content\n")?;
     let middle = guest.executable("busybox-middle")?;
     let heads: Vec<PathBuf> = ["busybox-one", "busybox-clan", "busybox-free", "busybox-ghost"]
         .into_iter()
@@ -63,7 +64,8 @@ fn ran_before(guest: &mut Guest) -> anyhow::Result<()> {
     let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", "32768"])?;
     rules_are(&host, 2)?;
     for (family, expected) in families.iter_mut().zip([1, 3, 0]) {
-        ensure!(family.read()? == Some(expected), "not {expected}");
+        let came_to = family.read()?;
+        ensure!(came_to == Some(expected), "{came_to:?}, not {expected}: {:#?}", host.reports());
     }
     for tgid in [&families[0], &families[1]].map(|family| u64::from(family.0.id())) {
         wait_for("a record of the denial", || {
