@@ -3,15 +3,17 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, ensure};
+use rustix::fs::{XattrFlags, setxattr};
 use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
 use crate::act::call::set_name;
-use crate::harness::{Guest, expect_errno, run, wait_for, wait_for_errno};
+use crate::harness::{Connecting, Guest, expect_errno, listen, run, wait_for, wait_for_errno};
 
 pub(crate) const TESTS: &[Test] = &[
     ("runtime_grants", Boot::Default, grants),
@@ -121,15 +123,47 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(open_as("nobody")??)
 }
 
+/// A rule on the lineage of a process in the scope ends where a descendant becomes another user.
+fn leaves_the_scope(guest: &Guest, tree: &Path) -> anyhow::Result<()> {
+    // cap_setuid and cap_setgid, effective: `struct vfs_cap_data` of `include/uapi/linux/capability.h`.
+    let capable = [0x0200_0001_u32, 1 << 7 | 1 << 6, 0, 0, 0].map(u32::to_le_bytes).concat();
+    setxattr(tree, "security.capability", &capable, XattrFlags::empty())?;
+    fs::write("/etc/passwd", "root:x:0:0::/:/bin/sh\n")?;
+    let (other, address) = (guest.executable("busybox-other")?, "127.0.0.1 7001");
+    listen("127.0.0.1:7001")?;
+    let (tree, other) = (tree.display(), other.display());
+    let script = format!(
+        "while {other} sleep 0.2; do
+            {other} nc {address} </dev/null; own=$?
+            {tree} start-stop-daemon -S -c root -x {other} -- nc {address} </dev/null; echo own $own root $?
+        done"
+    );
+    let out = guest.path("connects");
+    let shell = ["sh", "-c", &script];
+    let mut command = Command::new(tree.to_string());
+    command.args(shell).uid(1000).gid(1000).stderr(Stdio::null());
+    let connecting = Connecting::start(&mut command, out)?;
+    // Before the rule both come through; with it, the one who is outside the scope still does.
+    connecting.wait_for("own 1 root 0")?;
+    let tries = 10;
+    for _ in 0..tries {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        ensure!(connecting.last()? == "own 1 root 0", "{}", connecting.last()?);
+    }
+    Ok(())
+}
+
 fn scope(guest: &mut Guest) -> anyhow::Result<()> {
     let config = guest.path("host.toml");
     fs::write(&config, "[plugin.sentry]\nscope = \"uid:1000\"\n")?;
     let file = guest.file("secret")?;
     fs::set_permissions(guest.path(""), fs::Permissions::from_mode(0o755))?;
     let runner = guest.executable("busybox-runner")?;
+    let tree = guest.executable("busybox-tree")?;
     let lines = [
         format!("open {} 60000 13", file.display()),
         format!("process {} 60000 13", runner.display()),
+        format!("lineage {} 60000 13", tree.display()),
     ];
     let more = ["--config", &config.display().to_string()];
     let host = guest.host_with(&[("sentry", &lines.join("\n"))], &more)?;
@@ -157,6 +191,7 @@ fn scope(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(cat.status.success(), "{cat:?}");
     host.report(&[("kind", "refusal"), ("reason", "only uid 1000 may be concerned")])?;
     File::open(&file)?;
+    leaves_the_scope(guest, &tree)?;
     ensure!(host.status("sentry")?["scope"] == "uid 1000", "{}", host.status("sentry")?);
     host.stop(Signal::INT).map(drop)
 }

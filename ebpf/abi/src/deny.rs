@@ -221,6 +221,33 @@ pub struct Entry {
     pub slots: [Lease; SLOTS],
 }
 
+/// Slots of owners: plugins, and the administrator with the last one.
+pub const OWNERS: usize = 64;
+
+/// Whom an owner's leases concern at all, whatever they say: the operator's bound.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct Bounds {
+    /// The real user id, or the id of the cgroup.
+    pub id: u64,
+    /// One of [`bounds`].
+    pub kind: u32,
+    /// Depth of the cgroup below the root of the hierarchy, whose own is 0.
+    pub level: u32,
+}
+
+/// Values of [`Bounds::kind`].
+pub mod bounds {
+    /// Everybody.
+    pub const NONE: u32 = 0;
+    /// Who runs under a user id.
+    pub const UID: u32 = 1;
+    /// Who runs in a cgroup or below it.
+    pub const CGROUP: u32 = 2;
+}
+
 /// The lineages that a process belongs to; inherited on fork, in the kernel.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
@@ -276,4 +303,5 @@ const _: () = assert!(size_of::<FileKey>() == 16);
 const _: () = assert!(size_of::<NetworkKey>() == 24);
 const _: () = assert!(size_of::<Lease>() == 48);
 const _: () = assert!(size_of::<Entry>() == 48 * SLOTS);
+const _: () = assert!(size_of::<Bounds>() == 16);
 const _: () = assert!(size_of::<Membership>() == 8 * LINEAGES);

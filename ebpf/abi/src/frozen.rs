@@ -21,6 +21,9 @@ pub const TASK_BTF: &str = "TASK_BTF";
 /// 1 where leases that changed meanwhile are read again: a kernel that verifies each function at each place
 /// that calls it (5.10) takes twice as long to load a program that does. `u32`.
 pub const READS_AGAIN: &str = "READS_AGAIN";
+/// 1 where programs are told the cgroups above the caller's (5.15); elsewhere bounds by cgroup are judged by the
+/// host alone, when a rule is made. `u32`.
+pub const ANCESTORS: &str = "ANCESTORS";
 /// 1 in a program that may sleep: user memory is faulted in. `u32`.
 pub const MAY_SLEEP: &str = "MAY_SLEEP";
 /// 1 where the answer refuses; after a function (`fexit`) it must be 0. `u32`.

@@ -437,6 +437,13 @@ pub fn cgroup_id() -> u64 {
     unsafe { helper::bpf_get_current_cgroup_id() }
 }
 
+/// Id of the cgroup at a level above the caller's, its own at its level; 0 below.
+#[inline(always)]
+pub fn ancestor_cgroup_id(level: u32) -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { helper::bpf_get_current_ancestor_cgroup_id(level as i32) }
+}
+
 /// Facts of the calling task that helpers give.
 pub struct Caller {
     /// Its thread id.

@@ -6,7 +6,9 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Digest, Entry, FileKey, Membership, NetworkKey, ProcessKey};
+use krsi_host_abi::deny::{
+    Bounds, Digest, Entry, FileKey, Membership, NetworkKey, OWNERS, ProcessKey, bounds,
+};
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::path::PathKey;
@@ -25,6 +27,10 @@ static mut FLAGS: [u64; HOOK_SLOTS] = [0; HOOK_SLOTS];
 #[unsafe(link_section = ".data.changes")]
 #[unsafe(no_mangle)]
 static mut CHANGES: u64 = 0;
+/// Whom the leases of each owner concern at all. Written by the host.
+#[unsafe(link_section = ".data.bounds")]
+#[unsafe(no_mangle)]
+static mut BOUNDS: [Bounds; OWNERS] = [Bounds { id: 0, kind: bounds::NONE, level: 0 }; OWNERS];
 /// Counters per hook slot and CPU. Written here, read by the host.
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(HOOK_SLOTS as u32, 0);
@@ -117,6 +123,24 @@ pub fn flags(slot: u32) -> u64 {
     }
     // SAFETY: `slot` is within the words, which are always readable.
     unsafe { core::ptr::read_volatile((&raw const FLAGS).cast::<u64>().add(slot as usize)) }
+}
+
+/// Whom the leases of an owner concern at all.
+#[inline(always)]
+pub fn bounds_of(owner: u16) -> Bounds {
+    let at = usize::from(owner) & (OWNERS - 1);
+    // SAFETY: the index is within the bounds, which are always readable.
+    unsafe { core::ptr::read_volatile((&raw const BOUNDS).cast::<Bounds>().add(at)) }
+}
+
+/// Whether there are such bounds.
+#[inline(always)]
+pub fn is_bounded(owner: u16) -> bool {
+    let at = usize::from(owner) & (OWNERS - 1);
+    // SAFETY: as in `bounds_of`.
+    let kind = unsafe { &raw const (*(&raw const BOUNDS).cast::<Bounds>().add(at)).kind };
+    // SAFETY: the same.
+    unsafe { core::ptr::read_volatile(kind) != bounds::NONE }
 }
 
 /// What stands for the leases and marks as they are now. The same number before and after reading says that

@@ -52,6 +52,8 @@ static TASK_BTF: u32 = 0;
 #[unsafe(no_mangle)]
 static READS_AGAIN: u32 = 0;
 #[unsafe(no_mangle)]
+static ANCESTORS: u32 = 0;
+#[unsafe(no_mangle)]
 static MAY_SLEEP: u32 = 0;
 #[unsafe(no_mangle)]
 static CAN_DENY: u32 = 0;
@@ -100,6 +102,13 @@ pub fn task_btf() -> bool {
 pub fn reads_again() -> bool {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const READS_AGAIN) != 0 }
+}
+
+/// Whether the cgroups above the caller's are told.
+#[inline(always)]
+pub fn ancestors() -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const ANCESTORS) != 0 }
 }
 
 /// Whether the answer of this program refuses; after a function it must be 0.

@@ -6,12 +6,13 @@
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
     Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of,
-    flag,
+    bounds, flag,
 };
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::UNRESOLVED;
 use krsi_host_abi::record::Verdict;
 
+use crate::capture::Task;
 use crate::filter::{Call, Facts};
 use crate::hook::{AF_INET, AF_INET6};
 use crate::object::Object;
@@ -365,6 +366,24 @@ extern "C" fn krsi_entry(
     u32::from(denied) ^ facts.unknown_zero() as u32
 }
 
+/// Whether a call is none of an owner's affair: 1, or 0. A caller whose user cannot be read is.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_is_out_of_bounds(facts: &Facts, owner: u64) -> u32 {
+    let Some(facts) = global::seen(facts) else { return 0 };
+    let within = map::bounds_of(owner as u16);
+    let is_within = match within.kind {
+        bounds::UID => {
+            Task::current().and_then(capture::uid_of).is_ok_and(|uid| u64::from(uid) == within.id)
+        }
+        bounds::CGROUP if offset::ancestors() => {
+            capture::ancestor_cgroup_id(within.level) == within.id
+        }
+        _ => true,
+    };
+    u32::from(!is_within) ^ facts.unknown_zero() as u32
+}
+
 /// The leases of one key, as they are applied.
 struct Leases<'d> {
     bits: [u64; 2],
@@ -379,6 +398,11 @@ impl Leases<'_> {
         let [low, high] = lease.hooks;
         let [low_bit, high_bit] = self.bits;
         if low & low_bit == 0 && high & high_bit == 0 || !self.concerns(lease) {
+            return false;
+        }
+        if map::is_bounded(lease.owner)
+            && krsi_is_out_of_bounds(self.facts, lease.owner.into()) != 0
+        {
             return false;
         }
         if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {

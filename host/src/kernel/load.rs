@@ -124,6 +124,8 @@ pub struct Loader {
     /// What every program needs and this kernel lacks.
     vital: Option<MissingField>,
     task_btf: bool,
+    /// Whether programs are told the cgroups above the caller's.
+    ancestors: bool,
     kfuncs: Kfuncs,
     /// Whether this kernel was seen to refuse global functions.
     plain: OnceLock<bool>,
@@ -161,6 +163,8 @@ impl Loader {
         types: &KernelTypes,
     ) -> Self {
         let task_btf = types.has_function("bpf_get_current_task_btf");
+        // It came to tracing programs with 5.15, as this helper did.
+        let ancestors = types.has_function("bpf_task_pt_regs");
         let plain = OnceLock::new();
         let offsets = plan.offsets.clone();
         let kfuncs = Kfuncs::of(types);
@@ -169,7 +173,7 @@ impl Loader {
             named.any(|offset| (offset.structure, offset.member) == (field.structure, field.member))
         };
         let vital = plan.missing.iter().find(is_vital).copied();
-        Self { file, backend, offsets, path_secret, vital, task_btf, kfuncs, plain }
+        Self { file, backend, offsets, path_secret, vital, task_btf, ancestors, kfuncs, plain }
     }
 
     /// The backend.
@@ -316,6 +320,7 @@ impl Loader {
         set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
         set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
+        set(frozen::ANCESTORS, u32::from(self.ancestors));
         set(frozen::READS_AGAIN, u32::from(way.functions));
         let sleep = match target.meeting {
             Meeting::Lsm if job.sleeps() => Sleep::Allowed,

@@ -6,7 +6,7 @@
 use aya::maps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Entry, Membership, ProcessKey, flag};
+use krsi_host_abi::deny::{Bounds, Entry, Membership, OWNERS, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::proof::Proof;
@@ -93,6 +93,10 @@ impl KernelMaps {
             counters: std::sync::Arc::new(Counters { map: open(object, "COUNTS")? }),
             rules: RuleMaps {
                 flags: flags.clone(),
+                bounds: OwnerBounds {
+                    map: open(object, BOUNDS)?,
+                    all: [Bounds::default(); OWNERS],
+                },
                 changes: Changes { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
                 judged,
@@ -302,6 +306,7 @@ impl Proofs {
 /// The deny maps.
 pub struct RuleMaps {
     flags: Flags,
+    bounds: OwnerBounds,
     changes: Changes,
     leases: LeaseMaps,
     /// Whether calls are judged at all.
@@ -327,6 +332,14 @@ impl Changes {
         self.last = self.last.wrapping_add(1);
         stored("CHANGES", self.map.set(0, self.last, 0))
     }
+}
+
+/// The section of whom each owner's leases concern.
+const BOUNDS: &str = ".data.bounds";
+
+struct OwnerBounds {
+    map: Array<MapData, [u8; OWNERS * size_of::<Bounds>()]>,
+    all: [Bounds; OWNERS],
 }
 
 /// Whether rules in the maps are obeyed.
@@ -368,6 +381,19 @@ impl RuleStore for RuleMaps {
             Err(maps::MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(failed("MEMBER", error)),
         }
+    }
+
+    fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError> {
+        let OwnerBounds { map, all } = &mut self.bounds;
+        let mut next = *all;
+        let slot = next.get_mut(usize::from(owner));
+        *slot.ok_or(StoreError::Slot { slot: owner.into() })? = to;
+        if next != *all {
+            // All at once: those that stay are written as they are.
+            stored("BOUNDS", map.set(0, bytes(&next), 0))?;
+            *all = next;
+        }
+        Ok(())
     }
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! What policy may ask of the deny maps, so that the ledger can be tested without a kernel.
 
-use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use super::lease::EntryKey;
@@ -49,6 +49,8 @@ pub trait RuleStore: Send {
     fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError>;
     /// Marks of a process: the kernel's own view, inherited ones included.
     fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError>;
+    /// Says whom the leases of an owner concern at all.
+    fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError>;
     /// Says which maps hold a rule for `hook`: bits of [`krsi_host_abi::deny::flag`] but
     /// `FORWARD` and `CANARY`, which routing owns.
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError>;

@@ -9,6 +9,7 @@
 
 mod ask;
 mod board;
+mod bounds;
 mod census;
 mod clock;
 mod digests;

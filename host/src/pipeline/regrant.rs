@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use krsi_plugin_schema::latest::{ProcessKey, Refusal};
 
+use super::bounds;
 use super::clock;
 use super::mailbox::Change;
 use super::roster::{Entry, Roster};
@@ -137,7 +138,7 @@ impl RulesOf {
         let grants: Vec<Grant> =
             self.versions.iter().map(|version| version.grant(word.clone())).collect();
         let now_boot_ns = clock::boot_ns();
-        let exists = |key: ProcessKey| shared.processes().is_running(key);
+        let exists = |key: ProcessKey| shared.is_running(key);
         let descendants = |key: ProcessKey| shared.processes().descendants(key);
         let within = |key: ProcessKey| {
             shared.processes().get(key).is_some_and(|process| scope.holds(process))
@@ -152,6 +153,11 @@ impl RulesOf {
             verdict.unwrap_or(GrantVerdict::Granted(rule.mode))
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let bounds = bounds::of(&scope);
+        if let Err(error) = shared.turns.turn(|ledger| ledger.bound(self.slot, bounds)) {
+            let name = &self.name;
+            shared.note(format!("{name}: its rules are bounded as before: {error}"));
+        }
         let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);
         let mut judged = Judged::default();
         for became in became {

@@ -7,6 +7,7 @@ use std::sync::mpsc::Sender;
 use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
 use parking_lot::MutexGuard as TurnGuard;
 
+use super::bounds;
 use super::clock;
 use super::mailbox::{Change, Mailbox};
 use super::report;
@@ -96,14 +97,15 @@ impl PolicySink {
         if word != *self.principal.grant.spec() {
             self.principal.set_grant(self.version.grant(word));
         }
-        let exists = |key: ProcessKey| self.shared.processes().is_running(key);
+        let exists = |key: ProcessKey| self.shared.is_running(key);
         let descendants = |key: ProcessKey| self.shared.processes().descendants(key);
         let within = |key: ProcessKey| {
             self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
         let kinship = Kinship { exists: &exists, descendants: &descendants };
         let machine = &self.shared.machine;
-        let around = Surroundings { now_boot_ns, kinship, machine, within: &within };
+        let bounds = bounds::of(&scope);
+        let around = Surroundings { now_boot_ns, kinship, machine, within: &within, bounds };
         let turns = &self.shared.turns;
         let mut applied = apply(turns, &mut self.principal, actions, around);
         if init {

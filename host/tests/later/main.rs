@@ -18,7 +18,7 @@ use krsi_host::policy::{
     Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Surroundings, Turns, apply,
 };
 use krsi_host::route::queue::{Batch, Delivery, Queue};
-use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
@@ -148,6 +148,9 @@ impl RuleStore for Maps {
     fn marks(&self, _: ProcessKey) -> Result<Option<Membership>, StoreError> {
         Ok(None)
     }
+    fn bound(&mut self, _: u8, _: Bounds) -> Result<(), StoreError> {
+        Ok(())
+    }
     fn set_rule_flags(&mut self, _: AbiHook, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
@@ -175,7 +178,13 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let ledger = Turns::new(Ledger::new(Maps, [AbiHook::FileOpen]));
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
     let machine = &Machine { without_cgroups: None, ..Machine::default() };
-    let around = Surroundings { now_boot_ns: 1, kinship, machine, within: &|_| true };
+    let around = Surroundings {
+        now_boot_ns: 1,
+        kinship,
+        machine,
+        within: &|_| true,
+        bounds: Bounds::default(),
+    };
     let applied = apply(&ledger, &mut principal, &v0_3::actions(), around);
 
     let outcomes = Frames::new(&applied.outcomes).map(|frame| {

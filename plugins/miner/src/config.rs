@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Most ports and networks of pools: each becomes rules on a detection.
+/// Most ports and networks of pools: each connection is compared with all.
 const POOLS_MAX: usize = 64;
 
 /// What counts as evidence and what follows from it; `config.toml` documents each key.
@@ -14,6 +14,7 @@ const POOLS_MAX: usize = 64;
 pub(crate) struct Config {
     pub(crate) names: Vec<String>,
     pub(crate) argv_markers: Vec<String>,
+    pub(crate) algorithms: Vec<String>,
     pub(crate) pool_hosts: Vec<String>,
     pub(crate) pool_ports: Vec<u16>,
     pub(crate) pool_networks: Vec<Network>,

@@ -1,109 +1,154 @@
 //! Kinds of evidence, what each weighs, and how an exec or a connect shows it.
+//!
+//! What says that somebody mines is told from mere circumstances: those never reach the threshold by
+//! themselves, however many there are.
 
 use krsi_plugin::{Connect, Exec};
 use serde::{Deserialize, Serialize};
 
+use crate::argument::{self, Told};
 use crate::config::Config;
 
 /// A set of kinds of evidence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Evidence(u32);
+pub(crate) struct Evidence {
+    kinds: u32,
+    /// Port of the server that the arguments name; 0 for none.
+    port: u16,
+}
+
+/// Bits of kinds.
+pub(crate) mod kind {
+    pub(crate) const NAME: u32 = 1 << 0;
+    pub(crate) const OPTION: u32 = 1 << 1;
+    pub(crate) const OPTIONS: u32 = 1 << 2;
+    pub(crate) const URL: u32 = 1 << 3;
+    pub(crate) const HOST: u32 = 1 << 4;
+    pub(crate) const ALGORITHM: u32 = 1 << 5;
+    pub(crate) const WALLET: u32 = 1 << 6;
+    pub(crate) const ENDPOINT: u32 = 1 << 7;
+    pub(crate) const LOGIN: u32 = 1 << 8;
+    pub(crate) const CONNECTED: u32 = 1 << 9;
+    pub(crate) const NETWORK: u32 = 1 << 10;
+    pub(crate) const TOLD: u32 = 1 << 11;
+    pub(crate) const TOLD_MORE: u32 = 1 << 12;
+    pub(crate) const MEMFD: u32 = 1 << 16;
+    pub(crate) const DELETED: u32 = 1 << 17;
+    pub(crate) const WRITABLE: u32 = 1 << 18;
+    pub(crate) const PORT: u32 = 1 << 19;
+    /// Those that are no evidence of mining.
+    pub(crate) const CIRCUMSTANCES: u32 =
+        ENDPOINT | LOGIN | CONNECTED | MEMFD | DELETED | WRITABLE | PORT;
+}
+
+/// The most that circumstances weigh together.
+const CIRCUMSTANCES_MAX: u32 = 40;
 
 /// Kind, weight, and words for the alert. The default threshold is 100.
 const KINDS: &[(u32, u32, &str)] = &[
-    (NAME, 60, "a miner's name"),
-    (ARGV, 60, "a miner's arguments"),
-    (ARGV_MORE, 40, "several of them"),
-    (HOST, 40, "a pool's host in its arguments"),
-    (MEMFD, 50, "an executable in memory only"),
-    (DELETED, 50, "a deleted executable"),
-    (WRITABLE, 50, "an executable where anybody may write"),
-    (PORT, 50, "a connection to a pool's port"),
-    (NETWORK, 100, "a connection to a pool's network"),
+    (kind::NAME, 60, "a miner's name"),
+    (kind::OPTION, 60, "an option that only miners have"),
+    (kind::OPTIONS, 40, "several of them"),
+    (kind::URL, 80, "a mining protocol's URL"),
+    (kind::HOST, 60, "a pool's host in its arguments"),
+    (kind::ALGORITHM, 60, "a mining algorithm"),
+    (kind::WALLET, 60, "a wallet's address"),
+    (kind::ENDPOINT, 30, "a server to work for"),
+    (kind::LOGIN, 20, "a login to it"),
+    (kind::CONNECTED, 30, "a connection to the port that its arguments name"),
+    (kind::NETWORK, 100, "a connection to a pool's network"),
+    (kind::TOLD, 60, "a program of the system is told of mining"),
+    (kind::TOLD_MORE, 20, "in three ways"),
+    (kind::MEMFD, 30, "an executable in memory only"),
+    (kind::DELETED, 30, "a deleted executable"),
+    (kind::WRITABLE, 30, "an executable where anybody may write"),
+    (kind::PORT, 30, "a connection to a port that pools use"),
 ];
-
-const NAME: u32 = 1 << 0;
-const ARGV: u32 = 1 << 1;
-const ARGV_MORE: u32 = 1 << 2;
-const HOST: u32 = 1 << 3;
-const MEMFD: u32 = 1 << 4;
-const DELETED: u32 = 1 << 5;
-const WRITABLE: u32 = 1 << 6;
-const PORT: u32 = 1 << 7;
-const NETWORK: u32 = 1 << 8;
 
 impl Evidence {
     /// What an exec shows.
     pub(crate) fn of_exec(config: &Config, exec: &Exec<'_>) -> Self {
-        let mut found = 0;
         let name = |path: &str| {
             let last = path.rsplit('/').next().unwrap_or(path);
             config.names.iter().any(|name| name == last)
         };
-        if name(&exec.path) || exec.argv.iter().next().is_some_and(name) {
-            found |= NAME;
-        }
-        let arguments = || exec.argv.iter().skip(1);
-        let marker = |argument: &str| {
-            config.argv_markers.iter().any(|marker| argument.starts_with(marker.as_str()))
-        };
+        let Told { mut kinds, port } = argument::read(config, exec.argv.iter().skip(1));
         // A system tool that is asked about miners, such as grep, is not one.
-        let system = config.protects(&exec.path);
-        match arguments().filter(|argument| marker(argument)).count() {
-            0 => {}
-            1 => found |= ARGV,
-            _ if system => found |= ARGV,
-            _ => found |= ARGV | ARGV_MORE,
+        if config.protects(&exec.path) {
+            kinds = match (kinds & !kind::CIRCUMSTANCES, kinds.count_ones()) {
+                (0, _) => 0,
+                (_, 1 | 2) => kind::TOLD,
+                _ => kind::TOLD | kind::TOLD_MORE,
+            };
         }
-        let host =
-            |argument: &str| config.pool_hosts.iter().any(|host| argument.contains(host.as_str()));
-        if found & ARGV == 0 && arguments().any(host) || !system && arguments().any(host) {
-            found |= HOST;
+        if name(&exec.path) || exec.argv.iter().next().is_some_and(name) {
+            kinds |= kind::NAME;
         }
         if exec.flags.memfd() {
-            found |= MEMFD;
+            kinds |= kind::MEMFD;
         } else if exec.flags.deleted() {
-            found |= DELETED;
+            kinds |= kind::DELETED;
         } else if config.world_writable.iter().any(|place| exec.path.starts_with(place.as_str())) {
-            found |= WRITABLE;
+            kinds |= kind::WRITABLE;
         }
-        Self(found)
+        Self { kinds, port: port.unwrap_or(0) }
     }
 
-    /// What a connect shows.
-    pub(crate) fn of_connect(config: &Config, connect: &Connect) -> Self {
-        let Some(address) = connect.address else { return Self(0) };
-        let mut found = 0;
-        if config.pool_ports.contains(&connect.port) {
-            found |= PORT;
+    /// What a connect shows of a process that showed `before`. Loopback is no pool, but where arguments
+    /// name it.
+    pub(crate) fn of_connect(config: &Config, connect: &Connect, before: Self) -> Self {
+        let Some(address) = connect.address else { return Self::default() };
+        let mut kinds = 0;
+        if !address.to_canonical().is_loopback() && config.pool_ports.contains(&connect.port) {
+            kinds |= kind::PORT;
         }
         if config.pool_networks.iter().any(|network| network.contains(address)) {
-            found |= NETWORK;
+            kinds |= kind::NETWORK;
         }
-        Self(found)
+        if before.port != 0 && before.port == connect.port {
+            kinds |= kind::CONNECTED;
+        }
+        Self { kinds, port: 0 }
     }
 
     /// Whether there is none.
     pub(crate) const fn is_none(self) -> bool {
-        self.0 == 0
+        self.kinds == 0
+    }
+
+    /// Whether some of it says that somebody mines.
+    pub(crate) const fn is_of_mining(self) -> bool {
+        self.kinds & !kind::CIRCUMSTANCES != 0
+    }
+
+    /// As much of it as counts for descendants: what a system program is told is about itself. A shell that
+    /// searches for miners starts other things too.
+    pub(crate) const fn of_descendants(self) -> Self {
+        Self { kinds: self.kinds & !(kind::TOLD | kind::TOLD_MORE), port: self.port }
     }
 
     /// Both.
     pub(crate) const fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        let port = if other.port == 0 { self.port } else { other.port };
+        Self { kinds: self.kinds | other.kinds, port }
     }
 
-    /// The sum of the weights.
+    /// The sum of the weights; without evidence of mining, that of the circumstances.
     pub(crate) fn score(self) -> u32 {
-        self.kinds().map(|(_, weight, _)| weight).sum()
+        let sum = |bits: u32| -> u32 {
+            KINDS
+                .iter()
+                .filter(|(kind, ..)| self.kinds & bits & kind != 0)
+                .map(|(_, weight, _)| weight)
+                .sum()
+        };
+        sum(!kind::CIRCUMSTANCES) + sum(kind::CIRCUMSTANCES).min(CIRCUMSTANCES_MAX)
     }
 
-    /// The kinds, in words.
+    /// The kinds, in words, each with its weight.
     pub(crate) fn words(self) -> String {
-        self.kinds().map(|(_, _, words)| *words).collect::<Vec<_>>().join(", ")
-    }
-
-    fn kinds(self) -> impl Iterator<Item = &'static (u32, u32, &'static str)> {
-        KINDS.iter().filter(move |(kind, _, _)| self.0 & kind != 0)
+        let kinds = KINDS.iter().filter(|(kind, ..)| self.kinds & kind != 0);
+        let words = kinds.map(|(_, weight, words)| format!("{words} ({weight})"));
+        words.collect::<Vec<_>>().join(", ")
     }
 }

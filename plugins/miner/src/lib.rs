@@ -1,15 +1,16 @@
 //! Crypto-mining by behaviour: evidence is gathered along a process's lineage and scored.
 //!
-//! Names can be changed; being told of a pool, running from where anybody can write, from memory or
-//! from a file that is gone, and talking to a pool's port cannot all be given up. No single kind of
-//! evidence reaches the default threshold.
+//! Names can be changed; what a miner is told on its command line says more. Running from where anybody can
+//! write, from memory or from a file that is gone, and talking to a port that pools use are circumstances: they
+//! add to evidence of mining, and are none by themselves.
 
+mod argument;
 mod config;
 mod evidence;
 mod lineage;
 mod response;
 
-use krsi_plugin::{Connect, Ctx, Exec, Hook, Manifest, Meta, Outcome, Plugin, ProcessKey};
+use krsi_plugin::{Connect, Ctx, Exec, Hook, Manifest, Meta, Plugin, ProcessKey};
 
 use config::Config;
 use evidence::Evidence;
@@ -29,10 +30,10 @@ impl Plugin for Miner {
             .hook(Hook::BprmCommittedCreds)
             .hook(Hook::SocketConnect)
             .deny_by_file()
-            .deny_by_network()
             .deny_by_lineage()
             .deny_hook(Hook::BprmCheckSecurity)
             .deny_hook(Hook::SocketConnect)
+            .deny_hook(Hook::SocketSendmsg)
     }
 
     fn init(config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
@@ -49,17 +50,14 @@ impl Plugin for Miner {
     }
 
     fn connect(&mut self, meta: &Meta, connect: &Connect, ctx: &mut Ctx) {
-        let evidence = Evidence::of_connect(&self.config, connect);
+        let before = self.lineages.of(meta.process);
+        let evidence = Evidence::of_connect(&self.config, connect, before);
         self.judge(meta.process, evidence, ctx);
     }
 
     fn gone(&mut self, process: ProcessKey, ctx: &mut Ctx) {
         self.lineages.forget(process);
         self.responses.forget(process, ctx.now_boot_ns());
-    }
-
-    fn outcome(&mut self, outcome: &Outcome, ctx: &mut Ctx) {
-        self.responses.answered(outcome, &self.config, ctx);
     }
 
     fn snapshot(&self) -> Vec<u8> {

@@ -19,17 +19,22 @@ pub(crate) struct Lineages(BTreeMap<ProcessKey, Evidence>);
 /// What speaks against a process tree.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Case {
-    /// The topmost ancestor with evidence: the tree that is answered.
+    /// The topmost ancestor with evidence of mining: the tree that is answered.
     pub(crate) root: ProcessKey,
     /// The process that gave the last piece.
     pub(crate) process: ProcessKey,
-    /// All processes of the lineage with evidence, the process first.
+    /// All processes of the lineage with evidence of mining, the process first.
     pub(crate) members: Vec<ProcessKey>,
     /// All evidence.
     pub(crate) evidence: Evidence,
 }
 
 impl Lineages {
+    /// What a process has shown.
+    pub(crate) fn of(&self, process: ProcessKey) -> Evidence {
+        self.0.get(&process).copied().unwrap_or_default()
+    }
+
     /// Adds evidence to a process.
     pub(crate) fn add(&mut self, process: ProcessKey, evidence: Evidence) {
         let slot = self.0.entry(process).or_default();
@@ -46,11 +51,13 @@ impl Lineages {
         let mut case =
             Case { root: process, process, members: Vec::new(), evidence: Evidence::default() };
         for key in lineage.filter(|key| key.tgid != 1) {
-            if let Some(evidence) = self.0.get(&key) {
+            let Some(evidence) = self.0.get(&key).copied() else { continue };
+            let evidence = if key == process { evidence } else { evidence.of_descendants() };
+            if evidence.is_of_mining() {
                 case.root = key;
                 case.members.push(key);
-                case.evidence = case.evidence.with(*evidence);
             }
+            case.evidence = case.evidence.with(evidence);
         }
         case
     }

@@ -1,9 +1,8 @@
-//! What follows a detection: deny the files, deny the pools to the tree, alert, once.
+//! What follows a detection: deny the files, deny the tree every connection and every message, alert, once.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use krsi_plugin::{Ctx, FileKey, Outcome, ProcessKey, Refusal, Severity};
+use krsi_plugin::{Ctx, FileKey, Hook, ProcessKey, Severity};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
@@ -11,17 +10,12 @@ use crate::lineage::Case;
 
 /// Trees and files that are remembered as answered.
 const ANSWERED_MAX: usize = 4096;
-/// Every address, of either family.
-const ANYWHERE: [IpAddr; 2] =
-    [IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6(Ipv6Addr::UNSPECIFIED)];
 
 /// What was answered, and until when it need not be answered again.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Responses {
     trees: BTreeMap<ProcessKey, u64>,
     files: BTreeMap<FileKey, u64>,
-    /// Which tree a network rule was for.
-    rules: BTreeMap<u32, ProcessKey>,
 }
 
 impl Responses {
@@ -39,18 +33,10 @@ impl Responses {
             }
         }
         if remember(&mut self.trees, case.root, now, until) {
-            self.deny_pools(case.root, config, &reason, ctx);
+            // A connection that was there before says no more either.
+            let rule = ctx.deny_lineage(case.root).connect().hook(Hook::SocketSendmsg);
+            rule.ttl(config.ttl()).because(&reason);
             ctx.alert("T1496", Severity::High, case.process, &reason);
-        }
-    }
-
-    /// A full key means that four trees are denied this pool already: this tree is denied every
-    /// connection instead.
-    pub(crate) fn answered(&mut self, outcome: &Outcome<'_>, config: &Config, ctx: &mut Ctx) {
-        let Some(root) = self.rules.remove(&outcome.token) else { return };
-        if outcome.refusal == Some(Refusal::KeyFull) {
-            self.rules.retain(|_, other| *other != root);
-            ctx.deny_lineage(root).connect().ttl(config.ttl()).because("mining: a further tree");
         }
     }
 
@@ -59,19 +45,6 @@ impl Responses {
         self.trees.remove(&process);
         if self.files.len() > ANSWERED_MAX / 2 {
             self.files.retain(|_, until| *until > now_boot_ns);
-        }
-    }
-
-    fn deny_pools(&mut self, root: ProcessKey, config: &Config, reason: &str, ctx: &mut Ctx) {
-        let ports = config.pool_ports.iter().flat_map(|port| ANYWHERE.map(|any| (any, 0, *port)));
-        let networks = config.pool_networks.iter().map(|net| (net.address, net.prefix, 0));
-        for (address, prefix, port) in ports.chain(networks) {
-            let rule = ctx.deny_network(address, prefix, port).connect().only_lineage(root);
-            let token = rule.ttl(config.ttl()).because(reason);
-            self.rules.insert(token.0, root);
-        }
-        while self.rules.len() > ANSWERED_MAX {
-            self.rules.pop_first();
         }
     }
 }

@@ -95,17 +95,16 @@ fn detected() -> (Script<Miner>, Vec<Seen>) {
 }
 
 #[test]
-fn a_detection_denies_the_file_and_the_pools_to_the_tree() {
+fn a_detection_denies_the_file_and_the_tree_connections_and_messages() {
     let (_, seen) = detected();
     let shown: Vec<String> = seen.iter().map(|seen| format!("{seen:?}")).collect();
     let file = format!("{:?}", Script::<Miner>::file("/tmp/w"));
     assert!(shown[0].contains(&file) && shown[0].contains("bprm_check_security"), "{}", shown[0]);
-    let ports = seen.iter().filter(|seen| {
-        let root = Script::<Miner>::key(100);
-        matches!(seen, Seen::Deny { subject: krsi_plugin::testing::Subject::Lineage(key), hooks, .. }
-            if *key == root && hooks == &["socket_connect"])
+    let trees = seen.iter().filter(|seen| {
+        matches!(seen, Seen::Deny { hooks, .. } if hooks.contains(&"socket_connect") && hooks.contains(&"socket_sendmsg"))
     });
-    assert_eq!(ports.count(), 16, "8 ports, both families");
+    let key = format!("{:?}", Script::<Miner>::key(100));
+    assert_eq!(trees.filter(|seen| format!("{seen:?}").contains(&key)).count(), 1, "{shown:?}");
     assert_eq!(alerts(&seen), 1);
 }
 
@@ -120,8 +119,9 @@ fn a_detection_is_answered_once_and_again_after_its_time() {
 #[test]
 fn a_system_executable_is_never_denied() {
     let mut script = Script::<Miner>::start(b"").unwrap();
-    script.exec(&Spawn { tgid: 100, exe: "/usr/bin/xmrig", argv: &["xmrig"], ..Spawn::default() });
-    let seen = script.connect(100, "10.1.2.3:3333");
+    let argv = ["xmrig", "--donate-level=1"];
+    let seen =
+        script.exec(&Spawn { tgid: 100, exe: "/usr/bin/xmrig", argv: &argv, ..Spawn::default() });
     assert_eq!(alerts(&seen), 1);
     assert!(!format!("{seen:?}").contains("bprm_check_security"));
 }
@@ -129,10 +129,28 @@ fn a_system_executable_is_never_denied() {
 #[test]
 fn the_state_survives_a_reload() {
     let mut script = Script::<Miner>::start(b"").unwrap();
-    script.exec(&Spawn { tgid: 100, exe: "/tmp/w", argv: &["w"], ..Spawn::default() });
+    let argv = ["w", "stratum+tcp://p:443"];
+    script.exec(&Spawn { tgid: 100, exe: "/opt/w", argv: &argv, ..Spawn::default() });
     let mut script = script.reload(b"").unwrap();
-    script.exec(&Spawn { tgid: 100, exe: "/tmp/w", argv: &["w"], ..Spawn::default() });
-    assert_eq!(alerts(&script.connect(100, "10.1.2.3:3333")), 1);
+    assert_eq!(alerts(&script.connect(100, "10.1.2.3:443")), 1);
+}
+
+#[test]
+fn the_tree_that_is_answered_starts_with_the_miner() {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    script.exec(&Spawn { tgid: 100, exe: "/tmp/ci-runner", argv: &["ci"], ..Spawn::default() });
+    let argv = ["w", "--donate-level", "1", "stratum+tcp://p"];
+    let seen = script.exec(&Spawn {
+        tgid: 101,
+        parent: 100,
+        exe: "/tmp/w",
+        argv: &argv,
+        ..Spawn::default()
+    });
+    let told = format!("{seen:?}");
+    assert!(told.contains(&format!("{:?}", Script::<Miner>::key(101))), "{told}");
+    assert!(!told.contains(&format!("{:?}", Script::<Miner>::key(100))), "{told}");
+    assert!(!told.contains(&format!("{:?}", Script::<Miner>::file("/tmp/ci-runner"))), "{told}");
 }
 
 #[test]

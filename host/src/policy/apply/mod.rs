@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::Mode;
+use krsi_host_abi::deny::{Bounds, Mode};
 use krsi_plugin_schema::frame::{Frame, FrameError, Frames};
 use krsi_plugin_schema::latest::{
     Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, RecordRef, Refusal,
@@ -14,7 +14,7 @@ use krsi_plugin_schema::{Schema, lower};
 use super::broad::Machine;
 use super::capability::{self, Grant};
 use super::kill;
-use super::ledger::{Kinship, Made, RuleSpec, RuleView};
+use super::ledger::{Kinship, LedgerError, Made, RuleSpec, RuleView};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
 use super::text::one_line;
@@ -69,6 +69,8 @@ pub struct Surroundings<'a> {
     pub machine: &'a Machine,
     /// Whether a process lies within the plugin's scope.
     pub within: &'a dyn Fn(ProcessKey) -> bool,
+    /// The scope, as the kernel judges it in every call.
+    pub bounds: Bounds,
 }
 
 /// An alert, its texts bounded and made harmless.
@@ -291,7 +293,8 @@ fn add<S: RuleStore>(
     };
     let made = ledger.turn(|ledger| {
         let before = ledger.writes();
-        let made = ledger.add(spec, now, around.kinship);
+        let bound = ledger.bound(principal.slot, around.bounds).map_err(LedgerError::from);
+        let made = bound.and_then(|()| ledger.add(spec, now, around.kinship));
         budget.writes += ledger.writes() - before;
         made.map(|made| (made, ledger.explain(made.rule_id)))
     });

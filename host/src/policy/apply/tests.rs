@@ -1,5 +1,6 @@
 //! Tests of lists of actions against maps that are read as the kernel reads them.
 
+use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, KeyKind, Record, RuleKey, Subject};
 
@@ -50,7 +51,13 @@ fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec
 fn applied(turns: &Turns<Fake>, principal: &mut Principal, actions: &[u8]) -> Applied {
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
     let machine = &Machine::default();
-    let around = Surroundings { now_boot_ns: 1, kinship, machine, within: &|_| true };
+    let around = Surroundings {
+        now_boot_ns: 1,
+        kinship,
+        machine,
+        within: &|_| true,
+        bounds: Bounds::default(),
+    };
     apply(turns, principal, actions, around)
 }
 
@@ -116,7 +123,13 @@ fn others_get_the_ledger_between_the_actions_of_one_call() {
         });
         let kinship = Kinship { exists: &exists, descendants: &|_| Vec::new() };
         let machine = &Machine::default();
-        let around = Surroundings { now_boot_ns: 1, kinship, machine, within: &|_| true };
+        let around = Surroundings {
+            now_boot_ns: 1,
+            kinship,
+            machine,
+            within: &|_| true,
+            bounds: Bounds::default(),
+        };
         let applied = apply(turns, &mut plugin, &actions, around);
         assert_eq!(applied.rules.len(), 1000);
         other.join().unwrap()

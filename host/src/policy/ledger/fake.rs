@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use krsi_host_abi::deny::{
-    Entry, FileKey, Lease, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey, Subject,
-    flag,
+    Bounds, Entry, FileKey, Lease, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey,
+    Subject, flag,
 };
 use krsi_host_abi::hook::Hook;
 
@@ -237,6 +237,10 @@ impl RuleStore for Fake {
 
     fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError> {
         Ok(self.maps.marks.get(&process).copied())
+    }
+
+    fn bound(&mut self, _owner: u8, _to: Bounds) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use krsi_host_abi::deny::{Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use crate::kernel::lease::EntryKey;
@@ -64,6 +64,10 @@ impl<S: RuleStore> RuleStore for Meter<S> {
 
     fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError> {
         self.store.marks(process)
+    }
+
+    fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError> {
+        self.store.bound(owner, to)
     }
 
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError> {

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::{Lease, flag};
+use krsi_host_abi::deny::{Bounds, Lease, flag};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 
@@ -102,6 +102,14 @@ impl<S: RuleStore> Ledger<S> {
         self.book.stand(&mut self.store, Place::Unread(hook), lease)?;
         self.flags.add(hook.bit(), flag::ERROR_RULE);
         self.flags.write(&mut self.store, self.lineages.is_live())
+    }
+
+    /// Has the rules of an owner concern nobody but whom the operator says, from now on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError> {
+        self.store.bound(owner, to)
     }
 
     /// Puts a rule in force, in place of the plugin's rule with the same token. The same rule made again,

@@ -1,0 +1,164 @@
+//! What a command line says of mining, in every spelling: `-o URL`, `-oURL`, `--url URL`, `--url=URL`.
+
+use crate::config::Config;
+use crate::evidence::kind;
+
+/// Options that name where to connect to, and those that name what is computed.
+const SERVERS: &[&str] = &["-o", "--url", "--pool", "--server", "-s", "--proxy"];
+const ALGORITHMS: &[&str] = &["-a", "--algo", "--algorithm", "--coin"];
+/// Options of a login that other programs have too: they count beside others only.
+const LOGIN: &[&str] =
+    &["-u", "--user", "-p", "--pass", "-O", "--userpass", "-k", "--keepalive", "--tls", "--rig-id"];
+/// A Monero address, plain and integrated (95 and 106 characters of base 58, which start with 4 or 8).
+const MONERO: [usize; 2] = [95, 106];
+
+/// What a command line says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Bits of [`kind`].
+    pub(crate) kinds: u32,
+    /// Port of the server that it names.
+    pub(crate) port: Option<u16>,
+}
+
+/// Reads the arguments after `argv[0]`.
+pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>) -> Told {
+    let mut told = Told::default();
+    let (mut only, mut login) = (0, 0);
+    let mut option = "";
+    for argument in arguments {
+        // The word before is its option, unless it carries one itself.
+        let (name, value) = match split(argument) {
+            Some((name, value)) => (name, value),
+            None => (std::mem::take(&mut option), argument),
+        };
+        if value.is_empty() {
+            option = name;
+        }
+        let starts = |marker: &String| argument.starts_with(marker.as_str());
+        if config.argv_markers.iter().any(starts) {
+            only += 1;
+        }
+        login += u32::from(LOGIN.contains(&name) && argument.starts_with('-'));
+        if config.pool_hosts.iter().any(|host| argument.contains(host.as_str())) {
+            told.kinds |= kind::HOST;
+        }
+        if ALGORITHMS.contains(&name) && is_algorithm(config, value) {
+            told.kinds |= kind::ALGORITHM;
+        }
+        if MONERO.contains(&value.len())
+            && value.starts_with(['4', '8'])
+            && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        {
+            told.kinds |= kind::WALLET;
+        }
+        if let Some(server) = pool_url(argument).or_else(|| pool_url(value)) {
+            told.kinds |= kind::URL;
+            told.port = told.port.or(port_of(server));
+        } else if SERVERS.contains(&name)
+            && let Some(port) = endpoint(value)
+        {
+            told.kinds |= kind::ENDPOINT;
+            told.port = told.port.or(Some(port));
+        }
+    }
+    told.kinds |= match only {
+        0 => 0,
+        1 => kind::OPTION,
+        _ => kind::OPTION | kind::OPTIONS,
+    };
+    if login > 0 && told.kinds & (kind::URL | kind::ENDPOINT | kind::ALGORITHM) != 0 {
+        told.kinds |= kind::LOGIN;
+    }
+    told
+}
+
+/// An option and its value, which is empty when the next word is; `None` for a word that is no option.
+fn split(argument: &str) -> Option<(&str, &str)> {
+    if argument.starts_with("--") {
+        return Some(argument.split_once('=').unwrap_or((argument, "")));
+    }
+    let rest = argument.strip_prefix('-')?;
+    let letter = rest.chars().next()?;
+    argument.split_at_checked(1 + letter.len_utf8())
+}
+
+/// What stands behind a pool's scheme: `stratum+tcp://`, `stratum2+ssl://`, `stratum://` and the like.
+fn pool_url(text: &str) -> Option<&str> {
+    let (scheme, server) = text.split_once("://")?;
+    let rest = scheme.strip_prefix("stratum")?;
+    let is_scheme = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+    is_scheme.then_some(server)
+}
+
+fn port_of(server: &str) -> Option<u16> {
+    let server = server.split('/').next().unwrap_or(server);
+    server.rsplit_once(':')?.1.parse().ok()
+}
+
+/// The port of `HOST:PORT`, where the host is an address or has a dot.
+fn endpoint(text: &str) -> Option<u16> {
+    let (host, port) = text.rsplit_once(':')?;
+    let is_host = host.contains('.') || host.starts_with('[') && host.ends_with(']');
+    let is_word = host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
+    if is_host && is_word { port.parse().ok().filter(|port| *port != 0) } else { None }
+}
+
+fn is_algorithm(config: &Config, value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    config.algorithms.iter().any(|known| match known.strip_suffix('*') {
+        Some(start) => value.starts_with(start),
+        None => value == *known,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str) -> Told {
+        read(&Config::parse(b"").unwrap(), line.split(' '))
+    }
+
+    #[test]
+    fn options_are_read_in_every_spelling() {
+        let of = |line: &str, kinds: u32, port: Option<u16>| {
+            assert_eq!(told(line), Told { kinds, port }, "{line}");
+        };
+        for line in ["-o a.b:443", "-oa.b:443", "--url a.b:443", "--url=a.b:443", "-o [::1]:443"] {
+            of(line, kind::ENDPOINT, Some(443));
+        }
+        for line in [
+            "-o stratum+tcp://p:99",
+            "--url=stratum2+ssl://p:99",
+            "-ostratum://p:99/x",
+            "stratum+tls://p:99",
+        ] {
+            of(line, kind::URL, Some(99));
+        }
+        for line in ["-a rx/0", "-arx/0", "--algo=RandomX", "--algo cn/gpu", "--algorithm kawpow"] {
+            of(line, kind::ALGORITHM, None);
+        }
+        of("-a rx/0 -k --tls", kind::ALGORITHM | kind::LOGIN, None);
+        of("--donate-level 1", kind::OPTION, None);
+        of("--donate-level=1 --randomx-1gb-pages", kind::OPTION | kind::OPTIONS, None);
+        of(&format!("-u 4{}", "A".repeat(94)), kind::WALLET, None);
+    }
+
+    #[test]
+    fn other_programs_options_are_none() {
+        let lines = [
+            "-o main.o -a out",
+            "-u root -p 22 -k host",
+            "-o StrictHostKeyChecking=no host:/a",
+            "--url https://example.org:443/",
+            "-a 1.2.3.4:80",
+            "-s 10",
+            "http://stratum.example/",
+            "-é -",
+        ];
+        for line in lines {
+            assert_eq!(told(line), Told::default(), "{line}");
+        }
+    }
+}
