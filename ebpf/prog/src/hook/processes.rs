@@ -1,7 +1,6 @@
 //! The program that tells which processes there are, and when exactly each of them started.
 
 use aya_ebpf::cty::c_void;
-use aya_ebpf::helpers::generated as helper;
 use aya_ebpf::programs::BtfTracePointContext;
 
 use crate::capture::{self, Ptr, Skip, Task};
@@ -32,10 +31,6 @@ fn tell(ctx: &BtfTracePointContext) -> Result<(), Skip> {
         return Ok(());
     }
     let key = capture::process_key(Task::of(task))?;
-    let file: *mut u8 = meta.load_at(META_SEQ);
-    // SAFETY: the kernel's own file, and a key of that many bytes. What does not fit is asked for again.
-    unsafe {
-        helper::bpf_seq_write(file.cast(), (&raw const key).cast(), size_of_val(&key) as u32);
-    }
+    capture::write_key(Ptr::new(meta.load_at(META_SEQ))?, &key);
     Ok(())
 }
