@@ -5,6 +5,7 @@ mod act;
 mod bomb;
 mod boot;
 mod calibrate;
+mod census;
 mod coverage;
 mod digest;
 mod evasion;
@@ -80,6 +81,7 @@ fn tests() -> Vec<Test> {
         runtime::TESTS,
         host::TESTS,
         kfunc::TESTS,
+        census::TESTS,
         loss::TESTS,
         mode::TESTS,
         tools::TESTS,

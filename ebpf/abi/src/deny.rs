@@ -109,6 +109,12 @@ impl ProcessKey {
     pub const fn in_ticks(self) -> Self {
         Self { start_boot_ns: self.start_boot_ns / TICK_NS, tgid: self.tgid, pad: 0 }
     }
+
+    /// A key that is exempt by this one, which counts in ticks.
+    #[must_use]
+    pub const fn from_ticks(self) -> Self {
+        Self { start_boot_ns: self.start_boot_ns.saturating_mul(TICK_NS), tgid: self.tgid, pad: 0 }
+    }
 }
 
 /// Why no rule refuses a process: the bits of its value in `EXEMPT`, and of an executable's in

@@ -237,6 +237,15 @@ pub fn process_key(task: Task) -> Result<ProcessKey, Skip> {
     })
 }
 
+/// Writes a process into the file of an iterator. What finds no room is asked for again.
+#[inline(always)]
+pub fn write_key(file: Ptr, key: &ProcessKey) {
+    // SAFETY: the kernel's own file, and a key of that many bytes.
+    unsafe {
+        helper::bpf_seq_write(file.raw(), (&raw const *key).cast(), size_of::<ProcessKey>() as u32);
+    }
+}
+
 /// The process that a task is the first of; none for a further thread.
 #[inline(always)]
 pub fn forked(child: Ptr) -> Result<Option<ProcessKey>, Skip> {

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
-use crate::output::Status;
+use crate::output::{ProcessCounts, Status};
 use crate::plugin::{COMPILE_VERB, Cache, CompileLimits, Limits, compile_child, precompile};
 
 /// Where the control socket is unless said otherwise.
@@ -153,6 +153,9 @@ fn text(status: &Status) -> String {
     let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
     for unproven in &status.unproven {
         let _ok = writeln!(out, "not proven, and in force: {unproven}\n");
+    }
+    if status.processes != ProcessCounts::default() {
+        let _ok = writeln!(out, "{}\n", status.processes);
     }
     let _ok = writeln!(
         out,

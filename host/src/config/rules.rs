@@ -31,6 +31,11 @@ const MAPS: [(&str, &str); 10] = [
     ("rules", "HITS"),
 ];
 
+/// Processes that the host keeps in mind, unless said otherwise.
+const PROCESSES_MAX: usize = 65_536;
+/// The host's own table among the capacities.
+const PROCESSES: &str = "processes";
+
 /// `[rules]` as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -82,6 +87,8 @@ pub struct RuleSettings {
     pub digest_mib: u32,
     /// Keys of rule maps that get another size.
     pub capacity: Vec<(&'static str, u32)>,
+    /// Processes that the host keeps in mind.
+    pub processes: usize,
 }
 
 impl Default for RuleSettings {
@@ -94,6 +101,7 @@ impl Default for RuleSettings {
             on_error: Vec::new(),
             digest_mib: DIGEST_MIB,
             capacity: Vec::new(),
+            processes: PROCESSES_MAX,
         }
     }
 }
@@ -131,8 +139,13 @@ impl RulesTable {
         }
         for (name, keys) in &self.capacity {
             let here = |error: SettingError| error.in_table("rules.capacity");
+            if name == PROCESSES {
+                within(name, *keys as usize, 1, KEYS_MAX).map_err(here)?;
+                settings.processes = *keys as usize;
+                continue;
+            }
             let (_, map) = MAPS.iter().find(|(known, _)| known == name).ok_or_else(|| {
-                let known = MAPS.map(|(name, _)| name).to_vec();
+                let known = MAPS.iter().map(|(name, _)| *name).chain([PROCESSES]).collect();
                 here(SettingError::Unknown { name: name.clone(), known })
             })?;
             within(name, *keys as usize, 1, KEYS_MAX).map_err(here)?;
@@ -170,7 +183,7 @@ mod tests {
                     digest-mib = 64\n\
                     exempt-uids = [1000]\nexempt-cgroups = [\"/system.slice\"]\n\
                     [on-error]\nsocket_connect = \"deny EACCES\"\nsocket_bind = \"audit EPERM\"\n\
-                    file_open = \"pass\"\n[capacity]\nfile = 2\nrules = 100";
+                    file_open = \"pass\"\n[capacity]\nfile = 2\nprocesses = 9\nrules = 100";
         let [eperm, eacces] = ["EPERM", "EACCES"].map(|name| errno_of(name).unwrap());
         let expected = RuleSettings {
             exempt_executables: vec!["/usr/sbin/sshd".into()],
@@ -183,6 +196,7 @@ mod tests {
             ],
             digest_mib: 64,
             capacity: vec![("FILE", 2), ("HITS", 100)],
+            processes: 9,
         };
         let found = parse(text).unwrap();
         assert_eq!(found, expected);

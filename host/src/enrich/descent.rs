@@ -47,18 +47,6 @@ impl Descent {
         }
     }
 
-    /// Gives a process another key.
-    pub(super) fn rename(&mut self, before: ProcessKey, after: ProcessKey) {
-        if let Some(parent) = self.parents.remove(&before) {
-            self.edges.remove(&(parent, before));
-            self.link(after, parent);
-        }
-        let children: Vec<_> = self.children(before).collect();
-        for child in children {
-            self.link(child, after);
-        }
-    }
-
     /// The nearest ancestor that is still known.
     pub(super) fn parent(&self, child: ProcessKey) -> Option<ProcessKey> {
         self.parents.get(&child).copied()
@@ -106,10 +94,8 @@ mod tests {
         descent.remove(key(3));
         assert_eq!(descent.descendants(key(1)), [2, 4, 5].map(key));
         assert_eq!(descent.ancestors(key(4)), [2, 1].map(key));
-        descent.rename(key(2), key(20));
-        assert_eq!(descent.descendants(key(1)), [20, 4, 5].map(key));
         descent.remove(key(1));
-        assert_eq!(descent.ancestors(key(4)), [key(20)]);
+        assert_eq!(descent.ancestors(key(4)), [key(2)]);
         assert_eq!(descent.edges.len(), descent.parents.len());
     }
 

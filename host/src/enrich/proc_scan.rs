@@ -1,9 +1,9 @@
-//! `/proc` → the processes that were there before the first event.
+//! `/proc` → what processes are of which no event has told.
 //!
 //! Fields are those of proc(5). Processes come and go while it is read: what vanishes is left out.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -14,7 +14,7 @@ use krsi_plugin_schema::latest::{Argv, FileKey, Process, ProcessKey};
 use crate::decode::text::escape;
 
 /// Nanoseconds of a clock tick: `USER_HZ` is 100 on every architecture that has BPF LSM.
-pub(super) const TICK_NS: u64 = 10_000_000;
+const TICK_NS: u64 = 10_000_000;
 /// Bytes of a command line that are kept, as many as the kernel half captures.
 const CMDLINE_MAX: usize = 4096;
 /// Bytes of any other file that are read.
@@ -35,24 +35,49 @@ pub struct ScanError {
     source: std::io::Error,
 }
 
-/// Every process that `root` shows. Keys are rounded down to a clock tick.
-pub(super) fn scan(root: &Path) -> Result<Vec<Process<'static>>, ScanError> {
+/// Every process that `root` shows, without its parent. Keys are rounded down to a clock tick.
+///
+/// # Errors
+/// When the folder cannot be listed; single processes that vanish are no error.
+pub fn scan(root: &Path) -> Result<Vec<Process<'static>>, ScanError> {
     let entries =
         fs::read_dir(root).map_err(|source| ScanError { root: root.to_owned(), source })?;
     let tgids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<(Process<'static>, u32)> =
-        tgids.filter_map(|tgid| process(root, tgid)).collect();
-    let keys: HashMap<u32, ProcessKey> =
-        found.iter().map(|(process, _)| (process.key.tgid, process.key)).collect();
-    for (process, ppid) in &mut found {
-        process.parent = keys.get(ppid).copied().unwrap_or_default();
-    }
-    Ok(found.into_iter().map(|(process, _)| process).collect())
+    Ok(tgids.filter_map(|tgid| process(root, tgid)).map(|(process, _)| process).collect())
+}
+
+/// Those of the processes that run, by their exact keys, that `root` shows; the oldest first.
+#[must_use]
+pub fn describe(
+    root: &Path,
+    wanted: &[ProcessKey],
+    running: &HashSet<ProcessKey>,
+) -> Vec<Process<'static>> {
+    let by_tgid: HashMap<u32, ProcessKey> = running.iter().map(|key| (key.tgid, *key)).collect();
+    let described = wanted.iter().filter_map(|key| {
+        let (mut process, ppid) = process(root, key.tgid)?;
+        // Another process may have its number by now.
+        if process.key.start_boot_ns != key.start_boot_ns / TICK_NS * TICK_NS {
+            return None;
+        }
+        process.key = *key;
+        process.parent = by_tgid.get(&ppid).copied().unwrap_or_default();
+        Some(process)
+    });
+    let mut found: Vec<Process<'static>> = described.collect();
+    found.sort_unstable_by_key(|process| process.key);
+    found
+}
+
+/// Parent and start of a process; `None` for one that is gone.
+#[must_use]
+pub fn stat_of(root: &Path, tgid: u32) -> Option<Stat> {
+    stat(&read(&root.join(tgid.to_string()).join("stat"), FILE_MAX)?)
 }
 
 fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
     let folder = root.join(tgid.to_string());
-    let stat = stat(&read(&folder.join("stat"), FILE_MAX)?)?;
+    let stat = stat_of(root, tgid)?;
     let status = read(&folder.join("status"), FILE_MAX)?;
     let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
     let process = Process {
@@ -69,9 +94,13 @@ fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
     Some((process, stat.ppid))
 }
 
-struct Stat {
-    ppid: u32,
-    start_ticks: u64,
+/// What `stat` tells of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// Its parent.
+    pub ppid: u32,
+    /// When it started, in clock ticks since the boot.
+    pub start_ticks: u64,
 }
 
 /// A name may hold spaces and parentheses: fields are counted from the last one that closes.
@@ -138,10 +167,19 @@ mod tests {
 
     #[test]
     fn this_process_is_found_with_its_parent() {
-        let all = scan(Path::new("/proc")).unwrap();
+        let root = Path::new("/proc");
+        let all = scan(root).unwrap();
         let own = all.iter().find(|process| process.key.tgid == std::process::id()).unwrap();
         assert!(!own.exe.is_empty() && own.argv.argc > 0);
-        assert!(own.parent.tgid == 0 || all.iter().any(|other| other.key == own.parent));
         assert!(scan(Path::new("/nonexistent")).is_err());
+        // A start is anywhere within its tick.
+        let exact = |key: ProcessKey| ProcessKey { start_boot_ns: key.start_boot_ns + 77, ..key };
+        let running: HashSet<ProcessKey> = all.iter().map(|process| exact(process.key)).collect();
+        let key = exact(own.key);
+        let later = ProcessKey { start_boot_ns: key.start_boot_ns + TICK_NS, ..key };
+        let found = describe(root, &[later, key], &running);
+        assert_eq!(found.iter().map(|process| process.key).collect::<Vec<_>>(), [key]);
+        let parent = found[0].parent;
+        assert!(parent.tgid == 0 || running.contains(&parent));
     }
 }

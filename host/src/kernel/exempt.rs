@@ -2,8 +2,9 @@
 
 use aya::maps::{HashMap, MapData};
 use krsi_host_abi::deny::{FileKey, ProcessKey};
+use zerocopy::FromBytes;
 
-use super::answer::{removed, stored};
+use super::answer::{failed, removed, stored};
 use super::map::{MapError, Maps, bytes, open};
 use super::store::StoreError;
 
@@ -34,6 +35,18 @@ impl Exempt {
     /// When the map is full or the kernel refuses.
     pub fn exempt(&mut self, process: ProcessKey, why: u64) -> Result<(), StoreError> {
         stored("EXEMPT", self.processes.insert(bytes(&process.in_ticks()), why, 0))
+    }
+
+    /// Every process that is exempt, its start in ticks, and why.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn processes(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        let entry = |(key, why): ([u8; PROCESS_KEY], u64)| {
+            Some((ProcessKey::read_from_bytes(&key).ok()?, why))
+        };
+        let entries = self.processes.iter().filter_map(|each| each.map(entry).transpose());
+        entries.collect::<Result<_, _>>().map_err(|error| failed("EXEMPT", error))
     }
 
     /// Lets rules refuse a process again.

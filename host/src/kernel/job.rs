@@ -7,6 +7,8 @@ use krsi_host_abi::spec::{Capture, Read, Spec, spec_flag};
 const DIGEST: &str = "digest";
 /// Program that proves a backend.
 const PROOF: &str = "proof";
+/// Program that tells which processes there are.
+const PROCESSES: &str = "processes";
 /// Program of the witness.
 const WITNESS: &str = "witness";
 /// Program of the hooks without one of their own.
@@ -43,6 +45,8 @@ pub enum Job {
         /// Name of the LSM hook: its first argument is a file.
         hook: &'static str,
     },
+    /// Tells which processes there are, whenever the host reads it.
+    Processes,
 }
 
 /// Hook of [`Job::Digest`].
@@ -58,6 +62,8 @@ impl Job {
             Job::Witness { slot, .. } => *slot,
             Job::Digest { .. } => DIGEST_HOOK.id(),
             Job::Proof { hook } => Hook::from_name(hook).map_or(0, Hook::id),
+            // It counts nothing.
+            Job::Processes => 0,
         }
     }
 
@@ -68,6 +74,7 @@ impl Job {
             Job::Template { hook, .. } | Job::Witness { hook, .. } => hook,
             Job::Digest { .. } => DIGEST_HOOK.name(),
             Job::Proof { hook } => hook,
+            Job::Processes => PROCESSES,
         }
     }
 
@@ -75,9 +82,11 @@ impl Job {
     pub(super) fn attach(&self) -> Attach {
         match self {
             Job::Own(hook) => hook.row().attach,
-            Job::Template { .. } | Job::Witness { .. } | Job::Digest { .. } | Job::Proof { .. } => {
-                Attach::LsmDeny
-            }
+            Job::Template { .. }
+            | Job::Witness { .. }
+            | Job::Digest { .. }
+            | Job::Proof { .. }
+            | Job::Processes => Attach::LsmDeny,
         }
     }
 
@@ -89,6 +98,7 @@ impl Job {
             Job::Witness { .. } => WITNESS,
             Job::Digest { .. } => DIGEST,
             Job::Proof { .. } => PROOF,
+            Job::Processes => PROCESSES,
         }
     }
 
@@ -104,7 +114,11 @@ impl Job {
     fn spec(&self) -> Option<&Spec> {
         match self {
             Job::Template { spec, .. } => Some(spec),
-            Job::Own(_) | Job::Witness { .. } | Job::Digest { .. } | Job::Proof { .. } => None,
+            Job::Own(_)
+            | Job::Witness { .. }
+            | Job::Digest { .. }
+            | Job::Proof { .. }
+            | Job::Processes => None,
         }
     }
 

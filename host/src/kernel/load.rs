@@ -20,6 +20,7 @@ use super::job::Job;
 use super::kfunc::Kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
+use super::processes::Processes;
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 
 /// Why a hook has no program.
@@ -227,12 +228,31 @@ impl Loader {
         })
     }
 
+    /// Loads the program that tells which processes there are. It is attached to nothing.
+    ///
+    /// # Errors
+    /// When this kernel has no iterator of tasks, or refuses it.
+    pub fn processes(&self, types: &KernelTypes) -> Result<Processes, HookError> {
+        let function = "bpf_iter_task".to_owned();
+        let id = types.function_id(&function).ok_or(HookError::NoFunction)?;
+        if let Some(MissingField { structure, member, .. }) = self.vital {
+            return Err(HookError::Field { structure, member });
+        }
+        let target = Target { function, meeting: Meeting::Iterator };
+        let job = Job::Processes;
+        let load = |way| self.refined(&job, &target, job.program(), id, way);
+        let program = self.by_any_way(&job, load)?;
+        Processes::new(program.as_fd()).map_err(HookError::Attach)
+    }
+
     /// A witness comes after all that refuse, whatever they are.
     fn backend_of(&self, job: &Job) -> &'static dyn Backend {
         match job {
-            Job::Own(_) | Job::Template { .. } | Job::Digest { .. } | Job::Proof { .. } => {
-                self.backend
-            }
+            Job::Own(_)
+            | Job::Template { .. }
+            | Job::Digest { .. }
+            | Job::Proof { .. }
+            | Job::Processes => self.backend,
             Job::Witness { .. } => BackendKind::Observe.backend(),
         }
     }
@@ -255,9 +275,8 @@ impl Loader {
         for way in WAYS.into_iter().filter(is_open) {
             match load(way) {
                 Ok(fd) => {
-                    // The first program that loads tells what the kernel takes; that of the proof has no
-                    // global function.
-                    if !matches!(job, Job::Proof { .. }) {
+                    // The first program that loads tells what the kernel takes; two have no global function.
+                    if !matches!(job, Job::Proof { .. } | Job::Processes) {
                         self.plain.get_or_init(|| !way.functions);
                     }
                     return Ok(fd);
@@ -310,7 +329,7 @@ impl Loader {
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
-            Job::Own(_) | Job::Proof { .. } => None,
+            Job::Own(_) | Job::Proof { .. } | Job::Processes => None,
             Job::Digest { mib } => {
                 set(frozen::DIGEST_MIB, *mib);
                 None

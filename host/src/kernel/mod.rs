@@ -24,6 +24,7 @@ pub mod plan;
 pub mod predicate;
 pub mod prefix;
 pub mod probe;
+pub mod processes;
 pub mod proof;
 pub mod reduce;
 pub mod store;

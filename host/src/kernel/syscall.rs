@@ -3,6 +3,7 @@
 //! Layouts are those of `include/uapi/linux/bpf.h`, by way of aya-obj's bindings.
 
 use std::ffi::CString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
@@ -25,6 +26,8 @@ pub enum Meeting {
     Exit,
     /// `BPF_TRACE_RAW_TP` on `btf_trace_*`.
     Tracepoint,
+    /// `BPF_TRACE_ITER` for `bpf_iter_*`: called while its file is read.
+    Iterator,
 }
 
 /// Whether a program may sleep.
@@ -107,6 +110,9 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
         Meeting::Tracepoint => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP)
         }
+        Meeting::Iterator => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER)
+        }
     };
     let mut attr = empty();
     // SAFETY: the arm of the union that BPF_PROG_LOAD reads; all its fields are plain numbers.
@@ -166,6 +172,31 @@ pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let fd = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
     // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes an iterator of a program that was loaded for one.
+///
+/// # Errors
+/// What the kernel says.
+pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut attr = empty();
+    attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    let fd = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attr)?;
+    // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Opens a file in which an iterator's program is asked of each object.
+///
+/// # Errors
+/// What the kernel says.
+pub fn iterate(iterator: BorrowedFd<'_>) -> io::Result<File> {
+    let mut attr = empty();
+    attr.iter_create.link_fd = iterator.as_raw_fd() as u32;
+    let fd = bpf(bpf_cmd::BPF_ITER_CREATE, &mut attr)?;
+    // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
 /// Writes the one value of an array map and makes it constant, for user space and programs alike.

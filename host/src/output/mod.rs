@@ -9,8 +9,8 @@ use std::io::{self, Write};
 pub use json::Json;
 pub use report::{
     AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,
-    RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport, WatchReport,
-    Witnessed,
+    ProcessCounts, RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport,
+    WatchReport, Witnessed,
 };
 pub use terminal::{Colour, Terminal};
 

@@ -1,5 +1,7 @@
 //! What is reported: alerts, verdicts, rules, refusals, failures, and the closing summary.
 
+use std::fmt::{self, Display, Formatter};
+
 use serde::{Deserialize, Serialize};
 
 /// One thing to tell. `unix_ns` are nanoseconds since the Unix epoch.
@@ -321,8 +323,35 @@ pub struct Status {
     /// What was counted at each of them.
     #[serde(default)]
     pub counts: Vec<HookCount>,
+    /// What was counted of processes.
+    #[serde(default)]
+    pub processes: ProcessCounts,
     /// Plugins, by name.
     pub plugins: Vec<PluginStatus>,
+}
+
+/// What the table of processes could not hold or was not told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessCounts {
+    /// Processes that were forgotten before their time, for want of room.
+    pub dropped: u64,
+    /// Processes that run outside the table, as far as is known: new rules on lineages miss them.
+    pub outside: u64,
+    /// Processes whose end was found out without its record.
+    pub ghosts: u64,
+    /// Processes whose start was found out without its record.
+    pub strangers: u64,
+}
+
+impl Display for ProcessCounts {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let Self { dropped, outside, ghosts, strangers } = self;
+        write!(
+            formatter,
+            "processes: {dropped} dropped from the full table, {outside} that run outside it; {ghosts} ends and \
+             {strangers} starts found out without their record"
+        )
+    }
 }
 
 /// What a whole run came to.
@@ -342,6 +371,8 @@ pub struct Summary {
     pub rules: u64,
     /// Rules refused because a rule map was full; what was in force stayed.
     pub map_full: u64,
+    /// What was counted of processes.
+    pub processes: ProcessCounts,
     /// How hooks were met: `lsm`, `fmod_ret` or `observe`.
     pub backend: &'static str,
     /// Calls that a program missed because it was preempted (`recursion_misses`).

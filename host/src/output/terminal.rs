@@ -191,6 +191,7 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         summary.backend, summary.missed
     )?;
     writeln!(out, "lost in the host: {}", lost.join(", "))?;
+    writeln!(out, "{}", summary.processes)?;
     writeln!(
         out,
         "rules put in force: {}; from hook to rule in force: p50 {} p99 {}",

@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::proof::KeyOf;
 use crate::config::RuleSettings;
-use crate::enrich::{CgroupNames, ProcessTable};
+use crate::enrich::{self, CgroupNames};
 use crate::kernel::exempt::Exempt as Kernel;
 use crate::kernel::file::key_of_stat;
 use crate::kernel::namespace;
@@ -36,6 +36,8 @@ struct Executable {
     why: u64,
     /// What is there now.
     held: Option<Held>,
+    /// Device and number of what was there before: what runs of it stays exempt, wherever it was moved.
+    former: HashSet<(u64, u64)>,
 }
 
 /// A file, held so that no other gets its number.
@@ -59,7 +61,8 @@ pub(super) struct Exempt {
 impl Exempt {
     /// Who the operator and the host itself are; the kernel is told of no executable yet.
     pub(super) fn new(kernel: Kernel, settings: &RuleSettings) -> Self {
-        let named = |path: PathBuf, why| Executable { path, why, held: None };
+        let named =
+            |path: PathBuf, why| Executable { path, why, held: None, former: HashSet::new() };
         // The image that runs, and what an upgrade put in its place.
         let own = fs::read_link("/proc/self/exe").ok().map(|path| named(path, exempt::HOST));
         let image = named("/proc/self/exe".into(), exempt::HOST);
@@ -104,7 +107,9 @@ impl Exempt {
             match Held::open(&executable.path, key_of) {
                 Ok(held) => {
                     told.extend(is_named.then(|| executable.words(&held)).flatten());
-                    executable.held = Some(held);
+                    let before = executable.held.replace(held);
+                    let before = before.map(|held| (held.metadata.dev(), held.metadata.ino()));
+                    executable.former.extend(before);
                 }
                 Err(why) if is_named && executable.held.is_none() => told.push(format!(
                     "exempt-executables: {}: {why}; nobody is exempt by it until it is there",
@@ -140,12 +145,9 @@ impl Exempt {
     pub(super) fn mark_running(&mut self) {
         let mut marked: HashSet<AbiProcessKey> = HashSet::new();
         for _ in 0..PASSES {
-            let mut table = ProcessTable::default();
-            if table.scan("/proc".as_ref()).is_err() {
-                return;
-            }
+            let Ok(processes) = enrich::scan("/proc".as_ref()) else { return };
             let mut new = false;
-            for process in table.iter() {
+            for process in &processes {
                 let key = abi(process);
                 let why = self.why(process);
                 if why == 0 || !marked.insert(key) {
@@ -163,6 +165,46 @@ impl Exempt {
             if !new {
                 return;
             }
+        }
+    }
+
+    /// Ends exemptions that the kernel did not: those of processes that have executed something else, or ended,
+    /// while it skipped the program that follows them.
+    pub(super) fn recheck(&mut self) {
+        let processes = match self.kernel.processes() {
+            Ok(processes) => processes,
+            Err(error) => {
+                tracing::warn!(%error, "exemptions are not looked at again");
+                return;
+            }
+        };
+        for (in_ticks, before) in processes {
+            if self.kept(in_ticks, before) == before {
+                continue;
+            }
+            let key = in_ticks.from_ticks();
+            let mut done = self.kernel.judge(key);
+            // What it still is, or has executed meanwhile.
+            let after = self.kept(in_ticks, before);
+            if after != 0 {
+                done = done.and_then(|()| self.kernel.exempt(key, after));
+            }
+            if let Err(error) = done {
+                tracing::warn!(tgid = key.tgid, %error, "an exemption is left over");
+            }
+        }
+    }
+
+    /// What is left of the reasons for which a process is exempt: whose executable it was judged by does not
+    /// change while it runs it.
+    fn kept(&self, in_ticks: AbiProcessKey, why: u64) -> u64 {
+        let tgid = in_ticks.tgid;
+        let running =
+            self.executables.iter().filter(|one| one.is_run_by(tgid) || one.was_run_by(tgid));
+        let kept = running.fold(exempt::NAMED, |kept, one| kept | one.why);
+        match enrich::stat_of("/proc".as_ref(), tgid) {
+            Some(stat) if stat.start_ticks == in_ticks.start_boot_ns => why & kept,
+            _ => 0,
         }
     }
 
@@ -206,6 +248,12 @@ impl Executable {
         let resolved = held.resolved.display();
         (held.resolved != self.path)
             .then(|| format!("exempt-executables: {path} is {resolved}, which is exempt"))
+    }
+
+    /// Whether a process runs what was behind the name since the host started.
+    fn was_run_by(&self, tgid: u32) -> bool {
+        let running = fs::metadata(format!("/proc/{tgid}/exe"));
+        running.is_ok_and(|running| self.former.contains(&(running.dev(), running.ino())))
     }
 
     /// Whether a process runs it, or what an upgrade has replaced by it.

@@ -193,7 +193,7 @@ impl Lookout {
 }
 
 /// Whether a count is the first or has doubled since it was told; it is told now.
-fn is_news(told: &mut u64, count: u64) -> bool {
+pub(super) fn is_news(told: &mut u64, count: u64) -> bool {
     let is_news = count > 0 && count >= told.saturating_mul(2);
     if is_news {
         *told = count;

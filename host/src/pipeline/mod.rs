@@ -10,6 +10,7 @@
 mod ask;
 mod board;
 mod bounds;
+mod census;
 mod clock;
 mod digests;
 mod error;

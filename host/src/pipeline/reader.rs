@@ -14,7 +14,7 @@ use super::standing::ERROR_RULES;
 use super::tally::Counted;
 use super::watches::{ADMINISTRATOR, WATCH_RULES};
 use crate::decode::{self, DecodeError, Decoded};
-use crate::enrich::{Adopted, CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
+use crate::enrich::{CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
 use crate::kernel::map::Counters;
 use crate::loss::Loss;
 use crate::output::VerdictReport;
@@ -147,9 +147,6 @@ impl Reader {
         let watches = self.shared.watches();
         let mut ledger = self.shared.ledger();
         for seen in &found.kin {
-            for Adopted { approximate, exact } in &seen.adopted {
-                ledger.on_adopt(*approximate, *exact);
-            }
             for Joined { parent, child } in &seen.joined {
                 ledger.on_fork(*parent, *child);
             }

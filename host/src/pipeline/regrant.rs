@@ -138,7 +138,7 @@ impl RulesOf {
         let grants: Vec<Grant> =
             self.versions.iter().map(|version| version.grant(word.clone())).collect();
         let now_boot_ns = clock::boot_ns();
-        let exists = |key: ProcessKey| shared.processes().is_running(key);
+        let exists = |key: ProcessKey| shared.is_running(key);
         let descendants = |key: ProcessKey| shared.processes().descendants(key);
         let within = |key: ProcessKey| {
             shared.processes().get(key).is_some_and(|process| scope.holds(process))

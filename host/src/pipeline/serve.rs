@@ -18,7 +18,7 @@ use super::reports::Waiting;
 use super::shared::Shared;
 use super::start::Running;
 use super::steward::{Command, Reloaded};
-use super::summary::{counts, summary};
+use super::summary::{counts, processes, summary};
 use super::watch::Watch;
 use crate::config::{Config, Format};
 use crate::control::{Answer, Query, Server};
@@ -123,6 +123,7 @@ fn answer(
                 hooks: shared.hooks(),
                 unproven: shared.unproven(),
                 counts: counts(&shared.hooks(), counters),
+                processes: processes(shared),
                 plugins: board.status(),
             };
             // Whoever asked may be gone.

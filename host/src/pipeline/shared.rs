@@ -4,7 +4,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hdrhistogram::Histogram;
+use krsi_host_abi::deny::TICK_NS;
 use krsi_host_abi::hook::HOOK_SLOTS;
+use krsi_plugin_schema::latest::ProcessKey;
 use parking_lot::MutexGuard as TurnGuard;
 
 use super::lookout::LossSource;
@@ -12,7 +14,7 @@ use super::reports::Reports;
 use super::tally::{Counted, Tally};
 use super::watches::ToldWatches;
 use crate::decode::CallLayouts;
-use crate::enrich::ProcessTable;
+use crate::enrich::{self, ProcessTable};
 use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, Report};
@@ -143,6 +145,20 @@ impl Shared {
 
     pub(super) fn processes(&self) -> MutexGuard<'_, ProcessTable> {
         self.processes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a process runs. One that a full table does not hold is looked for in `/proc`.
+    pub(super) fn is_running(&self, key: ProcessKey) -> bool {
+        let table = self.processes();
+        if table.is_running(key) {
+            return true;
+        }
+        let may_be_outside = table.get(key).is_none() && table.counts().outside > 0;
+        drop(table);
+        let ticks = key.start_boot_ns / TICK_NS;
+        may_be_outside
+            && enrich::stat_of("/proc".as_ref(), key.tgid)
+                .is_some_and(|stat| stat.start_ticks == ticks)
     }
 
     /// Tells something; what its rate does not allow, or the outputs cannot take in time, is counted.

@@ -97,7 +97,7 @@ impl PolicySink {
         if word != *self.principal.grant.spec() {
             self.principal.set_grant(self.version.grant(word));
         }
-        let exists = |key: ProcessKey| self.shared.processes().is_running(key);
+        let exists = |key: ProcessKey| self.shared.is_running(key);
         let descendants = |key: ProcessKey| self.shared.processes().descendants(key);
         let within = |key: ProcessKey| {
             self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
@@ -113,6 +113,7 @@ impl PolicySink {
         }
         TurnGuard::unlock_fair(held);
         let in_force_boot_ns = clock::boot_ns();
+        self.tell_of_lineages(&applied);
         for rule in &applied.rules {
             if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {
                 applied.delays_ns.push(in_force_boot_ns - rule.cause_boot_ns);
@@ -127,6 +128,22 @@ impl PolicySink {
         }
         self.tell(&applied, now_boot_ns);
         applied.outcomes
+    }
+
+    /// Says that a rule on a lineage may miss processes that the full table could not tell.
+    fn tell_of_lineages(&self, applied: &Applied) {
+        let mut rules = applied.rules.iter().filter(|rule| rule.of_lineage).peekable();
+        if rules.peek().is_none() {
+            return;
+        }
+        let outside = self.shared.processes().counts().outside;
+        for rule in rules.filter(|_| outside > 0) {
+            self.shared.note(format!(
+                "{}: rule {} on a lineage may miss descendants: {outside} processes run that the full process \
+                 table does not hold",
+                rule.plugin, rule.rule_id
+            ));
+        }
     }
 
     /// What becomes of the rules of a plugin that is given up, in words.

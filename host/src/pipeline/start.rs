@@ -6,6 +6,7 @@ use std::sync::mpsc::{Sender, channel};
 
 use super::RunError;
 use super::board::Board;
+use super::census::Census;
 use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::Refused;
@@ -22,12 +23,10 @@ use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
+use crate::kernel::processes::Processes;
 use crate::plugin::{Cache, Compiler, TrustedKey};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::Rings;
-
-/// Processes that the host keeps in mind.
-const PROCESSES_MAX: usize = 65_536;
 
 /// Everything that runs.
 pub(super) struct Running {
@@ -47,12 +46,12 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config)?;
     let mut exempt = Exempt::new(maps.exempt, &rules);
-    let (machine, notes) = look(&mut hooks, &mut exempt)?;
+    let Found { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
     standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
     let (sender, reports) = reports::channel();
-    let processes = ProcessTable::with_capacity(PROCESSES_MAX);
-    let shared = Arc::new(Shared::new(ledger, processes, machine, sender));
+    let table = ProcessTable::with_capacity(rules.processes);
+    let shared = Arc::new(Shared::new(ledger, table, machine, sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let (commands, told) = channel();
     let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
@@ -68,10 +67,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     watched(&config, &hooks)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached(), hooks.backend().name());
-    // Events wait in the ring from here on, so that nothing falls between the scan and the reader.
-    if let Err(error) = shared.processes().scan("/proc".as_ref()) {
-        tracing::warn!(%error, "processes that run already are unknown");
-    }
+    // Events wait in the ring from here on, so that nothing falls between the census and the reader.
+    let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
     notes.into_iter().for_each(|text| shared.note(text));
     for plugin in named {
@@ -95,6 +92,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         config: config.clone(),
         hooks,
         exempt,
+        census,
         roster,
         shared: Arc::clone(&shared),
         mailbox,
@@ -105,15 +103,29 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     Ok(Running { shared, counters, commands, board, reports })
 }
 
-/// Proves the backend, and learns what the files are that make exempt and those that nobody comes in without.
-/// What is to be told of them, in words.
-fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<(Machine, Vec<String>), RunError> {
+/// What the machine is.
+struct Found {
+    machine: Machine,
+    /// `None` where the kernel does not list them.
+    processes: Option<Processes>,
+    /// What is to be told of it, in words.
+    notes: Vec<String>,
+}
+
+/// Proves the backend, and learns what the files are that make exempt and those that nobody comes in without, and
+/// how processes are listed.
+fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<Found, RunError> {
     let (mut told, mut machine) = (exempt.count(), Machine::default());
     hooks.prove(|key_of| {
         told.extend(exempt.hold(key_of));
         machine = vital::machine(key_of);
     })?;
-    Ok((machine, told))
+    let processes = hooks.processes()?.map_err(|why| {
+        told.push(format!(
+            "processes that run already are unknown, and rules on them refused, until they are seen: {why}"
+        ));
+    });
+    Ok(Found { machine, processes: processes.ok(), notes: told })
 }
 
 /// That every watch of the command line is attached: whoever asks for one must not think it is.

@@ -8,9 +8,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
+use super::census::Census;
 use super::exempt::Exempt;
 use super::hooks::Hooks;
 use super::left_out::{Refused, UsedSlot};
@@ -18,6 +20,7 @@ use super::mailbox::{Change, Mailbox};
 use super::prepare::{Prepared, Wider};
 use super::roster::{Roster, in_folder};
 use super::shared::Shared;
+use super::tally::Counted;
 use super::wanted::Wanted;
 use super::watches::{ADMINISTRATOR, Watch};
 use super::{ReloadError, RunError};
@@ -29,7 +32,7 @@ use crate::read::ring::ReadError;
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
 
-/// How often it is looked whether an exempt executable is another file.
+/// How often it is looked what else has changed: the files and processes that are exempt, and which run.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Where an answer goes; whoever asked may be gone.
@@ -144,6 +147,7 @@ pub(super) struct Steward {
     pub(super) config: Config,
     pub(super) hooks: Hooks,
     pub(super) exempt: Exempt,
+    pub(super) census: Census,
     pub(super) roster: Roster,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
@@ -162,11 +166,12 @@ impl Steward {
 
     fn run(mut self, commands: &Receiver<Command>) {
         self.tell_refused();
+        let mut missed = 0;
         loop {
             let command = match commands.recv_timeout(LOOK) {
                 Ok(command) => command,
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look_at_exempt();
+                    self.look(&mut missed);
                     continue;
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -200,8 +205,16 @@ impl Steward {
         }
     }
 
-    /// An executable that was upgraded is exempt as what it replaced was.
-    fn look_at_exempt(&mut self) {
+    /// What changes without a command. An executable that was upgraded is exempt as what it replaced was; and of
+    /// who executed something while the kernel skipped the program that ends an exemption, the host ends it: as
+    /// soon as it hears of a skipped call, and with every census, for kernels before 5.12 do not tell. `missed`
+    /// are the skipped calls before.
+    fn look(&mut self, missed: &mut u64) {
+        let now = self.shared.tally.read(AbiHook::BprmCommittedCreds.id(), Counted::Missed);
+        let is_time = self.census.look_in_time();
+        if now != std::mem::replace(missed, now) || is_time {
+            self.exempt.recheck();
+        }
         if self.exempt.is_stale() {
             let (exempt, shared) = (&mut self.exempt, &self.shared);
             self.hooks.learn(|key_of| {

@@ -10,9 +10,10 @@ use super::left_out::UsedSlot;
 use super::shared::Shared;
 use super::steward::Ended;
 use super::tally::Counted;
+use crate::enrich::TableCounts;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
-use crate::output::{HookCount, HookSummary, Summary};
+use crate::output::{HookCount, HookSummary, ProcessCounts, Summary};
 
 /// The host's last word.
 pub(super) fn summary(
@@ -31,11 +32,18 @@ pub(super) fn summary(
         lost: Loss::ALL.map(|loss| (loss.name(), shared.losses.count(loss))).to_vec(),
         rules: shared.rules.load(Ordering::Relaxed),
         map_full: shared.map_full.load(Ordering::Relaxed),
+        processes: processes(shared),
         backend: shared.backend(),
         missed: shared.tally.total(Counted::Missed),
         delay_p50_ns,
         delay_p99_ns,
     })
+}
+
+/// What was counted of processes so far.
+pub(super) fn processes(shared: &Shared) -> ProcessCounts {
+    let TableCounts { dropped, outside, ghosts, strangers } = shared.processes().counts();
+    ProcessCounts { dropped, outside, ghosts, strangers }
 }
 
 /// What was counted at hooks so far; one that cannot be read is left out.

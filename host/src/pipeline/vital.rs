@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::RunError;
 use super::proof::KeyOf;
 use crate::config::Settings;
-use crate::enrich::{CgroupNames, ProcessTable};
+use crate::enrich::{self, CgroupNames, Stat};
 use crate::kernel::file::{has_generations, key_of_stat};
 use crate::kernel::namespace;
 use crate::plugin::Manifest;
@@ -165,22 +165,19 @@ fn libraries(maps: &str) -> Vec<(&'static str, PathBuf)> {
 
 /// PID 1, the host and its ancestors, with their starts in ticks.
 fn roots() -> Vec<ProcessKey> {
-    let mut table = ProcessTable::default();
-    // What cannot be read is told where the host's own table is filled.
-    let _told = table.scan("/proc".as_ref());
+    let of = |tgid| enrich::stat_of("/proc".as_ref(), tgid);
+    let key = |tgid, stat: Stat| ProcessKey { start_boot_ns: stat.start_ticks, tgid, pad: 0 };
     let mut roots = Vec::new();
-    let mut next = Some(std::process::id());
+    let mut next = std::process::id();
     // A chain of parents is as long as processes are deep; a loop there is not.
-    while let Some(tgid) = next.take().filter(|tgid| *tgid != 0 && roots.len() < 4096) {
-        let Some(process) = table.iter().find(|process| process.key.tgid == tgid) else { break };
-        let start_boot_ns = process.key.start_boot_ns;
-        roots.push(ProcessKey { start_boot_ns, tgid, pad: 0 }.in_ticks());
-        next = Some(process.parent.tgid);
+    while next != 0
+        && roots.len() < 4096
+        && let Some(stat) = of(next)
+    {
+        roots.push(key(next, stat));
+        next = stat.ppid;
     }
-    let first = table.iter().find(|process| process.key.tgid == 1);
-    roots.extend(first.map(|first| {
-        ProcessKey { start_boot_ns: first.key.start_boot_ns, tgid: 1, pad: 0 }.in_ticks()
-    }));
+    roots.extend(of(1).map(|stat| key(1, stat)));
     roots
 }
 

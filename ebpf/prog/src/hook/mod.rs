@@ -5,6 +5,7 @@ mod digest;
 mod exec;
 mod file;
 mod path;
+mod processes;
 mod proof;
 mod row;
 mod socket;

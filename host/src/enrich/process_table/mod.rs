@@ -1,22 +1,23 @@
 //! (tgid, start) → process: what is known of every process, and which descends from which.
 //!
 //! Events fill it: a fork inherits, an exec replaces, an exit marks; the ended stay for a grace, so
-//! that late events still find them. Processes older than the host come from `/proc`, which tells
-//! starts only to a clock tick of 10 ms: their keys are *approximate*. They stand in a second index
-//! by tgid, and the first event of that tgid whose start lies within the same tick gives them their
-//! exact key. Until then a rule on such a process cannot match in the kernel; [`Observation`] tells
-//! policy of the change.
+//! that late events still find them. Processes that run already are [added](ProcessTable::add) once the
+//! host follows forks. A record that is lost leaves a ghost or a stranger behind: from time to time the
+//! table is [compared](ProcessTable::compare) with the processes that run.
+//!
+//! Where there is no room, the ended make it first, the longest ended before others; then the youngest:
+//! what runs for long is forgotten last.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::Path;
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use krsi_plugin_schema::latest::{Argv, Exec, Meta, Process, ProcessKey};
 
 use self::recent::{Recent, Sighting};
 use super::change::ProcessChange;
 use super::descent::Descent;
-use super::proc_scan::{self, ScanError, TICK_NS};
+
+pub use self::census::{Missed, TableCounts};
 
 /// Processes that are remembered.
 pub const PROCESSES_MAX: usize = 65_536;
@@ -28,21 +29,10 @@ const GRACE_NS: u64 = 10_000_000_000;
 /// What an event told about processes; policy follows it. Empty, and free, for most events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// Approximate keys that gave way. To be followed first.
-    pub adopted: Vec<Adopted>,
     /// Processes that came to be known.
     pub joined: Vec<Joined>,
     /// The process that ended.
     pub exited: Option<ProcessKey>,
-}
-
-/// A process that is known by its exact key from now on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Adopted {
-    /// The key before, to a tick.
-    pub approximate: ProcessKey,
-    /// The key that the kernel has.
-    pub exact: ProcessKey,
 }
 
 /// A process that came to be known.
@@ -73,14 +63,14 @@ enum Life {
 pub struct ProcessTable {
     rows: BTreeMap<ProcessKey, Row>,
     descent: Descent,
-    /// Callers of whom `rows` and `approximate` have nothing to learn.
+    /// Callers of whom `rows` has nothing to learn.
     recent: Recent,
-    /// Approximate keys by tgid.
-    approximate: HashMap<u32, ProcessKey>,
     /// Ended processes and when they ended, oldest first.
     exited: VecDeque<(u64, ProcessKey)>,
     capacity: usize,
-    dropped: u64,
+    /// What the last comparison found wrong: it is believed when the next one finds it again.
+    suspects: HashSet<ProcessKey>,
+    counts: TableCounts,
 }
 
 impl Default for ProcessTable {
@@ -97,29 +87,31 @@ impl ProcessTable {
             rows: BTreeMap::new(),
             descent: Descent::default(),
             recent: Recent::default(),
-            approximate: HashMap::new(),
             exited: VecDeque::new(),
             capacity: capacity.max(1),
-            dropped: 0,
+            suspects: HashSet::new(),
+            counts: TableCounts::default(),
         }
     }
 
-    /// Adds the processes that `proc_root` shows. To be called after hooks are attached and before
-    /// their first event is observed, so that no process is missed. Returns how many were added.
-    ///
-    /// # Errors
-    /// When the folder cannot be listed; single processes that vanish are no error.
-    pub fn scan(&mut self, proc_root: &Path) -> Result<usize, ScanError> {
-        let found = proc_scan::scan(proc_root)?;
-        let before = self.rows.len();
-        self.recent = Recent::default();
+    /// Adds processes that run, as long as there is room; what is known of one already stays. Returns those that
+    /// are new and have a parent.
+    pub fn add(&mut self, found: Vec<Process<'static>>) -> Vec<Joined> {
+        let mut joined = Vec::new();
         for process in found {
-            if self.within_tick(process.key).is_none() {
-                self.approximate.insert(process.key.tgid, process.key);
-                self.insert(process, 0);
+            if self.rows.contains_key(&process.key) {
+                continue;
             }
+            if self.rows.len() >= self.capacity {
+                self.counts.outside += 1;
+                continue;
+            }
+            if process.parent.tgid != 0 {
+                joined.push(Joined { parent: process.parent, child: process.key });
+            }
+            self.insert(process, 0);
         }
-        Ok(self.rows.len().saturating_sub(before))
+        joined
     }
 
     /// Learns from an event: who called, and what became of a process. `parent` is the caller's real
@@ -138,15 +130,11 @@ impl ProcessTable {
         }
         let sighting = Sighting::new(meta, parent);
         if !self.recent.holds(&sighting, meta.boot_ns) {
-            for key in [meta.process, parent] {
-                seen.adopted.extend(self.adopt(key));
-            }
             let named = self.caller(meta, parent, cgroup, &mut seen);
             self.recent.keep(sighting, meta.boot_ns, named);
         }
         match change {
             Some(ProcessChange::Forked { parent, child }) => {
-                seen.adopted.extend(self.adopt(child));
                 self.fork(parent, child);
                 seen.joined.push(Joined { parent, child });
             }
@@ -203,12 +191,6 @@ impl ProcessTable {
         self.rows.is_empty()
     }
 
-    /// Processes forgotten before their time, for want of room.
-    #[must_use]
-    pub const fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
     /// Returns whether the name of its cgroup is known, or none is wanted.
     fn caller(
         &mut self,
@@ -242,7 +224,7 @@ impl ProcessTable {
         let cgroup_id = from.cgroup_id;
         match self.rows.get_mut(&child) {
             None => self.insert(inherited, cgroup_id),
-            // A record of the child overtook that of the fork, or /proc showed it.
+            // A record of the child overtook that of the fork, or it was added.
             Some(row) => {
                 row.process.parent = parent;
                 if row.process.exe.is_empty() {
@@ -283,16 +265,22 @@ impl ProcessTable {
     }
 
     fn make_room(&mut self) {
-        let oldest = self.exited.pop_front().map(|(_, key)| key);
-        let Some(key) = oldest.or_else(|| self.rows.keys().next().copied()) else { return };
+        let ended = self.exited.pop_front().map(|(_, key)| key);
+        let Some(key) = ended.or_else(|| self.rows.keys().next_back().copied()) else { return };
+        if self.is_running(key) {
+            self.counts.outside += 1;
+        }
         self.remove(key);
-        self.dropped += 1;
+        self.counts.dropped += 1;
     }
 
     fn forget_exited(&mut self, now_boot_ns: u64) {
         while let Some((at, key)) = self.exited.front().copied() {
-            if self.exited.len() <= EXITED_MAX && at.saturating_add(GRACE_NS) > now_boot_ns {
-                break;
+            if at.saturating_add(GRACE_NS) > now_boot_ns {
+                if self.exited.len() <= EXITED_MAX {
+                    break;
+                }
+                self.counts.dropped += 1;
             }
             self.exited.pop_front();
             self.remove(key);
@@ -303,48 +291,6 @@ impl ProcessTable {
         self.recent.forget(key);
         self.rows.remove(&key);
         self.descent.remove(key);
-        if self.approximate.get(&key.tgid) == Some(&key) {
-            self.approximate.remove(&key.tgid);
-        }
-    }
-
-    /// Gives the process that `key` is exactly its key, if `/proc` had told it approximately.
-    fn adopt(&mut self, key: ProcessKey) -> Option<Adopted> {
-        let before = self.approximate.get(&key.tgid).copied()?;
-        if before.start_boot_ns / TICK_NS != key.start_boot_ns / TICK_NS {
-            // The tgid has a new process, so the old one ended unseen.
-            if before < key {
-                self.approximate.remove(&key.tgid);
-                self.exit(before, key.start_boot_ns);
-            }
-            return None;
-        }
-        self.approximate.remove(&key.tgid);
-        if before == key {
-            return None;
-        }
-        let mut row = self.rows.remove(&before)?;
-        self.recent.forget(before);
-        row.process.key = key;
-        self.rows.insert(key, row);
-        self.descent.rename(before, key);
-        let children: Vec<_> = self.descent.children(key).collect();
-        for child in children {
-            if let Some(row) = self.rows.get_mut(&child)
-                && row.process.parent == before
-            {
-                row.process.parent = key;
-            }
-        }
-        Some(Adopted { approximate: before, exact: key })
-    }
-
-    /// A known process of the same tgid whose start lies in the same tick.
-    fn within_tick(&self, key: ProcessKey) -> Option<ProcessKey> {
-        let start = key.start_boot_ns / TICK_NS * TICK_NS;
-        let first = ProcessKey { start_boot_ns: start, tgid: 0 };
-        let last = ProcessKey { start_boot_ns: start.saturating_add(TICK_NS), tgid: 0 };
-        self.rows.range(first..last).map(|(key, _)| *key).find(|other| other.tgid == key.tgid)
     }
 }
 
@@ -362,6 +308,7 @@ fn from_meta(meta: &Meta<'_>, parent: ProcessKey) -> Process<'static> {
     }
 }
 
+mod census;
 mod recent;
 #[cfg(test)]
 mod tests;

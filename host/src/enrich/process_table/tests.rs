@@ -114,11 +114,11 @@ fn descent_outlives_those_in_between() {
     assert!(table.get(key(2)).is_none());
     assert_eq!(table.descendants(key(1)), [key(3)]);
     assert_eq!(table.ancestors(key(3)), [key(1)]);
-    assert_eq!(table.dropped(), 0);
+    assert_eq!(table.counts().dropped, 0);
 }
 
 #[test]
-fn room_is_made_by_the_ended_then_by_the_oldest() {
+fn room_is_made_by_the_ended_then_by_the_youngest() {
     let mut table = ProcessTable::with_capacity(3);
     for tgid in [2, 3, 4] {
         see(&mut table, &open(key(tgid)));
@@ -127,41 +127,119 @@ fn room_is_made_by_the_ended_then_by_the_oldest() {
     see(&mut table, &open(key(5)));
     assert!(table.get(key(4)).is_none() && table.get(key(2)).is_some());
     see(&mut table, &open(key(6)));
-    assert!(table.get(key(2)).is_none());
-    assert_eq!((table.len(), table.dropped()), (3, 2));
+    assert!(table.get(key(2)).is_some() && table.get(key(5)).is_none());
+    let counts = TableCounts { dropped: 2, outside: 1, ..TableCounts::default() };
+    assert_eq!((table.len(), table.counts()), (3, counts));
+}
+
+/// A process that runs, as `/proc` describes it.
+fn running(tgid: u32, parent: u32) -> Process<'static> {
+    Process { key: key(tgid), parent: key(parent), exe: "/bin/d".into(), ..Process::default() }
 }
 
 #[test]
-fn an_approximate_key_gives_way_to_the_exact_one() {
-    let root = std::env::temp_dir().join(format!("proc-scan-{}", std::process::id()));
-    for (tgid, ppid, ticks) in [(10, 0, 100), (11, 10, 250), (12, 11, 300)] {
-        let folder = root.join(tgid.to_string());
-        std::fs::create_dir_all(&folder).unwrap();
-        let zeros = "0 ".repeat(17);
-        let stat = format!("{tgid} (x) S {ppid} {zeros}{ticks} 0");
-        std::fs::write(folder.join("stat"), stat).unwrap();
-        std::fs::write(folder.join("status"), "Uid:\t5 5 5 5\nGid:\t6 6 6 6\n").unwrap();
-        std::fs::write(folder.join("cgroup"), "0::/a\n").unwrap();
-    }
-    let mut table = ProcessTable::default();
-    assert_eq!(table.scan(&root).unwrap(), 3);
-    assert_eq!(table.scan(&root).unwrap(), 0);
-    std::fs::remove_dir_all(&root).unwrap();
-    let about = |tgid, ticks: u64| ProcessKey { start_boot_ns: ticks * TICK_NS, tgid };
-    let exact = |tgid, ticks: u64| ProcessKey { start_boot_ns: ticks * TICK_NS + 77, tgid };
-    assert_eq!(table.descendants(about(10, 100)), [about(11, 250), about(12, 300)]);
-    assert_eq!(table.get(about(11, 250)).unwrap().gid, 6);
+fn who_runs_already_is_added_once() {
+    let mut table = ProcessTable::with_capacity(3);
+    see(&mut table, &fork(key(2), key(3)));
+    let joined = table.add(vec![running(1, 0), running(2, 1), running(3, 2), running(4, 1)]);
+    assert_eq!(joined, []);
+    assert_eq!(table.get(key(1)).unwrap().exe, "/bin/d");
+    assert_eq!((table.get(key(2)).unwrap().uid, table.descendants(key(2))), (7, vec![key(3)]));
+    // The last of them finds no room, and takes nobody's.
+    assert!(table.get(key(4)).is_none());
+    assert_eq!(table.counts(), TableCounts { outside: 1, ..TableCounts::default() });
+}
 
-    // The caller and its parent become exact in one event.
-    let seen = observe(&mut table, &open(exact(11, 250)), exact(10, 100), &mut |_| String::new());
-    let adopted = [(11, 250), (10, 100)]
-        .map(|(tgid, at)| Adopted { approximate: about(tgid, at), exact: exact(tgid, at) });
-    assert_eq!(seen, Observation { adopted: adopted.to_vec(), ..Observation::default() });
-    assert_eq!(table.descendants(exact(10, 100)), [exact(11, 250), about(12, 300)]);
-    assert_eq!(table.get(about(12, 300)).unwrap().parent, exact(11, 250));
-    assert_eq!(table.get(exact(11, 250)).unwrap().parent, exact(10, 100));
-    assert_eq!(table.get(exact(11, 250)).unwrap().cgroup, "/a");
-    // Another process with a tgid that /proc had shown.
-    see(&mut table, &open(exact(12, 900)));
-    assert!(!table.is_running(about(12, 300)) && table.is_running(exact(12, 900)));
+#[test]
+fn a_ghost_and_a_stranger_are_believed_when_seen_twice() {
+    let mut table = ProcessTable::default();
+    for tgid in [2, 3, 4] {
+        see(&mut table, &fork(key(1), key(tgid)));
+    }
+    let mut runs: HashSet<ProcessKey> = [1, 2, 5, 6].map(key).into();
+    // 9 was forked after the look began.
+    runs.insert(key(9));
+    assert_eq!(table.compare(&runs, 8000), Missed::default());
+    // The records of 4 and of 6 were only late.
+    see(&mut table, &exit(key(4), 1));
+    see(&mut table, &fork(key(1), key(6)));
+    let missed = table.compare(&runs, 8001);
+    assert_eq!(missed, Missed { ghosts: vec![key(3)], strangers: vec![key(5)] });
+    assert!(!table.is_running(key(3)) && table.is_running(key(2)));
+    let joined = table.add(vec![running(5, 2)]);
+    assert_eq!(joined, [Joined { parent: key(2), child: key(5) }]);
+    assert_eq!(table.descendants(key(1)), [2, 6, 5].map(key));
+    assert_eq!(table.compare(&runs, 8002), Missed::default());
+    assert_eq!(table.counts(), TableCounts { ghosts: 1, strangers: 1, ..TableCounts::default() });
+}
+
+#[test]
+fn a_full_table_says_who_runs_outside_it_until_nobody_does() {
+    let mut table = ProcessTable::with_capacity(3);
+    for tgid in 2..6 {
+        see(&mut table, &fork(key(1), key(tgid)));
+    }
+    assert_eq!(table.counts().outside, 2);
+    let runs: HashSet<ProcessKey> = (1..6).map(key).collect();
+    for _ in 0..2 {
+        assert_eq!(table.compare(&runs, 8000), Missed::default());
+        assert_eq!(table.counts().outside, 2);
+    }
+    see(&mut table, &exit(key(5), 1));
+    let late = event(key(1), GRACE_NS + 1, Body::FileOpen(FileOpen::default()));
+    see(&mut table, &late);
+    let runs: HashSet<ProcessKey> = (1..5).map(key).collect();
+    let missed = table.compare(&runs, 8000);
+    // There is room for one.
+    assert_eq!((missed.ghosts.len(), missed.strangers.len()), (0, 1));
+    table.add(vec![running(missed.strangers[0].tgid, 1)]);
+    let runs: HashSet<ProcessKey> = table.iter().map(|process| process.key).collect();
+    table.compare(&runs, 8000);
+    assert_eq!(table.counts().outside, 0);
+}
+
+/// A machine whose records are lost at random: after two looks the table has what runs, or says how many it has
+/// no room for, and of those that it dropped while they ran none is older than one that it kept.
+#[test]
+fn after_two_looks_the_table_is_what_runs() {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: u64| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    for capacity in [4, 16, 64] {
+        let mut table = ProcessTable::with_capacity(capacity);
+        let (mut runs, mut next) = (vec![key(1)], 2);
+        table.add(vec![running(1, 0)]);
+        for round in 1..60 {
+            for _ in 0..random(40) {
+                let at = usize::try_from(random(runs.len() as u64)).unwrap();
+                let event = if random(2) == 0 || at == 0 {
+                    runs.push(key(next));
+                    next += 1;
+                    fork(runs[at], key(next - 1))
+                } else {
+                    exit(runs.remove(at), round)
+                };
+                if random(3) > 0 {
+                    see(&mut table, &event);
+                }
+            }
+            let now: HashSet<ProcessKey> = runs.iter().copied().collect();
+            table.compare(&now, u64::MAX);
+            let strangers = table.compare(&now, u64::MAX).strangers;
+            table.add(strangers.iter().map(|key| running(key.tgid, 1)).collect());
+            let kept = now.iter().filter(|key| table.is_running(**key)).count();
+            let ghosts = table
+                .iter()
+                .filter(|process| table.is_running(process.key) && !now.contains(&process.key));
+            assert_eq!(ghosts.count(), 0);
+            assert!(table.len() <= capacity && table.is_running(key(1)));
+            if table.len() < capacity {
+                assert_eq!(kept, now.len(), "round {round}");
+            }
+            assert!(table.counts().outside as usize <= now.len());
+        }
+    }
 }

@@ -29,6 +29,7 @@ use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
 use crate::kernel::plan;
+use crate::kernel::processes::Processes;
 use crate::kernel::{probe, trim};
 use crate::output::Witnessed;
 use crate::route::filter::FOLLOWED;
@@ -123,6 +124,18 @@ impl Hooks {
         let proven = self.proof.prove(&mut self.loader, &types, learn);
         self.types = Some(types);
         proven
+    }
+
+    /// What tells which processes there are, or why this kernel does not. To be called before anything is
+    /// attached, while the kernel's types are there.
+    pub(super) fn processes(&mut self) -> Result<Result<Processes, HookError>, RunError> {
+        let types = match self.types.take() {
+            Some(types) => types,
+            None => KernelTypes::running()?,
+        };
+        let processes = self.loader.processes(&types);
+        self.types = Some(types);
+        Ok(processes)
     }
 
     /// What a file is to programs, of those that are asked for while everything runs.

@@ -18,7 +18,6 @@ pub(in crate::policy) type Decision = Option<(u64, bool)>;
 /// The object of a call.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::policy) enum Object {
-    None,
     File(FileKey),
     /// Family, port, address.
     Network(u16, u16, [u8; 16]),

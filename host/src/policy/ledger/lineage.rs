@@ -109,11 +109,6 @@ impl Lineages {
         (self.last_id, Held::First)
     }
 
-    /// Whether a process is a lineage's root.
-    pub(super) fn is_root(&self, process: ProcessKey) -> bool {
-        self.by_root.contains_key(&process)
-    }
-
     /// That nobody belongs to more lineages of a plugin's rules than one plugin may use up.
     pub(super) fn check_share(
         &self,
@@ -259,31 +254,6 @@ impl Lineages {
             }
             self.restore(store, [gone]);
         }
-    }
-
-    /// Gives a process the key that the kernel knows it by.
-    pub(super) fn adopt(
-        &mut self,
-        store: &mut impl RuleStore,
-        before: ProcessKey,
-        exact: ProcessKey,
-    ) -> Result<(), LineageError> {
-        if let Some(id) = self.by_root.remove(&before) {
-            self.by_root.insert(exact, id);
-            if let Some(lineage) = self.live.get_mut(&id) {
-                lineage.root = exact;
-            }
-        }
-        if let Some(until) = self.fading.remove(&before) {
-            self.fading.insert(exact, until);
-        }
-        let Some(mut marks) = self.members.get(&before).cloned() else { return Ok(()) };
-        marks.extend(self.marks(store, exact)?);
-        let wanted = membership(&marks).ok_or(LineageError::Full { tgid: exact.tgid })?;
-        store.mark(abi(exact), &wanted)?;
-        self.exit(store, before);
-        self.keep(exact, marks);
-        Ok(())
     }
 
     /// Ends the watch over those that faded.

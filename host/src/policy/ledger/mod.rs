@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use krsi_host_abi::deny::{Bounds, Lease, flag};
 use krsi_host_abi::hook::Hook as AbiHook;
-use krsi_plugin_schema::latest::{ProcessKey, RuleKey, Subject};
+use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 
 use self::book::{Book, WhenFull};
 use self::flags::FlagWords;
@@ -260,54 +260,6 @@ impl<S: RuleStore> Ledger<S> {
         for id in self.book.at(Place::Process(abi(gone))) {
             let ended = self.try_end(id, Ending::Exited, now_boot_ns);
             self.unreported.extend(ended);
-        }
-    }
-
-    /// Follows a process whose key became exact.
-    pub fn on_adopt(&mut self, before: ProcessKey, exact: ProcessKey) {
-        let places = self.book.at(Place::Process(abi(before)));
-        let is_named = self.lineages.is_root(before) || !places.is_empty();
-        if let Err(error) = self.lineages.adopt(&mut self.store, before, exact) {
-            tracing::warn!(tgid = exact.tgid, %error, "lineage marks did not follow a process");
-        }
-        for id in places {
-            let Some(mut rule) = self.book.get(id).cloned() else { continue };
-            rule.place = Place::Process(abi(exact));
-            let Ok(change) = self.book.change(Some(rule), Some(id)) else {
-                tracing::warn!(tgid = exact.tgid, id, "a rule did not follow its process");
-                continue;
-            };
-            if let Err(error) = self.book.write(&mut self.store, &change, WhenFull::Fail) {
-                tracing::warn!(tgid = exact.tgid, id, %error, "a rule did not follow its process");
-                self.book.revert(change);
-            }
-        }
-        if is_named {
-            self.rename(before, exact);
-        }
-    }
-
-    /// Has rules name a process by its exact key, so that they are known when they are made again.
-    fn rename(&mut self, before: ProcessKey, exact: ProcessKey) {
-        let names = |rule: &&Rule| {
-            matches!(rule.spec.key, RuleKey::Process(key) | RuleKey::Lineage(key) if key == before)
-                || rule.spec.subject == Subject::Lineage(before)
-        };
-        let ids: Vec<u64> = self.book.iter().filter(names).map(|rule| rule.id).collect();
-        for id in ids {
-            let Some(rule) = self.book.get_mut(id) else { continue };
-            let was = Twin::of(&rule.spec, rule.hooks);
-            if let RuleKey::Process(key) | RuleKey::Lineage(key) = &mut rule.spec.key {
-                *key = exact;
-            }
-            if rule.spec.subject == Subject::Lineage(before) {
-                rule.spec.subject = Subject::Lineage(exact);
-            }
-            let is = Twin::of(&rule.spec, rule.hooks);
-            if let (Ok(was), Ok(is)) = (was, is) {
-                self.twins.remove(&was);
-                self.twins.insert(is, id);
-            }
         }
     }
 

@@ -178,6 +178,8 @@ impl Rule {
             expires_boot_ns: self.spec.expires_boot_ns,
             hits,
             ending,
+            of_lineage: matches!(self.spec.key, RuleKey::Lineage(_))
+                || matches!(self.spec.subject, Subject::Lineage(_)),
         }
     }
 }
@@ -232,6 +234,8 @@ pub struct RuleView {
     pub hits: u64,
     /// How it ended; `None` while in force.
     pub ending: Option<Ending>,
+    /// Whether it is about a process and its descendants, or for them.
+    pub of_lineage: bool,
 }
 
 impl fmt::Display for RuleView {

@@ -6,6 +6,8 @@
 //! exec PATH TTL ERRNO          deny running a file, once it ran
 //! process PATH TTL ERRNO       deny connects of a process that runs PATH
 //! lineage PATH TTL ERRNO       deny connects of a process that runs PATH, and of its children
+//! forebear PATH TTL ERRNO      deny opens of a process that runs PATH, once a descendant executes something
+//! clan PATH TTL ERRNO          the same, of its lineage
 //! network ADDR/BITS:PORT TTL ERRNO   deny a destination from the start
 //! kill PATH 0 0                kill a process that runs PATH
 //! ```
@@ -57,6 +59,16 @@ impl Plugin for Sentry {
     }
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
+        for line in self.lines.iter_mut().filter(|line| !line.done) {
+            let above = ctx.ancestors(meta.process).find(|process| process.exe == line.object);
+            let Some(key) = above.map(|process| process.key) else { continue };
+            match line.verb.as_str() {
+                "forebear" => line.issue(ctx.deny_process(key).open()),
+                "clan" => line.issue(ctx.deny_lineage(key).open()),
+                _ => continue,
+            }
+            line.done = true;
+        }
         for line in self.lines.iter_mut().filter(|line| !line.done && line.object == exec.path) {
             match line.verb.as_str() {
                 "exec" => line.issue(ctx.deny_file(exec.file).exec()),

@@ -454,20 +454,8 @@ fn a_process_belongs_to_a_bounded_number_of_lineages() {
 }
 
 #[test]
-fn rules_follow_a_process_to_its_exact_key_and_end_with_it() {
+fn a_rule_ends_with_its_process() {
     let mut ledger = ledger();
-    let exact = ProcessKey { start_boot_ns: 77, tgid: 10 };
-    let own = add(&mut ledger, spec(1, RuleKey::Process(process(10)))).unwrap();
-    let line = add(&mut ledger, spec(2, RuleKey::Lineage(process(10)))).unwrap();
-    ledger.on_adopt(process(10), exact);
-    let object = Object::None;
-    let of = |ledger: &Ledger<Fake>| {
-        ledger.store.verdict(AbiHook::FileOpen, abi(exact), object, NOW).map(|(id, _)| id)
-    };
-    assert_eq!(of(&ledger), Some(own));
-    ledger.revoke(0, 1, NOW).unwrap();
-    assert_eq!(of(&ledger), Some(line));
-    assert_eq!(opens(&ledger, 10, 1, NOW), None);
     add(&mut ledger, spec(3, RuleKey::Process(process(11)))).unwrap();
     ledger.on_exit(process(11), NOW);
     let ended: Vec<_> = ledger.expire(NOW).iter().map(|view| view.ending).collect();
