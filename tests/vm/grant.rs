@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("runtime_grants", Boot::Default, grants),
     ("runtime_grants_watches", Boot::Default, grants_watches),
     ("runtime_scope", Boot::Default, scope),
+    ("runtime_scope_by_cgroup", Boot::Default, scope_by_cgroup),
 ];
 
 const EPERM: i32 = 1;
@@ -129,28 +130,61 @@ fn leaves_the_scope(guest: &Guest, tree: &Path) -> anyhow::Result<()> {
     let capable = [0x0200_0001_u32, 1 << 7 | 1 << 6, 0, 0, 0].map(u32::to_le_bytes).concat();
     setxattr(tree, "security.capability", &capable, XattrFlags::empty())?;
     fs::write("/etc/passwd", "root:x:0:0::/:/bin/sh\n")?;
-    let (other, address) = (guest.executable("busybox-other")?, "127.0.0.1 7001");
-    listen("127.0.0.1:7001")?;
-    let (tree, other) = (tree.display(), other.display());
+    let other = guest.executable("busybox-other")?.display().to_string();
+    let tree = tree.display().to_string();
+    let mut shell = Command::new(&tree);
+    shell.uid(1000).gid(1000);
+    let outside = format!("{tree} start-stop-daemon -S -c root -x {other} -- nc");
+    is_bounded(guest, shell, (&other, &outside), 7091)
+}
+
+/// A rule on a tree denies who of it is in the scope, and not who is `outside`: what a command connects by.
+fn is_bounded(
+    guest: &Guest,
+    mut shell: Command,
+    (own, outside): (&str, &str),
+    port: u16,
+) -> anyhow::Result<()> {
+    listen(&format!("127.0.0.1:{port}"))?;
+    let to = format!("127.0.0.1 {port} </dev/null");
     let script = format!(
-        "while {other} sleep 0.2; do
-            {other} nc {address} </dev/null; own=$?
-            {tree} start-stop-daemon -S -c root -x {other} -- nc {address} </dev/null; echo own $own root $?
+        "while {own} sleep 0.2; do
+            {own} nc {to}; inside=$?
+            {outside} {to}; echo inside $inside outside $?
         done"
     );
-    let out = guest.path("connects");
-    let shell = ["sh", "-c", &script];
-    let mut command = Command::new(tree.to_string());
-    command.args(shell).uid(1000).gid(1000).stderr(Stdio::null());
-    let connecting = Connecting::start(&mut command, out)?;
+    shell.args(["sh", "-c", &script]).stderr(Stdio::null());
+    let connecting = Connecting::start(&mut shell, guest.path("connects"))?;
     // Before the rule both come through; with it, the one who is outside the scope still does.
-    connecting.wait_for("own 1 root 0")?;
-    let tries = 10;
-    for _ in 0..tries {
+    connecting.wait_for("inside 1 outside 0")?;
+    for _ in 0..10 {
         std::thread::sleep(std::time::Duration::from_millis(300));
-        ensure!(connecting.last()? == "own 1 root 0", "{}", connecting.last()?);
+        ensure!(connecting.last()? == "inside 1 outside 0", "{}", connecting.last()?);
     }
     Ok(())
+}
+
+/// The same of a cgroup and what is below it, which a descendant leaves.
+fn scope_by_cgroup(guest: &mut Guest) -> anyhow::Result<()> {
+    let root = Path::new("/sys/fs/cgroup");
+    let below = root.join("krsi-scope/below");
+    fs::create_dir_all(&below)?;
+    let config = guest.path("host.toml");
+    fs::write(&config, "[plugin.sentry]\nscope = \"cgroup:/krsi-scope\"\n")?;
+    let tree = guest.executable("busybox-tree")?;
+    let other = guest.executable("busybox-other")?.display().to_string();
+    let rule = format!("lineage {} 60000 13", tree.display());
+    let more = ["--config", &config.display().to_string()];
+    let host = guest.host_with(&[("sentry", &rule)], &more)?;
+    // The shell moves itself, and is then the tree.
+    let move_to = |cgroup: &Path| format!("echo 0 > {}", cgroup.join("cgroup.procs").display());
+    let mut shell = Command::new(&other);
+    let enter = format!("{}; exec {} \"$@\"", move_to(&below), tree.display());
+    shell.args(["sh", "-c", &enter, "sh"]);
+    let outside = format!("{other} sh -c '{}; exec {other} nc \"$@\"' sh", move_to(root));
+    is_bounded(guest, shell, (&other, &outside), 7092)?;
+    ensure!(host.status("sentry")?["scope"] == "cgroup /krsi-scope", "{}", host.status("sentry")?);
+    host.stop(Signal::INT).map(drop)
 }
 
 fn scope(guest: &mut Guest) -> anyhow::Result<()> {

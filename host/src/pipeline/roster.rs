@@ -305,7 +305,11 @@ impl Roster {
     fn next_free(&self) -> Option<u8> {
         let taken = |slot| self.entries().iter().any(|entry| entry.slot == slot);
         let most = most_slots();
-        (0..most).map(|step| (self.next_slot + step) % most).find(|slot| !taken(*slot))
+        let slots = (0..most).map(|step| (self.next_slot + step) % most);
+        let mut free = slots.filter(|slot| !taken(*slot));
+        // Rules of a plugin that is gone run to their end, as its own.
+        let is_clear = |slot: &u8| self.shared.turns.turn(|ledger| ledger.owned(*slot) == 0);
+        free.clone().find(is_clear).or_else(|| free.next())
     }
 
     pub(super) fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
