@@ -255,15 +255,15 @@ pub const OWNERS: usize = 64;
 pub struct Bounds {
     /// The real user id, or the id of the cgroup.
     pub id: u64,
-    /// One of [`bounds`].
+    /// What `id` is: a constant of [`bounds`].
     pub kind: u32,
     /// Depth of the cgroup below the root of the hierarchy, whose own is 0.
     pub level: u32,
 }
 
-/// Values of [`Bounds::kind`].
+/// What the id of a [`Bounds`] is, and so whom the leases concern.
 pub mod bounds {
-    /// Everybody.
+    /// No bound: the leases concern everybody.
     pub const NONE: u32 = 0;
     /// Who runs under a user id.
     pub const UID: u32 = 1;

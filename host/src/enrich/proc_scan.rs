@@ -97,7 +97,7 @@ fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
 /// What `stat` tells of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// Its parent.
+    /// Process id of the parent.
     pub ppid: u32,
     /// When it started, in clock ticks since the boot.
     pub start_ticks: u64,

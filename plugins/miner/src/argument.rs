@@ -15,7 +15,7 @@ const MONERO: [usize; 2] = [95, 106];
 /// What a command line says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Bits of [`kind`].
+    /// Kinds of evidence in it, bits of [`kind`].
     pub(crate) kinds: u32,
     /// Port of the server that it names.
     pub(crate) port: Option<u16>,

@@ -17,7 +17,7 @@ pub(crate) struct Evidence {
     port: u16,
 }
 
-/// Bits of kinds.
+/// One bit for each kind of evidence.
 pub(crate) mod kind {
     pub(crate) const NAME: u32 = 1 << 0;
     pub(crate) const OPTION: u32 = 1 << 1;

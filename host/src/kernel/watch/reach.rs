@@ -41,13 +41,13 @@ pub enum ReachError {
         "{field}: is read from the kernel's memory behind the hook's arguments; `deep = true` grants it"
     )]
     Deep {
-        /// Its path.
+        /// Path of the field, as the watch writes it.
         field: String,
     },
     /// An address of the kernel's.
     #[error("{field}: is an address in the kernel, which no plugin is told")]
     Address {
-        /// Its path.
+        /// Path of the field, as the watch writes it.
         field: String,
     },
 }
