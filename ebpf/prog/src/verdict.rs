@@ -5,8 +5,8 @@
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{
-    Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bits_of,
-    bounds, flag,
+    Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bounds,
+    flag,
 };
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::UNRESOLVED;
@@ -210,14 +210,18 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
         counts.add(Counter::Errors);
     }
     let changes = map::changes();
-    krsi_rules(facts, object, out);
-    // What was read may have been of other keys: what was replaced meanwhile is used again at once.
-    if offset::reads_again() && map::changes() != changes {
+    let mut rounds = 0;
+    loop {
+        krsi_rules(facts, object, out);
+        rounds = global::written(rounds + 1);
+        // What was read may have been of other keys: what was replaced meanwhile is used again at once.
+        if rounds > 1 || !offset::reads_again() || map::changes() == changes {
+            break;
+        }
         if global::anew(&out.rule_id) != before {
             out.retract(facts);
         }
         out.lifted = lifted ^ facts.unknown_zero();
-        krsi_rules(facts, object, out);
     }
     out.forget(facts);
     // Nothing applies, or only what was decided, and counted, by another object of the call.
@@ -353,19 +357,24 @@ extern "C" fn krsi_entry(
         return 0;
     };
     let members = map::value(members);
-    let [low, high] = bits_of(facts.slot);
-    let zero = facts.unknown_zero();
-    let mut leases = Leases { bits: [low ^ zero, high ^ zero], facts, members, decision };
-    let Entry { slots: [a, b, c, d] } = entry;
-    let denied = leases.lease(a) || leases.lease(b) || leases.lease(c) || leases.lease(d);
+    let mut leases = Leases { facts, members, decision };
+    let mut at = 0;
+    // Written once and not four times: from 7.1 on the kernel goes through a function for each way that leads to it.
+    let denied = loop {
+        let Some(lease) = entry.slots.get(at as usize) else { break false };
+        if leases.lease(lease) {
+            break true;
+        }
+        at = global::written(at + 1);
+    };
     u32::from(denied) ^ facts.unknown_zero() as u32
 }
 
-/// Whether a call is none of an owner's affair: 1, or 0. A caller whose user cannot be read is.
+/// Whether a call is none of an owner's affair: 1, or 0. A caller whose user cannot be read is. It is given numbers
+/// alone: from 7.1 on the kernel goes through a function once more for each place that hands it the caller's stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn krsi_is_out_of_bounds(facts: &Facts, owner: u64) -> u32 {
-    let Some(facts) = global::seen(facts) else { return 0 };
+extern "C" fn krsi_is_out_of_bounds(owner: u64, unknown_zero: u64) -> u32 {
     let within = map::bounds_of(owner as u16);
     let is_within = match within.kind {
         bounds::UID => {
@@ -376,12 +385,11 @@ extern "C" fn krsi_is_out_of_bounds(facts: &Facts, owner: u64) -> u32 {
         }
         _ => true,
     };
-    u32::from(!is_within) ^ facts.unknown_zero() as u32
+    u32::from(!is_within) ^ unknown_zero as u32
 }
 
 /// The leases of one key, as they are applied.
 struct Leases<'d> {
-    bits: [u64; 2],
     facts: &'d Facts,
     members: Option<&'d Membership>,
     decision: &'d mut Decision,
@@ -390,13 +398,13 @@ struct Leases<'d> {
 impl Leases<'_> {
     #[inline(always)]
     fn lease(&mut self, lease: &Lease) -> bool {
-        let [low, high] = lease.hooks;
-        let [low_bit, high_bit] = self.bits;
-        if low & low_bit == 0 && high & high_bit == 0 || !self.concerns(lease) {
+        let slot = global::anew(&self.facts.slot);
+        let Some(hooks) = lease.hooks.get(slot as usize / 64) else { return false };
+        if hooks >> (slot % 64) & 1 == 0 || !self.concerns(lease) {
             return false;
         }
         if map::is_bounded(lease.owner)
-            && krsi_is_out_of_bounds(self.facts, lease.owner.into()) != 0
+            && krsi_is_out_of_bounds(lease.owner.into(), self.facts.unknown_zero()) != 0
         {
             return false;
         }

@@ -22,6 +22,7 @@ use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
 use super::processes::Processes;
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
+use super::trial;
 
 /// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]
@@ -214,7 +215,11 @@ impl Loader {
         if let Some(MissingField { structure, member, .. }) = self.vital {
             return Err(HookError::Field { structure, member });
         }
-        let fd = self.by_any_way(job, |way| self.refined(job, &target, program, id, way))?;
+        // Cheaper than to find out by a whole program.
+        let is_hook = matches!(target.meeting, Meeting::Lsm | Meeting::ModifyReturn);
+        let no_path_helper = is_hook.then(|| trial::no_path_helper(target.meeting, id)).flatten();
+        let load = |way| self.refined(job, &target, program, id, way);
+        let fd = self.by_any_way(job, no_path_helper, load)?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
         tracing::debug!(hook, program, verified, function = target.function, "attached");
@@ -241,7 +246,7 @@ impl Loader {
         let target = Target { function, meeting: Meeting::Iterator };
         let job = Job::Processes;
         let load = |way| self.refined(&job, &target, job.program(), id, way);
-        let program = self.by_any_way(&job, load)?;
+        let program = self.by_any_way(&job, None, load)?;
         Processes::new(program.as_fd()).map_err(HookError::Attach)
     }
 
@@ -261,13 +266,16 @@ impl Loader {
     fn by_any_way(
         &self,
         job: &Job,
+        no_path_helper: Option<Refusal>,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<OwnedFd, HookError> {
         let known = self.plain.get().copied();
         let has_function = self.kfuncs().has(PATH_D_PATH);
-        let mut last = None;
+        let has_helper = no_path_helper.is_none();
+        let mut last = no_path_helper;
         let is_open = |way: &Way| {
             known.is_none_or(|plain| way.functions != plain)
+                && (way.d_path != d_path::HELPER || has_helper)
                 && (way.d_path != d_path::KFUNC || has_function)
                 && (way.d_path != d_path::NONE || !job.tests_path())
                 && (way.sleep || !job.sleeps())

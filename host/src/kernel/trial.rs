@@ -4,13 +4,15 @@
 
 use std::fmt;
 
-use aya_obj::generated::bpf_insn;
+use aya_obj::generated::{bpf_func_id::BPF_FUNC_d_path, bpf_insn};
 use serde::Serialize;
 
-use super::syscall::{self, Meeting, Program, Sleep};
+use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 
-/// `r0 = imm`: `BPF_ALU64 | BPF_MOV | BPF_K`.
-const SET_R0: u8 = 0xb7;
+/// `rN = imm`: `BPF_ALU64 | BPF_MOV | BPF_K`.
+const SET: u8 = 0xb7;
+/// `call imm`: `BPF_JMP | BPF_CALL`.
+const CALL: u8 = 0x85;
 /// `exit`: `BPF_JMP | BPF_EXIT`.
 const EXIT: u8 = 0x95;
 
@@ -88,7 +90,7 @@ pub fn load(attempt: Attempt, target: u32) -> Outcome {
         Attempt::FmodRet => (Meeting::ModifyReturn, Sleep::Never),
         Attempt::Observe => (Meeting::Exit, Sleep::Never),
     };
-    let neutral = [instruction(SET_R0), instruction(EXIT)];
+    let neutral = [instruction(SET, 0, 0), instruction(EXIT, 0, 0)];
     let program =
         Program { name: "trial", instructions: &neutral, meeting, target, sleep, functions: None };
     match syscall::load(&program) {
@@ -97,13 +99,30 @@ pub fn load(attempt: Attempt, target: u32) -> Outcome {
     }
 }
 
-fn instruction(code: u8) -> bpf_insn {
+/// Why programs for the function with that BTF id may not call `bpf_d_path`, if they may not. It is asked with
+/// three NULLs: the kernel looks at whether the helper may be called (EINVAL, `check_helper_call` of
+/// kernel/bpf/verifier.c) before it looks at what it is called with (EACCES). Whether the program sleeps is the
+/// same to it.
+#[must_use]
+pub(super) fn no_path_helper(meeting: Meeting, target: u32) -> Option<Refusal> {
+    let arguments = [1, 2, 3].map(|register| instruction(SET, register, 0));
+    let [path, buffer, size] = arguments;
+    let call = instruction(CALL, 0, BPF_FUNC_d_path as i32);
+    let asks = [path, buffer, size, call, instruction(SET, 0, 0), instruction(EXIT, 0, 0)];
+    let sleep = Sleep::Never;
+    let program =
+        Program { name: "trial", instructions: &asks, meeting, target, sleep, functions: None };
+    let refusal = syscall::load(&program).err()?;
+    (refusal.source.raw_os_error() == Some(libc::EINVAL)).then_some(refusal)
+}
+
+fn instruction(code: u8, register: u8, imm: i32) -> bpf_insn {
     bpf_insn {
         code,
         _bitfield_align_1: [],
-        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        _bitfield_1: bpf_insn::new_bitfield_1(register, 0),
         off: 0,
-        imm: 0,
+        imm,
     }
 }
 
