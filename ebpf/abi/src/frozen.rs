@@ -24,6 +24,15 @@ pub const READS_AGAIN: &str = "READS_AGAIN";
 /// 1 where programs are told the cgroups above the caller's (5.15); elsewhere bounds by cgroup are judged by the
 /// host alone, when a rule is made. `u32`.
 pub const ANCESTORS: &str = "ANCESTORS";
+/// What calls of this program can be about: bits of [`objects`]. `u32`.
+pub const OBJECTS: &str = "OBJECTS";
+/// Bits of [`OBJECTS`].
+pub mod objects {
+    /// A file, or a path.
+    pub const FILE: u32 = 1 << 0;
+    /// A destination.
+    pub const NETWORK: u32 = 1 << 1;
+}
 /// 1 in a program that may sleep: user memory is faulted in. `u32`.
 pub const MAY_SLEEP: &str = "MAY_SLEEP";
 /// 1 where the answer refuses; after a function (`fexit`) it must be 0. `u32`.

@@ -1,11 +1,12 @@
 //! What a call is about, in the words of rule keys: a file, a destination, a path.
 
 use krsi_host_abi::deny::{FileKey, NETWORK_FIXED_BITS, NetworkKey};
+use krsi_host_abi::frozen::objects;
 use krsi_host_abi::path::{PATHLESS, PathKey};
 
 use crate::filter::Call;
 use crate::hook::AF_INET;
-use crate::{global, map};
+use crate::{global, map, offset};
 
 /// The object of a call. All its bytes are always written: a variant's unused ones would be a
 /// register that nothing was put into, which the verifier refuses to see copied.
@@ -115,19 +116,19 @@ impl Object {
     /// Whether it is a file.
     #[inline(always)]
     pub fn is_file(&self) -> bool {
-        self.kind == FILE
+        offset::is_about(objects::FILE) && self.kind == FILE
     }
 
     /// Whether it is a file that is being executed.
     #[inline(always)]
     pub fn is_executed(&self) -> bool {
-        self.kind == FILE && global::anew(&self.words[2]) != 0
+        self.is_file() && global::anew(&self.words[2]) != 0
     }
 
     /// Whether it is a destination.
     #[inline(always)]
     pub fn is_network(&self) -> bool {
-        self.kind == NETWORK
+        offset::is_about(objects::NETWORK) && self.kind == NETWORK
     }
 
     /// Whether it is one that a rule could name, but that cannot be read.

@@ -6,6 +6,7 @@
 
 use krsi_host_abi::capture::ABSENT;
 use krsi_host_abi::for_each_offset;
+use krsi_host_abi::frozen::objects;
 use krsi_host_abi::path::PREFIX_MAX;
 
 use crate::capture::Skip;
@@ -51,6 +52,8 @@ static D_PATH: u32 = 0;
 static TASK_BTF: u32 = 0;
 #[unsafe(no_mangle)]
 static READS_AGAIN: u32 = 0;
+#[unsafe(no_mangle)]
+static OBJECTS: u32 = objects::FILE | objects::NETWORK;
 #[unsafe(no_mangle)]
 static ANCESTORS: u32 = 0;
 #[unsafe(no_mangle)]
@@ -102,6 +105,13 @@ pub fn task_btf() -> bool {
 pub fn reads_again() -> bool {
     // SAFETY: a shared reference to a static is always readable.
     unsafe { core::ptr::read_volatile(&raw const READS_AGAIN) != 0 }
+}
+
+/// Whether calls of this program can be about some [`objects`].
+#[inline(always)]
+pub fn is_about(kind: u32) -> bool {
+    // SAFETY: a shared reference to a static is always readable.
+    unsafe { core::ptr::read_volatile(&raw const OBJECTS) & kind != 0 }
 }
 
 /// Whether the cgroups above the caller's are told.

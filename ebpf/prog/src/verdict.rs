@@ -8,6 +8,7 @@ use krsi_host_abi::deny::{
     Digest, Entry, Lease, MAX_ERRNO, Membership, Mode, NetworkKey, ProcessKey, Subject, bounds,
     flag,
 };
+use krsi_host_abi::frozen::objects;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::UNRESOLVED;
 use krsi_host_abi::record::Verdict;
@@ -269,7 +270,7 @@ impl Walk<'_> {
         if object.is_file() && call.wants(flag::FILE) && self.entry(map::file(&object.file_key())) {
             return;
         }
-        if call.wants(flag::PATH) {
+        if offset::is_about(objects::FILE) && call.wants(flag::PATH) {
             let key = object.path;
             if self.entry(map::path(&key)) {
                 return;

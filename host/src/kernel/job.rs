@@ -1,7 +1,8 @@
 //! What a program is to be made for.
 
-use krsi_host_abi::hook::{Attach, Hook};
-use krsi_host_abi::spec::{Capture, Read, Spec, spec_flag};
+use krsi_host_abi::frozen::objects;
+use krsi_host_abi::hook::{Attach, Hook, Keys};
+use krsi_host_abi::spec::{Capture, ObjectKind, Read, Spec, spec_flag};
 
 /// Program that has executables hashed.
 const DIGEST: &str = "digest";
@@ -108,6 +109,28 @@ impl Job {
             Job::Digest { .. } => DIGEST,
             Job::Proof { .. } => PROOF,
             _ => self.hook(),
+        }
+    }
+
+    /// What its calls can be about, as [`krsi_host_abi::frozen::OBJECTS`] says it.
+    pub(super) fn objects(&self) -> u32 {
+        let if_so = |is_so: bool, bit: u32| if is_so { bit } else { 0 };
+        match self {
+            Job::Own(hook) => {
+                let keys = hook.row().keys;
+                if_so(keys.contains(Keys::FILE), objects::FILE)
+                    | if_so(keys.contains(Keys::NETWORK), objects::NETWORK)
+            }
+            Job::Template { spec, .. } => {
+                let has_path = spec.path_row != 0 || spec.flags & spec_flag::PATH_UNTOLD != 0;
+                let has_file = spec.object == ObjectKind::File as u32 || spec.second_capture != 0;
+                if_so(has_file || has_path, objects::FILE)
+                    | if_so(spec.object == ObjectKind::Network as u32, objects::NETWORK)
+            }
+            Job::Digest { .. } => objects::FILE,
+            Job::Witness { .. } | Job::Proof { .. } | Job::Processes => {
+                objects::FILE | objects::NETWORK
+            }
         }
     }
 

@@ -328,6 +328,7 @@ impl Loader {
         set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
         set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
         set(frozen::TASK_BTF, u32::from(self.task_btf));
+        set(frozen::OBJECTS, job.objects());
         set(frozen::ANCESTORS, u32::from(self.ancestors));
         set(frozen::READS_AGAIN, u32::from(way.functions));
         let sleep = match target.meeting {
