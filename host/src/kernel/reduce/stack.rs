@@ -4,6 +4,8 @@
 //! by the frame pointer alone. Whatever has its address taken lies above those: from the lowest address
 //! that was ever made of the frame pointer on, anything may be changed by whoever holds an address.
 
+use std::rc::Rc;
+
 use super::value::Value;
 
 /// Bytes of a frame.
@@ -27,10 +29,10 @@ enum Word {
     High,
 }
 
-/// A function's frame.
+/// A function's frame. States of it are many and mostly alike: those that are share their words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stack {
-    words: [Word; WORDS],
+    words: Rc<[Word; WORDS]>,
 }
 
 /// The word that an offset from the frame pointer lies in.
@@ -49,8 +51,8 @@ pub(super) fn words(offset: i64, size: usize) -> std::ops::Range<usize> {
 
 impl Stack {
     /// A frame of which nothing is known.
-    pub(super) const fn unknown() -> Self {
-        Self { words: [Word::Any; WORDS] }
+    pub(super) fn unknown() -> Self {
+        Self { words: Rc::new([Word::Any; WORDS]) }
     }
 
     fn at(&self, word: usize) -> Word {
@@ -58,7 +60,9 @@ impl Stack {
     }
 
     fn put(&mut self, at: usize, word: Word) {
-        if let Some(slot) = self.words.get_mut(at) {
+        if self.words.get(at).is_some_and(|own| *own != word)
+            && let Some(slot) = Rc::make_mut(&mut self.words).get_mut(at)
+        {
             *slot = word;
         }
     }
@@ -117,10 +121,13 @@ impl Stack {
 
     /// Keeps what is known of both; whether that is less than before.
     pub(super) fn join(&mut self, other: &Self) -> bool {
+        if Rc::ptr_eq(&self.words, &other.words) {
+            return false;
+        }
         let mut changed = false;
-        for (own, other) in self.words.iter_mut().zip(&other.words) {
-            if *own != *other && *own != Word::Any {
-                *own = Word::Any;
+        for at in 0..WORDS {
+            if self.at(at) != other.at(at) && self.at(at) != Word::Any {
+                self.put(at, Word::Any);
                 changed = true;
             }
         }
