@@ -19,3 +19,4 @@ pub mod config;
 pub mod control;
 pub mod loss;
 pub mod pipeline;
+pub mod text;

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, expect_errno, kernel, run, wait_for};
+use crate::harness::{Guest, Host, expect_errno, has_rule, kernel, run, wait_for};
 
 pub(crate) const TESTS: &[Test] = &[
     ("digest_denies_by_any_name", Boot::Default, denies_by_any_name),
@@ -68,7 +68,7 @@ fn refused(host: Host, why: &str) -> anyhow::Result<()> {
 fn verdict(host: &Host, object: &Path, word: &str) -> anyhow::Result<Value> {
     let object = object.to_string_lossy().into_owned();
     let record = host.report(&[("kind", "verdict"), ("hook", HOOK), ("object", &object)])?;
-    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(has_rule(&record), "{record}");
     ensure!(record["verdict"] == word && record["plugin"] == "sealer", "{record}");
     Ok(record)
 }

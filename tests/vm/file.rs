@@ -11,7 +11,9 @@ use rustix::process::Signal;
 
 use super::act::call;
 use super::{Boot, Test};
-use crate::harness::{Guest, Host, expect_errno, run, wait_for, wait_for_errno, wait_for_ok};
+use crate::harness::{
+    Guest, Host, expect_errno, has_rule, number, run, wait_for, wait_for_errno, wait_for_ok,
+};
 
 pub(crate) const TESTS: &[Test] = &[
     ("file_open_denied_by_inode", Boot::Each, denied_by_inode),
@@ -35,9 +37,9 @@ fn denied_by_inode(guest: &mut Guest) -> anyhow::Result<()> {
     let path = secret.to_string_lossy();
     let record = host.report(&[("kind", "verdict"), ("hook", "file_open"), ("object", &path)])?;
     ensure!(record["verdict"] == "denied" && record["errno"] == "EACCES", "{record}");
-    ensure!(record["rule_id"].as_u64() > Some(0) && record["plugin"] == "sentry", "{record}");
+    ensure!(has_rule(&record) && record["plugin"] == "sentry", "{record}");
     ensure!(record["tgid"] == std::process::id(), "{record}");
-    ensure!(record["until_unix_ns"].as_i64() > record["unix_ns"].as_i64(), "{record}");
+    ensure!(number(&record, "until_unix_ns")? > number(&record, "unix_ns")?, "{record}");
     let link = guest.path("link");
     fs::hard_link(&secret, &link)?;
     expect_errno(EACCES, File::open(&link))?;
@@ -158,7 +160,7 @@ fn told(host: &Host, hook: &str, path: &Path, plugin: &str) -> anyhow::Result<()
     let path = path.to_string_lossy();
     let record = host.report(&[("kind", "verdict"), ("hook", hook), ("object", &path)])?;
     ensure!(record["verdict"] == "denied" && record["plugin"] == plugin, "{record}");
-    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(has_rule(&record), "{record}");
     Ok(())
 }
 

@@ -399,6 +399,17 @@ pub(crate) fn kernel() -> String {
     std::env::var("KRSI_KERNEL").unwrap_or_default()
 }
 
+/// A number of a report that is written as a text: an id or a time.
+pub(crate) fn number(report: &Value, name: &str) -> anyhow::Result<u64> {
+    let text = report[name].as_str().with_context(|| format!("no text {name}: {report}"))?;
+    text.parse().with_context(|| format!("no number {name}: {report}"))
+}
+
+/// Whether a report names the rule that decided.
+pub(crate) fn has_rule(report: &Value) -> bool {
+    number(report, "rule_id").is_ok_and(|rule_id| rule_id > 0)
+}
+
 /// Repeats a question until it has an answer.
 pub(crate) fn wait_for<T>(
     what: &str,

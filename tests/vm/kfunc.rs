@@ -12,7 +12,7 @@ use rustix::process::Signal;
 
 use super::act::call::{self, Waiting};
 use super::{Boot, Test};
-use crate::harness::{Guest, expect_errno, kernel, run, wait_for_ok};
+use crate::harness::{Guest, expect_errno, has_rule, kernel, run, wait_for_ok};
 use crate::rule::ruled;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -47,7 +47,7 @@ fn resolves(guest: &mut Guest) -> anyhow::Result<()> {
         expect_errno(EACCES, inside.write(b"intruder"))?;
         let object = format!("path={}", guest.path("vault/file").display());
         let record = host.report(&[("kind", "verdict"), ("hook", HOOK), ("object", &object)])?;
-        ensure!(record["rule_id"].as_u64() > Some(0) && record["errno"] == "EACCES", "{record}");
+        ensure!(has_rule(&record) && record["errno"] == "EACCES", "{record}");
     } else {
         inside.write_all(b"intruder")?;
     }
@@ -95,7 +95,7 @@ fn path_test(guest: &mut Guest) -> anyhow::Result<()> {
     outside.write_all(b"neighbour")?;
     let record = host.report(&[("kind", "verdict"), ("hook", HOOK)])?;
     ensure!(record["object"] == format!("{} 2", secret.display()), "{record}");
-    ensure!(record["rule_id"].as_u64() > Some(0) && record["errno"] == "EACCES", "{record}");
+    ensure!(has_rule(&record) && record["errno"] == "EACCES", "{record}");
     host.stop(Signal::INT).map(drop)
 }
 
@@ -151,7 +151,7 @@ fn attribute(guest: &mut Guest) -> anyhow::Result<()> {
     expect_errno(EACCES, File::open(&marked))?;
     File::open(&neighbour)?;
     let record = host.report(&[("kind", "verdict"), ("hook", "file_open")])?;
-    ensure!(record["errno"] == "EACCES" && record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(record["errno"] == "EACCES" && has_rule(&record), "{record}");
     ensure!(record["object"] == format!("{} secret", marked.display()), "{record}");
     // Longer, shorter, and gone.
     for other in [&b"secrets"[..], b"secre", b"public"] {
@@ -226,7 +226,7 @@ fn sealed(guest: &Guest, folder: &Path, watch: &dyn Fn(&str) -> String) -> anyho
     let object = format!("{} {digest}", victim.display());
     let record = host.report(&[("kind", "verdict"), ("hook", "bprm_check_security")])?;
     ensure!(record["object"] == object && record["errno"] == "EACCES", "{record}");
-    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(has_rule(&record), "{record}");
     let renamed = folder.join("busybox-renamed");
     fs::rename(&victim, &renamed)?;
     expect_errno(EACCES, run(&renamed, &["true"]))?;

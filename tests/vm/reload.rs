@@ -476,8 +476,11 @@ fn shadow(guest: &mut Guest) -> anyhow::Result<()> {
     // The report names the version, and so differs; only the live one has an effect.
     let count = count(guest, &host)?;
     ensure!(count.word("by") == "1.0.000", "{count:?}");
-    host.note(&["census: shadow 2.0.000 differs: -", "by 1.0.000"])?;
-    host.note(&["census: shadow 2.0.000 differs: +", "by 2.0.000"])?;
+    host.note(&[
+        "shadow 2.0.000 differs: only the version that runs wants to alert",
+        "by 1.0.000",
+    ])?;
+    host.note(&["shadow 2.0.000 differs: only the shadow wants to alert", "by 2.0.000"])?;
     let status = host.status("census")?;
     let shadow = &status["shadow"];
     ensure!(shadow["version"] == "2.0.000" && shadow["different"] == 1, "{status}");

@@ -14,7 +14,7 @@ use rustix::process::{Signal, getpid, kill_process};
 use serde_json::Value;
 
 use super::{Boot, Test, evasion};
-use crate::harness::{Guest, Host, expect_errno, listen, run};
+use crate::harness::{Guest, Host, expect_errno, has_rule, listen, run};
 
 pub(crate) const TESTS: &[Test] = &[
     ("rule_path_denies_whole_components", Boot::Each, path_denies),
@@ -69,7 +69,7 @@ pub(crate) fn ruled(
 /// The record of a verdict: its rule id is there, and what else is asked.
 pub(crate) fn verdict(host: &Host, fields: &[(&str, &str)]) -> anyhow::Result<Value> {
     let record = host.report(&[&[("kind", "verdict")], fields].concat())?;
-    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(has_rule(&record), "{record}");
     Ok(record)
 }
 

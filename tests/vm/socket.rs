@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Connecting, Guest, expect_errno, kernel, listen, wait_for};
+use crate::harness::{Connecting, Guest, expect_errno, has_rule, kernel, listen, wait_for};
 use crate::rule::ruled;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -46,7 +46,7 @@ fn denied_by_network(guest: &mut Guest) -> anyhow::Result<()> {
     let object = [("kind", "verdict"), ("hook", "socket_connect"), ("object", "127.0.0.1:7001")];
     let record = host.report(&object)?;
     ensure!(record["verdict"] == "denied" && record["errno"] == "ECONNREFUSED", "{record}");
-    ensure!(record["plugin"] == "sentry" && record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(record["plugin"] == "sentry" && has_rule(&record), "{record}");
     // Another port, another network, another family.
     for neighbour in ["127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7004"] {
         connect(neighbour)?;
@@ -112,7 +112,7 @@ fn denied_by_protocol(guest: &mut Guest) -> anyhow::Result<()> {
         ensure!(records.len() == count, "{records:#?}");
         for record in records {
             ensure!(record["errno"] == errno && record["plugin"] == "ruler", "{record}");
-            ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+            ensure!(has_rule(&record), "{record}");
         }
     }
     host.stop(Signal::INT)?;

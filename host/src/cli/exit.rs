@@ -8,6 +8,7 @@ use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::proof::CanaryError;
 use crate::pipeline::RunError;
+use crate::text::Escaped;
 
 /// Exit codes. 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,20 +51,19 @@ impl From<Code> for ExitCode {
 
 /// Prints an error, its causes and what to do about it; returns the exit code.
 pub(super) fn tell(error: &RunError) -> ExitCode {
-    say(&error.chain(), error.fix());
+    for line in error.lines() {
+        eprintln!("krsi-host: {}", Escaped(&line));
+    }
+    let fix = error.fix();
+    if !fix.is_empty() {
+        eprintln!("{fix}");
+    }
     code(error).into()
 }
 
 /// The same for a running host that cannot be asked.
 pub(super) fn tell_control(error: ControlError) -> ExitCode {
     tell(&RunError::Control(error))
-}
-
-fn say(text: &str, fix: &str) {
-    eprintln!("krsi-host: {text}");
-    if !fix.is_empty() {
-        eprintln!("{fix}");
-    }
 }
 
 const fn code(error: &RunError) -> Code {

@@ -1,5 +1,7 @@
 //! The list of verbs; those that ask a running host, and the one that is the compiler's child.
 
+use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -8,8 +10,9 @@ use clap::{Args, Subcommand};
 use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
-use crate::output::{ProcessCounts, Status};
+use crate::output::{ProcessCounts, Status, WatchCount};
 use crate::plugin::{COMPILE_VERB, Cache, CompileLimits, Limits, compile_child, precompile};
+use crate::text::{Escaped, Quoted};
 
 /// Where the control socket is unless said otherwise.
 pub(super) const CONTROL: &str = "/run/krsi-host/control.sock";
@@ -120,25 +123,25 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::tell_control(error),
         Ok(Answer::Status(status)) if json => {
-            println!("{}", serde_json::to_string(&status).unwrap_or_default());
+            super::print(&super::line(&status));
             ExitCode::SUCCESS
         }
         Ok(Answer::Status(status)) => {
-            print!("{}", text(&status));
+            super::print(&text(&status));
             ExitCode::SUCCESS
         }
         Ok(Answer::Reloaded(results)) => {
             for result in &results {
                 match result {
-                    Ok(line) => println!("{line}"),
-                    Err(line) => eprintln!("krsi-host: {line}"),
+                    Ok(line) => println!("{}", Escaped(line)),
+                    Err(line) => eprintln!("krsi-host: {}", Escaped(line)),
                 }
             }
             let failed = results.iter().any(Result::is_err);
             if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS }
         }
         Ok(Answer::Refused(reason)) => {
-            eprintln!("krsi-host: {reason}");
+            eprintln!("krsi-host: {}", Escaped(&reason));
             exit::Code::Usage.into()
         }
     }
@@ -146,17 +149,18 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
 
 /// A status for people.
 fn text(status: &Status) -> String {
-    use std::fmt::Write;
     let mut out = String::new();
-    let hooks = status.hooks.join(", ");
+    let hooks: BTreeSet<&str> = status.hooks.iter().map(String::as_str).collect();
+    let hooks = hooks.into_iter().collect::<Vec<_>>().join(", ");
     // Writing to a String cannot fail.
     let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
     for unproven in &status.unproven {
-        let _ok = writeln!(out, "not proven, and in force: {unproven}\n");
+        let _ok = writeln!(out, "not proven, and in force: {}\n", Escaped(unproven));
     }
     if status.processes != ProcessCounts::default() {
         let _ok = writeln!(out, "{}\n", status.processes);
     }
+    watches(&mut out, &status.watches);
     let _ok = writeln!(
         out,
         "{:<16}{:<10}{:<12}{:>10}{:>8}{:>7}{:>8}{:>7}  {:<10}sha256",
@@ -168,28 +172,81 @@ fn text(status: &Status) -> String {
         let _ok = writeln!(
             out,
             "{:<16}{:<10}{:<12}{:>10}{lost:>8}{:>7}{:>8}{:>7}  {:<10}{hash}",
-            row.plugin,
-            row.version,
+            Quoted(&row.plugin),
+            Quoted(&row.version),
             row.state,
             row.records,
             row.rules,
             row.faults,
             row.swaps,
-            row.scope
+            Quoted(&row.scope)
         );
         if let Some(shadow) = &row.shadow {
             let _ok = writeln!(
                 out,
                 "  beside it {}: {} batches the same, {} different, {} not compared",
-                shadow.version, shadow.same, shadow.different, shadow.skipped
+                Quoted(&shadow.version),
+                shadow.same,
+                shadow.different,
+                shadow.skipped
             );
         }
         if let Some(key) = &row.signed_by {
-            let _ok = writeln!(out, "  signed by {key}");
+            let _ok = writeln!(out, "  signed by {}", Quoted(key));
         }
         if !row.may.is_empty() {
-            let _ok = writeln!(out, "  may {}", row.may.join(", "));
+            let _ok = writeln!(out, "  may {}", Escaped(&row.may.join(", ")));
         }
     }
     out
+}
+
+/// The watches with a program, a line each.
+fn watches(out: &mut String, watches: &[WatchCount]) {
+    if watches.is_empty() {
+        return;
+    }
+    // Writing to a String cannot fail, here and below.
+    let _ok = writeln!(
+        out,
+        "{:<16}{:<24}{:>10}{:>10}{:>8}{:>9}{:>8}  watch",
+        "watch of", "hook", "calls", "matched", "denied", "audited", "errors"
+    );
+    for row in watches {
+        let WatchCount { plugin, hook, watch, seen, matched, denied, audited, errors } = row;
+        let (plugin, watch) = (Quoted(plugin), Escaped(watch));
+        let _ok = writeln!(
+            out,
+            "{plugin:<16}{hook:<24}{seen:>10}{matched:>10}{denied:>8}{audited:>9}{errors:>8}  {watch}"
+        );
+    }
+    out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_shows_watches_and_their_counts() {
+        let watch = WatchCount {
+            plugin: "administrator".into(),
+            hook: "path_unlink".into(),
+            watch: "path_unlink: dentry.d_name.name\n deny EPERM".into(),
+            seen: 12,
+            matched: 3,
+            denied: 3,
+            ..WatchCount::default()
+        };
+        let hooks = ["path_unlink", "file_open", "path_unlink"].map(str::to_owned).to_vec();
+        let (version, kernel) = ("1".into(), "6.12".into());
+        let status = Status { version, kernel, hooks, watches: vec![watch], ..Status::default() };
+        let shown = text(&status);
+        let lines: Vec<&str> = shown.lines().collect();
+        assert_eq!(lines[0], "krsi-host 1 on 6.12: file_open, path_unlink");
+        let row = "administrator   path_unlink                     12         3       3        0       0  \
+                   path_unlink: dentry.d_name.name\\n deny EPERM";
+        assert_eq!(lines[3], row);
+        assert!(lines[5].starts_with("plugin"), "{shown}");
+    }
 }

@@ -9,7 +9,7 @@ pub enum SettingError {
     #[error(transparent)]
     Utf8(#[from] std::string::FromUtf8Error),
     /// It is no TOML, or has a key that is not known.
-    #[error(transparent)]
+    #[error("{}", on_one_line(.0))]
     Toml(#[from] toml::de::Error),
     /// Something in a table.
     #[error("[{table}] {why}")]
@@ -101,4 +101,11 @@ impl SettingError {
     pub(super) fn at_key(self, key: impl Into<String>) -> Self {
         SettingError::Key { key: key.into(), why: Box::new(self) }
     }
+}
+
+/// A parser's error without the lines that it shows: where it is, and what.
+fn on_one_line(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let place = text.lines().next().unwrap_or_default();
+    format!("{place}: {}", error.message())
 }

@@ -3,16 +3,18 @@
 mod json;
 mod report;
 mod terminal;
+mod value;
 
 use std::io::{self, Write};
 
 pub use json::Json;
 pub use report::{
-    AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,
-    ProcessCounts, RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport,
-    WatchReport, Witnessed,
+    AlertReport, Decider, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus,
+    PluginSummary, ProcessCounts, RefusalReport, Report, RuleEndReport, RuleReport, ShadowStatus,
+    Status, Summary, VerdictReport, WatchCount, WatchReport, Witnessed,
 };
 pub use terminal::{Colour, Terminal};
+pub use value::{CallObject, FieldValue};
 
 /// A sink for reports.
 pub trait Output: Send {

@@ -1,8 +1,23 @@
 //! What is reported: alerts, verdicts, rules, refusals, failures, and the closing summary.
+//!
+//! Ids and times have more digits than the numbers of many JSON readers: they are written as texts.
 
 use std::fmt::{self, Display, Formatter};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+
+use super::value::{CallObject, FieldValue};
+
+fn as_text<S: Serializer>(number: &impl Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(number)
+}
+
+fn as_text_if_any<S: Serializer>(number: &Option<i64>, to: S) -> Result<S::Ok, S::Error> {
+    match number {
+        Some(number) => as_text(number, to),
+        None => to.serialize_none(),
+    }
+}
 
 /// One thing to tell. `unix_ns` are nanoseconds since the Unix epoch.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -18,6 +33,8 @@ pub enum Report {
     Watch(WatchReport),
     /// A rule is in force.
     Rule(RuleReport),
+    /// A rule has ended.
+    RuleEnd(RuleEndReport),
     /// A plugin's action was refused.
     Refusal(RefusalReport),
     /// A plugin was stopped.
@@ -30,6 +47,7 @@ pub enum Report {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NoteReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// What.
     pub text: String,
@@ -39,6 +57,7 @@ pub struct NoteReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Which plugin.
     pub plugin: String,
@@ -58,6 +77,7 @@ pub struct AlertReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VerdictReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// `denied` or `audited`.
     pub verdict: &'static str,
@@ -65,8 +85,8 @@ pub struct VerdictReport {
     pub hook: String,
     /// Name of the errno.
     pub errno: String,
-    /// What was acted upon: a path or an address.
-    pub object: String,
+    /// What was acted upon: a path, an address, or the fields of the call.
+    pub object: CallObject,
     /// Process id of the caller.
     pub tgid: u32,
     /// User id of the caller.
@@ -78,26 +98,45 @@ pub struct VerdictReport {
     /// Cgroup of the caller; empty when unknown.
     pub cgroup: String,
     /// Rule that decided.
+    #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
-    /// Plugin that owns the rule; empty when the rule is no longer known.
+    /// Plugin that owns the rule or the watch; empty when it is no longer known.
     pub plugin: String,
     /// Why the rule exists.
     pub reason: String,
     /// Until when, nanoseconds since the Unix epoch; `None` for no end.
+    #[serde(serialize_with = "as_text_if_any")]
     pub until_unix_ns: Option<i64>,
+    /// What decided the call.
+    pub decided_by: Decider,
+    /// How the rule ended since; empty while it is in force, and without one.
+    pub ending: String,
+}
+
+/// What decided a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Decider {
+    /// A plugin's rule.
+    Rule,
+    /// The predicate of a watch.
+    Watch,
+    /// What the operator has calls answered by whose object cannot be read.
+    OnError,
 }
 
 /// A call that a watch matched.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WatchReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Place of the watch on the command line, from 0.
     pub watch: u16,
     /// Which hook.
     pub hook: String,
-    /// What was read, by field; a field that could not be read says why.
-    pub fields: Vec<(String, String)>,
+    /// What was read, by field.
+    pub fields: Vec<(String, FieldValue)>,
     /// `denied`, `audited`, or empty.
     pub verdict: &'static str,
     /// Process id of the caller.
@@ -114,8 +153,10 @@ pub struct WatchReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Its id.
+    #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
     /// Who owns it.
     pub plugin: String,
@@ -125,10 +166,32 @@ pub struct RuleReport {
     pub reason: String,
 }
 
+/// A rule that ended.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RuleEndReport {
+    /// When.
+    #[serde(serialize_with = "as_text")]
+    pub unix_ns: i64,
+    /// Its id.
+    #[serde(serialize_with = "as_text")]
+    pub rule_id: u64,
+    /// Who owned it.
+    pub plugin: String,
+    /// What it did, in words.
+    pub text: String,
+    /// Why it was made.
+    pub reason: String,
+    /// How it ended, in words.
+    pub ending: String,
+    /// Calls that it decided.
+    pub hits: u64,
+}
+
 /// An action that was refused.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RefusalReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Whose action.
     pub plugin: String,
@@ -142,13 +205,16 @@ pub struct RefusalReport {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FailureReport {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Which.
     pub plugin: String,
-    /// Why, with a backtrace where there is one.
+    /// Why.
     pub reason: String,
-    /// What becomes of its rules.
+    /// What becomes of it and its rules.
     pub rules: String,
+    /// Where it was, the innermost frame first; empty where that is not known.
+    pub backtrace: Vec<String>,
 }
 
 /// Counts of one hook.
@@ -297,15 +363,36 @@ pub struct ShadowStatus {
     pub skipped: u64,
 }
 
-/// What was counted at one hook so far.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// What was counted at one hook so far, by its own program and by those of its watches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookCount {
     /// The hook.
     pub hook: String,
-    /// Calls in which somebody wanted something.
+    /// Calls in which somebody wanted something: of the program that saw the most.
     pub seen: u64,
-    /// Calls denied.
+    /// Calls denied, by all of them.
     pub denied: u64,
+}
+
+/// What was counted at one watch so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchCount {
+    /// The plugin whose watch it is, or `administrator`.
+    pub plugin: String,
+    /// The hook.
+    pub hook: String,
+    /// As it was written.
+    pub watch: String,
+    /// Calls of the hook while it was there.
+    pub seen: u64,
+    /// Those that it matched, whether their record found room or not.
+    pub matched: u64,
+    /// Those that it denied.
+    pub denied: u64,
+    /// Those that it would have denied.
+    pub audited: u64,
+    /// Those in which what it tests could not be read.
+    pub errors: u64,
 }
 
 /// The host, as it is now.
@@ -323,6 +410,9 @@ pub struct Status {
     /// What was counted at each of them.
     #[serde(default)]
     pub counts: Vec<HookCount>,
+    /// Watches with a program, and what was counted at each.
+    #[serde(default)]
+    pub watches: Vec<WatchCount>,
     /// What was counted of processes.
     #[serde(default)]
     pub processes: ProcessCounts,
@@ -358,6 +448,7 @@ impl Display for ProcessCounts {
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
     /// When.
+    #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Every attached hook.
     pub hooks: Vec<HookSummary>,

@@ -14,7 +14,7 @@ use crate::kernel::object::ObjectError;
 use crate::kernel::probe::ProbeError;
 use crate::kernel::proof::CanaryError;
 use crate::kernel::store::StoreError;
-use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
+use crate::plugin::{CacheError, CallError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
 
 /// Why a plugin was not replaced.
@@ -69,16 +69,14 @@ pub enum RunError {
         /// As it was given.
         hook: String,
     },
-    /// A watch of the command line.
-    #[error("--watch {watch:?}: {why}")]
+    /// Watches of the command line.
+    #[error("{}", lines_of(watches).join("; "))]
     Watch {
-        /// As it was given.
-        watch: String,
-        /// What is wrong.
-        why: Arc<LeftOut>,
+        /// Each as it was given, with what is wrong with it.
+        watches: Vec<(String, Arc<LeftOut>)>,
     },
     /// No hook that a plugin wants can be attached.
-    #[error("no hook could be attached; {hook}: {why}")]
+    #[error("no hook could be attached; {hook}: {}", chain(why.as_ref()))]
     NoHook {
         /// The first of them.
         hook: String,
@@ -158,6 +156,8 @@ pub enum RunError {
     },
 }
 
+const DOCTOR: &str = "`krsi-host doctor` says what is missing here";
+
 const ENABLE_BPF_LSM: &str = "enable it: add bpf to the lsm= parameter of the kernel's command line, \
 for example in /etc/default/grub\n    GRUB_CMDLINE_LINUX=\"lsm=landlock,lockdown,yama,integrity,apparmor,bpf\"\n\
 then run update-grub and reboot; without a reboot, `cargo xtask demo` shows krsi-host in a VM";
@@ -165,7 +165,10 @@ then run update-grub and reboot; without a reboot, `cargo xtask demo` shows krsi
 impl RunError {
     /// What to do about it; empty where only a report helps.
     #[must_use]
-    pub const fn fix(&self) -> &'static str {
+    pub fn fix(&self) -> &'static str {
+        if self.is_not_permitted() {
+            return DOCTOR;
+        }
         match self {
             RunError::Config(error) => match error {
                 ConfigError::RingBytes { .. } => {
@@ -227,20 +230,33 @@ impl RunError {
         }
     }
 
+    /// Whether the kernel refuses what root may do: a capability is missing, or it is locked down.
+    fn is_not_permitted(&self) -> bool {
+        match self {
+            RunError::NoHook { why, .. } => is_not_permitted(why.as_ref()),
+            RunError::Watch { watches } => {
+                watches.iter().any(|(_, why)| is_not_permitted(why.as_ref()))
+            }
+            RunError::Load(_) | RunError::Map(_) | RunError::Standing(_) | RunError::Btf(_) => {
+                is_not_permitted(self)
+            }
+            _ => false,
+        }
+    }
+
+    /// What is to be told, a line for each thing that is wrong.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            RunError::Watch { watches } => lines_of(watches),
+            other => vec![other.chain()],
+        }
+    }
+
     /// The error and what caused it, on one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let words = cause.to_string();
-            if !text.ends_with(&words) {
-                text.push_str(": ");
-                text.push_str(&words);
-            }
-            source = cause.source();
-        }
-        text
+        chain(self)
     }
 
     /// The same with what to do about it.
@@ -250,5 +266,91 @@ impl RunError {
             "" => self.chain(),
             fix => format!("{} ({fix})", self.chain()),
         }
+    }
+}
+
+/// An error and what caused it, on one line, nothing of it twice.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        // Of a plugin's failure its author needs the place too.
+        let words = match cause.downcast_ref::<CallError>() {
+            Some(failed) => failed.whole(),
+            None => cause.to_string(),
+        };
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether an error comes from the kernel's `EPERM`.
+pub(super) fn is_not_permitted(error: &(dyn Error + 'static)) -> bool {
+    let mut here = Some(error);
+    while let Some(cause) = here {
+        let refused = cause.downcast_ref::<std::io::Error>();
+        if refused.is_some_and(|refused| refused.raw_os_error() == Some(libc::EPERM)) {
+            return true;
+        }
+        here = cause.source();
+    }
+    false
+}
+
+fn lines_of(watches: &[(String, Arc<LeftOut>)]) -> Vec<String> {
+    watches.iter().map(|(watch, why)| format!("--watch '{watch}': {}", why.words())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::kernel::load::HookError;
+    use crate::kernel::syscall::Refusal;
+    use crate::kernel::watch;
+
+    fn refused(errno: i32, log: &str) -> Arc<LeftOut> {
+        let source = io::Error::from_raw_os_error(errno);
+        Arc::new(LeftOut::Program(HookError::Refused(Refusal { source, log: log.into() })))
+    }
+
+    #[test]
+    fn a_refusal_by_the_kernel_names_the_doctor() {
+        let check = |why: Arc<LeftOut>, fix: &str| {
+            let hook = "file_open".to_owned();
+            let told = RunError::NoHook { hook, why: Arc::clone(&why) };
+            assert_eq!(told.fix(), fix);
+            let watches = vec![("file_open".to_owned(), Arc::clone(&why))];
+            let told = RunError::Watch { watches };
+            assert_eq!(told.fix() == DOCTOR, fix == DOCTOR);
+            assert_eq!(why.words().contains("doctor"), fix == DOCTOR, "{}", why.words());
+        };
+        let report = "please report this with the output of `uname -a`";
+        check(refused(libc::EPERM, ""), DOCTOR);
+        check(refused(libc::EINVAL, ""), report);
+        let attach = HookError::Attach(io::Error::from_raw_os_error(libc::EPERM));
+        check(Arc::new(LeftOut::Program(attach)), DOCTOR);
+        check(Arc::new(LeftOut::Without), report);
+    }
+
+    #[test]
+    fn every_watch_is_told_once_with_all_that_caused_it() {
+        let text = "file_open if any(mode, 04000)";
+        let wrong = Arc::new(LeftOut::Watch(watch::parse(text, |_| None).unwrap_err()));
+        let watches = vec![(text.to_owned(), wrong), ("b".into(), refused(libc::EBUSY, "why\n"))];
+        let lines = RunError::Watch { watches }.lines();
+        let [first, second] = lines.as_slice() else { panic!("{lines:?}") };
+        assert!(first.starts_with("--watch 'file_open if any(mode, 04000)': "), "{first}");
+        assert_eq!(first.matches("0o4000").count(), 1, "{first}");
+        let said = "--watch 'b': the kernel refuses the program: Device or resource busy (os error 16): why";
+        assert_eq!(second, said);
+        let attach = LeftOut::Program(HookError::Attach(io::Error::from_raw_os_error(libc::EBUSY)));
+        let said = "the kernel does not attach the program: Device or resource busy (os error 16)";
+        assert_eq!(attach.words(), said);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::error;
 use super::watches::HOOK_PROGRAMS;
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
@@ -63,6 +64,19 @@ pub enum LeftOut {
         /// How many it may have of plugins.
         most: usize,
     },
+}
+
+impl LeftOut {
+    /// The reason with what caused it, and where more is told.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let more = if error::is_not_permitted(self) {
+            "; `krsi-host doctor` says what is missing here"
+        } else {
+            ""
+        };
+        format!("{}{more}", error::chain(self))
+    }
 }
 
 /// A hook or a watch that was asked for and has no program.

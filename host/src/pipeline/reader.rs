@@ -110,9 +110,9 @@ impl Reader {
                             && decoded.owner == ADMINISTRATOR
                         {
                             let told = watches.get(&slot);
-                            let names = told.map(|told| &told.fields[..]).unwrap_or_default();
+                            let fields = told.map(|told| &told.fields[..]).unwrap_or_default();
                             let caller = processes.get(decoded.event.meta.process);
-                            shared.report(report::watch(&decoded.event, watch, names, caller));
+                            shared.report(report::watch(&decoded.event, watch, fields, caller));
                         }
                         let owner = Some(PluginSlot(decoded.owner));
                         if router.route(&decoded.event, owner, &*processes).is_err() {

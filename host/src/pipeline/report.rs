@@ -5,9 +5,11 @@ use krsi_plugin_schema::latest::{
 };
 
 use super::clock;
-use super::watches::Told;
+use super::watches::{Told, ToldField};
 use crate::kernel::errno::errno_name;
-use crate::output::{Report, VerdictReport, WatchReport};
+use crate::output::{
+    CallObject, Decider, FieldValue, Report, RuleEndReport, VerdictReport, WatchReport,
+};
 use crate::policy::RuleView;
 
 /// A decided call, without the rule behind it.
@@ -31,6 +33,8 @@ pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> Verdic
         plugin: String::new(),
         reason: String::new(),
         until_unix_ns: None,
+        decided_by: Decider::Rule,
+        ending: String::new(),
     }
 }
 
@@ -38,15 +42,17 @@ pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> Verdic
 pub(super) fn watch(
     event: &Event<'_>,
     watch: &Watch<'_>,
-    names: &[String],
+    fields: &[ToldField],
     caller: Option<&Process<'_>>,
 ) -> Report {
-    let fields = names.iter().zip(&watch.values);
+    let fields = fields.iter().zip(&watch.values);
     Report::Watch(WatchReport {
         unix_ns: clock::unix_ns(event.meta.boot_ns),
         watch: watch.index,
         hook: watch.hook.clone().into_owned(),
-        fields: fields.map(|(name, value)| (name.clone(), value.to_string())).collect(),
+        fields: fields
+            .map(|(field, value)| (field.name.clone(), shown(value, field.is_mode)))
+            .collect(),
         verdict: verdict_word(event.meta.verdict),
         tgid: event.meta.process.tgid,
         uid: event.meta.uid,
@@ -67,6 +73,7 @@ const fn verdict_word(verdict: Verdict) -> &'static str {
 pub(super) fn of_watch(verdict: VerdictReport, rule_id: u64, watch: Option<&Told>) -> Report {
     Report::Verdict(VerdictReport {
         rule_id,
+        decided_by: Decider::Watch,
         plugin: watch.map(|watch| watch.plugin.clone()).unwrap_or_default(),
         reason: watch.map(|watch| format!("watch {}", watch.text)).unwrap_or_default(),
         ..verdict
@@ -78,6 +85,7 @@ pub(super) fn on_error(verdict: VerdictReport, rule_id: u64) -> Report {
     let reason = format!("on-error of {}", verdict.hook);
     Report::Verdict(VerdictReport {
         rule_id,
+        decided_by: Decider::OnError,
         plugin: "administrator".to_owned(),
         reason,
         ..verdict
@@ -92,13 +100,27 @@ pub(super) fn explained(verdict: VerdictReport, rule_id: u64, rule: Option<&Rule
         plugin: rule.map(|rule| rule.plugin.to_string()).unwrap_or_default(),
         reason: rule.map(|rule| rule.reason.clone()).unwrap_or_default(),
         until_unix_ns: until.map(clock::unix_ns),
+        ending: rule.and_then(|rule| rule.ending).map(|how| how.to_string()).unwrap_or_default(),
         ..verdict
     })
 }
 
+/// A rule that has ended.
+pub(super) fn rule_end(rule: &RuleView) -> Report {
+    Report::RuleEnd(RuleEndReport {
+        unix_ns: clock::unix_ns(clock::boot_ns()),
+        rule_id: rule.rule_id,
+        plugin: rule.plugin.to_string(),
+        text: rule.to_string(),
+        reason: rule.reason.clone(),
+        ending: rule.ending.map(|how| how.to_string()).unwrap_or_default(),
+        hits: rule.hits,
+    })
+}
+
 /// What was acted upon.
-fn object(body: &Body<'_>) -> String {
-    match body {
+fn object(body: &Body<'_>) -> CallObject {
+    CallObject::Name(match body {
         Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => exec.path.to_string(),
         Body::FileOpen(open) => open.path.to_string(),
         Body::SocketConnect(connect) => match connect.address {
@@ -107,23 +129,42 @@ fn object(body: &Body<'_>) -> String {
         },
         Body::SchedProcessFork(fork) => fork.child.tgid.to_string(),
         Body::SchedProcessExit(exit) => exit.code.to_string(),
-        Body::Call(call) => call_object(call),
+        Body::Call(call) => return call_object(call),
         Body::Watch(watch) => {
-            watch.values.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+            let values = watch.values.iter().map(|value| ("", shown(value, false)));
+            return CallObject::Fields(values.collect());
         }
-    }
+    })
 }
 
 /// What a call was about: its texts and addresses, or all that is known when it has none.
-fn call_object(call: &Call<'_>) -> String {
+fn call_object(call: &Call<'_>) -> CallObject {
     let named = call.hook.fields().iter().zip(&call.values);
     let named = named.filter(|(_, value)| !matches!(value, Value::Absent(_)));
-    let told = |values: &mut dyn Iterator<Item = (&FieldRow, &Value<'_>)>| {
-        values.map(|(row, value)| format!("{}={value}", row.name)).collect::<Vec<_>>().join(" ")
+    let told = |values: &mut dyn Iterator<Item = (&'static FieldRow, &Value<'_>)>| {
+        values.map(|(row, value)| (row.name, shown(value, is_mode(row)))).collect::<Vec<_>>()
     };
     let mut texts = named.clone().filter(|(row, _)| matches!(row.kind, Kind::Text | Kind::Address));
-    let text = told(&mut texts);
-    if text.is_empty() { told(&mut named.clone()) } else { text }
+    let texts = told(&mut texts);
+    CallObject::Fields(if texts.is_empty() { told(&mut named.clone()) } else { texts })
+}
+
+/// Whether a field holds the permission bits of a file or of another object.
+fn is_mode(row: &FieldRow) -> bool {
+    row.name == "mode" && row.doc.contains("ermission bits")
+}
+
+/// A value as it is told.
+fn shown(value: &Value<'_>, is_mode: bool) -> FieldValue {
+    match value {
+        Value::Absent(_) => FieldValue::Absent,
+        Value::Number(mode) if is_mode => FieldValue::mode(*mode),
+        Value::Text(text) => FieldValue::Text(text.text.clone().into_owned()),
+        Value::Address(address) if address.ip.is_none() && !address.path.is_empty() => {
+            FieldValue::Text(address.path.to_string())
+        }
+        other => FieldValue::Written(other.to_string()),
+    }
 }
 
 /// A severity in one word.
@@ -149,7 +190,7 @@ mod tests {
             |text: &'static str| Value::Text(Text { text: text.into(), flags: TextFlags(0) });
         let file = || Value::File(FileKey { ino: 7, dev: 8 << 20 | 1, generation: 9 });
         let check = |hook, values: Vec<Value<'_>>, expected: &str| {
-            assert_eq!(object(&Body::Call(Call { hook, values })), expected);
+            assert_eq!(object(&Body::Call(Call { hook, values })).to_string(), expected);
         };
         let values = vec![file(), text("/etc"), text("shadow"), Value::Absent(Why::Null)];
         check(Hook::PathUnlink, values, "folder=/etc name=shadow");
@@ -158,6 +199,27 @@ mod tests {
         check(Hook::UringSqpoll, Vec::new(), "");
         let values = vec![Value::Signed(-1), text("x"), Value::Absent(Why::Kernel)];
         let watch = Watch { index: 0, hook: "inode_getattr".into(), values };
-        assert_eq!(object(&Body::Watch(watch)), "-1 x -");
+        assert_eq!(object(&Body::Watch(watch)).to_string(), "-1 x -");
+        let values = vec![file(), text("/tmp/a b"), text("x mode=0o777")];
+        check(Hook::PathUnlink, values, "folder=\"/tmp/a b\" name=\"x mode=0o777\"");
+    }
+
+    #[test]
+    fn permission_bits_are_octal_and_no_other_modes() {
+        let modes = |hook: &Hook| hook.fields().iter().any(is_mode);
+        let hooks: Vec<&str> =
+            Hook::ALL.iter().filter(|hook| modes(hook)).map(|hook| hook.name()).collect();
+        let expected = [
+            "path_mkdir",
+            "path_chmod",
+            "path_mknod",
+            "inode_mkdir",
+            "inode_setattr",
+            "inode_mknod",
+            "ipc_permission",
+        ];
+        assert_eq!(hooks, expected);
+        assert_eq!(shown(&Value::Number(0o4755), true), FieldValue::Written("0o4755".into()));
+        assert_eq!(shown(&Value::Number(420), false), FieldValue::Written("420".into()));
     }
 }

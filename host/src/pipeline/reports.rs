@@ -35,6 +35,7 @@ fn kind_of(report: &Report) -> Option<(Kind, &str)> {
         Report::Alert(alert) => (kind("alerts", 8192), &alert.plugin),
         Report::Watch(watch) => (kind("calls seen by watches", 1024), &watch.hook),
         Report::Rule(rule) => (kind("rules", 1024), &rule.plugin),
+        Report::RuleEnd(end) => (kind("ends of rules", 1024), &end.plugin),
         Report::Refusal(refusal) => (kind("refusals", 100), &refusal.plugin),
         Report::Failure(failure) => (kind("failures", 100), &failure.plugin),
         Report::Note(_) => (kind("notes", 1024), "the host"),
@@ -65,7 +66,11 @@ fn class_of(report: &Report) -> Class {
         Report::Alert(_) | Report::Failure(_) | Report::Note(_) | Report::Summary(_) => {
             Class::Urgent
         }
-        Report::Verdict(_) | Report::Watch(_) | Report::Rule(_) | Report::Refusal(_) => Class::Rest,
+        Report::Verdict(_)
+        | Report::Watch(_)
+        | Report::Rule(_)
+        | Report::RuleEnd(_)
+        | Report::Refusal(_) => Class::Rest,
     }
 }
 
@@ -163,7 +168,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::{RefusalReport, VerdictReport};
+    use crate::output::{CallObject, Decider, RefusalReport, VerdictReport};
 
     fn refusal(plugin: &str) -> Report {
         let (unix_ns, plugin, reason) = (0, plugin.to_owned(), "no".to_owned());
@@ -176,7 +181,7 @@ mod tests {
             verdict: "denied",
             hook: "file_open".into(),
             errno: "EPERM".into(),
-            object: "/a".into(),
+            object: CallObject::Name("/a".into()),
             tgid: 1,
             uid: 0,
             comm: String::new(),
@@ -186,6 +191,8 @@ mod tests {
             plugin: "other".into(),
             reason: String::new(),
             until_unix_ns: None,
+            decided_by: Decider::Rule,
+            ending: String::new(),
         })
     }
 

@@ -260,7 +260,6 @@ impl Roster {
         let spec: GrantSpec = words.spec();
         let unix_ns = clock::unix_ns(clock::boot_ns());
         for (watch, why) in spec.refused_watches(&asked.watches) {
-            tracing::warn!(plugin, watch = watch.text, %why, "watch left out");
             let reason = format!("watch {} `{}`: {why}", watch.index, watch.text);
             let plugin = plugin.to_owned();
             words.tell(0, Refusal::NotGranted, &reason);

@@ -14,11 +14,12 @@ use super::RunError;
 use super::board::Board;
 use super::clock;
 use super::prepare::Wider;
+use super::report;
 use super::reports::Waiting;
 use super::shared::Shared;
 use super::start::Running;
 use super::steward::{Command, Reloaded};
-use super::summary::{counts, processes, summary};
+use super::summary::{counts, processes, summary, watch_counts};
 use super::watch::Watch;
 use crate::config::{Config, Format};
 use crate::control::{Answer, Query, Server};
@@ -117,12 +118,14 @@ fn answer(
 ) {
     match query {
         Query::Status => {
+            let (hooks, watches) = (shared.hooks(), watch_counts(&shared.watches(), counters));
             let status = Status {
                 version: env!("CARGO_PKG_VERSION").into(),
                 kernel: probe::release(),
-                hooks: shared.hooks(),
                 unproven: shared.unproven(),
-                counts: counts(&shared.hooks(), counters),
+                counts: counts(&hooks, &watches, counters),
+                hooks,
+                watches,
                 processes: processes(shared),
                 plugins: board.status(),
             };
@@ -164,11 +167,11 @@ fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Takes ended rules out of the maps, and says what was not reported of the last second.
+/// Takes ended rules out of the maps and reports them, and says what was not reported of the last second.
 fn expire(shared: &Shared) {
     shared.reports.tell_left_out();
     for rule in shared.turns.expire(clock::boot_ns()) {
-        tracing::info!(plugin = %rule.plugin, rule_id = rule.rule_id, hits = rule.hits, ending = ?rule.ending, "{rule}");
+        shared.report(report::rule_end(&rule));
     }
 }
 

@@ -231,6 +231,7 @@ impl ActionSink for PolicySink {
             plugin: self.principal.plugin.to_string(),
             reason: why.to_string(),
             rules,
+            backtrace: why.backtrace().to_vec(),
         }));
     }
 
@@ -305,6 +306,6 @@ impl ShadowSink for ShadowReports {
 
     fn failed(&mut self, why: &CallError) {
         let (plugin, version) = (&self.plugin, &self.version);
-        self.shared.note(format!("{plugin}: shadow {version} failed and is gone: {why}"));
+        self.shared.note(format!("{plugin}: shadow {version} failed and is gone: {}", why.whole()));
     }
 }

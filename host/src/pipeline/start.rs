@@ -1,5 +1,6 @@
 //! From a configuration to everything running: machine, plugins, hooks, proof of life, rules, events.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
@@ -19,6 +20,7 @@ use super::shared::Shared;
 use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
+use super::watches::ADMINISTRATOR;
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
@@ -64,7 +66,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let wanted =
         first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
     hooks.want(&wanted)?;
-    watched(&config, &hooks)?;
+    watched(&hooks)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached(), hooks.backend().name());
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
@@ -89,6 +91,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         .map_err(RunError::Thread)?;
     let board = roster.board();
     let mut steward = Steward {
+        refused: HashSet::new(),
         config: config.clone(),
         hooks,
         exempt,
@@ -129,12 +132,12 @@ fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<Found, RunError> {
 }
 
 /// That every watch of the command line is attached: whoever asks for one must not think it is.
-fn watched(config: &Config, hooks: &Hooks) -> Result<(), RunError> {
-    let mut refused = hooks.refused().iter();
-    match refused.find(|refused| config.watches.contains(&refused.what)).cloned() {
-        Some(Refused { what, why, .. }) => Err(RunError::Watch { watch: what, why }),
-        None => Ok(()),
-    }
+fn watched(hooks: &Hooks) -> Result<(), RunError> {
+    let own = |refused: &&Refused| refused.owner == Some(ADMINISTRATOR);
+    let refused = hooks.refused().iter().filter(own);
+    let watches: Vec<_> =
+        refused.map(|refused| (refused.what.clone(), Arc::clone(&refused.why))).collect();
+    if watches.is_empty() { Ok(()) } else { Err(RunError::Watch { watches }) }
 }
 
 /// What the folders hold. One that is not there yet may come, and a file that is no plugin is told.

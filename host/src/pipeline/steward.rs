@@ -144,6 +144,8 @@ pub(super) struct Ended {
 
 /// What the thread holds.
 pub(super) struct Steward {
+    /// What was told of hooks and watches that have no program.
+    pub(super) refused: HashSet<String>,
     pub(super) config: Config,
     pub(super) hooks: Hooks,
     pub(super) exempt: Exempt,
@@ -414,14 +416,20 @@ impl Steward {
     }
 
     /// Tells of hooks and watches that this kernel does not take.
-    fn tell_refused(&self) {
+    fn tell_refused(&mut self) {
+        let mut refused = HashSet::new();
         for Refused { what, owner, why } in self.hooks.refused() {
-            let text = format!("{what}: left out: {why}");
+            let text = format!("{what}: left out: {}", why.words());
             if let Some(slot) = owner {
                 self.roster.tell(*slot, &text);
             }
-            self.shared.note(text);
+            // What was told already is refused again with every change.
+            if !self.refused.contains(&text) {
+                self.shared.note(text.clone());
+            }
+            refused.insert(text);
         }
+        self.refused = refused;
     }
 
     /// Detaches what nobody wants any more.

@@ -1,5 +1,6 @@
 //! Counters and counts → the summary that closes a run.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use krsi_host_abi::counter::Counter;
@@ -10,10 +11,11 @@ use super::left_out::UsedSlot;
 use super::shared::Shared;
 use super::steward::Ended;
 use super::tally::Counted;
+use super::watches::{Told, ToldWatches};
 use crate::enrich::TableCounts;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
-use crate::output::{HookCount, HookSummary, ProcessCounts, Summary};
+use crate::output::{HookCount, HookSummary, ProcessCounts, Summary, WatchCount};
 
 /// The host's last word.
 pub(super) fn summary(
@@ -46,15 +48,58 @@ pub(super) fn processes(shared: &Shared) -> ProcessCounts {
     ProcessCounts { dropped, outside, ghosts, strangers }
 }
 
-/// What was counted at hooks so far; one that cannot be read is left out.
-pub(super) fn counts(hooks: &[impl AsRef<str>], counters: &Counters) -> Vec<HookCount> {
-    let count = |name: &str| -> Option<HookCount> {
-        let hook = Hook::from_name(name)?;
-        let total = |counter| counters.total(hook.id(), counter).ok();
-        let (seen, denied) = (total(Counter::Seen)?, total(Counter::Denied)?);
-        Some(HookCount { hook: name.to_owned(), seen, denied })
+/// What was counted at hooks so far, with what their watches were; one that cannot be read is left out.
+pub(super) fn counts(
+    hooks: &[String],
+    watches: &[WatchCount],
+    counters: &Counters,
+) -> Vec<HookCount> {
+    let own = |hook: &String| {
+        let slot = Hook::from_name(hook)?.id();
+        let total = |counter| counters.total(slot, counter).ok();
+        Some((total(Counter::Seen)?, total(Counter::Denied)?))
     };
-    hooks.iter().filter_map(|name| count(name.as_ref())).collect()
+    together(hooks, own, watches)
+}
+
+/// Each hook once: the calls that one of its programs saw, and the denials of all of them.
+fn together(
+    hooks: &[String],
+    own: impl Fn(&String) -> Option<(u64, u64)>,
+    watches: &[WatchCount],
+) -> Vec<HookCount> {
+    let names: BTreeSet<&String> = hooks.iter().collect();
+    let count = |hook: &String| {
+        let of_hook = watches.iter().filter(|watch| watch.hook == *hook);
+        let of_watches = of_hook.map(|watch| (watch.seen, watch.denied));
+        let (seen, denied) = own(hook).into_iter().chain(of_watches).reduce(
+            |(seen, denied), (also_seen, also_denied)| (seen.max(also_seen), denied + also_denied),
+        )?;
+        Some(HookCount { hook: hook.clone(), seen, denied })
+    };
+    names.into_iter().filter_map(count).collect()
+}
+
+/// What was counted at watches so far, in the order of their slots; one that cannot be read is left out.
+pub(super) fn watch_counts(watches: &ToldWatches, counters: &Counters) -> Vec<WatchCount> {
+    let slots: BTreeMap<u16, &Told> = watches.iter().map(|(slot, told)| (*slot, told)).collect();
+    let count = |(slot, told): (u16, &Told)| -> Option<WatchCount> {
+        let total = |counter| counters.total(slot, counter).ok();
+        // Each call that it matched has one record, or found no room for it.
+        let records =
+            [Counter::Forwarded, Counter::Verdicts, Counter::LostTelemetry, Counter::LostVerdicts];
+        Some(WatchCount {
+            plugin: told.plugin.clone(),
+            hook: told.hook.clone(),
+            watch: told.text.clone(),
+            seen: total(Counter::Seen)?,
+            matched: records.into_iter().map(total).sum::<Option<u64>>()?,
+            denied: total(Counter::Denied)?,
+            audited: total(Counter::Audited)?,
+            errors: total(Counter::Errors)?,
+        })
+    };
+    slots.into_iter().filter_map(count).collect()
 }
 
 fn hook_summary(
@@ -93,4 +138,30 @@ fn hook_summary(
         audited: total(Counter::Audited)?,
         errors: total(Counter::Errors)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hook_counts_what_its_watches_did() {
+        let watch = |hook: &str, seen, denied| {
+            let (hook, plugin) = (hook.to_owned(), "administrator".to_owned());
+            WatchCount { plugin, hook, seen, denied, ..WatchCount::default() }
+        };
+        let watches =
+            [watch("file_open", 9, 2), watch("file_open", 30, 1), watch("inode_getattr", 4, 4)];
+        // A hook with watches stands in the list once for each program.
+        let hooks = ["file_open", "inode_getattr", "file_open", "task_kill", "file_open"];
+        let own = |hook: &String| match hook.as_str() {
+            "file_open" => Some((12, 5)),
+            "task_kill" => Some((1, 0)),
+            _ => None,
+        };
+        let found = together(&hooks.map(str::to_owned), own, &watches);
+        let found: Vec<_> =
+            found.iter().map(|row| (row.hook.as_str(), row.seen, row.denied)).collect();
+        assert_eq!(found, [("file_open", 30, 8), ("inode_getattr", 4, 4), ("task_kill", 1, 0)]);
+    }
 }

@@ -12,6 +12,7 @@ use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::errno::errno_number;
+use crate::kernel::field_path::Field;
 use crate::kernel::job::Job;
 use crate::kernel::load::Loader;
 use crate::kernel::watch;
@@ -59,8 +60,8 @@ pub(super) struct LiveWatch {
     slot: u16,
     /// Name of the hook that it is attached to.
     pub(super) hook: String,
-    /// Names of the values that are shown, in order.
-    fields: Vec<String>,
+    /// The values that are shown, in order.
+    fields: Vec<ToldField>,
 }
 
 /// What is told of a watch when it decides a call or is shown.
@@ -68,10 +69,21 @@ pub(super) struct LiveWatch {
 pub(super) struct Told {
     /// Whose it is.
     pub(super) plugin: String,
+    /// The hook that it is attached to.
+    pub(super) hook: String,
     /// As it was written.
     pub(super) text: String,
-    /// Names of its values.
-    pub(super) fields: Vec<String>,
+    /// What its values are.
+    pub(super) fields: Vec<ToldField>,
+}
+
+/// What is told of a value of a watch.
+#[derive(Clone, Debug)]
+pub(super) struct ToldField {
+    /// Its name.
+    pub(super) name: String,
+    /// Whether it holds permission bits, which people read in octal.
+    pub(super) is_mode: bool,
 }
 
 /// Those by slot.
@@ -123,7 +135,11 @@ impl LiveWatch {
         let rows: Vec<usize> = shown.iter().map(|field| field.row).collect();
         let layout =
             CallLayout::watch(watch.owner, watch.index, &resolved.hook, &rows, &spec.captures)?;
-        let fields = shown.iter().map(|field| field.name.clone()).collect();
+        let told = |field: &&Field| ToldField {
+            name: field.name.clone(),
+            is_mode: field.type_name == "umode_t",
+        };
+        let fields = shown.iter().map(|field| told(field)).collect();
         let hook = resolved.hook.clone();
         let job = Job::Template { hook: resolved.hook, spec: Box::new(spec) };
         Ok((Self { watch, slot, hook, fields }, layout, job))
@@ -187,6 +203,7 @@ impl Watches {
     pub(super) fn told(&self) -> ToldWatches {
         let told = |live: &LiveWatch| Told {
             plugin: live.watch.plugin.clone(),
+            hook: live.hook.clone(),
             text: live.watch.text.clone(),
             fields: live.fields.clone(),
         };

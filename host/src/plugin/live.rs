@@ -137,7 +137,7 @@ impl Live {
                     Ok(()) => self.introduce(),
                     Err(Refused::Call(error)) => Err(error),
                     Err(Refused::State(text) | Refused::Config(text)) => {
-                        Err(CallError::Trap { call: "init", text })
+                        Err(CallError::Trap { call: "init", text, backtrace: Vec::new() })
                     }
                 }
             }

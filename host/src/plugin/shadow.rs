@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Action, Allow, Deny, Kill, Revoke, RuleKey};
+use krsi_plugin_schema::latest::{
+    Action, Alert, Deny, FileKey, IfUnread, Kill, Metric, MetricKind, Revoke, Rule, RuleKey,
+    RuleMode, Severity, Subject,
+};
 use krsi_plugin_schema::{Schema, lower};
 
 use super::candidate::{Candidate, Checkpoint, Start, start};
 use super::world::{CallError, StartError, World};
 use crate::route::batch::fit;
 use crate::route::queue::Batch;
+use crate::text::Quoted;
 
 /// Batches that wait for a shadow.
 const WAITING_MAX: usize = 256;
@@ -24,7 +28,7 @@ const TOLD_MAX: usize = 8;
 
 /// Where differences are told.
 pub trait ShadowSink: Send {
-    /// Actions that only the live version (`-`) or only the shadow (`+`) wanted, in words.
+    /// What only the version that runs wanted, and what only the shadow wanted, in words.
     fn differs(&mut self, lines: &[String]);
     /// The shadow failed and is gone.
     fn failed(&mut self, why: &CallError);
@@ -131,7 +135,10 @@ fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
     }
     let differing = balance.into_iter().filter(|(_, balance)| *balance != 0);
     let mut lines: Vec<String> = differing
-        .map(|(words, balance)| format!("{}{words}", if balance > 0 { '+' } else { '-' }))
+        .map(|(words, balance)| {
+            let who = if balance > 0 { "the shadow" } else { "the version that runs" };
+            format!("only {who} wants to {words}")
+        })
         .collect();
     let more = lines.len().saturating_sub(TOLD_MAX);
     lines.truncate(TOLD_MAX);
@@ -141,25 +148,77 @@ fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
     lines
 }
 
+/// What an action does, without its token.
 fn words(action: &Action<'_>) -> String {
-    let mut action = action.clone();
-    match &mut action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
-            rule.token = 0;
-            // 0.1 does not say it.
-            if let RuleKey::File(file) = &mut rule.key {
-                file.generation = 0;
-            }
+    match action {
+        Action::Deny(Deny { rule, errno, mode, if_unread }) => {
+            let verb = match mode {
+                RuleMode::Enforce => "deny",
+                RuleMode::Audit => "audit",
+                RuleMode::Off => "note",
+            };
+            let unread = match if_unread {
+                IfUnread::Apply => ", also what cannot be read",
+                IfUnread::Pass => "",
+            };
+            format!("{verb} with errno {errno}{unread}: {}", of_rule(rule))
         }
-        Action::Revoke(Revoke { token }) | Action::Kill(Kill { token, .. }) => *token = 0,
-        Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => {}
+        Action::Allow(allow) => format!("allow: {}", of_rule(&allow.rule)),
+        Action::Revoke(Revoke { .. }) => "revoke a rule".into(),
+        Action::Kill(Kill { process, .. }) => format!("kill process {}", process.tgid),
+        Action::Alert(Alert { technique, severity, process, text, .. }) => {
+            let severity = match severity {
+                Severity::Info => "info",
+                Severity::Low => "low",
+                Severity::Medium => "medium",
+                Severity::High => "high",
+                Severity::Critical => "critical",
+            };
+            let (technique, tgid) = (Quoted(technique), process.tgid);
+            format!("alert ({severity}, {technique}) of process {tgid}: {text}")
+        }
+        Action::Metric(Metric { name, kind, value }) => {
+            let kind = match kind {
+                MetricKind::Counter => "counter",
+                MetricKind::Gauge => "gauge",
+            };
+            format!("give the {kind} {} as {value}", Quoted(name))
+        }
+        Action::Unknown(number) => format!("do what this host does not know, action {number}"),
     }
-    format!("{action:?}")
+}
+
+fn of_rule(rule: &Rule<'_>) -> String {
+    let Rule { key, subject, hooks, ttl_ms, reason, .. } = rule;
+    let hooks: Vec<&str> = hooks.iter().map(|hook| hook.name()).collect();
+    let key = match key {
+        RuleKey::Process(process) => format!("process {}", process.tgid),
+        RuleKey::Lineage(root) => format!("lineage of process {}", root.tgid),
+        // 0.1 does not say which generation.
+        RuleKey::File(file) => format!("file {}", FileKey { generation: 0, ..*file }),
+        RuleKey::Network { address, prefix, port } => format!("{address}/{prefix} port {port}"),
+        RuleKey::Transport { address, prefix, port, protocol } => {
+            format!("{address}/{prefix} port {port} protocol {protocol}")
+        }
+        RuleKey::Cgroup(id) => format!("cgroup {id}"),
+        RuleKey::Path { prefix, .. } => format!("path {}", Quoted(prefix)),
+        RuleKey::Digest(digest) => {
+            let digits = digest.iter().map(|byte| format!("{byte:02x}"));
+            format!("digest {}", digits.collect::<String>())
+        }
+        RuleKey::Hook => "every call".into(),
+    };
+    let subject = match subject {
+        Subject::Any => String::new(),
+        Subject::Lineage(root) => format!(" for lineage of process {}", root.tgid),
+    };
+    let ttl = if *ttl_ms == 0 { String::new() } else { format!(" for {ttl_ms} ms") };
+    format!("{} on {key}{subject}{ttl} because {reason}", hooks.join(", "))
 }
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::latest::{Alert, ProcessKey, Severity};
+    use krsi_plugin_schema::latest::{Hook, ProcessKey};
 
     use super::*;
 
@@ -182,8 +241,14 @@ mod tests {
         let turned = [alert("b"), alert("a")].concat();
         assert_eq!(differences(&both, &turned), Vec::<String>::new());
         let lines = differences(&both, &alert("c"));
-        assert_eq!(lines.iter().filter(|line| line.starts_with('-')).count(), 2);
-        assert!(lines.iter().any(|line| line.starts_with('+') && line.contains("\"c\"")));
+        let expected = [
+            "only the shadow wants to alert (high, T1496) of process 0: c",
+            "only the version that runs wants to alert (high, T1496) of process 0: a",
+            "only the version that runs wants to alert (high, T1496) of process 0: b",
+        ];
+        let mut sorted = lines;
+        sorted.sort();
+        assert_eq!(sorted, expected);
         let kill = |token| {
             let mut out = Vec::new();
             let kill = Kill { token, process: ProcessKey::default() };
@@ -191,5 +256,29 @@ mod tests {
             out
         };
         assert_eq!(differences(&kill(1), &kill(9)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn an_action_reads_as_what_it_does() {
+        let rule = |key, subject| Rule {
+            token: 7,
+            cause_boot_ns: 1,
+            key,
+            subject,
+            hooks: [Hook::FileOpen, Hook::SocketConnect].into_iter().collect(),
+            ttl_ms: 500,
+            reason: "it mines".into(),
+        };
+        let process = ProcessKey { tgid: 9, start_boot_ns: 8 };
+        let (mode, if_unread) = (RuleMode::Audit, IfUnread::Apply);
+        let key = RuleKey::Path { prefix: "/tmp/a b".into(), if_unresolved: Default::default() };
+        let rule = rule(key, Subject::Lineage(process));
+        let deny = Action::Deny(Deny { rule, errno: 13, mode, if_unread });
+        let shown = "audit with errno 13, also what cannot be read: file_open, socket_connect on path \
+                     \"/tmp/a b\" for lineage of process 9 for 500 ms because it mines";
+        assert_eq!(words(&deny), shown);
+        let name = "queue depth".into();
+        let metric = Action::Metric(Metric { name, kind: MetricKind::Gauge, value: 1.5 });
+        assert_eq!(words(&metric), "give the gauge \"queue depth\" as 1.5");
     }
 }

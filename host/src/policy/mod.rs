@@ -9,7 +9,6 @@ pub mod kill;
 pub mod ledger;
 mod rate;
 mod regrant;
-mod text;
 mod turns;
 mod watch;
 

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::{ACTS, Act, Denial, deny};
-use crate::harness::{Guest, Host, wait_for};
+use crate::harness::{Guest, Host, has_rule, wait_for};
 
 /// The name of the thread that no rule is for.
 const NEIGHBOUR: &str = "neighbour";
@@ -107,7 +107,7 @@ fn records(host: &Host, rules: &[Rule]) -> anyhow::Result<()> {
         ensure!(verdict["verdict"] == "denied" && verdict["hook"] == rule.hook, "{verdict}");
         ensure!(verdict["comm"] == *rule.name && verdict["errno"] == "errno 48", "{verdict}");
         ensure!(verdict["plugin"] == "administrator", "{verdict}");
-        ensure!(verdict["rule_id"].as_u64() > Some(0), "{verdict}");
+        ensure!(has_rule(&verdict), "{verdict}");
     }
     Ok(())
 }

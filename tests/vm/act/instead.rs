@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::observe::{Is, Told, expected};
 use super::{ACTS, Act};
-use crate::harness::{Guest, Host, expect_errno, wait_for};
+use crate::harness::{Guest, Host, expect_errno, has_rule, wait_for};
 use crate::rule::ruled;
 
 const EPERM: i32 = 1;
@@ -96,7 +96,7 @@ pub(super) fn deny_each(guest: &mut Guest) -> anyhow::Result<()> {
     expect_errno(EPERM, fs::remove_file(&victim))?;
     let record = host.report(&[("kind", "verdict"), ("hook", "path_unlink")])?;
     ensure!(record["errno"] == "EPERM" && record["plugin"] == "keeper", "{record}");
-    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(has_rule(&record), "{record}");
     let mode = |path| fs::set_permissions(path, mode_600());
     expect_errno(EACCES, mode(&neighbour))?;
     let record = host.report(&[("kind", "verdict"), ("hook", "path_chmod")])?;

@@ -15,7 +15,7 @@ use rustix::process::Signal;
 use super::call::{at, call, in_child, set_name};
 use super::memory::{EXEC, Page, READ};
 use super::{EACCES, denial, denials, is_file, pointers, watches};
-use crate::harness::{Guest, expect_errno, run, wait_for, wait_for_errno};
+use crate::harness::{Guest, expect_errno, has_rule, run, wait_for, wait_for_errno};
 
 /// Of the dynamic loader, when it cannot map what it is given.
 const CANNOT_LOAD: i32 = 127;
@@ -185,7 +185,7 @@ pub(super) fn by_its_loader(guest: &mut Guest) -> anyhow::Result<()> {
     for (hook, watch, comm) in told {
         let record = host.report(&[("kind", "verdict"), ("hook", hook), ("comm", comm)])?;
         ensure!(record["verdict"] == "denied" && record["errno"] == "EACCES", "{record}");
-        ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+        ensure!(has_rule(&record), "{record}");
         ensure!(record["reason"] == format!("watch {watch}"), "{record}");
     }
     host.stop(Signal::INT)?;

@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use super::act::call;
 use super::{Boot, Test};
-use crate::harness::Host;
+use crate::harness::{Host, has_rule};
 
 pub(crate) const TESTS: &[Test] = &[
     ("evasion_argv_race", Boot::Each, race::of_arguments),
@@ -55,7 +55,7 @@ fn denial(host: &Host, hook: &str, object: &str, plugin: &str) -> anyhow::Result
     let fields = [("kind", "verdict"), ("hook", hook), ("object", object)];
     let record = host.report(&fields)?;
     ensure!(record["verdict"] == "denied" && record["plugin"] == plugin, "{record}");
-    ensure!(record["rule_id"].as_u64() > Some(0), "{record}");
+    ensure!(has_rule(&record), "{record}");
     Ok(record)
 }
 

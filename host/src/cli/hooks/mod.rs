@@ -13,10 +13,12 @@ use crate::control::{Answer, Query, ask};
 use crate::kernel::attached::AttachedProgram;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::facts;
+use crate::kernel::field_path::resembling;
 use crate::kernel::probe;
 use crate::kernel::survey::{Survey, SurveyedHook, survey};
-use crate::output::HookCount;
+use crate::output::{HookCount, Status, WatchCount};
 use crate::pipeline::RunError;
+use crate::text::Quoted;
 
 /// The answer as JSON: one object on one line.
 #[derive(Serialize)]
@@ -38,6 +40,8 @@ struct HookLine {
     denied: Option<u64>,
     /// What its programs add to a call on average, nanoseconds.
     mean_ns: Option<u64>,
+    /// Watches of krsi-host, and what they counted.
+    watches: Vec<WatchCount>,
 }
 
 /// Surveys and tells. `names` are those of the hooks to show; all without one.
@@ -50,15 +54,17 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     let mut survey = survey(&types, wanted);
     let absent = |name: &&String| survey.hooks.iter().all(|hook| hook.hook != **name);
     let absent: Vec<&String> = names.iter().filter(absent).collect();
+    let all: Vec<String> = types.lsm_hooks().into_iter().map(|(hook, _)| hook).collect();
     for name in &absent {
-        eprintln!("krsi-host: this kernel has no LSM hook {name:?}");
+        eprintln!("krsi-host: {}", no_hook(name, &all));
     }
     if facts::active_lsms().is_some_and(|list| list.iter().all(|name| name != "bpf")) {
         survey.unknown.push(
             "bpf is not among the active LSMs: programs of type lsm load here, and are never called".into(),
         );
     }
-    let listing = listing(survey, &counts(control));
+    let Status { counts, watches, .. } = status(control);
+    let listing = listing(survey, &counts, &watches);
     match output {
         OutputArg::Text => super::print(&text::render(&listing)),
         OutputArg::Json => super::print(&super::line(&listing)),
@@ -66,23 +72,35 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() }
 }
 
-/// What a running host counted; nothing where none runs.
-fn counts(control: &Path) -> Vec<HookCount> {
+/// That there is no such hook, and which ones may be meant.
+fn no_hook(name: &str, all: &[String]) -> String {
+    let meant = match resembling(name, all).as_slice() {
+        [] => "`krsi-host hooks` lists those that there are".to_owned(),
+        [one] => format!("did you mean {one}?"),
+        several => format!("there is {}", several.join(", ")),
+    };
+    format!("this kernel has no LSM hook {}; {meant}", Quoted(name))
+}
+
+/// What a running host tells; nothing where none runs.
+fn status(control: &Path) -> Status {
     match ask(control, &Query::Status) {
-        Ok(Answer::Status(status)) => status.counts,
-        _ => Vec::new(),
+        Ok(Answer::Status(status)) => status,
+        _ => Status::default(),
     }
 }
 
-fn listing(survey: Survey, counts: &[HookCount]) -> Listing {
+fn listing(survey: Survey, counts: &[HookCount], watches: &[WatchCount]) -> Listing {
     let rows = survey.hooks.into_iter().map(|hook| {
         let count = counts.iter().find(|count| count.hook == hook.hook);
+        let watches = watches.iter().filter(|watch| watch.hook == hook.hook);
         // Every call runs every program once.
         let most = hook.attached.iter().map(|program| program.run_cnt).max();
         HookLine {
             calls: most.filter(|most| *most > 0).or(count.map(|count| count.seen)),
             denied: count.map(|count| count.denied),
             mean_ns: mean_ns(&hook.attached),
+            watches: watches.cloned().collect(),
             hook,
         }
     });

@@ -50,7 +50,17 @@ fn made_up() -> Listing {
         HookCount { hook: "file_open".into(), seen: 12, denied: 2 },
         HookCount { hook: "socket_connect".into(), seen: 5, denied: 0 },
     ];
-    Listing { kernel: "6.12".into(), ..listing(survey, &counts) }
+    let watch = WatchCount {
+        plugin: "administrator".into(),
+        hook: "file_open".into(),
+        watch: "file_open: file deny EPERM".into(),
+        seen: 12,
+        matched: 2,
+        denied: 2,
+        ..WatchCount::default()
+    };
+    let watches = [watch, WatchCount { hook: "task_kill".into(), ..WatchCount::default() }];
+    Listing { kernel: "6.12".into(), ..listing(survey, &counts, &watches) }
 }
 
 #[test]
@@ -75,4 +85,16 @@ fn the_listing_for_machines() {
     // While the kernel does not count, the host's own count serves.
     assert_eq!((&row(2)["calls"], &row(2)["mean_ns"]), (&5.into(), &serde_json::Value::Null));
     assert_eq!(json["unplaced"][0]["kind"], "lsm");
+}
+
+#[test]
+fn a_name_that_is_no_hook_says_which_may_be_meant() {
+    let all = ["file_open", "inode_permission", "ipc_permission", "path_chmod"].map(str::to_owned);
+    let check = |name: &str, expected: &str| {
+        let start = "this kernel has no LSM hook ";
+        assert_eq!(no_hook(name, &all), format!("{start}{expected}"));
+    };
+    check("chmod", "chmod; did you mean path_chmod?");
+    check("permission", "permission; there is ipc_permission, inode_permission");
+    check("a\nb", "\"a\\nb\"; `krsi-host hooks` lists those that there are");
 }

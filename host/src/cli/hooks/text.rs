@@ -5,6 +5,8 @@ use std::fmt::Write;
 use super::{HookLine, Listing};
 use crate::kernel::attached::AttachedProgram;
 use crate::kernel::trial::{Grounds, Outcome};
+use crate::output::WatchCount;
+use crate::text::{Escaped, Quoted};
 
 pub(super) fn render(listing: &Listing) -> String {
     let mut out = String::new();
@@ -57,6 +59,13 @@ fn hook(out: &mut String, row: &HookLine) {
     for program in &hook.attached {
         let _ok = writeln!(out, "    {}", shown(program));
     }
+    for WatchCount { plugin, watch, seen, matched, denied, .. } in &row.watches {
+        let (plugin, watch) = (Quoted(plugin), Escaped(watch));
+        let _ok = writeln!(
+            out,
+            "    watch of {plugin}: {seen} calls, {matched} matched, {denied} denied: {watch}"
+        );
+    }
 }
 
 fn word(outcome: &Outcome) -> &'static str {
@@ -73,14 +82,17 @@ fn word(outcome: &Outcome) -> &'static str {
 }
 
 fn shown(program: &AttachedProgram) -> String {
-    let holders: Vec<String> =
-        program.holders.iter().map(|holder| format!("{}[{}]", holder.comm, holder.tgid)).collect();
+    let holders: Vec<String> = program
+        .holders
+        .iter()
+        .map(|holder| format!("{}[{}]", Quoted(&holder.comm), holder.tgid))
+        .collect();
     let held = if holders.is_empty() {
         "pinned".to_owned()
     } else {
         format!("held by {}", holders.join(", "))
     };
-    let (kind, id, name) = (program.kind.word(), program.prog_id, &program.name);
+    let (kind, id, name) = (program.kind.word(), program.prog_id, Quoted(&program.name));
     let mut text = format!("{kind} program {id} {name}, {held}");
     if let Some(mean_ns) = program.run_time_ns.checked_div(program.run_cnt) {
         let _ok = write!(text, ": {} calls, mean {mean_ns} ns", program.run_cnt);

@@ -6,6 +6,10 @@ use std::fmt;
 const LISTED: usize = 24;
 /// Bytes of a name that is compared with others.
 const COMPARED: usize = 64;
+/// Letters of a text that can stand for a name that contains it.
+const SHORTEST: usize = 3;
+/// Names that a text may stand for.
+const RESEMBLING: usize = 12;
 
 /// The names that would have been right, and the one that is nearest.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +58,37 @@ pub(crate) fn nearest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> 
     let (distance, name) =
         near.map(|name| (distance(wanted, name), name)).min_by_key(|(d, _)| *d)?;
     (distance <= far).then_some(name)
+}
+
+/// The names that a text which is none of them may mean, the likeliest first: that it is with the kernel's
+/// `security_` or `bpf_lsm_` before it, that differs little, or that contain it or a word of it.
+pub(crate) fn resembling(wanted: &str, names: &[String]) -> Vec<String> {
+    let lower = wanted.to_lowercase();
+    let bare = ["bpf_lsm_", "security_", "lsm_"].iter().find_map(|start| lower.strip_prefix(start));
+    let bare = bare.unwrap_or(&lower);
+    if bare.len() < SHORTEST || bare.len() > COMPARED {
+        return Vec::new();
+    }
+    if let Some(same) = names.iter().find(|name| *name == bare) {
+        return vec![same.clone()];
+    }
+    let with = |part: &str| -> Vec<String> {
+        names.iter().filter(|name| name.contains(part)).cloned().collect()
+    };
+    let mut found = with(bare);
+    if found.is_empty() && nearest(bare, names).is_none() {
+        // The word that the fewest names have says most.
+        let words = bare.split(|letter: char| !letter.is_alphanumeric());
+        let words = words.filter(|word| word.len() > SHORTEST).map(with);
+        found = words.filter(|found| !found.is_empty()).min_by_key(Vec::len).unwrap_or_default();
+    }
+    found.sort_by_key(|name| distance(bare, name));
+    if let Some(near) = nearest(bare, names) {
+        found.retain(|name| name != near);
+        found.insert(0, near.to_owned());
+    }
+    found.truncate(RESEMBLING);
+    found
 }
 
 /// Letters to insert, drop or change.
@@ -232,4 +267,41 @@ pub enum FieldError {
         /// Type that stands there.
         type_name: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_that_is_no_name_stands_for_those_that_resemble_it() {
+        let names = [
+            "file_open",
+            "file_permission",
+            "inode_permission",
+            "inode_setxattr",
+            "ipc_permission",
+            "path_chmod",
+            "path_chown",
+            "socket_connect",
+            "unix_stream_connect",
+        ];
+        let names = names.map(str::to_owned);
+        let check = |wanted: &str, expected: &[&str]| {
+            assert_eq!(resembling(wanted, &names), expected, "{wanted}");
+        };
+        check("chmod", &["path_chmod"]);
+        check("CHMOD", &["path_chmod"]);
+        check("security_file_open", &["file_open"]);
+        check("bpf_lsm_path_chown", &["path_chown"]);
+        check("file_opne", &["file_open"]);
+        check("permission", &["ipc_permission", "file_permission", "inode_permission"]);
+        check("connect", &["socket_connect", "unix_stream_connect"]);
+        check("sys_setxattr", &["inode_setxattr"]);
+        check("xattr", &["inode_setxattr"]);
+        check("nothing", &[]);
+        check("", &[]);
+        check("fi", &[]);
+        check(&"a".repeat(100), &[]);
+    }
 }

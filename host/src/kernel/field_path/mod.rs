@@ -11,7 +11,7 @@ mod step;
 use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
 
 use super::btf::{Argument, Form, KernelTypes, Prototype};
-pub(crate) use error::nearest;
+pub(crate) use error::resembling;
 pub use error::{Choice, FieldError};
 pub use step::{FieldPath, Step};
 pub(crate) use step::{clipped, name, parse};

@@ -5,10 +5,38 @@ use super::super::field_path::FieldError;
 /// Why a predicate is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PredicateError {
+    /// A number that some read as octal and some as decimal.
+    #[error("watch, column {column}: {number} starts with a zero; write {instead}")]
+    Zeros {
+        /// Column in the watch, from 1.
+        column: usize,
+        /// The number.
+        number: String,
+        /// What it may mean.
+        instead: String,
+    },
+    /// No octal number.
+    #[error("watch, column {column}: {number} is no octal number; write 0o and digits from 0 to 7")]
+    Octal {
+        /// Column in the watch, from 1.
+        column: usize,
+        /// The number.
+        number: String,
+    },
+    /// A sign or a word that CEL does not have.
+    #[error("watch, column {column}: {sign} {why}")]
+    Sign {
+        /// Column in the watch, from 1.
+        column: usize,
+        /// The sign.
+        sign: String,
+        /// What to write instead.
+        why: &'static str,
+    },
     /// The text is no CEL.
-    #[error("predicate, column {column}: {message}")]
+    #[error("watch, column {column}: {message}")]
     Syntax {
-        /// Column, from 1.
+        /// Column in the watch, from 1.
         column: usize,
         /// What the parser said.
         message: String,

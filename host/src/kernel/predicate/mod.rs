@@ -9,11 +9,12 @@ mod error;
 mod lower;
 mod syntax;
 mod terms;
+mod token;
 
 use super::field_path::{Field, FieldError, FieldPath};
 pub use error::PredicateError;
 pub use lower::Lowered;
-pub(crate) use syntax::outside_strings;
+pub(crate) use token::{numbers, outside_strings};
 
 /// The field of a path; it is captured when it was not.
 pub(crate) type Lookup<'a> = &'a mut dyn FnMut(&FieldPath) -> Result<Field, FieldError>;
@@ -25,12 +26,12 @@ pub struct Predicate {
 }
 
 impl Predicate {
-    /// Parses the text of a predicate.
+    /// Parses the text of a predicate that stands behind `before` in its watch.
     ///
     /// # Errors
-    /// When it is no CEL, or CEL that no kernel test stands for.
-    pub fn parse(text: &str) -> Result<Self, PredicateError> {
-        Ok(Self { node: syntax::parse(text)? })
+    /// When it is no CEL, or CEL that no kernel test stands for; columns count from the start of the watch.
+    pub fn parse(before: &str, text: &str) -> Result<Self, PredicateError> {
+        Ok(Self { node: syntax::parse(before, text)? })
     }
 
     /// Whether it is true whatever the call, as far as constants in it tell.

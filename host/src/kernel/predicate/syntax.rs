@@ -7,6 +7,7 @@ use cel::parser::Parser;
 
 use super::super::field_path::{FieldPath, Step};
 use super::PredicateError;
+use super::token::{self, outside_strings};
 
 /// Brackets in brackets.
 const MAX_NESTED: usize = 16;
@@ -130,39 +131,36 @@ pub(crate) enum Constant {
     Truth(bool),
 }
 
-/// Parses a predicate.
-pub(crate) fn parse(text: &str) -> Result<Node, PredicateError> {
-    let text = with_dots(text);
-    nested(&text)?;
+/// Parses a predicate that stands behind `before` in its watch: columns count from the start of that.
+pub(crate) fn parse(before: &str, text: &str) -> Result<Node, PredicateError> {
+    let written = " ".repeat(before.chars().count()) + text;
+    let numbers = token::numbers(&written)?;
+    nested(&written)?;
+    if let Some(error) = token::sign(&written) {
+        return Err(error);
+    }
+    let parsed = with_dots(&numbers);
     let parser = Parser::new().max_recursion_depth(PARSER_DEPTH).error_recovery_limit(4);
-    match parser.parse_with_source_info(&text) {
-        Ok((tree, source)) => Reader { text: &text, source }.node(&tree, 0),
+    match parser.parse_with_source_info(&parsed) {
+        // Messages show it as it was written, which has as many letters.
+        Ok((tree, source)) => Reader { text: &written, source }.node(&tree, 0),
         Err(errors) => {
+            if let Some(error) = token::word(&written) {
+                return Err(error);
+            }
             let first = errors.errors.first();
-            let column = first.and_then(|error| usize::try_from(error.pos.1).ok());
+            let column = first.map(|error| {
+                let line = usize::try_from(error.pos.0).unwrap_or(1).saturating_sub(1);
+                let before =
+                    written.split_inclusive('\n').take(line).map(|line| line.chars().count());
+                before.sum::<usize>() + usize::try_from(error.pos.1).unwrap_or(1)
+            });
             // The parser lists every token that it would have liked.
             let message = first.and_then(|error| error.msg.split(" expecting {").next());
             let message = message.map_or_else(String::new, clipped);
             Err(PredicateError::Syntax { column: column.unwrap_or(1), message })
         }
     }
-}
-
-/// Every byte of a predicate, and whether it stands in a string.
-pub(crate) fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8, bool)> {
-    let mut quote = None;
-    let mut escaped = false;
-    text.bytes().enumerate().map(move |(at, byte)| {
-        let inside = quote.is_some();
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if byte == b'\\' => escaped = true,
-            Some(open) if byte == open => quote = None,
-            None if matches!(byte, b'"' | b'\'') => quote = Some(byte),
-            _ => {}
-        }
-        (at, byte, !inside && quote.is_none())
-    })
 }
 
 /// CEL knows no arrow: `a->b` becomes `a. b`, which keeps the columns.
@@ -197,12 +195,17 @@ fn nested(text: &str) -> Result<(), PredicateError> {
     Ok(())
 }
 
-fn clipped(text: &str) -> String {
+pub(super) fn clipped(text: &str) -> String {
     let mut shown: String = text.chars().take(160).collect();
     if shown.len() < text.len() {
         shown.push('…');
     }
     shown
+}
+
+/// Whether a call's name is that of a function: those of signs have a letter that no name has.
+fn is_function(name: &str) -> bool {
+    !name.is_empty() && name.starts_with(|first: char| first.is_ascii_alphabetic())
 }
 
 fn is_name(letter: char) -> bool {
@@ -270,6 +273,7 @@ impl Reader<'_> {
                 let order = Order::of(operator).unwrap_or(Order::Equal);
                 self.compare(tree, order, left, right)
             }
+            (name, ..) if is_function(name) => Err(self.refused(tree, token::function(name))),
             _ => Err(self.refused(
                 tree,
                 "has no test in the kernel; there is ==, !=, <, <=, >, >=, in, bits, any, present, \
@@ -320,6 +324,7 @@ impl Reader<'_> {
             ("ino", [of]) => (of, View::Ino),
             ("dev", [of]) => (of, View::Dev),
             ("generation", [of]) => (of, View::Generation),
+            (name, _) if is_function(name) => return Err(self.refused(tree, token::function(name))),
             _ => (tree, View::Whole),
         };
         Ok(Subject { path: self.path(of)?, view })

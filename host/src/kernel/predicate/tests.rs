@@ -72,7 +72,7 @@ fn fields() -> Vec<Field> {
 
 fn lowered(text: &str) -> Result<Lowered, PredicateError> {
     let fields = fields();
-    Predicate::parse(text)?.lower(&mut |path| {
+    Predicate::parse("", text)?.lower(&mut |path| {
         let found = fields.iter().find(|field| field.name == path.text());
         found.cloned().ok_or_else(|| FieldError::Malformed { path: path.text(), why: "is unknown" })
     })
@@ -455,6 +455,43 @@ fn tests_are_few() {
 }
 
 #[test]
+fn octal_numbers_are_what_chmod_takes() {
+    let check = |text: &str, number: u64| {
+        let found = lowered(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        let is_it = |atom: &Atom| match atom.compare {
+            compare if compare == Compare::AnyBit as u8 => atom.mask == number,
+            compare => compare == Compare::Equal as u8 && atom.number == number,
+        };
+        assert!(found.atoms.iter().any(is_it), "{text}: {found:?}");
+    };
+    check("u == 0o644", 0o644);
+    check("u == 0O7777u", 0o7777);
+    check("u == 0o0", 0);
+    check("u == 0", 0);
+    check("any(u, 0o4000)", 0o4000);
+    check("any(u, 0o4000 + 0o2000)", 0o6000);
+    check("big == 0o1777777777777777777777u", u64::MAX);
+    check("u in [0o10]", 8);
+    // In strings and names there are no numbers.
+    check("t != '04000 0o9 = & ip(' && u == 5", 5);
+    let kept = lowered("t == '0o17'").unwrap();
+    assert!(kept.strings[0].starts_with(b"0o17\0"));
+}
+
+#[test]
+fn columns_count_letters_from_the_start_of_the_watch() {
+    let check = |before: &str, text: &str, column: &str| {
+        let error = Predicate::parse(before, text).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("watch, column {column}:")), "{text}: {error}");
+    };
+    check("file_open: file if", " u ==", "24");
+    check("é if", " u = 1", "8");
+    check("file_open if", " t == 'é' && u & 1", "28");
+    check("file_open if", "\n u == 1 &&\n s ==", "30");
+    check("file_open if", " u == 017", "19");
+}
+
+#[test]
 fn paths_are_read_as_they_are_written() {
     for text in [
         "vma.vm_mm.owner.tgid == 1",
@@ -475,8 +512,37 @@ fn what_is_refused_says_why() {
         let error = lowered(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}\n found: {error}\nwanted: {expected}");
     };
-    check("u ==", "predicate, column 5");
-    check("u & 1 == 1", "predicate, column 3");
+    check("u ==", "watch, column 5");
+    check(
+        "u & 1 == 1",
+        "watch, column 3: & is no test of bits; write any(x, MASK), or bits(x, MASK)",
+    );
+    check("any(u, 0x1 | 0x2)", "watch, column 12: | joins nothing; write ||");
+    check("u = 1", "watch, column 3: = compares nothing; write ==");
+    check("t == 'a=b' && u = 1", "watch, column 17: = compares nothing");
+    check("any(u, 1 << 3)", "watch, column 10: << shifts nothing; write the number");
+    check("t ~ 'a'", "watch, column 3: ~ is no sign of CEL");
+    check("u == 1 and s == 1", "watch, column 8: and is no word of CEL; write &&");
+    check("not yes", "watch, column 1: not is no word of CEL; write !");
+    check("t like 'a%'", "watch, column 3: like is no word of CEL");
+    check(
+        "ip(a) == '127.0.0.1'",
+        "ip(a): no test is of an IP address; there are family(address) and port",
+    );
+    check("ip(a) == 127.0.0.1", "watch, column 1: ip no test is of an IP address");
+    check("a.ip() == '::1'", "no test is of an IP address");
+    check("size(t) == 1", "size(t): a text is compared as a whole, by its start");
+    check("t.starts_with('a')", "write x.startsWith(\"a\")");
+    check("startsWith(t, 'a')", "write x.startsWith(\"a\")");
+    check("any(u)", "any(u): write any(x, MASK)");
+    check("port(a)", "port(a): takes one field and is compared with a number");
+    check("exec(u) == 1", "exec(u): is no function here; there are any, bits, present");
+    check("any(u, 04000)", "watch, column 8: 04000 starts with a zero; write 0o4000, or 4000");
+    check("u == 00", "watch, column 6: 00 starts with a zero; write 0o0, or 0");
+    check("u == 0089u", "watch, column 6: 0089 starts with a zero; write 89");
+    check("u == 0o8", "watch, column 6: 0o8 is no octal number; write 0o and digits from 0 to 7");
+    check("u == 0o", "watch, column 6: 0o is no octal number");
+    check("u == 0o40000000000", "u == 0o40000000000: 4294967296 is outside of what u can be");
     check("u == -1", "u == -1: -1 is outside of what u can be, 0 to 4294967295");
     check("u in [1, 4294967296]", "4294967296 is outside");
     check("s < 2147483648", "2147483648 is outside of what s can be, -2147483648 to 2147483647");
@@ -500,8 +566,8 @@ fn what_is_refused_says_why() {
     check("u in []", "not empty");
     check("u in [1, 'a']", "a list of numbers, or one of strings");
     check("u in s", "`in` wants a list of constants");
-    check("t.matches('a')", "has no test in the kernel; there is ==");
-    check("t.size() == 1", "is no field");
+    check("t.matches('a')", "t.matches('a'): a text is compared as a whole");
+    check("t.size() == 1", "t.size(): a text is compared as a whole");
     check("u + 1 == 2", "is no field; write a path");
     check("[1, 2].all(x, x == u)", "is no test of a field");
     check("u == 1 ? true : false", "has no test in the kernel");

@@ -1,7 +1,7 @@
 //! The text `HOOK: FIELD, FIELD as NAME if PREDICATE deny ERRNO` → its parts.
 
 use super::super::field_path::{self, FieldPath};
-use super::super::predicate::{Predicate, outside_strings};
+use super::super::predicate::{self, Predicate, outside_strings};
 use super::WatchError;
 
 /// Bytes of a watch.
@@ -83,12 +83,13 @@ pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpe
     if text.contains("\"\"\"") || text.contains("'''") {
         return Err(WatchError::TripleQuotes);
     }
+    predicate::numbers(text)?;
     let parts = Parts::of(text);
     let (hook, fields) = parts.head.split_once(':').unwrap_or((parts.head, ""));
     Ok(WatchSpec {
         hook: hook_name(hook.trim())?,
         asked: asked(fields)?,
-        predicate: parts.predicate.map(predicate).transpose()?,
+        predicate: parts.predicate.map(|(before, text)| predicate(before, text)).transpose()?,
         verdict: parts.verdict.map(|verdict| verdict_of(verdict, errno)).transpose()?,
     })
 }
@@ -100,17 +101,18 @@ pub fn is_on(text: &str, hook: &str) -> bool {
     head.split_once(':').map_or(head, |(name, _)| name).trim() == hook
 }
 
-fn predicate(text: &str) -> Result<Predicate, WatchError> {
+fn predicate(before: &str, text: &str) -> Result<Predicate, WatchError> {
     if text.trim().is_empty() {
         return Err(WatchError::NoPredicate);
     }
-    Ok(Predicate::parse(text)?)
+    Ok(Predicate::parse(before, text)?)
 }
 
 /// The text cut at its keywords.
 struct Parts<'a> {
     head: &'a str,
-    predicate: Option<&'a str>,
+    /// What stands before it, and the predicate.
+    predicate: Option<(&'a str, &'a str)>,
     verdict: Option<(&'a str, &'a str)>,
 }
 
@@ -133,7 +135,9 @@ impl<'a> Parts<'a> {
         let body = text.get(..body_end).unwrap_or(text);
         let found = words.iter().find(|(at, word)| *word == "if" && *at < body_end);
         let (head, predicate) = match found {
-            Some((at, word)) => (body.get(..*at).unwrap_or(body), body.get(at + word.len()..)),
+            Some((at, word)) => {
+                (body.get(..*at).unwrap_or(body), body.split_at_checked(at + word.len()))
+            }
             None => (body, None),
         };
         Self { head, predicate, verdict }

@@ -69,8 +69,8 @@ impl WatchSpec {
         match error {
             PrototypeError::NoFunction { .. } => {
                 let names = types.function_names("bpf_lsm_");
-                let near = field_path::nearest(&self.hook, &names).map(str::to_owned);
-                let names = near.map_or(names, |near| vec![near]);
+                let near = field_path::resembling(&self.hook, &names);
+                let names = if near.is_empty() { names } else { near };
                 WatchError::NoHook {
                     hook: self.hook.clone(),
                     choice: Choice::new(&self.hook, names),

@@ -183,9 +183,6 @@ impl Hooks {
             drop(types);
             trim::give_back();
         }
-        for Refused { what, why, .. } in &self.refused {
-            tracing::warn!(hook = what, %why, "hook left out");
-        }
         if self.live.is_empty() {
             // The host's own hooks are always wanted, so one of them was refused.
             let [own, ..] = FOLLOWED;

@@ -9,9 +9,10 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::super::engine::Engine;
 use super::super::limit::{Limits, Meter};
-use super::log::{Log, visible};
+use super::log::Log;
 use super::manifest::check;
 use super::{CallError, Contract, Manifest, ManifestError, World};
+use crate::text::cut;
 
 /// What is copied beyond a limit, bytes.
 const COPY_SLACK: usize = 16 << 20;
@@ -155,7 +156,7 @@ impl<B: Bindings> World for Live<B> {
             self.call("init", deadline, |plugin, store| plugin.init(store, config, seed))?;
         match started {
             Ok(actions) => self.bounded("init", actions).map(Ok),
-            Err(reason) => Ok(Err(visible(&reason, REFUSAL_BYTES))),
+            Err(reason) => Ok(Err(cut(&reason, REFUSAL_BYTES).to_owned())),
         }
     }
 
@@ -180,7 +181,7 @@ impl<B: Bindings> World for Live<B> {
         let restored = self.call("restore", deadline, |plugin, store| {
             plugin.restore(store, from_version, state)
         })?;
-        Ok(restored.map_err(|reason| visible(&reason, REFUSAL_BYTES)))
+        Ok(restored.map_err(|reason| cut(&reason, REFUSAL_BYTES).to_owned()))
     }
 
     fn log_dropped(&self) -> u64 {
@@ -213,22 +214,19 @@ fn failure(
     }
     let mut text = match trap {
         Some(trap) => trap.to_string(),
-        None => visible(&error.root_cause().to_string(), REFUSAL_BYTES),
+        None => cut(&error.root_cause().to_string(), REFUSAL_BYTES).to_owned(),
     };
     if let Some(words) = &host.log.last_words {
         text = format!("{words}; {text}");
     }
-    text.push_str(&backtrace);
-    CallError::Trap { call, text }
+    CallError::Trap { call, text, backtrace }
 }
 
-fn backtrace(error: &wasmtime::Error) -> String {
-    let mut text = String::new();
-    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
-        for line in backtrace.to_string().lines().take(FRAMES) {
-            text.push_str("\n  ");
-            text.push_str(&visible(line.trim(), FRAME_BYTES));
-        }
-    }
-    text
+/// The frames of a backtrace, below the line that says what it is.
+fn backtrace(error: &wasmtime::Error) -> Vec<String> {
+    let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() else { return Vec::new() };
+    let text = backtrace.to_string();
+    let frames =
+        text.lines().map(str::trim).filter(|line| line.starts_with(|at: char| at.is_ascii_digit()));
+    frames.take(FRAMES).map(|frame| cut(frame, FRAME_BYTES).to_owned()).collect()
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::limit::Limits;
+use crate::text::{Escaped, cut};
 
 /// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,9 +32,9 @@ impl Log {
     }
 
     pub(super) fn write(&mut self, level: Level, text: &str) {
-        let text = visible(text, self.limits.log_line_bytes);
+        let text = cut(text, self.limits.log_line_bytes);
         if level == Level::Error {
-            self.last_words = Some(text.clone());
+            self.last_words = Some(text.to_owned());
         }
         if self.second.elapsed() >= Duration::from_secs(1) {
             (self.second, self.bytes) = (Instant::now(), 0);
@@ -44,7 +45,7 @@ impl Log {
             self.dropped += 1;
             return;
         }
-        let plugin = &self.plugin;
+        let (plugin, text) = (&self.plugin, Escaped(text));
         match level {
             Level::Error => tracing::error!(%plugin, "{text}"),
             Level::Warn => tracing::warn!(%plugin, "{text}"),
@@ -54,32 +55,9 @@ impl Log {
     }
 }
 
-/// At most `limit` bytes of the text, control characters escaped.
-pub(super) fn visible(text: &str, limit: usize) -> String {
-    let mut out = String::new();
-    for character in text.chars() {
-        if out.len() >= limit {
-            out.push('…');
-            break;
-        }
-        if character.is_control() {
-            out.extend(character.escape_default());
-        } else {
-            out.push(character);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn text_is_cut_and_made_visible() {
-        assert_eq!(visible("a\x1b[31mb\n", 100), "a\\u{1b}[31mb\\n");
-        assert_eq!(visible("abcdef", 3), "abc…");
-    }
 
     #[test]
     fn a_flood_is_counted_and_its_last_error_kept() {

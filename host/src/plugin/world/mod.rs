@@ -82,18 +82,20 @@ pub enum CallError {
     Trap {
         /// Which call.
         call: &'static str,
-        /// Reason, last words, backtrace.
+        /// Last words and reason.
         text: String,
+        /// Where it was, the innermost frame first.
+        backtrace: Vec<String>,
     },
     /// It took too long.
-    #[error("{call} took longer than its deadline of {} ms{backtrace}", deadline.as_millis())]
+    #[error("{call} took longer than its deadline of {} ms", deadline.as_millis())]
     Deadline {
         /// Which call.
         call: &'static str,
         /// Its limit.
         deadline: Duration,
-        /// Where it was, a frame on each line.
-        backtrace: String,
+        /// Where it was, the innermost frame first.
+        backtrace: Vec<String>,
     },
     /// It asked for more than it may have.
     #[error("{call} asked for {} of {what}, the limit is {}", amount(what, *asked), amount(what, *limit))]
@@ -108,14 +110,14 @@ pub enum CallError {
         limit: usize,
     },
     /// Its stack overflowed.
-    #[error("{call} overflowed its stack, the limit is {} KiB{backtrace}", limit >> 10)]
+    #[error("{call} overflowed its stack, the limit is {} KiB", limit >> 10)]
     Stack {
         /// Which call.
         call: &'static str,
         /// What it may have, bytes.
         limit: usize,
-        /// Where it was, a frame on each line.
-        backtrace: String,
+        /// Where it was, the innermost frame first.
+        backtrace: Vec<String>,
     },
     /// It returned more than it may.
     #[error("{call} returned {bytes} bytes, the limit is {limit}")]
@@ -127,6 +129,28 @@ pub enum CallError {
         /// Its limit.
         limit: usize,
     },
+}
+
+impl CallError {
+    /// Where the plugin was, the innermost frame first, where that is known.
+    #[must_use]
+    pub fn backtrace(&self) -> &[String] {
+        match self {
+            Self::Trap { backtrace, .. }
+            | Self::Deadline { backtrace, .. }
+            | Self::Stack { backtrace, .. } => backtrace,
+            Self::Limit { .. } | Self::Output { .. } => &[],
+        }
+    }
+
+    /// The reason, and behind it where the plugin was.
+    #[must_use]
+    pub fn whole(&self) -> String {
+        match self.backtrace() {
+            [] => self.to_string(),
+            frames => format!("{self}; at {}", frames.join(" < ")),
+        }
+    }
 }
 
 fn amount(what: &str, count: usize) -> String {
@@ -165,7 +189,7 @@ pub enum StartError {
     Config {
         /// The file.
         file: PathBuf,
-        /// In its own words, control characters escaped.
+        /// In its own words.
         reason: String,
     },
     /// It refused the state of its predecessor.
@@ -173,7 +197,7 @@ pub enum StartError {
     State {
         /// The file.
         file: PathBuf,
-        /// In its own words, control characters escaped.
+        /// In its own words.
         reason: String,
     },
     /// The plugin that it was to replace does not run.

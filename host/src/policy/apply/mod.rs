@@ -18,14 +18,16 @@ use super::kill;
 use super::ledger::{Kinship, LedgerError, Made, RuleSpec, RuleView};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
-use super::text::one_line;
 use super::turns::Turns;
 use crate::kernel::store::RuleStore;
 use crate::route::queue::Batch;
 use crate::route::scope::Scope;
+use crate::text::cut;
 
 /// Bytes that are kept of a reason.
 const REASON_BYTES: usize = 256;
+/// Bytes that are kept of the technique that an alert names.
+const TECHNIQUE_BYTES: usize = 64;
 /// Bytes that are kept of an alert's text.
 const ALERT_BYTES: usize = 1024;
 
@@ -309,7 +311,7 @@ fn add<S: RuleStore>(
         mode: principal.grant.mode_of(asked),
         if_unread,
         expires_boot_ns,
-        reason: one_line(&rule.reason, REASON_BYTES),
+        reason: cut(&rule.reason, REASON_BYTES).to_owned(),
         cause_boot_ns: rule.cause_boot_ns,
         max_rules: principal.grant.spec().max_rules,
     };
@@ -339,10 +341,10 @@ fn raise(principal: &mut Principal, alert: &Alert<'_>, now_boot_ns: u64, applied
         return;
     }
     applied.alerts.push(RaisedAlert {
-        technique: alert.technique.clone().into_owned(),
+        technique: cut(&alert.technique, TECHNIQUE_BYTES).to_owned(),
         severity: alert.severity,
         process: alert.process,
-        text: one_line(&alert.text, ALERT_BYTES),
+        text: cut(&alert.text, ALERT_BYTES).to_owned(),
     });
 }
 

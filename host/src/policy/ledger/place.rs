@@ -15,6 +15,7 @@ use krsi_plugin_schema::latest::FileKey as PluginFile;
 use super::network::Destination;
 use crate::kernel::lease::EntryKey;
 use crate::kernel::prefix::PathPrefix;
+use crate::text::Quoted;
 
 macro_rules! places {
     ($(
@@ -60,7 +61,7 @@ places! {
     Network(to: Destination) => EntryKey::Network(to.key()),
         if to.is_any_port() { flag::ANY_PORT } else { flag::NETWORK }, |f| to.fmt(f);
     Cgroup(id: u64) => EntryKey::Cgroup(id), flag::CGROUP, |f| write!(f, "cgroup {id}");
-    Path(prefix: PathPrefix) => EntryKey::Path(prefix), flag::PATH, |f| write!(f, "path {prefix}");
+    Path(prefix: PathPrefix) => EntryKey::Path(prefix), flag::PATH, |f| write!(f, "path {}", Quoted(&prefix.to_string()));
     /// Paths of the hook that could not be resolved.
     Unresolved(hook: Hook) => EntryKey::Unresolved(hook), flag::PATH,
         |f| write!(f, "unresolved paths of {}", hook.name());

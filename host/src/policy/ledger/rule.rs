@@ -201,6 +201,19 @@ pub enum Ending {
     Ungranted,
 }
 
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Ending::Expired => "its time was over",
+            Ending::Revoked => "its plugin revoked it",
+            Ending::Replaced => "its plugin made another of its token",
+            Ending::Exited => "its process ended",
+            Ending::Withdrawn => "its plugin was stopped, or started without it",
+            Ending::Ungranted => "it is no longer granted",
+        })
+    }
+}
+
 /// A rule for people, in force or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleView {
