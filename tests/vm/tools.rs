@@ -1,6 +1,7 @@
 //! The verbs that tell of a kernel: what `hooks` and `doctor` say, against lists and the kernel's own files.
 
 use std::fs::{self, File};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::coverage::{Coverage, Names, compare, names};
 use super::{Boot, Test};
-use crate::harness::{Guest, wait_for_errno};
+use crate::harness::{Guest, Host, expect_errno, has_rule, wait_for, wait_for_errno};
 
 pub(crate) const TESTS: &[Test] = &[
     ("hooks_lists_what_the_survey_found", Boot::Default, lists_what_the_survey_found),
@@ -80,7 +81,9 @@ fn lists_what_the_survey_found(_guest: &mut Guest) -> anyhow::Result<()> {
 fn shows_what_is_attached(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
     fs::write("/proc/sys/kernel/bpf_stats_enabled", "1")?;
-    let host = guest.host("sentry", &format!("open {} 60000 13", secret.display()))?;
+    let config = format!("open {} 60000 13", secret.display());
+    let host = guest.host_with(&[("sentry", &config)], &["--watch", WATCH])?;
+    shows_watches(guest, &host)?;
     drop(File::open(&secret)?);
     wait_for_errno(13, || File::open(&secret))?;
     drop(File::open(&neighbour)?);
@@ -103,6 +106,42 @@ fn shows_what_is_attached(guest: &mut Guest) -> anyhow::Result<()> {
     let other = rows.iter().find(|row| row["hook"] == "path_unlink").context("path_unlink")?;
     ensure!(other["attached"] == Value::Array(Vec::new()) && other["denied"].is_null(), "{other}");
     host.stop(Signal::INT).map(drop)
+}
+
+/// A watch with an octal number and permission bits among its fields.
+const WATCH: &str =
+    "inode_mkdir: dentry.d_name.name as name, mode if bits(mode, 0o777) == 0o751 deny EACCES";
+
+/// The watch refuses one of two acts; its record, the status and the list of hooks say so.
+fn shows_watches(guest: &Guest, host: &Host) -> anyhow::Result<()> {
+    // A name that would pass for fields, and two lines.
+    let refused = guest.path("x mode=0o777\nb");
+    let mkdir = |path: &Path, mode| fs::DirBuilder::new().mode(mode).create(path);
+    expect_errno(13, mkdir(&refused, 0o751))?;
+    mkdir(&guest.path("neighbour-dir"), 0o750)?;
+    let own = std::process::id();
+    let seen = wait_for("the record", || {
+        let mut reports = host.reports()?.into_iter();
+        Ok(reports.find(|report| report["kind"] == "watch" && report["tgid"] == own))
+    })?;
+    let fields = serde_json::json!([["name", "x mode=0o777\nb"], ["mode", "0o751"]]);
+    ensure!(seen["fields"] == fields && seen["verdict"] == "denied", "{seen}");
+    let verdict = host.report(&[("kind", "verdict"), ("decided_by", "watch")])?;
+    let object = "\"x mode=0o777\\nb\" 0o751";
+    ensure!(verdict["object"] == object && has_rule(&verdict), "{verdict}");
+    let (succeeded, text) = host.ask(&["status", "--json"])?;
+    ensure!(succeeded, "{text}");
+    let status: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let watch = &status["watches"][0];
+    ensure!(watch["watch"] == WATCH && watch["plugin"] == "administrator", "{status}");
+    ensure!(watch["denied"] == 1 && watch["matched"] == 1, "{status}");
+    ensure!(watch["seen"].as_u64() >= Some(2), "{status}");
+    let (succeeded, text) = host.ask(&["hooks", "--output", "json", "inode_mkdir"])?;
+    ensure!(succeeded, "{text}");
+    let listing: Value = serde_json::from_str(&text).with_context(|| text.clone())?;
+    let row = rows(&listing)?.first().context("inode_mkdir")?;
+    ensure!(row["denied"] == 1 && row["watches"][0] == *watch, "{row} {watch}");
+    Ok(())
 }
 
 fn tells_anybody_what_btf_says(_guest: &mut Guest) -> anyhow::Result<()> {

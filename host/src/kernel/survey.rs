@@ -63,8 +63,8 @@ pub fn survey(types: &KernelTypes, wanted: impl Fn(&str) -> bool) -> Survey {
         let mut tried = tried(&stub, target.as_ref(), permitted);
         if permitted && is(&tried.lsm, Grounds::NotPermitted) {
             permitted = false;
-            let lacks =
-                "whether programs may be attached was not tried: not permitted to load programs";
+            let lacks = "whether programs may be attached was not tried: not permitted to load programs \
+                 (`krsi-host doctor` says what is missing)";
             survey.unknown.push(lacks.into());
         }
         if !permitted {

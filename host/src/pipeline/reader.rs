@@ -12,7 +12,7 @@ use super::report;
 use super::shared::Shared;
 use super::standing::ERROR_RULES;
 use super::tally::Counted;
-use super::watches::{ADMINISTRATOR, WATCH_RULES};
+use super::watches::{ADMINISTRATOR, ToldField, WATCH_RULES};
 use crate::decode::{self, DecodeError, Decoded};
 use crate::enrich::{CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
 use crate::kernel::map::Counters;
@@ -101,7 +101,10 @@ impl Reader {
                         lookout.tell_before(&decoded.event, router);
                         // The one place that asks what became of a process.
                         let change = ProcessChange::of(&decoded.event);
-                        follow(&decoded, change, &mut processes, cgroups, &mut found);
+                        let told = watches.get(&slot);
+                        let fields = told.map(|told| &told.fields[..]).unwrap_or_default();
+                        let told = OfRecord { change, fields };
+                        follow(&decoded, told, &mut processes, cgroups, &mut found);
                         count(&mut delivered, slot);
                         if decoded.event.is_cut() {
                             shared.tally.add(slot, Counted::Cut, 1);
@@ -109,8 +112,6 @@ impl Reader {
                         if let Body::Watch(watch) = &decoded.event.body
                             && decoded.owner == ADMINISTRATOR
                         {
-                            let told = watches.get(&slot);
-                            let fields = told.map(|told| &told.fields[..]).unwrap_or_default();
                             let caller = processes.get(decoded.event.meta.process);
                             shared.report(report::watch(&decoded.event, watch, fields, caller));
                         }
@@ -173,9 +174,17 @@ fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
     }
 }
 
+/// What is known of a record beside its event.
+struct OfRecord<'a> {
+    /// What became of a process.
+    change: Option<ProcessChange<'a>>,
+    /// What the values of a watch are.
+    fields: &'a [ToldField],
+}
+
 fn follow(
     decoded: &Decoded<'_>,
-    change: Option<ProcessChange<'_>>,
+    OfRecord { change, fields }: OfRecord<'_>,
     processes: &mut ProcessTable,
     cgroups: &mut CgroupNames,
     found: &mut Found,
@@ -190,7 +199,9 @@ fn follow(
         Verdict::None => {}
         Verdict::Denied { rule_id, .. } | Verdict::Audited { rule_id, .. } => {
             let caller = processes.get(event.meta.process);
-            found.verdicts.push(Decided { report: report::verdict(event, caller), rule_id });
+            found
+                .verdicts
+                .push(Decided { report: report::verdict(event, fields, caller), rule_id });
         }
     }
 }

@@ -12,8 +12,12 @@ use crate::output::{
 };
 use crate::policy::RuleView;
 
-/// A decided call, without the rule behind it.
-pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> VerdictReport {
+/// A decided call, without the rule behind it; `fields` are those of the watch whose call it is.
+pub(super) fn verdict(
+    event: &Event<'_>,
+    fields: &[ToldField],
+    caller: Option<&Process<'_>>,
+) -> VerdictReport {
     let errno = match event.meta.verdict {
         Verdict::None => 0,
         Verdict::Denied { errno, .. } | Verdict::Audited { errno, .. } => errno,
@@ -23,7 +27,7 @@ pub(super) fn verdict(event: &Event<'_>, caller: Option<&Process<'_>>) -> Verdic
         verdict: verdict_word(event.meta.verdict),
         hook: event.body.name().to_owned(),
         errno: errno_name(errno),
-        object: object(&event.body),
+        object: object(&event.body, fields),
         tgid: event.meta.process.tgid,
         uid: event.meta.uid,
         comm: event.meta.comm.clone().into_owned(),
@@ -119,7 +123,7 @@ pub(super) fn rule_end(rule: &RuleView) -> Report {
 }
 
 /// What was acted upon.
-fn object(body: &Body<'_>) -> CallObject {
+fn object(body: &Body<'_>, fields: &[ToldField]) -> CallObject {
     CallObject::Name(match body {
         Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => exec.path.to_string(),
         Body::FileOpen(open) => open.path.to_string(),
@@ -131,8 +135,11 @@ fn object(body: &Body<'_>) -> CallObject {
         Body::SchedProcessExit(exit) => exit.code.to_string(),
         Body::Call(call) => return call_object(call),
         Body::Watch(watch) => {
-            let values = watch.values.iter().map(|value| ("", shown(value, false)));
-            return CallObject::Fields(values.collect());
+            let modes = fields.iter().map(|field| field.is_mode).chain(std::iter::repeat(false));
+            let values = watch.values.iter().zip(modes);
+            return CallObject::Fields(
+                values.map(|(value, is_mode)| ("", shown(value, is_mode))).collect(),
+            );
         }
     })
 }
@@ -190,7 +197,7 @@ mod tests {
             |text: &'static str| Value::Text(Text { text: text.into(), flags: TextFlags(0) });
         let file = || Value::File(FileKey { ino: 7, dev: 8 << 20 | 1, generation: 9 });
         let check = |hook, values: Vec<Value<'_>>, expected: &str| {
-            assert_eq!(object(&Body::Call(Call { hook, values })).to_string(), expected);
+            assert_eq!(object(&Body::Call(Call { hook, values }), &[]).to_string(), expected);
         };
         let values = vec![file(), text("/etc"), text("shadow"), Value::Absent(Why::Null)];
         check(Hook::PathUnlink, values, "folder=/etc name=shadow");
@@ -199,7 +206,7 @@ mod tests {
         check(Hook::UringSqpoll, Vec::new(), "");
         let values = vec![Value::Signed(-1), text("x"), Value::Absent(Why::Kernel)];
         let watch = Watch { index: 0, hook: "inode_getattr".into(), values };
-        assert_eq!(object(&Body::Watch(watch)).to_string(), "-1 x -");
+        assert_eq!(object(&Body::Watch(watch), &[]).to_string(), "-1 x -");
         let values = vec![file(), text("/tmp/a b"), text("x mode=0o777")];
         check(Hook::PathUnlink, values, "folder=\"/tmp/a b\" name=\"x mode=0o777\"");
     }

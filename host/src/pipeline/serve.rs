@@ -159,8 +159,19 @@ fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
         0 => String::new(),
         _ => format!(", but not proven: {}", unproven.join("; ")),
     };
-    let hooks = shared.hooks().join(", ");
-    shared.note(format!("ready on {}: {hooks} proven live{but}", probe::release()));
+    // A hook stands there once for each of its programs.
+    let mut hooks: Vec<String> = Vec::new();
+    for hook in shared.hooks() {
+        if !hooks.contains(&hook) {
+            hooks.push(hook);
+        }
+    }
+    let watches = match shared.watches().len() {
+        0 => String::new(),
+        count => format!(", {count} watches"),
+    };
+    let (release, hooks) = (probe::release(), hooks.join(", "));
+    shared.note(format!("ready on {release}: {hooks} proven live{watches}{but}"));
     if let Some(file) = &config.ready_file {
         File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
     }

@@ -38,7 +38,7 @@ pub enum LayoutError {
         row: usize,
     },
     /// A capture that reads something else than the field's kind.
-    #[error("field {field} of {hook} is a {kind:?}, row {row} reads something else", hook = hook.name())]
+    #[error("row {row} reads another kind of value than field {field} of {hook} has", hook = hook.name())]
     Kind {
         /// The hook.
         hook: Hook,
