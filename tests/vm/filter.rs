@@ -220,7 +220,7 @@ fn followed(guest: &mut Guest) -> anyhow::Result<()> {
     })?;
     for record in [&denials.0, &denials.1] {
         ensure!(record["exe"] == *exe, "{record}");
-        ensure!(has_rule(&record) && record["errno"] == "EACCES", "{record}");
+        ensure!(has_rule(record) && record["errno"] == "EACCES", "{record}");
     }
     // The plugin itself is sent what it asked for.
     let seen = wait_for("the exec", || {

@@ -166,9 +166,10 @@ impl RunError {
     /// What to do about it; empty where only a report helps.
     #[must_use]
     pub fn fix(&self) -> &'static str {
-        if self.is_not_permitted() {
-            return DOCTOR;
-        }
+        if self.is_not_permitted() { DOCTOR } else { self.own_fix() }
+    }
+
+    const fn own_fix(&self) -> &'static str {
         match self {
             RunError::Config(error) => match error {
                 ConfigError::RingBytes { .. } => {

@@ -139,7 +139,7 @@ impl LiveWatch {
             name: field.name.clone(),
             is_mode: field.type_name == "umode_t",
         };
-        let fields = shown.iter().map(|field| told(field)).collect();
+        let fields = shown.iter().map(told).collect();
         let hook = resolved.hook.clone();
         let job = Job::Template { hook: resolved.hook, spec: Box::new(spec) };
         Ok((Self { watch, slot, hook, fields }, layout, job))

@@ -107,7 +107,7 @@ fn records(host: &Host, rules: &[Rule]) -> anyhow::Result<()> {
         ensure!(verdict["verdict"] == "denied" && verdict["hook"] == rule.hook, "{verdict}");
         ensure!(verdict["comm"] == *rule.name && verdict["errno"] == "errno 48", "{verdict}");
         ensure!(verdict["plugin"] == "administrator", "{verdict}");
-        ensure!(has_rule(&verdict), "{verdict}");
+        ensure!(has_rule(verdict), "{verdict}");
     }
     Ok(())
 }

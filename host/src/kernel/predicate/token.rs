@@ -54,8 +54,8 @@ pub(super) fn function(name: &str) -> &'static str {
     }
 }
 
-const ADDRESSES: &str = "no test is of an IP address; there are family(address) and port(address), and a \
-                         plugin's rules deny by address";
+const ADDRESSES: &str = "tests nothing: there are family(address) and port(address), and a plugin's rules \
+                         deny by IP address";
 
 /// Every byte of a text, and whether it stands outside of strings.
 pub(crate) fn outside_strings(text: &str) -> impl Iterator<Item = (usize, u8, bool)> {

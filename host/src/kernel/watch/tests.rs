@@ -198,6 +198,27 @@ fn functions_of_the_kernel_read_what_members_do_not_hold() {
 }
 
 #[test]
+fn what_people_write_at_first_says_what_works() {
+    let check = |text: &str, expected: &str| {
+        let error = resolved(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}\n found: {error}\nwanted: {expected}");
+    };
+    check(
+        "path_chmod if any(mode, 04000)",
+        "watch, column 25: 04000 starts with a zero; write 0o4000",
+    );
+    check(
+        "bprm_check_security: bprm.buf[01]",
+        "watch, column 31: 01 starts with a zero; write 0o1, or 1",
+    );
+    check("file_open deny 013", "watch, column 16: 013 starts with a zero; write 0o13, or 13");
+    check("path_chmod: path if mode = 1 deny EPERM", "watch, column 26: = compares nothing");
+    check("path_chmod: path if mode == 1 && deny EPERM", "watch, column 34: ");
+    check("chown: path", "chown: this kernel has no such LSM hook; there is path_chown");
+    check("permission", "permission: this kernel has no such LSM hook; there is inode_permission");
+}
+
+#[test]
 fn what_is_refused_says_why() {
     let check = |text: &str, expected: &str| {
         let error = resolved(text).unwrap_err().to_string();
@@ -224,19 +245,6 @@ fn what_is_refused_says_why() {
     check("file_open: file deny 4096", "\"4096\" is no errno");
     check("file_open: file deny -1", "\"-1\" is no errno");
     check("file_open if file == '''x'''", "triple quotes");
-    check(
-        "path_chmod if any(mode, 04000)",
-        "watch, column 25: 04000 starts with a zero; write 0o4000",
-    );
-    check(
-        "bprm_check_security: bprm.buf[01]",
-        "watch, column 31: 01 starts with a zero; write 0o1, or 1",
-    );
-    check("file_open deny 013", "watch, column 16: 013 starts with a zero; write 0o13, or 13");
-    check("path_chmod: path if mode = 1 deny EPERM", "watch, column 26: = compares nothing");
-    check("path_chmod: path if mode == 1 && deny EPERM", "watch, column 34: ");
-    check("chown: path", "chown: this kernel has no such LSM hook; there is path_chown");
-    check("permission", "permission: this kernel has no such LSM hook; there is inode_permission");
     check("bprm_committed_creds deny EPERM", "cannot refuse a call, it returns nothing");
     check("xfrm_state_pol_flow_match deny EPERM", "cannot refuse a call, it answers yes or no");
     check("file_open if fill == 1", "fill: bpf_lsm_file_open has no such argument");

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use super::{
     AlertReport, Decider, FailureReport, HookSummary, Output, PluginSummary, Report, RuleEndReport,
-    Summary, VerdictReport, WatchReport, Witnessed,
+    RuleReport, Summary, VerdictReport, WatchReport, Witnessed,
 };
 use crate::text::{Escaped, Quoted};
 
@@ -110,19 +110,8 @@ impl Output for Terminal {
             Report::Watch(watch) => {
                 self.line(out, watch.unix_ns, ("WATCH", "36"), &watch_text(watch))
             }
-            Report::Rule(rule) => {
-                let name = rule_name(&rule.plugin, rule.rule_id);
-                let (text, reason) = (Escaped(&rule.text), Escaped(&rule.reason));
-                let text = format!("{name}  {text}  because {reason}");
-                self.line(out, rule.unix_ns, ("RULE", "36"), &text)
-            }
-            Report::RuleEnd(end) => {
-                let name = rule_name(&end.plugin, end.rule_id);
-                let (text, reason) = (Escaped(&end.text), Escaped(&end.reason));
-                let RuleEndReport { ending, hits, .. } = end;
-                let text = format!("{name}  {text}  {ending}; it decided {hits} calls: {reason}");
-                self.line(out, end.unix_ns, ("ENDED", "36"), &text)
-            }
+            Report::Rule(rule) => self.line(out, rule.unix_ns, ("RULE", "36"), &rule_text(rule)),
+            Report::RuleEnd(end) => self.line(out, end.unix_ns, ("ENDED", "36"), &end_text(end)),
             Report::Refusal(refusal) => {
                 let (plugin, reason) = (Quoted(&refusal.plugin), Escaped(&refusal.reason));
                 let text = format!("{plugin}  action {}: {reason}", refusal.token);
@@ -138,6 +127,17 @@ impl Output for Terminal {
 
 fn rule_name(plugin: &str, rule_id: u64) -> String {
     if plugin.is_empty() { format!("#{rule_id}") } else { format!("{}#{rule_id}", Quoted(plugin)) }
+}
+
+fn rule_text(rule: &RuleReport) -> String {
+    let name = rule_name(&rule.plugin, rule.rule_id);
+    format!("{name}  {}  because {}", Escaped(&rule.text), Escaped(&rule.reason))
+}
+
+fn end_text(end: &RuleEndReport) -> String {
+    let RuleEndReport { rule_id, plugin, text, reason, ending, hits, .. } = end;
+    let (name, text, reason) = (rule_name(plugin, *rule_id), Escaped(text), Escaped(reason));
+    format!("{name}  {text}  {ending}; it decided {hits} calls: {reason}")
 }
 
 fn alert_text(alert: &AlertReport) -> String {

@@ -1,6 +1,6 @@
 //! What people see of reports, hostile names among them.
 
-use super::super::{CallObject, FieldValue, NoteReport, RuleReport};
+use super::super::{CallObject, FieldValue, Json, NoteReport, RefusalReport};
 use super::*;
 
 const START: &str = "1970-01-01T00:00:00.000Z";
@@ -68,85 +68,65 @@ fn an_alert_is_one_aligned_line() {
     assert!(text(&alert, Colour::On).contains("\x1b[1;33mALERT   \x1b[0m"));
 }
 
-/// Every text of a report that somebody else wrote.
+const NAME: &str = "a\n15:00:00.000Z  DENIED    EPERM\u{2028}\u{202e} uid 0 (x)\x1b[2J\\n\u{200b}";
+
+fn name() -> String {
+    NAME.to_owned()
+}
+
+/// Reports of calls in which every text that somebody else wrote is hostile.
+fn hostile_calls() -> Vec<Report> {
+    let object = CallObject::Name(name());
+    let by_rule = VerdictReport { object, comm: name(), exe: name(), ..verdict() };
+    let object = CallObject::Fields(vec![("name", FieldValue::Text(name()))]);
+    let by_watch = VerdictReport { object, decided_by: Decider::Watch, ..verdict() };
+    let fields = vec![("f".to_owned(), FieldValue::Text(name()))];
+    let (hook, verdict) = ("file_open".to_owned(), "");
+    let (unix_ns, watch, tgid, uid, comm, exe) = (0, 0, 1, 0, name(), name());
+    vec![
+        Report::Verdict(VerdictReport { plugin: name(), reason: name(), ..by_rule }),
+        Report::Verdict(VerdictReport { reason: name(), ..by_watch }),
+        Report::Watch(WatchReport { unix_ns, watch, hook, fields, verdict, tgid, uid, comm, exe }),
+    ]
+}
+
+/// The same of reports about plugins and the host.
+fn hostile_plugins() -> Vec<Report> {
+    let unix_ns = 0;
+    let alert = AlertReport {
+        unix_ns,
+        plugin: name(),
+        technique: name(),
+        severity: "low",
+        tgid: 1,
+        exe: name(),
+        text: name(),
+    };
+    let rule = RuleReport { unix_ns, rule_id: 1, plugin: name(), text: name(), reason: name() };
+    let end = RuleEndReport { plugin: name(), text: name(), reason: name(), ..rule_end(1) };
+    let refusal = RefusalReport { unix_ns, plugin: name(), token: 1, reason: name() };
+    let (rules, backtrace) = (name(), vec![name(), name()]);
+    let failure = FailureReport { unix_ns, plugin: name(), reason: name(), rules, backtrace };
+    vec![
+        Report::Note(NoteReport { unix_ns, text: name() }),
+        Report::Alert(alert),
+        Report::Rule(rule),
+        Report::RuleEnd(end),
+        Report::Refusal(refusal),
+        Report::Failure(failure),
+    ]
+}
+
 #[test]
 fn a_report_is_one_line_whatever_the_names() {
-    const NAME: &str =
-        "a\n15:00:00.000Z  DENIED    EPERM\u{2028}\u{202e} uid 0 (x)\x1b[2J\\n\u{200b}";
-    let name = || NAME.to_owned();
-    let fields = vec![("f".to_owned(), FieldValue::Text(name()))];
-    let (hook, verdict_word) = ("file_open".to_owned(), "");
-    let reports = [
-        Report::Note(NoteReport { unix_ns: 0, text: name() }),
-        Report::Alert(AlertReport {
-            unix_ns: 0,
-            plugin: name(),
-            technique: name(),
-            severity: "low",
-            tgid: 1,
-            exe: name(),
-            text: name(),
-        }),
-        Report::Verdict(VerdictReport {
-            object: CallObject::Name(name()),
-            comm: name(),
-            exe: name(),
-            plugin: name(),
-            reason: name(),
-            ..verdict()
-        }),
-        Report::Verdict(VerdictReport {
-            object: CallObject::Fields(vec![("name", FieldValue::Text(name()))]),
-            decided_by: Decider::Watch,
-            reason: name(),
-            ..verdict()
-        }),
-        Report::Watch(WatchReport {
-            unix_ns: 0,
-            watch: 0,
-            hook,
-            fields,
-            verdict: verdict_word,
-            tgid: 1,
-            uid: 0,
-            comm: name(),
-            exe: name(),
-        }),
-        Report::Rule(RuleReport {
-            unix_ns: 0,
-            rule_id: 1,
-            plugin: name(),
-            text: name(),
-            reason: name(),
-        }),
-        Report::RuleEnd(RuleEndReport {
-            plugin: name(),
-            text: name(),
-            reason: name(),
-            ..rule_end(1)
-        }),
-        Report::Refusal(super::super::RefusalReport {
-            unix_ns: 0,
-            plugin: name(),
-            token: 1,
-            reason: name(),
-        }),
-        Report::Failure(FailureReport {
-            unix_ns: 0,
-            plugin: name(),
-            reason: name(),
-            rules: name(),
-            backtrace: vec![name(), name()],
-        }),
-    ];
-    for report in reports {
+    for report in hostile_calls().into_iter().chain(hostile_plugins()) {
         let line = text(&report, Colour::Off);
         assert_eq!(line.matches('\n').count(), 1, "{line}");
         let drives = |letter: char| "\u{2028}\u{202e}\u{200b}\x1b".contains(letter);
         assert!(!line.contains(drives), "{line}");
         assert!(line.starts_with(START) && line.contains("\\\\n"), "{line}");
         let mut json = Vec::new();
-        super::super::Json.write(&report, &mut json).unwrap();
+        Json.write(&report, &mut json).unwrap();
         assert_eq!(json.iter().filter(|byte| **byte == b'\n').count(), 1);
     }
 }
@@ -203,7 +183,7 @@ fn ids_and_times_are_texts_to_machines() {
     let (rule_id, unix_ns) = ((1 << 63) | 257, 1_796_558_401_500_000_001);
     let until_unix_ns = Some(i64::MAX);
     let report = Report::Verdict(VerdictReport { rule_id, unix_ns, until_unix_ns, ..verdict() });
-    super::super::Json.write(&report, &mut out).unwrap();
+    Json.write(&report, &mut out).unwrap();
     let json: serde_json::Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(json["rule_id"], "9223372036854776065");
     assert_eq!(json["unix_ns"], "1796558401500000001");
