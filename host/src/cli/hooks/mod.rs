@@ -66,6 +66,8 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     let Status { counts, watches, .. } = status(control);
     let listing = listing(survey, &counts, &watches);
     match output {
+        // What is wrong was said, and there is nothing to list.
+        OutputArg::Text if listing.hooks.is_empty() && !absent.is_empty() => {}
         OutputArg::Text => super::print(&text::render(&listing)),
         OutputArg::Json => super::print(&super::line(&listing)),
     }
