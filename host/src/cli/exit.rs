@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::proof::CanaryError;
-use crate::pipeline::RunError;
+use crate::pipeline::{RunError, chain};
 
 /// Exit codes. 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,12 @@ pub(super) fn tell(error: &RunError) -> ExitCode {
 /// The same for a running host that cannot be asked.
 pub(super) fn tell_control(error: ControlError) -> ExitCode {
     tell(&RunError::Control(error))
+}
+
+/// Prints an error, its causes and what to do about it; the exit code, as it is given.
+pub(super) fn refuse(error: &dyn std::error::Error, fix: &str, code: Code) -> ExitCode {
+    say(&chain(error), fix);
+    code.into()
 }
 
 fn say(text: &str, fix: &str) {

@@ -230,17 +230,7 @@ impl RunError {
     /// The error and what caused it, on one line.
     #[must_use]
     pub fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = self.source();
-        while let Some(cause) = source {
-            let words = cause.to_string();
-            if !text.ends_with(&words) {
-                text.push_str(": ");
-                text.push_str(&words);
-            }
-            source = cause.source();
-        }
-        text
+        chain(self)
     }
 
     /// The same with what to do about it.
@@ -251,4 +241,20 @@ impl RunError {
             fix => format!("{} ({fix})", self.chain()),
         }
     }
+}
+
+/// An error and its causes in one line; a cause that its error has told already is left out.
+#[must_use]
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let words = cause.to_string();
+        if !text.ends_with(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
+        source = cause.source();
+    }
+    text
 }
