@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey, FileOpen,
-    Gone, Hook, Lost, Meta, Process, ProcessKey, RecordRef, SCHEMA, Severity, Tick, Value, Watch,
-    Why,
+    Action, Allow, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey,
+    FileOpen, Gone, Hook, Lost, Manifest, Meta, Process, ProcessKey, RecordRef, SCHEMA, Severity,
+    Tick, Value, Watch, Why,
 };
 
 pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
@@ -41,6 +41,11 @@ pub enum Seen {
         /// Text.
         text: String,
     },
+    /// What a host would not do, or not send: the manifest does not ask for it.
+    Refused {
+        /// Why.
+        reason: String,
+    },
     /// Anything else, as its `Debug` shows it.
     Other(String),
 }
@@ -63,6 +68,8 @@ pub struct Spawn<'a> {
 /// A plugin under test, and the host's side of its conversation.
 pub struct Script<P> {
     instance: Instance<P>,
+    manifest: Manifest,
+    first: Vec<Seen>,
     batch: Vec<u8>,
     boot_ns: u64,
 }
@@ -74,8 +81,14 @@ impl<P: Plugin> Script<P> {
     /// What its `init` says.
     pub fn start(config: &[u8]) -> Result<Self, String> {
         let mut instance = Instance::new();
-        instance.init(config, 0)?;
-        Ok(Self { instance, batch: Vec::new(), boot_ns: 1_000_000_000 })
+        let manifest = P::manifest();
+        let first = seen(&manifest, &instance.init(config, 0)?);
+        Ok(Self { instance, manifest, first, batch: Vec::new(), boot_ns: 1_000_000_000 })
+    }
+
+    /// What its `init` did; nothing when it is asked again.
+    pub fn first(&mut self) -> Vec<Seen> {
+        std::mem::take(&mut self.first)
     }
 
     /// The key that a script gives to a process id.
@@ -198,6 +211,10 @@ impl<P: Plugin> Script<P> {
     }
 
     fn event(&mut self, tgid: u32, body: Body<'_>) -> Vec<Seen> {
+        if let Some(name) = self.never_sent(&body) {
+            let reason = format!("the manifest does not ask for {name}: no host sends it");
+            return vec![Seen::Refused { reason }];
+        }
         self.boot_ns += 1000;
         let process = Self::key(tgid);
         let meta = Meta { boot_ns: self.boot_ns, process, tid: tgid, ..Meta::default() };
@@ -207,6 +224,19 @@ impl<P: Plugin> Script<P> {
             return vec![Seen::Other("an event too long for a frame".into())];
         }
         self.flush()
+    }
+
+    /// What of an event's the manifest would have to ask for, and does not.
+    fn never_sent(&self, body: &Body<'_>) -> Option<String> {
+        let hook = match body {
+            Body::Watch(watch) => {
+                let is_there = usize::from(watch.index) < self.manifest.watches.len();
+                return (!is_there).then(|| format!("watch {}", watch.index));
+            }
+            body => body.hook()?,
+        };
+        let is_there = self.manifest.hooks.iter().any(|name| name == hook.name());
+        (!is_there).then(|| hook.name().to_owned())
     }
 
     fn begin(&mut self) {
@@ -227,17 +257,44 @@ impl<P: Plugin> Script<P> {
 
     fn flush(&mut self) -> Vec<Seen> {
         let batch = std::mem::take(&mut self.batch);
-        let actions = self.instance.handle(&batch);
-        Frames::new(&actions)
-            .map(|frame| match frame.and_then(|frame| Action::decode(&frame)) {
-                Ok(action) => seen(&action),
-                Err(error) => Seen::Other(error.to_string()),
-            })
-            .collect()
+        seen(&self.manifest, &self.instance.handle(&batch))
     }
 }
 
-fn seen(action: &Action<'_>) -> Seen {
+/// Actions as a host takes them that grants what the manifest asks for.
+fn seen(manifest: &Manifest, actions: &[u8]) -> Vec<Seen> {
+    Frames::new(actions)
+        .map(|frame| match frame.and_then(|frame| Action::decode(&frame)) {
+            Ok(action) => refused(manifest, &action)
+                .map_or_else(|| shown(&action), |reason| Seen::Refused { reason }),
+            Err(error) => Seen::Other(error.to_string()),
+        })
+        .collect()
+}
+
+/// Why a host would refuse an action.
+fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<String> {
+    let rule = match action {
+        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule,
+        Action::Kill(_) if !manifest.kill => {
+            return Some("the manifest does not ask for `kill`".to_owned());
+        }
+        _ => return None,
+    };
+    let key = rule.key.kind();
+    if !manifest.deny_keys.contains(key) {
+        return Some(format!("the manifest does not ask for rules on {} keys", key.name()));
+    }
+    if rule.hooks.is_empty() {
+        return Some("the rule names no hook".to_owned());
+    }
+    let mut hooks = rule.hooks.iter().map(|hook| hook.name());
+    let asked = |hook: &&str| manifest.deny_hooks.iter().any(|name| name == hook);
+    let hook = hooks.find(|hook| !asked(hook))?;
+    Some(format!("the manifest does not ask for rules on {hook}"))
+}
+
+fn shown(action: &Action<'_>) -> Seen {
     match action {
         Action::Deny(Deny { rule, errno, mode, .. }) => Seen::Deny {
             key: rule.key.clone(),
@@ -252,5 +309,72 @@ fn seen(action: &Action<'_>) -> Seen {
             text: alert.text.clone().into_owned(),
         },
         other => Seen::Other(format!("{other:?}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Ctx, Exec};
+
+    /// Denies by file at its start and at an exec, kills, and asks for what `ASKS` says alone.
+    struct Forgetful<const ASKS: u8>;
+
+    impl<const ASKS: u8> Plugin for Forgetful<ASKS> {
+        fn manifest() -> Manifest {
+            let manifest = Manifest::new("forgetful", "1.0.0");
+            match ASKS {
+                0 => manifest,
+                1 => manifest.hook(Hook::BprmCommittedCreds),
+                2 => manifest.hook(Hook::BprmCommittedCreds).deny_by_file(),
+                _ => manifest
+                    .hook(Hook::BprmCommittedCreds)
+                    .deny_by_file()
+                    .deny_hook(Hook::BprmCheckSecurity)
+                    .kill(),
+            }
+        }
+
+        fn init(_config: &[u8], _seed: u64, ctx: &mut Ctx) -> Result<Self, String> {
+            ctx.deny_file(Script::<Self>::file("/x")).exec().because("x");
+            Ok(Self)
+        }
+
+        fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
+            ctx.deny_file(exec.file).exec().because("x");
+            let _token = ctx.kill(meta.process);
+        }
+    }
+
+    fn acts<const ASKS: u8>() -> (Vec<Seen>, Vec<Seen>) {
+        let mut script = Script::<Forgetful<ASKS>>::start(b"").unwrap();
+        let exec = script.exec(&Spawn { tgid: 1, exe: "/x", argv: &["x"], ..Spawn::default() });
+        (script.first(), exec)
+    }
+
+    fn reason(seen: &[Seen], at: usize) -> &str {
+        match seen.get(at) {
+            Some(Seen::Refused { reason }) => reason,
+            _ => "",
+        }
+    }
+
+    #[test]
+    fn what_the_manifest_forgot_is_refused_as_a_host_does() {
+        let (first, exec) = acts::<0>();
+        assert!(reason(&first, 0).contains("rules on file keys"), "{first:?}");
+        assert_eq!(exec.len(), 1);
+        assert!(reason(&exec, 0).contains("bprm_committed_creds: no host sends it"), "{exec:?}");
+        let (_, exec) = acts::<1>();
+        assert!(reason(&exec, 0).contains("rules on file keys"), "{exec:?}");
+        assert!(reason(&exec, 1).contains("`kill`"), "{exec:?}");
+        let (_, exec) = acts::<2>();
+        assert!(reason(&exec, 0).contains("rules on bprm_check_security"), "{exec:?}");
+        let (first, exec) = acts::<3>();
+        assert!(matches!(first[0], Seen::Deny { .. }), "{first:?}");
+        assert!(
+            matches!(exec[0], Seen::Deny { .. }) && matches!(exec[1], Seen::Other(_)),
+            "{exec:?}"
+        );
     }
 }

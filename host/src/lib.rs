@@ -14,6 +14,7 @@ pub mod policy;
 pub mod read;
 pub mod route;
 
+pub mod author;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -1,5 +1,6 @@
 //! Error → message with the fix, and exit code: the one place where users are told how a run ended.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::proof::CanaryError;
-use crate::pipeline::RunError;
+use crate::pipeline::{RunError, chain};
 use crate::text::Escaped;
 
 /// Exit codes. 0 is success.
@@ -51,19 +52,28 @@ impl From<Code> for ExitCode {
 
 /// Prints an error, its causes and what to do about it; returns the exit code.
 pub(super) fn tell(error: &RunError) -> ExitCode {
-    for line in error.lines() {
-        eprintln!("krsi-host: {}", Escaped(&line));
-    }
-    let fix = error.fix();
-    if !fix.is_empty() {
-        eprintln!("{fix}");
-    }
+    say(&error.lines(), error.fix());
     code(error).into()
 }
 
 /// The same for a running host that cannot be asked.
 pub(super) fn tell_control(error: ControlError) -> ExitCode {
     tell(&RunError::Control(error))
+}
+
+/// Prints an error, its causes and what to do about it; the exit code, as it is given.
+pub(super) fn refuse(error: &(dyn Error + 'static), fix: &str, code: Code) -> ExitCode {
+    say(&[chain(error)], fix);
+    code.into()
+}
+
+fn say(lines: &[String], fix: &str) {
+    for line in lines {
+        eprintln!("krsi-host: {}", Escaped(line));
+    }
+    if !fix.is_empty() {
+        eprintln!("{fix}");
+    }
 }
 
 const fn code(error: &RunError) -> Code {

@@ -3,6 +3,7 @@
 mod doctor;
 mod exit;
 mod hooks;
+mod plugin;
 mod run;
 mod verb;
 

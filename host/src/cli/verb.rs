@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::plugin::PluginVerb;
 use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
@@ -49,6 +50,11 @@ pub(super) enum Verb {
         output: OutputArg,
         #[command(flatten)]
         socket: Socket,
+    },
+    /// Makes, builds, inspects and checks plugins, without a host.
+    Plugin {
+        #[command(subcommand)]
+        verb: PluginVerb,
     },
     /// Says how well krsi-host can work on this machine, what is missing, and the fix. Exits with 0
     /// when nothing is, 1 when it works within limits, 3 when it cannot work.
@@ -94,6 +100,7 @@ impl Verb {
             }
             Verb::Precompile { cache_dir, plugins } => keep_compiled(&cache_dir, &plugins),
             Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
+            Verb::Plugin { verb } => verb.run(),
             Verb::Doctor { output } => doctor::run(output),
             Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
             Verb::Reload { plugin, accept, socket } => {

@@ -271,7 +271,8 @@ impl RunError {
 }
 
 /// An error and what caused it, on one line, nothing of it twice.
-pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+#[must_use]
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -44,7 +44,7 @@ mod watches;
 mod witness;
 mod words;
 
-pub use self::error::{ReloadError, RunError};
+pub use self::error::{ReloadError, RunError, chain};
 pub use self::left_out::LeftOut;
 
 use crate::config::Config;

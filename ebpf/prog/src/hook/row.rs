@@ -61,7 +61,7 @@ fn is_object(at: usize) -> bool {
 }
 
 /// Reads a scalar of an argument: each row by a function of its own, of which the kernel keeps what the
-/// row asks for. Answers zero, as [`number`] does.
+/// row asks for. Answers zero, as [`scalar_row`] does.
 #[inline(never)]
 fn of_argument<const AT: usize>(state: &mut State) -> u32 {
     let row = Row::new(AT);
@@ -95,27 +95,45 @@ fn cut(bytes: u8, value: u64) -> u64 {
     }
 }
 
-/// Reads any of them. Answers zero: a function without an answer would leave a pointer where the
-/// verifier looks for one.
-#[inline(never)]
+/// Reads any of them, by a function for each kind: a program whose rows are of one kind keeps one.
+#[inline(always)]
 fn number(state: &mut State, at: usize) -> u32 {
-    let row = Row::new(at);
-    if row.read() == Read::Scalar as u8 {
-        let value = scalar(row, state);
-        state.values.put(at, value);
-    } else if row.read() == Read::SockAddr as u8 {
-        let port = port(row, state);
-        state.values.put(at + 1, port);
+    let read = Row::new(at).read();
+    if read == Read::Scalar as u8 {
+        scalar_row(state, at)
+    } else if read == Read::SockAddr as u8 {
+        port_row(state, at)
     } else {
-        let (ino, place) = match inode(row, state) {
-            Ok((ino, place)) => (Ok(ino), place),
-            Err(skip) => (Err(skip), 0),
-        };
-        let place = global::written(place);
-        state.values.put(at, ino);
-        // The row after it is the device's.
-        state.values.put(at + 1, ino.map(|_| place));
+        inode_row(state, at)
     }
+}
+
+/// Reads a scalar. Answers zero: a function without an answer would leave a pointer where the verifier looks for one.
+#[inline(never)]
+fn scalar_row(state: &mut State, at: usize) -> u32 {
+    let value = scalar(Row::new(at), state);
+    state.values.put(at, value);
+    state.values.unknown_zero() as u32
+}
+
+/// Reads the port of an address, into the row after it. Answers zero, as [`scalar_row`] does.
+#[inline(never)]
+fn port_row(state: &mut State, at: usize) -> u32 {
+    let port = port(Row::new(at), state);
+    state.values.put(at + 1, port);
+    state.values.unknown_zero() as u32
+}
+
+/// Reads an inode's number; its device and generation go into the row after it. Answers zero, as [`scalar_row`] does.
+#[inline(never)]
+fn inode_row(state: &mut State, at: usize) -> u32 {
+    let (ino, place) = match inode(Row::new(at), state) {
+        Ok((ino, place)) => (Ok(ino), place),
+        Err(skip) => (Err(skip), 0),
+    };
+    let place = global::written(place);
+    state.values.put(at, ino);
+    state.values.put(at + 1, ino.map(|_| place));
     state.values.unknown_zero() as u32
 }
 

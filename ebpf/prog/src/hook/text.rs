@@ -26,7 +26,7 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
                 let room = rooms.cast::<[u8; R]>().wrapping_add($room);
                 if is_of_nothing(row, state) {
                     state.values.put(row.at(), Err(Skip::Null));
-                } else if text_row::<R>(state, row.at(), room) == 0 {
+                } else if text_row::<R, $room>(state, room) == 0 {
                     return Err(Short);
                 }
             }
@@ -48,10 +48,13 @@ fn is_of_nothing(row: Row, state: &State) -> bool {
         && state.values.is_null(spec::object_capture() as usize)
 }
 
-/// Reads one of them; 0 when its room is too short.
+/// Reads that of a room; 0 when the room is too short. A function for each: what its row asks for is then all that
+/// stays of it.
 #[inline(never)]
-fn text_row<const R: usize>(state: &mut State, at: usize, room: *mut [u8; R]) -> u32 {
-    let (value, fits) = match text::<R>(Row::new(at), state, room) {
+fn text_row<const R: usize, const ROOM: usize>(state: &mut State, room: *mut [u8; R]) -> u32 {
+    let Some(row) = Row::of_room::<ROOM>() else { return 1 };
+    let at = row.at();
+    let (value, fits) = match text::<R>(row, state, room) {
         Ok(Some(value)) => (Ok(value), 1),
         Ok(None) => (Err(Skip::Field), 0),
         Err(skip) => (Err(skip), 1),

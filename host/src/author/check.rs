@@ -1,0 +1,61 @@
+//! What of a plugin a kernel does not have.
+
+use std::fmt;
+
+use krsi_host_abi::hook::{Attach, Hook};
+use serde::Serialize;
+
+use super::describe::Description;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::errno::errno_number;
+use crate::kernel::kfunc::Kfuncs;
+use crate::kernel::watch;
+use crate::text::Escaped;
+
+/// Something that a plugin asks for and a kernel does not have: a host leaves it out and runs the rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KernelLack {
+    /// The hook or watch.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
+
+impl fmt::Display for KernelLack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Escaped(&self.what), Escaped(&self.why))
+    }
+}
+
+/// What of a plugin the kernel with these types does not have. Whether the kernel takes the programs as well is
+/// asked by `krsi-host doctor`.
+#[must_use]
+pub fn lacks(description: &Description, types: &KernelTypes) -> Vec<KernelLack> {
+    let mut hooks = [description.hooks.as_slice(), &description.deny_hooks].concat();
+    hooks.sort_unstable();
+    hooks.dedup();
+    let absent = hooks.into_iter().filter(|hook| !has(types, hook)).map(|hook| KernelLack {
+        what: hook.to_owned(),
+        why: "this kernel has no such hook".to_owned(),
+    });
+    let kfuncs = Kfuncs::of(types);
+    let watches = description.watches.iter().filter_map(|text| {
+        let resolved = watch::parse(text, errno_number).and_then(|watch| {
+            let prototype = |hook: &str| types.prototype(&format!("bpf_lsm_{hook}"));
+            watch.resolve(types, &kfuncs, prototype)
+        });
+        let error = resolved.err()?;
+        Some(KernelLack { what: format!("watch {text}"), why: error.to_string() })
+    });
+    absent.chain(watches).collect()
+}
+
+fn has(types: &KernelTypes, hook: &str) -> bool {
+    let is_tracepoint =
+        Hook::from_name(hook).is_some_and(|hook| hook.row().attach == Attach::Tracepoint);
+    if is_tracepoint {
+        types.has_tracepoint(hook)
+    } else {
+        types.has_function(&format!("bpf_lsm_{hook}"))
+    }
+}

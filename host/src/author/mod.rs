@@ -1,0 +1,13 @@
+//! What an author of plugins needs: a crate to start from, its build, and what a host would say of the result.
+//!
+//! Nothing here runs beside a host, and nothing is downloaded but by the author's own cargo.
+
+mod build;
+mod check;
+mod describe;
+mod scaffold;
+
+pub use build::{BuildError, Built, build};
+pub use check::{KernelLack, lacks};
+pub use describe::{DescribeError, Description, describe};
+pub use scaffold::{ScaffoldError, create};
