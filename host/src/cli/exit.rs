@@ -1,5 +1,6 @@
 //! Error → message with the fix, and exit code: the one place where users are told how a run ended.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -13,7 +14,7 @@ use crate::pipeline::RunError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
-    /// Something that should not happen, happened.
+    /// Something that should not happen, happened; or an answer could not be written.
     Internal = 1,
     /// The command line or a configuration file is wrong.
     Usage = 2,
@@ -59,11 +60,14 @@ pub(super) fn tell_control(error: ControlError) -> ExitCode {
     tell(&RunError::Control(error))
 }
 
-fn say(text: &str, fix: &str) {
-    eprintln!("krsi-host: {text}");
+/// Prints a message and its fix on standard error; where that takes nothing, the exit code has to do.
+pub(super) fn say(text: &str, fix: &str) {
+    let mut lines = format!("krsi-host: {text}\n");
     if !fix.is_empty() {
-        eprintln!("{fix}");
+        lines.push_str(fix);
+        lines.push('\n');
     }
+    let _said = std::io::stderr().write_all(lines.as_bytes());
 }
 
 const fn code(error: &RunError) -> Code {
@@ -73,7 +77,9 @@ const fn code(error: &RunError) -> Code {
         | RunError::Pin(_)
         | RunError::Key(_)
         | RunError::Watch { .. }
-        | RunError::Without { .. } => Code::Usage,
+        | RunError::Without { .. }
+        | RunError::ReadyFileTaken { .. }
+        | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
         RunError::Probe(_)
         | RunError::Cgroups { .. }
         | RunError::Canary(CanaryError::Silent { .. })

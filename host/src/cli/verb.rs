@@ -109,7 +109,7 @@ fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for plugin in plugins {
         if let Err(error) = precompile(&cache, plugin, Limits::default().binary_bytes) {
-            eprintln!("krsi-host: {error}");
+            exit::say(&error.to_string(), "");
             code = exit::Code::Plugin.into();
         }
     }
@@ -120,25 +120,21 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::tell_control(error),
         Ok(Answer::Status(status)) if json => {
-            println!("{}", serde_json::to_string(&status).unwrap_or_default());
-            ExitCode::SUCCESS
+            super::print(&super::line(&status), ExitCode::SUCCESS)
         }
-        Ok(Answer::Status(status)) => {
-            print!("{}", text(&status));
-            ExitCode::SUCCESS
-        }
+        Ok(Answer::Status(status)) => super::print(&text(&status), ExitCode::SUCCESS),
         Ok(Answer::Reloaded(results)) => {
-            for result in &results {
-                match result {
-                    Ok(line) => println!("{line}"),
-                    Err(line) => eprintln!("krsi-host: {line}"),
-                }
-            }
             let failed = results.iter().any(Result::is_err);
-            if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS }
+            results
+                .iter()
+                .filter_map(|row| row.as_ref().err())
+                .for_each(|line| exit::say(line, ""));
+            let done = results.iter().filter_map(|row| row.as_ref().ok());
+            let done: String = done.map(|line| format!("{line}\n")).collect();
+            super::print(&done, if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS })
         }
         Ok(Answer::Refused(reason)) => {
-            eprintln!("krsi-host: {reason}");
+            exit::say(&reason, "");
             exit::Code::Usage.into()
         }
     }
@@ -187,9 +183,16 @@ fn text(status: &Status) -> String {
         if let Some(key) = &row.signed_by {
             let _ok = writeln!(out, "  signed by {key}");
         }
+        if !row.metrics.is_empty() {
+            let metrics = row.metrics.iter().map(|(name, value)| format!("{name} {value}"));
+            let _ok = writeln!(out, "  metrics {}", metrics.collect::<Vec<_>>().join(", "));
+        }
         if !row.may.is_empty() {
             let _ok = writeln!(out, "  may {}", row.may.join(", "));
         }
+    }
+    for rejected in &status.rejected {
+        let _ok = writeln!(out, "\nnot run: {}", rejected.reason);
     }
     out
 }

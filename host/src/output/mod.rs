@@ -2,16 +2,17 @@
 
 mod json;
 mod report;
+mod status;
 mod terminal;
 
 use std::io::{self, Write};
 
 pub use json::Json;
 pub use report::{
-    AlertReport, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus, PluginSummary,
-    ProcessCounts, RefusalReport, Report, RuleReport, ShadowStatus, Status, Summary, VerdictReport,
-    WatchReport, Witnessed,
+    AlertReport, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
+    RefusalReport, Report, RuleReport, Summary, VerdictReport, WatchReport, Witnessed,
 };
+pub use status::{HookCount, PluginStatus, RejectedFile, ShadowStatus, Status};
 pub use terminal::{Colour, Terminal};
 
 /// A sink for reports.

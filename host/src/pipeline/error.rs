@@ -36,6 +36,14 @@ pub enum ReloadError {
         /// The name that the new version gives itself.
         named: String,
     },
+    /// A version that should run beside a plugin that does not run.
+    #[error("--shadow {}: no plugin {name:?} runs that it could run beside", file.display())]
+    Alone {
+        /// The file.
+        file: PathBuf,
+        /// The name it gives itself.
+        name: String,
+    },
     /// It asks for more than the version before.
     #[error("{}: {name} asks for more than before: to {}", file.display(), more.join(", to "))]
     Wider {
@@ -147,6 +155,12 @@ pub enum RunError {
     /// Signals cannot be waited for.
     #[error("the control plane cannot be set up")]
     Runtime(#[source] std::io::Error),
+    /// Something lies where the ready file is to be.
+    #[error("--ready-file {}: lies there already and is no ready file, which would be empty", file.display())]
+    ReadyFileTaken {
+        /// The file.
+        file: PathBuf,
+    },
     /// The ready file cannot be created.
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
@@ -176,6 +190,13 @@ impl RunError {
                 ConfigError::TooLong { .. } => "shorten the file",
                 ConfigError::File { .. } => "correct the configuration file",
                 ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
+                ConfigError::Writable { .. } => {
+                    "keep it where root alone may write, such as /etc/krsi-host/plugins; --allow-writable runs it all the same"
+                }
+                ConfigError::NoPluginOf { .. } => {
+                    "each --plugin-config is that of the --plugin at the same place in the order"
+                }
+                ConfigError::NoFolder { .. } => "give the folder; --plugin takes a file",
             },
             RunError::Probe(ProbeError::NotRoot) => "run it as root, for example with sudo",
             RunError::Probe(ProbeError::Pids(PidsError::Namespace)) => {
@@ -209,6 +230,9 @@ impl RunError {
                 "the old version runs on; give the other plugin a file of its own"
             }
             RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
+            RunError::Reload(ReloadError::Alone { .. }) => {
+                "it will once one does: give its --plugin, or the --plugin-dir where it lies"
+            }
             RunError::Reload(ReloadError::Wider { .. }) => {
                 "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
             }
@@ -217,6 +241,7 @@ impl RunError {
                 "give --require-signed the public key file that `minisign -G` wrote"
             }
             RunError::Control(error) => error.fix(),
+            RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Map(_)
             | RunError::Standing(_)
             | RunError::Read(_)

@@ -1,25 +1,31 @@
 //! From a configuration to everything running: machine, plugins, hooks, proof of life, rules, events.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
 
 use super::RunError;
+use super::arrivals::{Waiting as WaitingFiles, found_at_start};
 use super::board::Board;
 use super::census::Census;
 use super::exempt::Exempt;
+use super::files::{Files, Place};
 use super::hooks::Hooks;
 use super::left_out::Refused;
 use super::mailbox::Mailbox;
 use super::prepare::Prepared;
 use super::reader::Reader;
+use super::ready::ReadyFile;
 use super::reports::{self, Waiting};
-use super::roster::{Roster, in_folder};
+use super::roster::Roster;
 use super::shared::Shared;
 use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
 use crate::config::{Config, PluginSpec};
+use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
@@ -35,10 +41,14 @@ pub(super) struct Running {
     pub(super) commands: Sender<Command>,
     pub(super) board: Board,
     pub(super) reports: Waiting,
+    pub(super) ready: ReadyFile,
 }
 
 /// Starts everything; on an error nothing stays attached.
 pub(super) fn start(config: Config) -> Result<Running, RunError> {
+    // Before anything is attached, and before a ready file of the host that listens there is taken away.
+    config.control.as_deref().map_or(Ok(()), Server::vacant)?;
+    let ready = ReadyFile::new(config.ready_file.clone())?;
     probe::check(config.backend)?;
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
@@ -57,9 +67,11 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
     let mut roster = Roster::new(compiler, policies, all, post, commands.clone());
 
+    let in_folders = found_at_start(&config);
+    let files = taken(&config, &in_folders);
     let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
-    let found = found(&config, &mut roster, &shared);
+    let (found, mut rejected) = found(in_folders, &mut roster);
     let first = (0..).zip(named.iter().chain(&found));
     let wanted =
         first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
@@ -75,9 +87,8 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         roster.add(plugin)?;
     }
     for plugin in found {
-        if let Err(error) = roster.add(plugin) {
-            shared.note(error.line());
-        }
+        let file = plugin.file().to_owned();
+        rejected.extend(roster.add(plugin).err().map(|error| (file, error)));
     }
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
@@ -94,13 +105,20 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         exempt,
         census,
         roster,
+        files,
+        waiting: WaitingFiles::default(),
+        nobodys: HashSet::new(),
         shared: Arc::clone(&shared),
         mailbox,
         reader,
     };
+    for (file, error) in rejected {
+        // A file in a folder that is no plugin is noted, and stops nothing.
+        let _noted = steward.became(&file, Err(error));
+    }
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
-    Ok(Running { shared, counters, commands, board, reports })
+    Ok(Running { shared, counters, commands, board, reports, ready })
 }
 
 /// What the machine is.
@@ -137,11 +155,25 @@ fn watched(config: &Config, hooks: &Hooks) -> Result<(), RunError> {
     }
 }
 
-/// What the folders hold. One that is not there yet may come, and a file that is no plugin is told.
-fn found(config: &Config, roster: &mut Roster, shared: &Shared) -> Vec<Prepared> {
-    let files = config.plugin_dirs.iter().filter_map(|folder| in_folder(folder).ok()).flatten();
-    let prepared = files.map(|file| roster.prepare(PluginSpec::beside(file)));
-    prepared.filter_map(|plugin| plugin.map_err(|error| shared.note(error.line())).ok()).collect()
+/// Files of plugins as they are before they are read: what changes from here on is found by a look.
+fn taken(config: &Config, in_folders: &[PathBuf]) -> Files {
+    let named = config.plugins.iter().map(Place::of);
+    let beside = config.shadows.iter().chain(in_folders).cloned().map(Place::beside);
+    let mut files = Files::default();
+    files.take(&named.chain(beside).collect::<Vec<_>>(), Instant::now());
+    files
+}
+
+/// What the folders hold: plugins, and files that are none.
+fn found(files: Vec<PathBuf>, roster: &mut Roster) -> (Vec<Prepared>, Vec<(PathBuf, RunError)>) {
+    let (mut found, mut rejected) = (Vec::new(), Vec::new());
+    for file in files {
+        match roster.prepare(PluginSpec::beside(file.clone())) {
+            Ok(prepared) => found.push(prepared),
+            Err(error) => rejected.push((file, error)),
+        }
+    }
+    (found, rejected)
 }
 
 /// `program` is a krsi-host, whose child compiles.

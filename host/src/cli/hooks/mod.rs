@@ -51,7 +51,7 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     let absent = |name: &&String| survey.hooks.iter().all(|hook| hook.hook != **name);
     let absent: Vec<&String> = names.iter().filter(absent).collect();
     for name in &absent {
-        eprintln!("krsi-host: this kernel has no LSM hook {name:?}");
+        exit::say(&format!("this kernel has no LSM hook {name:?}"), "");
     }
     if facts::active_lsms().is_some_and(|list| list.iter().all(|name| name != "bpf")) {
         survey.unknown.push(
@@ -59,11 +59,11 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
         );
     }
     let listing = listing(survey, &counts(control));
+    let code = if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() };
     match output {
-        OutputArg::Text => super::print(&text::render(&listing)),
-        OutputArg::Json => super::print(&super::line(&listing)),
+        OutputArg::Text => super::print(&text::render(&listing), code),
+        OutputArg::Json => super::print(&super::line(&listing), code),
     }
-    if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() }
 }
 
 /// What a running host counted; nothing where none runs.
