@@ -191,15 +191,25 @@ impl Steward {
                 let _noted = self.became(file, result);
             }
             None if found.is_gone => {}
-            None if self.config.shadows.contains(file) => self.shadow_files(&[file.clone()]),
+            None if self.config.shadows.contains(file) => {
+                self.shadow_files(std::slice::from_ref(file))
+            }
             None => {
                 let _noted = self.come(file);
             }
         }
     }
 
+    /// Tells of files in folders that are no plugins; they stop nothing.
+    pub(super) fn tell_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
+        for (file, error) in rejected {
+            // What became of it is noted.
+            let _noted = self.became(&file, Err(error));
+        }
+    }
+
     /// Notes what became of a file, and keeps for `status` why it does not run.
-    pub(super) fn became(
+    fn became(
         &mut self,
         file: &Path,
         result: Result<Reloaded, RunError>,

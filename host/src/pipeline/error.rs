@@ -181,23 +181,7 @@ impl RunError {
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {
-            RunError::Config(error) => match error {
-                ConfigError::RingBytes { .. } => {
-                    "give --ring-bytes a power of two, such as 4194304"
-                }
-                ConfigError::TooManyPlugins { .. } => "run fewer plugins, or several hosts",
-                ConfigError::Read { .. } => "check the path and its permissions",
-                ConfigError::TooLong { .. } => "shorten the file",
-                ConfigError::File { .. } => "correct the configuration file",
-                ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
-                ConfigError::Writable { .. } => {
-                    "keep it where root alone may write, such as /etc/krsi-host/plugins; --allow-writable runs it all the same"
-                }
-                ConfigError::NoPluginOf { .. } => {
-                    "each --plugin-config is that of the --plugin at the same place in the order"
-                }
-                ConfigError::NoFolder { .. } => "give the folder; --plugin takes a file",
-            },
+            RunError::Config(error) => of_config(error),
             RunError::Probe(ProbeError::NotRoot) => "run it as root, for example with sudo",
             RunError::Probe(ProbeError::Pids(PidsError::Namespace)) => {
                 "run it in the machine's PID namespace: --pid=host, hostPID: true, or outside of `unshare --pid`"
@@ -275,5 +259,24 @@ impl RunError {
             "" => self.chain(),
             fix => format!("{} ({fix})", self.chain()),
         }
+    }
+}
+
+/// What to do about a configuration.
+const fn of_config(error: &ConfigError) -> &'static str {
+    match error {
+        ConfigError::RingBytes { .. } => "give --ring-bytes a power of two, such as 4194304",
+        ConfigError::TooManyPlugins { .. } => "run fewer plugins, or several hosts",
+        ConfigError::Read { .. } => "check the path and its permissions",
+        ConfigError::TooLong { .. } => "shorten the file",
+        ConfigError::File { .. } => "correct the configuration file",
+        ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
+        ConfigError::Writable { .. } => {
+            "keep it where root alone may write, such as /etc/krsi-host/plugins; --allow-writable runs it all the same"
+        }
+        ConfigError::NoPluginOf { .. } => {
+            "each --plugin-config is that of the --plugin at the same place in the order"
+        }
+        ConfigError::NoFolder { .. } => "give the folder; --plugin takes a file",
     }
 }

@@ -46,9 +46,7 @@ pub(super) struct Running {
 
 /// Starts everything; on an error nothing stays attached.
 pub(super) fn start(config: Config) -> Result<Running, RunError> {
-    // Before anything is attached, and before a ready file of the host that listens there is taken away.
-    config.control.as_deref().map_or(Ok(()), Server::vacant)?;
-    let ready = ReadyFile::new(config.ready_file.clone())?;
+    let ready = vacate(&config)?;
     probe::check(config.backend)?;
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
@@ -71,7 +69,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let files = taken(&config, &in_folders);
     let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
-    let (found, mut rejected) = found(in_folders, &mut roster);
+    let (found, rejected) = found(in_folders, &mut roster);
     let first = (0..).zip(named.iter().chain(&found));
     let wanted =
         first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
@@ -83,13 +81,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
     notes.into_iter().for_each(|text| shared.note(text));
-    for plugin in named {
-        roster.add(plugin)?;
-    }
-    for plugin in found {
-        let file = plugin.file().to_owned();
-        rejected.extend(roster.add(plugin).err().map(|error| (file, error)));
-    }
+    let rejected = add(&mut roster, named, found, rejected)?;
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
@@ -112,13 +104,17 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         mailbox,
         reader,
     };
-    for (file, error) in rejected {
-        // A file in a folder that is no plugin is noted, and stops nothing.
-        let _noted = steward.became(&file, Err(error));
-    }
+    steward.tell_rejected(rejected);
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
     Ok(Running { shared, counters, commands, board, reports, ready })
+}
+
+/// Looks, before anything is attached, whether something lies in the way of the control socket or the ready file.
+fn vacate(config: &Config) -> Result<ReadyFile, RunError> {
+    // First, as the ready file of a host that listens there must stay.
+    config.control.as_deref().map_or(Ok(()), Server::vacant)?;
+    ReadyFile::new(config.ready_file.clone())
 }
 
 /// What the machine is.
@@ -174,6 +170,23 @@ fn found(files: Vec<PathBuf>, roster: &mut Roster) -> (Vec<Prepared>, Vec<(PathB
         }
     }
     (found, rejected)
+}
+
+/// Starts plugins; of those that were found in folders, what cannot be started is added to what is `rejected`.
+fn add(
+    roster: &mut Roster,
+    named: Vec<Prepared>,
+    found: Vec<Prepared>,
+    mut rejected: Vec<(PathBuf, RunError)>,
+) -> Result<Vec<(PathBuf, RunError)>, RunError> {
+    for plugin in named {
+        roster.add(plugin)?;
+    }
+    for plugin in found {
+        let file = plugin.file().to_owned();
+        rejected.extend(roster.add(plugin).err().map(|error| (file, error)));
+    }
+    Ok(rejected)
 }
 
 /// `program` is a krsi-host, whose child compiles.

@@ -35,7 +35,7 @@ impl Folder {
         let told = told.iter().map(|name| self.path(name)).collect();
         let mut places = vec![Place::beside(self.path("named.wasm"))];
         let others = [self.path("named.wasm")];
-        let listed = self.files.in_folders(&[self.path.clone()], &others, self.now);
+        let listed = self.files.in_folders(std::slice::from_ref(&self.path), &others, self.now);
         places.extend(listed.into_iter().map(Place::beside));
         let found = self.files.look(&places, &told, self.now).into_iter();
         let name = |file: PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
