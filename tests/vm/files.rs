@@ -63,15 +63,7 @@ fn as_they_come(guest: &mut Guest) -> anyhow::Result<()> {
                  --plugin-dir ./sub/../sub/ --plugin-dir later --config pipe";
     let host = guest.start(&spelt.split(' ').map(str::to_owned).collect::<Vec<_>>())?;
     writer.join().map_err(|_| anyhow::anyhow!("the writer"))??;
-    host.note(&["fifo.wasm: cannot be read: a FIFO lies there"])?;
-    host.note(&["folder.wasm: cannot be read: a folder lies there"])?;
-    host.note(&["zero.wasm: cannot be read: a device lies there"])?;
-    host.note(&["[plugin.cesnus] holds for nobody", "is \"census\" meant?"])?;
-    host.note(&["census 1.0.000 runs", "without a configuration", "Census.toml is not read"])?;
-    host.note(&["ruler 0.1.0 runs", "configured by", "ruler.conf"])?;
-    host.note(&["--plugin-dir", "later: No such file", "will run"])?;
-    host.note(&["census: shadow 2.0.000 runs beside"])?;
-    ensure!(rejected(&host)?.len() == 3, "{:?}", rejected(&host));
+    told_at_the_start(&host)?;
     File::open(&audited)?;
 
     // What was moved over a file that was named by a relative path.
@@ -105,6 +97,20 @@ fn as_they_come(guest: &mut Guest) -> anyhow::Result<()> {
     let rows = summary["plugins"].as_array().cloned().unwrap_or_default();
     let row = rows.iter().find(|row| row["plugin"] == "census");
     ensure!(row.is_some_and(|row| row["metrics"]["reports"] == 1.0), "{summary}");
+    Ok(())
+}
+
+/// What lies in the folder and what was named by mistake is told, and stops nothing.
+fn told_at_the_start(host: &Host) -> anyhow::Result<()> {
+    host.note(&["fifo.wasm: cannot be read: a FIFO lies there"])?;
+    host.note(&["folder.wasm: cannot be read: a folder lies there"])?;
+    host.note(&["zero.wasm: cannot be read: a device lies there"])?;
+    host.note(&["[plugin.cesnus] holds for nobody", "is \"census\" meant?"])?;
+    host.note(&["census 1.0.000 runs", "without a configuration", "Census.toml is not read"])?;
+    host.note(&["ruler 0.1.0 runs", "configured by", "ruler.conf"])?;
+    host.note(&["--plugin-dir", "later: No such file", "will run"])?;
+    host.note(&["census: shadow 2.0.000 runs beside"])?;
+    ensure!(rejected(host)?.len() == 3, "{:?}", rejected(host));
     Ok(())
 }
 
