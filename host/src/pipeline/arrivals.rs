@@ -227,9 +227,11 @@ impl Steward {
         result
     }
 
-    /// Whether a file lay in a folder of plugins and does not any more.
+    /// Whether a file lay in a folder of plugins and does not any more. Where the folder itself is gone, nothing is
+    /// known of the file.
     fn is_gone(&self, file: &Path) -> bool {
-        self.is_in_folder(file) && !file.exists()
+        let has_folder = file.parent().is_some_and(Path::is_dir);
+        has_folder && self.is_in_folder(file) && !file.exists()
     }
 
     /// What becomes of the plugin of a file that is gone from its folder: another file there that calls

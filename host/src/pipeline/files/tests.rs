@@ -139,3 +139,21 @@ fn what_is_taken_at_the_start_is_found_only_when_it_changes() {
     folder.put("a.wasm", "2");
     assert_eq!(folder.look(0, &["a.wasm"]), came("a.wasm"));
 }
+
+#[test]
+fn a_folder_that_is_gone_says_nothing_of_its_files() {
+    let mut folder = Folder::new("away");
+    folder.put("named.wasm", "1");
+    assert_eq!(folder.look(0, &["named.wasm"]), came("named.wasm"));
+    let away = folder.path.with_extension("away");
+    fs::rename(&folder.path, &away).unwrap();
+    assert_eq!(folder.look(9, &[]), []);
+    assert_eq!(folder.files.unread().len(), 1);
+    assert_eq!(folder.look(9, &[]), []);
+    assert_eq!(folder.files.unread(), [], "told twice");
+    // It comes back without the file.
+    fs::create_dir(&folder.path).unwrap();
+    assert_eq!(folder.look(0, &[]), []);
+    assert_eq!(folder.look(2, &[]), [("named.wasm".to_owned(), true, false)]);
+    fs::remove_dir_all(&away).unwrap();
+}
