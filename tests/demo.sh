@@ -22,8 +22,9 @@ LISTENER=
 (while true; do nc -l -p 3333 >/dev/null 2>&1 </dev/null || sleep 0.1; done) &
 LISTENER=$!
 
+# Natively, the plugin lies in a developer's folder.
 say krsi-host --plugin miner.wasm
-"$KRSI/krsi-host" --plugin "$PLUGINS/miner.wasm" --color always --ready-file "$DIR/ready" \
+"$KRSI/krsi-host" --plugin "$PLUGINS/miner.wasm" --allow-writable --color always --ready-file "$DIR/ready" \
     >"$DIR/out" 2>"$DIR/log" &
 HOST=$!
 until_true '[ -e "$DIR/ready" ] || ! kill -0 $HOST 2>/dev/null' || fail "krsi-host is not ready"

@@ -218,7 +218,7 @@ impl Guest {
         if !arguments.iter().any(|word| word == "--deadline-ms") {
             command.args(["--deadline-ms", "60000"]);
         }
-        command.args(arguments);
+        command.args(arguments).current_dir(&self.folder);
         command.arg("--ready-file").arg(&ready);
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
         let child = command.spawn().context("krsi-host")?;

@@ -12,6 +12,7 @@ mod evasion;
 mod exec;
 mod exempt;
 mod file;
+mod files;
 mod filter;
 mod grant;
 mod group;
@@ -77,6 +78,7 @@ fn tests() -> Vec<Test> {
         task::TESTS,
         plugin::TESTS,
         reload::TESTS,
+        files::TESTS,
         rule::TESTS,
         runtime::TESTS,
         host::TESTS,

@@ -194,7 +194,7 @@ fn wrong_configuration(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn sign(key: &KeyPair, plugin: &Path) -> anyhow::Result<()> {
+pub(crate) fn sign(key: &KeyPair, plugin: &Path) -> anyhow::Result<()> {
     let data = File::open(plugin)?;
     let signature = minisign::sign(None, &key.sk, data, None, None)?;
     let mut path = plugin.as_os_str().to_owned();

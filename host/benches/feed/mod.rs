@@ -182,6 +182,7 @@ pub fn config(plugins: Vec<PluginSpec>) -> anyhow::Result<Config> {
         cache: Some(workspace()?.join("target/bench/cache")),
         require_signed: None,
         control: None,
+        allow_writable: true,
         ready_file: None,
     })
 }

@@ -1,6 +1,7 @@
 //! Error → message with the fix, and exit code: the one place where users are told how a run ended.
 
 use std::error::Error;
+use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -15,7 +16,7 @@ use crate::text::Escaped;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum Code {
-    /// Something that should not happen, happened.
+    /// Something that should not happen, happened; or an answer could not be written.
     Internal = 1,
     /// The command line or a configuration file is wrong.
     Usage = 2,
@@ -52,7 +53,7 @@ impl From<Code> for ExitCode {
 
 /// Prints an error, its causes and what to do about it; returns the exit code.
 pub(super) fn tell(error: &RunError) -> ExitCode {
-    say(&error.lines(), error.fix());
+    say_all(&error.lines(), error.fix());
     code(error).into()
 }
 
@@ -63,17 +64,24 @@ pub(super) fn tell_control(error: ControlError) -> ExitCode {
 
 /// Prints an error, its causes and what to do about it; the exit code, as it is given.
 pub(super) fn refuse(error: &(dyn Error + 'static), fix: &str, code: Code) -> ExitCode {
-    say(&[chain(error)], fix);
+    say(&chain(error), fix);
     code.into()
 }
 
-fn say(lines: &[String], fix: &str) {
-    for line in lines {
-        eprintln!("krsi-host: {}", Escaped(line));
-    }
+/// Prints a message and its fix on standard error.
+pub(super) fn say(text: &str, fix: &str) {
+    say_all(&[text], fix);
+}
+
+/// Prints messages, a line each, and their fix on standard error; where that takes nothing, the exit code has to do.
+fn say_all(texts: &[impl AsRef<str>], fix: &str) {
+    let line = |text: &_| format!("krsi-host: {}\n", Escaped(AsRef::<str>::as_ref(text)));
+    let mut lines: String = texts.iter().map(line).collect();
     if !fix.is_empty() {
-        eprintln!("{fix}");
+        lines.push_str(fix);
+        lines.push('\n');
     }
+    let _said = std::io::stderr().write_all(lines.as_bytes());
 }
 
 const fn code(error: &RunError) -> Code {
@@ -83,7 +91,9 @@ const fn code(error: &RunError) -> Code {
         | RunError::Pin(_)
         | RunError::Key(_)
         | RunError::Watch { .. }
-        | RunError::Without { .. } => Code::Usage,
+        | RunError::Without { .. }
+        | RunError::ReadyFileTaken { .. }
+        | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
         RunError::Probe(_)
         | RunError::Cgroups { .. }
         | RunError::Canary(CanaryError::Silent { .. })

@@ -22,9 +22,12 @@ pub fn main() -> ExitCode {
         Err(error) => {
             let informs =
                 matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            // Nothing can be told when neither stream can be written to.
+            if informs {
+                return print(&error.render().to_string(), ExitCode::SUCCESS);
+            }
+            // Nothing can be told when standard error cannot be written to.
             let _told = error.print();
-            return if informs { ExitCode::SUCCESS } else { exit::Code::Usage.into() };
+            return exit::Code::Usage.into();
         }
     };
     if let Some(verb) = args.verb {
@@ -37,9 +40,17 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Writes to standard output; a reader that has seen enough, such as `head`, is no error.
-fn print(text: &str) {
-    let _written = std::io::stdout().write_all(text.as_bytes());
+/// Writes to standard output what a verb has to say, and returns its exit code. A reader that has seen enough, such
+/// as `head`, is no error; an output that takes nothing, such as a full disk, is.
+fn print(text: &str, code: ExitCode) -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            exit::say(&format!("standard output cannot be written to: {error}"), "");
+            exit::Code::Internal.into()
+        }
+        _ => code,
+    }
 }
 
 /// An answer as one line of JSON.

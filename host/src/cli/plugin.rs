@@ -69,10 +69,7 @@ impl PluginVerb {
             PluginVerb::New { name, r#in } => new(&name, &r#in),
             PluginVerb::Build { folder, as_root } => build(&folder, as_root),
             PluginVerb::Inspect { file, output } => match described(&file) {
-                Ok(description) => {
-                    tell(output, &description);
-                    ExitCode::SUCCESS
-                }
+                Ok(description) => tell(output, &description, ExitCode::SUCCESS),
                 Err(code) => code,
             },
             PluginVerb::Check { file, output } => check(&file, output),
@@ -84,11 +81,11 @@ fn new(name: &str, parent: &Path) -> ExitCode {
     match author::create(name, parent) {
         Ok(folder) => {
             let folder = folder.display();
-            print(&format!(
+            let next = format!(
                 "{folder} is made. Next:\n  cd {folder}\n  cargo test\n  krsi-host plugin build\n  sudo krsi-host \
                  --plugin {name}.wasm\n"
-            ));
-            ExitCode::SUCCESS
+            );
+            print(&next, ExitCode::SUCCESS)
         }
         Err(error) => exit::refuse(&error, "", exit::Code::Usage),
     }
@@ -97,10 +94,7 @@ fn new(name: &str, parent: &Path) -> ExitCode {
 fn build(folder: &Path, as_root: bool) -> ExitCode {
     match author::build(folder, as_root) {
         Ok(built) => match described(&built.file) {
-            Ok(description) => {
-                tell(OutputArg::Text, &description);
-                ExitCode::SUCCESS
-            }
+            Ok(description) => tell(OutputArg::Text, &description, ExitCode::SUCCESS),
             Err(code) => code,
         },
         Err(error) => {
@@ -134,14 +128,14 @@ fn check(file: &Path, output: OutputArg) -> ExitCode {
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let is_whole = missing.is_empty() && unasked.is_none();
-    tell(output, &Checked { plugin, missing, unasked });
-    if is_whole { ExitCode::SUCCESS } else { exit::Code::Machine.into() }
+    let code = if is_whole { ExitCode::SUCCESS } else { exit::Code::Machine.into() };
+    tell(output, &Checked { plugin, missing, unasked }, code)
 }
 
-fn tell(output: OutputArg, answer: &(impl Serialize + fmt::Display)) {
+fn tell(output: OutputArg, answer: &(impl Serialize + fmt::Display), code: ExitCode) -> ExitCode {
     match output {
-        OutputArg::Text => print(&answer.to_string()),
-        OutputArg::Json => print(&line(answer)),
+        OutputArg::Text => print(&answer.to_string(), code),
+        OutputArg::Json => print(&line(answer), code),
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use super::verb::{CONTROL, Verb};
-use crate::config::{Config, Format, ModeArg, PluginSpec, Settings};
+use crate::config::{Config, ConfigError, Format, ModeArg, PluginSpec, Settings, Source};
 use crate::kernel::backend::BackendKind;
 use crate::output::Colour;
 use crate::pipeline::{self, RunError};
@@ -82,6 +82,10 @@ pub(super) struct Args {
     /// Only plugins with a minisign signature of this public key beside them are run.
     #[arg(long, value_name = "FILE")]
     require_signed: Option<PathBuf>,
+    /// Runs plugins that others than root may change, by their file, their configuration or a folder on the way to
+    /// them, and tells of it; without it they are refused.
+    #[arg(long)]
+    allow_writable: bool,
     /// Where compiled plugins are kept.
     #[arg(long, value_name = "DIR", default_value = "/var/cache/krsi-host")]
     cache_dir: PathBuf,
@@ -159,17 +163,25 @@ pub(super) fn log(args: &Args) {
 
 /// Runs until a signal.
 pub(super) fn run(args: Args) -> Result<(), RunError> {
-    let config = config(args);
+    let config = config(args)?;
     config.check()?;
     pipeline::run(config)
 }
 
-fn config(args: Args) -> Config {
+fn config(args: Args) -> Result<Config, ConfigError> {
     let mut configs = args.plugin_configs.into_iter();
-    let plugins = args.plugins.into_iter().map(|file| match configs.next() {
-        Some(config) => PluginSpec { file, config: Some(config) },
-        None => PluginSpec::beside(file),
+    let plugins = args.plugins.into_iter().map(|file| {
+        Ok(match configs.next() {
+            Some(config) => {
+                PluginSpec { file: absolute(file), config: Some(Source::open(absolute(config))?) }
+            }
+            None => PluginSpec::beside(absolute(file)),
+        })
     });
+    let plugins: Vec<PluginSpec> = plugins.collect::<Result<_, ConfigError>>()?;
+    if let Some(config) = configs.next() {
+        return Err(ConfigError::NoPluginOf { config });
+    }
     let limits = Limits {
         memory_bytes: usize::from(args.memory_mib) << 20,
         call_deadline: Duration::from_millis(args.deadline_ms),
@@ -177,10 +189,10 @@ fn config(args: Args) -> Config {
         ..Limits::default()
     };
     let grant = GrantSpec { kill: args.grant_kill, ..GrantSpec::default() };
-    Config {
-        plugins: plugins.collect(),
-        plugin_dirs: args.plugin_dirs,
-        shadows: args.shadows,
+    Ok(Config {
+        plugins,
+        plugin_dirs: args.plugin_dirs.into_iter().map(absolute).collect(),
+        shadows: args.shadows.into_iter().map(absolute).collect(),
         format: match args.output {
             OutputArg::Json => Format::Json,
             OutputArg::Text => {
@@ -203,16 +215,22 @@ fn config(args: Args) -> Config {
         without: args.without,
         witness: args.witness,
         base: Settings { limits, grant, ..Settings::default() },
-        file: args.config,
+        file: args.config.map(absolute).map(Source::open).transpose()?,
         compile: CompileLimits {
             memory_mib: args.compile_memory_mib,
             seconds: args.compile_seconds,
         },
         cache: (!args.no_cache).then_some(args.cache_dir),
         require_signed: args.require_signed,
+        allow_writable: args.allow_writable,
         control: (!args.no_control).then_some(args.control),
         ready_file: args.ready_file,
-    }
+    })
+}
+
+/// A path from the root on, without `.`: the same whatever it is named by. Links stay, as they may be changed.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn coloured(arg: ColourArg, terminal: bool) -> Colour {

@@ -119,7 +119,7 @@ fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     let mut code = ExitCode::SUCCESS;
     for plugin in plugins {
         if let Err(error) = precompile(&cache, plugin, Limits::default().binary_bytes) {
-            eprintln!("krsi-host: {error}");
+            exit::say(&error.to_string(), "");
             code = exit::Code::Plugin.into();
         }
     }
@@ -130,25 +130,21 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::tell_control(error),
         Ok(Answer::Status(status)) if json => {
-            super::print(&super::line(&status));
-            ExitCode::SUCCESS
+            super::print(&super::line(&status), ExitCode::SUCCESS)
         }
-        Ok(Answer::Status(status)) => {
-            super::print(&text(&status));
-            ExitCode::SUCCESS
-        }
+        Ok(Answer::Status(status)) => super::print(&text(&status), ExitCode::SUCCESS),
         Ok(Answer::Reloaded(results)) => {
-            for result in &results {
-                match result {
-                    Ok(line) => println!("{}", Escaped(line)),
-                    Err(line) => eprintln!("krsi-host: {}", Escaped(line)),
-                }
-            }
             let failed = results.iter().any(Result::is_err);
-            if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS }
+            results
+                .iter()
+                .filter_map(|row| row.as_ref().err())
+                .for_each(|line| exit::say(line, ""));
+            let done = results.iter().filter_map(|row| row.as_ref().ok());
+            let done: String = done.map(|line| format!("{}\n", Escaped(line))).collect();
+            super::print(&done, if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS })
         }
         Ok(Answer::Refused(reason)) => {
-            eprintln!("krsi-host: {}", Escaped(&reason));
+            exit::say(&reason, "");
             exit::Code::Usage.into()
         }
     }
@@ -201,9 +197,17 @@ fn text(status: &Status) -> String {
         if let Some(key) = &row.signed_by {
             let _ok = writeln!(out, "  signed by {}", Quoted(key));
         }
+        if !row.metrics.is_empty() {
+            let metrics =
+                row.metrics.iter().map(|(name, value)| format!("{} {value}", Quoted(name)));
+            let _ok = writeln!(out, "  metrics {}", metrics.collect::<Vec<_>>().join(", "));
+        }
         if !row.may.is_empty() {
             let _ok = writeln!(out, "  may {}", Escaped(&row.may.join(", ")));
         }
+    }
+    for rejected in &status.rejected {
+        let _ok = writeln!(out, "\nnot run: {}", Escaped(&rejected.reason));
     }
     out
 }

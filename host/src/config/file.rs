@@ -12,7 +12,7 @@
 //! was when the plugin was first loaded.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKind, KeyKinds, RuleMode};
@@ -20,7 +20,8 @@ use serde::Deserialize;
 
 use super::rules::RulesTable;
 use super::setting::SettingError;
-use super::{ConfigError, RuleSettings, Settings, read_bounded};
+use super::source::Source;
+use super::{ConfigError, RuleSettings, Settings};
 use crate::kernel::errno::errno_number;
 use crate::route::scope::Scope;
 
@@ -112,14 +113,19 @@ enum Mode {
 }
 
 impl File {
+    /// Names of the plugins that have a table.
+    pub(super) fn named(&self) -> impl Iterator<Item = &str> {
+        self.plugin.keys().map(String::as_str)
+    }
+
     /// What it says of all rules.
     pub(super) fn rules(&self) -> Result<RuleSettings, SettingError> {
         self.rules.settle()
     }
 
-    pub(super) fn read(file: &Path) -> Result<Self, ConfigError> {
-        let bytes = read_bounded(file)?;
-        Self::parse(bytes).map_err(|reason| ConfigError::File { file: file.into(), reason })
+    pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {
+        let wrong = |reason| ConfigError::File { file: source.path().into(), reason };
+        Self::parse(source.read()?).map_err(wrong)
     }
 
     fn parse(bytes: Vec<u8>) -> Result<Self, SettingError> {

@@ -4,8 +4,9 @@ mod file;
 mod pin;
 mod rules;
 mod setting;
+mod source;
+mod writable;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::kernel::backend::BackendKind;
@@ -16,6 +17,10 @@ use crate::policy::GrantSpec;
 pub use self::pin::{Pin, PinError};
 pub use self::rules::{OnError, RuleSettings};
 pub use self::setting::SettingError;
+pub use self::source::Source;
+pub use self::writable::Access;
+
+use self::writable::{Writable, writable_by_others};
 
 /// Largest configuration file of a plugin.
 pub const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
@@ -28,7 +33,7 @@ pub struct PluginSpec {
     /// Its Wasm file.
     pub file: PathBuf,
     /// Its configuration, if it has one.
-    pub config: Option<PathBuf>,
+    pub config: Option<Source>,
 }
 
 /// What becomes of what rules refuse.
@@ -91,7 +96,7 @@ pub struct Config {
     /// What the command line says of every plugin.
     pub base: Settings,
     /// The configuration file.
-    pub file: Option<PathBuf>,
+    pub file: Option<Source>,
     /// What compiling a plugin may cost.
     pub compile: CompileLimits,
     /// Where compiled code is kept.
@@ -100,6 +105,8 @@ pub struct Config {
     pub require_signed: Option<PathBuf>,
     /// Where the control socket is.
     pub control: Option<PathBuf>,
+    /// Whether files that others may change are run, and told of, instead of refused.
+    pub allow_writable: bool,
     /// Created once hooks are proven live and rules of `init` are in force.
     pub ready_file: Option<PathBuf>,
 }
@@ -110,6 +117,7 @@ pub struct Policies {
     base: Settings,
     file: file::File,
     rules: RuleSettings,
+    allow_writable: bool,
 }
 
 impl Policies {
@@ -120,6 +128,31 @@ impl Policies {
     pub fn of(&self, name: &str) -> Result<Settings, ConfigError> {
         let wrong = |reason| ConfigError::File { file: PathBuf::new(), reason };
         self.file.apply(name, self.base.clone()).map_err(wrong)
+    }
+
+    /// Looks whether others may change a plugin's file or its configuration; what is to be told of it where that is
+    /// allowed.
+    ///
+    /// # Errors
+    /// When it is not allowed.
+    pub fn check_writers(&self, spec: &PluginSpec) -> Result<Option<String>, ConfigError> {
+        let config = spec.config.as_ref().filter(|config| config.is_file()).map(Source::path);
+        for file in [Some(spec.file.as_path()), config].into_iter().flatten() {
+            if let Some(Writable { path, why }) = writable_by_others(file) {
+                let refused = ConfigError::Writable { file: file.into(), path, why };
+                return if self.allow_writable {
+                    Ok(Some(refused.to_string()))
+                } else {
+                    Err(refused)
+                };
+            }
+        }
+        Ok(None)
+    }
+
+    /// Names of the plugins that something is said of by name.
+    pub fn named(&self) -> impl Iterator<Item = &str> {
+        self.file.named()
     }
 
     /// What is said of all rules; it holds from the start on.
@@ -163,16 +196,36 @@ pub enum ConfigError {
         /// What is wrong, with its place.
         reason: SettingError,
     },
+    /// Others may change what a plugin is made of.
+    #[error("{}: others may change {}: {why}", file.display(), path.display())]
+    Writable {
+        /// The plugin's file or its configuration.
+        file: PathBuf,
+        /// What they may change: the file itself, or a folder on the way to it.
+        path: PathBuf,
+        /// Why they may.
+        why: Access,
+    },
+    /// A configuration without its plugin.
+    #[error("--plugin-config {}: there are fewer --plugin than --plugin-config", config.display())]
+    NoPluginOf {
+        /// The configuration.
+        config: PathBuf,
+    },
+    /// A folder of plugins that is none.
+    #[error("--plugin-dir {}: not a folder", folder.display())]
+    NoFolder {
+        /// As it was given, from the root on.
+        folder: PathBuf,
+    },
     /// Nothing to run.
     #[error("no plugin: neither --plugin nor --plugin-dir is given")]
     NoPlugin,
     /// A configuration file beyond [`PLUGIN_CONFIG_MAX`].
-    #[error("{}: {bytes} bytes, at most {PLUGIN_CONFIG_MAX} are read", file.display())]
+    #[error("{}: longer than {PLUGIN_CONFIG_MAX} bytes", file.display())]
     TooLong {
         /// The file.
         file: PathBuf,
-        /// Its size.
-        bytes: u64,
     },
 }
 
@@ -188,6 +241,11 @@ impl Config {
         if self.plugins.len() > PLUGINS_MAX {
             return Err(ConfigError::TooManyPlugins { count: self.plugins.len() });
         }
+        // One that is not there yet may come, and is told of.
+        let is_other = |folder: &&PathBuf| folder.metadata().is_ok_and(|meta| !meta.is_dir());
+        if let Some(folder) = self.plugin_dirs.iter().find(is_other) {
+            return Err(ConfigError::NoFolder { folder: folder.clone() });
+        }
         let bytes = self.ring_bytes;
         if !bytes.is_power_of_two() || !(RING_BYTES_MIN..=1 << 30).contains(&bytes) {
             return Err(ConfigError::RingBytes { bytes });
@@ -200,11 +258,12 @@ impl Config {
     /// # Errors
     /// Names the file, the line and the key.
     pub fn policies(&self) -> Result<Policies, ConfigError> {
-        let file = self.file.as_deref().map(file::File::read).transpose()?.unwrap_or_default();
-        let wrong =
-            |reason| ConfigError::File { file: self.file.clone().unwrap_or_default(), reason };
+        let file = self.file.as_ref().map(file::File::read).transpose()?.unwrap_or_default();
+        let path = || self.file.as_ref().map(|file| file.path().to_owned()).unwrap_or_default();
+        let wrong = |reason| ConfigError::File { file: path(), reason };
         let rules = file.rules().map_err(wrong)?;
-        Ok(Policies { base: self.base.clone(), file, rules })
+        let (base, allow_writable) = (self.base.clone(), self.allow_writable);
+        Ok(Policies { base, file, rules, allow_writable })
     }
 }
 
@@ -213,7 +272,7 @@ impl PluginSpec {
     #[must_use]
     pub fn beside(file: PathBuf) -> Self {
         let config = file.with_extension("toml");
-        Self { config: config.is_file().then_some(config), file }
+        Self { config: config.is_file().then(|| Source::file(config)), file }
     }
 
     /// The same, with the configuration that lies beside the file now.
@@ -221,9 +280,29 @@ impl PluginSpec {
     pub fn again(self) -> Self {
         let beside = self.file.with_extension("toml");
         match &self.config {
-            Some(config) if *config != beside => self,
+            Some(config) if config.path() != beside => self,
             _ => Self::beside(self.file),
         }
+    }
+
+    /// A file beside the plugin's that is its configuration in all but the spelling of the name: `-` for `_`, or
+    /// capitals. `None` where the plugin has a configuration.
+    #[must_use]
+    pub fn misspelt(&self) -> Option<PathBuf> {
+        if self.config.is_some() {
+            return None;
+        }
+        let plain = |path: &Path| {
+            let stem = path.file_stem()?.to_str()?;
+            Some(stem.to_lowercase().replace(['-', '_', ' ', '.'], ""))
+        };
+        let own = plain(&self.file)?;
+        let beside = std::fs::read_dir(self.file.parent()?).ok()?;
+        let mut files = beside.flatten().map(|entry| entry.path());
+        files.find(|file| {
+            let is_toml = file.extension().is_some_and(|is| is.eq_ignore_ascii_case("toml"));
+            is_toml && plain(file).as_ref() == Some(&own)
+        })
     }
 
     /// The bytes of the configuration, empty without one.
@@ -231,17 +310,8 @@ impl PluginSpec {
     /// # Errors
     /// When the file cannot be read or is too long.
     pub fn read_config(&self) -> Result<Vec<u8>, ConfigError> {
-        self.config.as_deref().map_or_else(|| Ok(Vec::new()), read_bounded)
+        self.config.as_ref().map_or_else(|| Ok(Vec::new()), Source::read)
     }
-}
-
-fn read_bounded(file: &Path) -> Result<Vec<u8>, ConfigError> {
-    let read = |source| ConfigError::Read { file: file.into(), source };
-    let bytes = fs::metadata(file).map_err(read)?.len();
-    if bytes > PLUGIN_CONFIG_MAX {
-        return Err(ConfigError::TooLong { file: file.into(), bytes });
-    }
-    fs::read(file).map_err(read)
 }
 
 #[cfg(test)]
@@ -267,6 +337,7 @@ mod tests {
             cache: None,
             require_signed: None,
             control: None,
+            allow_writable: false,
             ready_file: None,
         };
         assert!(

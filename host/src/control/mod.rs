@@ -26,6 +26,12 @@ pub enum ControlError {
         #[source]
         source: io::Error,
     },
+    /// Something else lies there.
+    #[error("{}: lies there and is no socket", path.display())]
+    NoSocket {
+        /// Where.
+        path: PathBuf,
+    },
     /// Another host listens there.
     #[error("{}: another krsi-host listens there", path.display())]
     Taken {
@@ -66,7 +72,9 @@ impl ControlError {
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {
-            ControlError::Bind { .. } => "give --control another path, or --no-control",
+            ControlError::Bind { .. } | ControlError::NoSocket { .. } => {
+                "give --control another path, or --no-control"
+            }
             ControlError::Taken { .. } => "stop it, or give --control another path",
             ControlError::Connect { .. } => {
                 "start krsi-host, give its --control path, and ask as root"

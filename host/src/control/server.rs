@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as Probe;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -23,6 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The socket of a running host; removed when dropped.
 pub struct Server {
     path: PathBuf,
+    /// Device and inode of the socket.
+    id: (u64, u64),
     questions: mpsc::Receiver<(Query, oneshot::Sender<Answer>)>,
 }
 
@@ -33,18 +35,18 @@ impl Server {
     /// When the path is taken or cannot be made.
     pub fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |source| ControlError::Bind { path: path.into(), source };
+        Self::vacant(path)?;
         if let Some(folder) = path.parent() {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         }
-        if Probe::connect(path).is_ok() {
-            return Err(ControlError::Taken { path: path.into() });
-        }
         match fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            // Of a host that is gone.
             _ => {}
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+        let id = id(path).map_err(failed)?;
         let (sender, questions) = mpsc::channel(WAITING_MAX);
         tokio::spawn(async move {
             loop {
@@ -57,7 +59,24 @@ impl Server {
                 }
             }
         });
-        Ok(Self { path: path.into(), questions })
+        Ok(Self { path: path.into(), id, questions })
+    }
+
+    /// Looks whether a socket can be made at a path: nothing lies there, or what a host that is gone left.
+    ///
+    /// # Errors
+    /// When a host listens there, or something else lies there.
+    pub fn vacant(path: &Path) -> Result<(), ControlError> {
+        match fs::symlink_metadata(path) {
+            Ok(meta) if !meta.file_type().is_socket() => {
+                Err(ControlError::NoSocket { path: path.into() })
+            }
+            Ok(_) if Probe::connect(path).is_ok() => Err(ControlError::Taken { path: path.into() }),
+            // Of a host that is gone.
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(source) => Err(ControlError::Bind { path: path.into(), source }),
+        }
     }
 
     /// The next question, and where its answer goes.
@@ -71,9 +90,15 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // A socket that stays is replaced by the next host.
-        let _removed = fs::remove_file(&self.path);
+        // Another host may have made its own there. A socket that stays is replaced by the next host.
+        if id(&self.path).is_ok_and(|id| id == self.id) {
+            let _removed = fs::remove_file(&self.path);
+        }
     }
+}
+
+fn id(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|meta| (meta.dev(), meta.ino()))
 }
 
 async fn converse(
@@ -130,5 +155,38 @@ async fn line(stream: &mut UnixStream) -> Result<Query, QueryError> {
         if read == 0 || text.len() > QUERY_MAX {
             return Err(QueryError::Endless);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener as Listener;
+
+    use super::*;
+
+    #[test]
+    fn a_path_that_is_taken_is_refused_and_what_lies_there_stays() {
+        let folder = std::env::temp_dir().join(format!("krsi-control-{}", std::process::id()));
+        fs::create_dir_all(folder.join("folder")).unwrap();
+        let [file, link, socket] = ["file", "link", "socket"].map(|name| folder.join(name));
+        fs::write(&file, "precious").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+        let bind = |path: &Path| runtime.block_on(async { Server::bind(path) });
+        for taken in [&file, &link, &folder.join("folder")] {
+            let refused = bind(taken).map(drop).unwrap_err();
+            assert!(matches!(refused, ControlError::NoSocket { .. }), "{refused}");
+        }
+        assert_eq!(fs::read(&link).unwrap(), b"precious");
+        // A socket where nobody listens any more is replaced; one where somebody does is not.
+        drop(Listener::bind(&socket).unwrap());
+        let server = bind(&socket).unwrap();
+        fs::remove_file(&socket).unwrap();
+        let other = Listener::bind(&socket).unwrap();
+        assert!(matches!(bind(&socket), Err(ControlError::Taken { .. })));
+        drop(server);
+        assert!(socket.exists(), "that of another host was removed");
+        drop(other);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -2,6 +2,7 @@
 
 mod json;
 mod report;
+mod status;
 mod terminal;
 mod value;
 
@@ -9,10 +10,11 @@ use std::io::{self, Write};
 
 pub use json::Json;
 pub use report::{
-    AlertReport, Decider, FailureReport, HookCount, HookSummary, NoteReport, PluginStatus,
-    PluginSummary, ProcessCounts, RefusalReport, Report, RuleEndReport, RuleReport, ShadowStatus,
-    Status, Summary, VerdictReport, WatchCount, WatchReport, Witnessed,
+    AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
+    RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
+    Witnessed,
 };
+pub use status::{HookCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount};
 pub use terminal::{Colour, Terminal};
 pub use value::{CallObject, FieldValue};
 

@@ -45,6 +45,7 @@ pub(super) fn summary(entry: &Entry) -> PluginSummary {
         swaps: count(&stats.swaps),
         log_dropped: count(&stats.log_dropped),
         sha256: about.identity.sha256.clone(),
+        metrics: entry.counts.metrics(),
     }
 }
 
@@ -75,6 +76,7 @@ fn status(entry: &Entry, shared: &Shared) -> PluginStatus {
         faults: sum.faults,
         restarts: sum.restarts,
         swaps: sum.swaps,
+        metrics: sum.metrics,
         shadow: entry.shadow.clone().map(|version| ShadowStatus {
             version,
             same: count(&stats.shadow.same),

@@ -36,6 +36,14 @@ pub enum ReloadError {
         /// The name that the new version gives itself.
         named: String,
     },
+    /// A version that should run beside a plugin that does not run.
+    #[error("--shadow {}: no plugin {name:?} runs that it could run beside", file.display())]
+    Alone {
+        /// The file.
+        file: PathBuf,
+        /// The name it gives itself.
+        name: String,
+    },
     /// It asks for more than the version before.
     #[error("{}: {name} asks for more than before: to {}", file.display(), more.join(", to "))]
     Wider {
@@ -145,6 +153,12 @@ pub enum RunError {
     /// Signals cannot be waited for.
     #[error("the control plane cannot be set up")]
     Runtime(#[source] std::io::Error),
+    /// Something lies where the ready file is to be.
+    #[error("--ready-file {}: lies there already and is no ready file, which would be empty", file.display())]
+    ReadyFileTaken {
+        /// The file.
+        file: PathBuf,
+    },
     /// The ready file cannot be created.
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
@@ -171,16 +185,7 @@ impl RunError {
 
     const fn own_fix(&self) -> &'static str {
         match self {
-            RunError::Config(error) => match error {
-                ConfigError::RingBytes { .. } => {
-                    "give --ring-bytes a power of two, such as 4194304"
-                }
-                ConfigError::TooManyPlugins { .. } => "run fewer plugins, or several hosts",
-                ConfigError::Read { .. } => "check the path and its permissions",
-                ConfigError::TooLong { .. } => "shorten the file",
-                ConfigError::File { .. } => "correct the configuration file",
-                ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
-            },
+            RunError::Config(error) => of_config(error),
             RunError::Probe(ProbeError::NotRoot) => "run it as root, for example with sudo",
             RunError::Probe(ProbeError::Pids(PidsError::Namespace)) => {
                 "run it in the machine's PID namespace: --pid=host, hostPID: true, or outside of `unshare --pid`"
@@ -213,6 +218,9 @@ impl RunError {
                 "the old version runs on; give the other plugin a file of its own"
             }
             RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
+            RunError::Reload(ReloadError::Alone { .. }) => {
+                "it will once one does: give its --plugin, or the --plugin-dir where it lies"
+            }
             RunError::Reload(ReloadError::Wider { .. }) => {
                 "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
             }
@@ -221,6 +229,7 @@ impl RunError {
                 "give --require-signed the public key file that `minisign -G` wrote"
             }
             RunError::Control(error) => error.fix(),
+            RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Map(_)
             | RunError::Standing(_)
             | RunError::Read(_)
@@ -267,6 +276,25 @@ impl RunError {
             "" => self.chain(),
             fix => format!("{} ({fix})", self.chain()),
         }
+    }
+}
+
+/// What to do about a configuration.
+const fn of_config(error: &ConfigError) -> &'static str {
+    match error {
+        ConfigError::RingBytes { .. } => "give --ring-bytes a power of two, such as 4194304",
+        ConfigError::TooManyPlugins { .. } => "run fewer plugins, or several hosts",
+        ConfigError::Read { .. } => "check the path and its permissions",
+        ConfigError::TooLong { .. } => "shorten the file",
+        ConfigError::File { .. } => "correct the configuration file",
+        ConfigError::NoPlugin => "give --plugin FILE or --plugin-dir DIR",
+        ConfigError::Writable { .. } => {
+            "keep it where root alone may write, such as /etc/krsi-host/plugins; --allow-writable runs it all the same"
+        }
+        ConfigError::NoPluginOf { .. } => {
+            "each --plugin-config is that of the --plugin at the same place in the order"
+        }
+        ConfigError::NoFolder { .. } => "give the folder; --plugin takes a file",
     }
 }
 

@@ -7,6 +7,7 @@
 //! main thread:    signals, watched files, control, expiry, reports → standard output (tokio)
 //! ```
 
+mod arrivals;
 mod ask;
 mod board;
 mod bounds;
@@ -15,14 +16,17 @@ mod clock;
 mod digests;
 mod error;
 mod exempt;
+mod files;
 mod filters;
 mod hooks;
 mod left_out;
 mod lookout;
 mod mailbox;
+mod nobody;
 mod prepare;
 mod proof;
 mod reader;
+mod ready;
 mod regrant;
 mod report;
 mod reports;

@@ -59,6 +59,10 @@ impl Roster {
     /// The same of one that only runs beside the plugin of its name: another file, and other bytes, than
     /// are pinned, but signed with the pinned key.
     pub(super) fn prepare_beside(&mut self, spec: PluginSpec) -> Result<Prepared, RunError> {
+        // Before it is read: whoever may write there decides what it is.
+        if let Some(text) = self.policies.check_writers(&spec)? {
+            self.tell_once(&spec.file, text);
+        }
         let stem = spec.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let settings = self.policies.of(&stem)?;
         let candidate = self.describe(&spec.file, &settings)?;

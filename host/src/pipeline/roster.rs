@@ -1,5 +1,6 @@
 //! The plugins that run: each comes, is replaced, and goes, while events flow.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,6 +70,8 @@ pub(super) struct Roster {
     versions: u64,
     /// Plugins that are gone, for the summary.
     gone: Vec<PluginSummary>,
+    /// Files that others may change, as they were told.
+    writable: HashMap<PathBuf, String>,
 }
 
 impl Roster {
@@ -90,6 +93,7 @@ impl Roster {
             next_slot: 0,
             versions: 0,
             gone: Vec::new(),
+            writable: HashMap::new(),
         }
     }
 
@@ -108,6 +112,14 @@ impl Roster {
     pub(super) fn slot_of(&self, name: &str) -> u8 {
         let running = self.entries().iter().find(|entry| entry.name == name).map(|one| one.slot);
         running.or_else(|| self.next_free()).unwrap_or(self.next_slot)
+    }
+
+    /// Tells of a file what was not told of it before.
+    pub(super) fn tell_once(&mut self, file: &Path, text: String) {
+        if self.writable.get(file) != Some(&text) {
+            self.shared.note(format!("{text} (allowed by --allow-writable)"));
+            self.writable.insert(file.to_owned(), text);
+        }
     }
 
     /// Files of the plugins that run.
@@ -141,7 +153,7 @@ impl Roster {
         let current = self.version(&candidate, asked);
         let grant = current.grant(settings.grant.clone());
         let subscription = current.subscription(slot, &grant, &queue);
-        let hello = hello(&candidate, &current.asked, &grant);
+        let hello = hello(&candidate, &spec, &current.asked, &grant);
         let start = begin(&spec)?;
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
@@ -192,7 +204,7 @@ impl Roster {
         let (slot, words) = (common.slot, Arc::clone(&common.words));
         let version = self.version(&candidate, asked);
         let grant = version.grant(words.spec());
-        let hello = hello(&candidate, &version.asked, &grant);
+        let hello = hello(&candidate, &spec, &version.asked, &grant);
         let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
@@ -227,7 +239,7 @@ impl Roster {
             .find(|entry| entry.name == name)
             .map(|entry| (entry.slot, Arc::clone(&entry.worker)));
         let Some((slot, worker)) = found else {
-            return Err(RunError::Reload(ReloadError::Unknown { name }));
+            return Err(RunError::Reload(ReloadError::Alone { file: spec.file, name }));
         };
         let sink = ShadowReports {
             shared: Arc::clone(&self.shared),
@@ -327,7 +339,7 @@ fn begin(spec: &PluginSpec) -> Result<Start, RunError> {
 }
 
 /// Who has come, in words: what was asked and not granted is said.
-fn hello(candidate: &Candidate, asked: &Asked, grant: &Grant) -> String {
+fn hello(candidate: &Candidate, spec: &PluginSpec, asked: &Asked, grant: &Grant) -> String {
     let identity = candidate.identity();
     let hash: String = identity.sha256.chars().take(16).collect();
     let origin = match identity.origin {
@@ -340,18 +352,17 @@ fn hello(candidate: &Candidate, asked: &Asked, grant: &Grant) -> String {
     if let Some(key) = &identity.signed_by {
         text.push_str(&format!(", signed by {key}"));
     }
+    match &spec.config {
+        Some(config) => text.push_str(&format!(", configured by {}", config.path().display())),
+        None => text.push_str(", without a configuration"),
+    }
+    if let Some(other) = spec.misspelt() {
+        let name = spec.file.with_extension("toml");
+        text.push_str(&format!(" ({} is not read: {} would be)", other.display(), name.display()));
+    }
     let refused = asked.beyond(grant.may());
     if !refused.is_empty() {
         text.push_str(&format!(", not granted: {}", refused.join(", ")));
     }
     text
-}
-
-/// Paths of the plugins in a folder, in order.
-pub(super) fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(folder)?;
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "wasm"));
-    files.sort();
-    Ok(files)
 }

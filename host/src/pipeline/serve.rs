@@ -1,6 +1,5 @@
 //! The main thread: signals, watched files, the control socket, expiry and outputs, and the orderly end.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -11,14 +10,16 @@ use tokio::sync::oneshot;
 use tokio::time::interval;
 
 use super::RunError;
+use super::arrivals::Reloaded;
 use super::board::Board;
 use super::clock;
 use super::prepare::Wider;
+use super::ready::ReadyFile;
 use super::report;
 use super::reports::Waiting;
 use super::shared::Shared;
 use super::start::Running;
-use super::steward::{Command, Reloaded};
+use super::steward::Command;
 use super::summary::{counts, processes, summary, watch_counts};
 use super::watch::Watch;
 use crate::config::{Config, Format};
@@ -42,24 +43,25 @@ pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
 }
 
 async fn run(running: Running, config: &Config) -> Result<(), RunError> {
-    let Running { shared, counters, commands, board, mut reports } = running;
+    let Running { shared, counters, commands, board, mut reports, mut ready } = running;
     let mut sink = Sink::new(config, Arc::clone(&shared));
     let [mut interrupt, mut terminate, mut hangup] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
     let (interrupt, terminate, hangup) = (live(interrupt)?, live(terminate)?, live(hangup)?);
-    let mut watch = Watch::new(config)?;
+    let (mut watch, deaf) = Watch::new(config)?;
+    deaf.into_iter().for_each(|text| shared.note(text));
     let mut server = match &config.control {
         Some(path) => Some(Server::bind(path)?),
         None => None,
     };
     let mut expiry = interval(EXPIRY);
-    tell_ready(config, &shared)?;
+    tell_ready(&mut ready, &shared)?;
     loop {
         tokio::select! {
             Some(report) = reports.recv() => sink.write(&report, &mut reports),
             _ = expiry.tick() => expire(&shared),
-            files = watch.changed() => send(&commands, Command::Changed(files)),
+            files = watch.complete() => send(&commands, Command::Complete(files)),
             (query, reply) = asked(&mut server) => {
                 answer(query, reply, &commands, &board, &shared, &counters);
             }
@@ -71,6 +73,7 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
         }
     }
     drop(server);
+    drop(ready);
     let (reply, mut ended) = oneshot::channel();
     send(&commands, Command::Stop(reply));
     let ended = loop {
@@ -128,6 +131,7 @@ fn answer(
                 watches,
                 processes: processes(shared),
                 plugins: board.status(),
+                rejected: shared.rejected(),
             };
             // Whoever asked may be gone.
             let _told = reply.send(Answer::Status(status));
@@ -153,7 +157,7 @@ fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>
 }
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.
-fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
+fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
     let unproven = shared.unproven();
     let but = match unproven.len() {
         0 => String::new(),
@@ -172,10 +176,7 @@ fn tell_ready(config: &Config, shared: &Shared) -> Result<(), RunError> {
     };
     let (release, hooks) = (probe::release(), hooks.join(", "));
     shared.note(format!("ready on {release}: {hooks} proven live{watches}{but}"));
-    if let Some(file) = &config.ready_file {
-        File::create(file).map_err(|source| RunError::ReadyFile { file: file.clone(), source })?;
-    }
-    Ok(())
+    ready.create()
 }
 
 /// Takes ended rules out of the maps and reports them, and says what was not reported of the last second.

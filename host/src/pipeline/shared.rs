@@ -1,5 +1,7 @@
 //! What threads share: the ledger, the process table, the accounts, and the way to the outputs.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,7 +19,7 @@ use crate::decode::CallLayouts;
 use crate::enrich::{self, ProcessTable};
 use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
-use crate::output::{NoteReport, Report};
+use crate::output::{NoteReport, RejectedFile, Report};
 use crate::policy::{Ledger, Machine, Turns};
 
 /// Longest delay that is told apart: a minute.
@@ -53,6 +55,8 @@ pub(super) struct Shared {
     layouts: Mutex<Arc<CallLayouts>>,
     /// Programs whose losses are looked at.
     programs: Mutex<Arc<Vec<LossSource>>>,
+    /// Files that do not run, each with the reason.
+    rejected: Mutex<BTreeMap<PathBuf, String>>,
 }
 
 impl Shared {
@@ -77,6 +81,7 @@ impl Shared {
             watches: Mutex::default(),
             layouts: Mutex::default(),
             programs: Mutex::default(),
+            rejected: Mutex::default(),
         }
     }
 
@@ -172,6 +177,35 @@ impl Shared {
     pub(super) fn note(&self, text: String) {
         let unix_ns = super::clock::unix_ns(super::clock::boot_ns());
         self.report(Report::Note(NoteReport { unix_ns, text }));
+    }
+
+    /// Tells that a file does not run, and keeps that for the status.
+    pub(super) fn reject(&self, file: &Path, reason: String) {
+        self.rejections().insert(file.to_owned(), reason.clone());
+        self.note(reason);
+    }
+
+    /// Nothing is wrong with a file any more.
+    pub(super) fn accept(&self, file: &Path) {
+        self.rejections().remove(file);
+    }
+
+    /// Forgets the files that do not run, but for some.
+    pub(super) fn keep_rejected(&self, is_kept: impl Fn(&Path) -> bool) {
+        self.rejections().retain(|file, _| is_kept(file));
+    }
+
+    /// Files that do not run, each with the reason.
+    pub(super) fn rejected(&self) -> Vec<RejectedFile> {
+        let row = |(file, reason): (&PathBuf, &String)| RejectedFile {
+            file: file.display().to_string(),
+            reason: reason.clone(),
+        };
+        self.rejections().iter().map(row).collect()
+    }
+
+    fn rejections(&self) -> MutexGuard<'_, BTreeMap<PathBuf, String>> {
+        self.rejected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds records that were decoded, by hook id.

@@ -1,8 +1,9 @@
 //! A plugin's way out: its actions to the ledger, its alerts and refusals to the outputs.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
 use parking_lot::MutexGuard as TurnGuard;
@@ -18,7 +19,7 @@ use super::words::Words;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
-use crate::policy::{Applied, Kinship, Principal, RaisedAlert, Surroundings, apply};
+use crate::policy::{Applied, Kinship, MetricTotals, Principal, RaisedAlert, Surroundings, apply};
 use crate::route::queue::{Batch, Queue};
 use crate::route::subscription::PluginSlot;
 
@@ -31,6 +32,7 @@ pub(super) struct Counts {
     alerts: AtomicU64,
     rules: AtomicU64,
     refused: AtomicU64,
+    metrics: Mutex<MetricTotals>,
 }
 
 impl Counts {
@@ -38,6 +40,15 @@ impl Counts {
     pub(super) fn read(&self) -> (u64, u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         (read(&self.alerts), read(&self.rules), read(&self.refused))
+    }
+
+    /// Values of its metrics, by name.
+    pub(super) fn metrics(&self) -> BTreeMap<String, f64> {
+        self.totals().by_name().clone()
+    }
+
+    fn totals(&self) -> MutexGuard<'_, MetricTotals> {
+        self.metrics.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -178,6 +189,9 @@ impl PolicySink {
         count(&self.common.counts.alerts, applied.alerts.len());
         count(&self.common.counts.rules, applied.rules.len());
         count(&self.common.counts.refused, applied.refused.len());
+        if !applied.metrics.is_empty() {
+            self.common.counts.totals().add(&applied.metrics);
+        }
         count(&self.shared.rules, applied.rules.len());
         self.shared.map_full.fetch_add(applied.map_full, Ordering::Relaxed);
         self.shared.delays(&applied.delays_ns);

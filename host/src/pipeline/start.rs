@@ -4,24 +4,29 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::time::Instant;
 
 use super::RunError;
+use super::arrivals::{Waiting as WaitingFiles, found_at_start};
 use super::board::Board;
 use super::census::Census;
 use super::exempt::Exempt;
+use super::files::{Files, Place};
 use super::hooks::Hooks;
 use super::left_out::Refused;
 use super::mailbox::Mailbox;
 use super::prepare::Prepared;
 use super::reader::Reader;
+use super::ready::ReadyFile;
 use super::reports::{self, Waiting};
-use super::roster::{Roster, in_folder};
+use super::roster::Roster;
 use super::shared::Shared;
 use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
 use super::watches::ADMINISTRATOR;
 use crate::config::{Config, PluginSpec};
+use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
@@ -37,10 +42,12 @@ pub(super) struct Running {
     pub(super) commands: Sender<Command>,
     pub(super) board: Board,
     pub(super) reports: Waiting,
+    pub(super) ready: ReadyFile,
 }
 
 /// Starts everything; on an error nothing stays attached.
 pub(super) fn start(config: Config) -> Result<Running, RunError> {
+    let ready = vacate(&config)?;
     probe::check(config.backend)?;
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
@@ -59,9 +66,11 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));
     let mut roster = Roster::new(compiler, policies, all, post, commands.clone());
 
+    let in_folders = found_at_start(&config);
+    let files = taken(&config, &in_folders);
     let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
-    let found = found(&config, &mut roster, &shared);
+    let (found, rejected) = found(in_folders, &mut roster);
     let first = (0..).zip(named.iter().chain(&found));
     let wanted =
         first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
@@ -73,14 +82,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
     notes.into_iter().for_each(|text| shared.note(text));
-    for plugin in named {
-        roster.add(plugin)?;
-    }
-    for plugin in found {
-        if let Err(error) = roster.add(plugin) {
-            shared.note(error.line());
-        }
-    }
+    let rejected = add(&mut roster, named, found, rejected)?;
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
@@ -97,13 +99,24 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         exempt,
         census,
         roster,
+        files,
+        waiting: WaitingFiles::default(),
+        nobodys: HashSet::new(),
         shared: Arc::clone(&shared),
         mailbox,
         reader,
     };
+    steward.tell_rejected(rejected);
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
-    Ok(Running { shared, counters, commands, board, reports })
+    Ok(Running { shared, counters, commands, board, reports, ready })
+}
+
+/// Looks, before anything is attached, whether something lies in the way of the control socket or the ready file.
+fn vacate(config: &Config) -> Result<ReadyFile, RunError> {
+    // First, as the ready file of a host that listens there must stay.
+    config.control.as_deref().map_or(Ok(()), Server::vacant)?;
+    ReadyFile::new(config.ready_file.clone())
 }
 
 /// What the machine is.
@@ -140,11 +153,42 @@ fn watched(hooks: &Hooks) -> Result<(), RunError> {
     if watches.is_empty() { Ok(()) } else { Err(RunError::Watch { watches }) }
 }
 
-/// What the folders hold. One that is not there yet may come, and a file that is no plugin is told.
-fn found(config: &Config, roster: &mut Roster, shared: &Shared) -> Vec<Prepared> {
-    let files = config.plugin_dirs.iter().filter_map(|folder| in_folder(folder).ok()).flatten();
-    let prepared = files.map(|file| roster.prepare(PluginSpec::beside(file)));
-    prepared.filter_map(|plugin| plugin.map_err(|error| shared.note(error.line())).ok()).collect()
+/// Files of plugins as they are before they are read: what changes from here on is found by a look.
+fn taken(config: &Config, in_folders: &[PathBuf]) -> Files {
+    let named = config.plugins.iter().map(Place::of);
+    let beside = config.shadows.iter().chain(in_folders).cloned().map(Place::beside);
+    let mut files = Files::default();
+    files.take(&named.chain(beside).collect::<Vec<_>>(), Instant::now());
+    files
+}
+
+/// What the folders hold: plugins, and files that are none.
+fn found(files: Vec<PathBuf>, roster: &mut Roster) -> (Vec<Prepared>, Vec<(PathBuf, RunError)>) {
+    let (mut found, mut rejected) = (Vec::new(), Vec::new());
+    for file in files {
+        match roster.prepare(PluginSpec::beside(file.clone())) {
+            Ok(prepared) => found.push(prepared),
+            Err(error) => rejected.push((file, error)),
+        }
+    }
+    (found, rejected)
+}
+
+/// Starts plugins; of those that were found in folders, what cannot be started is added to what is `rejected`.
+fn add(
+    roster: &mut Roster,
+    named: Vec<Prepared>,
+    found: Vec<Prepared>,
+    mut rejected: Vec<(PathBuf, RunError)>,
+) -> Result<Vec<(PathBuf, RunError)>, RunError> {
+    for plugin in named {
+        roster.add(plugin)?;
+    }
+    for plugin in found {
+        let file = plugin.file().to_owned();
+        rejected.extend(roster.add(plugin).err().map(|error| (file, error)));
+    }
+    Ok(rejected)
 }
 
 /// `program` is a krsi-host, whose child compiles.

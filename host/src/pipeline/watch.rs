@@ -1,4 +1,4 @@
-//! Watched folders: which files may have changed, once nobody is writing to them any more.
+//! Watched folders: which files are complete, as the kernel's signs say, once nobody is writing to them any more.
 //!
 //! A rename is complete at once; a file that is written in place is complete when it is closed, or
 //! has been quiet for a while. A burst of writes is one change.
@@ -8,15 +8,16 @@ use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::RunError;
-use crate::config::Config;
+use crate::config::{Config, Source};
 
 /// After the last sign of completion; a burst of renames is one change.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -28,7 +29,8 @@ const SIGNS_MAX: usize = 256;
 
 /// The folders of all plugins.
 pub(super) struct Watch {
-    signs: mpsc::Receiver<Sign>,
+    /// `None` where the kernel gives no signs.
+    signs: Option<mpsc::Receiver<Sign>>,
     changes: Changes,
 }
 
@@ -57,33 +59,35 @@ impl Changes {
 type Sign = (PathBuf, Duration);
 
 impl Watch {
-    pub(super) fn new(config: &Config) -> Result<Self, RunError> {
-        let failed = |errno: rustix::io::Errno| RunError::Runtime(errno.into());
-        let events = inotify::init(CreateFlags::CLOEXEC).map_err(failed)?;
-        let files =
-            config.plugins.iter().flat_map(|spec| std::iter::once(&spec.file).chain(&spec.config));
-        let files = files.chain(&config.shadows);
-        let parents = files.map(|file| match file.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-            _ => PathBuf::from("."),
-        });
+    /// Watches what is there to be watched; and what is to be told of the rest, which is found without signs too,
+    /// by the looks of [`super::files`].
+    pub(super) fn new(config: &Config) -> Result<(Self, Option<String>), RunError> {
+        let events = match inotify::init(CreateFlags::CLOEXEC) {
+            Ok(events) => events,
+            Err(errno) => {
+                let deaf = Self { signs: None, changes: Changes::default() };
+                return Ok((deaf, Some(without_signs(errno))));
+            }
+        };
+        let configs = config.plugins.iter().filter_map(|spec| spec.config.as_ref());
+        let files = config.plugins.iter().map(|spec| spec.file.as_path());
+        let files = files.chain(configs.map(Source::path));
+        let files = files.chain(config.shadows.iter().map(PathBuf::as_path));
+        let parents = files.filter_map(Path::parent).map(Path::to_owned);
         let wanted: HashSet<PathBuf> = parents.chain(config.plugin_dirs.iter().cloned()).collect();
         let flags = WatchFlags::CLOSE_WRITE
             | WatchFlags::MODIFY
             | WatchFlags::MOVED_TO
-            | WatchFlags::MOVED_FROM
-            | WatchFlags::DELETE
             | WatchFlags::ONLYDIR;
-        let mut folders = HashMap::new();
+        let mut folders: HashMap<i32, Vec<PathBuf>> = HashMap::new();
+        let mut deaf = None;
         for folder in wanted {
             match inotify::add_watch(&events, &folder, flags) {
-                Ok(id) => {
-                    folders.insert(id, folder);
-                }
-                Err(error) => {
-                    let folder = folder.display();
-                    tracing::warn!(%folder, %error, "changes there go unnoticed; reload by SIGHUP");
-                }
+                // One folder has one number, by whatever path it is named.
+                Ok(id) => folders.entry(id).or_default().push(folder),
+                // One that is not there is told of by the looks.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(errno) => deaf = Some(without_signs(errno)),
             }
         }
         let (sender, signs) = mpsc::channel(SIGNS_MAX);
@@ -91,11 +95,11 @@ impl Watch {
             .name("watch".into())
             .spawn(move || read(&events, &folders, &sender))
             .map_err(RunError::Thread)?;
-        Ok(Self { signs, changes: Changes::default() })
+        Ok((Self { signs: Some(signs), changes: Changes::default() }, deaf))
     }
 
-    /// Waits until files have changed and are complete. May be dropped and called again.
-    pub(super) async fn changed(&mut self) -> HashSet<PathBuf> {
+    /// Waits until files are complete. May be dropped and called again.
+    pub(super) async fn complete(&mut self) -> HashSet<PathBuf> {
         loop {
             let complete = self.changes.take(Instant::now());
             if !complete.is_empty() {
@@ -103,32 +107,60 @@ impl Watch {
             }
             tokio::select! {
                 () = until(self.changes.next()) => {}
-                sign = self.signs.recv() => match sign {
-                    Some(sign) => self.changes.note(sign, Instant::now()),
-                    None => std::future::pending().await,
-                },
+                sign = next(&mut self.signs) => self.changes.note(sign, Instant::now()),
             }
         }
     }
 }
 
+/// The next sign; never where there are none.
+async fn next(signs: &mut Option<mpsc::Receiver<Sign>>) -> Sign {
+    match signs {
+        Some(signs) => match signs.recv().await {
+            Some(sign) => sign,
+            None => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
+/// What the operator is told where the kernel does not say what happens in folders.
+fn without_signs(errno: Errno) -> String {
+    let why = match errno {
+        Errno::MFILE => "no inotify instance is left".to_owned(),
+        Errno::NOSPC => "no inotify watch is left".to_owned(),
+        errno => std::io::Error::from(errno).to_string(),
+    };
+    format!(
+        "the kernel does not tell of files that change ({why}): they are looked at every second, and a change is \
+         taken up a few seconds later (fs.inotify.max_user_instances and max_user_watches are the limits)"
+    )
+}
+
 /// The watching thread: it ends when nobody listens any more, or with the process.
-fn read(events: &OwnedFd, folders: &HashMap<i32, PathBuf>, signs: &mpsc::Sender<Sign>) {
+fn read(events: &OwnedFd, folders: &HashMap<i32, Vec<PathBuf>>, signs: &mpsc::Sender<Sign>) {
     let mut buffer = [MaybeUninit::uninit(); 8192];
     let mut reader = inotify::Reader::new(events, &mut buffer);
     while let Ok(event) = reader.next() {
-        let Some(folder) = folders.get(&event.wd()) else { continue };
+        let folders = folders.get(&event.wd()).into_iter().flatten();
         let Some(name) = event.file_name() else { continue };
         let name = OsStr::from_bytes(name.to_bytes());
-        let here = folder.as_os_str() == ".";
-        let file = if here { PathBuf::from(name) } else { folder.join(name) };
-        let relevant = file.extension().is_some_and(|is| is == "wasm" || is == "toml");
+        if !is_relevant(Path::new(name)) {
+            continue;
+        }
         let written = event.events() == ReadFlags::MODIFY;
         let wait = if written { QUIET } else { SETTLE };
-        if relevant && signs.blocking_send((file, wait)).is_err() {
-            return;
+        for folder in folders {
+            if signs.blocking_send((folder.join(name), wait)).is_err() {
+                return;
+            }
         }
     }
+}
+
+/// Whether a name is that of a plugin, of a configuration or of a signature.
+fn is_relevant(name: &Path) -> bool {
+    name.extension().is_some_and(|is| is == "wasm" || is == "toml" || is == "minisig")
 }
 
 async fn until(time: Option<Instant>) {

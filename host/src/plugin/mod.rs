@@ -6,6 +6,7 @@ mod engine;
 mod lifecycle;
 mod limit;
 mod live;
+mod regular;
 mod shadow;
 mod tenure;
 mod worker;
@@ -19,6 +20,7 @@ pub use compile::{
 pub use engine::{Engine, EngineError};
 pub use lifecycle::{Next, RestartPolicy, State};
 pub use limit::Limits;
+pub use regular::{NotRegular, open as open_regular};
 pub use shadow::{ShadowSink, ShadowStats};
 pub use worker::{About, ActionSink, Swapped, Worker, WorkerStats};
 pub use world::{CallError, Filter, Manifest, ManifestError, StartError};

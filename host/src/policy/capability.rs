@@ -88,6 +88,7 @@ impl Default for GrantSpec {
 /// What a plugin may do: asked for and granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
+    asked: Asked,
     may: Asked,
     spec: GrantSpec,
 }
@@ -95,6 +96,24 @@ pub struct Grant {
 /// Why an action is refused before anything is touched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CapabilityError {
+    /// A kind of key that the plugin's manifest does not ask for.
+    #[error("the plugin's manifest does not ask for rules on {key} keys")]
+    UnaskedKey {
+        /// The kind.
+        key: KeyKind,
+    },
+    /// A hook that the plugin's manifest does not ask for.
+    #[error(
+        "the plugin's manifest does not ask to refuse calls of {hook}: its author adds `deny_hook`",
+        hook = hook.name()
+    )]
+    UnaskedHook {
+        /// The hook whose calls the rule would judge.
+        hook: Hook,
+    },
+    /// Killing that the plugin's manifest does not ask for.
+    #[error("the plugin's manifest does not ask to kill")]
+    UnaskedKill,
     /// A kind of key that was not granted.
     #[error("rules on {key} keys are not granted")]
     Key {
@@ -186,7 +205,10 @@ impl CapabilityError {
     #[must_use]
     pub const fn refusal(&self) -> Refusal {
         match self {
-            Self::Key { .. }
+            Self::UnaskedKey { .. }
+            | Self::UnaskedHook { .. }
+            | Self::UnaskedKill
+            | Self::Key { .. }
             | Self::Hook { .. }
             | Self::ErrnoGrant { .. }
             | Self::Ttl { .. }
@@ -241,7 +263,7 @@ impl Grant {
         let is_refused = |watch: &&AskedWatch| refused.iter().any(|(other, _)| *other == *watch);
         granted.watches =
             asked.watches.iter().filter(|watch| !is_refused(watch)).cloned().collect();
-        Self { may: asked.cut_to(&granted), spec }
+        Self { may: asked.clone().cut_to(&granted), asked, spec }
     }
 
     /// Kinds of keys, hooks and killing that it may.
@@ -269,6 +291,9 @@ impl Grant {
 
     fn check_rule(&self, rule: &Rule<'_>) -> Result<(), CapabilityError> {
         let key = rule.key.kind();
+        if !self.asked.deny_keys.contains(key) {
+            return Err(CapabilityError::UnaskedKey { key });
+        }
         if !self.may.deny_keys.contains(key) {
             return Err(CapabilityError::Key { key });
         }
@@ -277,6 +302,9 @@ impl Grant {
         }
         if !rule.hooks.is_known() {
             return Err(CapabilityError::UnknownHook { bits: rule.hooks.0 });
+        }
+        if let Some(hook) = rule.hooks.iter().find(|hook| !self.asked.deny_hooks.contains(*hook)) {
+            return Err(CapabilityError::UnaskedHook { hook });
         }
         if let Some(hook) = rule.hooks.iter().find(|hook| !self.may.deny_hooks.contains(*hook)) {
             return Err(CapabilityError::Hook { hook });
@@ -308,6 +336,7 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
             Ok(())
         }
         Action::Allow(allow) => grant.check_rule(&allow.rule),
+        Action::Kill(_) if !grant.asked.kill => Err(CapabilityError::UnaskedKill),
         Action::Kill(_) if !grant.may.kill => Err(CapabilityError::Kill),
         Action::Alert(alert) if !is_technique(&alert.technique) => Err(CapabilityError::Technique),
         Action::Metric(metric) if !is_metric_name(&metric.name) => Err(CapabilityError::MetricName),
@@ -466,7 +495,7 @@ mod tests {
                 mode: RuleMode::Enforce,
                 if_unread: IfUnread::Pass,
             });
-            assert_eq!(check(&grant(), &action), Err(CapabilityError::Key { key: kind }));
+            assert_eq!(check(&grant(), &action), Err(CapabilityError::UnaskedKey { key: kind }));
             let granted =
                 Grant::new(Asked { deny_keys: only(kind), ..asked() }, GrantSpec::default());
             assert_eq!(check(&granted, &action), Ok(()));
@@ -520,7 +549,7 @@ mod tests {
         assert_eq!(check(&grant(), &kill), Err(CapabilityError::Kill));
         assert_eq!(check(&Grant::new(asked(), granted.clone()), &kill), Ok(()));
         let unasked = Grant::new(Asked::default(), granted);
-        assert_eq!(check(&unasked, &kill), Err(CapabilityError::Kill));
+        assert_eq!(check(&unasked, &kill), Err(CapabilityError::UnaskedKill));
     }
 
     #[test]

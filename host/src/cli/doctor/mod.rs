@@ -25,17 +25,16 @@ pub(super) fn run(output: OutputArg) -> ExitCode {
     let facts = facts::gather();
     let diagnosis = judge(&facts);
     match output {
-        OutputArg::Text => super::print(&text::render(&facts, &diagnosis)),
+        OutputArg::Text => super::print(&text::render(&facts, &diagnosis), diagnosis.health.into()),
         OutputArg::Json => {
             let answer = Examination {
                 version: env!("CARGO_PKG_VERSION"),
                 diagnosis: &diagnosis,
                 facts: &facts,
             };
-            super::print(&super::line(&answer));
+            super::print(&super::line(&answer), diagnosis.health.into())
         }
     }
-    diagnosis.health.into()
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     let absent: Vec<&String> = names.iter().filter(absent).collect();
     let all: Vec<String> = types.lsm_hooks().into_iter().map(|(hook, _)| hook).collect();
     for name in &absent {
-        eprintln!("krsi-host: {}", no_hook(name, &all));
+        exit::say(&no_hook(name, &all), "");
     }
     if facts::active_lsms().is_some_and(|list| list.iter().all(|name| name != "bpf")) {
         survey.unknown.push(
@@ -65,13 +65,13 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     }
     let Status { counts, watches, .. } = status(control);
     let listing = listing(survey, &counts, &watches);
+    let code = if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() };
     match output {
         // What is wrong was said, and there is nothing to list.
-        OutputArg::Text if listing.hooks.is_empty() && !absent.is_empty() => {}
-        OutputArg::Text => super::print(&text::render(&listing)),
-        OutputArg::Json => super::print(&super::line(&listing)),
+        OutputArg::Text if listing.hooks.is_empty() && !absent.is_empty() => code,
+        OutputArg::Text => super::print(&text::render(&listing), code),
+        OutputArg::Json => super::print(&super::line(&listing), code),
     }
-    if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() }
 }
 
 /// That there is no such hook, and which ones may be meant.

@@ -304,7 +304,12 @@ fn write_plugin(plugin: &PluginSummary, out: &mut dyn Write) -> io::Result<()> {
         plugin.refused,
         plugin.lost_queue,
         plugin.lost_plugin
-    )
+    )?;
+    if plugin.metrics.is_empty() {
+        return Ok(());
+    }
+    let metrics = plugin.metrics.iter().map(|(name, value)| format!("{name} {value}"));
+    writeln!(out, "  its metrics: {}", metrics.collect::<Vec<_>>().join(", "))
 }
 
 fn micros(ns: u64) -> String {

@@ -7,7 +7,6 @@ mod native;
 mod recognise;
 mod signature;
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +21,7 @@ pub use self::signature::{SignatureError, TrustedKey};
 use self::cache::{Found, hex};
 use super::engine::Engine;
 use super::limit::Limits;
+use super::regular;
 use super::world::{self, Contract, World};
 
 /// Why a file is no plugin. Each message names the file.
@@ -62,12 +62,17 @@ impl LoadError {
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {
-            LoadError::Read { .. } => "check the path and its permissions",
+            LoadError::Read { .. } => {
+                "give a file that can be read: check the path, what lies there, and its permissions"
+            }
             LoadError::TooLarge { .. } => {
                 "strip the module, build it with the wasm profile, or raise binary-mib"
             }
             LoadError::Signature(SignatureError::Key { .. } | SignatureError::Read { .. }) => {
                 "give --require-signed the public key file that `minisign -G` wrote"
+            }
+            LoadError::Signature(SignatureError::Unsigned { .. }) => {
+                "it runs once its signature lies beside it: `minisign -Sm FILE`"
             }
             LoadError::Signature(_) => "sign it with `minisign -Sm FILE`, or do not run it",
             LoadError::Fault { fault, .. } => fault.fix(),
@@ -250,7 +255,7 @@ impl PluginPre {
 
 fn read(file: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
     let failed = |source| LoadError::Read { file: file.into(), source };
-    let opened = File::open(file).map_err(failed)?;
+    let opened = regular::open(file).map_err(failed)?;
     let mut bytes = Vec::new();
     opened.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit {

@@ -1,10 +1,11 @@
 //! Detached minisign signatures, checked before a byte of the plugin is parsed.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
+
+use super::super::regular;
 
 /// Larger files are neither keys nor signatures.
 const FILE_MAX: u64 = 16 << 10;
@@ -101,7 +102,7 @@ impl TrustedKey {
 
 fn read(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    File::open(file)?.take(FILE_MAX).read_to_string(&mut text)?;
+    regular::open(file)?.take(FILE_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 

@@ -16,6 +16,7 @@ use super::capability::{self, Grant};
 use super::generation::Generations;
 use super::kill;
 use super::ledger::{Kinship, LedgerError, Made, RuleSpec, RuleView};
+use super::metric::{MetricNames, MetricValue};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
 use super::turns::Turns;
@@ -43,6 +44,8 @@ pub struct Principal {
     /// What it may do.
     pub grant: Grant,
     alerts: Allowance,
+    /// Names of its metrics.
+    metrics: MetricNames,
     /// What its keys of files leave out.
     generations: Generations,
 }
@@ -52,7 +55,8 @@ impl Principal {
     #[must_use]
     pub fn new(slot: u8, plugin: Arc<str>, schema: Schema, grant: Grant) -> Self {
         let alerts = Allowance::new(grant.spec().alerts_per_second);
-        Self { slot, plugin, schema, grant, alerts, generations: Generations::default() }
+        let (metrics, generations) = (MetricNames::default(), Generations::default());
+        Self { slot, plugin, schema, grant, alerts, metrics, generations }
     }
 
     /// Learns which files it is about to be told of, if its contract cannot say that.
@@ -121,8 +125,8 @@ pub struct Applied {
     pub rules: Vec<RuleView>,
     /// Tokens of rules in force that were made by `init`.
     pub init_tokens: HashSet<u32>,
-    /// Metrics, by name.
-    pub metrics: u64,
+    /// Values of metrics, in order.
+    pub metrics: Vec<MetricValue>,
     /// From the hook's call to the rule in force, for each rule that an event caused.
     pub delays_ns: Vec<u64>,
     /// What was refused.
@@ -263,10 +267,10 @@ fn one<S: RuleStore>(
             Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
         },
         Action::Alert(alert) => raise(principal, alert, around.now_boot_ns, applied),
-        Action::Metric(metric) => {
-            applied.metrics += 1;
-            tracing::debug!(plugin = %principal.plugin, name = %metric.name, value = metric.value, "metric");
-        }
+        Action::Metric(metric) => match principal.metrics.take(metric) {
+            Ok(value) => applied.metrics.push(value),
+            Err(error) => applied.refuse(token, Refusal::TooMany, error.to_string()),
+        },
         // Refused before it comes here.
         Action::Unknown(_) => {}
     }

@@ -9,7 +9,8 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use krsi_plugin::{
-    Ctx, Errno, Exec, FileOpen, Hook, Lost, Manifest, Meta, Outcome, Plugin, ProcessKey, Severity,
+    Ctx, Errno, Exec, FileOpen, Hook, Lost, Manifest, Meta, MetricKind, Outcome, Plugin,
+    ProcessKey, Severity,
 };
 
 /// Patched to other versions.
@@ -94,6 +95,8 @@ impl Plugin for Census {
                 self.refused,
                 versions.join(",")
             );
+            ctx.metric("reports", MetricKind::Counter, 1.0);
+            ctx.metric("opens", MetricKind::Gauge, self.opens as f64);
             ctx.alert("T1083", Severity::Info, meta.process, text);
         }
     }
