@@ -83,7 +83,7 @@ fn new(name: &str, parent: &Path) -> ExitCode {
             let folder = folder.display();
             let next = format!(
                 "{folder} is made. Next:\n  cd {folder}\n  cargo test\n  krsi-host plugin build\n  sudo krsi-host \
-                 --plugin {name}.wasm\n"
+                 --plugin {name}.wasm --allow-writable\n"
             );
             print(&next, ExitCode::SUCCESS)
         }
