@@ -99,7 +99,6 @@ fn kill(guest: &mut Guest) -> anyhow::Result<()> {
     neighbour.wait()?;
     host.stop(Signal::INT)?;
     // Without the operator's grant the same wish is refused, in words.
-    fs::remove_file(guest.path("ready"))?;
     let host = guest.host("sentry", &config)?;
     run(&victim, &["true"])?;
     let refusal = host.report(&[("kind", "refusal"), ("plugin", "sentry")])?;
