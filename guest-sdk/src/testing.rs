@@ -43,7 +43,7 @@ pub enum Seen {
     },
     /// What a host would not do, or not send: the manifest does not ask for it.
     Refused {
-        /// Why.
+        /// What the manifest does not ask for.
         reason: String,
     },
     /// Anything else, as its `Debug` shows it.

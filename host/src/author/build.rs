@@ -14,7 +14,7 @@ pub enum BuildError {
     /// No crate lies there.
     #[error("{}: no Cargo.toml lies here; give the folder of a plugin, or make one: krsi-host plugin new NAME", folder.display())]
     NoCrate {
-        /// The folder.
+        /// The folder that was given.
         folder: PathBuf,
     },
     /// Root did not say that it wants to.
@@ -25,18 +25,18 @@ pub enum BuildError {
     /// Cargo does not describe the crate.
     #[error("{}: cargo cannot read it: {said}", folder.display())]
     Metadata {
-        /// The folder.
+        /// The folder that was given.
         folder: PathBuf,
-        /// What cargo said.
+        /// The words of cargo.
         said: String,
     },
     /// The crate makes nothing that a host could run.
     #[error("{}: is no plugin: its [lib] has no crate-type \"cdylib\"", folder.display())]
     NoLibrary {
-        /// The folder.
+        /// The folder that was given.
         folder: PathBuf,
     },
-    /// No compiler.
+    /// No compiler makes Wasm here.
     #[error(
         "no compiler for wasm32-unknown-unknown: `apt install rustc-web rust-web-src lld-22`, or `rustup target add \
          wasm32-unknown-unknown`"
@@ -48,19 +48,12 @@ pub enum BuildError {
     /// The file cannot be put where it belongs.
     #[error("{}: cannot be written", file.display())]
     Write {
-        /// The file.
+        /// The module, beside `Cargo.toml`.
         file: PathBuf,
-        /// Why.
+        /// What the kernel says.
         #[source]
         source: io::Error,
     },
-}
-
-/// What was built.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Built {
-    /// The plugin, in the crate's folder.
-    pub file: PathBuf,
 }
 
 /// What `cargo metadata` says, as far as it is of use.
@@ -83,11 +76,11 @@ struct Target {
     crate_types: Vec<String>,
 }
 
-/// Builds the crate in a folder; the module lies beside its `Cargo.toml` afterwards, under the package's name.
+/// Builds the crate in a folder and returns its module, which lies beside its `Cargo.toml` afterwards, under the package's name.
 ///
 /// # Errors
 /// When there is no such crate, no compiler, or cargo fails.
-pub fn build(folder: &Path, as_root: bool) -> Result<Built, BuildError> {
+pub fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let manifest = folder.join("Cargo.toml");
     if !manifest.is_file() {
@@ -117,7 +110,7 @@ pub fn build(folder: &Path, as_root: bool) -> Result<Built, BuildError> {
     let write = |source| BuildError::Write { file: file.clone(), source };
     fs::copy(&module, &partial).map_err(write)?;
     fs::rename(&partial, &file).map_err(write)?;
-    Ok(Built { file })
+    Ok(file)
 }
 
 fn metadata(folder: &Path, manifest: &Path) -> Result<Metadata, BuildError> {

@@ -17,7 +17,7 @@ use crate::text::Escaped;
 pub struct KernelLack {
     /// The hook or watch.
     pub what: String,
-    /// Why.
+    /// What this kernel lacks.
     pub why: String,
 }
 

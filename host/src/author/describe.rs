@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::plugin::{
     Candidate, CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, Manifest,
-    StartError,
+    StartError, signature_of,
 };
 use crate::text::{Escaped, Quoted};
 
@@ -40,7 +40,7 @@ impl DescribeError {
 /// A plugin, described.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Description {
-    /// Its file.
+    /// The plugin's file.
     pub file: PathBuf,
     /// Length of the file.
     pub bytes: u64,
@@ -52,15 +52,15 @@ pub struct Description {
     pub contract: String,
     /// Schema of the batches that it is sent.
     pub schema: u16,
-    /// Its name.
+    /// The plugin's name, which rules belong to.
     pub name: String,
-    /// Its version.
+    /// The plugin's version.
     pub version: String,
     /// Hooks whose calls it sees.
     pub hooks: Vec<&'static str>,
     /// What of those it sees, where it does not see all.
     pub filters: Vec<String>,
-    /// Its own watches.
+    /// Watches of the plugin's own, as it wrote them.
     pub watches: Vec<String>,
     /// Hooks whose calls its rules refuse.
     pub deny_hooks: Vec<&'static str>,
@@ -89,13 +89,11 @@ pub fn describe(file: &Path, program: &Path) -> Result<Description, DescribeErro
 
 fn of(candidate: &Candidate, file: &Path) -> Description {
     let (identity, manifest) = (candidate.identity(), &candidate.manifest);
-    let mut signature = file.as_os_str().to_owned();
-    signature.push(".minisig");
     Description {
         file: file.to_owned(),
         bytes: std::fs::metadata(file).map_or(0, |file| file.len()),
         sha256: identity.sha256.clone(),
-        signature: Path::new(&signature).is_file(),
+        signature: signature_of(file).is_file(),
         contract: identity.contract.clone(),
         schema: manifest.schema.number(),
         name: manifest.name.clone(),

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Longest name of a plugin.
+use crate::plugin::is_plugin_name;
+
+/// Letters of a refused name that are shown.
 const NAME_MAX: usize = 64;
 
 /// The SDK's files, by their path below `sdk/`; written by `build.rs`.
@@ -20,55 +22,11 @@ const FILES: [(&str, &str); 6] = [
     ("sdk/Cargo.toml", include_str!("template/sdk.toml.in")),
 ];
 
-/// Names that cargo gives no package, or that would hide a crate which every plugin needs.
-const TAKEN: [&str; 46] = [
-    "abstract",
-    "alloc",
-    "as",
-    "async",
-    "await",
-    "become",
-    "box",
-    "break",
-    "const",
-    "continue",
-    "core",
-    "crate",
-    "do",
-    "dyn",
-    "else",
-    "enum",
-    "extern",
-    "false",
-    "final",
-    "fn",
-    "for",
-    "if",
-    "impl",
-    "in",
-    "krsi-plugin",
-    "let",
-    "loop",
-    "match",
-    "mod",
-    "move",
-    "mut",
-    "proc-macro",
-    "pub",
-    "ref",
-    "return",
-    "self",
-    "static",
-    "std",
-    "struct",
-    "super",
-    "test",
-    "trait",
-    "true",
-    "type",
-    "use",
-    "while",
-];
+/// Names that cargo gives no package, words of Rust among them, and those of the SDK's own packages.
+const TAKEN: &str = "abstract alloc as async await become box break const continue core crate do dyn else enum extern false \
+    final fn for gen if impl in krsi-plugin krsi-plugin-schema let loop macro match mod move mut override priv proc-macro \
+    pub ref return self static std struct super test trait true try type typeof unsafe unsized use virtual where while \
+    yield";
 
 /// Why there is no new crate.
 #[derive(Debug, thiserror::Error)]
@@ -78,13 +36,13 @@ pub enum ScaffoldError {
         "{name:?} is no name for a plugin: 1 to {NAME_MAX} of a-z, 0-9 and -, a letter first, and no word of Rust's"
     )]
     Name {
-        /// The name.
+        /// The name that was asked for.
         name: String,
     },
     /// Something is there already.
     #[error("{}: is there already; nothing was written", folder.display())]
     Taken {
-        /// The folder.
+        /// What is there.
         folder: PathBuf,
     },
     /// A file cannot be written.
@@ -92,7 +50,7 @@ pub enum ScaffoldError {
     Write {
         /// The file or folder.
         file: PathBuf,
-        /// Why.
+        /// What the kernel says.
         #[source]
         source: io::Error,
     },
@@ -121,25 +79,13 @@ pub fn create(name: &str, parent: &Path) -> Result<PathBuf, ScaffoldError> {
 }
 
 fn is_name(name: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-    starts && name.len() <= NAME_MAX && name.bytes().all(plain) && !TAKEN.contains(&name)
+    let is_free = TAKEN.split(' ').all(|taken| taken != name);
+    is_plugin_name(name) && name.starts_with(|first: char| first.is_ascii_lowercase()) && is_free
 }
 
 /// A template with the name in it, in the spelling of each place.
 fn filled(text: &str, name: &str) -> String {
-    text.replace("{{name}}", name)
-        .replace("{{crate}}", &name.replace('-', "_"))
-        .replace("{{Type}}", &type_name(name))
-}
-
-/// `no-shm-exec` as `NoShmExec`.
-fn type_name(name: &str) -> String {
-    let part = |part: &str| {
-        let mut letters = part.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
-    };
-    name.split('-').map(part).collect::<Vec<String>>().concat()
+    text.replace("{{name}}", name).replace("{{crate}}", &name.replace('-', "_"))
 }
 
 fn write(file: &Path, bytes: &[u8]) -> Result<(), ScaffoldError> {
@@ -159,14 +105,24 @@ mod tests {
         for name in ["a", "no-shm-exec", "t1496", "a--b", &"a".repeat(64)] {
             assert!(is_name(name), "{name}");
         }
-        for name in
-            ["", "-a", "1a", "A", "a_b", "fn", "test", "std", "../x", "a/b", "é", &"a".repeat(65)]
-        {
+        for name in [
+            "",
+            "-a",
+            "1a",
+            "A",
+            "a_b",
+            "fn",
+            "where",
+            "test",
+            "std",
+            "../x",
+            "a/b",
+            "é",
+            &"a".repeat(65),
+        ] {
             assert!(!is_name(name), "{name}");
             assert!(matches!(create(name, Path::new("/nowhere")), Err(ScaffoldError::Name { .. })));
         }
-        assert_eq!(type_name("no-shm-exec"), "NoShmExec");
-        assert_eq!(type_name("a--b-"), "AB");
     }
 
     #[test]
@@ -179,7 +135,7 @@ mod tests {
         assert_eq!(fs::read_dir(parent.join("mine")).unwrap().count(), 1);
         let folder = create("other-one", &parent).unwrap();
         let source = fs::read_to_string(folder.join("src/lib.rs")).unwrap();
-        assert!(source.contains("export!(OtherOne)") && !source.contains("{{"), "{source}");
+        assert!(source.contains("export!(Detection)") && !source.contains("{{"), "{source}");
         assert!(folder.join("sdk/guest-sdk/src/lib.rs").is_file());
         assert!(folder.join("sdk/wit/v0.2/plugin.wit").is_file());
         fs::remove_dir_all(parent).unwrap();

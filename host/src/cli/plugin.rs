@@ -35,7 +35,7 @@ pub(super) enum PluginVerb {
     },
     /// Says what a plugin is and what it asks for.
     Inspect {
-        /// The plugin.
+        /// Wasm file of the plugin.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// How the answer is written.
@@ -45,7 +45,7 @@ pub(super) enum PluginVerb {
     /// Says whether a host with the default limits would run a plugin, and what of it this kernel does not have. Exits
     /// with 0 when nothing is missing, 3 when something is, 4 when it would not run.
     Check {
-        /// The plugin.
+        /// Wasm file of the plugin.
         #[arg(value_name = "FILE")]
         file: PathBuf,
         /// How the answer is written.
@@ -93,7 +93,7 @@ fn new(name: &str, parent: &Path) -> ExitCode {
 
 fn build(folder: &Path, as_root: bool) -> ExitCode {
     match author::build(folder, as_root) {
-        Ok(built) => match described(&built.file) {
+        Ok(module) => match described(&module) {
             Ok(description) => tell(OutputArg::Text, &description, ExitCode::SUCCESS),
             Err(code) => code,
         },

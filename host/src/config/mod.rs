@@ -203,7 +203,7 @@ pub enum ConfigError {
         file: PathBuf,
         /// What they may change: the file itself, or a folder on the way to it.
         path: PathBuf,
-        /// Why they may.
+        /// What lets others change it.
         why: Access,
     },
     /// A configuration without its plugin.

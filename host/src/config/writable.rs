@@ -20,7 +20,7 @@ const LINKS_MAX: usize = 40;
 pub struct Writable {
     /// What they may change.
     pub path: PathBuf,
-    /// Why they may.
+    /// What lets others change it.
     pub why: Access,
 }
 
@@ -30,21 +30,21 @@ pub enum Access {
     /// It is another user's.
     #[error("it belongs to user {uid}")]
     Owner {
-        /// Who.
+        /// The owner's user id.
         uid: u32,
     },
     /// Its group may write, and is not root's.
     #[error("group {gid} may write there, as its mode is {mode:04o}")]
     Group {
-        /// Which group.
+        /// The group's id.
         gid: u32,
-        /// Its mode.
+        /// Mode of what may be changed.
         mode: u32,
     },
     /// Everybody may write.
     #[error("everybody may write there, as its mode is {mode:04o}")]
     All {
-        /// Its mode.
+        /// Mode of what may be changed.
         mode: u32,
     },
 }

@@ -156,3 +156,36 @@ impl Job {
         self.spec().is_some_and(|spec| spec.captures.iter().any(is_slow))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use krsi_host_abi::hook::HOOKS;
+
+    use super::*;
+
+    /// A look-up that is taken out of a program which could need it would let a denied call pass.
+    #[test]
+    fn a_program_keeps_the_look_ups_of_all_keys_that_its_hook_has() {
+        for row in HOOKS {
+            let objects = Job::Own(row.hook).objects();
+            let has = |bit| objects & bit != 0;
+            assert_eq!(has(objects::FILE), row.keys.contains(Keys::FILE), "{}", row.name);
+            assert_eq!(has(objects::NETWORK), row.keys.contains(Keys::NETWORK), "{}", row.name);
+        }
+        let of = |change: fn(&mut Spec)| {
+            let mut spec = Spec::EMPTY;
+            change(&mut spec);
+            Job::Template { hook: "x".into(), spec: Box::new(spec) }.objects()
+        };
+        assert_eq!(of(|_| ()), 0);
+        assert_eq!(of(|spec| spec.object = ObjectKind::Network as u32), objects::NETWORK);
+        for change in [
+            (|spec| spec.object = ObjectKind::File as u32) as fn(&mut Spec),
+            |spec| spec.second_capture = 1,
+            |spec| spec.path_row = 1,
+            |spec| spec.flags = spec_flag::PATH_UNTOLD,
+        ] {
+            assert_eq!(of(change), objects::FILE);
+        }
+    }
+}

@@ -176,7 +176,7 @@ pub struct RuleEndReport {
     /// Its id.
     #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
-    /// Who owned it.
+    /// The plugin whose rule it was.
     pub plugin: String,
     /// What it did, in words.
     pub text: String,

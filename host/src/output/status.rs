@@ -9,13 +9,13 @@ use super::ProcessCounts;
 /// One plugin, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginStatus {
-    /// Its name.
+    /// The plugin's name.
     pub plugin: String,
     /// Its version.
     pub version: String,
     /// Where it is in its life.
     pub state: String,
-    /// Its file.
+    /// The plugin's Wasm file.
     pub file: String,
     /// SHA-256 of the file.
     pub sha256: String,

@@ -16,6 +16,7 @@ pub use candidate::{Candidate, Start};
 pub use compile::{
     Cache, CacheError, CompileLimits, Compiler, Fault, Identity, LoadError, Origin, PluginPre,
     SignatureError, TrustedKey, VERB as COMPILE_VERB, child as compile_child, precompile,
+    signature_of,
 };
 pub use engine::{Engine, EngineError};
 pub use lifecycle::{Next, RestartPolicy, State};
@@ -23,4 +24,4 @@ pub use limit::Limits;
 pub use regular::{NotRegular, open as open_regular};
 pub use shadow::{ShadowSink, ShadowStats};
 pub use worker::{About, ActionSink, Swapped, Worker, WorkerStats};
-pub use world::{CallError, Filter, Manifest, ManifestError, StartError};
+pub use world::{CallError, Filter, Manifest, ManifestError, StartError, is_plugin_name};

@@ -11,6 +11,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::plugin::signature_of;
+
 /// What was not said to be complete is so when nothing of it has changed for this long. A file that is gone may
 /// be replaced within it.
 const QUIET: Duration = Duration::from_secs(2);
@@ -66,16 +68,10 @@ impl Place {
         Self { config: file.with_extension("toml"), file }
     }
 
-    fn signature(&self) -> PathBuf {
-        let mut name = self.file.clone().into_os_string();
-        name.push(".minisig");
-        name.into()
-    }
-
     fn stamps(&self) -> Stamps {
         Stamps {
             file: Stamp::of(&self.file),
-            signature: Stamp::of(&self.signature()),
+            signature: Stamp::of(&signature_of(&self.file)),
             config: Stamp::of(&self.config),
         }
     }
@@ -162,7 +158,7 @@ impl Files {
         }
         // A file that is gone may be about to come back: that it is gone is never taken from a sign.
         let is_told = !is_gone
-            && [&place.file, &place.config, &place.signature()]
+            && [&place.file, &place.config, &signature_of(&place.file)]
                 .iter()
                 .any(|path| told.contains(*path));
         if !is_told && now.duration_since(known.since) < QUIET {

@@ -16,7 +16,7 @@ use wasmtime::component::Component;
 pub use self::apart::{CompileLimits, VERB, child};
 pub use self::cache::{Cache, CacheError};
 pub use self::fault::Fault;
-pub use self::signature::{SignatureError, TrustedKey};
+pub use self::signature::{SignatureError, TrustedKey, signature_of};
 
 use self::cache::{Found, hex};
 use super::engine::Engine;

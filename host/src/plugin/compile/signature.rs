@@ -48,6 +48,14 @@ pub enum SignatureError {
     },
 }
 
+/// Where the signature of a file lies.
+#[must_use]
+pub fn signature_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(".minisig");
+    name.into()
+}
+
 /// The key that plugins must be signed with.
 pub struct TrustedKey {
     key: PublicKey,
@@ -80,9 +88,7 @@ impl TrustedKey {
     /// # Errors
     /// When there is none or it does not fit.
     pub(super) fn check(&self, file: &Path, bytes: &[u8]) -> Result<(), SignatureError> {
-        let mut signature = file.as_os_str().to_owned();
-        signature.push(".minisig");
-        let signature = PathBuf::from(signature);
+        let signature = signature_of(file);
         let text = match read(&signature) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

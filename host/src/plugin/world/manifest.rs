@@ -117,10 +117,16 @@ pub enum ManifestError {
     },
 }
 
+/// Whether a plugin can have that name: 1 to 64 of a-z, 0-9 and -.
+#[must_use]
+pub fn is_plugin_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(plain)
+}
+
 /// Checks every field of a manifest. `contract` is the schema of the contract it was built against.
 pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifest, ManifestError> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if asked.name.is_empty() || asked.name.len() > NAME_MAX || !asked.name.bytes().all(plain) {
+    if !is_plugin_name(&asked.name) {
         return Err(ManifestError::Name { name: cut(&asked.name) });
     }
     let printable = asked.version.bytes().all(|byte| byte.is_ascii_graphic());

@@ -15,7 +15,7 @@ use wasmtime::component::Component;
 use super::engine::Engine;
 use super::limit::Limits;
 
-pub use self::manifest::{Manifest, ManifestError};
+pub use self::manifest::{Manifest, ManifestError, is_plugin_name};
 pub use crate::route::filter::Filter;
 
 /// Package of the contract.
