@@ -20,4 +20,5 @@ pub mod config;
 pub mod control;
 pub mod loss;
 pub mod pipeline;
+pub mod record;
 pub mod text;

@@ -12,6 +12,7 @@ use krsi_host::plugin::{
     ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
     Start, Worker,
 };
+use krsi_host::record::RecorderSlot;
 use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_plugin::Instance;
 use krsi_plugin_schema::Schema;
@@ -81,7 +82,10 @@ fn a_plugin_of_the_second_contract_sees_calls_and_watches() {
     assert_eq!(manifest.deny_keys, kinds.into_iter().collect());
 
     let sink = Sink::default();
-    let (start, queue) = (Start { config: [].into(), seed: 1 }, Arc::new(Queue::new(100)));
+    let (start, queue) = (
+        Start { config: [].into(), seed: 1, recorder: RecorderSlot::default() },
+        Arc::new(Queue::new(100)),
+    );
     let policy = RestartPolicy::default();
     let worker = Worker::start(candidate, start, policy, queue, Box::new(sink.clone())).unwrap();
     worker.queue().push(Delivery::Batch(Arc::new(Batch::private(GOLDEN.to_vec()))));

@@ -11,6 +11,7 @@ use krsi_host::plugin::{
     ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
     Start, Worker,
 };
+use krsi_host::record::RecorderSlot;
 use krsi_host::route::batch::private;
 use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_plugin_schema::latest::{Body, Event, FileOpen, Meta};
@@ -58,7 +59,8 @@ fn worker(config: &str, limits: Limits) -> (Worker, Sink) {
     let engine = Engine::new(limits.stack_bytes).unwrap();
     let pre = compiler.load(&engine, &folder.join("gauge.wasm"), limits).unwrap();
     let candidate = Candidate::describe(pre).unwrap();
-    let start = Start { config: config.as_bytes().into(), seed: 1 };
+    let start =
+        Start { config: config.as_bytes().into(), seed: 1, recorder: RecorderSlot::default() };
     let policy = RestartPolicy { faults_max: u32::MAX, wait: Duration::ZERO, ..Default::default() };
     let sink = Sink::default();
     let queue = Arc::new(Queue::new(1 << 20));

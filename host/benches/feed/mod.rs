@@ -184,6 +184,7 @@ pub fn config(plugins: Vec<PluginSpec>) -> anyhow::Result<Config> {
         control: None,
         allow_writable: true,
         ready_file: None,
+        record: None,
     })
 }
 

@@ -5,9 +5,11 @@
 mod build;
 mod check;
 mod describe;
+mod replay;
 mod scaffold;
 
 pub use build::{BuildError, build};
 pub use check::{KernelLack, lacks};
 pub use describe::{DescribeError, Description, describe};
+pub use replay::{Follower, Replay, ReplayError, Replayed, Told, What, replay};
 pub use scaffold::{ScaffoldError, create};

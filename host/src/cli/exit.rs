@@ -10,6 +10,7 @@ use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::proof::CanaryError;
 use crate::pipeline::{RunError, chain};
+use crate::record::RecordError;
 use crate::text::Escaped;
 
 /// Exit codes. 0 is success.
@@ -24,6 +25,8 @@ pub(super) enum Code {
     Machine = 3,
     /// A plugin cannot be run.
     Plugin = 4,
+    /// A replay did not do what its recording says, or a plugin not what its scenarios say.
+    Differs = 5,
 }
 
 /// How well krsi-host can work on a machine: the exit code of `doctor`, and of it alone.
@@ -93,6 +96,9 @@ const fn code(error: &RunError) -> Code {
         | RunError::Watch { .. }
         | RunError::Without { .. }
         | RunError::ReadyFileTaken { .. }
+        | RunError::Record(RecordError::Taken { .. } | RecordError::Create { .. })
+        | RunError::Recording { .. }
+        | RunError::NotRecording
         | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
         RunError::Probe(_)
         | RunError::Cgroups { .. }
@@ -109,6 +115,7 @@ const fn code(error: &RunError) -> Code {
         | RunError::Engine(_)
         | RunError::Cache(_)
         | RunError::Control(_)
+        | RunError::Record(RecordError::Thread(_))
         | RunError::ReadyFile { .. } => Code::Internal,
     }
 }

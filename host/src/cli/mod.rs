@@ -4,6 +4,8 @@ mod doctor;
 mod exit;
 mod hooks;
 mod plugin;
+mod record;
+mod replay;
 mod run;
 mod verb;
 

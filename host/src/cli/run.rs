@@ -14,6 +14,7 @@ use crate::output::Colour;
 use crate::pipeline::{self, RunError};
 use crate::plugin::{CompileLimits, Limits};
 use crate::policy::GrantSpec;
+use crate::record::Options;
 
 /// Runs plugins on the kernel's LSM hooks and enforces what they decide.
 #[derive(Debug, Parser)]
@@ -107,6 +108,30 @@ pub(super) struct Args {
     /// A file to create once the hooks are proven live and the plugins' first rules are in force.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
+    /// Records what hooks saw and what plugins were called with, from the start on (docs/authoring.md).
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(flatten)]
+    recording: RecordArgs,
+}
+
+/// How something is recorded.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct RecordArgs {
+    /// Records tokens instead of names, arguments and texts, and leaves contents out.
+    #[arg(long = "record-redacted")]
+    redacted: bool,
+    /// Size at which a recording ends, in MiB.
+    #[arg(long = "record-mib", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
+    mib: u32,
+}
+
+impl RecordArgs {
+    /// With the file that is recorded to.
+    pub(super) fn to(self, file: PathBuf) -> Options {
+        let bytes_max = u64::from(self.mib) << 20;
+        Options { file: absolute(file), bytes_max, redacted: self.redacted }
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -225,6 +250,7 @@ fn config(args: Args) -> Result<Config, ConfigError> {
         allow_writable: args.allow_writable,
         control: (!args.no_control).then_some(args.control),
         ready_file: args.ready_file,
+        record: args.record.map(|file| args.recording.to(file)),
     })
 }
 

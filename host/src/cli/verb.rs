@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 
 use super::plugin::PluginVerb;
+use super::record::RecordVerb;
+use super::replay::ReplayArgs;
 use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
@@ -56,6 +58,12 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: PluginVerb,
     },
+    /// Has a running host record what its hooks see and what its plugins are called with, from now on until a
+    /// signal.
+    Record(RecordVerb),
+    /// Plays a recording again, without root and without a kernel: the same calls of the same plugins. Exits with 0
+    /// when they did what the recording says, 5 when something differs, 3 when something could not be played.
+    Replay(ReplayArgs),
     /// Says how well krsi-host can work on this machine, what is missing, and the fix. Exits with 0
     /// when nothing is, 1 when it works within limits, 3 when it cannot work.
     Doctor {
@@ -92,6 +100,13 @@ pub(super) struct Socket {
     control: PathBuf,
 }
 
+impl Socket {
+    /// Where its control socket is.
+    pub(super) fn path(&self) -> &Path {
+        &self.control
+    }
+}
+
 impl Verb {
     pub(super) fn run(self) -> ExitCode {
         match self {
@@ -101,6 +116,8 @@ impl Verb {
             Verb::Precompile { cache_dir, plugins } => keep_compiled(&cache_dir, &plugins),
             Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
             Verb::Plugin { verb } => verb.run(),
+            Verb::Record(record) => record.run(),
+            Verb::Replay(replay) => replay.run(),
             Verb::Doctor { output } => doctor::run(output),
             Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
             Verb::Reload { plugin, accept, socket } => {
@@ -143,6 +160,7 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
             let done: String = done.map(|line| format!("{}\n", Escaped(line))).collect();
             super::print(&done, if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS })
         }
+        Ok(Answer::Recording(text)) => super::print(&format!("{text}\n"), ExitCode::SUCCESS),
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
             exit::Code::Usage.into()

@@ -13,6 +13,7 @@ use crate::kernel::backend::BackendKind;
 use crate::kernel::map::RING_BYTES_MIN;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
+use crate::record;
 
 pub use self::pin::{Pin, PinError};
 pub use self::rules::{OnError, RuleSettings};
@@ -109,6 +110,8 @@ pub struct Config {
     pub allow_writable: bool,
     /// Created once hooks are proven live and rules of `init` are in force.
     pub ready_file: Option<PathBuf>,
+    /// What is recorded from the start on.
+    pub record: Option<record::Options>,
 }
 
 /// Limits and grants of any plugin.
@@ -339,6 +342,7 @@ mod tests {
             control: None,
             allow_writable: false,
             ready_file: None,
+            record: None,
         };
         assert!(
             [RING_BYTES_MIN, 1 << 22, 1 << 30].iter().all(|good| config(*good).check().is_ok())

@@ -1,5 +1,7 @@
 //! What can be asked of a running host, and what it answers: JSON, one line each.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::output::Status;
@@ -22,6 +24,17 @@ pub enum Query {
         /// Whether a manifest that asks for more than before is granted it.
         accept: bool,
     },
+    /// Record from here on.
+    Record {
+        /// The file, which the host makes.
+        file: PathBuf,
+        /// Length at which the recording ends, bytes.
+        bytes_max: u64,
+        /// Whether names and texts are replaced by tokens.
+        redacted: bool,
+    },
+    /// End the recording.
+    EndRecording,
 }
 
 /// An answer.
@@ -32,6 +45,8 @@ pub enum Answer {
     Status(Status),
     /// What became of each plugin.
     Reloaded(Vec<Result<String, String>>),
-    /// The question is none.
+    /// What is recorded, or was, in words.
+    Recording(String),
+    /// The question is none, or was refused.
     Refused(String),
 }

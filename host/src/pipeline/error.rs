@@ -16,6 +16,7 @@ use crate::kernel::proof::CanaryError;
 use crate::kernel::store::StoreError;
 use crate::plugin::{CacheError, CallError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
+use crate::record::RecordError;
 
 /// Why a plugin was not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -159,6 +160,18 @@ pub enum RunError {
         /// The file.
         file: PathBuf,
     },
+    /// Nothing is recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Something is recorded already.
+    #[error("{}: is being recorded to already", file.display())]
+    Recording {
+        /// The file of that recording.
+        file: PathBuf,
+    },
+    /// Nothing is recorded that could be ended.
+    #[error("nothing is being recorded")]
+    NotRecording,
     /// The ready file cannot be created.
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
@@ -169,6 +182,8 @@ pub enum RunError {
         source: std::io::Error,
     },
 }
+
+const RECORD_FIX: &str = "give a file that is not there yet, in a folder that takes one";
 
 const DOCTOR: &str = "`krsi-host doctor` says what is missing here";
 
@@ -229,6 +244,8 @@ impl RunError {
                 "give --require-signed the public key file that `minisign -G` wrote"
             }
             RunError::Control(error) => error.fix(),
+            RunError::Record(RecordError::Taken { .. } | RecordError::Create { .. }) => RECORD_FIX,
+            RunError::Recording { .. } => "end that one first: `krsi-host record --stop`",
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Map(_)
             | RunError::Standing(_)
@@ -236,6 +253,8 @@ impl RunError {
             | RunError::Thread(_)
             | RunError::Runtime(_)
             | RunError::Engine(_)
+            | RunError::Record(RecordError::Thread(_))
+            | RunError::NotRecording
             | RunError::ReadyFile { .. } => "",
         }
     }

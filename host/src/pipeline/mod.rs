@@ -27,6 +27,7 @@ mod prepare;
 mod proof;
 mod reader;
 mod ready;
+mod recording;
 mod regrant;
 mod report;
 mod reports;

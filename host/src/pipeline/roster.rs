@@ -154,7 +154,7 @@ impl Roster {
         let grant = current.grant(settings.grant.clone());
         let subscription = current.subscription(slot, &grant, &queue);
         let hello = hello(&candidate, &spec, &current.asked, &grant);
-        let start = begin(&spec)?;
+        let start = self.begin(&spec)?;
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(Change::Subscribe(subscription));
@@ -206,7 +206,7 @@ impl Roster {
         let grant = version.grant(words.spec());
         let hello = hello(&candidate, &spec, &version.asked, &grant);
         let sink = self.sink(common, &version, &candidate);
-        let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
+        let swapped = worker.swap(candidate, self.begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
         self.mailbox.post(Change::Subscribe(subscription));
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
@@ -247,7 +247,7 @@ impl Roster {
             version: version.clone(),
             told: (0, 0),
         };
-        worker.shadow(candidate, begin(&spec)?, Box::new(sink))?;
+        worker.shadow(candidate, self.begin(&spec)?, Box::new(sink))?;
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
             entry.shadow = Some(version.clone());
         }
@@ -296,6 +296,20 @@ impl Roster {
         self.entries().iter().map(summary).chain(self.gone.iter().cloned()).collect()
     }
 
+    fn begin(&self, spec: &PluginSpec) -> Result<Start, RunError> {
+        // A seed that differs from run to run; a recording keeps it.
+        let seed = clock::boot_ns() ^ u64::from(std::process::id()) << 32;
+        let recorder = self.shared.recorder.clone();
+        Ok(Start { config: spec.read_config()?.into(), seed, recorder })
+    }
+
+    /// Has the calls of all plugins recorded from here on.
+    pub(super) fn record(&self) {
+        let workers: Vec<Arc<Worker>> =
+            self.entries().iter().map(|entry| Arc::clone(&entry.worker)).collect();
+        workers.iter().for_each(|worker| worker.record());
+    }
+
     fn sink(&self, common: PluginCommon, version: &Version, candidate: &Candidate) -> PolicySink {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
         PolicySink::new(shared, mailbox, common, version.clone(), &candidate.manifest)
@@ -330,12 +344,6 @@ impl Roster {
 
 fn most_slots() -> u8 {
     u8::try_from(PLUGINS_MAX).unwrap_or(u8::MAX)
-}
-
-fn begin(spec: &PluginSpec) -> Result<Start, RunError> {
-    // A seed that differs from run to run; a recording will keep it.
-    let seed = clock::boot_ns() ^ u64::from(std::process::id()) << 32;
-    Ok(Start { config: spec.read_config()?.into(), seed })
 }
 
 /// Who has come, in words: what was asked and not granted is said.

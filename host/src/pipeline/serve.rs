@@ -28,6 +28,7 @@ use crate::kernel::map::Counters;
 use crate::kernel::probe;
 use crate::loss::Loss;
 use crate::output::{Json, Output, Report, Status, Terminal};
+use crate::record::Options;
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -136,6 +137,11 @@ fn answer(
             // Whoever asked may be gone.
             let _told = reply.send(Answer::Status(status));
         }
+        Query::Record { file, bytes_max, redacted } => {
+            let options = Options { file, bytes_max, redacted };
+            record(Some(options), reply, commands);
+        }
+        Query::EndRecording => record(None, reply, commands),
         Query::Reload { plugin, accept } => {
             let wider = if accept { Wider::Accept } else { Wider::Refuse };
             let (sender, results) = oneshot::channel();
@@ -145,6 +151,20 @@ fn answer(
             });
         }
     }
+}
+
+/// Has the steward begin or end a recording.
+fn record(options: Option<Options>, reply: oneshot::Sender<Answer>, commands: &Sender<Command>) {
+    let (sender, result) = oneshot::channel();
+    send(commands, Command::Record { options, reply: sender });
+    tokio::spawn(async move {
+        let answer = match result.await {
+            Ok(Ok(text)) => Answer::Recording(text),
+            Ok(Err(error)) => Answer::Refused(error.line()),
+            Err(_) => Answer::Refused("the host ends".to_owned()),
+        };
+        let _told = reply.send(answer);
+    });
 }
 
 /// What became of plugins, in words.

@@ -21,6 +21,7 @@ use crate::kernel::map::RuleMaps;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, RejectedFile, Report};
 use crate::policy::{Ledger, Machine, Turns};
+use crate::record::RecorderSlot;
 
 /// Longest delay that is told apart: a minute.
 const DELAY_MAX_NS: u64 = 60_000_000_000;
@@ -57,6 +58,8 @@ pub(super) struct Shared {
     programs: Mutex<Arc<Vec<LossSource>>>,
     /// Files that do not run, each with the reason.
     rejected: Mutex<BTreeMap<PathBuf, String>>,
+    /// Where plugins' threads find who records.
+    pub(super) recorder: RecorderSlot,
 }
 
 impl Shared {
@@ -82,6 +85,7 @@ impl Shared {
             layouts: Mutex::default(),
             programs: Mutex::default(),
             rejected: Mutex::default(),
+            recorder: RecorderSlot::default(),
         }
     }
 

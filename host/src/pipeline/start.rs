@@ -18,6 +18,7 @@ use super::mailbox::Mailbox;
 use super::prepare::Prepared;
 use super::reader::Reader;
 use super::ready::ReadyFile;
+use super::recording::Recording;
 use super::reports::{self, Waiting};
 use super::roster::Roster;
 use super::shared::Shared;
@@ -78,6 +79,9 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     watched(&hooks)?;
     hooks.publish(&shared);
     shared.set_hooks(hooks.attached(), hooks.backend().name());
+    let recording = config.record.as_ref();
+    let recording = recording.map(|options| Recording::begin(options, &shared, &mailbox));
+    let recording = recording.transpose()?;
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
@@ -105,6 +109,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         shared: Arc::clone(&shared),
         mailbox,
         reader,
+        recording,
     };
     steward.tell_rejected(rejected);
     steward.shadow_files(&config.shadows);

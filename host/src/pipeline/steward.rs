@@ -20,6 +20,7 @@ use super::hooks::Hooks;
 use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
 use super::prepare::Wider;
+use super::recording::Recording;
 use super::roster::Roster;
 use super::shared::Shared;
 use super::tally::Counted;
@@ -28,6 +29,7 @@ use super::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
+use crate::record::Options;
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
@@ -65,6 +67,13 @@ pub(super) enum Command {
         slot: u8,
         /// Number of the version that failed.
         failed: u64,
+    },
+    /// Record from here on, or end that and say what became of it.
+    Record {
+        /// How; `None` for the end.
+        options: Option<Options>,
+        /// What became of it, in words.
+        reply: Reply<Result<String, RunError>>,
     },
     /// Detach, read what is left, let plugins finish.
     Stop(Reply<Ended>),
@@ -109,6 +118,7 @@ pub(super) struct Steward {
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) reader: JoinHandle<Result<(), ReadError>>,
+    pub(super) recording: Option<Recording>,
 }
 
 impl Steward {
@@ -154,6 +164,12 @@ impl Steward {
                     self.roster.fell_back(slot, failed);
                     self.settle();
                     self.tell_refused();
+                }
+                Command::Record { options, reply } => {
+                    let _told = reply.send(match options {
+                        Some(options) => self.record(&options),
+                        None => self.end_recording().ok_or(RunError::NotRecording),
+                    });
                 }
                 Command::Stop(reply) => {
                     let _told = reply.send(self.stop());
@@ -214,6 +230,21 @@ impl Steward {
         self.shared.set_hooks(self.hooks.attached(), self.hooks.backend().name());
     }
 
+    fn record(&mut self, options: &Options) -> Result<String, RunError> {
+        if let Some(recording) = self.recording.as_ref().filter(|one| !one.is_over()) {
+            return Err(RunError::Recording { file: recording.file().to_owned() });
+        }
+        let _over = self.end_recording();
+        self.recording = Some(Recording::begin(options, &self.shared, &self.mailbox)?);
+        self.roster.record();
+        Ok(format!("recording to {}", options.file.display()))
+    }
+
+    /// Ends the recording, if there is one; what became of it, in words.
+    fn end_recording(&mut self) -> Option<String> {
+        self.recording.take().map(|recording| recording.end(&self.shared, &self.mailbox))
+    }
+
     fn stop(mut self) -> Ended {
         let hooks = self.hooks.used().to_vec();
         self.hooks.detach();
@@ -225,6 +256,9 @@ impl Steward {
             Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
         };
         self.roster.stop();
+        if let Some(recording) = self.recording.take() {
+            self.shared.note(recording.end(&self.shared, &self.mailbox));
+        }
         Ended { plugins: self.roster.summaries(), hooks, witnessed, read }
     }
 }

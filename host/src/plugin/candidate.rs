@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::compile::{Identity, PluginPre};
 use super::world::{CallError, Manifest, StartError, World};
+use crate::record::RecorderSlot;
 
 /// A plugin with its manifest, not yet started.
 pub struct Candidate {
@@ -20,6 +21,8 @@ pub struct Start {
     pub config: Arc<[u8]>,
     /// Seed; a recording keeps it.
     pub seed: u64,
+    /// Where its calls are recorded, while somebody records.
+    pub recorder: RecorderSlot,
 }
 
 impl Candidate {

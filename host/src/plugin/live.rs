@@ -9,8 +9,10 @@ use krsi_plugin_schema::latest::{Lost, RecordRef, Tick};
 use super::candidate::{Checkpoint, Refused, Start, describe, start};
 use super::compile::PluginPre;
 use super::shadow::Shadow;
+use super::taped::Taped;
 use super::worker::{About, ActionSink};
 use super::world::{CallError, World};
+use crate::record::Cause;
 use crate::route::batch::{self, fit};
 use crate::route::queue::Batch;
 
@@ -24,7 +26,7 @@ const CHECKPOINT_ACTIONS: usize = 1 << 14;
 pub(super) struct Live {
     pub(super) about: Arc<About>,
     pre: Arc<PluginPre>,
-    world: Box<dyn World>,
+    world: Taped,
     start: Start,
     pub(super) sink: Box<dyn ActionSink>,
     /// Actions of `init`, for when it comes back.
@@ -50,7 +52,7 @@ impl Live {
     pub(super) fn new(
         about: Arc<About>,
         pre: Arc<PluginPre>,
-        world: Box<dyn World>,
+        world: Taped,
         start: Start,
         sink: Box<dyn ActionSink>,
         begun: Begun,
@@ -146,13 +148,31 @@ impl Live {
 
     fn fresh(&mut self, with_state: bool) -> Result<(), Refused> {
         let described = describe(&self.pre)?;
-        let (_, mut world) = described.map_err(|error| Refused::Config(error.to_string()))?;
+        let (manifest, world) = described.map_err(|error| Refused::Config(error.to_string()))?;
+        let recorder = &self.start.recorder;
+        let mut world = Taped::new(world, recorder, &manifest, &self.pre, Cause::Restarted);
         let state = self.checkpoint.as_ref().filter(|_| with_state);
-        self.first = start(&mut *world, &self.start, state)?;
+        self.first = start(&mut world, &self.start, state)?;
         self.world = world;
         // Answers to what the failed instance wanted have no reader.
         self.outcomes = self.sink.begin(&self.first);
         self.answered = 0;
+        Ok(())
+    }
+
+    /// Has its calls recorded from here on: the tape begins with its state and all processes, as calls that are
+    /// made when it is played.
+    pub(super) fn record(&mut self) -> Result<(), CallError> {
+        if self.start.recorder.get().is_none() {
+            return Ok(());
+        }
+        let state = self.world.snapshot()?;
+        let version = self.about.manifest.version.clone();
+        let introductions = self.introductions();
+        let (start, pre) = (&self.start, &self.pre);
+        self.world.join(start, &self.about.manifest, pre, (&version, &state));
+        introductions.iter().for_each(|batch| self.world.introduced(batch));
+        self.checkpoint = Some(Checkpoint { version, state });
         Ok(())
     }
 

@@ -123,7 +123,7 @@ fn run(
 
 /// What one list of actions has and the other has not. Tokens are names that each version gives as
 /// it likes, so they do not count.
-fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
+pub fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
     for ((list, schema), weight) in [(live, -1), (shadow, 1)] {
         for frame in Frames::new(list) {
@@ -149,7 +149,8 @@ fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
 }
 
 /// What an action does, without its token.
-fn words(action: &Action<'_>) -> String {
+#[must_use]
+pub fn words(action: &Action<'_>) -> String {
     match action {
         Action::Deny(Deny { rule, errno, mode, if_unread }) => {
             let verb = match mode {

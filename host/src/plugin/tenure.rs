@@ -10,8 +10,10 @@ use super::candidate::{Candidate, start};
 use super::lifecycle::{Input, Life, Next, State};
 use super::live::{Begun, Live};
 use super::shadow::{Shadow, ShadowSink};
+use super::taped::Taped;
 use super::worker::{About, Desk, Order, Successor, Swapped, since};
 use super::world::{CallError, StartError};
+use crate::record::Cause;
 use crate::route::queue::{Batch, Delivery, Pause};
 
 /// What the thread holds.
@@ -191,6 +193,11 @@ impl Tenure {
                 Order::Swap(successor) => self.swap(*successor),
                 Order::Shadow(successor, sink) => self.shadow(*successor, sink),
                 Order::Unshadow => self.live.shadow = None,
+                Order::Record => {
+                    if let Err(error) = self.live.record() {
+                        self.fault(&error, None);
+                    }
+                }
             }
         }
     }
@@ -199,13 +206,14 @@ impl Tenure {
         let began = Instant::now();
         let Successor { candidate, start: begin, sink, reply } = successor;
         let Some(mut sink) = sink else { return };
-        let Candidate { manifest, pre, mut world } = candidate;
+        let Candidate { manifest, pre, world } = candidate;
         let identity = pre.identity().clone();
+        let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, Cause::TookOver);
         let alive = self.life.state() == State::Running;
         let (state, failed) = self.live.state(alive);
         let from = self.live.about.manifest.version.clone();
         let state_bytes = state.as_ref().map_or(0, |checkpoint| checkpoint.state.len());
-        match start(&mut *world, &begin, state.as_ref()) {
+        match start(&mut world, &begin, state.as_ref()) {
             Ok(first) => {
                 let outcomes = sink.begin(&first);
                 let about = Arc::new(About { manifest, identity });

@@ -12,8 +12,10 @@ use super::compile::Identity;
 use super::lifecycle::{Life, Next, RestartPolicy, State};
 use super::live::{Begun, Live};
 use super::shadow::{ShadowSink, ShadowStats};
+use super::taped::Taped;
 use super::tenure::Tenure;
 use super::world::{CallError, Manifest, StartError};
+use crate::record::Cause;
 use crate::route::queue::{Batch, Delivery, Queue};
 
 /// Where a plugin's actions go.
@@ -112,6 +114,8 @@ pub(super) enum Order {
     Shadow(Box<Successor>, Box<dyn ShadowSink>),
     /// It runs beside no more.
     Unshadow,
+    /// Its calls are recorded from here on.
+    Record,
 }
 
 /// A version that is to take over, and where it tells how that went.
@@ -162,9 +166,10 @@ impl Worker {
         queue: Arc<Queue>,
         mut sink: Box<dyn ActionSink>,
     ) -> Result<Self, StartError> {
-        let Candidate { manifest, pre, mut world } = candidate;
+        let Candidate { manifest, pre, world } = candidate;
         let identity = pre.identity().clone();
-        let first = start(&mut *world, &begin, None).map_err(|why| why.of(&identity))?;
+        let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, Cause::Started);
+        let first = start(&mut world, &begin, None).map_err(|why| why.of(&identity))?;
         let outcomes = sink.begin(&first);
         let name: String = format!("plugin-{}", manifest.name).chars().take(15).collect();
         let about = Arc::new(About { manifest, identity });
@@ -240,6 +245,11 @@ impl Worker {
     /// Ends what runs beside.
     pub fn unshadow(&self) {
         self.order(Order::Unshadow);
+    }
+
+    /// Has its calls recorded from between two batches on, by whatever recorder its start names.
+    pub fn record(&self) {
+        self.order(Order::Record);
     }
 
     fn order(&self, order: Order) {

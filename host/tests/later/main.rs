@@ -17,6 +17,7 @@ use krsi_host::plugin::{
 use krsi_host::policy::{
     Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Surroundings, Turns, apply,
 };
+use krsi_host::record::RecorderSlot;
 use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
@@ -79,7 +80,7 @@ fn alerts(file: &Path, schema: Schema, batch: &[u8]) -> Vec<String> {
     let candidate = Candidate::describe(pre).unwrap();
     assert_eq!(candidate.manifest.schema, schema);
     let (sink, queue) = (Sink::default(), Arc::new(Queue::new(100)));
-    let start = Start { config: [].into(), seed: 1 };
+    let start = Start { config: [].into(), seed: 1, recorder: RecorderSlot::default() };
     let policy = RestartPolicy::default();
     let worker = Worker::start(candidate, start, policy, queue, Box::new(sink.clone())).unwrap();
     worker.queue().push(Delivery::Batch(Arc::new(Batch::private(batch.to_vec()))));

@@ -9,7 +9,7 @@ use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::super::engine::Engine;
 use super::super::limit::{Limits, Meter};
-use super::log::Log;
+use super::log::{KeptLog, Log};
 use super::manifest::check;
 use super::{CallError, Contract, Manifest, ManifestError, World};
 use crate::text::cut;
@@ -190,6 +190,10 @@ impl<B: Bindings> World for Live<B> {
 
     fn set_name(&mut self, name: &str) {
         name.clone_into(&mut self.store.data_mut().log.plugin);
+    }
+
+    fn take_log(&mut self) -> KeptLog {
+        self.store.data_mut().log.take()
     }
 }
 

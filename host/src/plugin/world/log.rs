@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::super::limit::Limits;
+use crate::record::LogLine;
 use crate::text::{Escaped, cut};
+
+/// Bytes of lines that are kept of one call.
+const KEPT_MAX: usize = 64 << 10;
 
 /// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +16,15 @@ pub(super) enum Level {
     Warn,
     Info,
     Debug,
+}
+
+/// What a plugin logged during a call, before any limit of time: the same calls log the same again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptLog {
+    /// The lines.
+    pub lines: Vec<LogLine>,
+    /// Lines beyond those that are kept.
+    pub more: u64,
 }
 
 /// The log of one plugin.
@@ -24,11 +37,39 @@ pub(super) struct Log {
     pub(super) dropped: u64,
     /// The last error: what a panic says before its trap.
     pub(super) last_words: Option<String>,
+    /// Lines of the call that runs, if somebody asked for them.
+    kept: Option<KeptLog>,
+    kept_bytes: usize,
 }
 
 impl Log {
     pub(super) fn new(plugin: String, limits: Limits) -> Self {
-        Self { plugin, limits, second: Instant::now(), bytes: 0, dropped: 0, last_words: None }
+        Self {
+            plugin,
+            limits,
+            second: Instant::now(),
+            bytes: 0,
+            dropped: 0,
+            last_words: None,
+            kept: None,
+            kept_bytes: 0,
+        }
+    }
+
+    /// Lines since the last time that it was asked; from the first time on they are kept.
+    pub(super) fn take(&mut self) -> KeptLog {
+        self.kept_bytes = 0;
+        self.kept.replace(KeptLog::default()).unwrap_or_default()
+    }
+
+    fn keep(&mut self, level: Level, text: &str) {
+        let Some(kept) = &mut self.kept else { return };
+        if self.kept_bytes + text.len() > KEPT_MAX {
+            kept.more += 1;
+            return;
+        }
+        self.kept_bytes += text.len() + 1;
+        kept.lines.push(LogLine { level: level as u8, text: text.to_owned() });
     }
 
     pub(super) fn write(&mut self, level: Level, text: &str) {
@@ -36,6 +77,7 @@ impl Log {
         if level == Level::Error {
             self.last_words = Some(text.to_owned());
         }
+        self.keep(level, text);
         if self.second.elapsed() >= Duration::from_secs(1) {
             (self.second, self.bytes) = (Instant::now(), 0);
         }
@@ -66,5 +108,20 @@ mod tests {
         (0..5).for_each(|at| log.write(Level::Error, &format!("line {at}")));
         assert_eq!(log.dropped, 3);
         assert_eq!(log.last_words.as_deref(), Some("line 4"));
+    }
+
+    #[test]
+    fn lines_are_kept_for_whoever_asks_whatever_the_rate_says() {
+        let limits = Limits { log_bytes_per_second: 8, ..Limits::default() };
+        let mut log = Log::new("a".into(), limits);
+        log.write(Level::Info, "before");
+        assert_eq!(log.take(), KeptLog::default());
+        (0..3).for_each(|at| log.write(Level::Warn, &format!("line {at}")));
+        let kept = log.take();
+        assert_eq!(kept.lines[2], LogLine { level: 1, text: "line 2".into() });
+        assert_eq!((kept.lines.len(), kept.more, log.take()), (3, 0, KeptLog::default()));
+        let long = "x".repeat(KEPT_MAX / 2);
+        (0..3).for_each(|_| log.write(Level::Info, &long));
+        assert_eq!((log.take().more, log.dropped), (2, 7));
     }
 }

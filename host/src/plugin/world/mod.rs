@@ -15,6 +15,7 @@ use wasmtime::component::Component;
 use super::engine::Engine;
 use super::limit::Limits;
 
+pub use self::log::KeptLog;
 pub use self::manifest::{Manifest, ManifestError, is_plugin_name};
 pub use crate::route::filter::Filter;
 
@@ -256,6 +257,8 @@ pub(super) trait World: Send {
     fn log_dropped(&self) -> u64;
     /// Names it in the log.
     fn set_name(&mut self, name: &str);
+    /// Lines that it logged since the last time that this was asked; from the first time on they are kept.
+    fn take_log(&mut self) -> KeptLog;
 }
 
 /// Makes a compiled plugin live.

@@ -1,0 +1,294 @@
+//! A recording → the same calls of the same plugins, made again: do they do the same?
+//!
+//! Nothing here asks the machine: no clock, no kernel, no order of a hash map. What is told is a function of the
+//! recording and the plugins' files. Why: docs/adr/0027-recordings.md.
+
+mod play;
+mod told;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use krsi_plugin_schema::Schema;
+
+use self::play::Play;
+pub use self::told::{Told, What};
+use crate::plugin::{
+    CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre, StartError, Stepped,
+};
+use crate::record::{Damage, Entry, Head, Opened, ReadError, Recording};
+
+/// Time that a call may take, whatever it had live: only one that never ends should meet it.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Why nothing is replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// The file is no recording, or cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// There is no engine on this machine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A file is no plugin.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// A plugin fails before its first call.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Two files are one plugin.
+    #[error("{}: its name {name:?} is that of {} too", file.display(), other.display())]
+    SameName {
+        /// The later file.
+        file: PathBuf,
+        /// The name of both.
+        name: String,
+        /// The file before it.
+        other: PathBuf,
+    },
+    /// What is told cannot be written.
+    #[error("what is replayed cannot be told")]
+    Tell(#[source] std::io::Error),
+}
+
+impl ReplayError {
+    /// What to do about it; empty when the error says it.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            ReplayError::Load(error) => error.fix(),
+            ReplayError::Start(error) => error.fix(),
+            ReplayError::Read(ReadError::Format { .. }) => {
+                "replay it with the krsi-host that wrote it, or a later one"
+            }
+            ReplayError::Read(_)
+            | ReplayError::Engine(_)
+            | ReplayError::SameName { .. }
+            | ReplayError::Tell(_) => "",
+        }
+    }
+}
+
+/// What a replay came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// Tapes that were played.
+    pub played: u64,
+    /// Tapes whose plugin was not given.
+    pub left_out: u64,
+    /// Calls that were made.
+    pub calls: u64,
+    /// Of those, calls that did what the tape says.
+    pub same: u64,
+    /// Calls that did something else.
+    pub different: u64,
+    /// Calls that were not made, or could not be compared: after a gap, or decided by time or machine.
+    pub unplayed: u64,
+    /// Whether the recording itself is not whole.
+    pub damaged: bool,
+}
+
+/// What is replayed, and with what.
+#[derive(Clone, Debug)]
+pub struct Replay {
+    /// The recording.
+    pub file: PathBuf,
+    /// Files of plugins; each is played on the tapes of its name.
+    pub plugins: Vec<PathBuf>,
+    /// A krsi-host, whose child compiles.
+    pub program: PathBuf,
+}
+
+/// Who follows a replay.
+pub trait Follower {
+    /// Is told something.
+    ///
+    /// # Errors
+    /// When it cannot be passed on; the replay ends.
+    fn tell(&mut self, told: &Told) -> std::io::Result<()>;
+    /// Learns that a call of a time, nanoseconds since the start of the recording, is made next.
+    fn reach(&mut self, _after_ns: u64) {}
+    /// Learns how much of the recording was read of how much, bytes.
+    fn progress(&mut self, _read: (u64, u64)) {}
+}
+
+/// A plugin that was given, compiled once for each set of limits that tapes have.
+struct Given {
+    file: PathBuf,
+    compiled: Vec<(Limits, PluginPre)>,
+}
+
+struct Player<'f> {
+    compiler: Compiler,
+    engines: Vec<(usize, Engine)>,
+    given: BTreeMap<String, Given>,
+    /// Tapes that are played, by number.
+    plays: BTreeMap<u32, Play>,
+    follower: &'f mut dyn Follower,
+    replayed: Replayed,
+    /// Start of the recording.
+    start_ns: u64,
+    redacted: bool,
+}
+
+/// Plays a recording.
+///
+/// # Errors
+/// When it is none, or a plugin cannot be run at all.
+pub fn replay(replay: &Replay, follower: &mut dyn Follower) -> Result<Replayed, ReplayError> {
+    let compiler = Compiler::new(replay.program.clone(), CompileLimits::default(), None, None);
+    let mut player = Player {
+        compiler,
+        engines: Vec::new(),
+        given: BTreeMap::new(),
+        plays: BTreeMap::new(),
+        follower,
+        replayed: Replayed::default(),
+        start_ns: 0,
+        redacted: false,
+    };
+    for file in &replay.plugins {
+        player.give(file)?;
+    }
+    let mut recording = Recording::open(&replay.file)?;
+    loop {
+        let read = recording.progress();
+        player.follower.progress(read);
+        match recording.entry()? {
+            Some(entry) => player.entry(entry)?,
+            None => break,
+        }
+    }
+    player.end(recording.damage())
+}
+
+impl Player<'_> {
+    /// Takes a plugin's file, by the name that it gives itself.
+    fn give(&mut self, file: &Path) -> Result<(), ReplayError> {
+        let limits = Limits { call_deadline: CALL_DEADLINE, ..Limits::default() };
+        let pre = self.load(file, limits)?;
+        let name = Stepped::new(&pre)?.manifest().name.clone();
+        let given = Given { file: file.to_owned(), compiled: vec![(limits, pre)] };
+        match self.given.get(&name) {
+            Some(other) => Err(ReplayError::SameName {
+                file: file.to_owned(),
+                name,
+                other: other.file.clone(),
+            }),
+            None => {
+                self.given.insert(name, given);
+                Ok(())
+            }
+        }
+    }
+
+    fn load(&mut self, file: &Path, limits: Limits) -> Result<PluginPre, ReplayError> {
+        let found = self.engines.iter().find(|(bytes, _)| *bytes == limits.stack_bytes);
+        let engine = match found {
+            Some((_, engine)) => engine.clone(),
+            None => {
+                let engine = Engine::new(limits.stack_bytes)?;
+                self.engines.push((limits.stack_bytes, engine.clone()));
+                engine
+            }
+        };
+        Ok(self.compiler.load(&engine, file, limits)?)
+    }
+
+    fn entry(&mut self, entry: Entry<'_>) -> Result<(), ReplayError> {
+        match entry {
+            Entry::Head(head) => self.head(&head),
+            Entry::Opened(opened) => self.open(&opened),
+            Entry::Call(call) => {
+                let Some(play) = self.plays.get_mut(&call.tape) else { return Ok(()) };
+                let after_ns = call.boot_ns.saturating_sub(self.start_ns);
+                self.follower.reach(after_ns);
+                let mut telling = Vec::new();
+                play.call(&call, &mut |what| telling.push(what));
+                let plugin = play.name().to_owned();
+                for what in telling {
+                    let told = Told { after_ns, plugin: plugin.clone(), what };
+                    self.follower.tell(&told).map_err(ReplayError::Tell)?;
+                }
+                Ok(())
+            }
+            Entry::Gap(gap) => self.tell("", What::Gap { entries: gap.entries }),
+            Entry::Closing(closing) => self.tell("", What::Closed { why: closing.why }),
+            Entry::Streamed(_) | Entry::Unknown(_) => Ok(()),
+        }
+    }
+
+    fn head(&mut self, head: &Head) -> Result<(), ReplayError> {
+        (self.start_ns, self.redacted) = (head.boot_ns, head.redacted);
+        self.tell("", What::Recording { head: head.clone() })
+    }
+
+    fn open(&mut self, opened: &Opened) -> Result<(), ReplayError> {
+        let limits = limits(opened);
+        let Some(given) = self.given.get(&opened.plugin) else {
+            self.replayed.left_out += 1;
+            return self.tell(&opened.plugin, What::LeftOut { version: opened.version.clone() });
+        };
+        if !given.compiled.iter().any(|(with, _)| *with == limits) {
+            let file = given.file.clone();
+            let pre = self.load(&file, limits)?;
+            if let Some(given) = self.given.get_mut(&opened.plugin) {
+                given.compiled.push((limits, pre));
+            }
+        }
+        let given = self.given.get(&opened.plugin);
+        let pre = given.and_then(|given| given.compiled.iter().find(|(with, _)| *with == limits));
+        let Some((_, pre)) = pre else { return Ok(()) };
+        let stepped = Stepped::new(pre)?;
+        let recorded = Schema::from_number(opened.schema);
+        let play = Play::new(stepped, opened, (recorded, self.redacted));
+        self.replayed.played += 1;
+        let what = What::Begins {
+            version: play.version().to_owned(),
+            recorded: opened.version.clone(),
+            cause: opened.cause,
+            exact: play.is_exact(),
+        };
+        self.plays.insert(opened.tape, play);
+        self.tell(&opened.plugin, what)
+    }
+
+    fn tell(&mut self, plugin: &str, what: What) -> Result<(), ReplayError> {
+        let told = Told { after_ns: 0, plugin: plugin.to_owned(), what };
+        self.follower.tell(&told).map_err(ReplayError::Tell)
+    }
+
+    fn end(mut self, damage: Option<Damage>) -> Result<Replayed, ReplayError> {
+        for play in std::mem::take(&mut self.plays).into_values() {
+            let score = play.score();
+            self.replayed.calls += score.calls;
+            self.replayed.same += score.same;
+            self.replayed.different += score.different;
+            self.replayed.unplayed += score.unplayed;
+            self.tell(play.name(), What::Score { score })?;
+        }
+        if let Some(damage) = damage {
+            self.replayed.damaged = true;
+            self.tell("", What::Damaged { damage: damage.to_string() })?;
+        }
+        Ok(self.replayed)
+    }
+}
+
+/// Limits of a tape, as far as they are those of some host: the file may lie.
+fn limits(opened: &Opened) -> Limits {
+    let bounded = |value: u64, most: usize| usize::try_from(value).unwrap_or(most).min(most);
+    let least = Limits::default();
+    Limits {
+        memory_bytes: bounded(opened.memory_bytes, 4 << 30),
+        table_elements: bounded(opened.table_elements, 1 << 24),
+        stack_bytes: bounded(opened.stack_bytes, 8 << 20).max(64 << 10),
+        output_bytes: bounded(opened.output_bytes, 64 << 20),
+        state_bytes: bounded(opened.state_bytes, 64 << 20),
+        log_line_bytes: bounded(opened.log_line_bytes, 1 << 20),
+        call_deadline: CALL_DEADLINE,
+        init_deadline: CALL_DEADLINE,
+        ..least
+    }
+}

@@ -1,0 +1,251 @@
+//! What a replay tells, and how it reads: one line each, for people or as JSON.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::record::{Cause, Head};
+use crate::text::{Escaped, Quoted};
+
+/// Something that a replay tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// Nanoseconds since the start of the recording, on its own clock; 0 for what is not of a time.
+    pub after_ns: u64,
+    /// Name of the plugin, or empty.
+    pub plugin: String,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Severity of a line in a plugin's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Something is broken.
+    Error,
+    /// Something is odd.
+    Warn,
+    /// Worth knowing.
+    Info,
+    /// For whoever looks for a fault.
+    Debug,
+}
+
+impl LogLevel {
+    pub(super) const fn of(level: u8) -> Self {
+        match level {
+            0 => LogLevel::Error,
+            1 => LogLevel::Warn,
+            2 => LogLevel::Info,
+            _ => LogLevel::Debug,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            LogLevel::Error => "error",
+            LogLevel::Warn => "warning",
+            LogLevel::Info => "information",
+            LogLevel::Debug => "debug",
+        }
+    }
+}
+
+/// How often a plugin did what its tape says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Score {
+    /// Calls that were made.
+    pub calls: u64,
+    /// Actions that it wanted.
+    pub actions: u64,
+    /// Calls that did what the tape says.
+    pub same: u64,
+    /// Calls that did something else.
+    pub different: u64,
+    /// Calls that were not made or not compared.
+    pub unplayed: u64,
+}
+
+/// What a replay tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum What {
+    /// What the recording is of.
+    Recording {
+        /// Its head.
+        #[serde(serialize_with = "of_head")]
+        head: Head,
+    },
+    /// A tape begins.
+    Begins {
+        /// Version that is played.
+        version: String,
+        /// Version that was recorded.
+        recorded: String,
+        /// Why it begins.
+        #[serde(serialize_with = "of_cause")]
+        cause: Cause,
+        /// Whether it is the very file that was recorded.
+        exact: bool,
+    },
+    /// A tape whose plugin was not given.
+    LeftOut {
+        /// Version that was recorded.
+        version: String,
+    },
+    /// The plugin wants something.
+    Action {
+        /// In words.
+        text: String,
+    },
+    /// The plugin logs something.
+    Log {
+        /// How bad.
+        level: LogLevel,
+        /// Its words.
+        text: String,
+    },
+    /// The plugin refuses its configuration or a state.
+    Refused {
+        /// Its words.
+        text: String,
+    },
+    /// A call fails.
+    Failed {
+        /// How.
+        text: String,
+    },
+    /// A call does not do what the tape says.
+    Differs {
+        /// Number of the call on its tape.
+        call: u64,
+        /// Which function.
+        act: &'static str,
+        /// In what.
+        lines: Vec<String>,
+    },
+    /// No more calls of this tape are made.
+    Ends {
+        /// Number of the first call that is not made, or not compared.
+        call: u64,
+        /// Why.
+        why: String,
+    },
+    /// Entries did not reach the recording.
+    Gap {
+        /// How many.
+        entries: u64,
+    },
+    /// The recording was ended.
+    Closed {
+        /// Why.
+        why: String,
+    },
+    /// How often a plugin did what its tape says.
+    Score {
+        /// The counts.
+        #[serde(flatten)]
+        score: Score,
+    },
+    /// The recording is not whole.
+    Damaged {
+        /// Where and how.
+        damage: String,
+    },
+}
+
+fn of_head<S: serde::Serializer>(head: &Head, out: S) -> Result<S::Ok, S::Error> {
+    out.collect_str(&Started(head))
+}
+
+fn of_cause<S: serde::Serializer>(cause: &Cause, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_str(cause_words(*cause))
+}
+
+const fn cause_words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Started => "starts",
+        Cause::Restarted => "starts again after a failure",
+        Cause::TookOver => "takes over",
+        Cause::Joined => "ran already when the recording began",
+        Cause::Other => "begins",
+    }
+}
+
+/// The head of a recording in words.
+struct Started<'h>(&'h Head);
+
+impl fmt::Display for Started<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Head { krsi_host, kernel, boot_ns, unix_offset_ns, hooks, redacted, .. } = self.0;
+        let unix_ns = i64::try_from(*boot_ns).unwrap_or(0).saturating_add(*unix_offset_ns);
+        let since = std::time::Duration::from_nanos(u64::try_from(unix_ns).unwrap_or(0));
+        let time = humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + since);
+        write!(f, "recorded by krsi-host {} on {}", Quoted(krsi_host), Quoted(kernel))?;
+        write!(f, " from {time} on")?;
+        if !hooks.is_empty() {
+            write!(f, ", hooks {}", Escaped(&hooks.join(", ")))?;
+        }
+        if *redacted {
+            write!(f, "; names and texts are tokens, so nothing can be held against the tapes")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { after_ns, plugin, what } = self;
+        if *after_ns > 0 {
+            write!(f, "+{}.{:09} ", after_ns / 1_000_000_000, after_ns % 1_000_000_000)?;
+        }
+        if !plugin.is_empty() {
+            write!(f, "{}: ", Quoted(plugin))?;
+        }
+        match what {
+            What::Recording { head } => Started(head).fmt(f),
+            What::Begins { version, recorded, cause, exact } => {
+                write!(f, "{} {}", Quoted(version), cause_words(*cause))?;
+                match exact {
+                    true => write!(f, ", the file that was recorded"),
+                    false => write!(
+                        f,
+                        ", another file than was recorded ({}): its answers are those that the recorded one got",
+                        Quoted(recorded)
+                    ),
+                }
+            }
+            What::LeftOut { version } => {
+                write!(f, "{} was recorded, and is not played: give its --plugin", Quoted(version))
+            }
+            What::Action { text } => Escaped(text).fmt(f),
+            What::Log { level, text } => write!(f, "logs ({}): {}", level.name(), Escaped(text)),
+            What::Refused { text } => write!(f, "refuses: {}", Escaped(text)),
+            What::Failed { text } => write!(f, "failed: {}", Escaped(text)),
+            What::Differs { call, act, lines } => {
+                write!(f, "call {call} ({act}) differs: {}", Escaped(&lines.join("; ")))
+            }
+            What::Ends { call, why } => {
+                write!(f, "its tape is played up to call {call}: {}", Escaped(why))
+            }
+            What::Gap { entries } => {
+                write!(f, "{entries} entries are missing here: the recorder was too slow")
+            }
+            What::Closed { why } => write!(f, "the recording ends: {}", Escaped(why)),
+            What::Score { score } => {
+                let Score { calls, actions, same, different, unplayed } = score;
+                write!(f, "{calls} calls, {actions} actions: {same} calls as on the tape")?;
+                if *different > 0 {
+                    write!(f, ", {different} not")?;
+                }
+                if *unplayed > 0 {
+                    write!(f, ", {unplayed} not played")?;
+                }
+                Ok(())
+            }
+            What::Damaged { damage } => f.write_str(damage),
+        }
+    }
+}

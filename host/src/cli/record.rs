@@ -1,0 +1,89 @@
+//! `krsi-host record`: a running host records until it is told to end.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit;
+use super::run::RecordArgs;
+use super::verb::Socket;
+use crate::control::{Answer, Query, ask};
+use crate::pipeline::RunError;
+use crate::record::Options;
+
+/// What is recorded, and until when.
+#[derive(Debug, Args)]
+pub(super) struct RecordVerb {
+    /// The file, which must not be there yet. The host makes it, for its owner alone.
+    #[arg(short = 'o', long = "to", value_name = "FILE", required_unless_present = "stop")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    how: RecordArgs,
+    /// Ends the recording after so many seconds; without it, a signal does (Ctrl-C).
+    #[arg(long, value_name = "S")]
+    seconds: Option<u64>,
+    /// Leaves the host recording, until `krsi-host record --stop`.
+    #[arg(long, conflicts_with = "seconds")]
+    detach: bool,
+    /// Ends the recording that runs.
+    #[arg(long, conflicts_with_all = ["file", "seconds", "detach"])]
+    stop: bool,
+    #[command(flatten)]
+    socket: Socket,
+}
+
+impl RecordVerb {
+    pub(super) fn run(self) -> ExitCode {
+        let Some(file) = self.file.filter(|_| !self.stop) else {
+            return tell(&self.socket, &Query::EndRecording);
+        };
+        let Options { file, bytes_max, redacted } = self.how.to(file);
+        let code = tell(&self.socket, &Query::Record { file, bytes_max, redacted });
+        if code != ExitCode::SUCCESS || self.detach {
+            return code;
+        }
+        match wait(self.seconds.map(Duration::from_secs)) {
+            Ok(()) => tell(&self.socket, &Query::EndRecording),
+            Err(error) => exit::tell(&RunError::Runtime(error)),
+        }
+    }
+}
+
+/// Waits for a signal, or for a time.
+fn wait(most: Option<Duration>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let over = async {
+            match most {
+                Some(most) => tokio::time::sleep(most).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            () = over => {}
+        }
+        Ok(())
+    })
+}
+
+fn tell(socket: &Socket, query: &Query) -> ExitCode {
+    match ask(socket.path(), query) {
+        Err(error) => exit::tell_control(error),
+        Ok(Answer::Recording(text)) => super::print(&format!("{text}\n"), ExitCode::SUCCESS),
+        Ok(Answer::Refused(reason)) => {
+            exit::say(&reason, "");
+            exit::Code::Usage.into()
+        }
+        Ok(Answer::Status(_) | Answer::Reloaded(_)) => {
+            exit::say("the host answers something else", "");
+            exit::Code::Internal.into()
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! `krsi-host replay`: a recording played again, anywhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use super::exit;
+use super::run::OutputArg;
+use crate::author::{Follower, Replay, ReplayError, Replayed, Told, replay};
+use crate::record::ReadError;
+
+/// Time between two lines of progress.
+const PROGRESS: Duration = Duration::from_millis(500);
+
+/// What is replayed, and how.
+#[derive(Debug, Args)]
+pub(super) struct ReplayArgs {
+    /// A recording.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// A plugin, played on the tapes of its name. May be given several times.
+    #[arg(long = "plugin", value_name = "FILE")]
+    plugins: Vec<PathBuf>,
+    /// How fast it is played.
+    #[arg(long, value_enum, default_value_t = Speed::Max)]
+    speed: Speed,
+    /// How what is told is written.
+    #[arg(long, value_enum, default_value_t = OutputArg::Text)]
+    output: OutputArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Speed {
+    /// As fast as it goes.
+    Max,
+    /// As it was recorded.
+    Real,
+}
+
+/// Writes what is told, at the speed that was asked for.
+struct Writer {
+    out: io::BufWriter<io::Stdout>,
+    output: OutputArg,
+    speed: Speed,
+    began: Instant,
+    /// When progress is shown next; nowhere but on a terminal.
+    progress: Option<Instant>,
+}
+
+impl Follower for Writer {
+    fn tell(&mut self, told: &Told) -> io::Result<()> {
+        match self.output {
+            OutputArg::Text => writeln!(self.out, "{told}")?,
+            OutputArg::Json => self.out.write_all(super::line(told).as_bytes())?,
+        }
+        if self.speed == Speed::Real { self.out.flush() } else { Ok(()) }
+    }
+
+    fn reach(&mut self, after_ns: u64) {
+        if self.speed == Speed::Real {
+            let left = Duration::from_nanos(after_ns).saturating_sub(self.began.elapsed());
+            std::thread::sleep(left);
+        }
+    }
+
+    fn progress(&mut self, (read, all): (u64, u64)) {
+        let now = Instant::now();
+        if self.progress.is_some_and(|next| next <= now) {
+            self.progress = Some(now + PROGRESS);
+            let percent = read.saturating_mul(100) / all.max(1);
+            // Nobody misses a line of progress.
+            let _shown = write!(io::stderr(), "\rreplayed {percent} %");
+        }
+    }
+}
+
+impl ReplayArgs {
+    pub(super) fn run(self) -> ExitCode {
+        let program = std::env::current_exe().unwrap_or_else(|_| "krsi-host".into());
+        let what = Replay { file: self.file, plugins: self.plugins, program };
+        let shows = io::stderr().is_terminal() && !io::stdout().is_terminal();
+        let mut writer = Writer {
+            out: io::BufWriter::new(io::stdout()),
+            output: self.output,
+            speed: self.speed,
+            began: Instant::now(),
+            progress: shows.then(|| Instant::now() + PROGRESS),
+        };
+        let replayed = replay(&what, &mut writer);
+        let flushed = writer.out.flush();
+        match replayed {
+            Ok(replayed) => {
+                super::print("", flushed.map_or(exit::Code::Internal.into(), |()| code(replayed)))
+            }
+            Err(ReplayError::Tell(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                let code = match &error {
+                    ReplayError::Read(ReadError::Read { .. }) | ReplayError::SameName { .. } => {
+                        exit::Code::Usage
+                    }
+                    ReplayError::Read(_) => exit::Code::Machine,
+                    ReplayError::Load(_) | ReplayError::Start(_) => exit::Code::Plugin,
+                    ReplayError::Engine(_) | ReplayError::Tell(_) => exit::Code::Internal,
+                };
+                exit::refuse(&error, error.fix(), code)
+            }
+        }
+    }
+}
+
+/// 5 when something differs, 3 when something could not be played or compared, else 0.
+fn code(replayed: Replayed) -> ExitCode {
+    let Replayed { different, unplayed, damaged, played, left_out, .. } = replayed;
+    if different > 0 {
+        exit::Code::Differs.into()
+    } else if unplayed > 0 || damaged || (played == 0 && left_out > 0) {
+        exit::Code::Machine.into()
+    } else {
+        ExitCode::SUCCESS
+    }
+}

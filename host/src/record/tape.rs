@@ -1,0 +1,113 @@
+//! One plugin's tape, as the plugin's thread writes it: a call and its answer at a time.
+
+use std::borrow::Cow;
+
+use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::Record;
+
+use super::entry::{Act, Answer, Call, Entry, Failing, LogLine};
+use super::recorder::Recorder;
+
+/// The tape of one instance of a plugin.
+#[derive(Debug)]
+pub struct Tape {
+    recorder: Recorder,
+    tape: u32,
+    next: u64,
+    boot_ns: u64,
+}
+
+/// What came of a call, for the tape.
+#[derive(Clone, Copy, Debug)]
+pub enum Outcome<'a> {
+    /// The call is written for whoever plays the tape; the plugin was not called.
+    Unmade,
+    /// It returned something, or nothing.
+    Returned(&'a [u8]),
+    /// It refused.
+    Refused(&'a str),
+    /// It failed.
+    Failed(Failing, &'a str),
+}
+
+impl Tape {
+    pub(super) const fn new(recorder: Recorder, tape: u32, boot_ns: u64) -> Self {
+        Self { recorder, tape, next: 0, boot_ns }
+    }
+
+    /// Whether nothing more is taken.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.recorder.is_over()
+    }
+
+    /// Writes a call of `init`.
+    pub fn init(
+        &mut self,
+        config: &[u8],
+        seed: u64,
+        outcome: Outcome<'_>,
+        log: (Vec<LogLine>, u64),
+    ) {
+        self.write(Call { act: Act::Init, input: config.into(), seed, ..of(outcome, log) });
+    }
+
+    /// Writes a call of `restore`.
+    pub fn restore(
+        &mut self,
+        from: &str,
+        state: &[u8],
+        outcome: Outcome<'_>,
+        log: (Vec<LogLine>, u64),
+    ) {
+        self.write(Call {
+            act: Act::Restore,
+            input: state.into(),
+            from: from.into(),
+            ..of(outcome, log)
+        });
+    }
+
+    /// Writes a call of `handle` with a batch.
+    pub fn handle(&mut self, batch: &[u8], outcome: Outcome<'_>, log: (Vec<LogLine>, u64)) {
+        self.boot_ns = time_of(batch);
+        self.write(Call { act: Act::Handle, input: batch.into(), ..of(outcome, log) });
+    }
+
+    /// Writes a call of `snapshot`.
+    pub fn snapshot(&mut self, outcome: Outcome<'_>, log: (Vec<LogLine>, u64)) {
+        self.write(Call { act: Act::Snapshot, ..of(outcome, log) });
+    }
+
+    /// A call that does not fit is a gap, also in the numbers of the tape's calls.
+    fn write(&mut self, call: Call<'_>) {
+        let Self { tape, next: number, boot_ns, .. } = *self;
+        self.next += 1;
+        self.recorder.write(&Entry::Call(Call { tape, number, boot_ns, ..call }));
+    }
+}
+
+fn of<'a>(outcome: Outcome<'a>, (log, log_more): (Vec<LogLine>, u64)) -> Call<'a> {
+    let call = Call { log, log_more, ..Call::default() };
+    match outcome {
+        Outcome::Unmade => call,
+        Outcome::Returned(output) => {
+            Call { answer: Answer::Returned, output: output.into(), ..call }
+        }
+        Outcome::Refused(text) => {
+            Call { answer: Answer::Refused, text: Cow::Borrowed(text), ..call }
+        }
+        Outcome::Failed(failing, text) => {
+            Call { answer: Answer::Failed, failing, text: Cow::Borrowed(text), ..call }
+        }
+    }
+}
+
+/// Time of a batch, from its start, which is the same in every schema.
+pub(super) fn time_of(batch: &[u8]) -> u64 {
+    let first = Frames::new(batch).next().and_then(Result::ok);
+    match first.map(|frame| Record::decode(&frame)) {
+        Some(Ok(Record::BatchStart(start))) => start.boot_ns,
+        _ => 0,
+    }
+}
