@@ -18,6 +18,7 @@ pub mod author;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod errno;
 pub mod loss;
 pub mod pipeline;
 pub mod text;

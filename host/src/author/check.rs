@@ -6,8 +6,8 @@ use krsi_host_abi::hook::{Attach, Hook};
 use serde::Serialize;
 
 use super::describe::Description;
+use crate::errno::errno_number;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::errno::errno_number;
 use crate::kernel::kfunc::Kfuncs;
 use crate::kernel::watch;
 use crate::text::Escaped;

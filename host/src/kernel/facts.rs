@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use super::btf::KernelTypes;
 use super::btf::signature::Signature;
-use super::namespace;
 use super::plan::plan;
 use super::probe::{self, LSM_LIST};
 use super::target::security_function;
 use super::trial::{self, Attempt, Outcome};
+use crate::kernel::map::namespace;
 
 /// Functions of the kernel that something depends on.
 pub const OPTIONAL_FUNCTIONS: [&str; 6] = [

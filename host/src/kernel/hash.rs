@@ -1,8 +1,8 @@
 //! Why executables are not hashed on this kernel, or not now.
 
 use super::btf::BtfError;
-use super::errno::errno_name;
 use super::load::HookError;
+use crate::errno::errno_name;
 
 /// Why there can be no rules on digests.
 #[derive(Debug, thiserror::Error)]

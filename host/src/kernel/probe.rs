@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use super::backend::BackendKind;
-use super::namespace::{self, PidsError};
+use crate::kernel::map::namespace::{self, PidsError};
 
 /// Where securityfs lists the active LSMs in order.
 pub const LSM_LIST: &str = "/sys/kernel/security/lsm";

@@ -1,6 +1,6 @@
 //! A manifest in the words of policy.
 
-use crate::kernel::errno::errno_number;
+use crate::errno::errno_number;
 use crate::kernel::watch::{self, WatchSpec};
 use crate::plugin::{Filter, Manifest};
 use crate::policy::{Asked, AskedFilter, AskedWatch};

@@ -9,11 +9,11 @@ use crate::config::{ConfigError, PinError};
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::map::MapError;
-use crate::kernel::namespace::{CgroupError, PidsError};
+use crate::kernel::map::namespace::{CgroupError, PidsError};
+use crate::kernel::map::store::StoreError;
 use crate::kernel::object::ObjectError;
 use crate::kernel::probe::ProbeError;
 use crate::kernel::proof::CanaryError;
-use crate::kernel::store::StoreError;
 use crate::plugin::{CacheError, CallError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
 

@@ -6,7 +6,7 @@ use krsi_plugin_schema::latest::{
 
 use super::clock;
 use super::watches::{Told, ToldField};
-use crate::kernel::errno::errno_name;
+use crate::errno::errno_name;
 use crate::output::{
     CallObject, Decider, FieldValue, Report, RuleEndReport, VerdictReport, WatchReport,
 };

@@ -102,8 +102,8 @@ mod tests {
             0
         );
         assert_eq!(findings("host/src/decode/mod.rs", "use crate::kernel::x;"), 1);
-        assert_eq!(findings("host/src/kernel/map.rs", "use krsi_plugin_schema::x;"), 1);
-        assert_eq!(findings("host/src/kernel/map.rs", "use crate::{kernel, decode};"), 1);
+        assert_eq!(findings("host/src/kernel/map/mod.rs", "use krsi_plugin_schema::x;"), 1);
+        assert_eq!(findings("host/src/kernel/map/mod.rs", "use crate::{kernel, decode};"), 1);
         assert_eq!(findings("host/src/pipeline.rs", "use crate::kernel::x;"), 0);
         assert_eq!(findings("host/src/cellar/mod.rs", ""), 1);
         assert_eq!(findings("xtask/src/main.rs", "use crate::anything;"), 0);

@@ -13,8 +13,8 @@ use super::rule::{Rule, RuleSpec, applies};
 use super::share::OWNER_SLOTS;
 use super::twin::{Anchor, Twin};
 use crate::kernel::hash::HashError;
-use crate::kernel::prefix::PrefixError;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::prefix::PrefixError;
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Slots of plugins; the one after is the administrator's.
 const OWNERS: u8 = 63;

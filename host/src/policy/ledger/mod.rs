@@ -33,7 +33,7 @@ use self::place::Place;
 use self::rule::Rule;
 use self::twin::Twin;
 use crate::kernel::hash::HashError;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 pub use self::commit::LedgerError;
 pub use self::lineage::{Kinship, LineageError};

@@ -8,9 +8,9 @@ use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
 
 use super::answer::{removed, stored};
-use super::map::{MapError, Maps, bytes, open};
 use super::prefix::PathPrefix;
 use super::store::StoreError;
+use super::{MapError, Maps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();

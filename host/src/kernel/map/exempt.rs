@@ -5,8 +5,8 @@ use krsi_host_abi::deny::{FileKey, ProcessKey};
 use zerocopy::FromBytes;
 
 use super::answer::{failed, removed, stored};
-use super::map::{MapError, Maps, bytes, open};
 use super::store::StoreError;
+use super::{MapError, Maps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();

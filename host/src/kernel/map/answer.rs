@@ -2,7 +2,7 @@
 
 use aya::maps;
 
-use super::map::MapError;
+use super::MapError;
 use super::store::StoreError;
 
 /// What came of putting a key or a value into a map.

@@ -3,6 +3,14 @@
 //! Maps are opened as byte arrays, which is all that aya needs to compare sizes, and converted by
 //! the layout traits of the byte contract.
 
+mod answer;
+pub mod exempt;
+pub mod file;
+pub mod lease;
+pub mod namespace;
+pub mod prefix;
+pub mod store;
+
 use aya::maps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
@@ -13,10 +21,10 @@ use krsi_host_abi::proof::Proof;
 use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::answer::{failed, removed, stored};
-use super::exempt::Exempt;
-use super::lease::{EntryKey, LeaseMaps};
-use super::store::{RuleStore, StoreError};
+use self::answer::{failed, removed, stored};
+use self::exempt::Exempt;
+use self::lease::{EntryKey, LeaseMaps};
+use self::store::{RuleStore, StoreError};
 
 /// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
 pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
