@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::describe::Description;
 use crate::errno::errno_number;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::kfunc::Kfuncs;
+use crate::kernel::btf::kfunc::Kfuncs;
 use crate::kernel::watch;
 use crate::text::Escaped;
 

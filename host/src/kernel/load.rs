@@ -16,8 +16,9 @@ use zerocopy::IntoBytes;
 
 use super::backend::{Backend, BackendKind, Target};
 use super::btf::KernelTypes;
+use super::btf::kfunc::Kfuncs;
 use super::job::Job;
-use super::kfunc::Kfuncs;
+use super::kfunc::call_kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
 use super::processes::Processes;
@@ -186,7 +187,10 @@ impl Loader {
     /// Functions of the kernel that its programs may call.
     #[must_use]
     pub fn kfuncs(&self) -> Kfuncs {
-        self.kfuncs.under(self.backend.kind())
+        match self.backend.kind() {
+            BackendKind::Lsm => self.kfuncs.clone(),
+            BackendKind::FmodRet | BackendKind::Observe => Kfuncs::default(),
+        }
     }
 
     /// Meets hooks another way from now on.
@@ -364,7 +368,7 @@ impl Loader {
             spec.as_ref().is_some_and(|spec| spec.object != ObjectKind::Network as u32);
         let stands_in = sleep == Sleep::Allowed && is_elsewhere;
         let mut instance = self.file.instance(program, globals, stands_in)?;
-        self.kfuncs.settle(&mut instance.instructions);
+        call_kfuncs(&self.kfuncs, &mut instance.instructions);
         let types = self.file.types().filter(|_| way.functions);
         let fd = syscall::load(&Program {
             functions: types.map(|types| (types, instance.functions.as_slice())),

@@ -24,5 +24,4 @@ pub mod survey;
 pub mod syscall;
 pub mod target;
 pub mod trial;
-pub mod trim;
 pub mod watch;

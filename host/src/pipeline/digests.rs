@@ -7,12 +7,12 @@ use krsi_host_abi::hook::Hook;
 
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::trim;
 use crate::kernel::canary;
 use crate::kernel::hash::HashError;
 use crate::kernel::job::Job;
 use crate::kernel::load::{Live, Loader};
 use crate::kernel::map::{Flags, Hashed, MapError};
-use crate::kernel::trim;
 
 /// Functions of the kernel that hash a file for BPF: the helper, and IMA's own.
 const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];

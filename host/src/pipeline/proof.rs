@@ -9,10 +9,10 @@ use super::RunError;
 use crate::config::Config;
 use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::trim;
 use crate::kernel::load::Loader;
 use crate::kernel::map::Proofs;
 use crate::kernel::proof::{CanaryError, Proven, Prover};
-use crate::kernel::trim;
 
 /// Tells what a file is to programs; `None` for one that cannot be opened or was not seen.
 pub(super) type KeyOf<'a> = &'a dyn Fn(&Path) -> Option<FileKey>;

@@ -2,7 +2,9 @@
 //!
 //! Two structures of one name that disagree about a member are refused, never guessed between.
 
+pub mod kfunc;
 pub mod signature;
+pub mod trim;
 
 use std::fs;
 use std::path::Path;

@@ -4,9 +4,9 @@ use krsi_host_abi::kfunc::{FILE_XATTR, FSVERITY_DIGEST, PATH_D_PATH, PUT_FILE, T
 use krsi_host_abi::spec::{Capture, Compare, Read, Spec, root};
 
 use super::super::field_path::Field;
-use super::super::kfunc::Kfuncs;
 use super::super::predicate::Lowered;
 use super::WatchError;
+use crate::kernel::btf::kfunc::Kfuncs;
 
 /// Settles how each row is read.
 pub(super) fn settle(

@@ -4,9 +4,9 @@ use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag}
 
 use super::super::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
-use super::super::kfunc::Kfuncs;
 use super::super::predicate::Lowered;
 use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, reach};
+use crate::kernel::btf::kfunc::Kfuncs;
 
 /// Hooks that answer yes or no: a negative value is no refusal, and 6.12 does not load it.
 const YES_OR_NO: &[&str] =

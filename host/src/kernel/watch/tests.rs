@@ -5,8 +5,8 @@ use krsi_host_abi::spec::{ATOMS, CAPTURES, ObjectKind, ROOMS, Read, TERMS, root,
 use super::super::btf::KernelTypes;
 use super::super::field_path::FieldKind;
 use super::super::field_path::tests::{KERNELS, stored};
-use super::super::kfunc::Kfuncs;
 use super::*;
+use crate::kernel::btf::kfunc::Kfuncs;
 
 fn errno(name: &str) -> Option<u16> {
     [("EPERM", 1), ("EACCES", 13)]
