@@ -1,7 +1,7 @@
 //! A manifest in the words of policy.
 
 use crate::errno::errno_number;
-use crate::kernel::watch::{self, WatchSpec};
+use crate::kernel::spec::watch::{self, WatchSpec};
 use crate::plugin::{Filter, Manifest};
 use crate::policy::{Asked, AskedFilter, AskedWatch};
 
@@ -38,7 +38,7 @@ mod tests {
     use krsi_plugin_schema::latest::{self, Hook};
 
     use super::*;
-    use crate::kernel::watch::WatchVerdict;
+    use crate::kernel::spec::watch::WatchVerdict;
 
     #[test]
     fn a_watch_is_known_by_its_hook_and_verdict_as_far_as_it_parses() {

@@ -341,8 +341,8 @@ mod tests {
 
     use super::*;
     use crate::kernel::load::HookError;
+    use crate::kernel::spec::watch;
     use crate::kernel::syscall::Refusal;
-    use crate::kernel::watch;
 
     fn refused(errno: i32, log: &str) -> Arc<LeftOut> {
         let source = io::Error::from_raw_os_error(errno);

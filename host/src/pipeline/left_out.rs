@@ -7,7 +7,7 @@ use super::watches::HOOK_PROGRAMS;
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::load::HookError;
-use crate::kernel::watch::{ReachError, WatchError};
+use crate::kernel::spec::watch::{ReachError, WatchError};
 
 /// Why there is no program.
 #[derive(Debug, thiserror::Error)]

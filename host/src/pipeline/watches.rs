@@ -12,10 +12,10 @@ use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::errno::errno_number;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::field_path::Field;
 use crate::kernel::job::Job;
 use crate::kernel::load::Loader;
-use crate::kernel::watch;
+use crate::kernel::spec::field_path::Field;
+use crate::kernel::spec::watch;
 use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.

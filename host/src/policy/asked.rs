@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds};
 
-use crate::kernel::watch::WatchVerdict;
+use crate::kernel::spec::watch::WatchVerdict;
 
 /// What a plugin's manifest asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

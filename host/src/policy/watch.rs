@@ -6,7 +6,7 @@ use krsi_plugin_schema::latest::{Hook, HookSet};
 
 use super::asked::AskedWatch;
 use super::capability::{CapabilityError, GrantSpec};
-use crate::kernel::watch::WatchVerdict;
+use crate::kernel::spec::watch::WatchVerdict;
 use crate::route::scope::Scope;
 
 /// Watches of a plugin's own at one hook.

@@ -2,7 +2,7 @@
 
 use super::Hooks;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::watch;
+use crate::kernel::spec::watch;
 use crate::pipeline::left_out::LeftOut;
 use crate::pipeline::watches::{LiveWatch, Watch, places};
 

@@ -2,10 +2,10 @@
 
 use krsi_host_abi::spec::{ATOMS, CAPTURES, ObjectKind, ROOMS, Read, TERMS, root, spec_flag};
 
-use super::super::btf::KernelTypes;
 use super::super::field_path::FieldKind;
 use super::super::field_path::tests::{KERNELS, stored};
 use super::*;
+use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
 
 fn errno(name: &str) -> Option<u16> {

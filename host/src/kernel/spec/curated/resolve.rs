@@ -4,8 +4,8 @@ use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag}
 
 use super::{Bits, CuratedObject, CuratedRow, Shape};
 use crate::kernel::btf::{KernelTypes, Prototype, Returns};
-use crate::kernel::field_path::{self, Captured, FieldKind};
-use crate::kernel::watch::executes;
+use crate::kernel::spec::executed::executes;
+use crate::kernel::spec::field_path::{self, Captured, FieldKind};
 
 /// A curated hook that this kernel can run.
 #[derive(Clone, Debug)]

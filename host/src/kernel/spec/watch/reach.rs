@@ -4,9 +4,9 @@
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::spec::{Capture, root};
 
-use super::super::btf::{KernelTypes, Prototype};
 use super::super::curated;
 use super::super::field_path::{self, Field, FieldKind};
+use crate::kernel::btf::{KernelTypes, Prototype};
 
 /// What is told of the caller in events too.
 const CALLER: &[&str] = &[

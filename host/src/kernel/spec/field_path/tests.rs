@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use krsi_host_abi::spec::Read;
 
-use super::super::btf::maker::Maker;
 use super::*;
+use crate::kernel::btf::maker::Maker;
 
 pub(crate) const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
 

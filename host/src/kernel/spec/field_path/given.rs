@@ -2,8 +2,8 @@
 
 use krsi_host_abi::spec::{Read, STRING_LEN, TEXT_MAX};
 
-use super::super::btf::Form;
 use super::{Captured, Field, FieldError, FieldKind, FieldPath, Place, Step};
+use crate::kernel::btf::Form;
 
 /// Extended attributes, each by its name.
 const XATTR: &str = "xattr";

@@ -2,11 +2,11 @@
 
 use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
-use super::super::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
 use super::super::predicate::Lowered;
 use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, reach};
 use crate::kernel::btf::kfunc::Kfuncs;
+use crate::kernel::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 
 /// Hooks that answer yes or no: a negative value is no refusal, and 6.12 does not load it.
 const YES_OR_NO: &[&str] =
@@ -200,7 +200,7 @@ impl Rows<'_> {
     /// The row of the file that is to be executed, captured unseen if nobody asked for it. A watch that
     /// has no room left for it, which takes all of its captures, goes without.
     fn executed(&mut self, hook: &str) -> Option<usize> {
-        let paths = super::executed::paths(hook).iter();
+        let paths = crate::kernel::spec::executed::paths(hook).iter();
         let captured = paths
             .filter_map(|path| field_path::resolve(self.types, self.prototype, path).ok())
             .find(|captured| captured.field.kind == FieldKind::Inode)?;

@@ -10,7 +10,7 @@ mod step;
 
 use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
 
-use super::btf::{Argument, Form, KernelTypes, Prototype};
+use crate::kernel::btf::{Argument, Form, KernelTypes, Prototype};
 pub(crate) use error::resembling;
 pub use error::{Choice, FieldError};
 pub use step::{FieldPath, Step};

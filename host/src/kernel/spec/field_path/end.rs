@@ -2,8 +2,8 @@
 
 use krsi_host_abi::spec::{ARGS, Capture, HOPS, Read, TEXT_MAX, root};
 
-use super::super::btf::{Form, Prototype, Sort};
 use super::{Captured, Choice, Field, FieldError, FieldKind, FieldPath, Place, Step};
+use crate::kernel::btf::{Form, Prototype, Sort};
 
 /// Names of arguments that hold the length of a socket address.
 const LENGTHS: &[&str] = &["addrlen", "address_len", "addr_len", "address_length", "namelen"];

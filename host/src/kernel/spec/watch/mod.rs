@@ -2,16 +2,14 @@
 //!
 //! The caller names the slot, the rule and the owner afterwards; everything else is final.
 
-mod executed;
 mod function;
 mod grammar;
 mod reach;
 mod resolve;
 
-use super::btf::PrototypeError;
 use super::field_path::{Choice, Field, FieldError};
 use super::predicate::PredicateError;
-pub use executed::executes;
+use crate::kernel::btf::PrototypeError;
 pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
 pub use reach::ReachError;
