@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
-use crate::kernel::proof::CanaryError;
+use crate::kernel::program::proof::CanaryError;
 use crate::pipeline::{RunError, chain};
 use crate::text::Escaped;
 

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use krsi_host_abi::deny::{SHA256, flag};
 use krsi_host_abi::hook::Hook;
 
-use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
-use crate::kernel::canary;
-use crate::kernel::hash::HashError;
-use crate::kernel::job::Job;
-use crate::kernel::load::{Live, Loader};
 use crate::kernel::map::{Flags, Hashed, MapError};
+use crate::kernel::program::backend::BackendKind;
+use crate::kernel::program::canary;
+use crate::kernel::program::hash::HashError;
+use crate::kernel::program::job::Job;
+use crate::kernel::program::load::{Live, Loader};
+use crate::policy::NoDigests;
 
 /// Functions of the kernel that hash a file for BPF: the helper, and IMA's own.
 const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
@@ -69,9 +70,10 @@ impl Digests {
     }
 
     /// Whether executables are hashed, or why not.
-    pub(super) fn are_read(&self) -> Result<(), Arc<HashError>> {
+    pub(super) fn are_read(&self) -> Result<(), NoDigests> {
         match &self.live {
-            Some(live) => live.as_ref().map(drop).map_err(Arc::clone),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(why)) => Err(Arc::clone(why) as NoDigests),
             None => Err(Arc::new(HashError::Unasked)),
         }
     }

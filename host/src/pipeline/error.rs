@@ -11,9 +11,9 @@ use crate::kernel::btf::BtfError;
 use crate::kernel::map::MapError;
 use crate::kernel::map::namespace::{CgroupError, PidsError};
 use crate::kernel::map::store::StoreError;
-use crate::kernel::object::ObjectError;
-use crate::kernel::probe::ProbeError;
-use crate::kernel::proof::CanaryError;
+use crate::kernel::program::object::ObjectError;
+use crate::kernel::program::proof::CanaryError;
+use crate::kernel::survey::probe::ProbeError;
 use crate::plugin::{CacheError, CallError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
 
@@ -340,9 +340,9 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::kernel::load::HookError;
+    use crate::kernel::program::load::HookError;
+    use crate::kernel::program::syscall::Refusal;
     use crate::kernel::spec::watch;
-    use crate::kernel::syscall::Refusal;
 
     fn refused(errno: i32, log: &str) -> Arc<LeftOut> {
         let source = io::Error::from_raw_os_error(errno);

@@ -6,7 +6,7 @@ use super::error;
 use super::watches::HOOK_PROGRAMS;
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
-use crate::kernel::load::HookError;
+use crate::kernel::program::load::HookError;
 use crate::kernel::spec::watch::{ReachError, WatchError};
 
 /// Why there is no program.

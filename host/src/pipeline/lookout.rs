@@ -13,8 +13,8 @@ use krsi_plugin_schema::latest::{Event, Lost, LostOf, LostWhere, Verdict};
 use super::clock;
 use super::shared::Shared;
 use super::tally::Counted;
-use crate::kernel::load::Misses;
 use crate::kernel::map::Counters;
+use crate::kernel::program::load::Misses;
 use crate::route::subscription::{PluginSlot, Router};
 
 /// Time between two looks.

@@ -7,12 +7,12 @@ use krsi_host_abi::deny::FileKey;
 
 use super::RunError;
 use crate::config::Config;
-use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
-use crate::kernel::load::Loader;
 use crate::kernel::map::Proofs;
-use crate::kernel::proof::{CanaryError, Proven, Prover};
+use crate::kernel::program::backend::BackendKind;
+use crate::kernel::program::load::Loader;
+use crate::kernel::program::proof::{CanaryError, Proven, Prover};
 
 /// Tells what a file is to programs; `None` for one that cannot be opened or was not seen.
 pub(super) type KeyOf<'a> = &'a dyn Fn(&Path) -> Option<FileKey>;

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 use krsi_host_abi::counter::Counter;
 
 use super::left_out::UsedSlot;
-use crate::kernel::backend::BackendKind;
 use crate::kernel::btf::{KernelTypes, PrototypeError, Returns};
-use crate::kernel::job::Job;
-use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::Counters;
+use crate::kernel::program::backend::BackendKind;
+use crate::kernel::program::job::Job;
+use crate::kernel::program::load::{HookError, Live, Loader};
 use crate::output::Witnessed;
 
 /// How long a refused call may take to leave its hook.

@@ -16,7 +16,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "ebpf/prog/src/kfunc.rs",
             "ebpf/prog/src/resolve.rs",
             "ebpf/feeder/src/main.rs",
-            "host/src/kernel/syscall.rs",
+            "host/src/kernel/program/syscall.rs",
             "host/src/kernel/btf/trim.rs",
             "host/src/plugin/compile/native.rs",
             "host/tests/allocation.rs",

@@ -142,4 +142,4 @@ impl KernelTypes {
 #[cfg(test)]
 pub(crate) mod maker;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,7 +14,7 @@ use crate::kernel::btf::maker::Maker;
 pub(crate) const KERNELS: [&str; 3] = ["6.1", "6.12", "7.2"];
 
 pub(crate) fn stored(kernel: &str) -> KernelTypes {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/kernel/field_path");
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/kernel/spec/field_path");
     KernelTypes::read(&folder.join(format!("{kernel}.btf"))).unwrap()
 }
 

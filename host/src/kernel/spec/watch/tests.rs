@@ -292,8 +292,8 @@ fn the_prototype_may_be_another_functions() {
 #[test]
 fn the_examples_of_the_documents_resolve() {
     let document = concat!(
-        include_str!("../../../../docs/watches.md"),
-        include_str!("../../../../docs/evasions.md")
+        include_str!("../../../../../docs/watches.md"),
+        include_str!("../../../../../docs/evasions.md")
     );
     let mut fence = "";
     let (mut good, mut bad) = (0, 0);

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use super::backend::BackendKind;
 use crate::kernel::map::namespace::{self, PidsError};
+use crate::kernel::program::backend::BackendKind;
 
 /// Where securityfs lists the active LSMs in order.
 pub const LSM_LIST: &str = "/sys/kernel/security/lsm";
@@ -25,7 +25,7 @@ pub enum ProbeError {
         list: String,
     },
     /// The kernel has no BTF.
-    #[error("{} is missing: this kernel was built without BTF", super::btf::VMLINUX)]
+    #[error("{} is missing: this kernel was built without BTF", crate::kernel::btf::VMLINUX)]
     NoBtf,
 }
 
@@ -39,7 +39,7 @@ pub fn check(backend: Option<BackendKind>) -> Result<(), ProbeError> {
         return Err(ProbeError::NotRoot);
     }
     namespace::pids()?;
-    if !Path::new(super::btf::VMLINUX).exists() {
+    if !Path::new(crate::kernel::btf::VMLINUX).exists() {
         return Err(ProbeError::NoBtf);
     }
     match fs::read_to_string(LSM_LIST) {

@@ -2,7 +2,7 @@
 
 use aya_obj::generated::{BPF_CALL, BPF_JMP, BPF_PSEUDO_KFUNC_CALL, bpf_insn};
 
-use super::btf::kfunc::Kfuncs;
+use crate::kernel::btf::kfunc::Kfuncs;
 
 /// Makes calls of the kernel's functions of the calls that have their numbers. A call of one that this kernel
 /// does not have stays as it is: it stands where the verifier never comes.

@@ -1,8 +1,8 @@
 //! How hooks are met: as LSM programs, on the functions that call the LSMs, or only after them.
 
-use super::btf::KernelTypes;
 use super::syscall::{Meeting, Sleep};
 use super::target::security_function;
+use crate::kernel::btf::KernelTypes;
 
 /// A way to meet hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use std::path::Path;
 use aya_obj::generated::{bpf_attach_type, bpf_prog_info};
 use serde::Serialize;
 
-use super::syscall::{self, TracingLink};
+use crate::kernel::program::syscall::{self, TracingLink};
 
 /// Links that are looked at; beyond, the rest is not listed.
 const LINKS_MAX: usize = 4096;

@@ -9,13 +9,13 @@ use krsi_host_abi::hook::{Attach, HOOKS};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
-use super::btf::KernelTypes;
-use super::btf::signature::Signature;
-use super::plan::plan;
 use super::probe::{self, LSM_LIST};
-use super::target::security_function;
-use super::trial::{self, Attempt, Outcome};
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::signature::Signature;
 use crate::kernel::map::namespace;
+use crate::kernel::program::plan::plan;
+use crate::kernel::program::target::security_function;
+use crate::kernel::program::trial::{self, Attempt, Outcome};
 
 /// Functions of the kernel that something depends on.
 pub const OPTIONAL_FUNCTIONS: [&str; 6] = [

@@ -16,7 +16,7 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::Hook;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::map::{Counters, Flags, MapError};
+use crate::kernel::map::{Counters, Flags, MapError};
 
 /// An act of the host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use krsi_host_abi::capture::{ABSENT, OFFSETS};
 use krsi_host_abi::hook::{Attach, HOOKS, Hook};
 
-use super::btf::{KernelTypes, OffsetError};
+use crate::kernel::btf::{KernelTypes, OffsetError};
 
 /// Why a hook will not be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,4 +71,37 @@ pub fn plan(types: &KernelTypes, wanted: impl Fn(Hook) -> bool) -> HookPlan {
         plan.offsets.push((offset.global, value));
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::btf::tests::stored;
+
+    #[test]
+    fn every_offset_of_the_object_is_there_on_every_kernel() {
+        let newer =
+            [Hook::UsernsCreate, Hook::UringOverrideCreds, Hook::UringSqpoll, Hook::UringCmd];
+        let newer = newer.map(|hook| (hook, Lacking::LsmHook));
+        for (kernel, lacking) in [("5.10", &newer[..]), ("6.1", &[]), ("6.12", &[]), ("7.2", &[])] {
+            let plan = plan(&stored(kernel), |_| true);
+            assert_eq!(plan.missing, [], "{kernel}");
+            assert_eq!(plan.lacking, lacking, "{kernel}");
+            assert_eq!(plan.offsets.len(), OFFSETS.len());
+            assert!(plan.offsets.iter().all(|(_, value)| *value != ABSENT));
+        }
+    }
+
+    #[test]
+    fn what_a_kernel_lacks_is_never_guessed() {
+        let empty =
+            [0x9f, 0xeb, 1, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        let file = std::env::temp_dir().join(format!("krsi-btf-{}", std::process::id()));
+        std::fs::write(&file, empty).unwrap();
+        let plan = plan(&KernelTypes::read(&file).unwrap(), |hook| hook == Hook::FileOpen);
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!((plan.hooks, plan.lacking), (vec![], vec![(Hook::FileOpen, Lacking::LsmHook)]));
+        assert!(plan.offsets.iter().all(|(_, value)| *value == ABSENT));
+        assert_eq!(plan.missing.len(), OFFSETS.len());
+    }
 }

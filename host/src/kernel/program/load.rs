@@ -15,8 +15,6 @@ use krsi_host_abi::spec::{ObjectKind, Spec, spec_flag};
 use zerocopy::IntoBytes;
 
 use super::backend::{Backend, BackendKind, Target};
-use super::btf::KernelTypes;
-use super::btf::kfunc::Kfuncs;
 use super::job::Job;
 use super::kfunc::call_kfuncs;
 use super::object::{ObjectError, ObjectFile};
@@ -24,6 +22,8 @@ use super::plan::{HookPlan, MissingField};
 use super::processes::Processes;
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 use super::trial;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::kfunc::Kfuncs;
 
 /// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]

@@ -8,7 +8,7 @@ use aya_obj::generated::{
 use super::{GLOBALS, ReduceError, Reduced};
 
 /// `ld_imm64`, which takes two places.
-pub(in crate::kernel) const LOAD_IMMEDIATE: u8 = (BPF_LD | BPF_IMM | BPF_DW) as u8;
+pub(in crate::kernel::program) const LOAD_IMMEDIATE: u8 = (BPF_LD | BPF_IMM | BPF_DW) as u8;
 /// Its first place counts as one operation, its second has no code.
 const SECOND: u8 = 0;
 /// Highest register, the frame pointer.

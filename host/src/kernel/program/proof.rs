@@ -11,10 +11,10 @@ use std::path::Path;
 use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::proof::Proof;
 
-use super::btf::KernelTypes;
 use super::job::Job;
 use super::load::{HookError, Live, Loader};
-use super::map::{MapError, Proofs};
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::map::{MapError, Proofs};
 
 /// Hooks whose first argument is a file that was opened or read, the first one that may be used is.
 const HOOKS: [&str; 2] = ["file_open", "file_permission"];

@@ -1,12 +1,16 @@
 //! Every LSM hook of the running kernel: what BTF says of it, what trial loads show, what is attached to it.
 
+pub mod attached;
+pub mod facts;
+pub mod probe;
+
 use serde::Serialize;
 
-use super::attached::{self, AttachedProgram};
-use super::btf::KernelTypes;
-use super::btf::signature::Signature;
-use super::target::security_function;
-use super::trial::{self, Attempt, Grounds, Outcome};
+use self::attached::AttachedProgram;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::signature::Signature;
+use crate::kernel::program::target::security_function;
+use crate::kernel::program::trial::{self, Attempt, Grounds, Outcome};
 
 /// What could be found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -1,15 +1,12 @@
 //! Why executables are not hashed on this kernel, or not now.
 
-use super::btf::BtfError;
 use super::load::HookError;
 use crate::errno::errno_name;
+use crate::kernel::btf::BtfError;
 
 /// Why there can be no rules on digests.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// Nothing was attached that has them hashed.
-    #[error("no program has executables hashed")]
-    NoProgram,
     /// Nobody wants it.
     #[error("no plugin's manifest asks for rules on digests")]
     Unasked,
