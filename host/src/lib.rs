@@ -14,7 +14,9 @@ pub mod policy;
 pub mod read;
 pub mod route;
 
+pub mod attach;
 pub mod author;
+pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod control;

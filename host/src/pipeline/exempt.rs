@@ -14,7 +14,7 @@ use krsi_host_abi::deny::{FileKey, ProcessKey as AbiProcessKey, exempt};
 use krsi_plugin_schema::latest::Process;
 use rustix::fs::{Mode, OFlags};
 
-use super::proof::KeyOf;
+use crate::attach::proof::KeyOf;
 use crate::config::RuleSettings;
 use crate::enrich::{self, CgroupNames};
 use crate::kernel::map::exempt::Exempt as Kernel;

@@ -2,7 +2,7 @@
 
 use krsi_host_abi::deny::{Lease, Mode, Subject, halves};
 
-use super::watches::ADMINISTRATOR;
+use crate::attach::watches::ADMINISTRATOR;
 use crate::config::{OnError, RuleSettings};
 use crate::decode;
 use crate::kernel::map::store::{RuleStore, StoreError};

@@ -12,7 +12,7 @@ use krsi_plugin_schema::latest::{Condition, KeyKind};
 use sha2::{Digest as _, Sha256};
 
 use super::RunError;
-use super::proof::KeyOf;
+use crate::attach::proof::KeyOf;
 use crate::config::Settings;
 use crate::enrich::{self, CgroupNames, Stat};
 use crate::kernel::map::file::{has_generations, key_of_stat};

@@ -3,7 +3,6 @@
 pub mod abi;
 pub mod backend;
 pub mod canary;
-pub mod hash;
 pub mod job;
 pub mod kfunc;
 pub mod load;

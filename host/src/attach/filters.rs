@@ -19,7 +19,7 @@ struct HookClause {
 
 /// What subscribers ask of each hook. A hook of which somebody wants everything has no filter.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Asked {
+pub(crate) struct Asked {
     /// What each subscriber lets pass.
     clauses: Vec<HookClause>,
     /// Hooks of which somebody wants everything.
@@ -28,7 +28,7 @@ pub(super) struct Asked {
 
 impl Asked {
     /// What one subscriber asks of the hooks it sees.
-    pub(super) fn of_plugin(
+    pub(crate) fn of_plugin(
         owner: u8,
         seen: impl Iterator<Item = Hook>,
         filters: &[HookFilter],
@@ -46,14 +46,14 @@ impl Asked {
     }
 
     /// Joins what others ask.
-    pub(super) fn join(&mut self, other: &Asked) {
+    pub(crate) fn join(&mut self, other: &Asked) {
         self.clauses.extend(other.clauses.iter().cloned());
         self.whole.extend(other.whole.iter().copied());
     }
 
     /// The filter of a hook; none when everything is forwarded. What the host follows processes by always
     /// reaches it: what plugins see of that is filtered when it is handed to them.
-    pub(super) fn of(&self, hook: Hook) -> Option<Filter> {
+    pub(crate) fn of(&self, hook: Hook) -> Option<Filter> {
         if FOLLOWED.contains(&hook) {
             return None;
         }

@@ -1,8 +1,8 @@
 //! Why executables are not hashed on this kernel, or not now.
 
-use super::load::HookError;
 use crate::errno::errno_name;
 use crate::kernel::btf::BtfError;
+use crate::kernel::program::load::HookError;
 
 /// Why there can be no rules on digests.
 #[derive(Debug, thiserror::Error)]

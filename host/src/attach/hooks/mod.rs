@@ -9,21 +9,19 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{HookSet, LostOf};
 
-use super::RunError;
 use super::digests::Digests;
+use super::error::AttachError;
 use super::left_out::{LeftOut, Refused, UsedSlot};
-use super::lookout::{Concern, LossSource};
 use super::proof::{BackendProof, KeyOf};
-use super::shared::Shared;
+use super::published::{LossSource, LossSubject, Published};
 use super::wanted::Wanted;
 use super::watches::Watches;
 use super::witness::{Told, Witnesses};
-use crate::config::{Config, ModeArg};
+use crate::config::{Config, ModeArg, RuleSettings};
 use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
-use crate::kernel::program::backend::BackendKind;
 use crate::kernel::program::canary::{self, Unproven};
 use crate::kernel::program::job::Job;
 use crate::kernel::program::load::{HookError, Live, Loader};
@@ -36,7 +34,7 @@ use crate::output::Witnessed;
 use crate::route::filter::FOLLOWED;
 
 /// The object and its programs: dropping it detaches every hook.
-pub(super) struct Hooks {
+pub(crate) struct Hooks {
     loader: Loader,
     /// The kernel's types, from the start until the first hooks are attached.
     types: Option<KernelTypes>,
@@ -61,11 +59,14 @@ pub(super) struct Hooks {
 
 impl Hooks {
     /// Creates the maps and attaches nothing.
-    pub(super) fn load(config: &Config) -> Result<(Self, KernelMaps), RunError> {
+    pub(crate) fn load(
+        config: &Config,
+        rules: &RuleSettings,
+    ) -> Result<(Self, KernelMaps), AttachError> {
         let is_own = |hook: &AbiHook| FOLLOWED.iter().any(|own| own.name() == hook.name());
         let may_leave = |name: &String| AbiHook::from_name(name).is_some_and(|hook| !is_own(&hook));
         if let Some(hook) = config.without.iter().find(|name| !may_leave(name)) {
-            return Err(RunError::Without { hook: hook.clone() });
+            return Err(AttachError::Without { hook: hook.clone() });
         }
         trim::keep_little();
         let types = KernelTypes::running()?;
@@ -74,8 +75,6 @@ impl Hooks {
             let (structure, member, why) = (field.structure, field.member, field.why);
             tracing::warn!(structure, member, %why, "field left out");
         }
-        let policies = config.policies()?;
-        let rules = policies.rules();
         let mut sizes = rules.capacity.clone();
         sizes.push(("TELEMETRY", config.ring_bytes));
         let (file, mut maps) = ObjectFile::create(&sizes)?;
@@ -106,18 +105,13 @@ impl Hooks {
     }
 
     /// Gives the memory of the kernel's types back.
-    pub(super) fn forget_types(&mut self) {
+    pub(crate) fn forget_types(&mut self) {
         self.types = None;
         trim::give_back();
     }
 
-    /// The backend in use.
-    pub(super) fn backend(&self) -> BackendKind {
-        self.loader.backend().kind()
-    }
-
     /// Proves the backend, before anything is attached. Meanwhile `learn` may ask what files are to programs.
-    pub(super) fn prove(&mut self, learn: impl FnOnce(KeyOf<'_>)) -> Result<(), RunError> {
+    pub(crate) fn prove(&mut self, learn: impl FnOnce(KeyOf<'_>)) -> Result<(), AttachError> {
         let types = match self.types.take() {
             Some(types) => types,
             None => KernelTypes::running()?,
@@ -129,7 +123,7 @@ impl Hooks {
 
     /// What tells which processes there are, or why this kernel does not. To be called before anything is
     /// attached, while the kernel's types are there.
-    pub(super) fn processes(&mut self) -> Result<Result<Processes, HookError>, RunError> {
+    pub(crate) fn processes(&mut self) -> Result<Result<Processes, HookError>, AttachError> {
         let types = match self.types.take() {
             Some(types) => types,
             None => KernelTypes::running()?,
@@ -140,19 +134,19 @@ impl Hooks {
     }
 
     /// What a file is to programs, of those that are asked for while everything runs.
-    pub(super) fn learn(&self, learn: impl FnOnce(KeyOf<'_>)) {
+    pub(crate) fn learn(&self, learn: impl FnOnce(KeyOf<'_>)) {
         self.proof.learn(&self.loader, learn);
     }
 
     /// Attaches what is wanted and was not, and detaches what nobody wants any more. A hook that this kernel
     /// lacks is told, not fatal; so is one that was not seen to be called.
-    pub(super) fn want(&mut self, wanted: &Wanted) -> Result<(), RunError> {
+    pub(crate) fn want(&mut self, wanted: &Wanted) -> Result<(), AttachError> {
         let own = FOLLOWED.into_iter().fold(HookSet::default(), HookSet::with);
         let seen = HookSet(wanted.seen.0 | own.0);
         self.settle(seen, wanted)
     }
 
-    fn settle(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), RunError> {
+    fn settle(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
         let is_wanted = |hook| contains(seen, hook) || contains(wanted.denied, hook);
         let is_live = |live: &[Live], hook: AbiHook| live.iter().any(|one| one.slot == hook.id());
         let fresh: Vec<AbiHook> = HOOKS
@@ -190,7 +184,7 @@ impl Hooks {
             let (what, why) = (own.name().to_owned(), Arc::new(LeftOut::Lacking));
             let none = || Refused { what, owner: None, why };
             let Refused { what, why, .. } = self.refused.first().cloned().unwrap_or_else(none);
-            return Err(RunError::NoHook { hook: what, why });
+            return Err(AttachError::NoHook { hook: what, why });
         }
         // What was not proven before gets another chance.
         let before = self.unproven.iter().map(|unproven| unproven.hook);
@@ -214,7 +208,7 @@ impl Hooks {
     }
 
     /// Sets what is forwarded of each hook.
-    fn forward(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), RunError> {
+    fn forward(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
         let audit = if self.mode == ModeArg::Audit || !self.loader.backend().can_deny() {
             flag::AUDIT_ONLY
         } else {
@@ -331,39 +325,43 @@ impl Hooks {
     }
 
     /// What was refused at the last change, with the reason.
-    pub(super) fn refused(&self) -> &[Refused] {
+    pub(crate) fn refused(&self) -> &[Refused] {
         &self.refused
     }
 
-    /// Lets rules on every attached hook be made, and no others; tells how records are read.
-    pub(super) fn publish(&self, shared: &Shared) {
+    /// What is attached now.
+    pub(crate) fn published(&self) -> Published {
         let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
         let can_deny = self.loader.backend().can_deny() || self.mode != ModeArg::Enforce;
-        shared.ledger().set_attached(hooks.filter(|_| can_deny));
-        shared.ledger().set_digests(self.digests.are_read());
-        shared.set_layouts(self.layouts.clone());
-        shared.set_watches(self.watches.told());
         let unproven = self.unproven.iter().map(ToString::to_string);
-        shared.set_unproven(self.proof.told().into_iter().chain(unproven).collect());
         let program = |live: &Live| LossSource {
             slot: live.slot,
-            concern: self.concern(live.slot),
+            subject: self.loss_subject(live.slot),
             misses: live.misses(),
         };
         let programs = self.live.iter().chain(self.digests.program());
-        shared.set_programs(programs.map(program).collect());
+        Published {
+            hooks: self.attached(),
+            backend: self.loader.backend().kind().name(),
+            enforced: hooks.filter(|_| can_deny).collect(),
+            digests: self.digests.are_read(),
+            layouts: self.layouts.clone(),
+            watches: self.watches.told(),
+            unproven: self.proof.told().into_iter().chain(unproven).collect(),
+            programs: programs.map(program).collect(),
+        }
     }
 
-    /// Whom losses of a slot concern.
-    fn concern(&self, slot: u16) -> Concern {
+    /// What losses of a slot are of.
+    fn loss_subject(&self, slot: u16) -> LossSubject {
         match AbiHook::from_id(slot).and_then(crate::decode::hook) {
-            Some(hook) => Concern { of: LostOf::Hook(hook as u16), owner: None },
-            None => self.watches.concern(slot),
+            Some(hook) => LossSubject { of: LostOf::Hook(hook as u16), owner: None },
+            None => self.watches.loss_subject(slot),
         }
     }
 
     /// Names of hooks with a live program, in the order of their slots.
-    pub(super) fn attached(&self) -> Vec<String> {
+    fn attached(&self) -> Vec<String> {
         let name = |live: &'_ Live| match AbiHook::from_id(live.slot) {
             Some(hook) => hook.name().to_owned(),
             None => live.hook.clone(),
@@ -375,7 +373,7 @@ impl Hooks {
     }
 
     /// Slots that ever had one.
-    pub(super) fn used(&self) -> &[UsedSlot] {
+    pub(crate) fn used(&self) -> &[UsedSlot] {
         &self.used
     }
 
@@ -386,13 +384,13 @@ impl Hooks {
     }
 
     /// Detaches every hook. The witnesses stay.
-    pub(super) fn detach(&mut self) {
+    pub(crate) fn detach(&mut self) {
         self.live.clear();
         self.digests.end();
     }
 
     /// What the witnesses saw, who end with it.
-    pub(super) fn end(mut self) -> Vec<Witnessed> {
+    pub(crate) fn end(mut self) -> Vec<Witnessed> {
         self.witnesses.end(Told { counters: &self.counters, used: &self.used })
     }
 }

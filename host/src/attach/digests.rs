@@ -5,12 +5,12 @@ use std::sync::Arc;
 use krsi_host_abi::deny::{SHA256, flag};
 use krsi_host_abi::hook::Hook;
 
+use super::hash::HashError;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
 use crate::kernel::map::{Flags, Hashed, MapError};
 use crate::kernel::program::backend::BackendKind;
 use crate::kernel::program::canary;
-use crate::kernel::program::hash::HashError;
 use crate::kernel::program::job::Job;
 use crate::kernel::program::load::{Live, Loader};
 use crate::policy::NoDigests;
@@ -19,7 +19,7 @@ use crate::policy::NoDigests;
 const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
 
 /// The program, if somebody asks for rules on digests and the kernel hashes files.
-pub(super) struct Digests {
+pub(crate) struct Digests {
     hashed: Hashed,
     /// Mebibytes of a file at most that is hashed.
     mib: u32,
@@ -28,12 +28,12 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    pub(super) fn new(hashed: Hashed, mib: u32) -> Self {
+    pub(crate) fn new(hashed: Hashed, mib: u32) -> Self {
         Self { hashed, mib, live: None }
     }
 
     /// Attaches the program, or detaches it. A kernel that hashes nothing is told of, once.
-    pub(super) fn want(
+    pub(crate) fn want(
         &mut self,
         wanted: bool,
         loader: &Loader,
@@ -60,17 +60,17 @@ impl Digests {
     }
 
     /// Detaches the program.
-    pub(super) fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         self.live = None;
     }
 
     /// The program, while there is one.
-    pub(super) fn program(&self) -> Option<&Live> {
+    pub(crate) fn program(&self) -> Option<&Live> {
         self.live.as_ref()?.as_ref().ok()
     }
 
     /// Whether executables are hashed, or why not.
-    pub(super) fn are_read(&self) -> Result<(), NoDigests> {
+    pub(crate) fn are_read(&self) -> Result<(), NoDigests> {
         match &self.live {
             Some(Ok(_)) => Ok(()),
             Some(Err(why)) => Err(Arc::clone(why) as NoDigests),

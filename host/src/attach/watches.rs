@@ -7,7 +7,7 @@ use krsi_host_abi::spec::spec_flag;
 use krsi_plugin_schema::latest::{LostOf, RuleMode};
 
 use super::left_out::LeftOut;
-use super::lookout::Concern;
+use super::published::LossSubject;
 use crate::config::ModeArg;
 use crate::decode::CallLayout;
 use crate::errno::errno_number;
@@ -19,17 +19,17 @@ use crate::kernel::spec::watch;
 use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.
-pub(super) const ADMINISTRATOR: u8 = 63;
+pub(crate) const ADMINISTRATOR: u8 = 63;
 /// Rules of watches have ids from here on: above those of the ledger.
-pub(super) const WATCH_RULES: u64 = 1 << 63;
+pub(crate) const WATCH_RULES: u64 = 1 << 63;
 
 /// Programs that the kernel runs at one function (`BPF_MAX_TRAMP_LINKS` of `include/linux/bpf.h`).
-pub(super) const HOOK_PROGRAMS: usize = 38;
+pub(crate) const HOOK_PROGRAMS: usize = 38;
 /// Of these, places that are kept for the administrator's watches.
 const ADMINISTRATORS: usize = 6;
 
 /// How many programs a hook may have once a watch of an owner is among them.
-pub(super) const fn places(owner: u8) -> usize {
+pub(crate) const fn places(owner: u8) -> usize {
     match owner {
         ADMINISTRATOR => HOOK_PROGRAMS,
         _ => HOOK_PROGRAMS - ADMINISTRATORS,
@@ -38,60 +38,60 @@ pub(super) const fn places(owner: u8) -> usize {
 
 /// A watch that somebody asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Watch {
+pub(crate) struct Watch {
     /// Slot of the plugin, or [`ADMINISTRATOR`].
-    pub(super) owner: u8,
+    pub(crate) owner: u8,
     /// Its name.
-    pub(super) plugin: String,
+    pub(crate) plugin: String,
     /// Place in the plugin's list.
-    pub(super) index: u16,
+    pub(crate) index: u16,
     /// As it was written.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// The most that its verdict does.
-    pub(super) mode: RuleMode,
+    pub(crate) mode: RuleMode,
     /// Whether it may read whatever the kernel's types lead to.
-    pub(super) deep: bool,
+    pub(crate) deep: bool,
 }
 
 /// A watch with a program.
 #[derive(Clone, Debug)]
-pub(super) struct LiveWatch {
+pub(crate) struct LiveWatch {
     watch: Watch,
     slot: u16,
     /// Name of the hook that it is attached to.
-    pub(super) hook: String,
+    pub(crate) hook: String,
     /// The values that are shown, in order.
     fields: Vec<ToldField>,
 }
 
 /// What is told of a watch when it decides a call or is shown.
 #[derive(Clone, Debug)]
-pub(super) struct Told {
+pub(crate) struct Told {
     /// Whose it is.
-    pub(super) plugin: String,
+    pub(crate) plugin: String,
     /// The hook that it is attached to.
-    pub(super) hook: String,
+    pub(crate) hook: String,
     /// As it was written.
-    pub(super) text: String,
+    pub(crate) text: String,
     /// What its values are.
-    pub(super) fields: Vec<ToldField>,
+    pub(crate) fields: Vec<ToldField>,
 }
 
 /// What is told of a value of a watch.
 #[derive(Clone, Debug)]
-pub(super) struct ToldField {
+pub(crate) struct ToldField {
     /// Its name.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// Whether it holds permission bits, which people read in octal.
-    pub(super) is_mode: bool,
+    pub(crate) is_mode: bool,
 }
 
 /// Those by slot.
-pub(super) type ToldWatches = HashMap<u16, Told>;
+pub(crate) type ToldWatches = HashMap<u16, Told>;
 
 /// All watches with a program.
 #[derive(Debug, Default)]
-pub(super) struct Watches {
+pub(crate) struct Watches {
     live: Vec<LiveWatch>,
     /// Slot of the watch that came last.
     newest: Option<u16>,
@@ -99,7 +99,7 @@ pub(super) struct Watches {
 
 impl LiveWatch {
     /// Checks a watch against this kernel.
-    pub(super) fn resolve(
+    pub(crate) fn resolve(
         types: &KernelTypes,
         loader: &Loader,
         watch: Watch,
@@ -148,13 +148,13 @@ impl LiveWatch {
 
 impl Watches {
     /// Those that have no program yet.
-    pub(super) fn missing(&self, wanted: &[Watch]) -> Vec<Watch> {
+    pub(crate) fn missing(&self, wanted: &[Watch]) -> Vec<Watch> {
         let has = |watch: &&Watch| self.live.iter().any(|live| live.watch == **watch);
         wanted.iter().filter(|watch| !has(watch)).cloned().collect()
     }
 
     /// A slot that no watch has, and none had for as long as can be: its counts stay in the summary.
-    pub(super) fn free_slot(&self) -> Option<u16> {
+    pub(crate) fn free_slot(&self) -> Option<u16> {
         let last = u16::try_from(HOOK_SLOTS).unwrap_or(u16::MAX);
         let next = self.newest.map_or(WATCH_FIRST, |newest| newest + 1);
         let slots = (next..last).chain(WATCH_FIRST..next.min(last));
@@ -162,12 +162,12 @@ impl Watches {
     }
 
     /// Watches of an owner.
-    pub(super) fn count(&self, owner: u8) -> usize {
+    pub(crate) fn count(&self, owner: u8) -> usize {
         self.live.iter().filter(|live| live.watch.owner == owner).count()
     }
 
     /// How many an owner may have: the administrator all, a plugin half of what the others leave.
-    pub(super) fn share(&self, owner: u8) -> usize {
+    pub(crate) fn share(&self, owner: u8) -> usize {
         let slots = HOOK_SLOTS - usize::from(WATCH_FIRST);
         match owner {
             ADMINISTRATOR => slots,
@@ -176,31 +176,31 @@ impl Watches {
     }
 
     /// Keeps one that has a program now.
-    pub(super) fn add(&mut self, live: LiveWatch) {
+    pub(crate) fn add(&mut self, live: LiveWatch) {
         self.newest = Some(live.slot);
         self.live.push(live);
     }
 
     /// Forgets those that nobody asks for any more; their slots.
-    pub(super) fn retain(&mut self, wanted: &[Watch]) -> Vec<u16> {
+    pub(crate) fn retain(&mut self, wanted: &[Watch]) -> Vec<u16> {
         let stays = |live: &LiveWatch| wanted.contains(&live.watch);
         let gone = self.live.iter().filter(|live| !stays(live)).map(|live| live.slot).collect();
         self.live.retain(stays);
         gone
     }
 
-    /// Whom losses of a watch's slot concern.
-    pub(super) fn concern(&self, slot: u16) -> Concern {
+    /// What losses of a watch's slot are of.
+    pub(crate) fn loss_subject(&self, slot: u16) -> LossSubject {
         let live = self.live.iter().find(|live| live.slot == slot);
-        let concern = |live: &LiveWatch| Concern {
+        let subject = |live: &LiveWatch| LossSubject {
             of: LostOf::Watch(live.watch.index),
             owner: Some(PluginSlot(live.watch.owner)),
         };
-        live.map(concern).unwrap_or_default()
+        live.map(subject).unwrap_or_default()
     }
 
     /// What is told of each.
-    pub(super) fn told(&self) -> ToldWatches {
+    pub(crate) fn told(&self) -> ToldWatches {
         let told = |live: &LiveWatch| Told {
             plugin: live.watch.plugin.clone(),
             hook: live.hook.clone(),

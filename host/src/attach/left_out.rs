@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::error;
 use super::watches::HOOK_PROGRAMS;
+use crate::cause::{chain, is_not_permitted};
 use crate::decode::LayoutError;
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::program::load::HookError;
@@ -70,31 +70,31 @@ impl LeftOut {
     /// The reason with what caused it, and where more is told.
     #[must_use]
     pub fn words(&self) -> String {
-        let more = if error::is_not_permitted(self) {
+        let more = if is_not_permitted(self) {
             "; `krsi-host doctor` says what is missing here"
         } else {
             ""
         };
-        format!("{}{more}", error::chain(self))
+        format!("{}{more}", chain(self))
     }
 }
 
 /// A hook or a watch that was asked for and has no program.
 #[derive(Clone, Debug)]
-pub(super) struct Refused {
+pub(crate) struct Refused {
     /// The hook's name, or the watch as it was written.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// Slot of the plugin whose watch it is.
-    pub(super) owner: Option<u8>,
+    pub(crate) owner: Option<u8>,
     /// Why it has none.
-    pub(super) why: Arc<LeftOut>,
+    pub(crate) why: Arc<LeftOut>,
 }
 
 /// A slot that had a program at some time, for the summary.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UsedSlot {
+pub(crate) struct UsedSlot {
     /// Number of the slot in flags and counters.
-    pub(super) slot: u16,
+    pub(crate) slot: u16,
     /// Name of the hook that uses it.
-    pub(super) hook: String,
+    pub(crate) hook: String,
 }

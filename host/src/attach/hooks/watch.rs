@@ -1,10 +1,10 @@
 //! A watch gets a program, within what its owner may take of slots and of its hook.
 
 use super::Hooks;
+use crate::attach::left_out::LeftOut;
+use crate::attach::watches::{LiveWatch, Watch, places};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::spec::watch;
-use crate::pipeline::left_out::LeftOut;
-use crate::pipeline::watches::{LiveWatch, Watch, places};
 
 impl Hooks {
     pub(super) fn add_watch(&mut self, types: &KernelTypes, watch: Watch) {

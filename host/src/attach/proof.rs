@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use krsi_host_abi::deny::FileKey;
 
-use super::RunError;
+use super::error::AttachError;
 use crate::config::Config;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
@@ -15,10 +15,10 @@ use crate::kernel::program::load::Loader;
 use crate::kernel::program::proof::{CanaryError, Proven, Prover};
 
 /// Tells what a file is to programs; `None` for one that cannot be opened or was not seen.
-pub(super) type KeyOf<'a> = &'a dyn Fn(&Path) -> Option<FileKey>;
+pub(crate) type KeyOf<'a> = &'a dyn Fn(&Path) -> Option<FileKey>;
 
 /// The proof of the backend.
-pub(super) struct BackendProof {
+pub(crate) struct BackendProof {
     proofs: Arc<Proofs>,
     /// Whether another backend may be tried when this one's programs are not called.
     auto: bool,
@@ -29,24 +29,24 @@ pub(super) struct BackendProof {
 }
 
 impl BackendProof {
-    pub(super) fn new(proofs: Arc<Proofs>, config: &Config) -> Self {
+    pub(crate) fn new(proofs: Arc<Proofs>, config: &Config) -> Self {
         let (auto, without) = (config.backend.is_none(), config.without.clone());
         Self { proofs, auto, without, told: None }
     }
 
     /// Why nothing is proven, in words.
-    pub(super) fn told(&self) -> Option<String> {
+    pub(crate) fn told(&self) -> Option<String> {
         Some(format!("the backend: {}", self.told.as_ref()?))
     }
 
     /// Finds out whether programs of the backend are called at all, and takes another one if not. What cannot be
     /// found out is told, and the backend stays.
-    pub(super) fn prove(
+    pub(crate) fn prove(
         &mut self,
         loader: &mut Loader,
         types: &KernelTypes,
         learn: impl FnOnce(KeyOf<'_>),
-    ) -> Result<(), RunError> {
+    ) -> Result<(), AttachError> {
         loop {
             let prover = match self.start(loader, types) {
                 Ok(prover) => prover,
@@ -76,7 +76,7 @@ impl BackendProof {
     }
 
     /// Attaches the program again, to tell what files are.
-    pub(super) fn learn(&self, loader: &Loader, learn: impl FnOnce(KeyOf<'_>)) {
+    pub(crate) fn learn(&self, loader: &Loader, learn: impl FnOnce(KeyOf<'_>)) {
         let types = KernelTypes::running().ok();
         let prover = types.and_then(|types| self.start(loader, &types).ok());
         trim::give_back();

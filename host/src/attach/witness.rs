@@ -31,7 +31,7 @@ enum WitnessError {
 }
 
 /// The witnesses of a host, if it has any.
-pub(super) struct Witnesses {
+pub(crate) struct Witnesses {
     wanted: bool,
     live: Vec<Witness>,
     /// What those saw that ended, a row a hook: plugins come and go as often as they like.
@@ -55,11 +55,11 @@ struct Counts {
 
 /// What the programs in the kernel counted.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'a> {
+pub(crate) struct Told<'a> {
     /// The counters.
-    pub(super) counters: &'a Counters,
+    pub(crate) counters: &'a Counters,
     /// Slots that ever had a program, with their hooks.
-    pub(super) used: &'a [UsedSlot],
+    pub(crate) used: &'a [UsedSlot],
 }
 
 impl Told<'_> {
@@ -75,12 +75,12 @@ impl Told<'_> {
 }
 
 impl Witnesses {
-    pub(super) fn new(wanted: bool) -> Self {
+    pub(crate) fn new(wanted: bool) -> Self {
         Self { wanted, live: Vec::new(), past: Vec::new(), without: Vec::new() }
     }
 
     /// Takes the witness from hooks whose program went.
-    pub(super) fn keep(&mut self, hooks: &[Live], told: Told<'_>) {
+    pub(crate) fn keep(&mut self, hooks: &[Live], told: Told<'_>) {
         let is_there = |one: &Witness| {
             hooks.iter().any(|live| live.slot == one.program.slot && live.hook == one.program.hook)
         };
@@ -92,7 +92,7 @@ impl Witnesses {
     }
 
     /// Whether a hook with a program has no witness.
-    pub(super) fn lack(&self, hooks: &[Live]) -> bool {
+    pub(crate) fn lack(&self, hooks: &[Live]) -> bool {
         hooks.iter().any(|live| self.lacks(live))
     }
 
@@ -103,7 +103,7 @@ impl Witnesses {
     }
 
     /// Gives each hook with a program a witness.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &mut self,
         loader: &Loader,
         types: &KernelTypes,
@@ -130,7 +130,7 @@ impl Witnesses {
     }
 
     /// What was seen at each hook. The hooks' programs are gone.
-    pub(super) fn end(&mut self, told: Told<'_>) -> Vec<Witnessed> {
+    pub(crate) fn end(&mut self, told: Told<'_>) -> Vec<Witnessed> {
         self.keep(&[], told);
         std::mem::take(&mut self.past)
     }

@@ -7,22 +7,22 @@ use super::watches::Watch;
 
 /// What plugins ask of the kernel.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Hooks whose calls somebody wants to see.
-    pub(super) seen: HookSet,
+    pub(crate) seen: HookSet,
     /// Hooks that somebody's rules refuse calls of.
-    pub(super) denied: HookSet,
+    pub(crate) denied: HookSet,
     /// Whether somebody makes rules on digests of executables.
-    pub(super) digests: bool,
+    pub(crate) digests: bool,
     /// Watches on any hook.
-    pub(super) watches: Vec<Watch>,
+    pub(crate) watches: Vec<Watch>,
     /// What is forwarded of each hook, as far as everybody who sees it asks for less than all.
-    pub(super) filters: Asked,
+    pub(crate) filters: Asked,
 }
 
 impl Wanted {
     /// With what another one asks.
-    pub(super) fn and(mut self, other: Wanted) -> Self {
+    pub(crate) fn and(mut self, other: Wanted) -> Self {
         self.filters.join(&other.filters);
         self.seen = HookSet(self.seen.0 | other.seen.0);
         self.denied = HookSet(self.denied.0 | other.denied.0);
