@@ -1,36 +1,7 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
-pub mod abi;
-mod answer;
-pub mod attached;
-pub mod backend;
 pub mod btf;
-pub mod canary;
-pub mod curated;
-pub mod errno;
-pub mod exempt;
-pub mod facts;
-pub mod field_path;
-pub mod file;
-pub mod hash;
-pub mod job;
-pub mod kfunc;
-pub mod lease;
-pub mod load;
 pub mod map;
-pub mod namespace;
-pub mod object;
-pub mod plan;
-pub mod predicate;
-pub mod prefix;
-pub mod probe;
-pub mod processes;
-pub mod proof;
-pub mod reduce;
-pub mod store;
+pub mod program;
+pub mod spec;
 pub mod survey;
-pub mod syscall;
-pub mod target;
-pub mod trial;
-pub mod trim;
-pub mod watch;
