@@ -7,9 +7,11 @@ mod check;
 mod describe;
 mod replay;
 mod scaffold;
+mod stage;
 
 pub use build::{BuildError, build};
 pub use check::{KernelLack, lacks};
 pub use describe::{DescribeError, Description, describe};
-pub use replay::{Follower, Replay, ReplayError, Replayed, Told, What, replay};
+pub use replay::{Follower, On, Replay, ReplayError, Replayed, Told, What, compare, replay};
 pub use scaffold::{ScaffoldError, create};
+pub use stage::StageError;

@@ -98,9 +98,12 @@ const fn code(error: &RunError) -> Code {
         | RunError::Watch { .. }
         | RunError::Attach(AttachError::Without { .. })
         | RunError::ReadyFileTaken { .. }
-        | RunError::Record(RecordError::Taken { .. } | RecordError::Create { .. })
-        | RunError::Recording { .. }
-        | RunError::NotRecording
+        | RunError::Record(
+            RecordError::Taken { .. }
+            | RecordError::Create { .. }
+            | RecordError::Running { .. }
+            | RecordError::NotRunning,
+        )
         | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
         RunError::Probe(_)
         | RunError::Cgroups { .. }

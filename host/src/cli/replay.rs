@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit;
 use super::run::OutputArg;
-use crate::author::{Follower, Replay, ReplayError, Replayed, Told, replay};
+use crate::author::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
 use crate::record::ReadError;
 
 /// Time between two lines of progress.
@@ -24,12 +24,33 @@ pub(super) struct ReplayArgs {
     /// A plugin, played on the tapes of its name. May be given several times.
     #[arg(long = "plugin", value_name = "FILE")]
     plugins: Vec<PathBuf>,
+    /// What plugins are played on.
+    #[arg(long, value_enum, default_value_t = OnArg::Tapes)]
+    on: OnArg,
+    /// Plays two plugins on the stream and tells what only one of them wants.
+    #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "plugins")]
+    compare: Vec<PathBuf>,
+    /// Plays a plugin on a stream that does not have all that it asks for.
+    #[arg(long)]
+    allow_missing: bool,
+    /// Says on standard error how fast it went.
+    #[arg(long)]
+    bench: bool,
     /// How fast it is played.
     #[arg(long, value_enum, default_value_t = Speed::Max)]
     speed: Speed,
     /// How what is told is written.
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     output: OutputArg,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum OnArg {
+    /// What each plugin of its name was called with, call by call; of a redacted recording the stream.
+    Tapes,
+    /// What hooks saw, whatever was recorded of whom: for another plugin, or another version. It is configured by the
+    /// NAME.toml beside its NAME.wasm.
+    Stream,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -80,7 +101,12 @@ impl Follower for Writer {
 impl ReplayArgs {
     pub(super) fn run(self) -> ExitCode {
         let program = std::env::current_exe().unwrap_or_else(|_| "krsi-host".into());
-        let what = Replay { file: self.file, plugins: self.plugins, program };
+        let on = match self.on {
+            OnArg::Tapes => On::Tapes,
+            OnArg::Stream => On::Stream,
+        };
+        let plugins = self.plugins.into_iter().map(configured).collect();
+        let what = Replay { file: self.file, plugins, on, program };
         let shows = io::stderr().is_terminal() && !io::stdout().is_terminal();
         let mut writer = Writer {
             out: io::BufWriter::new(io::stdout()),
@@ -89,12 +115,26 @@ impl ReplayArgs {
             began: Instant::now(),
             progress: shows.then(|| Instant::now() + PROGRESS),
         };
-        let replayed = replay(&what, &mut writer);
+        let mut compared = self.compare.into_iter().map(configured);
+        let replayed = match (compared.next(), compared.next()) {
+            (Some(old), Some(new)) => compare(&what, (old, new), &mut writer),
+            _ => replay(&what, &mut writer),
+        };
         let flushed = writer.out.flush();
+        if let (true, Ok(replayed)) = (self.bench, &replayed) {
+            let (took, records) = (writer.began.elapsed(), replayed.records);
+            let calls = replayed.calls;
+            exit::say(
+                &format!("{calls} calls and {records} events in {} ms", took.as_millis()),
+                "",
+            );
+        }
         match replayed {
-            Ok(replayed) => {
-                super::print("", flushed.map_or(exit::Code::Internal.into(), |()| code(replayed)))
-            }
+            Ok(replayed) => super::print(
+                "",
+                flushed
+                    .map_or(exit::Code::Internal.into(), |()| code(replayed, self.allow_missing)),
+            ),
             Err(ReplayError::Tell(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 ExitCode::SUCCESS
             }
@@ -104,7 +144,9 @@ impl ReplayArgs {
                         exit::Code::Usage
                     }
                     ReplayError::Read(_) => exit::Code::Machine,
-                    ReplayError::Load(_) | ReplayError::Start(_) => exit::Code::Plugin,
+                    ReplayError::Load(_) | ReplayError::Start(_) | ReplayError::Stage { .. } => {
+                        exit::Code::Plugin
+                    }
                     ReplayError::Engine(_) | ReplayError::Tell(_) => exit::Code::Internal,
                 };
                 exit::refuse(&error, error.fix(), code)
@@ -114,13 +156,20 @@ impl ReplayArgs {
 }
 
 /// 5 when something differs, 3 when something could not be played or compared, else 0.
-fn code(replayed: Replayed) -> ExitCode {
-    let Replayed { different, unplayed, damaged, played, left_out, .. } = replayed;
+fn code(replayed: Replayed, allow_missing: bool) -> ExitCode {
+    let Replayed { different, unplayed, damaged, played, left_out, lacking, .. } = replayed;
+    let lacks = lacking && !allow_missing;
     if different > 0 {
         exit::Code::Differs.into()
-    } else if unplayed > 0 || damaged || (played == 0 && left_out > 0) {
+    } else if unplayed > 0 || damaged || lacks || (played == 0 && left_out > 0) {
         exit::Code::Machine.into()
     } else {
         ExitCode::SUCCESS
     }
+}
+
+/// A plugin with the configuration that a host would give it: that of the file beside it.
+fn configured(file: PathBuf) -> (PathBuf, Vec<u8>) {
+    let config = std::fs::read(file.with_extension("toml")).unwrap_or_default();
+    (file, config)
 }

@@ -6,7 +6,8 @@ use crate::plugin::{Filter, Manifest};
 use crate::policy::{Asked, AskedFilter, AskedVerdict, AskedWatch};
 
 /// What a plugin's manifest asks for.
-pub(super) fn asked(manifest: &Manifest) -> Asked {
+#[must_use]
+pub fn asked(manifest: &Manifest) -> Asked {
     let filter = |filter: &Filter| AskedFilter { hook: filter.hook, text: words(filter) };
     Asked {
         hooks: manifest.hooks,

@@ -142,15 +142,6 @@ pub enum RunError {
     /// Nothing is recorded.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// Something is recorded already.
-    #[error("{}: is being recorded to already", file.display())]
-    Recording {
-        /// The file of that recording.
-        file: PathBuf,
-    },
-    /// Nothing is recorded that could be ended.
-    #[error("nothing is being recorded")]
-    NotRecording,
     /// The ready file cannot be created.
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
@@ -161,8 +152,6 @@ pub enum RunError {
         source: std::io::Error,
     },
 }
-
-const RECORD_FIX: &str = "give a file that is not there yet, in a folder that takes one";
 
 const DOCTOR: &str = "`krsi-host doctor` says what is missing here";
 
@@ -226,8 +215,7 @@ impl RunError {
                 "give --require-signed the public key file that `minisign -G` wrote"
             }
             RunError::Control(error) => error.fix(),
-            RunError::Record(RecordError::Taken { .. } | RecordError::Create { .. }) => RECORD_FIX,
-            RunError::Recording { .. } => "end that one first: `krsi-host record --stop`",
+            RunError::Record(error) => error.fix(),
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Attach(AttachError::Map(_))
             | RunError::Map(_)
@@ -236,8 +224,6 @@ impl RunError {
             | RunError::Thread(_)
             | RunError::Runtime(_)
             | RunError::Engine(_)
-            | RunError::Record(RecordError::Thread(_))
-            | RunError::NotRecording
             | RunError::ReadyFile { .. } => "",
         }
     }

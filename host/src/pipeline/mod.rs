@@ -41,6 +41,7 @@ mod vital;
 mod watch;
 mod words;
 
+pub use self::ask::asked;
 pub use self::error::{ReloadError, RunError};
 
 use crate::config::Config;

@@ -10,7 +10,8 @@ use super::RunError;
 use super::clock;
 use super::mailbox::{Change, Mailbox};
 use super::shared::Shared;
-use crate::kernel::probe;
+use crate::config::Config;
+use crate::kernel::survey::probe;
 use crate::record::{Head, Options, Recorded, Recorder};
 use crate::route::batch::private;
 use crate::route::queue::{Delivery, Queue};
@@ -31,6 +32,16 @@ pub(super) struct Recording {
 }
 
 impl Recording {
+    /// Begins the one that the command line asks for, if it does.
+    pub(super) fn at_start(
+        config: &Config,
+        shared: &Arc<Shared>,
+        mailbox: &Mailbox,
+    ) -> Result<Option<Self>, RunError> {
+        let options = config.record.as_ref();
+        options.map(|options| Self::begin(options, shared, mailbox)).transpose()
+    }
+
     /// Begins one. Plugins that are started from here on are recorded; those that run already have to be told.
     pub(super) fn begin(
         options: &Options,

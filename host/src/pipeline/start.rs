@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
 use std::time::Instant;
 
 use super::RunError;
@@ -34,7 +35,7 @@ use crate::kernel::program::processes::Processes;
 use crate::kernel::survey::probe;
 use crate::plugin::{Cache, Compiler, TrustedKey};
 use crate::policy::{Ledger, Machine};
-use crate::read::ring::Rings;
+use crate::read::ring::{ReadError, Rings};
 
 /// Everything that runs.
 pub(super) struct Running {
@@ -78,9 +79,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     hooks.want(&wanted)?;
     watched(&hooks)?;
     shared.publish(hooks.published());
-    let recording = config.record.as_ref();
-    let recording = recording.map(|options| Recording::begin(options, &shared, &mailbox));
-    let recording = recording.transpose()?;
+    let recording = Recording::at_start(&config, &shared, &mailbox)?;
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
@@ -89,11 +88,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
-    let bell = Arc::clone(&mailbox);
-    let reader = std::thread::Builder::new()
-        .name("reader".into())
-        .spawn(move || reader.run(&bell))
-        .map_err(RunError::Thread)?;
+    let reader = spawn(reader, Arc::clone(&mailbox))?;
     let board = roster.board();
     let mut steward = Steward {
         refused: HashSet::new(),
@@ -114,6 +109,15 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
     Ok(Running { shared, counters, commands, board, reports, ready })
+}
+
+/// Starts the reader's thread.
+fn spawn(
+    reader: Reader,
+    bell: Arc<Mailbox>,
+) -> Result<JoinHandle<Result<(), ReadError>>, RunError> {
+    let thread = std::thread::Builder::new().name("reader".into());
+    thread.spawn(move || reader.run(&bell)).map_err(RunError::Thread)
 }
 
 /// Looks, before anything is attached, whether something lies in the way of the control socket or the ready file.

@@ -29,7 +29,7 @@ use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
-use crate::record::Options;
+use crate::record::{Options, RecordError};
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
@@ -168,7 +168,9 @@ impl Steward {
                 Command::Record { options, reply } => {
                     let _told = reply.send(match options {
                         Some(options) => self.record(&options),
-                        None => self.end_recording().ok_or(RunError::NotRecording),
+                        None => {
+                            self.end_recording().ok_or(RunError::Record(RecordError::NotRunning))
+                        }
                     });
                 }
                 Command::Stop(reply) => {
@@ -231,7 +233,8 @@ impl Steward {
 
     fn record(&mut self, options: &Options) -> Result<String, RunError> {
         if let Some(recording) = self.recording.as_ref().filter(|one| !one.is_over()) {
-            return Err(RunError::Recording { file: recording.file().to_owned() });
+            let file = recording.file().to_owned();
+            return Err(RunError::Record(RecordError::Running { file }));
         }
         let _over = self.end_recording();
         self.recording = Some(Recording::begin(options, &self.shared, &self.mailbox)?);

@@ -23,9 +23,32 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
+    /// Something is recorded already.
+    #[error("{}: is being recorded to already", file.display())]
+    Running {
+        /// The file of that recording.
+        file: PathBuf,
+    },
+    /// Nothing is recorded that could be ended.
+    #[error("nothing is being recorded")]
+    NotRunning,
     /// There is no thread to write it.
     #[error("the recorder's thread")]
     Thread(#[source] io::Error),
+}
+
+impl RecordError {
+    /// What to do about it; empty when the error says it.
+    #[must_use]
+    pub const fn fix(&self) -> &'static str {
+        match self {
+            RecordError::Taken { .. } | RecordError::Create { .. } => {
+                "give a file that is not there yet, in a folder that takes one"
+            }
+            RecordError::Running { .. } => "end that one first: `krsi-host record --stop`",
+            RecordError::NotRunning | RecordError::Thread(_) => "",
+        }
+    }
 }
 
 /// Makes the file of a recording, for its owner alone. What is there, a link too, is left alone.

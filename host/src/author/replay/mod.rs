@@ -3,7 +3,9 @@
 //! Nothing here asks the machine: no clock, no kernel, no order of a hash map. What is told is a function of the
 //! recording and the plugins' files. Why: docs/adr/0027-recordings.md.
 
+mod compare;
 mod play;
+mod stream;
 mod told;
 
 use std::collections::BTreeMap;
@@ -12,12 +14,15 @@ use std::time::Duration;
 
 use krsi_plugin_schema::Schema;
 
+pub use self::compare::compare;
 use self::play::Play;
+use self::stream::Streaming;
 pub use self::told::{Told, What};
+use super::stage::StageError;
 use crate::plugin::{
     CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre, StartError, Stepped,
 };
-use crate::record::{Damage, Entry, Head, Opened, ReadError, Recording};
+use crate::record::{Damage, Entry, Head, Opened, ReadError, Recording, Streamed};
 
 /// Time that a call may take, whatever it had live: only one that never ends should meet it.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
@@ -47,6 +52,15 @@ pub enum ReplayError {
         /// The file before it.
         other: PathBuf,
     },
+    /// A plugin does not start on the stream.
+    #[error("{name}: {why}")]
+    Stage {
+        /// The plugin.
+        name: String,
+        /// Why.
+        #[source]
+        why: StageError,
+    },
     /// What is told cannot be written.
     #[error("what is replayed cannot be told")]
     Tell(#[source] std::io::Error),
@@ -62,7 +76,8 @@ impl ReplayError {
             ReplayError::Read(ReadError::Format { .. }) => {
                 "replay it with the krsi-host that wrote it, or a later one"
             }
-            ReplayError::Read(_)
+            ReplayError::Stage { .. }
+            | ReplayError::Read(_)
             | ReplayError::Engine(_)
             | ReplayError::SameName { .. }
             | ReplayError::Tell(_) => "",
@@ -85,8 +100,23 @@ pub struct Replayed {
     pub different: u64,
     /// Calls that were not made, or could not be compared: after a gap, or decided by time or machine.
     pub unplayed: u64,
+    /// Events of the stream that were played.
+    pub records: u64,
+    /// Whether a plugin asks for what the recording does not have.
+    pub lacking: bool,
     /// Whether the recording itself is not whole.
     pub damaged: bool,
+}
+
+/// What plugins are played on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum On {
+    /// The tapes of their names: the same calls. Of a redacted recording the stream, as nothing can be held against
+    /// its tapes.
+    #[default]
+    Tapes,
+    /// The host's stream, whatever was recorded of whom.
+    Stream,
 }
 
 /// What is replayed, and with what.
@@ -94,8 +124,10 @@ pub struct Replayed {
 pub struct Replay {
     /// The recording.
     pub file: PathBuf,
-    /// Files of plugins; each is played on the tapes of its name.
-    pub plugins: Vec<PathBuf>,
+    /// Files of plugins, each with its configuration for the stream.
+    pub plugins: Vec<(PathBuf, Vec<u8>)>,
+    /// What they are played on.
+    pub on: On,
     /// A krsi-host, whose child compiles.
     pub program: PathBuf,
 }
@@ -116,6 +148,7 @@ pub trait Follower {
 /// A plugin that was given, compiled once for each set of limits that tapes have.
 struct Given {
     file: PathBuf,
+    config: Vec<u8>,
     compiled: Vec<(Limits, PluginPre)>,
 }
 
@@ -125,6 +158,9 @@ struct Player<'f> {
     given: BTreeMap<String, Given>,
     /// Tapes that are played, by number.
     plays: BTreeMap<u32, Play>,
+    /// Plugins on the stream, by name.
+    streams: BTreeMap<String, Streaming>,
+    on: On,
     follower: &'f mut dyn Follower,
     replayed: Replayed,
     /// Start of the recording.
@@ -143,13 +179,15 @@ pub fn replay(replay: &Replay, follower: &mut dyn Follower) -> Result<Replayed, 
         engines: Vec::new(),
         given: BTreeMap::new(),
         plays: BTreeMap::new(),
+        streams: BTreeMap::new(),
+        on: replay.on,
         follower,
         replayed: Replayed::default(),
         start_ns: 0,
         redacted: false,
     };
-    for file in &replay.plugins {
-        player.give(file)?;
+    for (file, config) in &replay.plugins {
+        player.give(file, config)?;
     }
     let mut recording = Recording::open(&replay.file)?;
     loop {
@@ -165,11 +203,12 @@ pub fn replay(replay: &Replay, follower: &mut dyn Follower) -> Result<Replayed, 
 
 impl Player<'_> {
     /// Takes a plugin's file, by the name that it gives itself.
-    fn give(&mut self, file: &Path) -> Result<(), ReplayError> {
+    fn give(&mut self, file: &Path, config: &[u8]) -> Result<(), ReplayError> {
         let limits = Limits { call_deadline: CALL_DEADLINE, ..Limits::default() };
         let pre = self.load(file, limits)?;
         let name = Stepped::new(&pre)?.manifest().name.clone();
-        let given = Given { file: file.to_owned(), compiled: vec![(limits, pre)] };
+        let (owned, config) = (file.to_owned(), config.to_vec());
+        let given = Given { file: owned, config, compiled: vec![(limits, pre)] };
         match self.given.get(&name) {
             Some(other) => Err(ReplayError::SameName {
                 file: file.to_owned(),
@@ -215,16 +254,59 @@ impl Player<'_> {
             }
             Entry::Gap(gap) => self.tell("", What::Gap { entries: gap.entries }),
             Entry::Closing(closing) => self.tell("", What::Closed { why: closing.why }),
-            Entry::Streamed(_) | Entry::Unknown(_) => Ok(()),
+            Entry::Streamed(batch) => self.streamed(&batch),
+            Entry::Unknown(_) => Ok(()),
         }
     }
 
     fn head(&mut self, head: &Head) -> Result<(), ReplayError> {
         (self.start_ns, self.redacted) = (head.boot_ns, head.redacted);
-        self.tell("", What::Recording { head: head.clone() })
+        if head.redacted {
+            self.on = On::Stream;
+        }
+        self.tell("", What::Recording { head: head.clone() })?;
+        if self.on == On::Tapes {
+            return Ok(());
+        }
+        let mut told = Vec::new();
+        for (name, given) in &self.given {
+            let Some((_, pre)) = given.compiled.first() else { continue };
+            let mut tell = |what| told.push((name.clone(), what));
+            let failed = |why| ReplayError::Stage { name: name.clone(), why };
+            let manifest = Stepped::new(pre)?.manifest().clone();
+            let lacks = stream::lacks(&manifest, head);
+            self.replayed.lacking |= !lacks.is_empty();
+            tell(What::OnStream { version: manifest.version, lacks });
+            let streaming =
+                Streaming::start(pre, &given.config, head, &mut tell).map_err(failed)?;
+            self.streams.insert(name.clone(), streaming);
+            self.replayed.played += 1;
+        }
+        told.into_iter().try_for_each(|(name, what)| self.tell(&name, what))
+    }
+
+    fn streamed(&mut self, batch: &Streamed<'_>) -> Result<(), ReplayError> {
+        if self.streams.is_empty() {
+            return Ok(());
+        }
+        let after_ns = batch.boot_ns.saturating_sub(self.start_ns);
+        self.follower.reach(after_ns);
+        self.replayed.records += u64::from(batch.records);
+        for (plugin, streaming) in &mut self.streams {
+            let mut told = Vec::new();
+            streaming.batch(batch, &mut |what| told.push(what));
+            for what in told {
+                let told = Told { after_ns, plugin: plugin.clone(), what };
+                self.follower.tell(&told).map_err(ReplayError::Tell)?;
+            }
+        }
+        Ok(())
     }
 
     fn open(&mut self, opened: &Opened) -> Result<(), ReplayError> {
+        if self.on == On::Stream {
+            return Ok(());
+        }
         let limits = limits(opened);
         let Some(given) = self.given.get(&opened.plugin) else {
             self.replayed.left_out += 1;
@@ -267,6 +349,12 @@ impl Player<'_> {
             self.replayed.different += score.different;
             self.replayed.unplayed += score.unplayed;
             self.tell(play.name(), What::Score { score })?;
+        }
+        for (name, streaming) in std::mem::take(&mut self.streams) {
+            let score = streaming.score();
+            self.replayed.calls += score.calls;
+            self.replayed.unplayed += score.unplayed;
+            self.tell(&name, What::Score { score })?;
         }
         if let Some(damage) = damage {
             self.replayed.damaged = true;

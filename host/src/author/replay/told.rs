@@ -66,6 +66,8 @@ pub struct Score {
     pub different: u64,
     /// Calls that were not made or not compared.
     pub unplayed: u64,
+    /// Calls of the stream that its rules would have refused.
+    pub refused: u64,
 }
 
 /// What a replay tells.
@@ -97,6 +99,34 @@ pub enum What {
     },
     /// The plugin wants something.
     Action {
+        /// In words.
+        text: String,
+    },
+    /// A host would not do what it wants.
+    NotDone {
+        /// Why.
+        text: String,
+    },
+    /// A call that happened, and that its rules would have refused: what follows might not have happened.
+    WouldRefuse {
+        /// The hook.
+        hook: &'static str,
+        /// Who called.
+        tgid: u32,
+        /// Errno of the answer.
+        errno: u16,
+    },
+    /// A plugin that is played on the stream.
+    OnStream {
+        /// Its version.
+        version: String,
+        /// What it asks for and the recording does not have.
+        lacks: Vec<String>,
+    },
+    /// One of two plugins wants something that the other does not.
+    Only {
+        /// Whose wish it is: `old` or `new`.
+        who: &'static str,
         /// In words.
         text: String,
     },
@@ -204,7 +234,13 @@ impl fmt::Display for Told {
         if !plugin.is_empty() {
             write!(f, "{}: ", Quoted(plugin))?;
         }
-        match what {
+        what.fmt(f)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             What::Recording { head } => Started(head).fmt(f),
             What::Begins { version, recorded, cause, exact } => {
                 write!(f, "{} {}", Quoted(version), cause_words(*cause))?;
@@ -220,7 +256,16 @@ impl fmt::Display for Told {
             What::LeftOut { version } => {
                 write!(f, "{} was recorded, and is not played: give its --plugin", Quoted(version))
             }
+            What::OnStream { version, lacks } => on_stream(version, lacks, f),
             What::Action { text } => Escaped(text).fmt(f),
+            What::NotDone { text } => write!(f, "not done: {}", Escaped(text)),
+            What::WouldRefuse { hook, tgid, errno } => {
+                write!(
+                    f,
+                    "{hook} of process {tgid} would be refused with errno {errno}; it was not"
+                )
+            }
+            What::Only { who, text } => write!(f, "only the {who} one wants to {}", Escaped(text)),
             What::Log { level, text } => write!(f, "logs ({}): {}", level.name(), Escaped(text)),
             What::Refused { text } => write!(f, "refuses: {}", Escaped(text)),
             What::Failed { text } => write!(f, "failed: {}", Escaped(text)),
@@ -234,18 +279,36 @@ impl fmt::Display for Told {
                 write!(f, "{entries} entries are missing here: the recorder was too slow")
             }
             What::Closed { why } => write!(f, "the recording ends: {}", Escaped(why)),
-            What::Score { score } => {
-                let Score { calls, actions, same, different, unplayed } = score;
-                write!(f, "{calls} calls, {actions} actions: {same} calls as on the tape")?;
-                if *different > 0 {
-                    write!(f, ", {different} not")?;
-                }
-                if *unplayed > 0 {
-                    write!(f, ", {unplayed} not played")?;
-                }
-                Ok(())
-            }
+            What::Score { score } => score.fmt(f),
             What::Damaged { damage } => f.write_str(damage),
         }
+    }
+}
+
+fn on_stream(version: &str, lacks: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "{} is played on the stream", Quoted(version))?;
+    if !lacks.is_empty() {
+        write!(f, ", which does not have what it asks for: {}", Escaped(&lacks.join(", ")))?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Score {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { calls, actions, same, different, unplayed, refused } = self;
+        write!(f, "{calls} calls, {actions} actions")?;
+        if same + different > 0 {
+            write!(f, ": {same} calls as on the tape")?;
+        }
+        if *different > 0 {
+            write!(f, ", {different} not")?;
+        }
+        if *refused > 0 {
+            write!(f, ", {refused} calls would be refused")?;
+        }
+        if *unplayed > 0 {
+            write!(f, ", {unplayed} not played")?;
+        }
+        Ok(())
     }
 }

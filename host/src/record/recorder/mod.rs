@@ -20,6 +20,9 @@ const QUEUE_BYTES: usize = 32 << 20;
 /// How long a block stays open for more: what a crash of the machine costs at most.
 const OPEN_MOST: Duration = Duration::from_secs(1);
 
+/// An encoded entry, with its time where it has one.
+type Encoded = (Vec<u8>, Option<u64>);
+
 /// How something is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -59,8 +62,7 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// Encoded entries, with their times.
-    entries: VecDeque<(Vec<u8>, Option<u64>)>,
+    entries: VecDeque<Encoded>,
     bytes: usize,
     gap: Gap,
     /// Nothing more is taken.
@@ -314,7 +316,7 @@ impl Writer {
 }
 
 /// What waits, in order, as soon as something does, or nothing from `until` on; and whether that is all.
-fn next(shared: &Shared, until: Option<Instant>) -> (VecDeque<(Vec<u8>, Option<u64>)>, bool) {
+fn next(shared: &Shared, until: Option<Instant>) -> (VecDeque<Encoded>, bool) {
     let mut waiting = lock(&shared.waiting);
     while waiting.entries.is_empty() && !waiting.over {
         waiting = match until.map(|until| until.saturating_duration_since(Instant::now())) {

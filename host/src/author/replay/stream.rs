@@ -1,0 +1,135 @@
+//! The recorded stream, cut anew for a plugin: what another plugin, or another version, would have done.
+//!
+//! It is an open loop: what its rules would have refused happened all the same, and is told as that. Its filters are
+//! not applied: it sees every call of its hooks that the stream has.
+
+use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::{Body, Event, HookSet, LostOf, Record, RecordRef};
+
+use super::super::stage::{Happened, Judged, Object, Stage};
+use super::told::{LogLevel, Score, What};
+use crate::plugin::{Manifest, PluginPre};
+use crate::record::{Head, Streamed};
+
+use super::super::StageError;
+
+/// A plugin on the stream.
+pub(super) struct Streaming {
+    stage: Stage,
+    hooks: HookSet,
+    score: Score,
+    spent: bool,
+}
+
+/// What of a plugin's wishes a recording does not have, in words.
+pub(super) fn lacks(manifest: &Manifest, head: &Head) -> Vec<String> {
+    let has = |name: &str| head.hooks.iter().any(|hook| hook == name);
+    let hooks = manifest.hooks.iter().map(|hook| hook.name()).filter(|name| !has(name));
+    let watches = manifest.watches.iter().map(|watch| format!("watch {watch}"));
+    hooks.map(str::to_owned).chain(watches).collect()
+}
+
+impl Streaming {
+    /// Starts a plugin at the start of a recording.
+    pub(super) fn start(
+        pre: &PluginPre,
+        config: &[u8],
+        head: &Head,
+        tell: &mut dyn FnMut(What),
+    ) -> Result<Self, StageError> {
+        let clock = (head.boot_ns, head.unix_offset_ns);
+        let (stage, happened) = Stage::start(pre, (config, 0), clock)?;
+        let hooks = stage.plugin().manifest().hooks;
+        let mut streaming = Self { stage, hooks, score: Score::default(), spent: false };
+        streaming.told(happened, tell);
+        Ok(streaming)
+    }
+
+    pub(super) const fn score(&self) -> Score {
+        self.score
+    }
+
+    /// Gives it what it asks for of a batch.
+    pub(super) fn batch(&mut self, batch: &Streamed<'_>, tell: &mut dyn FnMut(What)) {
+        if self.spent {
+            self.score.unplayed += 1;
+            return;
+        }
+        let mut frames = Vec::with_capacity(batch.batch.len());
+        for frame in Frames::new(&batch.batch).flatten() {
+            let Ok(record) = Record::decode(&frame) else { continue };
+            let is_its_own = match &record {
+                Record::Process(_) | Record::Gone(_) => true,
+                Record::Lost(lost) => match lost.of {
+                    LostOf::Hook(_) => lost.of.hook().is_some_and(|hook| self.hooks.contains(hook)),
+                    LostOf::Any => true,
+                    LostOf::Watch(_) => false,
+                },
+                Record::Event(event) => {
+                    self.refuses(event, tell);
+                    event.body.hook().is_some_and(|hook| self.hooks.contains(hook))
+                }
+                Record::BatchStart(_)
+                | Record::Outcome(_)
+                | Record::Tick(_)
+                | Record::Unknown(_) => false,
+            };
+            if is_its_own && let Some(record) = record.by_ref() {
+                // What was a frame is one.
+                let _fits = RecordRef::push(record, &mut frames);
+            }
+        }
+        if frames.is_empty() {
+            let happened = self.stage.advance(batch.boot_ns);
+            return self.told(happened, tell);
+        }
+        self.score.calls += 1;
+        let happened = self.stage.batch(batch.boot_ns, &frames);
+        self.told(happened, tell);
+    }
+
+    /// Tells of a call that its rules would have refused.
+    fn refuses(&mut self, event: &Event<'_>, tell: &mut dyn FnMut(What)) {
+        let Some(hook) = event.body.hook() else { return };
+        let object = object(event);
+        let judged = self.stage.judge(hook, event.meta.process, &object);
+        if let Judged::Refused { errno, .. } = judged {
+            self.score.refused += 1;
+            tell(What::WouldRefuse { hook: hook.name(), tgid: event.meta.process.tgid, errno });
+        }
+    }
+
+    fn told(&mut self, happened: Happened, tell: &mut dyn FnMut(What)) {
+        for line in happened.log.lines {
+            tell(What::Log { level: LogLevel::of(line.level), text: line.text });
+        }
+        self.score.actions += happened.wanted.len() as u64;
+        happened.wanted.into_iter().for_each(|text| tell(What::Action { text }));
+        happened.refused.into_iter().for_each(|text| tell(What::NotDone { text }));
+        if let Some(error) = happened.failed {
+            self.spent = true;
+            tell(What::Failed { text: error.to_string() });
+        }
+    }
+}
+
+/// What an event's call is about.
+fn object<'e>(event: &'e Event<'_>) -> Object<'e> {
+    let cgroup = event.meta.cgroup_id;
+    match &event.body {
+        Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
+            Object { file: Some((exec.file, &exec.path)), cgroup, ..Object::default() }
+        }
+        Body::FileOpen(open) => {
+            Object { file: Some((open.file, &open.path)), cgroup, ..Object::default() }
+        }
+        Body::SocketConnect(connect) => {
+            let to =
+                connect.address.map(|address| ((address, connect.port).into(), connect.protocol));
+            Object { to, cgroup, ..Object::default() }
+        }
+        Body::SchedProcessFork(_) | Body::SchedProcessExit(_) | Body::Call(_) | Body::Watch(_) => {
+            Object { cgroup, ..Object::default() }
+        }
+    }
+}

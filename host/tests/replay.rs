@@ -1,0 +1,286 @@
+//! A recording of a plugin's life, played again: the same, another file, a lie, a tear, a redacted one.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(clippy::indexing_slicing, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use krsi_host::plugin::{
+    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
+    Start, Worker,
+};
+use krsi_host::record::{Cause, Head, Opened, Options, Outcome, Recorder, RecorderSlot};
+use krsi_host::route::batch::private;
+use krsi_host::route::queue::{Batch, Delivery, Queue};
+use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::{
+    Action, Argv, Body, Event, Exec, FileKey, Meta, Outcome as Answered, Process, ProcessKey,
+    RecordRef,
+};
+
+const HOST: &str = env!("CARGO_BIN_EXE_krsi-host");
+/// Start of the recordings.
+const START_NS: u64 = 5_000_000_000;
+/// Arguments of one who mines.
+const MINES: &str = "w\0--donate-level=1\0stratum+tcp://pool.example:3333\0";
+
+/// Answers every rule, as a host that takes them all.
+struct Sink;
+
+impl ActionSink for Sink {
+    fn begin(&mut self, actions: &[u8]) -> Vec<u8> {
+        self.apply(actions)
+    }
+    fn apply(&mut self, actions: &[u8]) -> Vec<u8> {
+        let mut outcomes = Vec::new();
+        for frame in Frames::new(actions) {
+            let token = Action::decode(&frame.unwrap()).unwrap().token();
+            if token != 0 {
+                let outcome =
+                    Answered { token, rule_id: Some(7), refusal: None, detail: "".into() };
+                RecordRef::Outcome(&outcome).push(&mut outcomes).unwrap();
+            }
+        }
+        outcomes
+    }
+    fn failed(&mut self, why: &CallError, _next: Next) {
+        panic!("{why}");
+    }
+    fn note(&mut self, _text: &str) {}
+    fn processes(&self) -> Vec<Vec<u8>> {
+        let mut described = Vec::new();
+        RecordRef::Process(&process(1, "sh\0")).push(&mut described).unwrap();
+        vec![described]
+    }
+    fn now(&self) -> (u64, i64) {
+        (START_NS + 1, 0)
+    }
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _none = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn miner() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let packages = ["krsi-plugin-miner".to_owned()];
+    let built = krsi_toolchain::build_plugins(root, &root.join("target/wasm"), &packages).unwrap();
+    built.join("krsi_plugin_miner.wasm")
+}
+
+fn candidate(file: &Path) -> Candidate {
+    let compiler = Compiler::new(HOST.into(), CompileLimits::default(), None, None);
+    let engine = Engine::new(Limits::default().stack_bytes).unwrap();
+    Candidate::describe(compiler.load(&engine, file, Limits::default()).unwrap()).unwrap()
+}
+
+fn process(tgid: u32, argv: &str) -> Process<'static> {
+    let argc = u32::try_from(argv.matches('\0').count()).unwrap();
+    let argv = Argv { joined: argv.to_owned().into(), argc, truncated: false };
+    let (key, exe) = (key(tgid), format!("/opt/{tgid}/w").into());
+    Process { key, parent: key, exe, argv, ..Process::default() }
+}
+
+const fn key(tgid: u32) -> ProcessKey {
+    ProcessKey { tgid, start_boot_ns: 1000 + tgid as u64 }
+}
+
+/// A batch in which a process executes something, so many milliseconds after the start.
+fn exec(tgid: u32, argv: &str, after_ms: u64) -> Vec<u8> {
+    let boot_ns = START_NS + after_ms * 1_000_000;
+    let mut batch = private((boot_ns, 0));
+    let described = process(tgid, argv);
+    RecordRef::Process(&described).push(&mut batch).unwrap();
+    let file = FileKey { ino: u64::from(tgid), dev: 1, generation: 1 };
+    let exec =
+        Exec { file, path: described.exe.clone(), argv: described.argv.clone(), ..Exec::default() };
+    let meta = Meta { boot_ns, process: key(tgid), ..Meta::default() };
+    Event { meta, body: Body::BprmCommittedCreds(exec) }.push(&mut batch).unwrap();
+    batch
+}
+
+fn recorder(file: &Path, redacted: bool) -> Recorder {
+    let options = Options { file: file.to_owned(), bytes_max: 1 << 30, redacted };
+    let hooks = ["bprm_committed_creds", "socket_connect"].map(str::to_owned).to_vec();
+    let head = Head { kernel: "6.12".into(), boot_ns: START_NS, hooks, ..Head::default() };
+    Recorder::start(&options, head, |_| ()).unwrap()
+}
+
+/// Runs a plugin on some batches, recorded from its first call on, or from the second batch on.
+fn record(plugin: &Path, file: &Path, redacted: bool, joins: bool) {
+    let (recorder, slot) = (recorder(file, redacted), RecorderSlot::default());
+    if !joins {
+        let _none = slot.set(Some(recorder.clone()));
+    }
+    let start = Start { config: [].into(), seed: 3, recorder: slot.clone() };
+    let queue = Arc::new(Queue::new(1 << 16));
+    let worker =
+        Worker::start(candidate(plugin), start, RestartPolicy::default(), queue, Box::new(Sink))
+            .unwrap();
+    let batches = [exec(10, "cc1\0main.c\0", 1), exec(11, MINES, 1500), exec(12, "ls\0", 1501)];
+    for (at, batch) in batches.into_iter().enumerate() {
+        if at == 1 && joins {
+            let _none = slot.set(Some(recorder.clone()));
+            worker.record();
+        }
+        recorder.stream(1, &batch);
+        worker.queue().push(Delivery::Batch(Arc::new(Batch::new(batch, 1, None))));
+        let began = Instant::now();
+        while worker.stats().records.load(std::sync::atomic::Ordering::Relaxed) <= at as u64 {
+            assert!(began.elapsed() < Duration::from_secs(60), "batch {at} is not handled");
+            std::thread::yield_now();
+        }
+    }
+    worker.stop();
+    let recorded = recorder.stop();
+    assert_eq!((recorded.lost, recorded.cut_short), (0, None));
+}
+
+fn replay(words: &[&str]) -> (Output, String) {
+    let output = Command::new(HOST).arg("replay").args(words).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned()
+        + &String::from_utf8_lossy(&output.stderr);
+    (output, text)
+}
+
+#[test]
+fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
+    let folder = folder("replay-same");
+    let (plugin, tape) = (miner(), folder.join("tape"));
+    record(&plugin, &tape, false, false);
+    let (tape, plugin) = (tape.to_str().unwrap(), plugin.to_str().unwrap());
+
+    let (first, text) = replay(&[tape, "--plugin", plugin]);
+    assert!(first.status.success(), "{text}");
+    for words in [
+        "recorded by krsi-host",
+        "miner: 0.",
+        "starts, the file that was recorded",
+        "+1.500000000 miner: alert (",
+        "T1496",
+        "on lineage of process 11",
+        "calls as on the tape",
+        "the recording ends: stopped",
+    ] {
+        assert!(text.contains(words), "no {words} in {text}");
+    }
+    assert!(!text.contains("process 10") && !text.contains("process 12"), "{text}");
+    let (second, _) = replay(&[tape, "--plugin", plugin]);
+    assert_eq!(first.stdout, second.stdout);
+
+    // The same code in another file: what it wants is compared, and is the same.
+    let mut other = fs::read(plugin).unwrap();
+    other.extend_from_slice(b"\0\x05\x04note");
+    let changed = folder.join("miner.wasm");
+    fs::write(&changed, &other).unwrap();
+    let (output, text) = replay(&[tape, "--plugin", changed.to_str().unwrap()]);
+    assert!(output.status.success() && text.contains("another file than was recorded"), "{text}");
+
+    // On the stream its rules are made by a ledger, and what they would refuse is told.
+    let (output, text) = replay(&[tape, "--plugin", plugin, "--on", "stream"]);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("is played on the stream") && text.contains("T1496"), "{text}");
+
+    // Another configuration is another version: what only one of them wants is told.
+    let config = include_str!("../../plugins/miner/config.toml");
+    fs::write(folder.join("miner.toml"), config.replace("threshold = 100", "threshold = 10000"))
+        .unwrap();
+    let (output, text) = replay(&[tape, "--compare", plugin, changed.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("miner: only the old one wants to alert ("), "{text}");
+    assert!(!text.contains("only the new one"), "{text}");
+
+    let (output, text) = replay(&[tape, "--plugin", plugin, "--output", "json"]);
+    assert!(output.status.success());
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(
+        lines.iter().any(|line| line["what"] == "action" && line["after_ns"] == 1_500_000_000u64)
+    );
+
+    let (output, text) = replay(&[tape]);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("give its --plugin"), "{text}");
+}
+
+#[test]
+fn a_recording_that_began_later_starts_from_the_state_of_then() {
+    let folder = folder("replay-join");
+    let (plugin, tape) = (miner(), folder.join("tape"));
+    record(&plugin, &tape, false, true);
+    let (output, text) = replay(&[tape.to_str().unwrap(), "--plugin", plugin.to_str().unwrap()]);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("ran already when the recording began"), "{text}");
+    assert!(text.contains("T1496") && !text.contains("differs"), "{text}");
+}
+
+#[test]
+fn the_first_call_that_differs_is_named() {
+    let folder = folder("replay-differs");
+    let (plugin, file) = (miner(), folder.join("tape"));
+    let candidate = candidate(&plugin);
+    let limits = Limits::default();
+    let opened = Opened {
+        plugin: "miner".into(),
+        version: candidate.manifest.version.clone(),
+        sha256: candidate.identity().sha256.clone(),
+        schema: candidate.manifest.schema.number(),
+        cause: Cause::Started,
+        memory_bytes: limits.memory_bytes as u64,
+        table_elements: limits.table_elements as u64,
+        stack_bytes: limits.stack_bytes as u64,
+        output_bytes: limits.output_bytes as u64,
+        state_bytes: limits.state_bytes as u64,
+        log_line_bytes: limits.log_line_bytes as u64,
+        ..Opened::default()
+    };
+    let recorder = recorder(&file, false);
+    let mut tape = recorder.tape(opened);
+    let no_log = || (Vec::new(), 0);
+    tape.init(b"", 3, Outcome::Returned(b""), no_log());
+    tape.handle(&exec(10, "ls\0", 1), Outcome::Returned(b""), no_log());
+    // Two calls that wanted nothing then, and will now.
+    tape.handle(&exec(11, MINES, 2), Outcome::Returned(b""), no_log());
+    tape.handle(&exec(12, MINES, 3), Outcome::Returned(b""), no_log());
+    // What time decided is not repeated, and ends the tape.
+    let late = Outcome::Failed(krsi_host::record::Failing::Machine, "handle took longer");
+    tape.handle(&exec(13, "ls\0", 4), late, no_log());
+    let _recorded = recorder.stop();
+    let words = [file.to_str().unwrap(), "--plugin", plugin.to_str().unwrap()];
+    let (output, text) = replay(&words);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("call 2 (handle) differs: it returned 0 bytes then"), "{text}");
+    assert!(!text.contains("call 3 (handle) differs"), "{text}");
+    assert!(text.contains("played up to call 4: not repeated: handle took longer"), "{text}");
+    assert!(text.contains("2 calls as on the tape, 2 not, 1 not played"), "{text}");
+
+    // Torn, it is played up to the tear.
+    let whole = fs::read(&file).unwrap();
+    fs::write(&file, &whole[..whole.len() - 4]).unwrap();
+    let (output, text) = replay(&words);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("the file is torn"), "{text}");
+    fs::write(&file, b"no recording at all").unwrap();
+    let (output, text) = replay(&words);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("is no recording"), "{text}");
+}
+
+#[test]
+fn a_redacted_recording_holds_no_argument_and_is_played_on_its_stream() {
+    let folder = folder("replay-redacted");
+    let (plugin, tape) = (miner(), folder.join("tape"));
+    record(&plugin, &tape, true, false);
+    let (output, text) =
+        replay(&[tape.to_str().unwrap(), "--plugin", plugin.to_str().unwrap(), "--output", "json"]);
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("names and texts are tokens") && text.contains("on-stream"), "{text}");
+    assert!(!text.contains("T1496") && !text.contains("stratum"), "{text}");
+}
