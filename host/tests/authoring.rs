@@ -43,6 +43,42 @@ fn scenarios(folder: &Path) -> io::Result<Output> {
     cargo.current_dir(folder).arg("test").output()
 }
 
+/// Of a plugin that was built: its scenarios pass, and what is wrong with others is told.
+fn scenarios_are_played_as_wasm(own: &Path) {
+    // Its scenarios pass, and each change of the attack is noticed.
+    let words = ["test", ".", "--no-native", "--as-root", "--junit", "junit.xml"];
+    let tested = plugin(own, &words).unwrap();
+    let text = said(&tested);
+    assert!(tested.status.success(), "{text}");
+    assert!(
+        text.contains("3 scenarios, 0 failed") && text.contains("mutation score 100 %"),
+        "{text}"
+    );
+    let xml = fs::read_to_string(own.join("junit.xml")).unwrap();
+    assert!(xml.contains("tests=\"3\" failures=\"0\""), "{xml}");
+    // A plugin that finds the twin too, and one that finds nothing, fail, each by name.
+    let scenarios = own.join("scenarios/shared_memory.toml");
+    let acts = fs::read_to_string(&scenarios).unwrap();
+    let module = ["test", ".", "--no-native", "--plugin", "no-shm.wasm", "--github"];
+    for (now, told) in [
+        (acts.replace("/usr/bin/x", "/dev/shm/y"), "an alert T1059 that is not expected"),
+        (acts.replace("/dev/shm/x\", argv", "/opt/x\", argv"), "no alert T1059: it raised none"),
+        (acts.replace("[[baseline]]", "[[benign]]"), "untested: no [[baseline]]"),
+    ] {
+        fs::write(&scenarios, now).unwrap();
+        let failed = plugin(own, &module).unwrap();
+        let text = said(&failed);
+        assert_eq!(failed.status.code(), Some(5), "{text}");
+        assert!(text.contains(told) && text.contains("::error"), "no {told} in {text}");
+    }
+    // A change that is not noticed is a survivor.
+    let irrelevant = acts.replacen("argv = [\"x\"] }", "argv = [\"y\"] }", 1);
+    fs::write(&scenarios, irrelevant).unwrap();
+    let text = said(&plugin(own, &module).unwrap());
+    assert!(text.contains("survives: `argv` of act 1 is the twin's"), "{text}");
+    fs::write(&scenarios, acts).unwrap();
+}
+
 #[test]
 fn a_new_plugin_passes_its_scenarios_and_is_built() {
     let parent = folder("authoring").unwrap();
@@ -73,8 +109,10 @@ fn a_new_plugin_passes_its_scenarios_and_is_built() {
     {
         assert!(text.contains(words), "no {words} in {text}");
     }
-    let module = own.join("no-shm.wasm");
-    assert!(fs::metadata(&module).unwrap().len() < 256 << 10);
+    let file = own.join("no-shm.wasm");
+    assert!(fs::metadata(&file).unwrap().len() < 256 << 10);
+
+    scenarios_are_played_as_wasm(&own);
 
     let inspected = plugin(&own, &["inspect", "no-shm.wasm", "--output", "json"]).unwrap();
     let description: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
@@ -96,7 +134,7 @@ fn a_new_plugin_passes_its_scenarios_and_is_built() {
     let broken = plugin(&own, &["build", "--as-root"]).unwrap();
     assert_eq!(broken.status.code(), Some(4), "{}", said(&broken));
     assert!(said(&broken).contains("error"), "{}", said(&broken));
-    assert!(module.is_file());
+    assert!(file.is_file());
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn miner() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let packages = ["krsi-plugin-miner".to_owned()];
     let built = krsi_toolchain::build_plugins(root, &root.join("target/wasm"), &packages).unwrap();
-    built.join("krsi_plugin_miner.wasm")
+    built.join("miner.wasm")
 }
 
 fn candidate(file: &Path) -> Candidate {

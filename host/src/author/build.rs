@@ -113,10 +113,34 @@ pub fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
     Ok(file)
 }
 
+/// Runs the crate's own tests, natively, by the author's cargo; whether they passed. Cargo tells of each.
+///
+/// # Errors
+/// When there is no such crate or no cargo.
+pub fn native_tests(folder: &Path, as_root: bool) -> Result<bool, BuildError> {
+    let manifest = folder.join("Cargo.toml");
+    if !manifest.is_file() {
+        return Err(BuildError::NoCrate { folder: folder.to_owned() });
+    }
+    if rustix::process::geteuid().is_root() && !as_root {
+        return Err(BuildError::AsRoot);
+    }
+    let mut command = Command::new(cargo());
+    command.current_dir(folder).args(["test", "--quiet"]);
+    let status = command.status().map_err(|error| BuildError::Metadata {
+        folder: folder.to_owned(),
+        said: format!("cargo: {error}"),
+    })?;
+    Ok(status.success())
+}
+
+fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
 fn metadata(folder: &Path, manifest: &Path) -> Result<Metadata, BuildError> {
     let refused = |said: String| BuildError::Metadata { folder: folder.to_owned(), said };
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::new(cargo());
     command.current_dir(folder).args(["metadata", "--no-deps", "--format-version", "1"]);
     command.arg("--manifest-path").arg(manifest);
     let output = command.output().map_err(|error| refused(format!("cargo: {error}")))?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::plugin::{
     Candidate, CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, Manifest,
-    StartError, signature_of,
+    PluginPre, StartError, signature_of,
 };
 use crate::text::{Escaped, Quoted};
 
@@ -80,11 +80,19 @@ pub struct Description {
 /// # Errors
 /// When a host would not run it.
 pub fn describe(file: &Path, program: &Path) -> Result<Description, DescribeError> {
+    let candidate = Candidate::describe(load(file, program)?)?;
+    Ok(of(&candidate, file))
+}
+
+/// Compiles a plugin as a host with the default limits does, without its cache.
+///
+/// # Errors
+/// When a host would not run it.
+pub fn load(file: &Path, program: &Path) -> Result<PluginPre, DescribeError> {
     let limits = Limits::default();
     let engine = Engine::new(limits.stack_bytes)?;
     let compiler = Compiler::new(program.to_owned(), CompileLimits::default(), None, None);
-    let candidate = Candidate::describe(compiler.load(&engine, file, limits)?)?;
-    Ok(of(&candidate, file))
+    Ok(compiler.load(&engine, file, limits)?)
 }
 
 fn of(candidate: &Candidate, file: &Path) -> Description {

@@ -13,12 +13,13 @@ const NAME_MAX: usize = 64;
 const SDK: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
 
 /// The crate's own files, by their path.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("Cargo.toml", include_str!("template/Cargo.toml.in")),
     ("README.md", include_str!("template/README.md.in")),
     (".gitignore", include_str!("template/gitignore.in")),
     ("src/lib.rs", include_str!("template/lib.rs.in")),
     ("tests/scenario.rs", include_str!("template/scenario.rs.in")),
+    ("scenarios/shared_memory.toml", include_str!("template/scenarios.toml.in")),
     ("sdk/Cargo.toml", include_str!("template/sdk.toml.in")),
 ];
 

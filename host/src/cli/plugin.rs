@@ -4,12 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::run::OutputArg;
 use super::{exit, line, print};
-use crate::author::{self, BuildError, Description, KernelLack};
+use crate::author::{self, BuildError, Description, KernelLack, SignError, TestError};
 use crate::kernel::btf::KernelTypes;
 
 /// What is done with a plugin.
@@ -33,6 +33,21 @@ pub(super) enum PluginVerb {
         #[arg(long)]
         as_root: bool,
     },
+    /// Runs a crate's own tests, builds it, and plays its scenarios (docs/authoring.md) as a host would run it. Exits
+    /// with 0 when all is as they say, 5 when something is not or is untested.
+    Test(TestArgs),
+    /// Signs a plugin with a secret key of minisign's, for hosts with `--require-signed`; the signature lies beside it.
+    Sign {
+        /// Wasm file of the plugin.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The secret key. One with a password asks for it.
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+        /// Makes the key first, without a password, and KEY.pub, which hosts are given.
+        #[arg(long)]
+        make_key: bool,
+    },
     /// Says what a plugin is and what it asks for.
     Inspect {
         /// Wasm file of the plugin.
@@ -54,6 +69,29 @@ pub(super) enum PluginVerb {
     },
 }
 
+/// What is tested.
+#[derive(Debug, Args)]
+pub(super) struct TestArgs {
+    /// Folder of the crate; its scenarios lie in `scenarios/`.
+    #[arg(value_name = "DIR", default_value = ".")]
+    folder: PathBuf,
+    /// Wasm file of the plugin, instead of what is built.
+    #[arg(long, value_name = "FILE")]
+    plugin: Option<PathBuf>,
+    /// Plays the scenarios alone.
+    #[arg(long)]
+    no_native: bool,
+    /// A file for the results as JUnit has them.
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Prints annotations for GitHub's workflows.
+    #[arg(long)]
+    github: bool,
+    /// Runs cargo as root, and with it the build scripts of every dependency.
+    #[arg(long)]
+    as_root: bool,
+}
+
 /// An answer of `check`.
 #[derive(Serialize)]
 struct Checked {
@@ -68,6 +106,8 @@ impl PluginVerb {
         match self {
             PluginVerb::New { name, r#in } => new(&name, &r#in),
             PluginVerb::Build { folder, as_root } => build(&folder, as_root),
+            PluginVerb::Test(args) => args.run(),
+            PluginVerb::Sign { file, key, make_key } => sign(&file, &key, make_key),
             PluginVerb::Inspect { file, output } => match described(&file) {
                 Ok(description) => tell(output, &description, ExitCode::SUCCESS),
                 Err(code) => code,
@@ -97,24 +137,97 @@ fn build(folder: &Path, as_root: bool) -> ExitCode {
             Ok(description) => tell(OutputArg::Text, &description, ExitCode::SUCCESS),
             Err(code) => code,
         },
-        Err(error) => {
-            let code = match error {
-                BuildError::NoCrate { .. }
-                | BuildError::AsRoot
-                | BuildError::NoLibrary { .. }
-                | BuildError::Metadata { .. } => exit::Code::Usage,
-                BuildError::NoCompiler => exit::Code::Machine,
-                BuildError::Cargo(_) => exit::Code::Plugin,
-                BuildError::Write { .. } => exit::Code::Internal,
-            };
-            exit::refuse(&error, "", code)
-        }
+        Err(error) => not_built(&error),
     }
 }
 
+fn not_built(error: &BuildError) -> ExitCode {
+    let code = match error {
+        BuildError::NoCrate { .. }
+        | BuildError::AsRoot
+        | BuildError::NoLibrary { .. }
+        | BuildError::Metadata { .. } => exit::Code::Usage,
+        BuildError::NoCompiler => exit::Code::Machine,
+        BuildError::Cargo(_) => exit::Code::Plugin,
+        BuildError::Write { .. } => exit::Code::Internal,
+    };
+    exit::refuse(error, "", code)
+}
+
+fn sign(file: &Path, key: &Path, make_key: bool) -> ExitCode {
+    let refuse = |error: &SignError| {
+        let code = match error {
+            SignError::Read { .. } | SignError::Key { .. } => exit::Code::Usage,
+            SignError::Write { .. } | SignError::Sign { .. } => exit::Code::Internal,
+        };
+        exit::refuse(error, "", code)
+    };
+    let mut told = String::new();
+    if make_key {
+        match author::make_key(key) {
+            Ok(public) => told = format!("hosts are given {}\n", public.display()),
+            Err(error) => return refuse(&error),
+        }
+    }
+    match author::sign(file, key) {
+        Ok(signature) => {
+            print(&format!("{told}{} is made\n", signature.display()), ExitCode::SUCCESS)
+        }
+        Err(error) => refuse(&error),
+    }
+}
+
+impl TestArgs {
+    fn run(self) -> ExitCode {
+        let mut passed = true;
+        if !self.no_native {
+            match author::native_tests(&self.folder, self.as_root) {
+                Ok(native) => passed = native,
+                Err(error) => return not_built(&error),
+            }
+        }
+        let module = match self.plugin {
+            Some(module) => module,
+            None => match author::build(&self.folder, self.as_root) {
+                Ok(module) => module,
+                Err(error) => return not_built(&error),
+            },
+        };
+        let pre = match author::load(&module, &program()) {
+            Ok(pre) => pre,
+            Err(error) => return exit::refuse(&error, error.fix(), exit::Code::Plugin),
+        };
+        let tested = match author::test(&self.folder.join("scenarios"), &pre) {
+            Ok(tested) => tested,
+            Err(error @ TestError::Scenario(_)) => {
+                return exit::refuse(&error, "", exit::Code::Usage);
+            }
+            Err(error @ TestError::Stage { .. }) => {
+                return exit::refuse(&error, "", exit::Code::Plugin);
+            }
+        };
+        let name = module.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if let Some(file) = self.junit
+            && let Err(error) = std::fs::write(&file, author::junit(&name, &tested))
+        {
+            exit::say(&format!("{}: cannot be written: {error}", file.display()), "");
+            return exit::Code::Internal.into();
+        }
+        let mut shown = author::text(&tested);
+        if self.github {
+            shown.push_str(&author::github(&tested));
+        }
+        passed &= tested.is_passed();
+        print(&shown, if passed { ExitCode::SUCCESS } else { exit::Code::Differs.into() })
+    }
+}
+
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| "krsi-host".into())
+}
+
 fn described(file: &Path) -> Result<Description, ExitCode> {
-    let program = std::env::current_exe().unwrap_or_else(|_| "krsi-host".into());
-    author::describe(file, &program)
+    author::describe(file, &program())
         .map_err(|error| exit::refuse(&error, error.fix(), exit::Code::Plugin))
 }
 

@@ -1,0 +1,359 @@
+//! An act → the records that a host would send of it, and what it is about to rules.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use krsi_plugin_schema::latest::{
+    Address, Argv, Body, Call, Connect, Event, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork,
+    Gone, Hook, Kind, Lost, LostOf, LostWhere, Meta, Process, ProcessKey, RecordRef, Text, Value,
+    Verdict, Watch, Why,
+};
+
+use super::super::stage::Object;
+use super::file::{Act, Given};
+
+/// Who acts unless an act says otherwise.
+const PID: u32 = 100;
+/// Of whom everybody descends.
+const INIT: u32 = 1;
+/// `__FMODE_EXEC` and the mode of an executable.
+const EXECUTABLE: (u32, u32) = (0x20, 0o100_755);
+
+/// The processes of a scenario, and its clock.
+#[derive(Debug, Default)]
+pub(super) struct World {
+    pub(super) boot_ns: u64,
+    processes: BTreeMap<u32, Known>,
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    process: Process<'static>,
+    comm: String,
+    /// What of the description the plugin was not told.
+    is_new: bool,
+}
+
+/// One call of an act.
+pub(super) struct Step {
+    pub(super) event: Event<'static>,
+    pub(super) to: Option<(SocketAddr, u16)>,
+}
+
+impl Step {
+    /// What rules make of it, who is asked.
+    pub(super) fn object(&self) -> Object<'_> {
+        let file = match &self.event.body {
+            Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
+                Some((exec.file, &*exec.path))
+            }
+            Body::FileOpen(open) => Some((open.file, &*open.path)),
+            Body::Call(call) => {
+                call.values.iter().zip(call.hook.fields()).find_map(|(value, row)| match value {
+                    Value::Text(text) if row.name.contains("path") => {
+                        Some((file(&text.text), &*text.text))
+                    }
+                    _ => None,
+                })
+            }
+            _ => None,
+        };
+        Object { file, to: self.to, cgroup: self.event.meta.cgroup_id }
+    }
+}
+
+/// The key that a scenario gives to a process id.
+pub(super) const fn key(pid: u32) -> ProcessKey {
+    ProcessKey { start_boot_ns: pid as u64 * 1000, tgid: pid }
+}
+
+/// The file that a scenario gives to a path.
+pub(super) fn file(path: &str) -> FileKey {
+    let ino = path.bytes().fold(5381u64, |hash, byte| hash.wrapping_mul(33) ^ u64::from(byte));
+    FileKey { ino, dev: 1, generation: 1 }
+}
+
+/// A number for the path of a cgroup.
+fn cgroup_id(path: &str) -> u64 {
+    if path.is_empty() { 1 } else { file(path).ino >> 1 | 2 }
+}
+
+/// What an act is, before it is played.
+pub(super) enum Doing {
+    /// Calls of hooks, in the order in which the kernel makes them; the first that is refused ends the act.
+    Calls(Vec<Step>),
+    /// Time passes.
+    Wait,
+    /// Records are lost.
+    Lost(Lost),
+    /// A process ends: its call, and that it is gone.
+    Exit(Box<Step>, Gone),
+}
+
+impl World {
+    /// A world at a time, with nobody in it but PID 1.
+    pub(super) fn new(boot_ns: u64) -> Self {
+        let mut world = Self { boot_ns, processes: BTreeMap::new() };
+        let init = Act { exec: Some("/sbin/init".into()), ..Act::default() };
+        world.know(INIT, &init);
+        world
+    }
+
+    /// What an act comes to; the error says what is wrong with it.
+    pub(super) fn doing(&mut self, act: &Act) -> Result<Doing, String> {
+        let kinds = [
+            act.exec.is_some(),
+            act.fork.is_some(),
+            act.exit.is_some(),
+            act.open.is_some(),
+            act.connect.is_some(),
+            act.call.is_some(),
+            act.watch.is_some(),
+            act.wait_ms.is_some(),
+            act.lost.is_some(),
+        ];
+        if kinds.iter().filter(|is| **is).count() != 1 {
+            return Err(
+                "does not say one of exec, fork, exit, open, connect, call, watch, wait_ms, lost"
+                    .into(),
+            );
+        }
+        self.boot_ns += act.after_ms.unwrap_or(1).saturating_mul(1_000_000);
+        let pid = act.pid.unwrap_or(PID);
+        if let Some(milliseconds) = act.wait_ms {
+            self.boot_ns = self.boot_ns.saturating_add(milliseconds.saturating_mul(1_000_000));
+            return Ok(Doing::Wait);
+        }
+        if let Some(records) = act.lost {
+            return Ok(Doing::Lost(Lost { place: LostWhere::Ring, records, of: LostOf::Any }));
+        }
+        self.know(pid, act);
+        self.calls(pid, act)
+    }
+
+    /// The calls of an act of a known process.
+    fn calls(&mut self, pid: u32, act: &Act) -> Result<Doing, String> {
+        if let Some(path) = &act.exec {
+            return self.exec(pid, path, act).map(Doing::Calls);
+        }
+        if let Some(child) = act.fork {
+            let parent = self.processes.get(&pid).cloned();
+            let Some(known) = parent else { return Ok(Doing::Wait) };
+            let process = Process { key: key(child), parent: key(pid), ..known.process };
+            self.processes.insert(child, Known { process, is_new: true, comm: known.comm });
+            let fork = Body::SchedProcessFork(Fork { child: key(child) });
+            return Ok(Doing::Calls(vec![self.step(pid, fork)]));
+        }
+        if let Some(code) = act.exit {
+            let step = self.step(pid, Body::SchedProcessExit(Exit { code: code << 8 }));
+            self.processes.remove(&pid);
+            return Ok(Doing::Exit(Box::new(step), Gone { key: key(pid) }));
+        }
+        if let Some(path) = &act.open {
+            let (path, flags) = (path.clone(), act.flags.unwrap_or(0));
+            let open = FileOpen {
+                file: file(&path),
+                path: path.into(),
+                flags,
+                mode: 0o100_644,
+                ..FileOpen::default()
+            };
+            return Ok(Doing::Calls(vec![self.step(pid, Body::FileOpen(open))]));
+        }
+        if let Some(to) = &act.connect {
+            return self
+                .connect(pid, to, act.protocol.as_deref())
+                .map(|step| Doing::Calls(vec![step]));
+        }
+        if let Some(hook) = &act.call {
+            let call = call(hook, &act.fields)?;
+            return Ok(Doing::Calls(vec![self.step(pid, Body::Call(call))]));
+        }
+        let values = act.values.iter().map(|given| match given {
+            Given::Number(number) => Value::Number(u64::try_from(*number).unwrap_or(0)),
+            Given::Text(text) => self::text(text),
+        });
+        let hook = act.hook.clone().unwrap_or_default().into();
+        let watch = Watch { index: act.watch.unwrap_or(0), hook, values: values.collect() };
+        Ok(Doing::Calls(vec![self.step(pid, Body::Watch(watch))]))
+    }
+
+    /// Descriptions of processes that the plugin was not told yet, ancestors first.
+    pub(super) fn describe(&mut self, of: u32, out: &mut Vec<u8>) {
+        let mut chain = vec![of];
+        while let Some(known) = chain.last().and_then(|pid| self.processes.get(pid)) {
+            let parent = known.process.parent.tgid;
+            if chain.contains(&parent) {
+                break;
+            }
+            chain.push(parent);
+        }
+        for pid in chain.into_iter().rev() {
+            if let Some(known) = self.processes.get_mut(&pid)
+                && std::mem::take(&mut known.is_new)
+            {
+                // What a scenario writes fits a frame, as its file is bounded.
+                let _fits = RecordRef::Process(&known.process).push(out);
+            }
+        }
+    }
+
+    /// Makes a process known that is seen for the first time, or what an act says of it.
+    fn know(&mut self, pid: u32, act: &Act) {
+        let parent = act.parent.unwrap_or(INIT);
+        if parent != pid && !self.processes.contains_key(&parent) {
+            self.know(parent, &Act::default());
+        }
+        let known = self.processes.entry(pid).or_insert_with(|| {
+            let parent = if pid == INIT { key(0) } else { key(parent) };
+            let process = Process { key: key(pid), parent, ..Process::default() };
+            Known { process, comm: String::new(), is_new: true }
+        });
+        if let Some(uid) = act.uid {
+            known.process.uid = uid;
+        }
+        if let Some(gid) = act.gid {
+            known.process.gid = gid;
+        }
+        if let Some(cgroup) = &act.cgroup {
+            known.process.cgroup = cgroup.clone().into();
+            known.is_new = true;
+        }
+        if let Some(comm) = &act.comm {
+            known.comm.clone_from(comm);
+        }
+    }
+
+    /// An exec as the kernel makes it: the file is opened, checked, and committed to.
+    fn exec(&mut self, pid: u32, path: &str, act: &Act) -> Result<Vec<Step>, String> {
+        let flags = match act.kind.as_deref() {
+            None => 0,
+            Some("memfd") => ExecFlags::MEMFD | ExecFlags::DELETED,
+            Some("deleted") => ExecFlags::DELETED,
+            Some(other) => return Err(format!("kind {other:?} is neither memfd nor deleted")),
+        };
+        let argv = act.argv.clone().unwrap_or_else(|| vec![path.to_owned()]);
+        let argc = u32::try_from(argv.len()).unwrap_or(u32::MAX);
+        let mut joined = argv.join("\0");
+        joined.push('\0');
+        let argv = Argv { joined: joined.into(), argc, truncated: false };
+        let checked = Exec {
+            file: file(path),
+            path: path.to_owned().into(),
+            flags: ExecFlags(flags),
+            ..Exec::default()
+        };
+        let committed = Exec { argv: argv.clone(), ..checked.clone() };
+        let open = FileOpen {
+            file: file(path),
+            path: path.to_owned().into(),
+            flags: EXECUTABLE.0,
+            mode: EXECUTABLE.1,
+            ..FileOpen::default()
+        };
+        let open = self.step(pid, Body::FileOpen(open));
+        let check = self.step(pid, Body::BprmCheckSecurity(checked));
+        let mut commit = self.step(pid, Body::BprmCommittedCreds(committed));
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let comm = act.comm.clone().unwrap_or_else(|| name.chars().take(15).collect());
+        commit.event.meta.comm = comm.into();
+        Ok(vec![open, check, commit])
+    }
+
+    /// Learns that an exec was committed to: the process is another one now.
+    pub(super) fn committed(&mut self, event: &Event<'static>) {
+        let Body::BprmCommittedCreds(exec) = &event.body else { return };
+        if let Some(known) = self.processes.get_mut(&event.meta.process.tgid) {
+            known.process.exe = exec.path.clone();
+            known.process.argv = exec.argv.clone();
+            known.process.file = exec.file;
+            known.comm = event.meta.comm.clone().into_owned();
+            known.is_new = true;
+        }
+    }
+
+    fn connect(&self, pid: u32, to: &str, protocol: Option<&str>) -> Result<Step, String> {
+        let address: SocketAddr = to.parse().map_err(|_| format!("{to:?} is no ADDRESS:PORT"))?;
+        let (protocol, kind) = match protocol {
+            None | Some("tcp") => (6, 1),
+            Some("udp") => (17, 2),
+            Some(other) => return Err(format!("protocol {other:?} is neither tcp nor udp")),
+        };
+        let connect = Connect {
+            address: Some(address.ip()),
+            port: address.port(),
+            family: if address.is_ipv6() { 10 } else { 2 },
+            protocol,
+            kind,
+        };
+        Ok(Step { to: Some((address, protocol)), ..self.step(pid, Body::SocketConnect(connect)) })
+    }
+
+    fn step(&self, pid: u32, body: Body<'static>) -> Step {
+        let known = self.processes.get(&pid);
+        let process = known.map(|known| &known.process);
+        let meta = Meta {
+            boot_ns: self.boot_ns,
+            process: key(pid),
+            tid: pid,
+            uid: process.map_or(0, |process| process.uid),
+            gid: process.map_or(0, |process| process.gid),
+            cgroup_id: cgroup_id(process.map_or("", |process| &process.cgroup)),
+            comm: known.map(|known| known.comm.clone()).unwrap_or_default().into(),
+            verdict: Verdict::None,
+            ..Meta::default()
+        };
+        Step { event: Event { meta, body }, to: None }
+    }
+}
+
+fn text(text: &str) -> Value<'static> {
+    Value::Text(Text { text: text.to_owned().into(), ..Text::default() })
+}
+
+/// A call of a hook with some of its fields; the others could not be read.
+fn call(name: &str, fields: &BTreeMap<String, Given>) -> Result<Call<'static>, String> {
+    let hook = Hook::from_name(name).filter(|hook| hook.is_call());
+    let hook =
+        hook.ok_or_else(|| format!("call {name:?} is no hook of docs/hooks.md with fields"))?;
+    if let Some(unknown) =
+        fields.keys().find(|name| !hook.fields().iter().any(|row| row.name == **name))
+    {
+        let known: Vec<&str> = hook.fields().iter().map(|row| row.name).collect();
+        return Err(format!(
+            "{} has no field {unknown:?}; it has {}",
+            hook.name(),
+            known.join(", ")
+        ));
+    }
+    let value = |row: &krsi_plugin_schema::latest::FieldRow| match fields.get(row.name) {
+        None => Ok(Value::Absent(Why::Unreadable)),
+        Some(given) => value(row.kind, given)
+            .ok_or_else(|| format!("field {:?} of {} is a {:?}", row.name, hook.name(), row.kind)),
+    };
+    let values = hook.fields().iter().map(value).collect::<Result<_, String>>()?;
+    Ok(Call { hook, values })
+}
+
+fn value(kind: Kind, given: &Given) -> Option<Value<'static>> {
+    match (kind, given) {
+        (Kind::Number, Given::Number(number)) => u64::try_from(*number).ok().map(Value::Number),
+        (Kind::Signed, Given::Number(number)) => Some(Value::Signed(*number)),
+        (Kind::Text, Given::Text(given)) => Some(text(given)),
+        (Kind::Bytes, Given::Text(given)) => Some(Value::Bytes(given.clone().into_bytes().into())),
+        (Kind::File, Given::Text(given)) => Some(Value::File(file(given))),
+        (Kind::Address, Given::Text(given)) => {
+            let address = match given.parse::<SocketAddr>() {
+                Ok(to) => Address {
+                    family: if to.is_ipv6() { 10 } else { 2 },
+                    ip: Some(to.ip()),
+                    port: to.port(),
+                    ..Address::default()
+                },
+                Err(_) => Address { family: 1, path: given.clone().into(), ..Address::default() },
+            };
+            Some(Value::Address(address))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,153 @@
+//! What of an attack matters: it is shrunk to what is needed, and each change of that must be noticed.
+//!
+//! A change is an act that is left out, or a field that is as in the benign twin. Where the plugin still finds what it
+//! should not find any more, the change survives: the detection does not depend on what the author thinks it does.
+
+use super::file::{Act, Scenario};
+use super::run::{TestError, play};
+use crate::plugin::PluginPre;
+
+/// Share of changes that should be noticed, percent.
+pub(super) const WANTED_PERCENT: usize = 90;
+
+/// What became of the changes of one attack.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mutations {
+    /// Changes after which the attack was not found any more.
+    pub killed: usize,
+    /// Those after which it still was, in words.
+    pub survivors: Vec<String>,
+    /// Acts that are not needed for it to be found, from 1 on.
+    pub needless: Vec<usize>,
+}
+
+impl Mutations {
+    /// Changes that were tried.
+    #[must_use]
+    pub fn tried(&self) -> usize {
+        self.killed + self.survivors.len()
+    }
+}
+
+/// Changes an attack that is found in every way, and looks whether it still is.
+pub(super) fn mutations(
+    pre: &PluginPre,
+    scenario: &Scenario,
+    twin: Option<&Scenario>,
+) -> Result<Mutations, TestError> {
+    let mut mutations = Mutations::default();
+    let needed = shrink(pre, scenario, &mut mutations)?;
+    for leave_out in 0..needed.len() {
+        let mut acts = needed.clone();
+        let (at, _) = acts.remove(leave_out);
+        let words = || format!("act {} is left out", at + 1);
+        tally(pre, scenario, &acts, words, &mut mutations)?;
+    }
+    let Some(twin) = twin else { return Ok(mutations) };
+    for place in 0..needed.len() {
+        let Some((at, act)) = needed.get(place) else { continue };
+        let Some(other) = twin.acts.get(*at) else { continue };
+        for (field, changed) in fields(act, other) {
+            let mut acts = needed.clone();
+            if let Some((_, act)) = acts.get_mut(place) {
+                *act = changed;
+            }
+            let words = || format!("`{field}` of act {} is the twin's", at + 1);
+            tally(pre, scenario, &acts, words, &mut mutations)?;
+        }
+    }
+    Ok(mutations)
+}
+
+/// The acts without which it is not found, each with its place.
+fn shrink(
+    pre: &PluginPre,
+    scenario: &Scenario,
+    mutations: &mut Mutations,
+) -> Result<Vec<(usize, Act)>, TestError> {
+    let mut needed: Vec<(usize, Act)> = scenario.acts.iter().cloned().enumerate().collect();
+    let mut place = 0;
+    while place < needed.len() && needed.len() > 1 {
+        let mut fewer = needed.clone();
+        let (at, act) = fewer.remove(place);
+        // What must be refused is what the scenario is about.
+        if !act.refused && is_found(pre, scenario, &fewer)? {
+            mutations.needless.push(at + 1);
+            (needed, place) = (fewer, 0);
+        } else {
+            place += 1;
+        }
+    }
+    mutations.needless.sort_unstable();
+    Ok(needed)
+}
+
+fn tally(
+    pre: &PluginPre,
+    scenario: &Scenario,
+    acts: &[(usize, Act)],
+    words: impl Fn() -> String,
+    mutations: &mut Mutations,
+) -> Result<(), TestError> {
+    if is_found(pre, scenario, acts)? {
+        mutations.survivors.push(words());
+    } else {
+        mutations.killed += 1;
+    }
+    Ok(())
+}
+
+/// Whether all that the scenario expects still comes of some acts. An act that makes no sense any more is not found.
+fn is_found(
+    pre: &PluginPre,
+    scenario: &Scenario,
+    acts: &[(usize, Act)],
+) -> Result<bool, TestError> {
+    let acts: Vec<Act> = acts.iter().map(|(_, act)| act.clone()).collect();
+    if acts.is_empty() {
+        return Ok(false);
+    }
+    let refuses = scenario.acts.iter().filter(|act| act.refused).count();
+    if acts.iter().filter(|act| act.refused).count() < refuses {
+        return Ok(false);
+    }
+    let changed = Scenario { acts, ..scenario.clone() };
+    match play(pre, &changed) {
+        Ok(played) => Ok(played.is_as(&changed)),
+        Err(TestError::Scenario(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The fields in which an act differs from the twin's, each with the act as it is then.
+fn fields(act: &Act, twin: &Act) -> Vec<(&'static str, Act)> {
+    let mut changes = Vec::new();
+    macro_rules! changes {
+        ($($field:ident)*) => { $(
+            if act.$field != twin.$field {
+                changes.push((stringify!($field), Act { $field: twin.$field.clone(), ..act.clone() }));
+            }
+        )* };
+    }
+    changes! {
+        pid parent uid gid comm cgroup after_ms exec argv kind fork exit open flags connect protocol call fields watch
+        hook values wait_ms lost
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_that_differs_is_changed_alone() {
+        let act = Act { exec: Some("/a".into()), uid: Some(1), ..Act::default() };
+        let twin = Act { exec: Some("/b".into()), uid: Some(2), refused: true, ..Act::default() };
+        let changes = fields(&act, &twin);
+        let names: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, ["uid", "exec"]);
+        assert_eq!(changes[0].1, Act { uid: Some(2), ..act.clone() });
+        assert_eq!(fields(&act, &act), []);
+    }
+}
