@@ -39,9 +39,9 @@ fn shell(executable: &Path, script: &str, file: &Path, uid: u32) -> std::io::Res
 }
 
 /// A shell that reads a file once it is told to.
-struct Waiting(Child);
+struct WaitingShell(Child);
 
-impl Waiting {
+impl WaitingShell {
     fn start(executable: &Path, file: &Path) -> anyhow::Result<Self> {
         let script = format!("read go && {READ}");
         let mut command = Command::new(executable);
@@ -74,7 +74,7 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     let is_secret = evasion::is_file("file", &file)?;
     let watch = format!("file_open: file.f_flags if {is_secret} deny EACCES");
     let arguments = ["--watch", &watch, "--config", &path.display().to_string()].map(str::to_owned);
-    let before = Waiting::start(&free, &file)?;
+    let before = WaitingShell::start(&free, &file)?;
     let host = guest.start(&arguments)?;
     host.note(&[&names[0], "is", &free.display().to_string(), "exempt"])?;
     host.note(&[&names[1], "nobody is exempt"])?;
@@ -88,7 +88,7 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     result?;
     verdict(&host, &[("hook", "file_open"), ("plugin", "administrator")])?;
     // An upgrade puts another file in its place, while a process of the old one runs.
-    let running = Waiting::start(&free, &file)?;
+    let running = WaitingShell::start(&free, &file)?;
     let other = guest.executable("busybox-new")?;
     fs::rename(&other, &free)?;
     host.note(&[&names[0], "another file now"])?;

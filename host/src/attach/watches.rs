@@ -66,7 +66,7 @@ pub(crate) struct LiveWatch {
 
 /// What is told of a watch when it decides a call or is shown.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct ToldWatch {
     /// Whose it is.
     pub(crate) plugin: String,
     /// The hook that it is attached to.
@@ -87,7 +87,7 @@ pub(crate) struct ToldField {
 }
 
 /// Those by slot.
-pub(crate) type ToldWatches = HashMap<u16, Told>;
+pub(crate) type ToldWatches = HashMap<u16, ToldWatch>;
 
 /// All watches with a program.
 #[derive(Debug, Default)]
@@ -201,7 +201,7 @@ impl Watches {
 
     /// What is told of each.
     pub(crate) fn told(&self) -> ToldWatches {
-        let told = |live: &LiveWatch| Told {
+        let told = |live: &LiveWatch| ToldWatch {
             plugin: live.watch.plugin.clone(),
             hook: live.hook.clone(),
             text: live.watch.text.clone(),

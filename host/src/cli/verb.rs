@@ -120,7 +120,7 @@ fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     for plugin in plugins {
         if let Err(error) = precompile(&cache, plugin, Limits::default().binary_bytes) {
             exit::say(&error.to_string(), "");
-            code = exit::Code::Plugin.into();
+            code = exit::ExitReason::Plugin.into();
         }
     }
     code
@@ -141,11 +141,14 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
                 .for_each(|line| exit::say(line, ""));
             let done = results.iter().filter_map(|row| row.as_ref().ok());
             let done: String = done.map(|line| format!("{}\n", Escaped(line))).collect();
-            super::print(&done, if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS })
+            super::print(
+                &done,
+                if failed { exit::ExitReason::Plugin.into() } else { ExitCode::SUCCESS },
+            )
         }
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
-            exit::Code::Usage.into()
+            exit::ExitReason::Usage.into()
         }
     }
 }

@@ -30,9 +30,9 @@ use crate::route::scope::Scope;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {
     #[serde(default)]
-    defaults: Table,
+    defaults: PluginTable,
     #[serde(default)]
-    plugin: BTreeMap<String, Table>,
+    plugin: BTreeMap<String, PluginTable>,
     #[serde(default)]
     rules: RulesTable,
 }
@@ -40,7 +40,7 @@ pub(super) struct File {
 /// What can be said of a plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Table {
+struct PluginTable {
     /// Linear memory, MiB.
     memory_mib: Option<u16>,
     /// Elements of a table.
@@ -94,7 +94,7 @@ struct Table {
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,
     /// What its rules do.
-    mode: Option<Mode>,
+    mode: Option<ModeWord>,
     /// The only file that may be the plugin.
     file: Option<PathBuf>,
     /// SHA-256 of the only bytes that may be the plugin, hexadecimal.
@@ -106,7 +106,7 @@ struct Table {
 /// `enforce`, `audit` or `off`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Mode {
+enum ModeWord {
     Enforce,
     Audit,
     Off,
@@ -149,7 +149,7 @@ impl File {
     }
 }
 
-impl Table {
+impl PluginTable {
     fn apply(&self, to: &mut Settings) -> Result<(), SettingError> {
         self.limit(to)?;
         self.grant(to)?;
@@ -236,9 +236,9 @@ impl Table {
         }
         if let Some(mode) = self.mode {
             grant.mode = match mode {
-                Mode::Enforce => RuleMode::Enforce,
-                Mode::Audit => RuleMode::Audit,
-                Mode::Off => RuleMode::Off,
+                ModeWord::Enforce => RuleMode::Enforce,
+                ModeWord::Audit => RuleMode::Audit,
+                ModeWord::Off => RuleMode::Off,
             };
         }
         if let Some(text) = &self.scope {

@@ -18,7 +18,7 @@ mod socket;
 mod task;
 pub mod text;
 
-pub use call::{CallLayout, CallLayouts, LayoutError, Place};
+pub use call::{CallLayout, CallLayouts, LayoutError, ValuePlace};
 
 /// Why a record is not an event. Counted, never fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

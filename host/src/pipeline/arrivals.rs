@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::files::{Found, Place, in_folder, is_same_folder, without_twins};
+use super::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
 use super::steward::Steward;
 use super::{ReloadError, RunError};
@@ -64,7 +64,7 @@ impl Display for Reloaded {
 
 /// Files that wait for something else than themselves.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct WaitingFiles {
     /// Plugins whose name another file has.
     names: HashSet<PathBuf>,
     /// Shadows of plugins that do not run.
@@ -84,7 +84,7 @@ pub(super) fn named(config: &Config) -> Vec<PathBuf> {
     plugins.chain(&config.shadows).cloned().collect()
 }
 
-impl Place {
+impl PluginPlace {
     /// Where a plugin lies that runs or is to run.
     pub(super) fn of(spec: &PluginSpec) -> Self {
         let beside = Self::beside(spec.file.clone());
@@ -126,7 +126,7 @@ impl Steward {
         };
         let mut results = Vec::new();
         // Stamped before it is read: what changes meanwhile is found by the next look.
-        let places: Vec<Place> = specs.iter().map(Place::of).collect();
+        let places: Vec<PluginPlace> = specs.iter().map(PluginPlace::of).collect();
         self.files.take(&places, Instant::now());
         for spec in specs {
             let file = spec.file.clone();
@@ -139,7 +139,7 @@ impl Steward {
         }
         if name.is_none() {
             let files = self.folders();
-            let places: Vec<Place> = files.iter().cloned().map(Place::beside).collect();
+            let places: Vec<PluginPlace> = files.iter().cloned().map(PluginPlace::beside).collect();
             self.files.take(&places, Instant::now());
             results.extend(files.into_iter().map(|file| self.come(&file)));
             let waiting: Vec<PathBuf> = self.waiting.shadows.iter().cloned().collect();
@@ -154,11 +154,12 @@ impl Steward {
     pub(super) fn look_at_files(&mut self, told: &HashSet<PathBuf>) {
         let now = Instant::now();
         let specs = self.roster.specs();
-        let shadows = self.config.shadows.iter().cloned().map(Place::beside);
-        let mut places: Vec<Place> = specs.iter().map(Place::of).chain(shadows).collect();
+        let shadows = self.config.shadows.iter().cloned().map(PluginPlace::beside);
+        let mut places: Vec<PluginPlace> =
+            specs.iter().map(PluginPlace::of).chain(shadows).collect();
         let others: Vec<PathBuf> = places.iter().map(|place| place.file.clone()).collect();
         let listed = self.files.in_folders(&self.config.plugin_dirs, &others, now);
-        places.extend(listed.into_iter().map(Place::beside));
+        places.extend(listed.into_iter().map(PluginPlace::beside));
         for (folder, why) in self.files.unread() {
             let folder = folder.display();
             self.shared.note(format!(
@@ -174,7 +175,7 @@ impl Steward {
         self.settle();
     }
 
-    fn deal(&mut self, found: &Found) {
+    fn deal(&mut self, found: &DueFile) {
         let file = &found.file;
         let running = self.roster.specs().into_iter().find(|spec| spec.file == *file);
         match running {

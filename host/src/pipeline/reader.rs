@@ -7,7 +7,7 @@ use krsi_plugin_schema::latest::{Body, Event, Process, ProcessKey, Verdict};
 
 use super::clock;
 use super::lookout::Lookout;
-use super::mailbox::{Change, Mailbox};
+use super::mailbox::{Mailbox, ReaderChange};
 use super::report;
 use super::shared::Shared;
 use super::standing::ERROR_RULES;
@@ -19,7 +19,7 @@ use crate::kernel::map::Counters;
 use crate::loss::Loss;
 use crate::output::VerdictReport;
 use crate::read::ring::{ReadError, Rings, Wake};
-use crate::route::batch::Processes;
+use crate::route::batch::ProcessSource;
 use crate::route::subscription::{PluginSlot, Router};
 
 /// Records of one drain: the table is locked, and batches are held back, no longer than for these.
@@ -38,7 +38,7 @@ pub(super) struct Reader {
 
 /// What a drain found that needs the ledger, which may not be locked while the table is.
 #[derive(Default)]
-struct Found {
+struct DrainResult {
     kin: Vec<Observation>,
     verdicts: Vec<Decided>,
 }
@@ -49,7 +49,7 @@ struct Decided {
     rule_id: u64,
 }
 
-impl Processes for ProcessTable {
+impl ProcessSource for ProcessTable {
     fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
         self.get(key)
     }
@@ -69,9 +69,9 @@ impl Reader {
             let mut stop = false;
             for change in changes {
                 match change {
-                    Change::Subscribe(subscription) => self.router.subscribe(&subscription),
-                    Change::Unsubscribe(slot) => self.router.unsubscribe(slot),
-                    Change::Stop => stop = true,
+                    ReaderChange::Subscribe(subscription) => self.router.subscribe(&subscription),
+                    ReaderChange::Unsubscribe(slot) => self.router.unsubscribe(slot),
+                    ReaderChange::Stop => stop = true,
                 }
             }
             // A flood of records must not keep the mailbox waiting.
@@ -87,7 +87,7 @@ impl Reader {
 
     fn drain(&mut self) -> usize {
         self.lookout.look_in_time(&self.shared);
-        let mut found = Found::default();
+        let mut found = DrainResult::default();
         let records = {
             let Self { rings, router, cgroups, lookout, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
@@ -141,7 +141,7 @@ impl Reader {
     }
 
     /// Lets the ledger follow forks and exits, and tells of verdicts with the rules behind them.
-    fn settle(&mut self, found: Found) {
+    fn settle(&mut self, found: DrainResult) {
         if found.kin.is_empty() && found.verdicts.is_empty() {
             return;
         }
@@ -187,7 +187,7 @@ fn follow(
     OfRecord { change, fields }: OfRecord<'_>,
     processes: &mut ProcessTable,
     cgroups: &mut CgroupNames,
-    found: &mut Found,
+    found: &mut DrainResult,
 ) {
     let event: &Event<'_> = &decoded.event;
     let mut name = |id| cgroups.name(id, event.meta.boot_ns).to_owned();

@@ -6,7 +6,7 @@ use krsi_plugin_schema::latest::{ProcessKey, Refusal};
 
 use super::bounds;
 use super::clock;
-use super::mailbox::Change;
+use super::mailbox::ReaderChange;
 use super::roster::{Entry, Roster};
 use super::shared::Shared;
 use super::version::Version;
@@ -17,7 +17,7 @@ use crate::policy::{Grant, GrantSpec, GrantVerdict, Kinship, Others, Regranted, 
 
 /// What became of a plugin's rules in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Judged {
+pub(super) struct RegrantOutcome {
     /// Rules that do something else than before.
     pub(super) changed: usize,
     /// Rules that ended.
@@ -86,7 +86,7 @@ impl Roster {
     fn send(&self, worker: &Worker, version: &Version, slot: u8, grant: &Grant) {
         if !matches!(worker.stats().state(), State::Quarantined | State::Stopped) {
             let subscription = version.subscription(slot, grant, worker.queue());
-            self.mailbox.post(Change::Subscribe(subscription));
+            self.mailbox.post(ReaderChange::Subscribe(subscription));
         }
     }
 
@@ -97,7 +97,7 @@ impl Roster {
         }
     }
 
-    fn tell_judged(&self, name: &str, Judged { changed, ended }: Judged) {
+    fn tell_judged(&self, name: &str, RegrantOutcome { changed, ended }: RegrantOutcome) {
         if changed + ended > 0 {
             self.shared.note(format!(
                 "{name}: what it is granted has changed: {ended} of its rules ended, {changed} do something else now"
@@ -127,7 +127,7 @@ impl RulesOf {
 
     /// Has the plugin's grant judge its rules in force, by another word of the operator's if there is one.
     /// While a version can come back, its rules stay that only its own manifest asked for.
-    fn judge(&self, shared: &Shared, spec: Option<GrantSpec>) -> Judged {
+    fn judge(&self, shared: &Shared, spec: Option<GrantSpec>) -> RegrantOutcome {
         // No list of actions is half done under the old word.
         let held = self.words.hold();
         if let Some(spec) = spec {
@@ -159,7 +159,7 @@ impl RulesOf {
             shared.note(format!("{name}: its rules are bounded as before: {error}"));
         }
         let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);
-        let mut judged = Judged::default();
+        let mut judged = RegrantOutcome::default();
         for became in became {
             match became {
                 Regranted::Changed(_) => judged.changed += 1,

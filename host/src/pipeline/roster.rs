@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use krsi_plugin_schema::latest::Refusal;
 
 use super::board::{Board, summary};
-use super::mailbox::{Change, Mailbox};
+use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Prepared;
 use super::shared::Shared;
-use super::sink::{Counts, PluginCommon, PolicySink, ShadowReports};
+use super::sink::{PluginCommon, PluginCounts, PolicySink, ShadowReports};
 use super::steward::Command;
 use super::version::Version;
 use super::words::Words;
@@ -19,7 +19,7 @@ use super::{ReloadError, RunError, clock};
 use crate::attach::wanted::Wanted;
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
 use crate::output::{PluginSummary, RefusalReport, Report};
-use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
+use crate::plugin::{Candidate, CodeOrigin, Compiler, Engine, Start, Swapped, Worker};
 use crate::policy::{Asked, Grant, GrantSpec};
 use crate::route::queue::Queue;
 use crate::route::subscription::PluginSlot;
@@ -30,7 +30,7 @@ pub(super) struct Entry {
     pub(super) slot: u8,
     pub(super) name: String,
     pub(super) worker: Arc<Worker>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<PluginCounts>,
     /// The operator's word on it.
     pub(super) words: Arc<Words>,
     /// The version that runs, whose manifest was accepted.
@@ -146,7 +146,7 @@ impl Roster {
             slot,
             queue: Arc::new(Queue::new(settings.limits.queue_records)),
             words: Arc::new(Words::new(settings.grant.clone())),
-            counts: Arc::new(Counts::default()),
+            counts: Arc::new(PluginCounts::default()),
             steward: self.steward.clone(),
         };
         let PluginCommon { words, counts, queue, .. } = common.clone();
@@ -157,7 +157,7 @@ impl Roster {
         let start = begin(&spec)?;
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.mailbox.post(ReaderChange::Subscribe(subscription));
         let worker = Arc::new(worker);
         self.entries().push(Entry {
             spec,
@@ -208,7 +208,7 @@ impl Roster {
         let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.mailbox.post(ReaderChange::Subscribe(subscription));
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
             let number = swapped.before;
             let old = std::mem::replace(&mut entry.current, version.clone());
@@ -260,7 +260,7 @@ impl Roster {
         let at = self.entries().iter().position(|entry| entry.spec.file == file);
         let Some(at) = at else { return };
         let entry = self.entries().remove(at);
-        self.mailbox.post(Change::Unsubscribe(PluginSlot(entry.slot)));
+        self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(entry.slot)));
         entry.worker.stop();
         let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
         self.gone.push(summary(&entry));
@@ -343,9 +343,9 @@ fn hello(candidate: &Candidate, spec: &PluginSpec, asked: &Asked, grant: &Grant)
     let identity = candidate.identity();
     let hash: String = identity.sha256.chars().take(16).collect();
     let origin = match identity.origin {
-        Origin::Compiled => "compiled",
-        Origin::Cached => "from the cache",
-        Origin::Distrusted => "compiled anew, as the cached code was not to be trusted",
+        CodeOrigin::Compiled => "compiled",
+        CodeOrigin::Cached => "from the cache",
+        CodeOrigin::Distrusted => "compiled anew, as the cached code was not to be trusted",
     };
     let version = &candidate.manifest.version;
     let mut text = format!("{version} runs: {}, sha256 {hash}…, {origin}", identity.contract);

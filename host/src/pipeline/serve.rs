@@ -16,12 +16,12 @@ use super::clock;
 use super::prepare::Wider;
 use super::ready::ReadyFile;
 use super::report;
-use super::reports::Waiting;
+use super::reports::ReportReceiver;
 use super::shared::Shared;
-use super::start::Running;
+use super::start::RunningHost;
 use super::steward::Command;
 use super::summary::{counts, processes, summary, watch_counts};
-use super::watch::Watch;
+use super::watch::FolderWatch;
 use crate::config::{Config, Format};
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
@@ -33,7 +33,7 @@ use crate::output::{Json, Output, Report, Status, Terminal};
 const EXPIRY: Duration = Duration::from_secs(1);
 
 /// Serves until a signal, then ends in order and tells the summary.
-pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
+pub(super) fn serve(running: RunningHost, config: &Config) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -42,14 +42,14 @@ pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
     runtime.block_on(run(running, config))
 }
 
-async fn run(running: Running, config: &Config) -> Result<(), RunError> {
-    let Running { shared, counters, commands, board, mut reports, mut ready } = running;
+async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
+    let RunningHost { shared, counters, commands, board, mut reports, mut ready } = running;
     let mut sink = Sink::new(config, Arc::clone(&shared));
     let [mut interrupt, mut terminate, mut hangup] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
     let (interrupt, terminate, hangup) = (live(interrupt)?, live(terminate)?, live(hangup)?);
-    let (mut watch, deaf) = Watch::new(config)?;
+    let (mut watch, deaf) = FolderWatch::new(config)?;
     deaf.into_iter().for_each(|text| shared.note(text));
     let mut server = match &config.control {
         Some(path) => Some(Server::bind(path)?),
@@ -204,7 +204,7 @@ impl Sink {
     }
 
     /// Writes a report and whatever else waits, in one system call.
-    fn write(&mut self, report: &Report, waiting: &mut Waiting) {
+    fn write(&mut self, report: &Report, waiting: &mut ReportReceiver) {
         self.lines.clear();
         let mut reports = 1;
         let mut result = self.output.write(report, &mut self.lines);

@@ -10,7 +10,7 @@ use parking_lot::MutexGuard as TurnGuard;
 
 use super::bounds;
 use super::clock;
-use super::mailbox::{Change, Mailbox};
+use super::mailbox::{Mailbox, ReaderChange};
 use super::report;
 use super::shared::Shared;
 use super::steward::Command;
@@ -28,14 +28,14 @@ const INTRODUCTION_BYTES: usize = 256 << 10;
 
 /// What a plugin did.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct PluginCounts {
     alerts: AtomicU64,
     rules: AtomicU64,
     refused: AtomicU64,
     metrics: Mutex<MetricTotals>,
 }
 
-impl Counts {
+impl PluginCounts {
     /// Alerts, rules and refusals.
     pub(super) fn read(&self) -> (u64, u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -58,7 +58,7 @@ pub(super) struct PluginCommon {
     pub(super) slot: u8,
     pub(super) queue: Arc<Queue>,
     pub(super) words: Arc<Words>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<PluginCounts>,
     pub(super) steward: Sender<Command>,
 }
 
@@ -89,7 +89,7 @@ impl PolicySink {
     fn subscribe(&self) {
         let PluginCommon { slot, queue, .. } = &self.common;
         let subscription = self.version.subscription(*slot, &self.principal.grant, queue);
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.mailbox.post(ReaderChange::Subscribe(subscription));
     }
 
     fn tell_steward(&self, command: Command) {
@@ -159,7 +159,7 @@ impl PolicySink {
 
     /// What becomes of the rules of a plugin that is given up, in words.
     fn give_up(&self) -> String {
-        self.mailbox.post(Change::Unsubscribe(PluginSlot(self.principal.slot)));
+        self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(self.principal.slot)));
         match self.on_stop {
             OnStop::Keep => "quarantined; its rules stand until they expire".to_owned(),
             OnStop::Clear => {

@@ -12,17 +12,17 @@ use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::RunError;
-use super::arrivals::{Reloaded, Waiting};
+use super::arrivals::{Reloaded, WaitingFiles};
 use super::census::Census;
-use super::exempt::Exempt;
-use super::files::Files;
-use super::mailbox::{Change, Mailbox};
+use super::exempt::ExemptProcesses;
+use super::files::PluginFiles;
+use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Wider;
 use super::roster::Roster;
 use super::shared::Shared;
 use super::tally::Counted;
 use crate::attach::hooks::Hooks;
-use crate::attach::left_out::{Refused, UsedSlot};
+use crate::attach::left_out::{NotAttached, UsedSlot};
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
@@ -99,11 +99,11 @@ pub(super) struct Steward {
     pub(super) refused: HashSet<String>,
     pub(super) config: Config,
     pub(super) hooks: Hooks,
-    pub(super) exempt: Exempt,
+    pub(super) exempt: ExemptProcesses,
     pub(super) census: Census,
     pub(super) roster: Roster,
-    pub(super) files: Files,
-    pub(super) waiting: Waiting,
+    pub(super) files: PluginFiles,
+    pub(super) waiting: WaitingFiles,
     /// Tables of the configuration that were told to be nobody's.
     pub(super) nobodys: HashSet<String>,
     pub(super) shared: Arc<Shared>,
@@ -190,7 +190,7 @@ impl Steward {
     /// Tells of hooks and watches that this kernel does not take.
     pub(super) fn tell_refused(&mut self) {
         let mut refused = HashSet::new();
-        for Refused { what, owner, why } in self.hooks.refused() {
+        for NotAttached { what, owner, why } in self.hooks.refused() {
             let text = format!("{what}: left out: {}", why.words());
             if let Some(slot) = owner {
                 self.roster.tell(*slot, &text);
@@ -218,7 +218,7 @@ impl Steward {
         self.hooks.detach();
         std::thread::sleep(LINGER);
         let witnessed = self.hooks.end();
-        self.mailbox.post(Change::Stop);
+        self.mailbox.post(ReaderChange::Stop);
         let read = match self.reader.join() {
             Ok(read) => read.map_err(RunError::Read),
             Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),

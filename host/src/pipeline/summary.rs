@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::steward::Ended;
 use super::tally::Counted;
 use crate::attach::left_out::UsedSlot;
-use crate::attach::watches::{Told, ToldWatches};
+use crate::attach::watches::{ToldWatch, ToldWatches};
 use crate::enrich::TableCounts;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
@@ -82,8 +82,9 @@ fn together(
 
 /// What was counted at watches so far, in the order of their slots; one that cannot be read is left out.
 pub(super) fn watch_counts(watches: &ToldWatches, counters: &Counters) -> Vec<WatchCount> {
-    let slots: BTreeMap<u16, &Told> = watches.iter().map(|(slot, told)| (*slot, told)).collect();
-    let count = |(slot, told): (u16, &Told)| -> Option<WatchCount> {
+    let slots: BTreeMap<u16, &ToldWatch> =
+        watches.iter().map(|(slot, told)| (*slot, told)).collect();
+    let count = |(slot, told): (u16, &ToldWatch)| -> Option<WatchCount> {
         let total = |counter| counters.total(slot, counter).ok();
         // Each call that it matched has one record, or found no room for it.
         let records =

@@ -14,7 +14,7 @@ mod world;
 
 pub use candidate::{Candidate, Start};
 pub use compile::{
-    Cache, CacheError, CompileLimits, Compiler, Fault, Identity, LoadError, Origin, PluginPre,
+    Cache, CacheError, CodeOrigin, CompileLimits, Compiler, Fault, Identity, LoadError, PluginPre,
     SignatureError, TrustedKey, VERB as COMPILE_VERB, child as compile_child, precompile,
     signature_of,
 };

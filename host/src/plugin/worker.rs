@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::candidate::{Candidate, Start, start};
 use super::compile::Identity;
 use super::lifecycle::{Life, Next, RestartPolicy, State};
-use super::live::{Begun, Live};
+use super::live::{Begun, RunningVersion};
 use super::shadow::{ShadowSink, ShadowStats};
 use super::tenure::Tenure;
 use super::world::{CallError, Manifest, StartError};
@@ -105,7 +105,7 @@ pub struct Swapped {
 }
 
 /// What a worker is told to do between two batches.
-pub(super) enum Order {
+pub(super) enum WorkerOrder {
     /// A new version takes over.
     Swap(Box<Successor>),
     /// A version runs beside, without effect.
@@ -126,12 +126,12 @@ pub(super) struct Successor {
 pub(super) struct Desk {
     pub(super) queue: Arc<Queue>,
     pub(super) stats: Arc<WorkerStats>,
-    orders: Mutex<Vec<Order>>,
+    orders: Mutex<Vec<WorkerOrder>>,
     about: Mutex<Arc<About>>,
 }
 
 impl Desk {
-    pub(super) fn orders(&self) -> Vec<Order> {
+    pub(super) fn orders(&self) -> Vec<WorkerOrder> {
         std::mem::take(&mut *lock(&self.orders))
     }
 
@@ -174,8 +174,14 @@ impl Worker {
             orders: Mutex::default(),
             about: Mutex::new(Arc::clone(&about)),
         });
-        let live =
-            Live::new(Arc::clone(&about), pre, world, begin, sink, Begun { first, outcomes });
+        let live = RunningVersion::new(
+            Arc::clone(&about),
+            pre,
+            world,
+            begin,
+            sink,
+            Begun { first, outcomes },
+        );
         let mut tenure = Tenure::new(Arc::clone(&desk), Life::new(policy), live);
         let thread = std::thread::Builder::new()
             .name(name)
@@ -216,7 +222,7 @@ impl Worker {
         let file = candidate.identity().file.clone();
         let (reply, answer) = sync_channel(1);
         let successor = Successor { candidate, start, sink: Some(sink), reply };
-        self.order(Order::Swap(Box::new(successor)));
+        self.order(WorkerOrder::Swap(Box::new(successor)));
         answered(&answer, file)
     }
 
@@ -233,16 +239,16 @@ impl Worker {
         let file = candidate.identity().file.clone();
         let (reply, answer) = sync_channel(1);
         let successor = Successor { candidate, start, sink: None, reply };
-        self.order(Order::Shadow(Box::new(successor), sink));
+        self.order(WorkerOrder::Shadow(Box::new(successor), sink));
         answered(&answer, file)
     }
 
     /// Ends what runs beside.
     pub fn unshadow(&self) {
-        self.order(Order::Unshadow);
+        self.order(WorkerOrder::Unshadow);
     }
 
-    fn order(&self, order: Order) {
+    fn order(&self, order: WorkerOrder) {
         lock(&self.desk.orders).push(order);
         self.desk.queue.push(Delivery::Knock);
     }

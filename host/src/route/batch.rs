@@ -22,7 +22,7 @@ const KNOWN_MAX: usize = 65_536;
 const ANCESTORS_MAX: usize = 64;
 
 /// Where descriptions of processes come from.
-pub trait Processes {
+pub trait ProcessSource {
     /// What is known of a process.
     fn process(&self, key: ProcessKey) -> Option<&Process<'static>>;
 }
@@ -63,7 +63,7 @@ impl BatchBuilder {
     pub fn push(
         &mut self,
         event: &Event<'_>,
-        processes: &impl Processes,
+        processes: &impl ProcessSource,
     ) -> Result<(), FrameError> {
         self.start();
         self.describe(event.meta.process, processes);
@@ -128,7 +128,7 @@ impl BatchBuilder {
         }
     }
 
-    fn describe(&mut self, key: ProcessKey, processes: &impl Processes) {
+    fn describe(&mut self, key: ProcessKey, processes: &impl ProcessSource) {
         self.lineage.clear();
         let mut next = key;
         while self.lineage.len() < ANCESTORS_MAX && !self.known.contains(&next) {
@@ -217,9 +217,9 @@ mod tests {
 
     use super::*;
 
-    struct Table(HashMap<ProcessKey, Process<'static>>);
+    struct ProcessMap(HashMap<ProcessKey, Process<'static>>);
 
-    impl Processes for Table {
+    impl ProcessSource for ProcessMap {
         fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
             self.0.get(&key)
         }
@@ -229,10 +229,10 @@ mod tests {
         ProcessKey { start_boot_ns: u64::from(tgid) * 10, tgid }
     }
 
-    fn table() -> Table {
+    fn table() -> ProcessMap {
         let process =
             |tgid, parent| Process { key: key(tgid), parent: key(parent), ..Process::default() };
-        Table(
+        ProcessMap(
             [process(1, 0), process(2, 1), process(3, 2)].into_iter().map(|p| (p.key, p)).collect(),
         )
     }

@@ -133,7 +133,7 @@ const BATCHES_MAX: usize = 4096;
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedBatches {
     batches: VecDeque<Arc<Batch>>,
     records: usize,
     /// Losses that the reader is to be told, one for each place and hook.
@@ -143,7 +143,7 @@ struct Waiting {
     stop: Option<Instant>,
 }
 
-impl Waiting {
+impl QueuedBatches {
     fn owe(&mut self, lost: Lost) {
         let same = |owed: &&mut Lost| (owed.place, owed.of) == (lost.place, lost.of);
         match self.owed.iter_mut().find(same) {
@@ -165,7 +165,7 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Queue {
     capacity_records: usize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedBatches>,
     arrived: Condvar,
     lost: AtomicU64,
 }
@@ -220,7 +220,7 @@ impl Queue {
             }
             if waiting.stop.is_some_and(|since| since.elapsed() > STOP_GRACE) {
                 self.lost.fetch_add(waiting.records as u64, Ordering::Relaxed);
-                *waiting = Waiting { stop: waiting.stop, ..Waiting::default() };
+                *waiting = QueuedBatches { stop: waiting.stop, ..QueuedBatches::default() };
                 return Delivery::Stop;
             }
             let left = tick_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -240,9 +240,9 @@ impl Queue {
 
     fn wait<'q>(
         &'q self,
-        waiting: MutexGuard<'q, Waiting>,
+        waiting: MutexGuard<'q, QueuedBatches>,
         most: Option<Duration>,
-    ) -> MutexGuard<'q, Waiting> {
+    ) -> MutexGuard<'q, QueuedBatches> {
         match most {
             None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             Some(most) => {
@@ -302,7 +302,7 @@ impl Queue {
         std::mem::take(&mut self.lock().owed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedBatches> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

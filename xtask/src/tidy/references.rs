@@ -8,7 +8,9 @@ use super::{File, Finding};
 const FOLDERS: [&str; 8] =
     ["host/", "ebpf/", "guest-sdk/", "plugins/", "wit/", "tests/", "xtask/", "docs/"];
 /// What stands for something else in a path: `NAME.wasm`, `v0_N`, `{a,b}`, `*`.
-const PLACEHOLDERS: [&str; 6] = ["*", "…", "{", "<", "NAME", "_N"];
+const PLACEHOLDERS: [&str; 7] = ["*", "…", "{", "<", "NAME", "NNNN", "_N"];
+/// Files of a plugin's own crate, which documents for authors name.
+const AUTHORS: [&str; 1] = ["tests/scenario.rs"];
 
 /// Looks at the documents whole, and at the comments of sources.
 pub(crate) fn check(root: &Path, documents: &[File], sources: &[File]) -> Vec<Finding> {
@@ -39,8 +41,12 @@ pub(crate) fn check(root: &Path, documents: &[File], sources: &[File]) -> Vec<Fi
 fn is_path(text: &str) -> bool {
     let is_plain =
         !text.contains(char::is_whitespace) && !PLACEHOLDERS.iter().any(|word| text.contains(word));
+    // `x.rs` is any file.
+    let is_example =
+        text.trim_end_matches(".rs").rsplit('/').next().is_some_and(|name| name.len() == 1);
     let is_ours = FOLDERS.iter().any(|folder| text.starts_with(folder));
-    is_plain && (is_ours || text.ends_with(".rs")) && !text.starts_with('/')
+    let is_path = is_ours || text.ends_with(".rs");
+    is_plain && is_path && !is_example && !text.starts_with('/') && !AUTHORS.contains(&text)
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ fn flatten(stream: TokenStream, modules: &mut Vec<String>, depth: usize, found: 
     }
 }
 
-/// The module that a file of `root` is: `a/b.rs` and `a/b/mod.rs` are both `a::b`.
+/// The module that a file of `root` is: with or without `mod.rs`.
 pub(crate) fn module(inner: &str) -> Vec<String> {
     let path = Path::new(inner).with_extension("");
     let mut names: Vec<String> =

@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::exit::Health;
 use crate::kernel::program::trial::{Grounds, Obstacle, Outcome};
 use crate::kernel::survey::facts::{LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use judge::{Choice, Severity};
+use judge::{BackendChoice, Severity};
 
 /// A machine that lacks nothing.
 fn whole() -> Facts {
@@ -40,7 +40,7 @@ fn without_bpf() -> Option<Vec<String>> {
 fn check(
     change: impl FnOnce(&mut Facts),
     health: Health,
-    backend: Choice,
+    backend: BackendChoice,
     severity: Severity,
     words: &[&str],
 ) {
@@ -63,14 +63,14 @@ fn check(
 #[test]
 fn a_whole_machine_is_fine() {
     let diagnosis = judge(&whole());
-    assert_eq!((diagnosis.health, diagnosis.backend), (Health::Fine, Choice::Lsm));
+    assert_eq!((diagnosis.health, diagnosis.backend), (Health::Fine, BackendChoice::Lsm));
     assert_eq!(diagnosis.findings, []);
 }
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a row for each finding")]
 fn what_blocks() {
-    use Choice::{Lsm, None};
+    use BackendChoice::{Lsm, None};
     use Health::Unable;
     use Severity::Blocks;
     let untried = |facts: &mut Facts| {
@@ -138,7 +138,7 @@ fn what_blocks() {
 
 #[test]
 fn what_limits() {
-    use Choice::{FmodRet, Lsm, ObserveOnly};
+    use BackendChoice::{FmodRet, Lsm, ObserveOnly};
     use Health::Limited;
     use Severity::Limits;
     let boot = ["(lockdown,yama)", "fmod_ret", "lsm=lockdown,yama,bpf"];
@@ -183,7 +183,7 @@ fn what_limits() {
 
 #[test]
 fn what_is_only_worth_knowing() {
-    use Choice::Lsm;
+    use BackendChoice::Lsm;
     use Health::Fine;
     use Severity::Note;
     check(|facts| facts.bpf_stats_enabled = Some(0), Fine, Lsm, Note, &["bpf_stats_enabled=1"]);

@@ -16,7 +16,7 @@ mod prototype;
 mod walk;
 
 pub use prototype::{Argument, Prototype, PrototypeError, Returns};
-pub use walk::{Form, MemberAt, Shape, Sort};
+pub use walk::{Form, MemberAt, Sort, TypeShape};
 
 /// Where the kernel shows its BTF.
 pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";

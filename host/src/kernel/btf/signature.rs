@@ -180,13 +180,13 @@ mod tests {
 
     /// Writes BTF: a type is a name, a kind with the number of its parts, a type or size, and the parts.
     #[derive(Default)]
-    struct Made {
+    struct MadeBtf {
         types: Vec<u8>,
         strings: Vec<u8>,
         count: u32,
     }
 
-    impl Made {
+    impl MadeBtf {
         fn string(&mut self, text: &str) -> u32 {
             let at = self.strings.len() as u32;
             self.strings.extend([text.as_bytes(), &[0]].concat());
@@ -221,7 +221,7 @@ mod tests {
     const FUNC_PROTO: u32 = 13;
 
     fn made_up() -> KernelTypes {
-        let mut made = Made::default();
+        let mut made = MadeBtf::default();
         made.string("");
         let file = made.add("file", STRUCT, 0, &[]);
         let file_ptr = made.add("", PTR, file, &[]);

@@ -10,7 +10,7 @@ use krsi_host_abi::path::PathKey;
 use super::answer::{removed, stored};
 use super::prefix::PathPrefix;
 use super::store::StoreError;
-use super::{MapError, Maps, bytes, open};
+use super::{MapError, ObjectMaps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();
@@ -101,7 +101,7 @@ macro_rules! lease_maps {
 
         impl LeaseMaps {
             /// Takes the maps over.
-            pub(super) fn take(maps: &mut Maps, path_secret: u64) -> Result<Self, MapError> {
+            pub(super) fn take(maps: &mut ObjectMaps, path_secret: u64) -> Result<Self, MapError> {
                 Ok(Self { path_secret, $($field: open(maps, $name)?,)* })
             }
 

@@ -22,7 +22,7 @@ use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::answer::{failed, removed, stored};
-use self::exempt::Exempt;
+use self::exempt::ExemptMaps;
 use self::lease::{EntryKey, LeaseMaps};
 use self::store::{RuleStore, StoreError};
 
@@ -61,7 +61,7 @@ pub enum MapError {
 }
 
 /// The object's maps by name.
-pub type Maps = std::collections::HashMap<String, Map>;
+pub type ObjectMaps = std::collections::HashMap<String, Map>;
 
 /// Everything the host does with maps, taken out of the object once.
 pub struct KernelMaps {
@@ -76,7 +76,7 @@ pub struct KernelMaps {
     /// What was hashed last.
     pub hashed: Hashed,
     /// Whom no rule refuses.
-    pub exempt: Exempt,
+    pub exempt: ExemptMaps,
     /// What proves a backend.
     pub proofs: std::sync::Arc<Proofs>,
     /// Ring of denials.
@@ -90,9 +90,13 @@ impl KernelMaps {
     ///
     /// # Errors
     /// When a map is missing or of another shape.
-    pub fn take(object: &mut Maps, path_secret: u64, judged: Judged) -> Result<Self, MapError> {
+    pub fn take(
+        object: &mut ObjectMaps,
+        path_secret: u64,
+        judged: RulesObeyed,
+    ) -> Result<Self, MapError> {
         let flags = Flags {
-            words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
+            words: std::sync::Arc::new(std::sync::Mutex::new(FlagSection {
                 map: open(object, FLAGS)?,
                 words: [0; krsi_host_abi::hook::HOOK_SLOTS],
             })),
@@ -105,7 +109,7 @@ impl KernelMaps {
                     map: open(object, BOUNDS)?,
                     all: [Bounds::default(); OWNERS],
                 },
-                changes: Changes { map: open(object, CHANGES)?, last: 0 },
+                changes: ChangeNumber { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
                 judged,
                 member: open(object, "MEMBER")?,
@@ -120,7 +124,7 @@ impl KernelMaps {
             hashed: Hashed {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "HASHED")?)),
             },
-            exempt: Exempt::take(object)?,
+            exempt: ExemptMaps::take(object)?,
             proofs: std::sync::Arc::new(Proofs {
                 map: std::sync::Mutex::new(open(object, "PROOF")?),
             }),
@@ -132,7 +136,7 @@ impl KernelMaps {
 }
 
 pub(super) fn open<T: TryFrom<Map, Error = maps::MapError>>(
-    object: &mut Maps,
+    object: &mut ObjectMaps,
     name: &'static str,
 ) -> Result<T, MapError> {
     let map = object.remove(name).ok_or(MapError::Missing { name })?;
@@ -144,7 +148,7 @@ const FLAGS: &str = ".data.flags";
 /// Bytes of all of them.
 const WORDS: usize = krsi_host_abi::hook::HOOK_SLOTS * 8;
 
-struct FlagWords {
+struct FlagSection {
     map: Array<MapData, [u8; WORDS]>,
     words: [u64; krsi_host_abi::hook::HOOK_SLOTS],
 }
@@ -152,7 +156,7 @@ struct FlagWords {
 /// The flags words. Routing and policy each own some bits, so a handle is shared.
 #[derive(Clone)]
 pub struct Flags {
-    words: std::sync::Arc<std::sync::Mutex<FlagWords>>,
+    words: std::sync::Arc<std::sync::Mutex<FlagSection>>,
 }
 
 impl Flags {
@@ -174,7 +178,7 @@ impl Flags {
 
     fn change(&self, slot: u16, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let FlagWords { map, words } = &mut *words;
+        let FlagSection { map, words } = &mut *words;
         let word = words.get_mut(usize::from(slot)).ok_or(MapError::Slot { slot })?;
         let next = change(*word);
         if next != *word {
@@ -315,10 +319,10 @@ impl Proofs {
 pub struct RuleMaps {
     flags: Flags,
     bounds: OwnerBounds,
-    changes: Changes,
+    changes: ChangeNumber,
     leases: LeaseMaps,
     /// Whether calls are judged at all.
-    judged: Judged,
+    judged: RulesObeyed,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
 }
@@ -328,12 +332,12 @@ const CHANGES: &str = ".data.changes";
 
 /// Changes of leases and marks. The kernel uses an element that was replaced again for the next key, while
 /// programs still read it: they compare the number before and after, and read again when it is another.
-struct Changes {
+struct ChangeNumber {
     map: Array<MapData, u64>,
     last: u64,
 }
 
-impl Changes {
+impl ChangeNumber {
     /// Gives what follows a number of its own. Told before each change: an element that one change lets go
     /// of is used by a later one at the earliest.
     fn next(&mut self) -> Result<(), StoreError> {
@@ -352,7 +356,7 @@ struct OwnerBounds {
 
 /// Whether rules in the maps are obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judged {
+pub enum RulesObeyed {
     /// They are.
     Yes,
     /// No call looks them up (`--mode off`).
@@ -406,8 +410,8 @@ impl RuleStore for RuleMaps {
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
         let bits = match self.judged {
-            Judged::Yes => bits & flag::LEDGER,
-            Judged::No => 0,
+            RulesObeyed::Yes => bits & flag::LEDGER,
+            RulesObeyed::No => 0,
         };
         let raised = self.flags.raise(hook.id(), bits);
         Ok(raised.and_then(|()| self.flags.lower(hook.id(), flag::LEDGER & !bits))?)

@@ -19,7 +19,7 @@ use super::job::Job;
 use super::kfunc::call_kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
-use super::processes::Processes;
+use super::processes::TaskIterator;
 use super::syscall::{self, Meeting, Program, Refusal, Sleep};
 use super::trial;
 use crate::kernel::btf::KernelTypes;
@@ -56,7 +56,7 @@ pub enum HookError {
 }
 
 /// A live program: dropping it detaches and unloads it.
-pub struct Live {
+pub struct LiveProgram {
     /// Slot of its flags and counters.
     pub slot: u16,
     /// Name of its hook.
@@ -89,7 +89,7 @@ impl PartialEq for Misses {
     }
 }
 
-impl Live {
+impl LiveProgram {
     /// What the kernel tells of it: runs, misses, verified instructions.
     ///
     /// # Errors
@@ -202,7 +202,7 @@ impl Loader {
     ///
     /// # Errors
     /// When this kernel has no place for it, or refuses it.
-    pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<Live, HookError> {
+    pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<LiveProgram, HookError> {
         let (hook, attach, program) = (job.hook(), job.attach(), job.program());
         let backend = self.backend_of(job);
         let target = match attach {
@@ -227,7 +227,7 @@ impl Loader {
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
         tracing::debug!(hook, program, verified, function = target.function, "attached");
-        Ok(Live {
+        Ok(LiveProgram {
             slot: job.slot(),
             hook: hook.to_owned(),
             function: target.function,
@@ -241,7 +241,7 @@ impl Loader {
     ///
     /// # Errors
     /// When this kernel has no iterator of tasks, or refuses it.
-    pub fn processes(&self, types: &KernelTypes) -> Result<Processes, HookError> {
+    pub fn processes(&self, types: &KernelTypes) -> Result<TaskIterator, HookError> {
         let function = "bpf_iter_task".to_owned();
         let id = types.function_id(&function).ok_or(HookError::NoFunction)?;
         if let Some(MissingField { structure, member, .. }) = self.vital {
@@ -251,7 +251,7 @@ impl Loader {
         let job = Job::Processes;
         let load = |way| self.refined(&job, &target, job.program(), id, way);
         let program = self.by_any_way(&job, None, load)?;
-        Processes::new(program.as_fd()).map_err(HookError::Attach)
+        TaskIterator::new(program.as_fd()).map_err(HookError::Attach)
     }
 
     /// A witness comes after all that refuse, whatever they are.

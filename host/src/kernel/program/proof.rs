@@ -12,7 +12,7 @@ use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::proof::Proof;
 
 use super::job::Job;
-use super::load::{HookError, Live, Loader};
+use super::load::{HookError, LiveProgram, Loader};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::map::{MapError, Proofs};
 
@@ -58,7 +58,7 @@ pub enum Proven {
 pub struct Prover<'a> {
     proofs: &'a Proofs,
     hook: &'static str,
-    _live: Live,
+    _live: LiveProgram,
 }
 
 impl<'a> Prover<'a> {

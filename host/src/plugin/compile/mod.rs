@@ -18,7 +18,7 @@ pub use self::cache::{Cache, CacheError};
 pub use self::fault::Fault;
 pub use self::signature::{SignatureError, TrustedKey, signature_of};
 
-use self::cache::{Found, hex};
+use self::cache::{CacheLookup, hex};
 use super::engine::Engine;
 use super::limit::Limits;
 use super::regular;
@@ -91,7 +91,7 @@ pub struct Compiler {
 
 /// Where a plugin's code came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum CodeOrigin {
     /// Compiled just now.
     Compiled,
     /// Found in the cache.
@@ -112,7 +112,7 @@ pub struct Identity {
     /// Contract that it implements.
     pub contract: String,
     /// Where its code came from.
-    pub origin: Origin,
+    pub origin: CodeOrigin,
 }
 
 /// A compiled plugin, not yet live.
@@ -184,22 +184,22 @@ impl Compiler {
         engine: &Engine,
         bytes: &[u8],
         sha256: &[u8; 32],
-    ) -> Result<(Component, Origin), Fault> {
+    ) -> Result<(Component, CodeOrigin), Fault> {
         let name = self.cache.as_ref().map(|cache| (cache, Cache::name(engine.wasm(), sha256)));
-        let mut origin = Origin::Compiled;
+        let mut origin = CodeOrigin::Compiled;
         if let Some((cache, name)) = &name {
             let portable = Engine::compiling_portably().map(|engine| Cache::name(&engine, sha256));
             // What suits this processor is better than what suits every one.
             for name in [Some(name), portable.ok().as_ref()].into_iter().flatten() {
                 match cache.find(engine, name) {
-                    Found::Code(component) => return Ok((component, Origin::Cached)),
-                    Found::Nothing => {}
-                    Found::Tampered => {
+                    CacheLookup::Code(component) => return Ok((component, CodeOrigin::Cached)),
+                    CacheLookup::Nothing => {}
+                    CacheLookup::Tampered => {
                         tracing::warn!(
                             entry = name,
                             "cached code was not what was put there: compiled anew"
                         );
-                        origin = Origin::Distrusted;
+                        origin = CodeOrigin::Distrusted;
                     }
                 }
             }

@@ -15,7 +15,7 @@ use super::broad::Machine;
 use super::capability::{self, Grant};
 use super::generation::Generations;
 use super::kill;
-use super::ledger::{Kinship, LedgerError, Made, RuleSpec, RuleView};
+use super::ledger::{Kinship, LedgerError, MadeRule, RuleSpec, RuleView};
 use super::metric::{MetricNames, MetricValue};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
@@ -327,7 +327,7 @@ fn add<S: RuleStore>(
         made.map(|made| (made, ledger.explain(made.rule_id)))
     });
     match made {
-        Ok((Made { rule_id, renewed }, view)) => {
+        Ok((MadeRule { rule_id, renewed }, view)) => {
             // That a rule goes on is no news.
             applied.rules.extend(view.filter(|_| !renewed));
             if rule.token >= INIT_TOKEN {

@@ -7,8 +7,8 @@ use krsi_host_abi::deny::{Mode, SLOTS};
 use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Subject};
 
 use super::Ledger;
-use super::book::{Change, WhenFull};
-use super::lineage::{Held, Kinship, LineageError};
+use super::book::{BookChange, WhenFull};
+use super::lineage::{Kinship, LineageError, LineageHold};
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
 use super::share::OWNER_SLOTS;
@@ -226,13 +226,13 @@ impl<S: RuleStore> Ledger<S> {
     ) -> Result<u64, LedgerError> {
         let (id, held) = self.lineages.acquire(root, owner);
         let marked = match held {
-            Held::First => self
+            LineageHold::First => self
                 .flags
                 .write(&mut self.store, true)
                 .map_err(LineageError::from)
                 .and_then(|()| self.lineages.mark_all(&mut self.store, id, owner, kinship)),
-            Held::ByOneMore => self.lineages.check_share(&self.store, id, owner, kinship),
-            Held::Again => Ok(()),
+            LineageHold::ByOneMore => self.lineages.check_share(&self.store, id, owner, kinship),
+            LineageHold::Again => Ok(()),
         };
         match marked {
             Ok(()) => Ok(id),
@@ -281,7 +281,7 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     /// Puts a rule into the book, within its plugin's shares.
-    fn change(&mut self, rule: Rule, replaced: Option<u64>) -> Result<Change, LedgerError> {
+    fn change(&mut self, rule: Rule, replaced: Option<u64>) -> Result<BookChange, LedgerError> {
         let (owner, places) = (rule.spec.owner, rule.places());
         let holds = |ledger: &Self, place| ledger.book.held().of(owner, place);
         let before: Vec<usize> = places.iter().map(|place| holds(self, *place)).collect();

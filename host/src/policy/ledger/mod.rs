@@ -29,7 +29,7 @@ use self::book::{Book, WhenFull};
 use self::commit::NoProgram;
 use self::flags::FlagWords;
 use self::lineage::{Lineages, abi};
-use self::meter::Meter;
+use self::meter::MeteredStore;
 use self::place::Place;
 use self::rule::Rule;
 use self::twin::Twin;
@@ -38,7 +38,7 @@ use crate::kernel::map::store::{RuleStore, StoreError};
 pub use self::commit::{LedgerError, NoDigests};
 pub use self::lineage::{Kinship, LineageError};
 pub use self::regrant::{GrantVerdict, Regranted};
-pub use self::renew::Made;
+pub use self::renew::MadeRule;
 pub use self::rule::{Ending, RuleSpec, RuleView, looked_up};
 
 /// Ended rules of a plugin that can still be explained: a denial's record can arrive after its rule's end.
@@ -51,7 +51,7 @@ const RETRY_NS: u64 = 1_000_000_000;
 /// The rules of all plugins and the maps that enforce them.
 #[derive(Debug)]
 pub struct Ledger<S> {
-    store: Meter<S>,
+    store: MeteredStore<S>,
     /// Hooks that are attached, in the kernel contract's bits.
     attached: u128,
     /// Whether executables are hashed, or why not.
@@ -77,7 +77,7 @@ impl<S: RuleStore> Ledger<S> {
     /// An empty ledger over empty maps. Rules on hooks that are not `attached` are refused.
     pub fn new(store: S, attached: impl IntoIterator<Item = AbiHook>) -> Self {
         Self {
-            store: Meter::new(store),
+            store: MeteredStore::new(store),
             attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
             digests: Err(Arc::new(NoProgram)),
             last_id: 0,
@@ -122,7 +122,7 @@ impl<S: RuleStore> Ledger<S> {
         spec: RuleSpec,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
-    ) -> Result<Made, LedgerError> {
+    ) -> Result<MadeRule, LedgerError> {
         self.sweep(now_boot_ns);
         let (at, max) = ((spec.owner, spec.token), spec.max_rules);
         let hooks = self.check(&spec)?;
@@ -154,7 +154,7 @@ impl<S: RuleStore> Ledger<S> {
         if let Some(rule) = ended {
             self.conclude(&rule, Ending::Replaced, now_boot_ns);
         }
-        Ok(Made { rule_id: id, renewed: false })
+        Ok(MadeRule { rule_id: id, renewed: false })
     }
 
     /// Ends a rule by its plugin's own name for it.

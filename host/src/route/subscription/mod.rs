@@ -10,7 +10,7 @@ use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
-use super::batch::{BatchBuilder, Processes};
+use super::batch::{BatchBuilder, ProcessSource};
 use super::filter::{Filter, Sieve};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
@@ -133,7 +133,7 @@ impl Router {
         &mut self,
         event: &Event<'_>,
         owner: Option<PluginSlot>,
-        processes: &impl Processes,
+        processes: &impl ProcessSource,
     ) -> Result<(), FrameError> {
         for view in &mut self.shared {
             if view.wants(event) && view.scope.sees(event, processes) && view.sieve.passes(event) {

@@ -7,10 +7,10 @@ use anyhow::Context;
 use krsi_host::kernel::btf::KernelTypes;
 use krsi_host::kernel::map::lease::EntryKey;
 use krsi_host::kernel::map::store::{RuleStore, StoreError};
-use krsi_host::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps, RuleMaps};
+use krsi_host::kernel::map::{Counters, Filters, Flags, KernelMaps, RuleMaps, RulesObeyed};
 use krsi_host::kernel::program::backend::BackendKind;
 use krsi_host::kernel::program::job::Job;
-use krsi_host::kernel::program::load::{HookError, Live, Loader};
+use krsi_host::kernel::program::load::{HookError, LiveProgram, Loader};
 use krsi_host::kernel::program::object::ObjectFile;
 use krsi_host::kernel::program::plan::{self, HookPlan};
 use krsi_host::kernel::spec::curated;
@@ -63,7 +63,7 @@ pub enum Setting {
 /// The loaded host object.
 pub struct Ours {
     loader: Loader,
-    live: Vec<Live>,
+    live: Vec<LiveProgram>,
     filters: Filters,
     flags: Flags,
     rules: RuleMaps,
@@ -73,7 +73,7 @@ pub struct Ours {
 
 /// Numbers that show that a measurement was of what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
+pub struct BenchCounts {
     /// Calls in which something was wanted.
     pub seen: u64,
     /// Records that found no room.
@@ -90,7 +90,7 @@ impl Ours {
     pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
         let (file, mut maps) = ObjectFile::create(&SIZES)?;
         let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, SECRET, types);
-        let maps = KernelMaps::take(&mut maps, SECRET, Judged::Yes)?;
+        let maps = KernelMaps::take(&mut maps, SECRET, RulesObeyed::Yes)?;
         Ok(Self {
             loader,
             live: Vec::new(),
@@ -191,9 +191,9 @@ impl Ours {
     }
 
     /// The counts of an act's hook.
-    pub fn counts(&self, act: Act) -> anyhow::Result<Counts> {
+    pub fn counts(&self, act: Act) -> anyhow::Result<BenchCounts> {
         let total = |counter| self.counters.total(hook(act)?.id(), counter).context("a counter");
-        Ok(Counts { seen: total(Counter::Seen)?, lost: total(Counter::LostTelemetry)? })
+        Ok(BenchCounts { seen: total(Counter::Seen)?, lost: total(Counter::LostTelemetry)? })
     }
 
     fn filter(

@@ -23,7 +23,7 @@ use std::os::fd::RawFd;
 
 use aya_obj::generated::{bpf_func_info, bpf_insn};
 
-use self::code::Code;
+use self::code::ProgramCode;
 
 pub(super) use self::code::LOAD_IMMEDIATE;
 
@@ -86,7 +86,7 @@ fn in_rounds(
     functions: &[bpf_func_info],
     globals: &[u8],
 ) -> Result<Reduced, ReduceError> {
-    let mut code = Code::read(instructions, functions)?;
+    let mut code = ProgramCode::read(instructions, functions)?;
     for _ in 0..rounds {
         let reached = flow::follow(&code, globals)?;
         let mut changed = simplify::apply(&mut code, &reached);

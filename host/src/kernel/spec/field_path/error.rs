@@ -13,7 +13,7 @@ const RESEMBLING: usize = 12;
 
 /// The names that would have been right, and the one that is nearest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice(Box<Names>);
+pub struct Suggestion(Box<Names>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Names {
@@ -22,7 +22,7 @@ struct Names {
     more: usize,
 }
 
-impl Choice {
+impl Suggestion {
     pub(crate) fn new(wanted: &str, mut names: Vec<String>) -> Self {
         let near = nearest(wanted, &names).map(str::to_owned);
         let more = names.len().saturating_sub(LISTED);
@@ -31,7 +31,7 @@ impl Choice {
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for Suggestion {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(names) = self;
         if let Some(near) = &names.near {
@@ -129,7 +129,7 @@ pub enum FieldError {
         /// First name of the path.
         root: String,
         /// What it may start with.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// The kernel's types do not say what the calling task is.
     #[error("{path}: this kernel's types have no struct {structure}, or several")]
@@ -149,7 +149,7 @@ pub enum FieldError {
         /// Member that was looked for.
         member: String,
         /// What the type has.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// A step into something without members.
     #[error("{path}: {type_name} has no members")]
@@ -231,7 +231,7 @@ pub enum FieldError {
         /// Type that stands there.
         type_name: String,
         /// Its members.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// The path ends at an array whose elements are no bytes.
     #[error("{path}: {type_name} is no text; name one element, as in {path}[0]")]

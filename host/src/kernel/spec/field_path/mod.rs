@@ -12,8 +12,8 @@ use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
 
 use crate::kernel::btf::{Argument, Form, KernelTypes, Prototype};
 pub(crate) use error::resembling;
-pub use error::{Choice, FieldError};
-pub use step::{FieldPath, Step};
+pub use error::{FieldError, Suggestion};
+pub use step::{FieldPath, PathStep};
 pub(crate) use step::{clipped, name, parse};
 
 /// What a captured field is.
@@ -101,7 +101,7 @@ pub fn resolve_path(
     prototype: &Prototype,
     path: &FieldPath,
 ) -> Result<Captured, FieldError> {
-    let mut place = Place::start(types, prototype, path)?;
+    let mut place = WalkPlace::start(types, prototype, path)?;
     for (at, step) in path.steps.iter().enumerate() {
         if let Some(captured) = given::finish(&place, path, at)? {
             return Ok(captured);
@@ -112,7 +112,7 @@ pub fn resolve_path(
 }
 
 /// Where a walk has come to.
-pub(crate) struct Place<'a> {
+pub(crate) struct WalkPlace<'a> {
     types: &'a KernelTypes,
     /// [`root`], [`root::VALUE`] as long as no pointer was followed.
     root: u8,
@@ -128,7 +128,7 @@ pub(crate) struct Place<'a> {
     type_id: u32,
 }
 
-impl<'a> Place<'a> {
+impl<'a> WalkPlace<'a> {
     fn start(
         types: &'a KernelTypes,
         prototype: &Prototype,
@@ -164,17 +164,17 @@ impl<'a> Place<'a> {
             other => Err(FieldError::NoRoot {
                 function: prototype.function.clone(),
                 root: other.to_owned(),
-                choice: Choice::new(other, root_names(prototype)),
+                choice: Suggestion::new(other, root_names(prototype)),
             }),
         }
     }
 
     /// Goes one step on; `shown` is the path up to and with it.
-    fn take(&mut self, step: &Step, shown: &str) -> Result<(), FieldError> {
+    fn take(&mut self, step: &PathStep, shown: &str) -> Result<(), FieldError> {
         match step {
-            Step::Member(name) => self.enter(name, shown),
-            Step::Index(index) => self.index(*index, shown),
-            Step::Key(_) => Err(FieldError::NoKeys {
+            PathStep::Member(name) => self.enter(name, shown),
+            PathStep::Index(index) => self.index(*index, shown),
+            PathStep::Key(_) => Err(FieldError::NoKeys {
                 path: shown.to_owned(),
                 type_name: self.types.type_name(self.type_id),
             }),
@@ -191,7 +191,7 @@ impl<'a> Place<'a> {
                     path: shown.to_owned(),
                     within: self.types.type_name(self.type_id),
                     member: name.to_owned(),
-                    choice: Choice::new(name, self.types.member_names(id)),
+                    choice: Suggestion::new(name, self.types.member_names(id)),
                 })?;
                 self.advance(member.bits, shown)?;
                 (self.width, self.type_id) = (member.width, member.type_id);

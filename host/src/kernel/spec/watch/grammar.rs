@@ -48,7 +48,7 @@ pub enum WatchVerdict {
 
 /// A field that a watch asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct AskedField {
     pub(crate) path: FieldPath,
     pub(crate) name: Option<String>,
 }
@@ -58,7 +58,7 @@ pub(crate) struct Asked {
 pub struct WatchSpec {
     /// LSM hook, without `bpf_lsm_` or `security_`.
     pub hook: String,
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<AskedField>,
     pub(crate) predicate: Option<Predicate>,
     /// What it does with a call that it matches.
     pub verdict: Option<WatchVerdict>,
@@ -171,27 +171,27 @@ fn hook_name(text: &str) -> Result<String, WatchError> {
     Ok(text.to_owned())
 }
 
-fn asked(text: &str) -> Result<Vec<Asked>, WatchError> {
+fn asked(text: &str) -> Result<Vec<AskedField>, WatchError> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
     text.split(',').map(|item| field(item.trim())).collect()
 }
 
-fn field(item: &str) -> Result<Asked, WatchError> {
+fn field(item: &str) -> Result<AskedField, WatchError> {
     if item.is_empty() {
         return Err(WatchError::EmptyField);
     }
     let words: Vec<(usize, &str)> = words(item);
     let [before @ .., (keyword_at, "as"), (_, name)] = words.as_slice() else {
-        return Ok(Asked { path: field_path::parse(item)?, name: None });
+        return Ok(AskedField { path: field_path::parse(item)?, name: None });
     };
     let path = item.get(..*keyword_at).filter(|_| !before.is_empty()).unwrap_or_default();
     let whole = field_path::name(name).is_some_and(|(_, rest)| rest.is_empty());
     if !whole || name.len() > NAME || RESERVED.contains(name) {
         return Err(WatchError::FieldName { name: field_path::clipped(name) });
     }
-    Ok(Asked { path: field_path::parse(path)?, name: Some((*name).to_owned()) })
+    Ok(AskedField { path: field_path::parse(path)?, name: Some((*name).to_owned()) })
 }
 
 fn verdict_of(

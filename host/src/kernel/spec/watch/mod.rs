@@ -7,7 +7,7 @@ mod grammar;
 mod reach;
 mod resolve;
 
-use super::field_path::{Choice, Field, FieldError};
+use super::field_path::{Field, FieldError, Suggestion};
 use super::predicate::PredicateError;
 use crate::kernel::btf::PrototypeError;
 pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
@@ -73,7 +73,7 @@ pub enum WatchError {
         /// The hook.
         hook: String,
         /// Hooks that there are.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// The prototype of the hook.
     #[error(transparent)]

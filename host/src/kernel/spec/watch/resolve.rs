@@ -2,7 +2,7 @@
 
 use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
-use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
+use super::super::field_path::{self, Captured, Field, FieldKind, FieldPath, Suggestion};
 use super::super::predicate::Lowered;
 use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, reach};
 use crate::kernel::btf::kfunc::Kfuncs;
@@ -73,7 +73,7 @@ impl WatchSpec {
                 let names = if near.is_empty() { names } else { near };
                 WatchError::NoHook {
                     hook: self.hook.clone(),
-                    choice: Choice::new(&self.hook, names),
+                    choice: Suggestion::new(&self.hook, names),
                 }
             }
             other => other.into(),
