@@ -80,10 +80,10 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     host.note(&[&names[1], "nobody is exempt"])?;
     ensure!(before.reads()?, "who ran before the host could not read");
     expect_errno(EACCES, File::open(&file))?;
-    judges(&free, &bound, &file)?;
+    rules_apply(&free, &bound, &file)?;
     // No record is read now: the kernel alone knows who executes what.
     host.signal(Signal::STOP)?;
-    let result = judges(&free, &bound, &file);
+    let result = rules_apply(&free, &bound, &file);
     host.signal(Signal::CONT)?;
     result?;
     verdict(&host, &[("hook", "file_open"), ("plugin", "administrator")])?;
@@ -96,12 +96,12 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT)?;
     let host = guest.start(&arguments)?;
     ensure!(running.reads()?, "the old file is not exempt after another start");
-    judges(&free, &bound, &file)?;
+    rules_apply(&free, &bound, &file)?;
     host.stop(Signal::INT).map(drop)
 }
 
 /// Who may read a file: the exempt executable for root and a named user, not for another, and not what it executes.
-fn judges(free: &Path, bound: &Path, file: &Path) -> anyhow::Result<()> {
+fn rules_apply(free: &Path, bound: &Path, file: &Path) -> anyhow::Result<()> {
     let [stranger, named] = USERS;
     for (uid, reads) in [(0, true), (named, true), (stranger, false)] {
         ensure!(shell(free, READ, file, uid)?.success() == reads, "user {uid}: not {reads}");

@@ -54,14 +54,14 @@ impl From<ExitReason> for ExitCode {
 }
 
 /// Prints an error, its causes and what to do about it; returns the exit code.
-pub(super) fn tell(error: &RunError) -> ExitCode {
+pub(super) fn report(error: &RunError) -> ExitCode {
     say_all(&error.lines(), error.fix());
     code(error).into()
 }
 
 /// The same for a running host that cannot be asked.
-pub(super) fn tell_control(error: ControlError) -> ExitCode {
-    tell(&RunError::Control(error))
+pub(super) fn report_control(error: ControlError) -> ExitCode {
+    report(&RunError::Control(error))
 }
 
 /// Prints an error, its causes and what to do about it; the exit code, as it is given.
@@ -107,7 +107,7 @@ const fn code(error: &RunError) -> ExitReason {
         RunError::Plugin(_) | RunError::Start(_) | RunError::Reload(_) => ExitReason::Plugin,
         RunError::Attach(AttachError::Map(_))
         | RunError::Map(_)
-        | RunError::Standing(_)
+        | RunError::OnError(_)
         | RunError::Read(_)
         | RunError::Thread(_)
         | RunError::Runtime(_)

@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     run::log(&args);
     match run::run(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::tell(&error),
+        Err(error) => exit::report(&error),
     }
 }
 

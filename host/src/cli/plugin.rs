@@ -69,7 +69,7 @@ impl PluginVerb {
             PluginVerb::New { name, r#in } => new(&name, &r#in),
             PluginVerb::Build { folder, as_root } => build(&folder, as_root),
             PluginVerb::Inspect { file, output } => match described(&file) {
-                Ok(description) => tell(output, &description, ExitCode::SUCCESS),
+                Ok(description) => print_answer(output, &description, ExitCode::SUCCESS),
                 Err(code) => code,
             },
             PluginVerb::Check { file, output } => check(&file, output),
@@ -94,7 +94,7 @@ fn new(name: &str, parent: &Path) -> ExitCode {
 fn build(folder: &Path, as_root: bool) -> ExitCode {
     match author::build(folder, as_root) {
         Ok(module) => match described(&module) {
-            Ok(description) => tell(OutputArg::Text, &description, ExitCode::SUCCESS),
+            Ok(description) => print_answer(OutputArg::Text, &description, ExitCode::SUCCESS),
             Err(code) => code,
         },
         Err(error) => {
@@ -129,10 +129,14 @@ fn check(file: &Path, output: OutputArg) -> ExitCode {
     };
     let is_whole = missing.is_empty() && unasked.is_none();
     let code = if is_whole { ExitCode::SUCCESS } else { exit::ExitReason::Machine.into() };
-    tell(output, &CheckedPlugin { plugin, missing, unasked }, code)
+    print_answer(output, &CheckedPlugin { plugin, missing, unasked }, code)
 }
 
-fn tell(output: OutputArg, answer: &(impl Serialize + fmt::Display), code: ExitCode) -> ExitCode {
+fn print_answer(
+    output: OutputArg,
+    answer: &(impl Serialize + fmt::Display),
+    code: ExitCode,
+) -> ExitCode {
     match output {
         OutputArg::Text => print(&answer.to_string(), code),
         OutputArg::Json => print(&line(answer), code),

@@ -102,9 +102,9 @@ impl Verb {
             Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
             Verb::Plugin { verb } => verb.run(),
             Verb::Doctor { output } => doctor::run(output),
-            Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
+            Verb::Status { socket, json } => query_host(&socket, &Query::Status, json),
             Verb::Reload { plugin, accept, socket } => {
-                tell(&socket, &Query::Reload { plugin, accept }, false)
+                query_host(&socket, &Query::Reload { plugin, accept }, false)
             }
         }
     }
@@ -114,7 +114,7 @@ impl Verb {
 fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     let cache = match Cache::open(folder) {
         Ok(cache) => cache,
-        Err(error) => return exit::tell(&error.into()),
+        Err(error) => return exit::report(&error.into()),
     };
     let mut code = ExitCode::SUCCESS;
     for plugin in plugins {
@@ -126,9 +126,9 @@ fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     code
 }
 
-fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
+fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
-        Err(error) => exit::tell_control(error),
+        Err(error) => exit::report_control(error),
         Ok(Answer::Status(status)) if json => {
             super::print(&super::line(&status), ExitCode::SUCCESS)
         }

@@ -120,7 +120,7 @@ impl File {
 
     /// What it says of all rules.
     pub(super) fn rules(&self) -> Result<RuleSettings, SettingError> {
-        self.rules.settle()
+        self.rules.settings()
     }
 
     pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {

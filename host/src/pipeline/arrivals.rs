@@ -145,7 +145,7 @@ impl Steward {
             let waiting: Vec<PathBuf> = self.waiting.shadows.iter().cloned().collect();
             self.shadow_files(&waiting);
         }
-        self.settle();
+        self.update_hooks();
         results
     }
 
@@ -172,7 +172,7 @@ impl Steward {
             return;
         }
         found.into_iter().for_each(|found| self.deal(&found));
-        self.settle();
+        self.update_hooks();
     }
 
     fn deal(&mut self, found: &DueFile) {
@@ -202,7 +202,7 @@ impl Steward {
     }
 
     /// Tells of files in folders that are no plugins; they stop nothing.
-    pub(super) fn tell_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
+    pub(super) fn report_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
         for (file, error) in rejected {
             // What became of it is noted.
             let _noted = self.became(&file, Err(error));
@@ -346,7 +346,7 @@ impl Steward {
         let slot = self.roster.slot_of(prepared.name());
         let wanted = self.wanted(Some(prepared.wanted(slot)));
         self.hooks.want(&wanted)?;
-        self.tell_refused();
+        self.report_not_attached();
         self.shared.publish(self.hooks.published());
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use krsi_plugin_schema::latest::ProcessKey;
 
 use super::clock;
-use super::lookout::is_news;
+use super::loss_monitor::is_news;
 use super::shared::Shared;
 use crate::enrich::{self, Joined, Missed};
 use crate::kernel::program::processes::TaskIterator;

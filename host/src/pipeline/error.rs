@@ -78,7 +78,7 @@ pub enum RunError {
     Map(#[from] MapError),
     /// The operator's word on rules cannot be put in force.
     #[error(transparent)]
-    Standing(StoreError),
+    OnError(StoreError),
     /// The Wasm engine cannot be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -214,7 +214,7 @@ impl RunError {
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Attach(AttachError::Map(_))
             | RunError::Map(_)
-            | RunError::Standing(_)
+            | RunError::OnError(_)
             | RunError::Read(_)
             | RunError::Thread(_)
             | RunError::Runtime(_)
@@ -234,7 +234,7 @@ impl RunError {
                 AttachError::Object(_) | AttachError::Map(_) | AttachError::Btf(_),
             )
             | RunError::Map(_)
-            | RunError::Standing(_) => is_not_permitted(self),
+            | RunError::OnError(_) => is_not_permitted(self),
             _ => false,
         }
     }

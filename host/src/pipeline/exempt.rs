@@ -133,7 +133,7 @@ impl ExemptProcesses {
             }
         }
         for file in self.files.keys().filter(|file| !files.contains_key(*file)) {
-            if let Err(error) = self.kernel.judge_file(*file) {
+            if let Err(error) = self.kernel.unexempt_file(*file) {
                 told.push(format!("exempt-executables: {error}"));
             }
         }
@@ -159,7 +159,7 @@ impl ExemptProcesses {
                 }
                 // It executed something meanwhile, which the kernel had nothing to forget for.
                 if self.why(process) != why {
-                    let _told = self.kernel.judge(key);
+                    let _told = self.kernel.unexempt(key);
                 }
             }
             if !new {
@@ -183,7 +183,7 @@ impl ExemptProcesses {
                 continue;
             }
             let key = in_ticks.from_ticks();
-            let mut done = self.kernel.judge(key);
+            let mut done = self.kernel.unexempt(key);
             // What it still is, or has executed meanwhile.
             let after = self.kept(in_ticks, before);
             if after != 0 {

@@ -9,36 +9,36 @@
 
 mod arrivals;
 mod ask;
-mod board;
+pub mod bench;
 mod bounds;
 mod census;
 mod clock;
 mod error;
 mod exempt;
 mod files;
-mod lookout;
+mod grant_cell;
+mod hook_counts;
+mod loss_monitor;
 mod mailbox;
-mod nobody;
+mod on_error;
+mod plugin_status;
 mod prepare;
 mod reader;
 mod ready;
 mod regrant;
 mod report;
 mod reports;
-pub mod rig;
 mod roster;
 mod serve;
 mod shared;
 mod sink;
-mod standing;
 mod start;
 mod steward;
 mod summary;
-mod tally;
+mod unused_tables;
 mod version;
 mod vital;
 mod watch;
-mod words;
 
 pub use self::error::{ReloadError, RunError};
 

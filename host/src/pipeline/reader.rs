@@ -6,12 +6,12 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::{Body, Event, Process, ProcessKey, Verdict};
 
 use super::clock;
-use super::lookout::Lookout;
+use super::hook_counts::Counted;
+use super::loss_monitor::LossMonitor;
 use super::mailbox::{Mailbox, ReaderChange};
+use super::on_error::ERROR_RULES;
 use super::report;
 use super::shared::Shared;
-use super::standing::ERROR_RULES;
-use super::tally::Counted;
 use crate::attach::watches::{ADMINISTRATOR, ToldField, WATCH_RULES};
 use crate::decode::{self, DecodeError, Decoded};
 use crate::enrich::{CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
@@ -32,7 +32,7 @@ pub(super) struct Reader {
     rings: Rings,
     router: Router,
     cgroups: CgroupNames,
-    lookout: Lookout,
+    losses: LossMonitor,
     shared: Arc<Shared>,
 }
 
@@ -58,7 +58,7 @@ impl ProcessSource for ProcessTable {
 impl Reader {
     pub(super) fn new(rings: Rings, counters: Arc<Counters>, shared: Arc<Shared>) -> Self {
         let (router, cgroups) = (Router::default(), CgroupNames::system());
-        Self { rings, router, cgroups, lookout: Lookout::new(counters), shared }
+        Self { rings, router, cgroups, losses: LossMonitor::new(counters), shared }
     }
 
     /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
@@ -77,8 +77,8 @@ impl Reader {
             // A flood of records must not keep the mailbox waiting.
             while self.drain() >= DRAIN && (stop || !mailbox.is_rung()) {}
             if stop {
-                self.lookout.look(&self.shared);
-                self.lookout.tell_rest(&mut self.router);
+                self.losses.look(&self.shared);
+                self.losses.deliver_rest(&mut self.router);
                 self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
                 return Ok(());
             }
@@ -86,10 +86,10 @@ impl Reader {
     }
 
     fn drain(&mut self) -> usize {
-        self.lookout.look_in_time(&self.shared);
+        self.losses.look_in_time(&self.shared);
         let mut found = DrainResult::default();
         let records = {
-            let Self { rings, router, cgroups, lookout, shared } = self;
+            let Self { rings, router, cgroups, losses, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
@@ -98,7 +98,7 @@ impl Reader {
                 let decoded = record.map_err(DecodeError::from);
                 match decoded.and_then(|record| decode::decode(&record, &layouts)) {
                     Ok(decoded) => {
-                        lookout.tell_before(&decoded.event, router);
+                        losses.deliver_before(&decoded.event, router);
                         // The one place that asks what became of a process.
                         let change = ProcessChange::of(&decoded.event);
                         let told = watches.get(&slot);
@@ -107,7 +107,7 @@ impl Reader {
                         follow(&decoded, told, &mut processes, cgroups, &mut found);
                         count(&mut delivered, slot);
                         if decoded.event.is_cut() {
-                            shared.tally.add(slot, Counted::Cut, 1);
+                            shared.hook_counts.add(slot, Counted::Cut, 1);
                         }
                         if let Body::Watch(watch) = &decoded.event.body
                             && decoded.owner == ADMINISTRATOR
@@ -118,30 +118,30 @@ impl Reader {
                         let owner = Some(PluginSlot(decoded.owner));
                         if router.route(&decoded.event, owner, &*processes).is_err() {
                             shared.lose(slot, Loss::Encode);
-                            lookout.tell_one(slot, router);
+                            losses.deliver_undecoded(slot, router);
                         }
                         router.follow(change);
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a record was dropped");
                         shared.lose(slot, Loss::Decode);
-                        lookout.tell_one(slot, router);
+                        losses.deliver_undecoded(slot, router);
                     }
                 }
             });
             shared.delivered(&delivered);
             if records < DRAIN {
-                lookout.tell_rest(router);
+                losses.deliver_rest(router);
             }
             records
         };
-        self.settle(found);
+        self.apply_drained(found);
         self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
         records
     }
 
     /// Lets the ledger follow forks and exits, and tells of verdicts with the rules behind them.
-    fn settle(&mut self, found: DrainResult) {
+    fn apply_drained(&mut self, found: DrainResult) {
         if found.kin.is_empty() && found.verdicts.is_empty() {
             return;
         }

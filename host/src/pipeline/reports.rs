@@ -109,7 +109,7 @@ impl Reports {
     }
 
     /// Says what was left out since it was last said; how much.
-    pub(super) fn tell_left_out(&self) {
+    pub(super) fn report_left_out(&self) {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         for ((kind, whose), rate) in &mut *rates {
             let left_out = std::mem::take(&mut rate.left_out);
@@ -222,11 +222,11 @@ mod tests {
         let (flooder, quiet) = (sent("flooder"), reports.send(refusal("quiet")));
         assert!((100..110).contains(&flooder) && quiet, "{flooder}");
         drop(taken(&mut waiting));
-        reports.tell_left_out();
+        reports.report_left_out();
         let [Report::Note(note)] = &taken(&mut waiting)[..] else { panic!("one note") };
         let left_out = format!("flooder: {} more refusals were not reported", 250 - flooder);
         assert!(note.text.starts_with(&left_out), "{}", note.text);
-        reports.tell_left_out();
+        reports.report_left_out();
         assert_eq!(taken(&mut waiting), []);
     }
 }

@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use krsi_plugin_schema::latest::Refusal;
 
-use super::board::{Board, summary};
+use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
+use super::plugin_status::{StatusReader, summary};
 use super::prepare::Prepared;
 use super::shared::Shared;
 use super::sink::{PluginCommon, PluginCounts, PolicySink, ShadowReports};
 use super::steward::Command;
 use super::version::Version;
-use super::words::Words;
 use super::{ReloadError, RunError, clock};
 use crate::attach::wanted::Wanted;
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) worker: Arc<Worker>,
     pub(super) counts: Arc<PluginCounts>,
     /// The operator's word on it.
-    pub(super) words: Arc<Words>,
+    pub(super) words: Arc<GrantCell>,
     /// The version that runs, whose manifest was accepted.
     pub(super) current: Version,
     /// The version that comes back if that one fails early.
@@ -97,8 +97,8 @@ impl Roster {
         }
     }
 
-    pub(super) fn board(&self) -> Board {
-        Board(Arc::clone(&self.entries), Arc::clone(&self.shared))
+    pub(super) fn statuses(&self) -> StatusReader {
+        StatusReader(Arc::clone(&self.entries), Arc::clone(&self.shared))
     }
 
     /// What all plugins want of the kernel, and perhaps one more.
@@ -115,7 +115,7 @@ impl Roster {
     }
 
     /// Tells of a file what was not told of it before.
-    pub(super) fn tell_once(&mut self, file: &Path, text: String) {
+    pub(super) fn report_once(&mut self, file: &Path, text: String) {
         if self.writable.get(file) != Some(&text) {
             self.shared.note(format!("{text} (allowed by --allow-writable)"));
             self.writable.insert(file.to_owned(), text);
@@ -145,7 +145,7 @@ impl Roster {
         let common = PluginCommon {
             slot,
             queue: Arc::new(Queue::new(settings.limits.queue_records)),
-            words: Arc::new(Words::new(settings.grant.clone())),
+            words: Arc::new(GrantCell::new(settings.grant.clone())),
             counts: Arc::new(PluginCounts::default()),
             steward: self.steward.clone(),
         };
@@ -171,7 +171,7 @@ impl Roster {
             shadow: None,
         });
         self.shared.note(format!("{name} {hello}"));
-        self.tell_watches(&name, &current.asked, &words);
+        self.report_watches(&name, &current.asked, &words);
         Ok(())
     }
 
@@ -218,9 +218,9 @@ impl Roster {
             (entry.spec, entry.shadow) = (spec, None);
         }
         if swapped.before.is_none() {
-            self.settled(slot, version.number);
+            self.probation_ended(slot, version.number);
         }
-        self.tell_watches(&name, &version.asked, &words);
+        self.report_watches(&name, &version.asked, &words);
         let (from, bytes) = (&swapped.from, swapped.state_bytes);
         let pause = swapped.pause.as_micros();
         self.shared.note(format!(
@@ -268,7 +268,7 @@ impl Roster {
     }
 
     /// Tells of a plugin's watches that are not granted; it runs without them.
-    fn tell_watches(&self, plugin: &str, asked: &Asked, words: &Words) {
+    fn report_watches(&self, plugin: &str, asked: &Asked, words: &GrantCell) {
         let spec: GrantSpec = words.spec();
         let unix_ns = clock::unix_ns(clock::boot_ns());
         for (watch, why) in spec.refused_watches(&asked.watches) {

@@ -11,8 +11,8 @@ use tokio::time::interval;
 
 use super::RunError;
 use super::arrivals::Reloaded;
-use super::board::Board;
 use super::clock;
+use super::plugin_status::StatusReader;
 use super::prepare::Wider;
 use super::ready::ReadyFile;
 use super::report;
@@ -43,7 +43,7 @@ pub(super) fn serve(running: RunningHost, config: &Config) -> Result<(), RunErro
 }
 
 async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
-    let RunningHost { shared, counters, commands, board, mut reports, mut ready } = running;
+    let RunningHost { shared, counters, commands, statuses, mut reports, mut ready } = running;
     let mut sink = Sink::new(config, Arc::clone(&shared));
     let [mut interrupt, mut terminate, mut hangup] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
@@ -56,14 +56,14 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
         None => None,
     };
     let mut expiry = interval(EXPIRY);
-    tell_ready(&mut ready, &shared)?;
+    report_ready(&mut ready, &shared)?;
     loop {
         tokio::select! {
             Some(report) = reports.recv() => sink.write(&report, &mut reports),
             _ = expiry.tick() => expire(&shared),
             files = watch.complete() => send(&commands, Command::Complete(files)),
             (query, reply) = asked(&mut server) => {
-                answer(query, reply, &commands, &board, &shared, &counters);
+                answer(query, reply, &commands, &statuses, &shared, &counters);
             }
             _ = hangup.recv() => {
                 send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
@@ -83,7 +83,7 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
         }
     };
     let ended = ended.map_err(|_| RunError::Thread(io::Error::other("the steward panicked")))?;
-    shared.reports.tell_left_out();
+    shared.reports.report_left_out();
     while let Some(report) = reports.try_recv() {
         sink.write(&report, &mut reports);
     }
@@ -115,7 +115,7 @@ fn answer(
     query: Query,
     reply: oneshot::Sender<Answer>,
     commands: &Sender<Command>,
-    board: &Board,
+    statuses: &StatusReader,
     shared: &Shared,
     counters: &Counters,
 ) {
@@ -130,7 +130,7 @@ fn answer(
                 hooks,
                 watches,
                 processes: processes(shared),
-                plugins: board.status(),
+                plugins: statuses.status(),
                 rejected: shared.rejected(),
             };
             // Whoever asked may be gone.
@@ -157,7 +157,7 @@ fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>
 }
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.
-fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
+fn report_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
     let unproven = shared.unproven();
     let but = match unproven.len() {
         0 => String::new(),
@@ -181,7 +181,7 @@ fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
 
 /// Takes ended rules out of the maps and reports them, and says what was not reported of the last second.
 fn expire(shared: &Shared) {
-    shared.reports.tell_left_out();
+    shared.reports.report_left_out();
     for rule in shared.turns.expire(clock::boot_ns()) {
         shared.report(report::rule_end(&rule));
     }

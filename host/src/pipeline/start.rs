@@ -8,18 +8,18 @@ use std::time::Instant;
 
 use super::RunError;
 use super::arrivals::{WaitingFiles, found_at_start};
-use super::board::Board;
 use super::census::Census;
 use super::exempt::ExemptProcesses;
 use super::files::{PluginFiles, PluginPlace};
 use super::mailbox::Mailbox;
+use super::on_error;
+use super::plugin_status::StatusReader;
 use super::prepare::Prepared;
 use super::reader::Reader;
 use super::ready::ReadyFile;
 use super::reports::{self, ReportReceiver};
 use super::roster::Roster;
 use super::shared::Shared;
-use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
 use crate::attach::hooks::Hooks;
@@ -40,7 +40,7 @@ pub(super) struct RunningHost {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
     pub(super) commands: Sender<Command>,
-    pub(super) board: Board,
+    pub(super) statuses: StatusReader,
     pub(super) reports: ReportReceiver,
     pub(super) ready: ReadyFile,
 }
@@ -57,7 +57,7 @@ pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
     let mut exempt = ExemptProcesses::new(maps.exempt, &rules);
     let FoundMachine { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
-    standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
+    on_error::answer_errors(&mut ledger, &rules).map_err(RunError::OnError)?;
     let (sender, reports) = reports::channel();
     let table = ProcessTable::with_capacity(rules.processes);
     let shared = Arc::new(Shared::new(ledger, table, machine, sender));
@@ -90,7 +90,7 @@ pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
         .name("reader".into())
         .spawn(move || reader.run(&bell))
         .map_err(RunError::Thread)?;
-    let board = roster.board();
+    let statuses = roster.statuses();
     let mut steward = Steward {
         refused: HashSet::new(),
         config: config.clone(),
@@ -100,15 +100,15 @@ pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
         roster,
         files,
         waiting: WaitingFiles::default(),
-        nobodys: HashSet::new(),
+        unused_tables: HashSet::new(),
         shared: Arc::clone(&shared),
         mailbox,
         reader,
     };
-    steward.tell_rejected(rejected);
+    steward.report_rejected(rejected);
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
-    Ok(RunningHost { shared, counters, commands, board, reports, ready })
+    Ok(RunningHost { shared, counters, commands, statuses, reports, ready })
 }
 
 /// Looks, before anything is attached, whether something lies in the way of the control socket or the ready file.

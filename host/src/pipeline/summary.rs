@@ -7,9 +7,9 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::hook::Hook;
 
 use super::clock;
+use super::hook_counts::Counted;
 use super::shared::Shared;
 use super::steward::Ended;
-use super::tally::Counted;
 use crate::attach::left_out::UsedSlot;
 use crate::attach::watches::{ToldWatch, ToldWatches};
 use crate::enrich::TableCounts;
@@ -36,7 +36,7 @@ pub(super) fn summary(
         map_full: shared.map_full.load(Ordering::Relaxed),
         processes: processes(shared),
         backend: shared.backend(),
-        missed: shared.tally.total(Counted::Missed),
+        missed: shared.hook_counts.total(Counted::Missed),
         delay_p50_ns,
         delay_p99_ns,
     })
@@ -110,7 +110,7 @@ fn hook_summary(
 ) -> Result<HookSummary, MapError> {
     let slot = *slot;
     let total = |counter| counters.total(slot, counter);
-    let counted = |counted| shared.tally.read(slot, counted);
+    let counted = |counted| shared.hook_counts.read(slot, counted);
     let (undecoded, rings) =
         (counted(Counted::Undecoded), [Counter::LostTelemetry, Counter::LostVerdicts]);
     let lost = counters.each(slot, rings)?;

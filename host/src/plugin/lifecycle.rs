@@ -71,7 +71,7 @@ pub enum Next {
     /// Nothing in particular.
     Go,
     /// The new version has proven itself: the old one can go.
-    Settle,
+    EndProbation,
     /// The old version takes over again.
     FallBack,
     /// Restart it, not before this time.
@@ -158,7 +158,7 @@ impl Life {
             (State::Loaded | State::Waiting, Input::Started) => self.to(State::Running, Next::Go),
             (State::Running, Input::Handled) if self.probation > 0 => {
                 self.probation -= 1;
-                if self.probation == 0 { Next::Settle } else { Next::Go }
+                if self.probation == 0 { Next::EndProbation } else { Next::Go }
             }
             (State::Running, Input::Fault { .. }) if self.probation > 0 => {
                 self.probation = 0;
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(life.state(), State::Running);
         life.after(Input::Replaced { revocable: true });
         let settled = (1..=16).map(|_| life.after(Input::Handled)).collect::<Vec<_>>();
-        assert_eq!(settled.iter().position(|next| *next == Next::Settle), Some(15));
+        assert_eq!(settled.iter().position(|next| *next == Next::EndProbation), Some(15));
         assert_eq!(life.after(Input::Fault { boot_ns: MS }), Next::RestartAt { boot_ns: MS });
     }
 

@@ -8,7 +8,7 @@ mod limit;
 mod live;
 mod regular;
 mod shadow;
-mod tenure;
+mod thread;
 mod worker;
 mod world;
 

@@ -12,7 +12,7 @@ use super::compile::Identity;
 use super::lifecycle::{Life, Next, RestartPolicy, State};
 use super::live::{Begun, RunningVersion};
 use super::shadow::{ShadowSink, ShadowStats};
-use super::tenure::Tenure;
+use super::thread::PluginThread;
 use super::world::{CallError, Manifest, StartError};
 use crate::route::queue::{Batch, Delivery, Queue};
 
@@ -34,7 +34,7 @@ pub trait ActionSink: Send {
     /// Learns that this version runs again, as the one that took over from it failed early.
     fn back(&mut self) {}
     /// Learns that this version has proven itself: the one before does not come back.
-    fn settled(&mut self) {}
+    fn probation_ended(&mut self) {}
     /// What the plugin is told beside answers to its actions: framed outcomes.
     fn told(&mut self) -> Vec<u8> {
         Vec::new()
@@ -182,10 +182,10 @@ impl Worker {
             sink,
             Begun { first, outcomes },
         );
-        let mut tenure = Tenure::new(Arc::clone(&desk), Life::new(policy), live);
+        let mut thread = PluginThread::new(Arc::clone(&desk), Life::new(policy), live);
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || tenure.run())
+            .spawn(move || thread.run())
             .map_err(|source| StartError::Thread { file: about.identity.file.clone(), source })?;
         Ok(Self { desk, thread: Mutex::new(Some(thread)) })
     }
@@ -250,7 +250,7 @@ impl Worker {
 
     fn order(&self, order: WorkerOrder) {
         lock(&self.desk.orders).push(order);
-        self.desk.queue.push(Delivery::Knock);
+        self.desk.queue.push(Delivery::Order);
     }
 
     /// Lets the plugin finish what is queued, and waits for it.

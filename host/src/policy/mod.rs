@@ -13,7 +13,7 @@ mod regrant;
 mod turns;
 mod watch;
 
-pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
+pub use apply::{ActionContext, Applied, Principal, RaisedAlert, RefusedAction, apply};
 pub use asked::{Asked, AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
@@ -22,5 +22,5 @@ pub use ledger::{
 };
 pub use metric::{MetricTotals, MetricValue};
 pub use rate::Allowance;
-pub use regrant::judge;
+pub use regrant::recheck_rule;
 pub use turns::{Others, Turns};

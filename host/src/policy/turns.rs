@@ -67,12 +67,12 @@ impl<S: RuleStore> Turns<S> {
         }
     }
 
-    /// Has a grant judge a plugin's rules in force, the oldest first, each with the destinations of those
+    /// Has a grant recheck a plugin's rules in force, the oldest first, each with the destinations of those
     /// of the others that are still in force.
     pub fn regrant(
         &self,
         owner: u8,
-        mut judge: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
+        mut recheck: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Vec<Regranted> {
@@ -80,7 +80,7 @@ impl<S: RuleStore> Turns<S> {
         let one = |id| {
             self.turn(|ledger| {
                 let rule = ledger.spec(id)?;
-                let verdict = judge(rule, &|| ledger.networks(owner, rule.token));
+                let verdict = recheck(rule, &|| ledger.networks(owner, rule.token));
                 ledger.regrant(id, verdict, now_boot_ns, kinship)
             })
         };

@@ -11,9 +11,9 @@ use krsi_plugin_schema::latest::{
 };
 use krsi_plugin_schema::{Schema, lower};
 
+use super::buffer_pool::BufferPool;
 use super::queue::{Batch, HEAD_ROOM};
 use super::scope::Scope;
-use super::spare::Spare;
 use crate::enrich::ProcessChange;
 
 /// Described processes that a view remembers; beyond, it forgets all and describes anew.
@@ -42,7 +42,7 @@ pub struct BatchBuilder {
     known: HashSet<ProcessKey, RandomState>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
-    spare: Arc<Spare>,
+    pool: Arc<BufferPool>,
     /// Whom its readers may know of.
     scope: Scope,
     /// What they read.
@@ -50,10 +50,10 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch for readers of a scope and a schema; buffers come from `spare` and go there.
+    /// An empty batch for readers of a scope and a schema; buffers come from `pool` and go there.
     #[must_use]
-    pub fn new(scope: Scope, schema: Schema, spare: Arc<Spare>) -> Self {
-        Self { scope, schema, spare, ..Self::default() }
+    pub fn new(scope: Scope, schema: Schema, pool: Arc<BufferPool>) -> Self {
+        Self { scope, schema, pool, ..Self::default() }
     }
 
     /// Appends an event, preceded by the descriptions it needs.
@@ -112,10 +112,10 @@ impl BatchBuilder {
         self.start();
         self.head.clear();
         push_start(&mut self.head, self.schema, (boot_ns, unix_offset_ns));
-        let next = self.spare.take(self.bytes.len());
+        let next = self.pool.take(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, next);
         let (records, lost) = (std::mem::take(&mut self.records), std::mem::take(&mut self.lost));
-        let batch = Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.spare));
+        let batch = Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.pool));
         batch.with_files(std::mem::take(&mut self.files))
     }
 

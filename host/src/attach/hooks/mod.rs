@@ -81,8 +81,8 @@ impl Hooks {
         let path_secret = RandomState::new().build_hasher().finish();
         let backend = config.backend.unwrap_or_else(probe::backend);
         let loader = Loader::new(file, backend.backend(), &plan, path_secret, &types);
-        let judged = if config.mode == ModeArg::Off { RulesObeyed::No } else { RulesObeyed::Yes };
-        let maps = KernelMaps::take(&mut maps, path_secret, judged)?;
+        let obeyed = if config.mode == ModeArg::Off { RulesObeyed::No } else { RulesObeyed::Yes };
+        let maps = KernelMaps::take(&mut maps, path_secret, obeyed)?;
         let hooks = Self {
             loader,
             types: Some(types),
@@ -143,10 +143,10 @@ impl Hooks {
     pub(crate) fn want(&mut self, wanted: &Wanted) -> Result<(), AttachError> {
         let own = FOLLOWED.into_iter().fold(HookSet::default(), HookSet::with);
         let seen = HookSet(wanted.seen.0 | own.0);
-        self.settle(seen, wanted)
+        self.attach(seen, wanted)
     }
 
-    fn settle(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
+    fn attach(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
         let is_wanted = |hook| contains(seen, hook) || contains(wanted.denied, hook);
         let is_live =
             |live: &[LiveProgram], hook: AbiHook| live.iter().any(|one| one.slot == hook.id());
@@ -175,7 +175,7 @@ impl Hooks {
             for watch in come {
                 self.add_watch(&types, watch);
             }
-            self.judge(&types);
+            self.attach_witnesses(&types);
             drop(types);
             trim::give_back();
         }
@@ -202,7 +202,7 @@ impl Hooks {
         self.witnesses.keep(&self.live, told);
         // One of a hook's programs may have gone with the witness, and another be there.
         if self.witnesses.lack(&self.live) {
-            self.judge(&KernelTypes::running()?);
+            self.attach_witnesses(&KernelTypes::running()?);
             trim::give_back();
         }
         Ok(())
@@ -379,7 +379,7 @@ impl Hooks {
     }
 
     /// Gives each hook with a program a witness, if one is wanted.
-    fn judge(&mut self, types: &KernelTypes) {
+    fn attach_witnesses(&mut self, types: &KernelTypes) {
         let told = HookCounts { counters: &self.counters, used: &self.used };
         self.witnesses.follow(&self.loader, types, &self.live, told);
     }

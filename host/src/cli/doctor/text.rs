@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::super::exit::Health;
-use super::judge::{BackendChoice, Diagnosis, Severity};
+use super::diagnose::{BackendChoice, Diagnosis, Severity};
 use crate::kernel::survey::facts::Facts;
 
 /// The facts as a table, the findings below it, the verdict last.

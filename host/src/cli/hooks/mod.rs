@@ -49,7 +49,7 @@ struct HookLine {
 pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCode {
     let types = match KernelTypes::running() {
         Ok(types) => types,
-        Err(error) => return exit::tell(&RunError::Attach(AttachError::Btf(error))),
+        Err(error) => return exit::report(&RunError::Attach(AttachError::Btf(error))),
     };
     let wanted = |hook: &str| names.is_empty() || names.iter().any(|name| name == hook);
     let mut survey = survey(&types, wanted);

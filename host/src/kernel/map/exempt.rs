@@ -53,7 +53,7 @@ impl ExemptMaps {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn judge(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+    pub fn unexempt(&mut self, process: ProcessKey) -> Result<(), StoreError> {
         removed("EXEMPT", self.processes.remove(&bytes(&process.in_ticks())))
     }
 
@@ -69,7 +69,7 @@ impl ExemptMaps {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn judge_file(&mut self, file: FileKey) -> Result<(), StoreError> {
+    pub fn unexempt_file(&mut self, file: FileKey) -> Result<(), StoreError> {
         removed("EXEMPT_FILE", self.files.remove(&bytes(&file)))
     }
 

@@ -93,7 +93,7 @@ impl KernelMaps {
     pub fn take(
         object: &mut ObjectMaps,
         path_secret: u64,
-        judged: RulesObeyed,
+        obeyed: RulesObeyed,
     ) -> Result<Self, MapError> {
         let flags = Flags {
             words: std::sync::Arc::new(std::sync::Mutex::new(FlagSection {
@@ -111,7 +111,7 @@ impl KernelMaps {
                 },
                 changes: ChangeNumber { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
-                judged,
+                obeyed,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
             },
@@ -321,8 +321,8 @@ pub struct RuleMaps {
     bounds: OwnerBounds,
     changes: ChangeNumber,
     leases: LeaseMaps,
-    /// Whether calls are judged at all.
-    judged: RulesObeyed,
+    /// Whether rules are obeyed at all.
+    obeyed: RulesObeyed,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
 }
@@ -409,7 +409,7 @@ impl RuleStore for RuleMaps {
     }
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
-        let bits = match self.judged {
+        let bits = match self.obeyed {
             RulesObeyed::Yes => bits & flag::LEDGER,
             RulesObeyed::No => 0,
         };

@@ -20,7 +20,7 @@ use super::kfunc::call_kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
 use super::processes::TaskIterator;
-use super::syscall::{self, Meeting, Program, Refusal, Sleep};
+use super::syscall::{self, AttachType, Program, Refusal, Sleep};
 use super::trial;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
@@ -64,7 +64,7 @@ pub struct LiveProgram {
     /// Function that it is attached to.
     pub function: String,
     /// How it is attached.
-    meeting: Meeting,
+    attach_type: AttachType,
     link: Option<OwnedFd>,
     program: Arc<OwnedFd>,
 }
@@ -107,7 +107,7 @@ impl LiveProgram {
     /// Whether its hook is one of the LSMs.
     #[must_use]
     pub fn is_lsm(&self) -> bool {
-        self.meeting != Meeting::Tracepoint
+        self.attach_type != AttachType::Tracepoint
     }
 
     /// Detaches it; what runs, runs on to its end.
@@ -206,13 +206,14 @@ impl Loader {
         let (hook, attach, program) = (job.hook(), job.attach(), job.program());
         let backend = self.backend_of(job);
         let target = match attach {
-            Attach::Tracepoint => {
-                Target { function: format!("btf_trace_{hook}"), meeting: Meeting::Tracepoint }
-            }
+            Attach::Tracepoint => Target {
+                function: format!("btf_trace_{hook}"),
+                attach_type: AttachType::Tracepoint,
+            },
             _ => backend.target(types, hook).ok_or(HookError::NoFunction)?,
         };
-        let id = match target.meeting {
-            Meeting::Tracepoint => types.typedef_id(&target.function),
+        let id = match target.attach_type {
+            AttachType::Tracepoint => types.typedef_id(&target.function),
             _ => types.function_id(&target.function),
         };
         let id = id.ok_or(HookError::NoFunction)?;
@@ -220,8 +221,9 @@ impl Loader {
             return Err(HookError::Field { structure, member });
         }
         // Cheaper than to find out by a whole program.
-        let is_hook = matches!(target.meeting, Meeting::Lsm | Meeting::ModifyReturn);
-        let no_path_helper = is_hook.then(|| trial::no_path_helper(target.meeting, id)).flatten();
+        let is_hook = matches!(target.attach_type, AttachType::Lsm | AttachType::ModifyReturn);
+        let no_path_helper =
+            is_hook.then(|| trial::no_path_helper(target.attach_type, id)).flatten();
         let load = |way| self.refined(job, &target, program, id, way);
         let fd = self.by_any_way(job, no_path_helper, load)?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
@@ -231,7 +233,7 @@ impl Loader {
             slot: job.slot(),
             hook: hook.to_owned(),
             function: target.function,
-            meeting: target.meeting,
+            attach_type: target.attach_type,
             link: Some(link),
             program: Arc::new(fd),
         })
@@ -247,7 +249,7 @@ impl Loader {
         if let Some(MissingField { structure, member, .. }) = self.vital {
             return Err(HookError::Field { structure, member });
         }
-        let target = Target { function, meeting: Meeting::Iterator };
+        let target = Target { function, attach_type: AttachType::Iterator };
         let job = Job::Processes;
         let load = |way| self.refined(&job, &target, job.program(), id, way);
         let program = self.by_any_way(&job, None, load)?;
@@ -335,9 +337,9 @@ impl Loader {
         set(frozen::OBJECTS, job.objects());
         set(frozen::ANCESTORS, u32::from(self.ancestors));
         set(frozen::READS_AGAIN, u32::from(way.functions));
-        let sleep = match target.meeting {
-            Meeting::Lsm if job.sleeps() => Sleep::Allowed,
-            Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
+        let sleep = match target.attach_type {
+            AttachType::Lsm if job.sleeps() => Sleep::Allowed,
+            AttachType::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
@@ -374,7 +376,7 @@ impl Loader {
             functions: types.map(|types| (types, instance.functions.as_slice())),
             name: job.name(),
             instructions: &instance.instructions,
-            meeting: target.meeting,
+            attach_type: target.attach_type,
             target: id,
             sleep,
         })?;

@@ -17,7 +17,7 @@ const LOG_BYTES: usize = 1 << 24;
 
 /// How a program meets its function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meeting {
+pub enum AttachType {
     /// `BPF_PROG_TYPE_LSM` on `bpf_lsm_*`.
     Lsm,
     /// `BPF_MODIFY_RETURN` on `security_*`.
@@ -47,7 +47,7 @@ pub struct Program<'a> {
     /// Its instructions, relocated.
     pub instructions: &'a [bpf_insn],
     /// How it meets its function.
-    pub meeting: Meeting,
+    pub attach_type: AttachType,
     /// BTF id of the function or tracepoint typedef, in vmlinux.
     pub target: u32,
     /// Whether it may sleep.
@@ -101,16 +101,18 @@ pub fn load(program: &Program<'_>) -> Result<OwnedFd, Refusal> {
 }
 
 fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
-    let (kind, attach) = match program.meeting {
-        Meeting::Lsm => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
-        Meeting::ModifyReturn => {
+    let (kind, attach) = match program.attach_type {
+        AttachType::Lsm => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
+        AttachType::ModifyReturn => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_MODIFY_RETURN)
         }
-        Meeting::Exit => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FEXIT),
-        Meeting::Tracepoint => {
+        AttachType::Exit => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FEXIT)
+        }
+        AttachType::Tracepoint => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP)
         }
-        Meeting::Iterator => {
+        AttachType::Iterator => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER)
         }
     };

@@ -7,7 +7,7 @@ use std::fmt;
 use aya_obj::generated::{bpf_func_id::BPF_FUNC_d_path, bpf_insn};
 use serde::Serialize;
 
-use super::syscall::{self, Meeting, Program, Refusal, Sleep};
+use super::syscall::{self, AttachType, Program, Refusal, Sleep};
 
 /// `rN = imm`: `BPF_ALU64 | BPF_MOV | BPF_K`.
 const SET: u8 = 0xb7;
@@ -84,15 +84,21 @@ impl fmt::Display for Obstacle {
 /// Loads a program that does nothing for the function with that BTF id, and unloads it.
 #[must_use]
 pub fn load(attempt: Attempt, target: u32) -> Outcome {
-    let (meeting, sleep) = match attempt {
-        Attempt::Lsm => (Meeting::Lsm, Sleep::Never),
-        Attempt::LsmSleepable => (Meeting::Lsm, Sleep::Allowed),
-        Attempt::FmodRet => (Meeting::ModifyReturn, Sleep::Never),
-        Attempt::Observe => (Meeting::Exit, Sleep::Never),
+    let (attach_type, sleep) = match attempt {
+        Attempt::Lsm => (AttachType::Lsm, Sleep::Never),
+        Attempt::LsmSleepable => (AttachType::Lsm, Sleep::Allowed),
+        Attempt::FmodRet => (AttachType::ModifyReturn, Sleep::Never),
+        Attempt::Observe => (AttachType::Exit, Sleep::Never),
     };
     let neutral = [instruction(SET, 0, 0), instruction(EXIT, 0, 0)];
-    let program =
-        Program { name: "trial", instructions: &neutral, meeting, target, sleep, functions: None };
+    let program = Program {
+        name: "trial",
+        instructions: &neutral,
+        attach_type,
+        target,
+        sleep,
+        functions: None,
+    };
     match syscall::load(&program) {
         Ok(_closed) => Outcome::Accepted,
         Err(refusal) => Outcome::Refused(obstacle(&refusal)),
@@ -104,14 +110,14 @@ pub fn load(attempt: Attempt, target: u32) -> Outcome {
 /// kernel/bpf/verifier.c) before it looks at what it is called with (EACCES). Whether the program sleeps is the
 /// same to it.
 #[must_use]
-pub(super) fn no_path_helper(meeting: Meeting, target: u32) -> Option<Refusal> {
+pub(super) fn no_path_helper(attach_type: AttachType, target: u32) -> Option<Refusal> {
     let arguments = [1, 2, 3].map(|register| instruction(SET, register, 0));
     let [path, buffer, size] = arguments;
     let call = instruction(CALL, 0, BPF_FUNC_d_path as i32);
     let asks = [path, buffer, size, call, instruction(SET, 0, 0), instruction(EXIT, 0, 0)];
     let sleep = Sleep::Never;
     let program =
-        Program { name: "trial", instructions: &asks, meeting, target, sleep, functions: None };
+        Program { name: "trial", instructions: &asks, attach_type, target, sleep, functions: None };
     let refusal = syscall::load(&program).err()?;
     (refusal.source.raw_os_error() == Some(libc::EINVAL)).then_some(refusal)
 }

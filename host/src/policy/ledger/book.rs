@@ -49,7 +49,7 @@ pub(super) struct Book {
     places: Places,
     held: Holdings,
     /// The operator's own leases, each before the rules of its key.
-    standing: BTreeMap<Place, Lease>,
+    operators: BTreeMap<Place, Lease>,
     /// Keys whose entry could not be brought back to what it was.
     astray: BTreeSet<Place>,
 }
@@ -85,7 +85,7 @@ impl Book {
     pub(super) fn beyond(&self, change: &BookChange, owner: u8, most: usize) -> Option<Place> {
         let is_own = |id: &u64| self.rules.get(id).is_some_and(|rule| rule.spec.owner == owner);
         let own = |place| self.places.carried(place).iter().filter(|id| is_own(id)).count();
-        let stands = |place| usize::from(self.standing.contains_key(&place));
+        let stands = |place| usize::from(self.operators.contains_key(&place));
         let places = change.steps.iter().map(|step| step.place);
         places.into_iter().find(|place| own(*place) + stands(*place) > most)
     }
@@ -136,7 +136,7 @@ impl Book {
         place: Place,
         lease: Lease,
     ) -> Result<(), StoreError> {
-        self.standing.insert(place, lease);
+        self.operators.insert(place, lease);
         put(store, place, self.entry(place).ok().flatten().as_ref())
     }
 
@@ -223,8 +223,8 @@ impl Book {
 
     fn entry(&self, place: Place) -> Result<Option<Entry>, Overfull> {
         let carried = self.places.carried(place);
-        let standing = self.standing.get(&place).copied();
-        let leases = carried.len() + usize::from(standing.is_some());
+        let operators = self.operators.get(&place).copied();
+        let leases = carried.len() + usize::from(operators.is_some());
         if leases == 0 {
             return Ok(None);
         }
@@ -233,7 +233,7 @@ impl Book {
         }
         let mut entry = Entry::default();
         let rules = carried.iter().filter_map(|id| self.rules.get(id)).map(Rule::lease);
-        for (slot, lease) in entry.slots.iter_mut().zip(standing.into_iter().chain(rules)) {
+        for (slot, lease) in entry.slots.iter_mut().zip(operators.into_iter().chain(rules)) {
             *slot = lease;
         }
         Ok(Some(entry))

@@ -8,11 +8,11 @@ use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Su
 
 use super::Ledger;
 use super::book::{BookChange, WhenFull};
+use super::identity::{Anchor, RuleIdentity};
 use super::lineage::{Kinship, LineageError, LineageHold};
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
 use super::share::OWNER_SLOTS;
-use super::twin::{Anchor, Twin};
 use crate::kernel::map::prefix::PrefixError;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
@@ -185,7 +185,7 @@ impl<S: RuleStore> Ledger<S> {
         &mut self,
         (id, tokens): (u64, Vec<u32>),
         spec: RuleSpec,
-        (twin, hooks): (&Twin, u128),
+        (identity, hooks): (&RuleIdentity, u128),
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Result<Rule, LedgerError> {
@@ -201,7 +201,7 @@ impl<S: RuleStore> Ledger<S> {
                 ledger.lineage(root, spec.owner, now_boot_ns, kinship)
             }
         };
-        let place = match twin.anchor {
+        let place = match identity.anchor {
             Anchor::Place(place) => place,
             Anchor::Lineage(root) => Place::Lineage(mark(self, root)?),
         };

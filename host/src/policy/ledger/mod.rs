@@ -7,6 +7,7 @@
 mod book;
 mod commit;
 mod flags;
+mod identity;
 mod lineage;
 mod meter;
 mod network;
@@ -15,7 +16,6 @@ mod regrant;
 mod renew;
 mod rule;
 mod share;
-mod twin;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -28,11 +28,11 @@ use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 use self::book::{Book, WhenFull};
 use self::commit::NoProgram;
 use self::flags::FlagWords;
+use self::identity::RuleIdentity;
 use self::lineage::{Lineages, abi};
 use self::meter::MeteredStore;
 use self::place::Place;
 use self::rule::Rule;
-use self::twin::Twin;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 pub use self::commit::{LedgerError, NoDigests};
@@ -62,7 +62,7 @@ pub struct Ledger<S> {
     flags: FlagWords,
     by_token: HashMap<(u8, u32), u64>,
     /// What makes each rule the same as one that is made again.
-    twins: HashMap<Twin, u64>,
+    identities: HashMap<RuleIdentity, u64>,
     /// Rules by owner.
     owned: HashMap<u8, usize>,
     /// When rules end, and as what. A rule that ended otherwise leaves its line behind.
@@ -85,7 +85,7 @@ impl<S: RuleStore> Ledger<S> {
             lineages: Lineages::default(),
             flags: FlagWords::default(),
             by_token: HashMap::new(),
-            twins: HashMap::new(),
+            identities: HashMap::new(),
             owned: HashMap::new(),
             ends: BTreeMap::new(),
             ended: HashMap::new(),
@@ -126,8 +126,8 @@ impl<S: RuleStore> Ledger<S> {
         self.sweep(now_boot_ns);
         let (at, max) = ((spec.owner, spec.token), spec.max_rules);
         let hooks = self.check(&spec)?;
-        let twin = Twin::of(&spec, hooks)?;
-        if let Some(id) = self.twins.get(&twin).copied() {
+        let identity = RuleIdentity::of(&spec, hooks)?;
+        if let Some(id) = self.identities.get(&identity).copied() {
             return self.renew(id, spec, now_boot_ns, kinship);
         }
         let replaced = self.by_token.get(&at).copied();
@@ -135,7 +135,7 @@ impl<S: RuleStore> Ledger<S> {
             return Err(LedgerError::TooManyRules { max });
         }
         let named = (self.last_id + 1, vec![at.1]);
-        let rule = self.resolve(named, spec, (&twin, hooks), now_boot_ns, kinship)?;
+        let rule = self.resolve(named, spec, (&identity, hooks), now_boot_ns, kinship)?;
         self.last_id += 1;
         let (id, expires, held) = (rule.id, rule.spec.expires_boot_ns, rule.lineages().collect());
         let ended = match self.commit(rule, replaced) {
@@ -146,7 +146,7 @@ impl<S: RuleStore> Ledger<S> {
             }
         };
         self.by_token.insert(at, id);
-        self.twins.insert(twin, id);
+        self.identities.insert(identity, id);
         *self.owned.entry(at.0).or_default() += 1;
         if expires != 0 {
             self.ends.insert((expires, id), Ending::Expired);
@@ -311,10 +311,10 @@ impl<S: RuleStore> Ledger<S> {
                 self.by_token.remove(&(owner, *token));
             }
         }
-        if let Ok(twin) = Twin::of(&rule.spec, rule.hooks)
-            && self.twins.get(&twin) == Some(&rule.id)
+        if let Ok(identity) = RuleIdentity::of(&rule.spec, rule.hooks)
+            && self.identities.get(&identity) == Some(&rule.id)
         {
-            self.twins.remove(&twin);
+            self.identities.remove(&identity);
         }
         if let Some(owned) = self.owned.get_mut(&owner) {
             *owned = owned.saturating_sub(1);

@@ -155,10 +155,10 @@ impl Truth {
 
     fn drop_rules(&mut self, gone: impl Fn(&RuleSpec) -> bool) {
         self.rules.retain(|rule| !gone(&rule.spec));
-        self.settle();
+        self.drop_unheld_roots();
     }
 
-    fn settle(&mut self) {
+    fn drop_unheld_roots(&mut self) {
         let held: BTreeSet<_> = self.rules.iter().flat_map(|rule| roots_of(&rule.spec)).collect();
         self.roots.retain(|root| held.contains(root));
     }
@@ -278,7 +278,7 @@ impl Truth {
                 let ends = [rule.spec.expires_boot_ns, spec.expires_boot_ns];
                 let never = ends.contains(&0);
                 rule.spec.expires_boot_ns = if never { 0 } else { ends[0].max(ends[1]) };
-                self.settle();
+                self.drop_unheld_roots();
             }
             Ok(MadeRule { rule_id: id, renewed: false }) => {
                 assert_eq!(expected, None, "{spec:?}");
@@ -291,7 +291,7 @@ impl Truth {
                 self.rules.retain(|rule| !rule.is_named(spec.owner, spec.token));
                 let tokens = BTreeSet::from([spec.token]);
                 self.rules.push(ModelRule { id, spec, tokens });
-                self.settle();
+                self.drop_unheld_roots();
             }
             Err(error) => {
                 assert_eq!(Some(error.refusal()), expected, "{error} {spec:?}");
@@ -390,7 +390,7 @@ fn the_maps_say_what_a_list_of_rules_says() {
                     // A rule whose time is over may have been cleared away.
                     let _known = ledger.revoke(owner, token, truth.now);
                     truth.rules.retain(|rule| !rule.is_named(owner, token));
-                    truth.settle();
+                    truth.drop_unheld_roots();
                 }
                 11..14 => truth.fork(&mut ledger, &mut random),
                 14..16 => truth.exit(&mut ledger, &mut random),

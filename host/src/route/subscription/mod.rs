@@ -11,10 +11,10 @@ use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
 use super::batch::{BatchBuilder, ProcessSource};
+use super::buffer_pool::BufferPool;
 use super::filter::{Filter, Sieve};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
-use super::spare::Spare;
 use crate::enrich::ProcessChange;
 
 /// Slot of a plugin: owner of rules, index of its queue.
@@ -56,7 +56,7 @@ struct View {
 }
 
 impl View {
-    fn new(subscription: &Subscription, spare: &Arc<Spare>) -> Self {
+    fn new(subscription: &Subscription, pool: &Arc<BufferPool>) -> Self {
         Self {
             schema: subscription.schema,
             hooks: subscription.hooks,
@@ -66,7 +66,7 @@ impl View {
             batch: BatchBuilder::new(
                 subscription.scope.clone(),
                 subscription.schema,
-                Arc::clone(spare),
+                Arc::clone(pool),
             ),
             subscribers: Vec::new(),
         }
@@ -90,14 +90,14 @@ pub struct Router {
     shared: Vec<View>,
     own: Vec<View>,
     /// One for all views, so that many of them keep no more than one.
-    spare: Arc<Spare>,
+    pool: Arc<BufferPool>,
 }
 
 impl Router {
     /// Adds a plugin, or moves it to another view. To be called between two flushes.
     pub fn subscribe(&mut self, subscription: &Subscription) {
         self.unsubscribe(subscription.slot);
-        let mut own = View::new(subscription, &self.spare);
+        let mut own = View::new(subscription, &self.pool);
         own.add(subscription);
         self.own.push(own);
         let same = |view: &&mut View| {
@@ -108,7 +108,7 @@ impl Router {
         match self.shared.iter_mut().find(same) {
             Some(view) => view.add(subscription),
             None => {
-                let mut view = View::new(subscription, &self.spare);
+                let mut view = View::new(subscription, &self.pool);
                 view.add(subscription);
                 self.shared.push(view);
             }

@@ -42,7 +42,7 @@ impl WatchSpec {
         }
         let lowered = self.lower(&mut rows)?;
         let executed = if self.verdict.is_some() { rows.executed(&self.hook) } else { None };
-        function::settle(&mut rows.rows, &rows.fields, lowered.as_ref(), kfuncs)?;
+        function::choose_reads(&mut rows.rows, &rows.fields, lowered.as_ref(), kfuncs)?;
         let mut spec = rows.spec();
         if let Some(row) = executed {
             spec.object = ObjectKind::File as u32;

@@ -15,7 +15,7 @@ use super::world::{CallError, StartError};
 use crate::route::queue::{Batch, Delivery, Pause};
 
 /// What the thread holds.
-pub(super) struct Tenure {
+pub(super) struct PluginThread {
     desk: Arc<Desk>,
     life: Life,
     live: RunningVersion,
@@ -53,7 +53,7 @@ impl VersionInput {
     }
 }
 
-impl Tenure {
+impl PluginThread {
     pub(super) fn new(desk: Arc<Desk>, mut life: Life, live: RunningVersion) -> Self {
         life.after(Input::Started);
         desk.stats.set_state(life.state());
@@ -65,7 +65,7 @@ impl Tenure {
         loop {
             match self.life.state() {
                 State::Running => match self.desk.queue.pop(self.tick_at()) {
-                    Delivery::Knock => self.orders(),
+                    Delivery::Order => self.orders(),
                     Delivery::Tick => {
                         self.ticked = Instant::now();
                         self.step(&VersionInput::Tick);
@@ -78,12 +78,12 @@ impl Tenure {
                 },
                 State::Waiting => match self.desk.queue.pause(self.restart_at) {
                     Pause::Over => self.restart(),
-                    Pause::Knock => self.orders(),
+                    Pause::Order => self.orders(),
                     Pause::Stop => break,
                 },
                 State::Loaded | State::Quarantined | State::Stopped => {
                     match self.desk.queue.pause(None) {
-                        Pause::Knock => self.orders(),
+                        Pause::Order => self.orders(),
                         Pause::Stop | Pause::Over => break,
                     }
                 }
@@ -118,9 +118,9 @@ impl Tenure {
         match result {
             Ok(()) => {
                 stats.records.fetch_add(step.records(), Ordering::Relaxed);
-                if self.input(Input::Handled) == Next::Settle {
+                if self.input(Input::Handled) == Next::EndProbation {
                     self.predecessor = None;
-                    self.live.sink.settled();
+                    self.live.sink.probation_ended();
                 }
             }
             Err(error) => {
@@ -155,7 +155,7 @@ impl Tenure {
             }
             Next::RestartAt { .. } => self.restart(),
             Next::Quarantine => self.desk.queue.discard(),
-            Next::Go | Next::Settle | Next::FallBack => {}
+            Next::Go | Next::EndProbation | Next::FallBack => {}
         }
     }
 

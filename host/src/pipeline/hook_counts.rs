@@ -23,17 +23,17 @@ pub(super) enum Counted {
 const COUNTED: usize = 5;
 
 /// Counts by hook slot.
-pub(super) struct Tally {
+pub(super) struct HookCounters {
     slots: [[AtomicU64; COUNTED]; HOOK_SLOTS],
 }
 
-impl Default for Tally {
+impl Default for HookCounters {
     fn default() -> Self {
         Self { slots: [const { [const { AtomicU64::new(0) }; COUNTED] }; HOOK_SLOTS] }
     }
 }
 
-impl Tally {
+impl HookCounters {
     /// Adds to a count of a hook.
     pub(super) fn add(&self, slot: u16, counted: Counted, more: u64) {
         if let Some(count) = self.count(slot, counted).filter(|_| more > 0) {

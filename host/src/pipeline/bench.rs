@@ -23,7 +23,7 @@ use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Ring, Rings};
 
 /// Everything after the hooks, reading a ring that somebody else fills.
-pub struct Rig {
+pub struct BenchPipeline {
     shared: Arc<Shared>,
     roster: Roster,
     mailbox: Arc<Mailbox>,
@@ -35,8 +35,8 @@ pub struct Rig {
     _hooks: Hooks,
 }
 
-impl Rig {
-    /// Creates the maps and starts the plugins, compiled by a child of `program`, a krsi-host; nothing is read before [`Rig::go`].
+impl BenchPipeline {
+    /// Creates the maps and starts the plugins, compiled by a child of `program`, a krsi-host; nothing is read before [`BenchPipeline::go`].
     ///
     /// # Errors
     /// When a map or a plugin cannot be had.

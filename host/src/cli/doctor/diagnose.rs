@@ -71,7 +71,7 @@ fn finding(
 }
 
 /// Judges a machine.
-pub(super) fn judge(facts: &Facts) -> Diagnosis {
+pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     let backend = backend(facts);
     let mut findings = Vec::new();
     findings.extend(privilege(facts));
