@@ -10,12 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use feed::Feeder;
-use krsi_host::config::PluginSpec;
-use krsi_host::kernel::map::lease::EntryKey;
-use krsi_host::kernel::map::store::RuleStore;
-use krsi_host::kernel::map::{Judged, KernelMaps};
-use krsi_host::kernel::program::object::ObjectFile;
-use krsi_host::pipeline::bench::BenchPipeline;
+use krsi_host::facade::{
+    BenchPipeline, EntryKey, KernelMaps, ObjectFile, PluginSpec, RuleStore, RulesObeyed,
+};
 use krsi_host_abi::deny::{Entry, FileKey};
 
 const SECONDS: u64 = 3;
@@ -65,7 +62,7 @@ fn bare(per_second: u64) -> anyhow::Result<[u64; 3]> {
     let mut feeder = Feeder::start(1 << 26)?;
     let mut ring = feeder.ring()?;
     let (_object, mut maps) = ObjectFile::create(&[("TELEMETRY", 1 << 20)])?;
-    let mut rules = KernelMaps::take(&mut maps, 1, Judged::Yes)?.rules;
+    let mut rules = KernelMaps::take(&mut maps, 1, RulesObeyed::Yes)?.rules;
     feed::pin(0)?;
     let reader = std::thread::spawn(move || -> anyhow::Result<Vec<u64>> {
         let mut delays = Vec::new();

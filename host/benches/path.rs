@@ -12,13 +12,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use feed::{BURST, Feeder, NO_WAKEUP};
 use gauge::Gauge;
-use krsi_host::decode::{self, CallLayouts};
-use krsi_host::enrich::{ProcessChange, ProcessTable};
-use krsi_host::pipeline::bench::BenchPipeline;
-use krsi_host::read::record::RawRecord;
-use krsi_host::route::queue::{Delivery, Queue};
-use krsi_host::route::scope::Scope;
-use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
+use krsi_host::facade::{
+    BenchPipeline, CallLayouts, Delivery, PluginSlot, ProcessChange, ProcessTable, Queue,
+    RawRecord, Router, Scope, Subscription, decode,
+};
 use krsi_plugin::{Hook, Instance};
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::latest::HookSet;
@@ -78,7 +75,7 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
             while drained < 512
                 && let Some(item) = ring.next()
             {
-                let decoded = decode::decode(&RawRecord::parse(&item)?, &layouts)?;
+                let decoded = decode(&RawRecord::parse(&item)?, &layouts)?;
                 let change = ProcessChange::of(&decoded.event);
                 let meta = &decoded.event.meta;
                 processes.observe(meta, decoded.parent, change, &mut |_| String::new());

@@ -67,7 +67,6 @@ pub(crate) struct LiveWatch {
 /// What is told of a watch when it decides a call or is shown.
 #[derive(Clone, Debug)]
 pub(crate) struct ToldWatch {
-    /// Whose it is.
     pub(crate) plugin: String,
     /// The hook that it is attached to.
     pub(crate) hook: String,
@@ -80,7 +79,6 @@ pub(crate) struct ToldWatch {
 /// What is told of a value of a watch.
 #[derive(Clone, Debug)]
 pub(crate) struct ToldField {
-    /// Its name.
     pub(crate) name: String,
     /// Whether it holds permission bits, which people read in octal.
     pub(crate) is_mode: bool,

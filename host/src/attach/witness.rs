@@ -56,7 +56,6 @@ struct WitnessCounts {
 /// What the programs in the kernel counted.
 #[derive(Clone, Copy)]
 pub(crate) struct HookCounts<'a> {
-    /// The counters.
     pub(crate) counters: &'a Counters,
     /// Slots that ever had a program, with their hooks.
     pub(crate) used: &'a [UsedSlot],

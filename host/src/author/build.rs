@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// Why a crate is not built.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// No crate lies there.
     #[error("{}: no Cargo.toml lies here; give the folder of a plugin, or make one: krsi-host plugin new NAME", folder.display())]
     NoCrate {
@@ -80,7 +80,7 @@ struct CargoTarget {
 ///
 /// # Errors
 /// When there is no such crate, no compiler, or cargo fails.
-pub fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
+pub(crate) fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let manifest = folder.join("Cargo.toml");
     if !manifest.is_file() {

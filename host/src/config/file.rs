@@ -43,7 +43,6 @@ pub(super) struct File {
 struct PluginTable {
     /// Linear memory, MiB.
     memory_mib: Option<u16>,
-    /// Elements of a table.
     table_elements: Option<u32>,
     /// Native stack of a call, KiB.
     stack_kib: Option<u16>,
@@ -89,7 +88,6 @@ struct PluginTable {
     actions: Option<u32>,
     /// Updates of maps of one call.
     map_updates: Option<u32>,
-    /// Alerts in a second.
     alerts_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,

@@ -9,7 +9,7 @@
 
 mod arrivals;
 mod ask;
-pub mod bench;
+pub(crate) mod bench;
 mod bounds;
 mod census;
 mod clock;
@@ -40,7 +40,7 @@ mod version;
 mod vital;
 mod watch;
 
-pub use self::error::{ReloadError, RunError};
+pub(crate) use self::error::{ReloadError, RunError};
 
 use crate::config::Config;
 
@@ -48,7 +48,7 @@ use crate::config::Config;
 ///
 /// # Errors
 /// When the machine, the configuration or a plugin does not allow it.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub(crate) fn run(config: Config) -> Result<(), RunError> {
     let running = start::start(config.clone())?;
     serve::serve(running, &config)
 }

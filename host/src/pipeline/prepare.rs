@@ -36,12 +36,10 @@ impl Prepared {
         version.wanted(slot, &self.settings.grant)
     }
 
-    /// Its file.
     pub(super) fn file(&self) -> &Path {
         &self.spec.file
     }
 
-    /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.candidate.manifest.name
     }

@@ -41,7 +41,6 @@ pub(super) struct Shared {
     pub(super) rules: AtomicU64,
     /// Rules refused for want of room in a map.
     pub(super) map_full: AtomicU64,
-    /// Counts by hook.
     pub(super) hook_counts: HookCounters,
     /// The way to the outputs.
     pub(super) reports: Reports,

@@ -118,7 +118,6 @@ fn vacate(config: &Config) -> Result<ReadyFile, RunError> {
     ReadyFile::new(config.ready_file.clone())
 }
 
-/// What the machine is.
 struct FoundMachine {
     machine: Machine,
     /// `None` where the kernel does not list them.

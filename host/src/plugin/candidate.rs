@@ -37,7 +37,6 @@ impl Candidate {
         Ok(Self { manifest, pre, world })
     }
 
-    /// Who it is.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         self.pre.identity()

@@ -9,7 +9,6 @@ use wasmtime::ResourceLimiter;
 pub struct Limits {
     /// Linear memory, bytes.
     pub memory_bytes: usize,
-    /// Elements of a table.
     pub table_elements: usize,
     /// Native stack of a call, bytes.
     pub stack_bytes: usize,
@@ -52,9 +51,7 @@ impl Default for Limits {
 /// A limit that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exceeded {
-    /// Of what.
     pub(crate) what: &'static str,
-    /// What was asked for.
     pub(crate) asked: usize,
     /// What is allowed.
     pub(crate) limit: usize,

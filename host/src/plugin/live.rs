@@ -20,7 +20,6 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 /// after a restore.
 const CHECKPOINT_ACTIONS: usize = 1 << 14;
 
-/// A running version.
 pub(super) struct RunningVersion {
     pub(super) about: Arc<About>,
     pre: Arc<PluginPre>,

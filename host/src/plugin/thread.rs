@@ -190,7 +190,6 @@ impl PluginThread {
             match order {
                 WorkerOrder::Swap(successor) => self.swap(*successor),
                 WorkerOrder::Shadow(successor, sink) => self.shadow(*successor, sink),
-                WorkerOrder::Unshadow => self.live.shadow = None,
             }
         }
     }

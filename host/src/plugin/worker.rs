@@ -110,8 +110,6 @@ pub(super) enum WorkerOrder {
     Swap(Box<Successor>),
     /// A version runs beside, without effect.
     Shadow(Box<Successor>, Box<dyn ShadowSink>),
-    /// It runs beside no more.
-    Unshadow,
 }
 
 /// A version that is to take over, and where it tells how that went.
@@ -202,7 +200,6 @@ impl Worker {
         &self.desk.stats
     }
 
-    /// Its queue.
     #[must_use]
     pub fn queue(&self) -> &Arc<Queue> {
         &self.desk.queue
@@ -241,11 +238,6 @@ impl Worker {
         let successor = Successor { candidate, start, sink: None, reply };
         self.order(WorkerOrder::Shadow(Box::new(successor), sink));
         answered(&answer, file)
-    }
-
-    /// Ends what runs beside.
-    pub fn unshadow(&self) {
-        self.order(WorkerOrder::Unshadow);
     }
 
     fn order(&self, order: WorkerOrder) {

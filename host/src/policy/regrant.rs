@@ -17,7 +17,7 @@ const MS_NS: u64 = 1_000_000;
 /// What a grant says of a rule in force: that it may be made now, on this machine and beside the plugin's
 /// others, for as long as it has left. `within` tells whether a process lies within the grant's scope.
 #[must_use]
-pub fn recheck_rule(
+pub(crate) fn recheck_rule(
     (grant, machine): (&Grant, &Machine),
     rule: &RuleSpec,
     others: Others<'_>,

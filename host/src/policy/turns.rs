@@ -12,7 +12,7 @@ use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView
 use crate::kernel::map::store::RuleStore;
 
 /// Tells the destinations of a plugin's other denials that are about everybody.
-pub type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
+pub(crate) type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
 
 /// The ledger of all plugins.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ impl<S: RuleStore> Turns<S> {
         self.0.lock()
     }
 
-    /// One change.
     pub fn turn<T>(&self, change: impl FnOnce(&mut Ledger<S>) -> T) -> T {
         let mut ledger = self.0.lock();
         let result = change(&mut ledger);

@@ -29,7 +29,7 @@ pub trait ProcessSource {
 
 /// A batch under construction, and which processes its readers know.
 #[derive(Debug, Default)]
-pub struct BatchBuilder {
+pub(crate) struct BatchBuilder {
     /// Room for a batch start, then frames; empty before the first frame.
     bytes: Vec<u8>,
     /// The batch start, made last as it carries the time.
@@ -52,7 +52,7 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// An empty batch for readers of a scope and a schema; buffers come from `pool` and go there.
     #[must_use]
-    pub fn new(scope: Scope, schema: Schema, pool: Arc<BufferPool>) -> Self {
+    pub(crate) fn new(scope: Scope, schema: Schema, pool: Arc<BufferPool>) -> Self {
         Self { scope, schema, pool, ..Self::default() }
     }
 
@@ -60,7 +60,7 @@ impl BatchBuilder {
     ///
     /// # Errors
     /// When the event is too long for a frame; the batch is then as before.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         event: &Event<'_>,
         processes: &impl ProcessSource,
@@ -78,7 +78,7 @@ impl BatchBuilder {
     }
 
     /// Tells a loss after the events so far.
-    pub fn lose(&mut self, lost: Lost) {
+    pub(crate) fn lose(&mut self, lost: Lost) {
         self.start();
         self.add(RecordRef::Lost(lost));
         self.lost.push(lost);
@@ -86,7 +86,7 @@ impl BatchBuilder {
 
     /// Follows a process, whether or not this batch's readers see the event that tells of it: after an
     /// exec it is described anew, after its end it is forgotten.
-    pub fn follow(&mut self, change: ProcessChange<'_>) {
+    pub(crate) fn follow(&mut self, change: ProcessChange<'_>) {
         match change {
             ProcessChange::Forked { .. } => {}
             ProcessChange::Executed { process, .. } => {
@@ -97,18 +97,18 @@ impl BatchBuilder {
     }
 
     /// Makes the next events describe every process again, for a reader that has just come.
-    pub fn describe_anew(&mut self) {
+    pub(crate) fn describe_anew(&mut self) {
         self.known.clear();
     }
 
     /// Whether there is nothing to hand over.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.bytes.len() <= HEAD_ROOM
     }
 
     /// Ends the batch and starts the next one.
-    pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
+    pub(crate) fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
         self.start();
         self.head.clear();
         push_start(&mut self.head, self.schema, (boot_ns, unix_offset_ns));
@@ -196,7 +196,7 @@ pub fn private(now: (u64, i64)) -> Vec<u8> {
 /// batch itself; but while a version of another contract takes over or runs beside, there are
 /// batches that were made for another schema, and the host's own reports are made in its own.
 #[must_use]
-pub fn fit(batch: &Batch, schema: Schema) -> Cow<'_, [u8]> {
+pub(crate) fn fit(batch: &Batch, schema: Schema) -> Cow<'_, [u8]> {
     match lower::schema_of(batch.bytes()) {
         Some(written) if written != schema => {
             Cow::Owned(lower::batch(batch.bytes(), written, schema, batch.files()))

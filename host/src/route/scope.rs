@@ -9,7 +9,6 @@ use super::batch::ProcessSource;
 /// A part of the system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// All of it.
     #[default]
     System,
     /// What runs under a user id.

@@ -8,16 +8,11 @@ mod v0_3;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use krsi_host::kernel::map::lease::EntryKey;
-use krsi_host::kernel::map::store::{RuleStore, StoreError};
-use krsi_host::plugin::{
-    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
-    Start, Worker,
+use krsi_host::facade::{
+    ActionContext, ActionSink, Asked, Batch, CallError, Candidate, CompileLimits, Compiler,
+    Delivery, Engine, EntryKey, Grant, GrantSpec, Kinship, Ledger, Limits, Machine, Next,
+    Principal, Queue, RestartPolicy, RuleStore, Start, StoreError, Turns, Worker, apply,
 };
-use krsi_host::policy::{
-    ActionContext, Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Turns, apply,
-};
-use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::frame::Frames;

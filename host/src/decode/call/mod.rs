@@ -24,7 +24,6 @@ pub enum LayoutError {
     /// Rows for fewer or more fields than the hook has.
     #[error("{hook} has {wanted} fields, rows are given for {given}", hook = hook.name())]
     Fields {
-        /// The hook.
         hook: Hook,
         /// Its fields.
         wanted: usize,
@@ -33,22 +32,10 @@ pub enum LayoutError {
     },
     /// A row that is no capture, or not the first of its value.
     #[error("row {row} begins no value")]
-    Row {
-        /// The row.
-        row: usize,
-    },
+    Row { row: usize },
     /// A capture that reads something else than the field's kind.
     #[error("row {row} reads another kind of value than field {field} of {hook} has", hook = hook.name())]
-    Kind {
-        /// The hook.
-        hook: Hook,
-        /// The field.
-        field: &'static str,
-        /// Its kind.
-        kind: Kind,
-        /// The row.
-        row: usize,
-    },
+    Kind { hook: Hook, field: &'static str, kind: Kind, row: usize },
 }
 
 /// What one value of a record is made of.
@@ -71,7 +58,7 @@ const TEXTS: [Read; 6] =
 
 /// Where one value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValuePlace {
+pub(crate) struct ValuePlace {
     row: u8,
     shape: ValueShape,
 }

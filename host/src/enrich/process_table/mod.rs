@@ -17,10 +17,10 @@ use self::recent::{Recent, Sighting};
 use super::change::ProcessChange;
 use super::descent::Descent;
 
-pub use self::census::{Missed, TableCounts};
+pub(crate) use self::census::{Missed, TableCounts};
 
 /// Processes that are remembered.
-pub const PROCESSES_MAX: usize = 65_536;
+pub(crate) const PROCESSES_MAX: usize = 65_536;
 /// Ended processes among them.
 const EXITED_MAX: usize = 16_384;
 /// How long an ended process is remembered.
@@ -38,7 +38,6 @@ pub struct Observation {
 /// A process that came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// Its parent.
     pub parent: ProcessKey,
     /// The process.
     pub child: ProcessKey,

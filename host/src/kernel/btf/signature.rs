@@ -5,18 +5,16 @@ use btf_rs::{BtfType, Type};
 use super::KernelTypes;
 
 /// What the kernel's own stub of an LSM hook is called before the hook's name.
-pub const STUB: &str = "bpf_lsm_";
+pub(crate) const STUB: &str = "bpf_lsm_";
 /// A type that is nested deeper is shown as far as this.
 const MAX_DEPTH: u32 = 12;
 
 /// A function of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Its BTF id.
     pub btf_id: u32,
     /// Type of what it returns, as C has it; `void` for nothing.
     pub returns: String,
-    /// Its parameters.
     pub parameters: Vec<Parameter>,
 }
 

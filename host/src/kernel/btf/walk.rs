@@ -23,12 +23,10 @@ pub enum Form {
         /// What kind of number.
         sort: Sort,
     },
-    /// A pointer.
     Pointer {
         /// Type that it points to.
         to: u32,
     },
-    /// An array.
     Array {
         /// Type of one element.
         element: u32,
@@ -81,7 +79,6 @@ pub struct MemberAt {
     pub bits: u32,
     /// Bits of a bit field; 0 for a whole member.
     pub width: u32,
-    /// Its type.
     pub type_id: u32,
 }
 

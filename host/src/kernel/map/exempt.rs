@@ -11,7 +11,6 @@ use super::{MapError, ObjectMaps, bytes, open};
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();
 
-/// The maps.
 pub struct ExemptMaps {
     processes: HashMap<MapData, [u8; PROCESS_KEY], u64>,
     files: HashMap<MapData, [u8; FILE_KEY], u64>,

@@ -145,7 +145,6 @@ lease_maps! { secret:
         Lineage(id: u64) = id;
     }
     file "FILE": HashMap<MapData, [u8; FILE_KEY], Leases> {
-        /// A file.
         File(key: FileKey) = bytes(&key);
     }
     network "NETWORK": LpmTrie<MapData, [u8; NETWORK_DATA], Leases> {
@@ -157,7 +156,6 @@ lease_maps! { secret:
         Cgroup(id: u64) = id;
     }
     path "PATH": HashMap<MapData, [u8; PATH_KEY], Leases> {
-        /// A path prefix.
         Path(prefix: PathPrefix) = bytes(&prefix.key(secret));
         /// Paths of a hook that could not be resolved.
         Unresolved(hook: Hook) = bytes(&PathKey::unresolved(u32::from(hook.id())));

@@ -4,12 +4,12 @@
 //! the layout traits of the byte contract.
 
 mod answer;
-pub mod exempt;
-pub mod file;
-pub mod lease;
-pub mod namespace;
-pub mod prefix;
-pub mod store;
+pub(crate) mod exempt;
+pub(crate) mod file;
+pub(crate) mod lease;
+pub(crate) mod namespace;
+pub(crate) mod prefix;
+pub(crate) mod store;
 
 use aya::maps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
@@ -27,7 +27,7 @@ use self::lease::{EntryKey, LeaseMaps};
 use self::store::{RuleStore, StoreError};
 
 /// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
-pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
+pub(crate) const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const MEMBERSHIP: usize = size_of::<Membership>();
@@ -61,13 +61,12 @@ pub enum MapError {
 }
 
 /// The object's maps by name.
-pub type ObjectMaps = std::collections::HashMap<String, Map>;
+pub(crate) type ObjectMaps = std::collections::HashMap<String, Map>;
 
 /// Everything the host does with maps, taken out of the object once.
 pub struct KernelMaps {
     /// Flags words.
     pub flags: Flags,
-    /// Counters.
     pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
@@ -195,7 +194,6 @@ impl Flags {
     }
 }
 
-/// The counters.
 pub struct Counters {
     map: PerCpuArray<MapData, [u8; ROW]>,
 }

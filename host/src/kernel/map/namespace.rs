@@ -29,7 +29,7 @@ pub enum PidsError {
 ///
 /// # Errors
 /// Why programs see other numbers of processes.
-pub fn pids() -> Result<(), PidsError> {
+pub(crate) fn pids() -> Result<(), PidsError> {
     let shown = fs::read_link("/proc/self").ok();
     let own = rustix::process::getpid().as_raw_nonzero().to_string();
     check_pids(shown.as_deref(), &own, fs::metadata("/proc/self/ns/pid").ok().map(|at| at.ino()))
@@ -61,7 +61,7 @@ pub enum CgroupError {
 ///
 /// # Errors
 /// Why ids of cgroups tell nobody apart.
-pub fn cgroups() -> Result<(), CgroupError> {
+pub(crate) fn cgroups() -> Result<(), CgroupError> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     check_cgroups(&read("/proc/self/mountinfo"), &read("/proc/1/cgroup"))
 }

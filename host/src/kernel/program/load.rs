@@ -33,12 +33,7 @@ pub enum HookError {
     NoFunction,
     /// The kernel does not tell whose a call is.
     #[error("this kernel's {structure} has no {member}")]
-    Field {
-        /// The structure.
-        structure: &'static str,
-        /// The member.
-        member: &'static str,
-    },
+    Field { structure: &'static str, member: &'static str },
     /// The object cannot be made into its program.
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -178,7 +173,6 @@ impl Loader {
         Self { file, backend, offsets, path_secret, vital, task_btf, ancestors, kfuncs, plain }
     }
 
-    /// The backend.
     #[must_use]
     pub fn backend(&self) -> &'static dyn Backend {
         self.backend

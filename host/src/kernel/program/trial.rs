@@ -18,7 +18,7 @@ const EXIT: u8 = 0x95;
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// A program of type LSM, on the hook's `bpf_lsm_*` function.
     Lsm,
     /// The same, one that may sleep.
@@ -32,7 +32,7 @@ pub enum Attempt {
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Nobody tried.
     #[default]
     Untried,
@@ -46,10 +46,9 @@ pub enum Outcome {
 
 /// A obstacle in the kernel's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Obstacle {
+pub(crate) struct Obstacle {
     /// What it means.
     pub grounds: Grounds,
-    /// The errno.
     pub errno: i32,
     /// What the verifier said; empty when it said nothing.
     pub words: String,
@@ -58,7 +57,7 @@ pub struct Obstacle {
 /// What a obstacle means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Grounds {
+pub(crate) enum Grounds {
     /// The hook is on the kernel's list of hooks that BPF may not have.
     Disabled,
     /// The function is the BPF LSM's own and no hook.
@@ -83,7 +82,7 @@ impl fmt::Display for Obstacle {
 
 /// Loads a program that does nothing for the function with that BTF id, and unloads it.
 #[must_use]
-pub fn load(attempt: Attempt, target: u32) -> Outcome {
+pub(crate) fn load(attempt: Attempt, target: u32) -> Outcome {
     let (attach_type, sleep) = match attempt {
         Attempt::Lsm => (AttachType::Lsm, Sleep::Never),
         Attempt::LsmSleepable => (AttachType::Lsm, Sleep::Allowed),

@@ -22,7 +22,7 @@ const LSM_MAC: u32 = bpf_attach_type::BPF_LSM_MAC as u32;
 
 /// Why the list cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum AttachedError {
+pub(crate) enum AttachedError {
     /// Links cannot be listed.
     #[error("attached programs cannot be listed")]
     List(#[source] io::Error),
@@ -31,7 +31,7 @@ pub enum AttachedError {
 /// How a program is attached to a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum AttachedAs {
+pub(crate) enum AttachedAs {
     /// As LSM program.
     Lsm,
     /// It modifies the return value.
@@ -43,9 +43,8 @@ pub enum AttachedAs {
 }
 
 impl AttachedAs {
-    /// The word for it.
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
             AttachedAs::Lsm => "lsm",
             AttachedAs::FmodRet => "fmod_ret",
@@ -67,7 +66,7 @@ impl AttachedAs {
 
 /// A program on a function of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AttachedProgram {
+pub(crate) struct AttachedProgram {
     /// Id of the program.
     pub prog_id: u32,
     /// Its name, as far as the kernel keeps it: 15 bytes.
@@ -88,7 +87,7 @@ pub struct AttachedProgram {
 
 /// A process with a descriptor of a program or of its link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Its id.
     pub tgid: u32,
     /// Its name.
@@ -99,7 +98,7 @@ pub struct Holder {
 ///
 /// # Errors
 /// When links cannot be listed: that needs `CAP_SYS_ADMIN`.
-pub fn attached() -> Result<Vec<AttachedProgram>, AttachedError> {
+pub(crate) fn attached() -> Result<Vec<AttachedProgram>, AttachedError> {
     let mut holders = holders(Path::new("/proc"));
     let mut found = Vec::new();
     let mut id = 0;

@@ -56,7 +56,6 @@ struct Stamps {
 /// Where a plugin lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PluginPlace {
-    /// Its file.
     pub(super) file: PathBuf,
     /// Its configuration, there or not.
     pub(super) config: PathBuf,

@@ -52,7 +52,6 @@ pub enum CacheError {
 pub(super) enum CacheLookup {
     /// Code, mapped.
     Code(Component),
-    /// Nothing.
     Nothing,
     /// An entry that is not to be trusted.
     Tampered,

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-pub use self::apart::{CompileLimits, VERB, child};
-pub use self::cache::{Cache, CacheError};
-pub use self::fault::Fault;
-pub use self::signature::{SignatureError, TrustedKey, signature_of};
+pub use self::apart::CompileLimits;
+pub use self::apart::VERB;
+pub(crate) use self::apart::child;
+pub(crate) use self::cache::{Cache, CacheError};
+pub(crate) use self::fault::Fault;
+pub(crate) use self::signature::{SignatureError, TrustedKey, signature_of};
 
 use self::cache::{CacheLookup, hex};
 use super::engine::Engine;
@@ -30,7 +32,6 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
         /// Why.
         #[source]
@@ -38,23 +39,13 @@ pub enum LoadError {
     },
     /// Longer than the limit.
     #[error("{}: larger than the limit of {limit} bytes", file.display())]
-    TooLarge {
-        /// The file.
-        file: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { file: PathBuf, limit: u64 },
     /// Not signed as required.
     #[error(transparent)]
     Signature(#[from] SignatureError),
     /// Something is wrong with its bytes.
     #[error("{}: {fault}", file.display())]
-    Fault {
-        /// The file.
-        file: PathBuf,
-        /// What.
-        fault: Fault,
-    },
+    Fault { file: PathBuf, fault: Fault },
 }
 
 impl LoadError {
@@ -103,7 +94,6 @@ pub enum CodeOrigin {
 /// Who a plugin's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its file.
     pub file: PathBuf,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
@@ -221,7 +211,7 @@ impl Compiler {
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), LoadError> {
+pub(crate) fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), LoadError> {
     let bytes = read(file, binary_bytes)?;
     let sha256: [u8; 32] = Sha256::digest(&bytes).into();
     let compiled = || {
@@ -235,7 +225,6 @@ pub fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), L
 }
 
 impl PluginPre {
-    /// Who it is.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity

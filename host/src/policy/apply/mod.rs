@@ -97,7 +97,6 @@ pub struct RaisedAlert {
     pub technique: String,
     /// How bad.
     pub severity: Severity,
-    /// Who.
     pub process: ProcessKey,
     /// What was seen.
     pub text: String,
@@ -129,7 +128,6 @@ pub struct Applied {
     pub metrics: Vec<MetricValue>,
     /// From the hook's call to the rule in force, for each rule that an event caused.
     pub delays_ns: Vec<u64>,
-    /// What was refused.
     pub refused: Vec<RefusedAction>,
     /// How many of these for want of room in a map.
     pub map_full: u64,

@@ -35,7 +35,7 @@ pub struct VitalFile {
 }
 
 /// What files are, by their digests.
-pub type VitalDigests = HashMap<Digest, &'static str>;
+pub(crate) type VitalDigests = HashMap<Digest, &'static str>;
 
 /// What of this machine decides whether a denial is broad.
 #[derive(Debug, Default)]

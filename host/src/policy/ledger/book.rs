@@ -55,7 +55,6 @@ pub(super) struct Book {
 }
 
 impl Book {
-    /// A rule.
     pub(super) fn get(&self, id: u64) -> Option<&Rule> {
         self.rules.get(&id)
     }

@@ -20,7 +20,7 @@ use crate::kernel::map::store::{RuleStore, StoreError};
 const OWNERS: u8 = 63;
 
 /// Why there can be no rules on digests: what attaches the program that has executables hashed says it.
-pub type NoDigests = Arc<dyn Error + Send + Sync>;
+pub(crate) type NoDigests = Arc<dyn Error + Send + Sync>;
 
 /// Why there are no rules on digests before anything is attached.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -54,7 +54,6 @@ pub enum LedgerError {
     /// A rule of a whole hook that names several.
     #[error("a rule of a whole hook names one hook")]
     SeveralHooks,
-    /// No hook.
     #[error("the rule names no hook")]
     NoHook,
     /// A hook that is not attached.
@@ -83,10 +82,7 @@ pub enum LedgerError {
     },
     /// No such rule.
     #[error("no rule has token {token}")]
-    UnknownRule {
-        /// The token.
-        token: u32,
-    },
+    UnknownRule { token: u32 },
     /// The plugin's limit.
     #[error("{max} rules are in force already")]
     TooManyRules {

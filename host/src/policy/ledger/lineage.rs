@@ -70,7 +70,6 @@ pub(super) enum LineageHold {
     Again,
 }
 
-/// The lineages.
 #[derive(Debug, Default)]
 pub(super) struct Lineages {
     last_id: u64,

@@ -35,11 +35,12 @@ use self::place::Place;
 use self::rule::Rule;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
-pub use self::commit::{LedgerError, NoDigests};
-pub use self::lineage::{Kinship, LineageError};
-pub use self::regrant::{GrantVerdict, Regranted};
-pub use self::renew::MadeRule;
-pub use self::rule::{Ending, RuleSpec, RuleView, looked_up};
+pub(crate) use self::commit::{LedgerError, NoDigests};
+pub use self::lineage::Kinship;
+pub(crate) use self::regrant::{GrantVerdict, Regranted};
+pub(crate) use self::renew::MadeRule;
+pub use self::rule::looked_up;
+pub(crate) use self::rule::{Ending, RuleSpec, RuleView};
 
 /// Ended rules of a plugin that can still be explained: a denial's record can arrive after its rule's end.
 const ENDED_MAX: usize = 256;

@@ -12,7 +12,6 @@ use crate::kernel::map::store::RuleStore;
 /// A rule that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MadeRule {
-    /// Its id.
     pub rule_id: u64,
     /// Whether it was in force before, and was made again.
     pub renewed: bool,

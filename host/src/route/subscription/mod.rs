@@ -24,7 +24,6 @@ pub struct PluginSlot(pub u8);
 /// What a plugin is to be sent.
 #[derive(Clone, Debug)]
 pub struct Subscription {
-    /// Its slot.
     pub slot: PluginSlot,
     /// Schema that it reads.
     pub schema: Schema,
@@ -36,7 +35,6 @@ pub struct Subscription {
     pub scope: Scope,
     /// What it wants to see of its hooks.
     pub filters: Arc<[Filter]>,
-    /// Its queue.
     pub queue: Arc<Queue>,
 }
 

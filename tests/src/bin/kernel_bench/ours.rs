@@ -4,17 +4,11 @@
 //! it cannot do yet is [`Absent`], with the reason, and shows as not measured.
 
 use anyhow::Context;
-use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::map::lease::EntryKey;
-use krsi_host::kernel::map::store::{RuleStore, StoreError};
-use krsi_host::kernel::map::{Counters, Filters, Flags, KernelMaps, RuleMaps, RulesObeyed};
-use krsi_host::kernel::program::backend::BackendKind;
-use krsi_host::kernel::program::job::Job;
-use krsi_host::kernel::program::load::{HookError, LiveProgram, Loader};
-use krsi_host::kernel::program::object::ObjectFile;
-use krsi_host::kernel::program::plan::{self, HookPlan};
-use krsi_host::kernel::spec::curated;
-use krsi_host::read::ring::Rings;
+use krsi_host::facade::{
+    BackendKind, Counters, EntryKey, Filters, Flags, HookError, HookPlan, Job, KernelMaps,
+    KernelTypes, LiveProgram, Loader, ObjectFile, Rings, RuleMaps, RuleStore, RulesObeyed,
+    StoreError, curated,
+};
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::filter::{Clause, Filter, PREFIX_LEN, test};
@@ -82,7 +76,7 @@ pub struct BenchCounts {
 
 /// Resolves every hook on this kernel.
 pub fn plan(types: &KernelTypes) -> HookPlan {
-    plan::plan(types, |_| true)
+    krsi_host::facade::plan(types, |_| true)
 }
 
 impl Ours {
@@ -114,7 +108,6 @@ impl Ours {
         })
     }
 
-    /// Detaches it.
     pub fn detach(&mut self, act: Act) -> anyhow::Result<()> {
         let slot = hook(act)?.id();
         self.live.retain(|live| live.slot != slot);
@@ -268,7 +261,7 @@ fn job(types: &KernelTypes, hook: Hook) -> anyhow::Result<Job> {
     if !hook.is_call() {
         return Ok(Job::Own(hook));
     }
-    let row = curated::of(hook).with_context(|| format!("{} has no fields", hook.name()))?;
+    let row = curated(hook).with_context(|| format!("{} has no fields", hook.name()))?;
     let target = BackendKind::Lsm.backend().target(types, hook.name());
     let target = target.with_context(|| format!("no {} here", hook.name()))?;
     let resolved = row.resolve(types, &types.prototype(&target.function)?, None);

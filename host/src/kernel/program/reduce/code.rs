@@ -37,7 +37,6 @@ pub(super) struct Op {
 pub(super) enum Flow {
     /// Goes on to the next one.
     Next,
-    /// Jumps.
     Jump(usize),
     /// Jumps or goes on.
     Branch(usize),
@@ -97,7 +96,6 @@ struct Function {
     type_id: u32,
 }
 
-/// A program.
 #[derive(Clone, Debug)]
 pub(super) struct ProgramCode {
     pub(super) ops: Vec<Op>,

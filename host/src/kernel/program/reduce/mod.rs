@@ -28,7 +28,7 @@ use self::code::ProgramCode;
 pub(super) use self::code::LOAD_IMMEDIATE;
 
 /// Stands for the map of read-only globals until an instance has one; no descriptor has this number.
-pub const GLOBALS: RawFd = RawFd::MAX;
+pub(crate) const GLOBALS: RawFd = RawFd::MAX;
 
 /// Rounds after which little is left to find.
 const ROUNDS: usize = 4;
@@ -58,8 +58,7 @@ pub enum ReduceError {
 
 /// A program that was reduced.
 #[derive(Debug)]
-pub struct Reduced {
-    /// Its instructions.
+pub(crate) struct Reduced {
     pub instructions: Vec<bpf_insn>,
     /// Where its functions begin, and their types.
     pub functions: Vec<bpf_func_info>,
@@ -72,7 +71,7 @@ pub struct Reduced {
 ///
 /// # Errors
 /// When the program is not one that a compiler makes.
-pub fn reduce(
+pub(crate) fn reduce(
     instructions: &[bpf_insn],
     functions: &[bpf_func_info],
     globals: &[u8],

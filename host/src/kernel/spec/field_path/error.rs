@@ -226,7 +226,6 @@ pub enum FieldError {
     /// The path ends at a structure that is no single value.
     #[error("{path}: {type_name} is no single value, name a member of it; {choice}")]
     Structure {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -236,7 +235,6 @@ pub enum FieldError {
     /// The path ends at an array whose elements are no bytes.
     #[error("{path}: {type_name} is no text; name one element, as in {path}[0]")]
     Elements {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -244,7 +242,6 @@ pub enum FieldError {
     /// A bound on something that has a size already.
     #[error("{path}: {type_name} takes no bound; drop [..N]")]
     NoBound {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -252,7 +249,6 @@ pub enum FieldError {
     /// A bound that is larger than the array, or missing where there is no length.
     #[error("{path}: {type_name} needs a bound from 1 to {most}, as in {path}[..{most}]")]
     Bound {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -262,7 +258,6 @@ pub enum FieldError {
     /// A type that has no value that can be read.
     #[error("{path}: {type_name} cannot be captured")]
     Unreadable {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,

@@ -12,13 +12,13 @@ use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
 
 use crate::kernel::btf::{Argument, Form, KernelTypes, Prototype};
 pub(crate) use error::resembling;
-pub use error::{FieldError, Suggestion};
-pub use step::{FieldPath, PathStep};
+pub(crate) use error::{FieldError, Suggestion};
+pub(crate) use step::{FieldPath, PathStep};
 pub(crate) use step::{clipped, name, parse};
 
 /// What a captured field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldKind {
+pub(crate) enum FieldKind {
     /// An unsigned number of that many bits; a truth value has one.
     Unsigned(u8),
     /// A signed number of that many bits.
@@ -42,7 +42,7 @@ pub enum FieldKind {
 impl FieldKind {
     /// Rows of captures that it takes.
     #[must_use]
-    pub const fn rows(self) -> usize {
+    pub(crate) const fn rows(self) -> usize {
         match self {
             Self::Address | Self::Inode => 2,
             _ => 1,
@@ -52,12 +52,11 @@ impl FieldKind {
 
 /// A captured field, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub(crate) struct Field {
     /// Its name: the path as it was written, or what `as` gave it.
     pub name: String,
     /// The path, written with dots.
     pub path: String,
-    /// What it is.
     pub kind: FieldKind,
     /// The type that the kernel gives it, for people.
     pub type_name: String,
@@ -71,8 +70,7 @@ pub struct Field {
 
 /// A field and the rows that capture it: two for an address or an inode, else one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Captured {
-    /// What it is.
+pub(crate) struct Captured {
     pub field: Field,
     /// Rows, in order; rooms are not assigned yet.
     pub rows: Vec<Capture>,
@@ -84,7 +82,7 @@ pub struct Captured {
 ///
 /// # Errors
 /// When the path is malformed, a step is not there, or its end cannot be captured.
-pub fn resolve(
+pub(crate) fn resolve(
     types: &KernelTypes,
     prototype: &Prototype,
     path: &str,
@@ -96,7 +94,7 @@ pub fn resolve(
 ///
 /// # Errors
 /// When a step is not there, or its end cannot be captured.
-pub fn resolve_path(
+pub(crate) fn resolve_path(
     types: &KernelTypes,
     prototype: &Prototype,
     path: &FieldPath,

@@ -9,9 +9,8 @@ pub(crate) const PATH_TEXT: usize = 512;
 /// Steps of a path.
 const MAX_STEPS: usize = 32;
 
-/// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PathStep {
+pub(crate) enum PathStep {
     /// `.name` or `->name`.
     Member(String),
     /// `[3]`.
@@ -22,10 +21,9 @@ pub enum PathStep {
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath {
+pub(crate) struct FieldPath {
     /// What it starts with: an argument, `current` or `current_cred`.
     pub root: String,
-    /// Its steps.
     pub steps: Vec<PathStep>,
     /// Bytes that may be taken, from `[..64]`.
     pub bound: Option<u16>,
@@ -34,7 +32,7 @@ pub struct FieldPath {
 impl FieldPath {
     /// The root and the first steps, written with dots.
     #[must_use]
-    pub fn shown(&self, steps: usize) -> String {
+    pub(crate) fn shown(&self, steps: usize) -> String {
         let mut shown = self.root.clone();
         for step in self.steps.iter().take(steps) {
             match step {
@@ -51,7 +49,7 @@ impl FieldPath {
 
     /// All of it but the bound.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.shown(self.steps.len())
     }
 }

@@ -8,7 +8,7 @@ use super::terms::{Alternatives, WORK_ATOMS};
 
 /// A predicate as the kernel evaluates it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lowered {
+pub(crate) struct Lowered {
     /// Tests.
     pub atoms: Vec<Atom>,
     /// Alternatives; none is never true. One without tests is always true, see [`Self::is_true`].
@@ -20,7 +20,7 @@ pub struct Lowered {
 impl Lowered {
     /// Whether it holds whatever the fields are: there is nothing to evaluate.
     #[must_use]
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         self.terms.iter().any(|term| term.care == 0)
     }
 }

@@ -36,14 +36,12 @@ pub(crate) enum Node {
 pub(crate) struct Subject {
     /// The field.
     pub(crate) path: FieldPath,
-    /// What of it.
     pub(crate) view: TestedPart,
 }
 
 /// What of a field is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TestedPart {
-    /// All of it.
     Whole,
     /// `bits(x, MASK)`.
     Bits(i128),
@@ -78,7 +76,6 @@ pub(crate) enum Test {
     Suffix(String),
 }
 
-/// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Comparison {
     /// `==`.
@@ -123,9 +120,7 @@ impl Comparison {
 /// A constant of a test.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Constant {
-    /// A number.
     Number(i128),
-    /// A string.
     Text(String),
     /// `true` or `false`.
     Truth(bool),

@@ -39,7 +39,7 @@ const RESERVED: &[&str] = &[
 
 /// What a watch does with a call that it matches, beyond recording it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchVerdict {
+pub(crate) enum WatchVerdict {
     /// Refuses it with that errno.
     Deny(u16),
     /// Reports that it would have refused it with that errno.
@@ -55,7 +55,7 @@ pub(crate) struct AskedField {
 
 /// A watch whose fields are not resolved yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WatchSpec {
+pub(crate) struct WatchSpec {
     /// LSM hook, without `bpf_lsm_` or `security_`.
     pub hook: String,
     pub(crate) asked: Vec<AskedField>,
@@ -67,7 +67,7 @@ pub struct WatchSpec {
 impl WatchSpec {
     /// Whether it says which calls it matches, by more than the word `true`.
     #[must_use]
-    pub fn has_predicate(&self) -> bool {
+    pub(crate) fn has_predicate(&self) -> bool {
         self.predicate.as_ref().is_some_and(|predicate| !predicate.is_true())
     }
 }
@@ -76,7 +76,10 @@ impl WatchSpec {
 ///
 /// # Errors
 /// When the text is too long or not of that form.
-pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpec, WatchError> {
+pub(crate) fn parse(
+    text: &str,
+    errno: impl Fn(&str) -> Option<u16>,
+) -> Result<WatchSpec, WatchError> {
     if text.len() > WATCH_TEXT {
         return Err(WatchError::Long { len: text.len() });
     }
@@ -96,7 +99,7 @@ pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpe
 
 /// Whether the text of a watch names that hook.
 #[must_use]
-pub fn is_on(text: &str, hook: &str) -> bool {
+pub(crate) fn is_on(text: &str, hook: &str) -> bool {
     let head = Parts::of(text).head;
     head.split_once(':').map_or(head, |(name, _)| name).trim() == hook
 }

@@ -18,7 +18,7 @@ impl WatchSpec {
     ///
     /// # Errors
     /// When the hook, a field or a test is not possible on this kernel, or there is too much.
-    pub fn resolve(
+    pub(crate) fn resolve(
         &self,
         types: &KernelTypes,
         kfuncs: &Kfuncs,

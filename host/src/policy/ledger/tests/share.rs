@@ -18,7 +18,7 @@ fn a_rule_made_again_is_renewed_under_whatever_token() {
     assert!(ledger.expire(2198).is_empty());
     assert_eq!(ledger.expire(2199)[0].ending, Some(Ending::Expired));
     assert_eq!(ledger.store.maps, FakeMaps::default());
-    assert!(ledger.twins.is_empty() && ledger.by_token.is_empty());
+    assert!(ledger.identities.is_empty() && ledger.by_token.is_empty());
 
     // Without end is the latest end; the first token and the last are both answered.
     let id = add(&mut ledger, until(1, 0)).unwrap();
