@@ -9,13 +9,11 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use krsi_host::plugin::{
-    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
-    Start, Worker,
+use krsi_host::facade::{
+    ActionSink, Batch, CallError, Candidate, Cause, CompileLimits, Compiler, Delivery, Engine,
+    Failing, Head, Limits, Next, Opened, Options, Queue, Recorder, RecorderSlot, RestartPolicy,
+    Start, TapedOutcome, Worker, private,
 };
-use krsi_host::record::{Cause, Head, Opened, Options, Outcome, Recorder, RecorderSlot};
-use krsi_host::route::batch::private;
-use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
     Action, Argv, Body, Event, Exec, FileKey, Meta, Outcome as Answered, Process, ProcessKey,
@@ -244,13 +242,13 @@ fn the_first_call_that_differs_is_named() {
     let recorder = recorder(&file, false);
     let mut tape = recorder.tape(opened);
     let no_log = || (Vec::new(), 0);
-    tape.init(b"", 3, Outcome::Returned(b""), no_log());
-    tape.handle(&exec(10, "ls\0", 1), Outcome::Returned(b""), no_log());
+    tape.init(b"", 3, TapedOutcome::Returned(b""), no_log());
+    tape.handle(&exec(10, "ls\0", 1), TapedOutcome::Returned(b""), no_log());
     // Two calls that wanted nothing then, and will now.
-    tape.handle(&exec(11, MINES, 2), Outcome::Returned(b""), no_log());
-    tape.handle(&exec(12, MINES, 3), Outcome::Returned(b""), no_log());
+    tape.handle(&exec(11, MINES, 2), TapedOutcome::Returned(b""), no_log());
+    tape.handle(&exec(12, MINES, 3), TapedOutcome::Returned(b""), no_log());
     // What time decided is not repeated, and ends the tape.
-    let late = Outcome::Failed(krsi_host::record::Failing::Machine, "handle took longer");
+    let late = TapedOutcome::Failed(Failing::Machine, "handle took longer");
     tape.handle(&exec(13, "ls\0", 4), late, no_log());
     let _recorded = recorder.stop();
     let words = [file.to_str().unwrap(), "--plugin", plugin.to_str().unwrap()];

@@ -14,7 +14,7 @@ use crate::text::{Escaped, Quoted};
 
 /// Why a host would not run a plugin.
 #[derive(Debug, thiserror::Error)]
-pub enum DescribeError {
+pub(crate) enum DescribeError {
     /// There is no engine on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -29,7 +29,7 @@ pub enum DescribeError {
 impl DescribeError {
     /// What to do about it; empty when the error says it.
     #[must_use]
-    pub const fn fix(&self) -> &'static str {
+    pub(crate) const fn fix(&self) -> &'static str {
         match self {
             DescribeError::Load(error) => error.fix(),
             DescribeError::Engine(_) | DescribeError::Start(_) => "",
@@ -39,39 +39,39 @@ impl DescribeError {
 
 /// A plugin, described.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Description {
+pub(crate) struct Description {
     /// The plugin's file.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Length of the file.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// Whether a signature lies beside it; nobody has checked it.
-    pub signature: bool,
+    pub(crate) signature: bool,
     /// Contract that it implements.
-    pub contract: String,
+    pub(crate) contract: String,
     /// Schema of the batches that it is sent.
-    pub schema: u16,
+    pub(crate) schema: u16,
     /// The plugin's name, which rules belong to.
-    pub name: String,
+    pub(crate) name: String,
     /// The plugin's version.
-    pub version: String,
+    pub(crate) version: String,
     /// Hooks whose calls it sees.
-    pub hooks: Vec<&'static str>,
+    pub(crate) hooks: Vec<&'static str>,
     /// What of those it sees, where it does not see all.
-    pub filters: Vec<String>,
+    pub(crate) filters: Vec<String>,
     /// Watches of the plugin's own, as it wrote them.
-    pub watches: Vec<String>,
+    pub(crate) watches: Vec<String>,
     /// Hooks whose calls its rules refuse.
-    pub deny_hooks: Vec<&'static str>,
+    pub(crate) deny_hooks: Vec<&'static str>,
     /// Kinds of keys that its rules name.
-    pub deny_keys: Vec<&'static str>,
+    pub(crate) deny_keys: Vec<&'static str>,
     /// Whether it kills processes.
-    pub kill: bool,
+    pub(crate) kill: bool,
     /// Milliseconds between its ticks.
-    pub tick_ms: Option<u128>,
+    pub(crate) tick_ms: Option<u128>,
     /// Whether its rules end when it stops, or stand until they expire.
-    pub rules_end_with_it: bool,
+    pub(crate) rules_end_with_it: bool,
 }
 
 /// Loads a plugin as a host with the default limits does, without its cache and without starting it. `program` is
@@ -79,7 +79,7 @@ pub struct Description {
 ///
 /// # Errors
 /// When a host would not run it.
-pub fn describe(file: &Path, program: &Path) -> Result<Description, DescribeError> {
+pub(crate) fn describe(file: &Path, program: &Path) -> Result<Description, DescribeError> {
     let candidate = Candidate::describe(load(file, program)?)?;
     Ok(of(&candidate, file))
 }
@@ -88,7 +88,7 @@ pub fn describe(file: &Path, program: &Path) -> Result<Description, DescribeErro
 ///
 /// # Errors
 /// When a host would not run it.
-pub fn load(file: &Path, program: &Path) -> Result<PluginPre, DescribeError> {
+pub(crate) fn load(file: &Path, program: &Path) -> Result<PluginPre, DescribeError> {
     let limits = Limits::default();
     let engine = Engine::new(limits.stack_bytes)?;
     let compiler = Compiler::new(program.to_owned(), CompileLimits::default(), None, None);

@@ -11,13 +11,11 @@ mod scenario;
 mod sign;
 mod stage;
 
-pub use build::{BuildError, build, native_tests};
-pub use check::{KernelLack, lacks};
-pub use describe::{DescribeError, Description, describe, load};
-pub use replay::{Follower, On, Replay, ReplayError, Replayed, Told, What, compare, replay};
-pub use scaffold::{ScaffoldError, create};
-pub use scenario::{
-    Case, Kind, Mutations, ScenarioError, TestError, Tested, github, junit, test, text,
-};
-pub use sign::{SignError, make_key, sign};
-pub use stage::StageError;
+pub(crate) use build::{BuildError, build, native_tests};
+pub(crate) use check::{KernelLack, lacks};
+pub(crate) use describe::{Description, describe, load};
+pub(crate) use replay::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
+pub(crate) use scaffold::create;
+pub(crate) use scenario::{TestError, github, junit, test, text};
+pub(crate) use sign::{SignError, make_key, sign};
+pub(crate) use stage::StageError;

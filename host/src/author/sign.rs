@@ -14,7 +14,7 @@ const FILE_MAX: u64 = 1 << 30;
 
 /// Why nothing is signed.
 #[derive(Debug, thiserror::Error)]
-pub enum SignError {
+pub(crate) enum SignError {
     /// A file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
@@ -55,7 +55,7 @@ pub enum SignError {
 ///
 /// # Errors
 /// When a file is there already or cannot be made.
-pub fn make_key(key: &Path) -> Result<PathBuf, SignError> {
+pub(crate) fn make_key(key: &Path) -> Result<PathBuf, SignError> {
     let wrong = |error: minisign::PError| SignError::Key {
         file: key.to_owned(),
         reason: error.to_string(),
@@ -79,7 +79,7 @@ pub fn make_key(key: &Path) -> Result<PathBuf, SignError> {
 ///
 /// # Errors
 /// When something cannot be read, written, or is no key.
-pub fn sign(file: &Path, key: &Path) -> Result<PathBuf, SignError> {
+pub(crate) fn sign(file: &Path, key: &Path) -> Result<PathBuf, SignError> {
     let of_key = |source| SignError::Read { file: key.to_owned(), source };
     let text = fs::read_to_string(key).map_err(of_key)?;
     let wrong = |reason: String| SignError::Key { file: key.to_owned(), reason };

@@ -94,7 +94,7 @@ pub(super) struct TestArgs {
 
 /// An answer of `check`.
 #[derive(Serialize)]
-struct Checked {
+struct CheckedPlugin {
     plugin: Description,
     missing: Vec<KernelLack>,
     /// Why the kernel could not be asked.
@@ -109,7 +109,7 @@ impl PluginVerb {
             PluginVerb::Test(args) => args.run(),
             PluginVerb::Sign { file, key, make_key } => sign(&file, &key, make_key),
             PluginVerb::Inspect { file, output } => match described(&file) {
-                Ok(description) => tell(output, &description, ExitCode::SUCCESS),
+                Ok(description) => print_answer(output, &description, ExitCode::SUCCESS),
                 Err(code) => code,
             },
             PluginVerb::Check { file, output } => check(&file, output),
@@ -127,14 +127,14 @@ fn new(name: &str, parent: &Path) -> ExitCode {
             );
             print(&next, ExitCode::SUCCESS)
         }
-        Err(error) => exit::refuse(&error, "", exit::Code::Usage),
+        Err(error) => exit::refuse(&error, "", exit::ExitReason::Usage),
     }
 }
 
 fn build(folder: &Path, as_root: bool) -> ExitCode {
     match author::build(folder, as_root) {
         Ok(module) => match described(&module) {
-            Ok(description) => tell(OutputArg::Text, &description, ExitCode::SUCCESS),
+            Ok(description) => print_answer(OutputArg::Text, &description, ExitCode::SUCCESS),
             Err(code) => code,
         },
         Err(error) => not_built(&error),
@@ -146,10 +146,10 @@ fn not_built(error: &BuildError) -> ExitCode {
         BuildError::NoCrate { .. }
         | BuildError::AsRoot
         | BuildError::NoLibrary { .. }
-        | BuildError::Metadata { .. } => exit::Code::Usage,
-        BuildError::NoCompiler => exit::Code::Machine,
-        BuildError::Cargo(_) => exit::Code::Plugin,
-        BuildError::Write { .. } => exit::Code::Internal,
+        | BuildError::Metadata { .. } => exit::ExitReason::Usage,
+        BuildError::NoCompiler => exit::ExitReason::Machine,
+        BuildError::Cargo(_) => exit::ExitReason::Plugin,
+        BuildError::Write { .. } => exit::ExitReason::Internal,
     };
     exit::refuse(error, "", code)
 }
@@ -157,8 +157,8 @@ fn not_built(error: &BuildError) -> ExitCode {
 fn sign(file: &Path, key: &Path, make_key: bool) -> ExitCode {
     let refuse = |error: &SignError| {
         let code = match error {
-            SignError::Read { .. } | SignError::Key { .. } => exit::Code::Usage,
-            SignError::Write { .. } | SignError::Sign { .. } => exit::Code::Internal,
+            SignError::Read { .. } | SignError::Key { .. } => exit::ExitReason::Usage,
+            SignError::Write { .. } | SignError::Sign { .. } => exit::ExitReason::Internal,
         };
         exit::refuse(error, "", code)
     };
@@ -195,15 +195,15 @@ impl TestArgs {
         };
         let pre = match author::load(&module, &program()) {
             Ok(pre) => pre,
-            Err(error) => return exit::refuse(&error, error.fix(), exit::Code::Plugin),
+            Err(error) => return exit::refuse(&error, error.fix(), exit::ExitReason::Plugin),
         };
         let tested = match author::test(&self.folder.join("scenarios"), &pre) {
             Ok(tested) => tested,
             Err(error @ TestError::Scenario(_)) => {
-                return exit::refuse(&error, "", exit::Code::Usage);
+                return exit::refuse(&error, "", exit::ExitReason::Usage);
             }
             Err(error @ TestError::Stage { .. }) => {
-                return exit::refuse(&error, "", exit::Code::Plugin);
+                return exit::refuse(&error, "", exit::ExitReason::Plugin);
             }
         };
         let name = module.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -211,14 +211,14 @@ impl TestArgs {
             && let Err(error) = std::fs::write(&file, author::junit(&name, &tested))
         {
             exit::say(&format!("{}: cannot be written: {error}", file.display()), "");
-            return exit::Code::Internal.into();
+            return exit::ExitReason::Internal.into();
         }
         let mut shown = author::text(&tested);
         if self.github {
             shown.push_str(&author::github(&tested));
         }
         passed &= tested.is_passed();
-        print(&shown, if passed { ExitCode::SUCCESS } else { exit::Code::Differs.into() })
+        print(&shown, if passed { ExitCode::SUCCESS } else { exit::ExitReason::Differs.into() })
     }
 }
 
@@ -228,7 +228,7 @@ fn program() -> PathBuf {
 
 fn described(file: &Path) -> Result<Description, ExitCode> {
     author::describe(file, &program())
-        .map_err(|error| exit::refuse(&error, error.fix(), exit::Code::Plugin))
+        .map_err(|error| exit::refuse(&error, error.fix(), exit::ExitReason::Plugin))
 }
 
 fn check(file: &Path, output: OutputArg) -> ExitCode {
@@ -241,18 +241,22 @@ fn check(file: &Path, output: OutputArg) -> ExitCode {
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let is_whole = missing.is_empty() && unasked.is_none();
-    let code = if is_whole { ExitCode::SUCCESS } else { exit::Code::Machine.into() };
-    tell(output, &Checked { plugin, missing, unasked }, code)
+    let code = if is_whole { ExitCode::SUCCESS } else { exit::ExitReason::Machine.into() };
+    print_answer(output, &CheckedPlugin { plugin, missing, unasked }, code)
 }
 
-fn tell(output: OutputArg, answer: &(impl Serialize + fmt::Display), code: ExitCode) -> ExitCode {
+fn print_answer(
+    output: OutputArg,
+    answer: &(impl Serialize + fmt::Display),
+    code: ExitCode,
+) -> ExitCode {
     match output {
         OutputArg::Text => print(&answer.to_string(), code),
         OutputArg::Json => print(&line(answer), code),
     }
 }
 
-impl fmt::Display for Checked {
+impl fmt::Display for CheckedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.plugin)?;
         for lack in &self.missing {

@@ -47,7 +47,7 @@ impl RecordVerb {
         }
         match wait(self.seconds.map(Duration::from_secs)) {
             Ok(()) => tell(&self.socket, &Query::EndRecording),
-            Err(error) => exit::tell(&RunError::Runtime(error)),
+            Err(error) => exit::report(&RunError::Runtime(error)),
         }
     }
 }
@@ -75,15 +75,15 @@ fn wait(most: Option<Duration>) -> std::io::Result<()> {
 
 fn tell(socket: &Socket, query: &Query) -> ExitCode {
     match ask(socket.path(), query) {
-        Err(error) => exit::tell_control(error),
+        Err(error) => exit::report_control(error),
         Ok(Answer::Recording(text)) => super::print(&format!("{text}\n"), ExitCode::SUCCESS),
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
-            exit::Code::Usage.into()
+            exit::ExitReason::Usage.into()
         }
         Ok(Answer::Status(_) | Answer::Reloaded(_)) => {
             exit::say("the host answers something else", "");
-            exit::Code::Internal.into()
+            exit::ExitReason::Internal.into()
         }
     }
 }

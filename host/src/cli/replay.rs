@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::exit;
 use super::run::OutputArg;
 use crate::author::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
-use crate::record::ReadError;
+use crate::record::RecordingError;
 
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -62,7 +62,7 @@ enum Speed {
 }
 
 /// Writes what is told, at the speed that was asked for.
-struct Writer {
+struct ReplayWriter {
     out: io::BufWriter<io::Stdout>,
     output: OutputArg,
     speed: Speed,
@@ -71,7 +71,7 @@ struct Writer {
     progress: Option<Instant>,
 }
 
-impl Follower for Writer {
+impl Follower for ReplayWriter {
     fn tell(&mut self, told: &Told) -> io::Result<()> {
         match self.output {
             OutputArg::Text => writeln!(self.out, "{told}")?,
@@ -108,7 +108,7 @@ impl ReplayArgs {
         let plugins = self.plugins.into_iter().map(configured).collect();
         let what = Replay { file: self.file, plugins, on, program };
         let shows = io::stderr().is_terminal() && !io::stdout().is_terminal();
-        let mut writer = Writer {
+        let mut writer = ReplayWriter {
             out: io::BufWriter::new(io::stdout()),
             output: self.output,
             speed: self.speed,
@@ -132,22 +132,22 @@ impl ReplayArgs {
         match replayed {
             Ok(replayed) => super::print(
                 "",
-                flushed
-                    .map_or(exit::Code::Internal.into(), |()| code(replayed, self.allow_missing)),
+                flushed.map_or(exit::ExitReason::Internal.into(), |()| {
+                    code(replayed, self.allow_missing)
+                }),
             ),
             Err(ReplayError::Tell(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
                 ExitCode::SUCCESS
             }
             Err(error) => {
                 let code = match &error {
-                    ReplayError::Read(ReadError::Read { .. }) | ReplayError::SameName { .. } => {
-                        exit::Code::Usage
-                    }
-                    ReplayError::Read(_) => exit::Code::Machine,
+                    ReplayError::Read(RecordingError::Read { .. })
+                    | ReplayError::SameName { .. } => exit::ExitReason::Usage,
+                    ReplayError::Read(_) => exit::ExitReason::Machine,
                     ReplayError::Load(_) | ReplayError::Start(_) | ReplayError::Stage { .. } => {
-                        exit::Code::Plugin
+                        exit::ExitReason::Plugin
                     }
-                    ReplayError::Engine(_) | ReplayError::Tell(_) => exit::Code::Internal,
+                    ReplayError::Engine(_) | ReplayError::Tell(_) => exit::ExitReason::Internal,
                 };
                 exit::refuse(&error, error.fix(), code)
             }
@@ -160,9 +160,9 @@ fn code(replayed: Replayed, allow_missing: bool) -> ExitCode {
     let Replayed { different, unplayed, damaged, played, left_out, lacking, .. } = replayed;
     let lacks = lacking && !allow_missing;
     if different > 0 {
-        exit::Code::Differs.into()
+        exit::ExitReason::Differs.into()
     } else if unplayed > 0 || damaged || lacks || (played == 0 && left_out > 0) {
-        exit::Code::Machine.into()
+        exit::ExitReason::Machine.into()
     } else {
         ExitCode::SUCCESS
     }

@@ -7,7 +7,7 @@ use crate::policy::{Asked, AskedFilter, AskedVerdict, AskedWatch};
 
 /// What a plugin's manifest asks for.
 #[must_use]
-pub fn asked(manifest: &Manifest) -> Asked {
+pub(crate) fn asked(manifest: &Manifest) -> Asked {
     let filter = |filter: &Filter| AskedFilter { hook: filter.hook, text: words(filter) };
     Asked {
         hooks: manifest.hooks,

@@ -8,7 +8,7 @@ use krsi_plugin_schema::latest::{Hook, RecordRef, SCHEMA};
 
 use super::RunError;
 use super::clock;
-use super::mailbox::{Change, Mailbox};
+use super::mailbox::{Mailbox, ReaderChange};
 use super::shared::Shared;
 use crate::config::Config;
 use crate::kernel::survey::probe;
@@ -69,7 +69,7 @@ impl Recording {
                 .map_err(RunError::Thread)?
         };
         let all = Hook::all().collect();
-        mailbox.post(Change::Subscribe(Subscription {
+        mailbox.post(ReaderChange::Subscribe(Subscription {
             slot: SLOT,
             schema: SCHEMA,
             hooks: all,
@@ -100,7 +100,7 @@ impl Recording {
 
     /// Ends it; what became of it, in words.
     pub(super) fn end(self, shared: &Shared, mailbox: &Mailbox) -> String {
-        mailbox.post(Change::Unsubscribe(SLOT));
+        mailbox.post(ReaderChange::Unsubscribe(SLOT));
         self.queue.push(Delivery::Stop);
         // A thread that panicked leaves what it has written.
         let _ended = self.thread.join();
@@ -138,7 +138,7 @@ fn stream(queue: &Queue, recorder: &Recorder) {
         match delivery {
             Delivery::Batch(batch) => recorder.stream(batch.records(), batch.bytes()),
             Delivery::Stop => return,
-            Delivery::Knock | Delivery::Tick => {}
+            Delivery::Order | Delivery::Tick => {}
         }
     }
 }

@@ -123,7 +123,7 @@ fn run(
 
 /// What one list of actions has and the other has not. Tokens are names that each version gives as
 /// it likes, so they do not count.
-pub fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
+pub(crate) fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
     for ((list, schema), weight) in [(live, -1), (shadow, 1)] {
         for frame in Frames::new(list) {
@@ -150,7 +150,7 @@ pub fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String
 
 /// What an action does, without its token.
 #[must_use]
-pub fn words(action: &Action<'_>) -> String {
+pub(crate) fn words(action: &Action<'_>) -> String {
     match action {
         Action::Deny(Deny { rule, errno, mode, if_unread }) => {
             let verb = match mode {

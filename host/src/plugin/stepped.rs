@@ -6,7 +6,7 @@ use super::world::{CallError, KeptLog, Manifest, StartError, World};
 use crate::record::Failing;
 
 /// An instance that does what it is told, when it is told.
-pub struct Stepped {
+pub(crate) struct Stepped {
     manifest: Manifest,
     identity: Identity,
     world: Box<dyn World>,
@@ -17,7 +17,7 @@ impl Stepped {
     ///
     /// # Errors
     /// When a call fails or the manifest is refused.
-    pub fn new(pre: &PluginPre) -> Result<Self, StartError> {
+    pub(crate) fn new(pre: &PluginPre) -> Result<Self, StartError> {
         let file = || pre.identity().file.clone();
         let described = describe(pre)
             .map_err(|source| StartError::Call { file: file(), source })?
@@ -30,13 +30,13 @@ impl Stepped {
 
     /// What it asks for.
     #[must_use]
-    pub const fn manifest(&self) -> &Manifest {
+    pub(crate) const fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
     /// Who it is.
     #[must_use]
-    pub const fn identity(&self) -> &Identity {
+    pub(crate) const fn identity(&self) -> &Identity {
         &self.identity
     }
 
@@ -44,7 +44,11 @@ impl Stepped {
     ///
     /// # Errors
     /// When the call fails; the instance is spent then.
-    pub fn init(&mut self, config: &[u8], seed: u64) -> Result<Result<Vec<u8>, String>, CallError> {
+    pub(crate) fn init(
+        &mut self,
+        config: &[u8],
+        seed: u64,
+    ) -> Result<Result<Vec<u8>, String>, CallError> {
         self.world.init(config, seed)
     }
 
@@ -52,7 +56,7 @@ impl Stepped {
     ///
     /// # Errors
     /// When the call fails; the instance is spent then.
-    pub fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
+    pub(crate) fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError> {
         self.world.handle(batch)
     }
 
@@ -60,7 +64,7 @@ impl Stepped {
     ///
     /// # Errors
     /// When the call fails; the instance is spent then.
-    pub fn snapshot(&mut self) -> Result<Vec<u8>, CallError> {
+    pub(crate) fn snapshot(&mut self) -> Result<Vec<u8>, CallError> {
         self.world.snapshot()
     }
 
@@ -68,19 +72,23 @@ impl Stepped {
     ///
     /// # Errors
     /// When the call fails; the instance is spent then.
-    pub fn restore(&mut self, from: &str, state: &[u8]) -> Result<Result<(), String>, CallError> {
+    pub(crate) fn restore(
+        &mut self,
+        from: &str,
+        state: &[u8],
+    ) -> Result<Result<(), String>, CallError> {
         self.world.restore(from, state)
     }
 
     /// Lines that it logged since the last time.
-    pub fn take_log(&mut self) -> KeptLog {
+    pub(crate) fn take_log(&mut self) -> KeptLog {
         self.world.take_log()
     }
 }
 
 /// What made a call fail, as a recording keeps it.
 #[must_use]
-pub const fn failing(error: &CallError) -> Failing {
+pub(crate) const fn failing(error: &CallError) -> Failing {
     match error {
         CallError::Trap { .. } => Failing::Trap,
         CallError::Limit { .. } => Failing::Limit,

@@ -4,7 +4,7 @@ use super::candidate::Start;
 use super::compile::PluginPre;
 use super::stepped::failing;
 use super::world::{CallError, KeptLog, Manifest, ManifestError, World};
-use crate::record::{Cause, LogLine, Opened, Outcome, RecorderSlot, Tape};
+use crate::record::{Cause, LogLine, Opened, RecorderSlot, Tape, TapedOutcome};
 
 /// An instance, and its tape if there is one.
 pub(super) struct Taped {
@@ -38,8 +38,8 @@ impl Taped {
     ) {
         let Some(recorder) = start.recorder.get() else { return };
         let mut tape = recorder.tape(opened(manifest, pre, Cause::Joined));
-        tape.init(&start.config, start.seed, Outcome::Unmade, no_log());
-        tape.restore(version, state, Outcome::Unmade, no_log());
+        tape.init(&start.config, start.seed, TapedOutcome::Unmade, no_log());
+        tape.restore(version, state, TapedOutcome::Unmade, no_log());
         let _before = self.world.take_log();
         self.tape = Some(tape);
     }
@@ -47,7 +47,7 @@ impl Taped {
     /// Writes a batch that the running instance knows already and whoever plays the tape does not.
     pub(super) fn introduced(&mut self, batch: &[u8]) {
         if let Some(tape) = &mut self.tape {
-            tape.handle(batch, Outcome::Unmade, no_log());
+            tape.handle(batch, TapedOutcome::Unmade, no_log());
         }
     }
 
@@ -128,10 +128,10 @@ fn words<T>(result: &Result<T, CallError>) -> String {
     result.as_ref().err().map(ToString::to_string).unwrap_or_default()
 }
 
-fn plain<'r>(result: &'r Result<Vec<u8>, CallError>, failed: &'r str) -> Outcome<'r> {
+fn plain<'r>(result: &'r Result<Vec<u8>, CallError>, failed: &'r str) -> TapedOutcome<'r> {
     match result {
-        Ok(output) => Outcome::Returned(output),
-        Err(error) => Outcome::Failed(failing(error), failed),
+        Ok(output) => TapedOutcome::Returned(output),
+        Err(error) => TapedOutcome::Failed(failing(error), failed),
     }
 }
 
@@ -139,11 +139,11 @@ fn outcome<'r, T>(
     result: &'r Result<Result<T, String>, CallError>,
     failed: &'r str,
     bytes: impl Fn(&'r T) -> &'r [u8],
-) -> Outcome<'r> {
+) -> TapedOutcome<'r> {
     match result {
-        Ok(Ok(output)) => Outcome::Returned(bytes(output)),
-        Ok(Err(reason)) => Outcome::Refused(reason),
-        Err(error) => Outcome::Failed(failing(error), failed),
+        Ok(Ok(output)) => TapedOutcome::Returned(bytes(output)),
+        Ok(Err(reason)) => TapedOutcome::Refused(reason),
+        Err(error) => TapedOutcome::Failed(failing(error), failed),
     }
 }
 

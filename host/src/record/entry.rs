@@ -210,11 +210,11 @@ composite! {
 }
 
 /// Why a recording ends.
-pub mod ended {
+pub(crate) mod ended {
     /// It was stopped.
-    pub const STOPPED: &str = "stopped";
+    pub(crate) const STOPPED: &str = "stopped";
     /// It has the size that it may have.
-    pub const FULL: &str = "full";
+    pub(crate) const FULL: &str = "full";
 }
 
 composite! {
@@ -228,7 +228,7 @@ composite! {
 
 /// One thing of a recording.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Entry<'a> {
+pub(crate) enum RecordEntry<'a> {
     /// See [`Head`].
     Head(Head),
     /// See [`Opened`].
@@ -245,26 +245,29 @@ pub enum Entry<'a> {
     Unknown(u16),
 }
 
-impl<'a> Entry<'a> {
+impl<'a> RecordEntry<'a> {
     const fn kind(&self) -> u16 {
         match self {
-            Entry::Head(_) => 1,
-            Entry::Opened(_) => 2,
-            Entry::Call(_) => 3,
-            Entry::Streamed(_) => 4,
-            Entry::Gap(_) => 5,
-            Entry::Closing(_) => 6,
-            Entry::Unknown(kind) => *kind,
+            RecordEntry::Head(_) => 1,
+            RecordEntry::Opened(_) => 2,
+            RecordEntry::Call(_) => 3,
+            RecordEntry::Streamed(_) => 4,
+            RecordEntry::Gap(_) => 5,
+            RecordEntry::Closing(_) => 6,
+            RecordEntry::Unknown(kind) => *kind,
         }
     }
 
     /// Its time, where it has one.
     pub(super) const fn boot_ns(&self) -> Option<u64> {
         match self {
-            Entry::Head(head) => Some(head.boot_ns),
-            Entry::Call(call) => Some(call.boot_ns),
-            Entry::Streamed(batch) => Some(batch.boot_ns),
-            Entry::Opened(_) | Entry::Gap(_) | Entry::Closing(_) | Entry::Unknown(_) => None,
+            RecordEntry::Head(head) => Some(head.boot_ns),
+            RecordEntry::Call(call) => Some(call.boot_ns),
+            RecordEntry::Streamed(batch) => Some(batch.boot_ns),
+            RecordEntry::Opened(_)
+            | RecordEntry::Gap(_)
+            | RecordEntry::Closing(_)
+            | RecordEntry::Unknown(_) => None,
         }
     }
 
@@ -273,13 +276,13 @@ impl<'a> Entry<'a> {
         let at = out.len();
         out.extend_from_slice(&[0; ENTRY_HEAD]);
         match self {
-            Entry::Head(head) => head.encode_fields(out),
-            Entry::Opened(opened) => opened.encode_fields(out),
-            Entry::Call(call) => call.encode_fields(out),
-            Entry::Streamed(batch) => batch.encode_fields(out),
-            Entry::Gap(gap) => gap.encode_fields(out),
-            Entry::Closing(end) => end.encode_fields(out),
-            Entry::Unknown(_) => {}
+            RecordEntry::Head(head) => head.encode_fields(out),
+            RecordEntry::Opened(opened) => opened.encode_fields(out),
+            RecordEntry::Call(call) => call.encode_fields(out),
+            RecordEntry::Streamed(batch) => batch.encode_fields(out),
+            RecordEntry::Gap(gap) => gap.encode_fields(out),
+            RecordEntry::Closing(end) => end.encode_fields(out),
+            RecordEntry::Unknown(_) => {}
         }
         let length = u32::try_from(out.len() - at - ENTRY_HEAD).unwrap_or(u32::MAX);
         let head = length.to_le_bytes().into_iter().chain(self.kind().to_le_bytes());
@@ -300,13 +303,13 @@ impl<'a> Entry<'a> {
             .ok_or(CodecError::Malformed)?;
         let mut from = Reader::new(body);
         let entry = match u16::from_le_bytes([e, f]) {
-            1 => Entry::Head(Head::decode_fields(&mut from)?),
-            2 => Entry::Opened(Opened::decode_fields(&mut from)?),
-            3 => Entry::Call(Call::decode_fields(&mut from)?),
-            4 => Entry::Streamed(Streamed::decode_fields(&mut from)?),
-            5 => Entry::Gap(Gap::decode_fields(&mut from)?),
-            6 => Entry::Closing(Closing::decode_fields(&mut from)?),
-            kind => Entry::Unknown(kind),
+            1 => RecordEntry::Head(Head::decode_fields(&mut from)?),
+            2 => RecordEntry::Opened(Opened::decode_fields(&mut from)?),
+            3 => RecordEntry::Call(Call::decode_fields(&mut from)?),
+            4 => RecordEntry::Streamed(Streamed::decode_fields(&mut from)?),
+            5 => RecordEntry::Gap(Gap::decode_fields(&mut from)?),
+            6 => RecordEntry::Closing(Closing::decode_fields(&mut from)?),
+            kind => RecordEntry::Unknown(kind),
         };
         Ok((entry, rest))
     }
@@ -329,23 +332,27 @@ mod tests {
             ..Call::default()
         };
         let entries = [
-            Entry::Head(Head { kernel: "6.12".into(), hooks: vec!["a".into()], ..Head::default() }),
-            Entry::Unknown(900),
-            Entry::Call(call),
-            Entry::Gap(Gap { entries: 2, bytes: 70_000 }),
-            Entry::Closing(Closing { why: ended::FULL.into() }),
+            RecordEntry::Head(Head {
+                kernel: "6.12".into(),
+                hooks: vec!["a".into()],
+                ..Head::default()
+            }),
+            RecordEntry::Unknown(900),
+            RecordEntry::Call(call),
+            RecordEntry::Gap(Gap { entries: 2, bytes: 70_000 }),
+            RecordEntry::Closing(Closing { why: ended::FULL.into() }),
         ];
         let mut bytes = Vec::new();
         entries.iter().for_each(|entry| entry.push(&mut bytes));
         let mut rest = bytes.as_slice();
         for entry in &entries {
-            let (taken, after) = Entry::take(rest).unwrap();
+            let (taken, after) = RecordEntry::take(rest).unwrap();
             assert_eq!(taken, *entry);
             rest = after;
         }
         assert!(rest.is_empty());
         for cut in 1..ENTRY_HEAD {
-            assert!(Entry::take(&bytes[..cut]).is_err());
+            assert!(RecordEntry::take(&bytes[..cut]).is_err());
         }
     }
 }

@@ -40,7 +40,7 @@ pub enum RecordError {
 impl RecordError {
     /// What to do about it; empty when the error says it.
     #[must_use]
-    pub const fn fix(&self) -> &'static str {
+    pub(crate) const fn fix(&self) -> &'static str {
         match self {
             RecordError::Taken { .. } | RecordError::Create { .. } => {
                 "give a file that is not there yet, in a folder that takes one"
@@ -55,7 +55,7 @@ impl RecordError {
 ///
 /// # Errors
 /// When something is there, or the folder takes no file.
-pub fn create(file: &Path) -> Result<File, RecordError> {
+pub(crate) fn create(file: &Path) -> Result<File, RecordError> {
     let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(file);
     made.map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => RecordError::Taken { file: file.to_owned() },

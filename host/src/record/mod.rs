@@ -12,11 +12,12 @@ mod redact;
 mod slot;
 mod tape;
 
-pub use entry::{
-    Act, Answer, Call, Cause, Closing, Entry, Failing, Gap, Head, LogLine, Opened, Streamed, ended,
-};
-pub use file::{RecordError, create};
-pub use reader::{Damage, ReadError, Recording};
-pub use recorder::{Options, Recorded, Recorder};
+pub(crate) use entry::{Act, Answer, Call, LogLine, RecordEntry, Streamed};
+pub use entry::{Cause, Failing, Head, Opened};
+pub(crate) use file::RecordError;
+pub(crate) use reader::{Damage, RecordingError, RecordingReader};
+pub(crate) use recorder::Recorded;
+pub use recorder::{Options, Recorder};
 pub use slot::RecorderSlot;
-pub use tape::{Outcome, Tape};
+pub(crate) use tape::Tape;
+pub use tape::TapedOutcome;

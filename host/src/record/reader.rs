@@ -7,11 +7,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::block::{self, BLOCK_HEAD, BlockHead, ENTRIES, FILE_HEAD, FORMAT};
-use super::entry::Entry;
+use super::entry::RecordEntry;
 
 /// Why a file is no recording.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum RecordingError {
     /// It cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
@@ -39,7 +39,7 @@ pub enum ReadError {
 
 /// Where a recording ends before it should. What comes before is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Damage {
+pub(crate) enum Damage {
     /// The file ends within a block.
     #[error("the file is torn: it ends within the block at byte {at}")]
     Torn {
@@ -64,7 +64,7 @@ pub enum Damage {
 
 /// A recording that is read from its start.
 #[derive(Debug)]
-pub struct Recording {
+pub(crate) struct RecordingReader {
     source: io::BufReader<File>,
     file: PathBuf,
     at: u64,
@@ -76,23 +76,23 @@ pub struct Recording {
     damage: Option<Damage>,
 }
 
-impl Recording {
+impl RecordingReader {
     /// Opens a recording.
     ///
     /// # Errors
     /// When it cannot be read, or is none.
-    pub fn open(file: &Path) -> Result<Self, ReadError> {
-        let failed = |source| ReadError::Read { file: file.to_owned(), source };
+    pub(crate) fn open(file: &Path) -> Result<Self, RecordingError> {
+        let failed = |source| RecordingError::Read { file: file.to_owned(), source };
         let opened = File::open(file).map_err(failed)?;
         let length = opened.metadata().map_err(failed)?.len();
         let mut source = io::BufReader::new(opened);
         let mut head = [0; FILE_HEAD];
         source.read_exact(&mut head).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => ReadError::Foreign { file: file.to_owned() },
+            io::ErrorKind::UnexpectedEof => RecordingError::Foreign { file: file.to_owned() },
             _ => failed(source),
         })?;
         match block::format_of(&head) {
-            None => Err(ReadError::Foreign { file: file.to_owned() }),
+            None => Err(RecordingError::Foreign { file: file.to_owned() }),
             Some(FORMAT) => Ok(Self {
                 source,
                 file: file.to_owned(),
@@ -103,15 +103,15 @@ impl Recording {
                 read: 0,
                 damage: None,
             }),
-            Some(format) => Err(ReadError::Format { file: file.to_owned(), format }),
+            Some(format) => Err(RecordingError::Format { file: file.to_owned(), format }),
         }
     }
 
-    /// The next entry; `None` at the end, or at [`Recording::damage`].
+    /// The next entry; `None` at the end, or at [`RecordingReader::damage`].
     ///
     /// # Errors
     /// When the file cannot be read on.
-    pub fn entry(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
+    pub(crate) fn entry(&mut self) -> Result<Option<RecordEntry<'_>>, RecordingError> {
         while self.read >= self.plain.len() {
             if self.damage.is_some_and(|damage| !matches!(damage, Damage::Missing { .. }))
                 || !self.block()?
@@ -120,7 +120,7 @@ impl Recording {
             }
         }
         let rest = self.plain.get(self.read..).unwrap_or_default();
-        match Entry::take(rest) {
+        match RecordEntry::take(rest) {
             Ok((entry, after)) => {
                 self.read = self.plain.len() - after.len();
                 Ok(Some(entry))
@@ -136,18 +136,18 @@ impl Recording {
 
     /// Where the recording ends before it should, once its end is reached; or that something is missing in it.
     #[must_use]
-    pub const fn damage(&self) -> Option<Damage> {
+    pub(crate) const fn damage(&self) -> Option<Damage> {
         self.damage
     }
 
     /// How much was read of how much, bytes.
     #[must_use]
-    pub const fn progress(&self) -> (u64, u64) {
+    pub(crate) const fn progress(&self) -> (u64, u64) {
         (self.at, self.length)
     }
 
     /// Reads the next block that is known; whether there is one.
-    fn block(&mut self) -> Result<bool, ReadError> {
+    fn block(&mut self) -> Result<bool, RecordingError> {
         let at = self.at;
         let mut head = [0; BLOCK_HEAD];
         match self.fill(&mut head)? {
@@ -187,25 +187,27 @@ impl Recording {
     }
 
     /// Fills as much as the file has.
-    fn fill(&mut self, to: &mut [u8]) -> Result<usize, ReadError> {
+    fn fill(&mut self, to: &mut [u8]) -> Result<usize, RecordingError> {
         let mut filled = 0;
         while let Some(room) = to.get_mut(filled..).filter(|room| !room.is_empty()) {
             match self.source.read(room) {
                 Ok(0) => break,
                 Ok(more) => filled += more,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(ReadError::Read { file: self.file.clone(), source }),
+                Err(source) => {
+                    return Err(RecordingError::Read { file: self.file.clone(), source });
+                }
             }
         }
         Ok(filled)
     }
 
     /// As many bytes as the file has of so many: a length that lies takes no memory.
-    fn stored(&mut self, length: u32) -> Result<Vec<u8>, ReadError> {
+    fn stored(&mut self, length: u32) -> Result<Vec<u8>, RecordingError> {
         let mut stored = Vec::new();
         let mut most = self.source.by_ref().take(u64::from(length));
         most.read_to_end(&mut stored)
-            .map_err(|source| ReadError::Read { file: self.file.clone(), source })?;
+            .map_err(|source| RecordingError::Read { file: self.file.clone(), source })?;
         Ok(stored)
     }
 }

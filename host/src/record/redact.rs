@@ -18,7 +18,7 @@ use krsi_plugin_schema::latest::{
 use krsi_plugin_schema::{Schema, lower};
 use sha2::Sha256;
 
-use super::entry::{Act, Answer, Call, Entry, Opened, Streamed};
+use super::entry::{Act, Answer, Call, Opened, RecordEntry, Streamed};
 
 /// Names of folders that say nothing about whoever has them.
 const PLAIN: &str = "bin boot cache data dev etc games home include lib lib32 lib64 libexec local log media memfd: mnt \
@@ -44,21 +44,22 @@ impl Redactor {
     pub(super) fn entry(&mut self, bytes: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         // The recorder wrote it.
-        let Ok((entry, _)) = Entry::take(bytes) else { return out };
+        let Ok((entry, _)) = RecordEntry::take(bytes) else { return out };
         let redacted = match entry {
-            Entry::Opened(opened) => {
+            RecordEntry::Opened(opened) => {
                 let schema = Schema::from_number(opened.schema).unwrap_or(SCHEMA);
                 self.schemas.push((opened.tape, schema));
-                Entry::Opened(Opened { schema: SCHEMA.number(), ..opened })
+                RecordEntry::Opened(Opened { schema: SCHEMA.number(), ..opened })
             }
-            Entry::Call(call) => Entry::Call(self.call(call)),
-            Entry::Streamed(batch) => {
+            RecordEntry::Call(call) => RecordEntry::Call(self.call(call)),
+            RecordEntry::Streamed(batch) => {
                 let frames = self.batch(&batch.batch, SCHEMA).into();
-                Entry::Streamed(Streamed { batch: frames, ..batch })
+                RecordEntry::Streamed(Streamed { batch: frames, ..batch })
             }
-            entry @ (Entry::Head(_) | Entry::Gap(_) | Entry::Closing(_) | Entry::Unknown(_)) => {
-                entry
-            }
+            entry @ (RecordEntry::Head(_)
+            | RecordEntry::Gap(_)
+            | RecordEntry::Closing(_)
+            | RecordEntry::Unknown(_)) => entry,
         };
         redacted.push(&mut out);
         out

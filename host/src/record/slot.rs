@@ -9,15 +9,9 @@ use super::recorder::Recorder;
 pub struct RecorderSlot(Arc<Mutex<Option<Recorder>>>);
 
 impl RecorderSlot {
-    /// A place with a recorder in it.
-    #[must_use]
-    pub fn with(recorder: Recorder) -> Self {
-        Self(Arc::new(Mutex::new(Some(recorder))))
-    }
-
     /// The recorder, as long as it takes anything.
     #[must_use]
-    pub fn get(&self) -> Option<Recorder> {
+    pub(crate) fn get(&self) -> Option<Recorder> {
         let slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slot.clone().filter(|recorder| !recorder.is_over())
     }

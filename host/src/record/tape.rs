@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::Record;
 
-use super::entry::{Act, Answer, Call, Entry, Failing, LogLine};
+use super::entry::{Act, Answer, Call, Failing, LogLine, RecordEntry};
 use super::recorder::Recorder;
 
 /// The tape of one instance of a plugin.
@@ -19,7 +19,7 @@ pub struct Tape {
 
 /// What came of a call, for the tape.
 #[derive(Clone, Copy, Debug)]
-pub enum Outcome<'a> {
+pub enum TapedOutcome<'a> {
     /// The call is written for whoever plays the tape; the plugin was not called.
     Unmade,
     /// It returned something, or nothing.
@@ -37,7 +37,7 @@ impl Tape {
 
     /// Whether nothing more is taken.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.recorder.is_over()
     }
 
@@ -46,18 +46,18 @@ impl Tape {
         &mut self,
         config: &[u8],
         seed: u64,
-        outcome: Outcome<'_>,
+        outcome: TapedOutcome<'_>,
         log: (Vec<LogLine>, u64),
     ) {
         self.write(Call { act: Act::Init, input: config.into(), seed, ..of(outcome, log) });
     }
 
     /// Writes a call of `restore`.
-    pub fn restore(
+    pub(crate) fn restore(
         &mut self,
         from: &str,
         state: &[u8],
-        outcome: Outcome<'_>,
+        outcome: TapedOutcome<'_>,
         log: (Vec<LogLine>, u64),
     ) {
         self.write(Call {
@@ -69,13 +69,13 @@ impl Tape {
     }
 
     /// Writes a call of `handle` with a batch.
-    pub fn handle(&mut self, batch: &[u8], outcome: Outcome<'_>, log: (Vec<LogLine>, u64)) {
+    pub fn handle(&mut self, batch: &[u8], outcome: TapedOutcome<'_>, log: (Vec<LogLine>, u64)) {
         self.boot_ns = time_of(batch);
         self.write(Call { act: Act::Handle, input: batch.into(), ..of(outcome, log) });
     }
 
     /// Writes a call of `snapshot`.
-    pub fn snapshot(&mut self, outcome: Outcome<'_>, log: (Vec<LogLine>, u64)) {
+    pub(crate) fn snapshot(&mut self, outcome: TapedOutcome<'_>, log: (Vec<LogLine>, u64)) {
         self.write(Call { act: Act::Snapshot, ..of(outcome, log) });
     }
 
@@ -83,21 +83,21 @@ impl Tape {
     fn write(&mut self, call: Call<'_>) {
         let Self { tape, next: number, boot_ns, .. } = *self;
         self.next += 1;
-        self.recorder.write(&Entry::Call(Call { tape, number, boot_ns, ..call }));
+        self.recorder.write(&RecordEntry::Call(Call { tape, number, boot_ns, ..call }));
     }
 }
 
-fn of<'a>(outcome: Outcome<'a>, (log, log_more): (Vec<LogLine>, u64)) -> Call<'a> {
+fn of<'a>(outcome: TapedOutcome<'a>, (log, log_more): (Vec<LogLine>, u64)) -> Call<'a> {
     let call = Call { log, log_more, ..Call::default() };
     match outcome {
-        Outcome::Unmade => call,
-        Outcome::Returned(output) => {
+        TapedOutcome::Unmade => call,
+        TapedOutcome::Returned(output) => {
             Call { answer: Answer::Returned, output: output.into(), ..call }
         }
-        Outcome::Refused(text) => {
+        TapedOutcome::Refused(text) => {
             Call { answer: Answer::Refused, text: Cow::Borrowed(text), ..call }
         }
-        Outcome::Failed(failing, text) => {
+        TapedOutcome::Failed(failing, text) => {
             Call { answer: Answer::Failed, failing, text: Cow::Borrowed(text), ..call }
         }
     }

@@ -32,7 +32,7 @@ impl Follower for Wishes<'_> {
 ///
 /// # Errors
 /// As [`replay`].
-pub fn compare(
+pub(crate) fn compare(
     what: &Replay,
     (old, new): ((PathBuf, Vec<u8>), (PathBuf, Vec<u8>)),
     follower: &mut dyn Follower,

@@ -14,25 +14,25 @@ use std::time::Duration;
 
 use krsi_plugin_schema::Schema;
 
-pub use self::compare::compare;
+pub(crate) use self::compare::compare;
 use self::play::Play;
 use self::stream::Streaming;
-pub use self::told::{Told, What};
+pub(crate) use self::told::{Told, What};
 use super::stage::StageError;
 use crate::plugin::{
     CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre, StartError, Stepped,
 };
-use crate::record::{Damage, Entry, Head, Opened, ReadError, Recording, Streamed};
+use crate::record::{Damage, Head, Opened, RecordEntry, RecordingError, RecordingReader, Streamed};
 
 /// Time that a call may take, whatever it had live: only one that never ends should meet it.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Why nothing is replayed.
 #[derive(Debug, thiserror::Error)]
-pub enum ReplayError {
+pub(crate) enum ReplayError {
     /// The file is no recording, or cannot be read.
     #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(#[from] RecordingError),
     /// There is no engine on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -69,11 +69,11 @@ pub enum ReplayError {
 impl ReplayError {
     /// What to do about it; empty when the error says it.
     #[must_use]
-    pub const fn fix(&self) -> &'static str {
+    pub(crate) const fn fix(&self) -> &'static str {
         match self {
             ReplayError::Load(error) => error.fix(),
             ReplayError::Start(error) => error.fix(),
-            ReplayError::Read(ReadError::Format { .. }) => {
+            ReplayError::Read(RecordingError::Format { .. }) => {
                 "replay it with the krsi-host that wrote it, or a later one"
             }
             ReplayError::Stage { .. }
@@ -87,30 +87,30 @@ impl ReplayError {
 
 /// What a replay came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Replayed {
+pub(crate) struct Replayed {
     /// Tapes that were played.
-    pub played: u64,
+    pub(crate) played: u64,
     /// Tapes whose plugin was not given.
-    pub left_out: u64,
+    pub(crate) left_out: u64,
     /// Calls that were made.
-    pub calls: u64,
+    pub(crate) calls: u64,
     /// Of those, calls that did what the tape says.
-    pub same: u64,
+    pub(crate) same: u64,
     /// Calls that did something else.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Calls that were not made, or could not be compared: after a gap, or decided by time or machine.
-    pub unplayed: u64,
+    pub(crate) unplayed: u64,
     /// Events of the stream that were played.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Whether a plugin asks for what the recording does not have.
-    pub lacking: bool,
+    pub(crate) lacking: bool,
     /// Whether the recording itself is not whole.
-    pub damaged: bool,
+    pub(crate) damaged: bool,
 }
 
 /// What plugins are played on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum On {
+pub(crate) enum On {
     /// The tapes of their names: the same calls. Of a redacted recording the stream, as nothing can be held against
     /// its tapes.
     #[default]
@@ -121,19 +121,19 @@ pub enum On {
 
 /// What is replayed, and with what.
 #[derive(Clone, Debug)]
-pub struct Replay {
+pub(crate) struct Replay {
     /// The recording.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// Files of plugins, each with its configuration for the stream.
-    pub plugins: Vec<(PathBuf, Vec<u8>)>,
+    pub(crate) plugins: Vec<(PathBuf, Vec<u8>)>,
     /// What they are played on.
-    pub on: On,
+    pub(crate) on: On,
     /// A krsi-host, whose child compiles.
-    pub program: PathBuf,
+    pub(crate) program: PathBuf,
 }
 
 /// Who follows a replay.
-pub trait Follower {
+pub(crate) trait Follower {
     /// Is told something.
     ///
     /// # Errors
@@ -146,7 +146,7 @@ pub trait Follower {
 }
 
 /// A plugin that was given, compiled once for each set of limits that tapes have.
-struct Given {
+struct GivenPlugin {
     file: PathBuf,
     config: Vec<u8>,
     compiled: Vec<(Limits, PluginPre)>,
@@ -155,7 +155,7 @@ struct Given {
 struct Player<'f> {
     compiler: Compiler,
     engines: Vec<(usize, Engine)>,
-    given: BTreeMap<String, Given>,
+    given: BTreeMap<String, GivenPlugin>,
     /// Tapes that are played, by number.
     plays: BTreeMap<u32, Play>,
     /// Plugins on the stream, by name.
@@ -172,7 +172,10 @@ struct Player<'f> {
 ///
 /// # Errors
 /// When it is none, or a plugin cannot be run at all.
-pub fn replay(replay: &Replay, follower: &mut dyn Follower) -> Result<Replayed, ReplayError> {
+pub(crate) fn replay(
+    replay: &Replay,
+    follower: &mut dyn Follower,
+) -> Result<Replayed, ReplayError> {
     let compiler = Compiler::new(replay.program.clone(), CompileLimits::default(), None, None);
     let mut player = Player {
         compiler,
@@ -189,7 +192,7 @@ pub fn replay(replay: &Replay, follower: &mut dyn Follower) -> Result<Replayed, 
     for (file, config) in &replay.plugins {
         player.give(file, config)?;
     }
-    let mut recording = Recording::open(&replay.file)?;
+    let mut recording = RecordingReader::open(&replay.file)?;
     loop {
         let read = recording.progress();
         player.follower.progress(read);
@@ -208,7 +211,7 @@ impl Player<'_> {
         let pre = self.load(file, limits)?;
         let name = Stepped::new(&pre)?.manifest().name.clone();
         let (owned, config) = (file.to_owned(), config.to_vec());
-        let given = Given { file: owned, config, compiled: vec![(limits, pre)] };
+        let given = GivenPlugin { file: owned, config, compiled: vec![(limits, pre)] };
         match self.given.get(&name) {
             Some(other) => Err(ReplayError::SameName {
                 file: file.to_owned(),
@@ -235,11 +238,11 @@ impl Player<'_> {
         Ok(self.compiler.load(&engine, file, limits)?)
     }
 
-    fn entry(&mut self, entry: Entry<'_>) -> Result<(), ReplayError> {
+    fn entry(&mut self, entry: RecordEntry<'_>) -> Result<(), ReplayError> {
         match entry {
-            Entry::Head(head) => self.head(&head),
-            Entry::Opened(opened) => self.open(&opened),
-            Entry::Call(call) => {
+            RecordEntry::Head(head) => self.head(&head),
+            RecordEntry::Opened(opened) => self.open(&opened),
+            RecordEntry::Call(call) => {
                 let Some(play) = self.plays.get_mut(&call.tape) else { return Ok(()) };
                 let after_ns = call.boot_ns.saturating_sub(self.start_ns);
                 self.follower.reach(after_ns);
@@ -252,10 +255,10 @@ impl Player<'_> {
                 }
                 Ok(())
             }
-            Entry::Gap(gap) => self.tell("", What::Gap { entries: gap.entries }),
-            Entry::Closing(closing) => self.tell("", What::Closed { why: closing.why }),
-            Entry::Streamed(batch) => self.streamed(&batch),
-            Entry::Unknown(_) => Ok(()),
+            RecordEntry::Gap(gap) => self.tell("", What::Gap { entries: gap.entries }),
+            RecordEntry::Closing(closing) => self.tell("", What::Closed { why: closing.why }),
+            RecordEntry::Streamed(batch) => self.streamed(&batch),
+            RecordEntry::Unknown(_) => Ok(()),
         }
     }
 

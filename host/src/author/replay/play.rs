@@ -6,13 +6,16 @@ use krsi_plugin_schema::lower;
 
 use super::told::{LogLevel, Score, What};
 use crate::plugin::{CallError, Stepped, differences, failing, words};
-use crate::record::{Act, Answer, Call, Failing, LogLine, Opened};
+use crate::record::{Act, Answer, Call, Cause, Failing, LogLine, Opened};
 
 /// A tape that is played.
 pub(super) struct Play {
     stepped: Stepped,
     /// The very file that was recorded.
     exact: bool,
+    /// Whether it ran already when the recording began: it gives other tokens to its actions when it is played, as
+    /// after every restore.
+    joined: bool,
     /// Schema of the recorded actions.
     recorded: Option<Schema>,
     /// Whether what was recorded cannot be held against anything.
@@ -40,7 +43,16 @@ impl Play {
         (recorded, redacted): (Option<Schema>, bool),
     ) -> Self {
         let exact = stepped.identity().sha256 == opened.sha256;
-        Self { stepped, exact, recorded, redacted, next: 0, ended: false, score: Score::default() }
+        Self {
+            stepped,
+            exact,
+            joined: opened.cause == Cause::Joined,
+            recorded,
+            redacted,
+            next: 0,
+            ended: false,
+            score: Score::default(),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -160,10 +172,11 @@ impl Play {
         }
     }
 
-    /// Holds a call against the tape. Of the recorded file every byte must be the same; of another one only what it
-    /// wants is compared, as its state and its tokens are its own.
+    /// Holds a call against the tape. Of the recorded file every byte must be the same; of another one, and of one
+    /// that ran already, only what it wants is compared, as its state and its tokens are its own.
     fn compare(&mut self, call: &Call<'_>, made: &Made, tell: &mut dyn FnMut(What)) {
-        let lines = if self.exact { exactly(call, made) } else { self.loosely(call, made) };
+        let lines =
+            if self.exact && !self.joined { exactly(call, made) } else { self.loosely(call, made) };
         if lines.is_empty() {
             self.score.same += 1;
             return;

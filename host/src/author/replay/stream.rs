@@ -6,7 +6,7 @@
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Body, Event, HookSet, LostOf, Record, RecordRef};
 
-use super::super::stage::{Happened, Judged, Object, Stage};
+use super::super::stage::{Happened, Judged, JudgedObject, Stage};
 use super::told::{LogLevel, Score, What};
 use crate::plugin::{Manifest, PluginPre};
 use crate::record::{Head, Streamed};
@@ -114,22 +114,22 @@ impl Streaming {
 }
 
 /// What an event's call is about.
-fn object<'e>(event: &'e Event<'_>) -> Object<'e> {
+fn object<'e>(event: &'e Event<'_>) -> JudgedObject<'e> {
     let cgroup = event.meta.cgroup_id;
     match &event.body {
         Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
-            Object { file: Some((exec.file, &exec.path)), cgroup, ..Object::default() }
+            JudgedObject { file: Some((exec.file, &exec.path)), cgroup, ..JudgedObject::default() }
         }
         Body::FileOpen(open) => {
-            Object { file: Some((open.file, &open.path)), cgroup, ..Object::default() }
+            JudgedObject { file: Some((open.file, &open.path)), cgroup, ..JudgedObject::default() }
         }
         Body::SocketConnect(connect) => {
             let to =
                 connect.address.map(|address| ((address, connect.port).into(), connect.protocol));
-            Object { to, cgroup, ..Object::default() }
+            JudgedObject { to, cgroup, ..JudgedObject::default() }
         }
         Body::SchedProcessFork(_) | Body::SchedProcessExit(_) | Body::Call(_) | Body::Watch(_) => {
-            Object { cgroup, ..Object::default() }
+            JudgedObject { cgroup, ..JudgedObject::default() }
         }
     }
 }

@@ -9,20 +9,20 @@ use crate::text::{Escaped, Quoted};
 
 /// Something that a replay tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub(crate) struct Told {
     /// Nanoseconds since the start of the recording, on its own clock; 0 for what is not of a time.
-    pub after_ns: u64,
+    pub(crate) after_ns: u64,
     /// Name of the plugin, or empty.
-    pub plugin: String,
+    pub(crate) plugin: String,
     /// What.
     #[serde(flatten)]
-    pub what: What,
+    pub(crate) what: What,
 }
 
 /// Severity of a line in a plugin's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     /// Something is broken.
     Error,
     /// Something is odd.
@@ -55,25 +55,25 @@ impl LogLevel {
 
 /// How often a plugin did what its tape says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Score {
+pub(crate) struct Score {
     /// Calls that were made.
-    pub calls: u64,
+    pub(crate) calls: u64,
     /// Actions that it wanted.
-    pub actions: u64,
+    pub(crate) actions: u64,
     /// Calls that did what the tape says.
-    pub same: u64,
+    pub(crate) same: u64,
     /// Calls that did something else.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Calls that were not made or not compared.
-    pub unplayed: u64,
+    pub(crate) unplayed: u64,
     /// Calls of the stream that its rules would have refused.
-    pub refused: u64,
+    pub(crate) refused: u64,
 }
 
 /// What a replay tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
-pub enum What {
+pub(crate) enum What {
     /// What the recording is of.
     Recording {
         /// Its head.

@@ -9,8 +9,8 @@ use krsi_plugin_schema::latest::{
     Verdict, Watch, Why,
 };
 
-use super::super::stage::Object;
-use super::file::{Act, Given};
+use super::super::stage::JudgedObject;
+use super::file::{GivenValue, ScenarioAct};
 
 /// Who acts unless an act says otherwise.
 const PID: u32 = 100;
@@ -42,7 +42,7 @@ pub(super) struct Step {
 
 impl Step {
     /// What rules make of it, who is asked.
-    pub(super) fn object(&self) -> Object<'_> {
+    pub(super) fn object(&self) -> JudgedObject<'_> {
         let file = match &self.event.body {
             Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
                 Some((exec.file, &*exec.path))
@@ -58,7 +58,7 @@ impl Step {
             }
             _ => None,
         };
-        Object { file, to: self.to, cgroup: self.event.meta.cgroup_id }
+        JudgedObject { file, to: self.to, cgroup: self.event.meta.cgroup_id }
     }
 }
 
@@ -94,13 +94,13 @@ impl World {
     /// A world at a time, with nobody in it but PID 1.
     pub(super) fn new(boot_ns: u64) -> Self {
         let mut world = Self { boot_ns, processes: BTreeMap::new() };
-        let init = Act { exec: Some("/sbin/init".into()), ..Act::default() };
+        let init = ScenarioAct { exec: Some("/sbin/init".into()), ..ScenarioAct::default() };
         world.know(INIT, &init);
         world
     }
 
     /// What an act comes to; the error says what is wrong with it.
-    pub(super) fn doing(&mut self, act: &Act) -> Result<Doing, String> {
+    pub(super) fn doing(&mut self, act: &ScenarioAct) -> Result<Doing, String> {
         let kinds = [
             act.exec.is_some(),
             act.fork.is_some(),
@@ -132,7 +132,7 @@ impl World {
     }
 
     /// The calls of an act of a known process.
-    fn calls(&mut self, pid: u32, act: &Act) -> Result<Doing, String> {
+    fn calls(&mut self, pid: u32, act: &ScenarioAct) -> Result<Doing, String> {
         if let Some(path) = &act.exec {
             return self.exec(pid, path, act).map(Doing::Calls);
         }
@@ -170,8 +170,8 @@ impl World {
             return Ok(Doing::Calls(vec![self.step(pid, Body::Call(call))]));
         }
         let values = act.values.iter().map(|given| match given {
-            Given::Number(number) => Value::Number(u64::try_from(*number).unwrap_or(0)),
-            Given::Text(text) => self::text(text),
+            GivenValue::Number(number) => Value::Number(u64::try_from(*number).unwrap_or(0)),
+            GivenValue::Text(text) => self::text(text),
         });
         let hook = act.hook.clone().unwrap_or_default().into();
         let watch = Watch { index: act.watch.unwrap_or(0), hook, values: values.collect() };
@@ -199,10 +199,10 @@ impl World {
     }
 
     /// Makes a process known that is seen for the first time, or what an act says of it.
-    fn know(&mut self, pid: u32, act: &Act) {
+    fn know(&mut self, pid: u32, act: &ScenarioAct) {
         let parent = act.parent.unwrap_or(INIT);
         if parent != pid && !self.processes.contains_key(&parent) {
-            self.know(parent, &Act::default());
+            self.know(parent, &ScenarioAct::default());
         }
         let known = self.processes.entry(pid).or_insert_with(|| {
             let parent = if pid == INIT { key(0) } else { key(parent) };
@@ -225,7 +225,7 @@ impl World {
     }
 
     /// An exec as the kernel makes it: the file is opened, checked, and committed to.
-    fn exec(&mut self, pid: u32, path: &str, act: &Act) -> Result<Vec<Step>, String> {
+    fn exec(&mut self, pid: u32, path: &str, act: &ScenarioAct) -> Result<Vec<Step>, String> {
         let flags = match act.kind.as_deref() {
             None => 0,
             Some("memfd") => ExecFlags::MEMFD | ExecFlags::DELETED,
@@ -312,7 +312,7 @@ fn text(text: &str) -> Value<'static> {
 }
 
 /// A call of a hook with some of its fields; the others could not be read.
-fn call(name: &str, fields: &BTreeMap<String, Given>) -> Result<Call<'static>, String> {
+fn call(name: &str, fields: &BTreeMap<String, GivenValue>) -> Result<Call<'static>, String> {
     let hook = Hook::from_name(name).filter(|hook| hook.is_call());
     let hook =
         hook.ok_or_else(|| format!("call {name:?} is no hook of docs/hooks.md with fields"))?;
@@ -335,14 +335,18 @@ fn call(name: &str, fields: &BTreeMap<String, Given>) -> Result<Call<'static>, S
     Ok(Call { hook, values })
 }
 
-fn value(kind: Kind, given: &Given) -> Option<Value<'static>> {
+fn value(kind: Kind, given: &GivenValue) -> Option<Value<'static>> {
     match (kind, given) {
-        (Kind::Number, Given::Number(number)) => u64::try_from(*number).ok().map(Value::Number),
-        (Kind::Signed, Given::Number(number)) => Some(Value::Signed(*number)),
-        (Kind::Text, Given::Text(given)) => Some(text(given)),
-        (Kind::Bytes, Given::Text(given)) => Some(Value::Bytes(given.clone().into_bytes().into())),
-        (Kind::File, Given::Text(given)) => Some(Value::File(file(given))),
-        (Kind::Address, Given::Text(given)) => {
+        (Kind::Number, GivenValue::Number(number)) => {
+            u64::try_from(*number).ok().map(Value::Number)
+        }
+        (Kind::Signed, GivenValue::Number(number)) => Some(Value::Signed(*number)),
+        (Kind::Text, GivenValue::Text(given)) => Some(text(given)),
+        (Kind::Bytes, GivenValue::Text(given)) => {
+            Some(Value::Bytes(given.clone().into_bytes().into()))
+        }
+        (Kind::File, GivenValue::Text(given)) => Some(Value::File(file(given))),
+        (Kind::Address, GivenValue::Text(given)) => {
             let address = match given.parse::<SocketAddr>() {
                 Ok(to) => Address {
                     family: if to.is_ipv6() { 10 } else { 2 },

@@ -16,7 +16,7 @@ const SCENARIOS_MAX: usize = 1000;
 
 /// Why scenarios cannot be played.
 #[derive(Debug, thiserror::Error)]
-pub enum ScenarioError {
+pub(crate) enum ScenarioError {
     /// The folder or a file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
@@ -48,7 +48,7 @@ pub enum ScenarioError {
 
 /// What a scenario is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// What must be found.
     Attack,
     /// What looks like it, and must be left alone.
@@ -60,7 +60,7 @@ pub enum Kind {
 impl Kind {
     /// Its word.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Kind::Attack => "attack",
             Kind::Benign => "benign",
@@ -72,7 +72,7 @@ impl Kind {
 /// A file, as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct ScenarioFile {
     /// Configuration of the plugin, beside the file.
     config: Option<PathBuf>,
     #[serde(default)]
@@ -88,7 +88,7 @@ struct File {
 #[serde(deny_unknown_fields)]
 struct Written {
     name: String,
-    acts: Vec<Act>,
+    acts: Vec<ScenarioAct>,
     /// Techniques of the alerts that must come, each at least once.
     #[serde(default)]
     alerts: Vec<String>,
@@ -101,7 +101,7 @@ struct Written {
 /// A value of a field of a call.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Given {
+pub(super) enum GivenValue {
     /// A number.
     Number(i64),
     /// A text, path, or address.
@@ -112,7 +112,7 @@ pub(super) enum Given {
 /// says what.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Act {
+pub(super) struct ScenarioAct {
     /// Who, by its id; 100 unless said.
     pub(super) pid: Option<u32>,
     /// Its parent, when it is seen for the first time.
@@ -145,11 +145,11 @@ pub(super) struct Act {
     pub(super) protocol: Option<String>,
     /// Calls a hook of docs/hooks.md, with its fields.
     pub(super) call: Option<String>,
-    pub(super) fields: BTreeMap<String, Given>,
+    pub(super) fields: BTreeMap<String, GivenValue>,
     /// Is seen by a watch of the plugin, by its place in the manifest, at a hook, with its values.
     pub(super) watch: Option<u16>,
     pub(super) hook: Option<String>,
-    pub(super) values: Vec<Given>,
+    pub(super) values: Vec<GivenValue>,
     /// Nothing, for so long.
     pub(super) wait_ms: Option<u64>,
     /// So many records are lost.
@@ -162,7 +162,7 @@ pub(super) struct Scenario {
     pub(super) file: PathBuf,
     pub(super) kind: Kind,
     pub(super) name: String,
-    pub(super) acts: Vec<Act>,
+    pub(super) acts: Vec<ScenarioAct>,
     pub(super) alerts: Vec<String>,
     pub(super) twin_of: Option<String>,
     pub(super) variant_of: Option<String>,
@@ -199,7 +199,7 @@ fn of_file(path: &Path) -> Result<Vec<Scenario>, ScenarioError> {
         return Err(wrong(format!("longer than {FILE_MAX} bytes")));
     }
     let text = fs::read_to_string(path).map_err(failed)?;
-    let file: File =
+    let file: ScenarioFile =
         toml::from_str(&text).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
     let config = match file.config {
         None => Vec::new(),

@@ -9,7 +9,5 @@ mod mutate;
 mod report;
 mod run;
 
-pub use file::{Kind, ScenarioError};
-pub use mutate::Mutations;
-pub use report::{github, junit, text};
-pub use run::{Case, TestError, Tested, test};
+pub(crate) use report::{github, junit, text};
+pub(crate) use run::{TestError, test};

@@ -3,7 +3,7 @@
 //! A change is an act that is left out, or a field that is as in the benign twin. Where the plugin still finds what it
 //! should not find any more, the change survives: the detection does not depend on what the author thinks it does.
 
-use super::file::{Act, Scenario};
+use super::file::{Scenario, ScenarioAct};
 use super::run::{TestError, play};
 use crate::plugin::PluginPre;
 
@@ -12,19 +12,19 @@ pub(super) const WANTED_PERCENT: usize = 90;
 
 /// What became of the changes of one attack.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mutations {
+pub(crate) struct Mutations {
     /// Changes after which the attack was not found any more.
-    pub killed: usize,
+    pub(crate) killed: usize,
     /// Those after which it still was, in words.
-    pub survivors: Vec<String>,
+    pub(crate) survivors: Vec<String>,
     /// Acts that are not needed for it to be found, from 1 on.
-    pub needless: Vec<usize>,
+    pub(crate) needless: Vec<usize>,
 }
 
 impl Mutations {
     /// Changes that were tried.
     #[must_use]
-    pub fn tried(&self) -> usize {
+    pub(crate) fn tried(&self) -> usize {
         self.killed + self.survivors.len()
     }
 }
@@ -64,8 +64,8 @@ fn shrink(
     pre: &PluginPre,
     scenario: &Scenario,
     mutations: &mut Mutations,
-) -> Result<Vec<(usize, Act)>, TestError> {
-    let mut needed: Vec<(usize, Act)> = scenario.acts.iter().cloned().enumerate().collect();
+) -> Result<Vec<(usize, ScenarioAct)>, TestError> {
+    let mut needed: Vec<(usize, ScenarioAct)> = scenario.acts.iter().cloned().enumerate().collect();
     let mut place = 0;
     while place < needed.len() && needed.len() > 1 {
         let mut fewer = needed.clone();
@@ -85,7 +85,7 @@ fn shrink(
 fn tally(
     pre: &PluginPre,
     scenario: &Scenario,
-    acts: &[(usize, Act)],
+    acts: &[(usize, ScenarioAct)],
     words: impl Fn() -> String,
     mutations: &mut Mutations,
 ) -> Result<(), TestError> {
@@ -101,9 +101,9 @@ fn tally(
 fn is_found(
     pre: &PluginPre,
     scenario: &Scenario,
-    acts: &[(usize, Act)],
+    acts: &[(usize, ScenarioAct)],
 ) -> Result<bool, TestError> {
-    let acts: Vec<Act> = acts.iter().map(|(_, act)| act.clone()).collect();
+    let acts: Vec<ScenarioAct> = acts.iter().map(|(_, act)| act.clone()).collect();
     if acts.is_empty() {
         return Ok(false);
     }
@@ -120,12 +120,12 @@ fn is_found(
 }
 
 /// The fields in which an act differs from the twin's, each with the act as it is then.
-fn fields(act: &Act, twin: &Act) -> Vec<(&'static str, Act)> {
+fn fields(act: &ScenarioAct, twin: &ScenarioAct) -> Vec<(&'static str, ScenarioAct)> {
     let mut changes = Vec::new();
     macro_rules! changes {
         ($($field:ident)*) => { $(
             if act.$field != twin.$field {
-                changes.push((stringify!($field), Act { $field: twin.$field.clone(), ..act.clone() }));
+                changes.push((stringify!($field), ScenarioAct { $field: twin.$field.clone(), ..act.clone() }));
             }
         )* };
     }
@@ -142,12 +142,17 @@ mod tests {
 
     #[test]
     fn each_field_that_differs_is_changed_alone() {
-        let act = Act { exec: Some("/a".into()), uid: Some(1), ..Act::default() };
-        let twin = Act { exec: Some("/b".into()), uid: Some(2), refused: true, ..Act::default() };
+        let act = ScenarioAct { exec: Some("/a".into()), uid: Some(1), ..ScenarioAct::default() };
+        let twin = ScenarioAct {
+            exec: Some("/b".into()),
+            uid: Some(2),
+            refused: true,
+            ..ScenarioAct::default()
+        };
         let changes = fields(&act, &twin);
         let names: Vec<&str> = changes.iter().map(|(name, _)| *name).collect();
         assert_eq!(names, ["uid", "exec"]);
-        assert_eq!(changes[0].1, Act { uid: Some(2), ..act.clone() });
+        assert_eq!(changes[0].1, ScenarioAct { uid: Some(2), ..act.clone() });
         assert_eq!(fields(&act, &act), []);
     }
 }

@@ -3,12 +3,12 @@
 use std::fmt::Write;
 
 use super::mutate::WANTED_PERCENT;
-use super::run::{Case, Tested};
+use super::run::{Case, TestResults};
 use crate::text::{Escaped, Quoted};
 
 /// Lines for people.
 #[must_use]
-pub fn text(tested: &Tested) -> String {
+pub(crate) fn text(tested: &TestResults) -> String {
     let mut out = String::new();
     for case in &tested.cases {
         let (kind, name) = (case.kind.name(), Quoted(&case.name));
@@ -54,7 +54,7 @@ fn details(out: &mut String, case: &Case) {
 
 /// A JUnit file, one case for each scenario and for what is untested.
 #[must_use]
-pub fn junit(plugin: &str, tested: &Tested) -> String {
+pub(crate) fn junit(plugin: &str, tested: &TestResults) -> String {
     let failures = tested.cases.iter().filter(|case| !case.failures.is_empty()).count();
     let (count, failures) =
         (tested.cases.len() + tested.untested.len(), failures + tested.untested.len());
@@ -119,30 +119,30 @@ impl std::fmt::Display for Xml<'_> {
 
 /// Annotations of GitHub's workflows, a line each.
 #[must_use]
-pub fn github(tested: &Tested) -> String {
+pub(crate) fn github(tested: &TestResults) -> String {
     let mut out = String::new();
     for case in &tested.cases {
-        let file = Command(&case.file.to_string_lossy()).to_string();
+        let file = WorkflowText(&case.file.to_string_lossy()).to_string();
         for failure in &case.failures {
-            let (name, failure) = (Command(&case.name), Command(failure));
+            let (name, failure) = (WorkflowText(&case.name), WorkflowText(failure));
             let _ok = writeln!(out, "::error file={file},title={name}::{failure}");
         }
         let survivors = case.mutations.iter().flat_map(|mutations| &mutations.survivors);
         for survivor in survivors {
-            let (name, survivor) = (Command(&case.name), Command(survivor));
+            let (name, survivor) = (WorkflowText(&case.name), WorkflowText(survivor));
             let _ok = writeln!(out, "::warning file={file},title={name}::survives: {survivor}");
         }
     }
     for untested in &tested.untested {
-        let _ok = writeln!(out, "::error title=untested::{}", Command(untested));
+        let _ok = writeln!(out, "::error title=untested::{}", WorkflowText(untested));
     }
     out
 }
 
 /// A text within a command of GitHub's workflows.
-struct Command<'a>(&'a str);
+struct WorkflowText<'a>(&'a str);
 
-impl std::fmt::Display for Command<'_> {
+impl std::fmt::Display for WorkflowText<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.chars().try_for_each(|letter| match letter {
             '%' => f.write_str("%25"),
@@ -163,7 +163,7 @@ mod tests {
     use super::super::mutate::Mutations;
     use super::*;
 
-    fn tested() -> Tested {
+    fn tested() -> TestResults {
         let case = |name: &str, failures: &[&str], mutations| Case {
             file: "scenarios/a.toml".into(),
             kind: Kind::Attack,
@@ -175,7 +175,7 @@ mod tests {
         };
         let survivors = vec!["act 1 is left out".to_owned()];
         let mutations = Mutations { killed: 1, survivors, needless: vec![2] };
-        Tested {
+        TestResults {
             cases: vec![
                 case("a \"<b>\"", &[], Some(mutations)),
                 case("c", &["x: y\nz\u{1b}"], None),

@@ -14,7 +14,7 @@ use crate::plugin::PluginPre;
 
 /// Why scenarios were not played to their end.
 #[derive(Debug, thiserror::Error)]
-pub enum TestError {
+pub(crate) enum TestError {
     /// They cannot be read, or an act is none.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
@@ -36,42 +36,42 @@ const UNIX_OFFSET_NS: i64 = 1_767_225_600_000_000_000;
 
 /// What became of one scenario.
 #[derive(Clone, Debug)]
-pub struct Case {
+pub(crate) struct Case {
     /// Its file.
-    pub file: PathBuf,
+    pub(crate) file: PathBuf,
     /// What it is for.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// What is wrong; nothing when it passed.
-    pub failures: Vec<String>,
+    pub(crate) failures: Vec<String>,
     /// How long it took.
-    pub took: Duration,
+    pub(crate) took: Duration,
     /// Of an attack that was found, what of it matters.
-    pub mutations: Option<Mutations>,
+    pub(crate) mutations: Option<Mutations>,
     /// Of an attack, how many others do it in another way.
-    pub variants: usize,
+    pub(crate) variants: usize,
 }
 
 /// What became of all.
 #[derive(Clone, Debug, Default)]
-pub struct Tested {
+pub(crate) struct TestResults {
     /// The scenarios, in their order.
-    pub cases: Vec<Case>,
+    pub(crate) cases: Vec<Case>,
     /// What there is no scenario for.
-    pub untested: Vec<String>,
+    pub(crate) untested: Vec<String>,
 }
 
-impl Tested {
+impl TestResults {
     /// Whether every scenario passed, and none is missing.
     #[must_use]
-    pub fn is_passed(&self) -> bool {
+    pub(crate) fn is_passed(&self) -> bool {
         self.untested.is_empty() && self.cases.iter().all(|case| case.failures.is_empty())
     }
 
     /// Changes of attacks that the plugin noticed, and all that were tried.
     #[must_use]
-    pub fn score(&self) -> (usize, usize) {
+    pub(crate) fn score(&self) -> (usize, usize) {
         let mutations = self.cases.iter().filter_map(|case| case.mutations.as_ref());
         mutations.fold((0, 0), |(killed, tried), one| (killed + one.killed, tried + one.tried()))
     }
@@ -132,9 +132,9 @@ impl Played {
 ///
 /// # Errors
 /// When they cannot be read, or the plugin does not start with their configuration.
-pub fn test(folder: &Path, pre: &PluginPre) -> Result<Tested, TestError> {
+pub(crate) fn test(folder: &Path, pre: &PluginPre) -> Result<TestResults, TestError> {
     let scenarios = file::read(folder)?;
-    let mut tested = Tested { untested: untested(&scenarios), ..Tested::default() };
+    let mut tested = TestResults { untested: untested(&scenarios), ..TestResults::default() };
     for scenario in &scenarios {
         let began = Instant::now();
         let played = play(pre, scenario)?;

@@ -12,7 +12,7 @@ use crate::policy::RuleSpec;
 
 /// What a call is about.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::author) struct Object<'a> {
+pub(in crate::author) struct JudgedObject<'a> {
     /// The file, and where it lies.
     pub(in crate::author) file: Option<(FileKey, &'a str)>,
     /// Destination and protocol.
@@ -59,7 +59,7 @@ const fn place(kind: KeyKind) -> u8 {
 /// Judges a call of a process, whose lineage is itself and its ancestors, by rules with their ids.
 pub(super) fn judge(
     mut rules: Vec<(u64, RuleSpec)>,
-    (hook, process, object): (Hook, ProcessKey, &Object<'_>),
+    (hook, process, object): (Hook, ProcessKey, &JudgedObject<'_>),
     lineage: &[ProcessKey],
     now_boot_ns: u64,
 ) -> Judged {
@@ -101,7 +101,7 @@ pub(super) fn judge(
 fn covers(
     key: &RuleKey,
     process: ProcessKey,
-    object: &Object<'_>,
+    object: &JudgedObject<'_>,
     lineage: &[ProcessKey],
 ) -> Option<usize> {
     let covers = match key {

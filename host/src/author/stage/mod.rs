@@ -19,13 +19,13 @@ use self::store::MemoryStore;
 use crate::pipeline::asked;
 use crate::plugin::{CallError, KeptLog, PluginPre, StartError, Stepped, words};
 use crate::policy::{
-    Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert, RuleView,
-    Surroundings, Turns, apply,
+    ActionContext, Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert,
+    RuleView, Turns, apply,
 };
 use crate::route::batch::private;
 use crate::route::queue::Batch;
 
-pub(super) use self::judge::{Judged, Object};
+pub(super) use self::judge::{Judged, JudgedObject};
 
 /// The slot of the one plugin.
 const SLOT: u8 = 0;
@@ -77,7 +77,7 @@ impl Happened {
 
 /// Why a plugin is not on the stage.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {
+pub(crate) enum StageError {
     /// It fails before its first call.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -173,7 +173,7 @@ impl Stage {
         &self,
         hook: krsi_plugin_schema::latest::Hook,
         process: ProcessKey,
-        object: &Object<'_>,
+        object: &JudgedObject<'_>,
     ) -> Judged {
         let specs = self.turns.turn(|ledger| {
             let ids = ledger.ids_of(SLOT);
@@ -276,7 +276,7 @@ impl Stage {
         let exists = |key: ProcessKey| processes.contains_key(&key);
         let descendants = |root: ProcessKey| descendants(processes, root);
         let within = |_: ProcessKey| true;
-        let around = Surroundings {
+        let around = ActionContext {
             now_boot_ns: self.boot_ns,
             kinship: Kinship { exists: &exists, descendants: &descendants },
             machine: &self.machine,

@@ -20,11 +20,11 @@ pub(super) enum Level {
 
 /// What a plugin logged during a call, before any limit of time: the same calls log the same again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeptLog {
+pub(crate) struct KeptLog {
     /// The lines.
-    pub lines: Vec<LogLine>,
+    pub(crate) lines: Vec<LogLine>,
     /// Lines beyond those that are kept.
-    pub more: u64,
+    pub(crate) more: u64,
 }
 
 /// The log of one plugin.

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::block::{self, PLAIN_AIM, PLAIN_MAX};
-use super::entry::{Closing, Entry, Gap, Head, Opened, Streamed, ended};
+use super::entry::{Closing, Gap, Head, Opened, RecordEntry, Streamed, ended};
 use super::file::{self, RecordError};
 use super::redact::Redactor;
 use super::tape::{Tape, time_of};
@@ -49,10 +49,10 @@ pub struct Recorded {
 
 /// The way to the recorder's thread; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Recorder(Arc<Shared>);
+pub struct Recorder(Arc<RecorderState>);
 
 #[derive(Debug)]
-struct Shared {
+struct RecorderState {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     tapes: AtomicU32,
@@ -82,14 +82,14 @@ impl Recorder {
     ) -> Result<Self, RecordError> {
         let made = file::create(&options.file)?;
         let boot_ns = head.boot_ns;
-        let recorder = Self(Arc::new(Shared {
+        let recorder = Self(Arc::new(RecorderState {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             tapes: AtomicU32::new(0),
             boot_ns,
             thread: Mutex::default(),
         }));
-        let writer = Writer {
+        let writer = BlockWriter {
             file: made,
             path: options.file.clone(),
             bytes_max: options.bytes_max,
@@ -104,7 +104,7 @@ impl Recorder {
             sequence: 0,
             recorded: Recorded::default(),
         };
-        recorder.write(&Entry::Head(Head { redacted: options.redacted, ..head }));
+        recorder.write(&RecordEntry::Head(Head { redacted: options.redacted, ..head }));
         let shared = Arc::clone(&recorder.0);
         let thread = std::thread::Builder::new()
             .name("recorder".into())
@@ -118,19 +118,19 @@ impl Recorder {
     #[must_use]
     pub fn tape(&self, opened: Opened) -> Tape {
         let tape = self.0.tapes.fetch_add(1, Ordering::Relaxed);
-        self.write(&Entry::Opened(Opened { tape, ..opened }));
+        self.write(&RecordEntry::Opened(Opened { tape, ..opened }));
         Tape::new(self.clone(), tape, self.0.boot_ns)
     }
 
     /// Writes a batch of the host's stream.
     pub fn stream(&self, records: u32, batch: &[u8]) {
         let boot_ns = time_of(batch);
-        self.write(&Entry::Streamed(Streamed { boot_ns, records, batch: batch.into() }));
+        self.write(&RecordEntry::Streamed(Streamed { boot_ns, records, batch: batch.into() }));
     }
 
     /// Whether nothing more is taken.
     #[must_use]
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         lock(&self.0.waiting).over
     }
 
@@ -148,7 +148,7 @@ impl Recorder {
     }
 
     /// Hands an entry to the thread; one that finds no room is counted.
-    pub(super) fn write(&self, entry: &Entry<'_>) {
+    pub(super) fn write(&self, entry: &RecordEntry<'_>) {
         if self.is_over() {
             return;
         }
@@ -168,7 +168,7 @@ impl Recorder {
         let gap = std::mem::take(&mut waiting.gap);
         if gap.entries > 0 {
             let mut told = Vec::new();
-            Entry::Gap(gap).push(&mut told);
+            RecordEntry::Gap(gap).push(&mut told);
             waiting.recorded.lost += gap.entries;
             waiting.bytes += told.len();
             waiting.entries.push_back((told, None));
@@ -192,7 +192,7 @@ enum Cut {
     Failed(io::Error),
 }
 
-struct Writer {
+struct BlockWriter {
     file: File,
     path: PathBuf,
     bytes_max: u64,
@@ -207,7 +207,7 @@ struct Writer {
 }
 
 /// Writes until the recording is stopped or cannot go on.
-fn run(shared: &Shared, mut writer: Writer, tell: impl FnOnce(String)) {
+fn run(shared: &RecorderState, mut writer: BlockWriter, tell: impl FnOnce(String)) {
     let cut = writer.run(shared).err();
     let mut waiting = lock(&shared.waiting);
     waiting.over = true;
@@ -222,8 +222,8 @@ fn run(shared: &Shared, mut writer: Writer, tell: impl FnOnce(String)) {
     }
 }
 
-impl Writer {
-    fn run(&mut self, shared: &Shared) -> Result<(), Cut> {
+impl BlockWriter {
+    fn run(&mut self, shared: &RecorderState) -> Result<(), Cut> {
         self.put(&block::file_head())?;
         loop {
             let (entries, over) = next(shared, self.since.map(|since| since + OPEN_MOST));
@@ -234,7 +234,7 @@ impl Writer {
                 let gap = std::mem::take(&mut lock(&shared.waiting).gap);
                 if gap.entries > 0 {
                     self.recorded.lost += gap.entries;
-                    self.own(&Entry::Gap(gap));
+                    self.own(&RecordEntry::Gap(gap));
                 }
                 return self.close(ended::STOPPED);
             }
@@ -262,7 +262,7 @@ impl Writer {
         Ok(())
     }
 
-    fn own(&mut self, entry: &Entry<'_>) {
+    fn own(&mut self, entry: &RecordEntry<'_>) {
         entry.push(&mut self.open);
         self.recorded.entries += 1;
     }
@@ -276,7 +276,7 @@ impl Writer {
         if self.recorded.bytes + block.len() as u64 > self.bytes_max {
             self.open.clear();
             // The end is a few bytes beyond the limit, which is said in MiB.
-            self.own(&Entry::Closing(Closing { why: ended::FULL.into() }));
+            self.own(&RecordEntry::Closing(Closing { why: ended::FULL.into() }));
             let last = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
             self.put(&last)?;
             return Err(Cut::Full);
@@ -288,7 +288,7 @@ impl Writer {
     }
 
     fn close(&mut self, why: &str) -> Result<(), Cut> {
-        self.own(&Entry::Closing(Closing { why: why.into() }));
+        self.own(&RecordEntry::Closing(Closing { why: why.into() }));
         self.flush()?;
         self.file.sync_all().map_err(Cut::Failed)
     }
@@ -316,7 +316,7 @@ impl Writer {
 }
 
 /// What waits, in order, as soon as something does, or nothing from `until` on; and whether that is all.
-fn next(shared: &Shared, until: Option<Instant>) -> (VecDeque<Encoded>, bool) {
+fn next(shared: &RecorderState, until: Option<Instant>) -> (VecDeque<Encoded>, bool) {
     let mut waiting = lock(&shared.waiting);
     while waiting.entries.is_empty() && !waiting.over {
         waiting = match until.map(|until| until.saturating_duration_since(Instant::now())) {

@@ -1,9 +1,13 @@
+//! A recording that is written and read: order, tears, bits that flip, later versions, its size, gaps.
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use krsi_plugin_schema::latest::{BatchStart, RecordRef};
 
-use super::super::{Act, Answer, Damage, Entry, Outcome, ReadError, Recording};
+use super::super::{
+    Act, Answer, Damage, RecordEntry, RecordingError, RecordingReader, TapedOutcome,
+};
 use super::*;
 
 /// A file that does not exist yet, in a folder of the test's own.
@@ -27,13 +31,13 @@ fn recorded(name: &str, calls: u64) -> PathBuf {
     let file = place(name);
     let recorder = start(&options(&file));
     let mut tape = recorder.tape(Opened { plugin: "p".into(), ..Opened::default() });
-    tape.init(b"config", 7, Outcome::Returned(b""), (Vec::new(), 0));
+    tape.init(b"config", 7, TapedOutcome::Returned(b""), (Vec::new(), 0));
     for at in 0..calls {
         let mut batch = Vec::new();
         let start = BatchStart { boot_ns: at, ..BatchStart::default() };
         RecordRef::BatchStart(start).push(&mut batch).unwrap();
         batch.extend(at.to_le_bytes().repeat(2000));
-        tape.handle(&batch, Outcome::Returned(&at.to_le_bytes()), (Vec::new(), 0));
+        tape.handle(&batch, TapedOutcome::Returned(&at.to_le_bytes()), (Vec::new(), 0));
     }
     let recorded = recorder.stop();
     assert_eq!((recorded.lost, recorded.cut_short), (0, None));
@@ -44,11 +48,11 @@ fn recorded(name: &str, calls: u64) -> PathBuf {
 
 /// What a file holds in words, up to its end or its damage.
 fn read(file: &Path) -> (Vec<String>, Option<Damage>) {
-    let mut recording = Recording::open(file).unwrap();
+    let mut recording = RecordingReader::open(file).unwrap();
     let mut words = Vec::new();
     while let Some(entry) = recording.entry().unwrap() {
         words.push(match entry {
-            Entry::Call(call) => format!("call {}", call.number),
+            RecordEntry::Call(call) => format!("call {}", call.number),
             other => format!("{other:?}").chars().take_while(|at| *at != '(').collect(),
         });
     }
@@ -64,10 +68,10 @@ fn what_is_recorded_is_read_in_order() {
         (&*words[0], &*words[1], &*words[2], &*words[303]),
         ("Head", "Opened", "call 0", "Closing")
     );
-    let mut recording = Recording::open(&file).unwrap();
+    let mut recording = RecordingReader::open(&file).unwrap();
     let mut calls = 0;
     while let Some(entry) = recording.entry().unwrap() {
-        let Entry::Call(call) = entry else { continue };
+        let RecordEntry::Call(call) = entry else { continue };
         match call.act {
             Act::Init => assert_eq!((&*call.input, call.seed), (&b"config"[..], 7)),
             _ => {
@@ -113,13 +117,13 @@ fn a_torn_tail_and_a_flipped_bit_are_told_with_their_place() {
         [(&b""[..], true), (&b"KHOST"[..], true), (&[7; 64][..], true), (&whole[..16], false)]
     {
         fs::write(&file, bytes).unwrap();
-        let opened = Recording::open(&file);
-        assert_eq!(matches!(opened, Err(ReadError::Foreign { .. })), foreign, "{bytes:?}");
+        let opened = RecordingReader::open(&file);
+        assert_eq!(matches!(opened, Err(RecordingError::Foreign { .. })), foreign, "{bytes:?}");
     }
     let mut later = whole.clone();
     later[8] = 2;
     fs::write(&file, &later).unwrap();
-    assert!(matches!(Recording::open(&file), Err(ReadError::Format { format: 2, .. })));
+    assert!(matches!(RecordingReader::open(&file), Err(RecordingError::Format { format: 2, .. })));
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
 
