@@ -1,5 +1,7 @@
 //! A plugin as its author makes it: `krsi-host plugin new`, its scenarios, `build`, `inspect` and `check`.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -157,4 +159,19 @@ fn what_is_no_plugin_is_refused_by_name() {
         assert!(text.contains(told) && !text.contains("panicked"), "{words:?}: {text}");
     }
     assert_eq!(fs::read_dir(&parent).unwrap().count(), 2);
+}
+
+/// The plugin of this project's own stands up to its scenarios, and to changes of them.
+#[test]
+fn the_miner_is_found_by_what_makes_it_one() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let packages = ["krsi-plugin-miner".to_owned()];
+    let built = krsi_toolchain::build_plugins(root, &root.join("target/wasm"), &packages).unwrap();
+    let module = built.join("miner.wasm");
+    let folder = root.join("plugins/miner");
+    let words = ["test", ".", "--no-native", "--plugin", module.to_str().unwrap()];
+    let tested = plugin(&folder, &words).unwrap();
+    let text = said(&tested);
+    assert!(tested.status.success(), "{text}");
+    assert!(text.contains("mutation score 100 %"), "{text}");
 }

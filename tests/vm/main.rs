@@ -22,6 +22,7 @@ mod kfunc;
 mod loss;
 mod mode;
 mod plugin;
+mod record;
 mod reload;
 mod rule;
 mod runner;
@@ -77,6 +78,7 @@ fn tests() -> Vec<Test> {
         subject::TESTS,
         task::TESTS,
         plugin::TESTS,
+        record::TESTS,
         reload::TESTS,
         files::TESTS,
         rule::TESTS,

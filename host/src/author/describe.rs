@@ -38,7 +38,7 @@ impl DescribeError {
 }
 
 /// A plugin, described.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Description {
     /// The plugin's file.
     pub(crate) file: PathBuf,

@@ -5,6 +5,7 @@
 mod build;
 mod check;
 mod describe;
+mod matrix;
 mod replay;
 mod scaffold;
 mod scenario;
@@ -14,6 +15,7 @@ mod stage;
 pub(crate) use build::{BuildError, build, native_tests};
 pub(crate) use check::{KernelLack, lacks};
 pub(crate) use describe::{Description, describe, load};
+pub(crate) use matrix::{MatrixRow, on_matrix};
 pub(crate) use replay::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
 pub(crate) use scaffold::create;
 pub(crate) use scenario::{TestError, github, junit, test, text};

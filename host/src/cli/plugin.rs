@@ -9,8 +9,9 @@ use serde::Serialize;
 
 use super::run::OutputArg;
 use super::{exit, line, print};
-use crate::author::{self, BuildError, Description, KernelLack, SignError, TestError};
+use crate::author::{self, BuildError, Description, KernelLack, MatrixRow, SignError, TestError};
 use crate::kernel::btf::KernelTypes;
+use crate::text::Escaped;
 
 /// What is done with a plugin.
 #[derive(Debug, Subcommand)]
@@ -97,6 +98,8 @@ pub(super) struct TestArgs {
 struct CheckedPlugin {
     plugin: Description,
     missing: Vec<KernelLack>,
+    /// What the kernels of krsi-host's test matrix do not have.
+    matrix: Vec<MatrixRow>,
     /// Why the kernel could not be asked.
     unasked: Option<String>,
 }
@@ -240,9 +243,10 @@ fn check(file: &Path, output: OutputArg) -> ExitCode {
         Ok(types) => (author::lacks(&plugin, &types), None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
+    let matrix = author::on_matrix(&plugin);
     let is_whole = missing.is_empty() && unasked.is_none();
     let code = if is_whole { ExitCode::SUCCESS } else { exit::ExitReason::Machine.into() };
-    print_answer(output, &CheckedPlugin { plugin, missing, unasked }, code)
+    print_answer(output, &CheckedPlugin { plugin, missing, matrix, unasked }, code)
 }
 
 fn print_answer(
@@ -261,6 +265,12 @@ impl fmt::Display for CheckedPlugin {
         write!(f, "{}", self.plugin)?;
         for lack in &self.missing {
             writeln!(f, "missing here  {lack}")?;
+        }
+        for MatrixRow { kernel, without } in
+            self.matrix.iter().filter(|row| !row.without.is_empty())
+        {
+            let hooks = Escaped(&without.join(", ")).to_string();
+            writeln!(f, "on Linux {kernel}   without {hooks}")?;
         }
         match &self.unasked {
             Some(why) => writeln!(f, "this kernel could not be asked: {why}"),

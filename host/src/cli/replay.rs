@@ -36,6 +36,9 @@ pub(super) struct ReplayArgs {
     /// Says on standard error how fast it went.
     #[arg(long)]
     bench: bool,
+    /// Where a host keeps compiled plugins; without it they are compiled anew.
+    #[arg(long, value_name = "DIR")]
+    cache_dir: Option<PathBuf>,
     /// How fast it is played.
     #[arg(long, value_enum, default_value_t = Speed::Max)]
     speed: Speed,
@@ -106,7 +109,8 @@ impl ReplayArgs {
             OnArg::Stream => On::Stream,
         };
         let plugins = self.plugins.into_iter().map(configured).collect();
-        let what = Replay { file: self.file, plugins, on, program };
+        let cache = self.cache_dir;
+        let what = Replay { file: self.file, plugins, on, cache, program };
         let shows = io::stderr().is_terminal() && !io::stdout().is_terminal();
         let mut writer = ReplayWriter {
             out: io::BufWriter::new(io::stdout()),
@@ -142,6 +146,7 @@ impl ReplayArgs {
             Err(error) => {
                 let code = match &error {
                     ReplayError::Read(RecordingError::Read { .. })
+                    | ReplayError::Cache(_)
                     | ReplayError::SameName { .. } => exit::ExitReason::Usage,
                     ReplayError::Read(_) => exit::ExitReason::Machine,
                     ReplayError::Load(_) | ReplayError::Start(_) | ReplayError::Stage { .. } => {

@@ -38,7 +38,7 @@ const fn first() -> u32 {
 
 fn play(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
     if let Some(to) = &act.connect {
-        return script.connect(act.tgid, to);
+        return script.connect(act.pid, to);
     }
     let argv: Vec<&str> = act.argv.iter().map(String::as_str).collect();
     let flags = match act.kind.as_str() {
@@ -47,7 +47,7 @@ fn play(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
         _ => 0,
     };
     script.exec(&Spawn {
-        tgid: act.tgid,
+        tgid: act.pid,
         parent: act.parent,
         exe: act.exec.as_deref().unwrap(),
         argv: &argv,
@@ -67,7 +67,7 @@ fn alerts(seen: &[Seen]) -> usize {
 
 #[test]
 fn miners_are_detected_by_their_last_act() {
-    for case in cases(include_str!("../scenarios/detected.toml")) {
+    for case in scenarios(include_str!("../scenarios/detected.toml")).attack {
         let mut script = Script::start(b"").unwrap();
         let (last, before) = case.acts.split_last().unwrap();
         for act in before {
@@ -79,7 +79,7 @@ fn miners_are_detected_by_their_last_act() {
 
 #[test]
 fn the_innocent_are_left_alone() {
-    for case in cases(include_str!("../scenarios/innocent.toml")) {
+    for case in scenarios(include_str!("../scenarios/innocent.toml")).benign {
         let mut script = Script::start(b"").unwrap();
         for act in &case.acts {
             assert_eq!(play(&mut script, act), [], "{}", case.name);

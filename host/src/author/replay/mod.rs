@@ -20,7 +20,8 @@ use self::stream::Streaming;
 pub(crate) use self::told::{Told, What};
 use super::stage::StageError;
 use crate::plugin::{
-    CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre, StartError, Stepped,
+    Cache, CacheError, CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre,
+    StartError, Stepped,
 };
 use crate::record::{Damage, Head, Opened, RecordEntry, RecordingError, RecordingReader, Streamed};
 
@@ -33,6 +34,9 @@ pub(crate) enum ReplayError {
     /// The file is no recording, or cannot be read.
     #[error(transparent)]
     Read(#[from] RecordingError),
+    /// The folder of compiled code is none.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// There is no engine on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -76,7 +80,8 @@ impl ReplayError {
             ReplayError::Read(RecordingError::Format { .. }) => {
                 "replay it with the krsi-host that wrote it, or a later one"
             }
-            ReplayError::Stage { .. }
+            ReplayError::Cache(_)
+            | ReplayError::Stage { .. }
             | ReplayError::Read(_)
             | ReplayError::Engine(_)
             | ReplayError::SameName { .. }
@@ -128,6 +133,8 @@ pub(crate) struct Replay {
     pub(crate) plugins: Vec<(PathBuf, Vec<u8>)>,
     /// What they are played on.
     pub(crate) on: On,
+    /// Where code that was compiled before lies.
+    pub(crate) cache: Option<PathBuf>,
     /// A krsi-host, whose child compiles.
     pub(crate) program: PathBuf,
 }
@@ -176,7 +183,8 @@ pub(crate) fn replay(
     replay: &Replay,
     follower: &mut dyn Follower,
 ) -> Result<Replayed, ReplayError> {
-    let compiler = Compiler::new(replay.program.clone(), CompileLimits::default(), None, None);
+    let cache = replay.cache.as_deref().map(Cache::open).transpose()?;
+    let compiler = Compiler::new(replay.program.clone(), CompileLimits::default(), cache, None);
     let mut player = Player {
         compiler,
         engines: Vec::new(),

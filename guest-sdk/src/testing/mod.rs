@@ -1,54 +1,27 @@
 //! A scripted host for native tests: feed events, look at the actions.
+//!
+//! `krsi-host plugin test` plays scenarios against the Wasm file, with a real ledger; a script is for what a scenario
+//! cannot say.
+
+mod seen;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 
-use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Allow, Argv, BatchStart, Body, Call, Connect, Deny, Event, Exec, ExecFlags, FileKey,
-    FileOpen, Gone, Hook, Lost, Manifest, Meta, Process, ProcessKey, RecordRef, SCHEMA, Severity,
-    Tick, Value, Watch, Why,
+    Argv, BatchStart, Body, Call, Connect, Event, Exec, ExecFlags, FileKey, FileOpen, Gone, Hook,
+    Lost, Manifest, Meta, Outcome, Process, ProcessKey, RecordRef, Refusal, SCHEMA, Tick, Value,
+    Verdict, Watch, Why,
 };
 
+use self::seen::{seen, tokens};
+
+pub use self::seen::Seen;
 pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
 
 #[cfg(not(target_arch = "wasm32"))]
 use crate::Level;
 use crate::{Instance, Plugin};
-
-/// An action, reduced to what tests ask about.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Seen {
-    /// A deny rule.
-    Deny {
-        /// Object.
-        key: RuleKey,
-        /// Subject.
-        subject: Subject,
-        /// Names of its hooks.
-        hooks: Vec<&'static str>,
-        /// Errno.
-        errno: u16,
-        /// Whether it refuses.
-        mode: RuleMode,
-    },
-    /// An alert.
-    Alert {
-        /// ATT&CK technique.
-        technique: String,
-        /// How bad.
-        severity: Severity,
-        /// Text.
-        text: String,
-    },
-    /// What a host would not do, or not send: the manifest does not ask for it.
-    Refused {
-        /// What the manifest does not ask for.
-        reason: String,
-    },
-    /// Anything else, as its `Debug` shows it.
-    Other(String),
-}
 
 /// A process as a script describes it.
 #[derive(Clone, Debug, Default)]
@@ -72,6 +45,13 @@ pub struct Script<P> {
     first: Vec<Seen>,
     batch: Vec<u8>,
     boot_ns: u64,
+    /// User and group of whom acts next.
+    user: (u32, u32),
+    /// What the kernel answers to the next call.
+    verdict: Verdict,
+    /// Tokens of actions that were not answered.
+    unanswered: Vec<u32>,
+    rules: u64,
 }
 
 impl<P: Plugin> Script<P> {
@@ -82,8 +62,19 @@ impl<P: Plugin> Script<P> {
     pub fn start(config: &[u8]) -> Result<Self, String> {
         let mut instance = Instance::new();
         let manifest = P::manifest();
-        let first = seen(&manifest, &instance.init(config, 0)?);
-        Ok(Self { instance, manifest, first, batch: Vec::new(), boot_ns: 1_000_000_000 })
+        let actions = instance.init(config, 0)?;
+        let first = seen(&manifest, &actions);
+        Ok(Self {
+            instance,
+            manifest,
+            first,
+            batch: Vec::new(),
+            boot_ns: 1_000_000_000,
+            user: (0, 0),
+            verdict: Verdict::None,
+            unanswered: tokens(&actions),
+            rules: 0,
+        })
     }
 
     /// What its `init` did; nothing when it is asked again.
@@ -117,6 +108,8 @@ impl<P: Plugin> Script<P> {
             exe: Cow::Borrowed(spawn.exe),
             argv: argv.clone(),
             file,
+            uid: self.user.0,
+            gid: self.user.1,
             ..Process::default()
         };
         self.push(RecordRef::Process(&process));
@@ -128,6 +121,106 @@ impl<P: Plugin> Script<P> {
             flags: spawn.flags,
         };
         self.event(spawn.tgid, Body::BprmCommittedCreds(exec))
+    }
+
+    /// From here on a user and a group act; root until then.
+    ///
+    /// ```
+    /// # use krsi_plugin::{Connect, Ctx, Hook, Manifest, Meta, Plugin, Severity, testing::Script};
+    /// # struct NoRoot;
+    /// # impl Plugin for NoRoot {
+    /// #     fn manifest() -> Manifest { Manifest::new("no-root", "1.0.0").hook(Hook::SocketConnect) }
+    /// #     fn init(_: &[u8], _: u64, _: &mut Ctx) -> Result<Self, String> { Ok(NoRoot) }
+    /// #     fn connect(&mut self, meta: &Meta, _: &Connect, ctx: &mut Ctx) {
+    /// #         if meta.uid == 0 { ctx.alert("", Severity::Low, meta.process, "root connects") }
+    /// #     }
+    /// # }
+    /// let mut script = Script::<NoRoot>::start(b"").unwrap();
+    /// assert_eq!(script.connect(7, "10.0.0.1:80").len(), 1);
+    /// script.user(1000, 1000);
+    /// assert_eq!(script.connect(7, "10.0.0.1:80").len(), 0);
+    /// ```
+    pub const fn user(&mut self, uid: u32, gid: u32) {
+        self.user = (uid, gid);
+    }
+
+    /// The next call is answered so: a plugin is sent what its own rules refuse, of hooks too that it does not
+    /// subscribe to.
+    ///
+    /// ```
+    /// # use krsi_plugin::{Connect, Ctx, Hook, Manifest, Meta, Plugin, Severity, Verdict, testing::Script};
+    /// # struct Denials;
+    /// # impl Plugin for Denials {
+    /// #     fn manifest() -> Manifest {
+    /// #         Manifest::new("denials", "1.0.0").deny_by_process().deny_hook(Hook::SocketConnect)
+    /// #     }
+    /// #     fn init(_: &[u8], _: u64, _: &mut Ctx) -> Result<Self, String> { Ok(Denials) }
+    /// #     fn connect(&mut self, meta: &Meta, _: &Connect, ctx: &mut Ctx) {
+    /// #         if let Verdict::Denied { .. } = meta.verdict {
+    /// #             ctx.alert("", Severity::Low, meta.process, "it tries again")
+    /// #         }
+    /// #     }
+    /// # }
+    /// let mut script = Script::<Denials>::start(b"").unwrap();
+    /// script.verdict(Verdict::Denied { rule_id: 1, errno: 1 });
+    /// assert_eq!(script.connect(7, "10.0.0.1:80").len(), 1);
+    /// ```
+    pub const fn verdict(&mut self, verdict: Verdict) {
+        self.verdict = verdict;
+    }
+
+    /// Answers every action that was not answered yet: done, rules with ids of their own.
+    ///
+    /// ```
+    /// # use krsi_plugin::{Ctx, Hook, Level, Manifest, Outcome, Plugin, Refusal, testing::Script};
+    /// # struct Careful;
+    /// # impl Plugin for Careful {
+    /// #     fn manifest() -> Manifest {
+    /// #         Manifest::new("careful", "1.0.0").deny_by_path().deny_hook(Hook::FileOpen)
+    /// #     }
+    /// #     fn init(_: &[u8], _: u64, ctx: &mut Ctx) -> Result<Self, String> {
+    /// #         ctx.deny_path("/etc/secret").open().because("nobody reads it");
+    /// #         Ok(Careful)
+    /// #     }
+    /// #     fn outcome(&mut self, outcome: &Outcome, ctx: &mut Ctx) {
+    /// #         if outcome.refusal.is_some() { ctx.log(Level::Error, "unprotected"); }
+    /// #     }
+    /// # }
+    /// let mut script = Script::<Careful>::start(b"").unwrap();
+    /// script.done();
+    /// assert!(script.log().is_empty());
+    /// let mut script = Script::<Careful>::start(b"").unwrap();
+    /// script.refuse(Refusal::MapFull, "the path map is full");
+    /// assert_eq!(script.log()[0].1, "unprotected");
+    /// ```
+    pub fn done(&mut self) -> Vec<Seen> {
+        self.answer(None, "")
+    }
+
+    /// Answers every action that was not answered yet: refused, for a reason.
+    pub fn refuse(&mut self, refusal: Refusal, detail: &str) -> Vec<Seen> {
+        self.answer(Some(refusal), detail)
+    }
+
+    fn answer(&mut self, refusal: Option<Refusal>, detail: &str) -> Vec<Seen> {
+        for token in std::mem::take(&mut self.unanswered) {
+            self.rules += 1;
+            let rule_id = refusal.is_none().then_some(self.rules);
+            let outcome = Outcome { token, rule_id, refusal, detail: Cow::Borrowed(detail) };
+            self.push(RecordRef::Outcome(&outcome));
+        }
+        self.flush()
+    }
+
+    /// Time passes, and nobody is told: the next event is that much later.
+    pub const fn wait(&mut self, milliseconds: u64) {
+        self.boot_ns = self.boot_ns.saturating_add(milliseconds.saturating_mul(1_000_000));
+    }
+
+    /// The time of the script, nanoseconds of `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub const fn now_boot_ns(&self) -> u64 {
+        self.boot_ns
     }
 
     /// Records were lost.
@@ -216,8 +309,10 @@ impl<P: Plugin> Script<P> {
             return vec![Seen::Refused { reason }];
         }
         self.boot_ns += 1000;
-        let process = Self::key(tgid);
-        let meta = Meta { boot_ns: self.boot_ns, process, tid: tgid, ..Meta::default() };
+        let (process, (uid, gid)) = (Self::key(tgid), self.user);
+        let verdict = std::mem::replace(&mut self.verdict, Verdict::None);
+        let boot_ns = self.boot_ns;
+        let meta = Meta { boot_ns, process, tid: tgid, uid, gid, verdict, ..Meta::default() };
         self.begin();
         let event = Event { meta, body };
         if event.push(&mut self.batch).is_err() {
@@ -235,6 +330,10 @@ impl<P: Plugin> Script<P> {
             }
             body => body.hook()?,
         };
+        let denies = self.manifest.deny_hooks.iter().any(|name| name == hook.name());
+        if denies && self.verdict != Verdict::None {
+            return None;
+        }
         let is_there = self.manifest.hooks.iter().any(|name| name == hook.name());
         (!is_there).then(|| hook.name().to_owned())
     }
@@ -257,124 +356,11 @@ impl<P: Plugin> Script<P> {
 
     fn flush(&mut self) -> Vec<Seen> {
         let batch = std::mem::take(&mut self.batch);
-        seen(&self.manifest, &self.instance.handle(&batch))
-    }
-}
-
-/// Actions as a host takes them that grants what the manifest asks for.
-fn seen(manifest: &Manifest, actions: &[u8]) -> Vec<Seen> {
-    Frames::new(actions)
-        .map(|frame| match frame.and_then(|frame| Action::decode(&frame)) {
-            Ok(action) => refused(manifest, &action)
-                .map_or_else(|| shown(&action), |reason| Seen::Refused { reason }),
-            Err(error) => Seen::Other(error.to_string()),
-        })
-        .collect()
-}
-
-/// Why a host would refuse an action.
-fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<String> {
-    let rule = match action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule,
-        Action::Kill(_) if !manifest.kill => {
-            return Some("the manifest does not ask for `kill`".to_owned());
-        }
-        _ => return None,
-    };
-    let key = rule.key.kind();
-    if !manifest.deny_keys.contains(key) {
-        return Some(format!("the manifest does not ask for rules on {} keys", key.name()));
-    }
-    if rule.hooks.is_empty() {
-        return Some("the rule names no hook".to_owned());
-    }
-    let mut hooks = rule.hooks.iter().map(|hook| hook.name());
-    let asked = |hook: &&str| manifest.deny_hooks.iter().any(|name| name == hook);
-    let hook = hooks.find(|hook| !asked(hook))?;
-    Some(format!("the manifest does not ask for rules on {hook}"))
-}
-
-fn shown(action: &Action<'_>) -> Seen {
-    match action {
-        Action::Deny(Deny { rule, errno, mode, .. }) => Seen::Deny {
-            key: rule.key.clone(),
-            subject: rule.subject,
-            hooks: rule.hooks.iter().map(Hook::name).collect(),
-            errno: *errno,
-            mode: *mode,
-        },
-        Action::Alert(alert) => Seen::Alert {
-            technique: alert.technique.clone().into_owned(),
-            severity: alert.severity,
-            text: alert.text.clone().into_owned(),
-        },
-        other => Seen::Other(format!("{other:?}")),
+        let actions = self.instance.handle(&batch);
+        self.unanswered.extend(tokens(&actions));
+        seen(&self.manifest, &actions)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Ctx, Exec};
-
-    /// Denies by file at its start and at an exec, kills, and asks for what `ASKS` says alone.
-    struct Forgetful<const ASKS: u8>;
-
-    impl<const ASKS: u8> Plugin for Forgetful<ASKS> {
-        fn manifest() -> Manifest {
-            let manifest = Manifest::new("forgetful", "1.0.0");
-            match ASKS {
-                0 => manifest,
-                1 => manifest.hook(Hook::BprmCommittedCreds),
-                2 => manifest.hook(Hook::BprmCommittedCreds).deny_by_file(),
-                _ => manifest
-                    .hook(Hook::BprmCommittedCreds)
-                    .deny_by_file()
-                    .deny_hook(Hook::BprmCheckSecurity)
-                    .kill(),
-            }
-        }
-
-        fn init(_config: &[u8], _seed: u64, ctx: &mut Ctx) -> Result<Self, String> {
-            ctx.deny_file(Script::<Self>::file("/x")).exec().because("x");
-            Ok(Self)
-        }
-
-        fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
-            ctx.deny_file(exec.file).exec().because("x");
-            let _token = ctx.kill(meta.process);
-        }
-    }
-
-    fn acts<const ASKS: u8>() -> (Vec<Seen>, Vec<Seen>) {
-        let mut script = Script::<Forgetful<ASKS>>::start(b"").unwrap();
-        let exec = script.exec(&Spawn { tgid: 1, exe: "/x", argv: &["x"], ..Spawn::default() });
-        (script.first(), exec)
-    }
-
-    fn reason(seen: &[Seen], at: usize) -> &str {
-        match seen.get(at) {
-            Some(Seen::Refused { reason }) => reason,
-            _ => "",
-        }
-    }
-
-    #[test]
-    fn what_the_manifest_forgot_is_refused_as_a_host_does() {
-        let (first, exec) = acts::<0>();
-        assert!(reason(&first, 0).contains("rules on file keys"), "{first:?}");
-        assert_eq!(exec.len(), 1);
-        assert!(reason(&exec, 0).contains("bprm_committed_creds: no host sends it"), "{exec:?}");
-        let (_, exec) = acts::<1>();
-        assert!(reason(&exec, 0).contains("rules on file keys"), "{exec:?}");
-        assert!(reason(&exec, 1).contains("`kill`"), "{exec:?}");
-        let (_, exec) = acts::<2>();
-        assert!(reason(&exec, 0).contains("rules on bprm_check_security"), "{exec:?}");
-        let (first, exec) = acts::<3>();
-        assert!(matches!(first[0], Seen::Deny { .. }), "{first:?}");
-        assert!(
-            matches!(exec[0], Seen::Deny { .. }) && matches!(exec[1], Seen::Other(_)),
-            "{exec:?}"
-        );
-    }
-}
+mod tests;
