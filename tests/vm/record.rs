@@ -37,7 +37,8 @@ fn record_and_replay(guest: &mut Guest) -> anyhow::Result<()> {
     let (early, late, other) = (early?, late?, other?);
     let config = [&early, &late].map(|path| format!("exec {} 600000 1\n", path.display())).concat();
     let at = first.display().to_string();
-    let host = guest.host_with(&[("sentry", &config)], &["--record", &at])?;
+    let more = ["--record", &at, "--flight-mib", "16"];
+    let host = guest.host_with(&[("sentry", &config)], &more)?;
     let rule = |path: &Path| -> anyhow::Result<()> {
         run(path, &["true"])?;
         host.report(&[("kind", "alert"), ("text", &format!("saw exec {}", path.display()))])?;
@@ -54,13 +55,18 @@ fn record_and_replay(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(!done && text.contains("nothing is being recorded"), "{text}");
     let (done, text) = host.ask(&["record", "-o", &at, "--detach"])?;
     ensure!(!done && text.contains("is there already"), "{text}");
+    // The flight recorder began when that recording ended, and holds what happens since.
+    run(&guest.executable("busybox-held")?, &["true"])?;
+    let held = guest.path("held.rec");
+    let (done, text) = host.ask(&["record", "--now", "-o", &held.display().to_string()])?;
+    ensure!(done && text.contains("wrote what happened last"), "{text}");
     // What runs already is recorded from its state on.
     let (done, text) = host.ask(&["record", "-o", &then, "--detach"])?;
     ensure!(done && text.contains("recording to"), "{text}");
     rule(&late)?;
     run(&other, &["true"])?;
     host.stop(Signal::INT)?;
-    for file in [&first, &second] {
+    for file in [&first, &second, &held] {
         let mode = fs::metadata(file)?.mode() & 0o7777;
         ensure!(mode == 0o600, "{}: mode {mode:o}", file.display());
     }
@@ -82,6 +88,10 @@ fn record_and_replay(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(code == Some(0), "{text}");
     says(&text, &["ran already when the recording began", &saw(&late)])?;
     ensure!(!text.contains(&saw(&early)), "{text}");
+
+    let (code, text) = replay(&held, &[])?;
+    ensure!(code == Some(0), "{text}");
+    says(&text, &["ran already when the recording began", "what the flight recorder held"])?;
 
     // On the stream the plugin is configured by nothing: it wants nothing.
     let (code, text) = replay(&first, &["--on", "stream"])?;

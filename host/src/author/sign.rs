@@ -51,16 +51,17 @@ pub(crate) enum SignError {
     },
 }
 
-/// Makes a key without a password, for its owner alone, and its public half as `KEY.pub`. What is there is left alone.
+/// Makes a key, for its owner alone, and its public half as `KEY.pub`. What is there is left alone. Without a password
+/// the terminal is asked for one.
 ///
 /// # Errors
 /// When a file is there already or cannot be made.
-pub(crate) fn make_key(key: &Path) -> Result<PathBuf, SignError> {
+pub(crate) fn make_key(key: &Path, password: Option<String>) -> Result<PathBuf, SignError> {
     let wrong = |error: minisign::PError| SignError::Key {
         file: key.to_owned(),
         reason: error.to_string(),
     };
-    let pair = KeyPair::generate_unencrypted_keypair().map_err(wrong)?;
+    let pair = KeyPair::generate_encrypted_keypair(password).map_err(wrong)?;
     let secret = pair.sk.to_box(Some("krsi-host plugin sign")).map_err(wrong)?.into_string();
     let public = pair.pk.to_box().map_err(wrong)?.into_string();
     let mut name = key.as_os_str().to_owned();
@@ -74,22 +75,27 @@ pub(crate) fn make_key(key: &Path) -> Result<PathBuf, SignError> {
     Ok(beside)
 }
 
-/// Signs a plugin with a secret key; the signature's file, which lies beside it. A key with a password asks for it on
-/// the terminal.
+/// Signs a plugin with a secret key; the signature's file, which lies beside it. Without the key's password the
+/// terminal is asked for it, if it has one.
 ///
 /// # Errors
 /// When something cannot be read, written, or is no key.
-pub(crate) fn sign(file: &Path, key: &Path) -> Result<PathBuf, SignError> {
+pub(crate) fn sign(
+    file: &Path,
+    key: &Path,
+    password: Option<String>,
+) -> Result<PathBuf, SignError> {
     let of_key = |source| SignError::Read { file: key.to_owned(), source };
     let text = fs::read_to_string(key).map_err(of_key)?;
     let wrong = |reason: String| SignError::Key { file: key.to_owned(), reason };
-    let secret = SecretKeyBox::from_string(&text).map_err(|error| wrong(error.to_string()))?;
-    // One without a password is taken as it is; one with one asks.
-    let plain = SecretKeyBox::from_string(&text).map_err(|error| wrong(error.to_string()))?;
-    let secret = match plain.into_secret_key(Some(String::new())) {
-        Ok(secret) => secret,
-        Err(_) => secret.into_secret_key(None).map_err(|error| wrong(error.to_string()))?,
+    let unlocked = |password| SecretKeyBox::from_string(&text)?.into_secret_key(password);
+    let asks = password.is_none();
+    let secret = match unlocked(password.or_else(|| Some(String::new()))) {
+        // One that has a password, and none was given.
+        Err(_) if asks => unlocked(None),
+        unlocked => unlocked,
     };
+    let secret = secret.map_err(|error| wrong(error.to_string()))?;
     let of_file = |source| SignError::Read { file: file.to_owned(), source };
     let mut bytes = Vec::new();
     let opened = open_regular(file).map_err(of_file)?;
@@ -120,10 +126,11 @@ mod tests {
         fs::create_dir_all(&folder).unwrap();
         let (key, file) = (folder.join("key"), folder.join("a.wasm"));
         fs::write(&file, b"\0asm\x01\0\0\0").unwrap();
-        let public = make_key(&key).unwrap();
+        let password = || Some("correct horse".to_owned());
+        let public = make_key(&key, password()).unwrap();
         assert_eq!(fs::metadata(&key).unwrap().mode() & 0o7777, 0o600);
-        assert!(matches!(make_key(&key), Err(SignError::Write { .. })));
-        let signature = sign(&file, &key).unwrap();
+        assert!(matches!(make_key(&key, password()), Err(SignError::Write { .. })));
+        let signature = sign(&file, &key, password()).unwrap();
         assert_eq!(signature, folder.join("a.wasm.minisig"));
         let public = fs::read_to_string(public).unwrap();
         let public = PublicKeyBox::from_string(&public).unwrap().into_public_key().unwrap();
@@ -132,10 +139,12 @@ mod tests {
             minisign::verify(&public, &signature, Cursor::new(bytes), true, false, false).is_ok()
         };
         assert!(check(b"\0asm\x01\0\0\0") && !check(b"\0asm\x02\0\0\0"));
+        let wrong = Some("battery staple".to_owned());
+        assert!(matches!(sign(&file, &key, wrong), Err(SignError::Key { .. })));
         fs::write(&key, "no key").unwrap();
-        assert!(matches!(sign(&file, &key), Err(SignError::Key { .. })));
+        assert!(matches!(sign(&file, &key, password()), Err(SignError::Key { .. })));
         assert!(matches!(
-            sign(&folder.join("none"), &folder.join("key.pub")),
+            sign(&folder.join("none"), &folder.join("key.pub"), password()),
             Err(SignError::Key { .. })
         ));
         fs::remove_dir_all(folder).unwrap();

@@ -102,7 +102,8 @@ const fn code(error: &RunError) -> ExitReason {
             RecordError::Taken { .. }
             | RecordError::Create { .. }
             | RecordError::Running { .. }
-            | RecordError::NotRunning,
+            | RecordError::NotRunning
+            | RecordError::NoFlight,
         )
         | RunError::Control(ControlError::NoSocket { .. }) => ExitReason::Usage,
         RunError::Probe(_)

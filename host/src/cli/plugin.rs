@@ -42,10 +42,13 @@ pub(super) enum PluginVerb {
         /// Wasm file of the plugin.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// The secret key. One with a password asks for it.
+        /// The secret key. Its password is asked for on the terminal.
         #[arg(long, value_name = "FILE")]
         key: PathBuf,
-        /// Makes the key first, without a password, and KEY.pub, which hosts are given.
+        /// A file whose first line is the password.
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<PathBuf>,
+        /// Makes the key first, and KEY.pub, which hosts are given.
         #[arg(long)]
         make_key: bool,
     },
@@ -110,7 +113,9 @@ impl PluginVerb {
             PluginVerb::New { name, r#in } => new(&name, &r#in),
             PluginVerb::Build { folder, as_root } => build(&folder, as_root),
             PluginVerb::Test(args) => args.run(),
-            PluginVerb::Sign { file, key, make_key } => sign(&file, &key, make_key),
+            PluginVerb::Sign { file, key, password_file, make_key } => {
+                sign(&file, &key, password_file.as_deref(), make_key)
+            }
             PluginVerb::Inspect { file, output } => match described(&file) {
                 Ok(description) => print_answer(output, &description, ExitCode::SUCCESS),
                 Err(code) => code,
@@ -157,7 +162,7 @@ fn not_built(error: &BuildError) -> ExitCode {
     exit::refuse(error, "", code)
 }
 
-fn sign(file: &Path, key: &Path, make_key: bool) -> ExitCode {
+fn sign(file: &Path, key: &Path, password: Option<&Path>, make_key: bool) -> ExitCode {
     let refuse = |error: &SignError| {
         let code = match error {
             SignError::Read { .. } | SignError::Key { .. } => exit::ExitReason::Usage,
@@ -165,14 +170,21 @@ fn sign(file: &Path, key: &Path, make_key: bool) -> ExitCode {
         };
         exit::refuse(error, "", code)
     };
+    let password = match password.map(std::fs::read_to_string).transpose() {
+        Ok(text) => text.and_then(|text| text.lines().next().map(str::to_owned)),
+        Err(error) => {
+            exit::say(&format!("the password's file cannot be read: {error}"), "");
+            return exit::ExitReason::Usage.into();
+        }
+    };
     let mut told = String::new();
     if make_key {
-        match author::make_key(key) {
+        match author::make_key(key, password.clone()) {
             Ok(public) => told = format!("hosts are given {}\n", public.display()),
             Err(error) => return refuse(&error),
         }
     }
-    match author::sign(file, key) {
+    match author::sign(file, key, password) {
         Ok(signature) => {
             print(&format!("{told}{} is made\n", signature.display()), ExitCode::SUCCESS)
         }

@@ -28,8 +28,11 @@ pub(super) struct RecordVerb {
     /// Leaves the host recording, until `krsi-host record --stop`.
     #[arg(long, conflicts_with = "seconds")]
     detach: bool,
+    /// Writes what the host's flight recorder holds (`--flight-mib`), instead of recording from now on.
+    #[arg(long, requires = "file", conflicts_with_all = ["seconds", "detach"])]
+    now: bool,
     /// Ends the recording that runs.
-    #[arg(long, conflicts_with_all = ["file", "seconds", "detach"])]
+    #[arg(long, conflicts_with_all = ["file", "seconds", "detach", "now"])]
     stop: bool,
     #[command(flatten)]
     socket: Socket,
@@ -41,6 +44,9 @@ impl RecordVerb {
             return tell(&self.socket, &Query::EndRecording);
         };
         let Options { file, bytes_max, redacted } = self.how.to(file);
+        if self.now {
+            return tell(&self.socket, &Query::Dump { file });
+        }
         let code = tell(&self.socket, &Query::Record { file, bytes_max, redacted });
         if code != ExitCode::SUCCESS || self.detach {
             return code;

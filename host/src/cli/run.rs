@@ -113,6 +113,10 @@ pub(super) struct Args {
     record: Option<PathBuf>,
     #[command(flatten)]
     recording: RecordArgs,
+    /// Keeps the last of what hooks saw and plugins were called with in so much memory, for `krsi-host record --now`;
+    /// 0 keeps nothing.
+    #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4096))]
+    flight_mib: u16,
 }
 
 /// How something is recorded.
@@ -250,6 +254,7 @@ fn config(args: Args) -> Result<Config, ConfigError> {
         allow_writable: args.allow_writable,
         control: (!args.no_control).then_some(args.control),
         ready_file: args.ready_file,
+        flight_bytes: usize::from(args.flight_mib) << 20,
         record: args.record.map(|file| args.recording.to(file)),
     })
 }

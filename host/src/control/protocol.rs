@@ -33,6 +33,11 @@ pub(crate) enum Query {
         /// Whether names and texts are replaced by tokens.
         redacted: bool,
     },
+    /// Write what the flight recorder holds.
+    Dump {
+        /// The file, which the host makes.
+        file: PathBuf,
+    },
     /// End the recording.
     EndRecording,
 }

@@ -1,6 +1,6 @@
 //! A recording while it runs: the host's own stream beside the plugins' tapes, and its end in words.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -12,7 +12,7 @@ use super::mailbox::{Mailbox, ReaderChange};
 use super::shared::Shared;
 use crate::config::Config;
 use crate::kernel::survey::probe;
-use crate::record::{Head, Options, Recorded, Recorder};
+use crate::record::{Head, Options, RecordError, Recorded, Recorder};
 use crate::route::batch::private;
 use crate::route::queue::{Delivery, Queue};
 use crate::route::scope::Scope;
@@ -23,9 +23,20 @@ const SLOT: PluginSlot = PluginSlot(u8::MAX);
 /// Events that wait for the recorder's reader.
 const QUEUE_RECORDS: usize = 1 << 16;
 
+/// What can be asked of a host that may record.
+pub(super) enum Recordable {
+    /// What happens from here on.
+    From(Options),
+    /// What the flight recorder holds, for a file.
+    Held(PathBuf),
+    /// The end of what is recorded.
+    End,
+}
+
 /// A recording that runs.
 pub(super) struct Recording {
-    options: Options,
+    /// Its file; none of a flight recorder's.
+    file: Option<PathBuf>,
     recorder: Recorder,
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
@@ -38,8 +49,10 @@ impl Recording {
         shared: &Arc<Shared>,
         mailbox: &Mailbox,
     ) -> Result<Option<Self>, RunError> {
-        let options = config.record.as_ref();
-        options.map(|options| Self::begin(options, shared, mailbox)).transpose()
+        match &config.record {
+            Some(options) => Self::begin(options, shared, mailbox).map(Some),
+            None => Self::flight(config, shared, mailbox),
+        }
     }
 
     /// Begins one. Plugins that are started from here on are recorded; those that run already have to be told.
@@ -48,18 +61,39 @@ impl Recording {
         shared: &Arc<Shared>,
         mailbox: &Mailbox,
     ) -> Result<Self, RunError> {
-        let head = Head {
-            krsi_host: env!("CARGO_PKG_VERSION").to_owned(),
-            kernel: probe::release(),
-            boot_id: boot_id(),
-            boot_ns: clock::boot_ns(),
-            unix_offset_ns: clock::unix_offset_ns(),
-            schema: SCHEMA.number(),
-            hooks: shared.hooks(),
-            redacted: options.redacted,
-        };
         let notes = Arc::clone(shared);
+        let head = head(shared, options.redacted);
         let recorder = Recorder::start(options, head, move |text| notes.note(text))?;
+        let redacted = if options.redacted {
+            "names and texts are tokens"
+        } else {
+            "with paths and arguments as they are"
+        };
+        shared.note(format!("recording to {}, {redacted}", options.file.display()));
+        Self::run(Some(options.file.clone()), recorder, shared, mailbox)
+    }
+
+    /// Begins what the host holds in memory, if it is to.
+    pub(super) fn flight(
+        config: &Config,
+        shared: &Arc<Shared>,
+        mailbox: &Mailbox,
+    ) -> Result<Option<Self>, RunError> {
+        if config.flight_bytes == 0 {
+            return Ok(None);
+        }
+        let notes = Arc::clone(shared);
+        let head = head(shared, false);
+        let recorder = Recorder::flight(config.flight_bytes, head, move |text| notes.note(text))?;
+        Self::run(None, recorder, shared, mailbox).map(Some)
+    }
+
+    fn run(
+        file: Option<PathBuf>,
+        recorder: Recorder,
+        shared: &Shared,
+        mailbox: &Mailbox,
+    ) -> Result<Self, RunError> {
         let queue = Arc::new(Queue::new(QUEUE_RECORDS));
         let thread = {
             let (queue, recorder) = (Arc::clone(&queue), recorder.clone());
@@ -68,6 +102,14 @@ impl Recording {
                 .spawn(move || stream(&queue, &recorder))
                 .map_err(RunError::Thread)?
         };
+        let _before = shared.recorder.set(Some(recorder.clone()));
+        let recording = Self { file, recorder, queue, thread };
+        recording.subscribe(mailbox);
+        Ok(recording)
+    }
+
+    /// Has the stream sent from here on, with all processes described anew.
+    fn subscribe(&self, mailbox: &Mailbox) {
         let all = Hook::all().collect();
         mailbox.post(ReaderChange::Subscribe(Subscription {
             slot: SLOT,
@@ -76,21 +118,18 @@ impl Recording {
             denied: all,
             scope: Scope::System,
             filters: Arc::default(),
-            queue: Arc::clone(&queue),
+            queue: Arc::clone(&self.queue),
         }));
-        let _none = shared.recorder.set(Some(recorder.clone()));
-        let redacted = if options.redacted {
-            "names and texts are tokens"
-        } else {
-            "with paths and arguments as they are"
-        };
-        shared.note(format!("recording to {}, {redacted}", options.file.display()));
-        Ok(Self { options: options.clone(), recorder, queue, thread })
     }
 
-    /// The file.
+    /// Whether it is what the host holds in memory.
+    pub(super) const fn is_flight(&self) -> bool {
+        self.file.is_none()
+    }
+
+    /// The file; of a flight recorder, none.
     pub(super) fn file(&self) -> &Path {
-        &self.options.file
+        self.file.as_deref().unwrap_or(Path::new(""))
     }
 
     /// Whether it has ended by itself.
@@ -98,15 +137,49 @@ impl Recording {
         self.recorder.is_over()
     }
 
-    /// Ends it; what became of it, in words.
-    pub(super) fn end(self, shared: &Shared, mailbox: &Mailbox) -> String {
-        mailbox.post(ReaderChange::Unsubscribe(SLOT));
+    /// Begins a segment of a flight recorder; its plugins have to be told.
+    pub(super) fn begin_segment(&self, mailbox: &Mailbox) {
+        self.recorder.segment();
+        self.subscribe(mailbox);
+    }
+
+    /// Writes what a flight recorder holds to a file; what that came to, in words.
+    pub(super) fn dump(&self, file: &Path) -> Result<String, RunError> {
+        if !self.is_flight() {
+            return Err(RunError::Record(RecordError::NoFlight));
+        }
+        let Recorded { bytes, .. } = self.recorder.dump(file)?;
+        Ok(format!("wrote what happened last to {}, {} KiB", file.display(), bytes.div_ceil(1024)))
+    }
+
+    /// Ends one whose place another has taken.
+    pub(super) fn end(self) -> Recorded {
         self.queue.push(Delivery::Stop);
         // A thread that panicked leaves what it has written.
         let _ended = self.thread.join();
+        self.recorder.stop()
+    }
+
+    /// Ends it; what became of it, in words.
+    pub(super) fn end_of(self, shared: &Shared, mailbox: &Mailbox) -> String {
+        mailbox.post(ReaderChange::Unsubscribe(SLOT));
         let _out = shared.recorder.set(None);
-        let file = self.options.file.display().to_string();
-        words(&file, &self.recorder.stop())
+        let file = self.file().display().to_string();
+        words(&file, &self.end())
+    }
+}
+
+/// What a recording of this host says of itself.
+fn head(shared: &Shared, redacted: bool) -> Head {
+    Head {
+        krsi_host: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: probe::release(),
+        boot_id: boot_id(),
+        boot_ns: clock::boot_ns(),
+        unix_offset_ns: clock::unix_offset_ns(),
+        schema: SCHEMA.number(),
+        hooks: shared.hooks(),
+        redacted,
     }
 }
 

@@ -15,6 +15,7 @@ use super::clock;
 use super::plugin_status::StatusReader;
 use super::prepare::Wider;
 use super::ready::ReadyFile;
+use super::recording::Recordable;
 use super::report;
 use super::reports::ReportReceiver;
 use super::shared::Shared;
@@ -139,9 +140,10 @@ fn answer(
         }
         Query::Record { file, bytes_max, redacted } => {
             let options = Options { file, bytes_max, redacted };
-            record(Some(options), reply, commands);
+            record(Recordable::From(options), reply, commands);
         }
-        Query::EndRecording => record(None, reply, commands),
+        Query::Dump { file } => record(Recordable::Held(file), reply, commands),
+        Query::EndRecording => record(Recordable::End, reply, commands),
         Query::Reload { plugin, accept } => {
             let wider = if accept { Wider::Accept } else { Wider::Refuse };
             let (sender, results) = oneshot::channel();
@@ -154,9 +156,9 @@ fn answer(
 }
 
 /// Has the steward begin or end a recording.
-fn record(options: Option<Options>, reply: oneshot::Sender<Answer>, commands: &Sender<Command>) {
+fn record(what: Recordable, reply: oneshot::Sender<Answer>, commands: &Sender<Command>) {
     let (sender, result) = oneshot::channel();
-    send(commands, Command::Record { options, reply: sender });
+    send(commands, Command::Record { what, reply: sender });
     tokio::spawn(async move {
         let answer = match result.await {
             Ok(Ok(text)) => Answer::Recording(text),

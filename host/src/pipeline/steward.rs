@@ -19,7 +19,7 @@ use super::files::PluginFiles;
 use super::hook_counts::Counted;
 use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Wider;
-use super::recording::Recording;
+use super::recording::{Recordable, Recording};
 use super::roster::Roster;
 use super::shared::Shared;
 use crate::attach::hooks::Hooks;
@@ -29,7 +29,7 @@ use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
-use crate::record::{Options, RecordError};
+use crate::record::RecordError;
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
@@ -37,6 +37,9 @@ const LINGER: Duration = Duration::from_millis(50);
 /// How often it is looked what else has changed: the files of plugins, the files and processes that are exempt, and
 /// which run.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// Time of a segment of the flight recorder: what it holds goes by so much at a time.
+const SEGMENT: Duration = Duration::from_secs(10);
 
 /// Where an answer goes; whoever asked may be gone.
 pub(super) type Reply<T> = oneshot::Sender<T>;
@@ -68,10 +71,10 @@ pub(super) enum Command {
         /// Number of the version that failed.
         failed: u64,
     },
-    /// Record from here on, or end that and say what became of it.
+    /// Record from here on, write what the flight recorder holds, or end a recording and say what became of it.
     Record {
-        /// How; `None` for the end.
-        options: Option<Options>,
+        /// What.
+        what: Recordable,
         /// What became of it, in words.
         reply: Reply<Result<String, RunError>>,
     },
@@ -135,8 +138,12 @@ impl Steward {
         self.report_not_attached();
         self.report_unused_tables();
         let mut missed = 0;
-        let mut looked = Instant::now();
+        let (mut looked, mut segment) = (Instant::now(), Instant::now());
         loop {
+            if segment.elapsed() >= SEGMENT {
+                segment = Instant::now();
+                self.begin_segment();
+            }
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.look(&mut missed);
@@ -165,13 +172,8 @@ impl Steward {
                     self.update_hooks();
                     self.report_not_attached();
                 }
-                Command::Record { options, reply } => {
-                    let _told = reply.send(match options {
-                        Some(options) => self.record(&options),
-                        None => {
-                            self.end_recording().ok_or(RunError::Record(RecordError::NotRunning))
-                        }
-                    });
+                Command::Record { what, reply } => {
+                    let _told = reply.send(self.record(what));
                 }
                 Command::Stop(reply) => {
                     let _told = reply.send(self.stop());
@@ -231,20 +233,49 @@ impl Steward {
         self.shared.publish(self.hooks.published());
     }
 
-    fn record(&mut self, options: &Options) -> Result<String, RunError> {
-        if let Some(recording) = self.recording.as_ref().filter(|one| !one.is_over()) {
-            let file = recording.file().to_owned();
-            return Err(RunError::Record(RecordError::Running { file }));
+    fn record(&mut self, what: Recordable) -> Result<String, RunError> {
+        let running = self.recording.as_ref().filter(|one| !one.is_over());
+        match (what, running) {
+            (Recordable::From(_), Some(recording)) if !recording.is_flight() => {
+                let file = recording.file().to_owned();
+                Err(RunError::Record(RecordError::Running { file }))
+            }
+            (Recordable::From(options), _) => {
+                // The flight recorder starts anew after it.
+                let begun = Recording::begin(&options, &self.shared, &self.mailbox)?;
+                if let Some(before) = self.recording.replace(begun) {
+                    let _held = before.end();
+                }
+                self.roster.record();
+                Ok(format!("recording to {}", options.file.display()))
+            }
+            (Recordable::Held(file), Some(recording)) => recording.dump(&file),
+            (Recordable::Held(_), None) => Err(RunError::Record(RecordError::NoFlight)),
+            (Recordable::End, Some(recording)) if !recording.is_flight() => {
+                let ended =
+                    self.recording.take().map(|one| one.end_of(&self.shared, &self.mailbox));
+                self.fly();
+                Ok(ended.unwrap_or_default())
+            }
+            (Recordable::End, _) => Err(RunError::Record(RecordError::NotRunning)),
         }
-        let _over = self.end_recording();
-        self.recording = Some(Recording::begin(options, &self.shared, &self.mailbox)?);
-        self.roster.record();
-        Ok(format!("recording to {}", options.file.display()))
     }
 
-    /// Ends the recording, if there is one; what became of it, in words.
-    fn end_recording(&mut self) -> Option<String> {
-        self.recording.take().map(|recording| recording.end(&self.shared, &self.mailbox))
+    /// Starts the flight recorder, if the host has one.
+    fn fly(&mut self) {
+        match Recording::flight(&self.config, &self.shared, &self.mailbox) {
+            Ok(flight) => self.recording = flight,
+            Err(error) => self.shared.note(error.line()),
+        }
+        self.roster.record();
+    }
+
+    /// Begins a segment of the flight recorder, from which its file can be played.
+    fn begin_segment(&mut self) {
+        if let Some(flight) = self.recording.as_ref().filter(|one| one.is_flight()) {
+            flight.begin_segment(&self.mailbox);
+            self.roster.record();
+        }
     }
 
     fn stop(mut self) -> Ended {
@@ -259,7 +290,11 @@ impl Steward {
         };
         self.roster.stop();
         if let Some(recording) = self.recording.take() {
-            self.shared.note(recording.end(&self.shared, &self.mailbox));
+            let is_flight = recording.is_flight();
+            let text = recording.end_of(&self.shared, &self.mailbox);
+            if !is_flight {
+                self.shared.note(text);
+            }
         }
         Ended { plugins: self.roster.summaries(), hooks, witnessed, read }
     }

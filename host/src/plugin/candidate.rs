@@ -15,7 +15,7 @@ pub struct Candidate {
 }
 
 /// What a plugin is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Start {
     /// Configuration, as the operator wrote it.
     pub config: Arc<[u8]>,

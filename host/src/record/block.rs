@@ -85,6 +85,14 @@ pub(super) fn block(plain: &[u8], sequence: u64, boot_ns: (u64, u64)) -> Vec<u8>
     block
 }
 
+/// Gives a block another number.
+pub(super) fn renumber(block: &mut [u8], sequence: u64) {
+    put(block, 16, &sequence.to_le_bytes());
+    let Some((head, stored)) = block.split_first_chunk::<BLOCK_HEAD>() else { return };
+    let sum = sum(head, stored);
+    put(block, SUMMED, &sum);
+}
+
 impl BlockHead {
     /// What the bytes before a block's stored ones say; `None` for lengths that no block has.
     pub(super) fn read(head: &[u8; BLOCK_HEAD]) -> Option<Self> {

@@ -213,6 +213,8 @@ composite! {
 pub(crate) mod ended {
     /// It was stopped.
     pub(crate) const STOPPED: &str = "stopped";
+    /// It is what a flight recorder held.
+    pub(crate) const DUMPED: &str = "what the flight recorder held";
     /// It has the size that it may have.
     pub(crate) const FULL: &str = "full";
 }

@@ -32,6 +32,9 @@ pub enum RecordError {
     /// Nothing is recorded that could be ended.
     #[error("nothing is being recorded")]
     NotRunning,
+    /// No flight recorder runs that something could be written of.
+    #[error("no flight recorder runs here")]
+    NoFlight,
     /// There is no thread to write it.
     #[error("the recorder's thread")]
     Thread(#[source] io::Error),
@@ -46,6 +49,9 @@ impl RecordError {
                 "give a file that is not there yet, in a folder that takes one"
             }
             RecordError::Running { .. } => "end that one first: `krsi-host record --stop`",
+            RecordError::NoFlight => {
+                "start the host with --flight-mib 32, or record from now on: `krsi-host record -o FILE`"
+            }
             RecordError::NotRunning | RecordError::Thread(_) => "",
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::recorder::Recorder;
 
 /// A place for one recorder, shared by all who are recorded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct RecorderSlot(Arc<Mutex<Option<Recorder>>>);
 
 impl RecorderSlot {

@@ -9,7 +9,6 @@ use super::entry::{Act, Answer, Call, Failing, LogLine, RecordEntry};
 use super::recorder::Recorder;
 
 /// The tape of one instance of a plugin.
-#[derive(Debug)]
 pub struct Tape {
     recorder: Recorder,
     tape: u32,

@@ -6,9 +6,13 @@ use serde::Deserialize;
 
 use super::Miner;
 
+/// A file of scenarios, as far as native tests play it: `krsi-host plugin test` plays the whole.
 #[derive(Deserialize)]
 struct Scenarios {
-    case: Vec<CorpusCase>,
+    #[serde(default)]
+    attack: Vec<CorpusCase>,
+    #[serde(default)]
+    benign: Vec<CorpusCase>,
 }
 
 #[derive(Deserialize)]
@@ -21,7 +25,7 @@ struct CorpusCase {
 #[serde(deny_unknown_fields)]
 struct Act {
     #[serde(default = "first")]
-    tgid: u32,
+    pid: u32,
     #[serde(default)]
     parent: u32,
     exec: Option<String>,
@@ -55,8 +59,8 @@ fn play(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
     })
 }
 
-fn cases(text: &str) -> Vec<CorpusCase> {
-    toml::from_str::<Scenarios>(text).unwrap().case
+fn scenarios(text: &str) -> Scenarios {
+    toml::from_str(text).unwrap()
 }
 
 fn alerts(seen: &[Seen]) -> usize {

@@ -1,16 +1,22 @@
 //! The recorder: a bounded queue that nobody waits for, and the thread that compresses and writes it.
 
+mod memory;
+mod writer;
+
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::block::{self, PLAIN_AIM, PLAIN_MAX};
-use super::entry::{Closing, Gap, Head, Opened, RecordEntry, Streamed, ended};
+use self::memory::FlightMemory;
+use self::writer::{BlockWriter, Place};
+use super::block::PLAIN_MAX;
+use super::entry::{Gap, Head, Opened, RecordEntry, Streamed};
 use super::file::{self, RecordError};
 use super::redact::Redactor;
 use super::tape::{Tape, time_of};
@@ -20,8 +26,15 @@ const QUEUE_BYTES: usize = 32 << 20;
 /// How long a block stays open for more: what a crash of the machine costs at most.
 const OPEN_MOST: Duration = Duration::from_secs(1);
 
-/// An encoded entry, with its time where it has one.
-type Encoded = (Vec<u8>, Option<u64>);
+/// What waits for the recorder's thread.
+enum Item {
+    /// An encoded entry, with its time where it has one.
+    Entry(Vec<u8>, Option<u64>),
+    /// What follows can be played without what came before.
+    Segment,
+    /// What a flight recorder holds goes to a file.
+    Dump(File, SyncSender<io::Result<Recorded>>),
+}
 
 /// How something is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,21 +61,23 @@ pub struct Recorded {
 }
 
 /// The way to the recorder's thread; cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Recorder(Arc<RecorderState>);
 
-#[derive(Debug)]
 struct RecorderState {
     waiting: Mutex<Waiting>,
     arrived: Condvar,
     tapes: AtomicU32,
     boot_ns: u64,
+    queue_bytes: usize,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Waiting {
-    entries: VecDeque<Encoded>,
+    items: VecDeque<Item>,
+    /// How many of them are entries.
+    entries: u64,
     bytes: usize,
     gap: Gap,
     /// Nothing more is taken.
@@ -81,30 +96,47 @@ impl Recorder {
         tell: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, RecordError> {
         let made = file::create(&options.file)?;
+        let failed = |source| RecordError::Create { file: options.file.clone(), source };
+        let redactor = options.redacted.then(Redactor::new).transpose().map_err(failed)?;
+        let place = Place::File(made, options.file.clone(), options.bytes_max);
+        let recorder =
+            Self::with(BlockWriter::new(place, redactor), head.boot_ns, QUEUE_BYTES, tell)?;
+        recorder.write(&RecordEntry::Head(Head { redacted: options.redacted, ..head }));
+        Ok(recorder)
+    }
+
+    /// Starts a thread that keeps the last of what is recorded, in so much memory.
+    ///
+    /// # Errors
+    /// When there is no thread, or no key for tokens.
+    pub(crate) fn flight(
+        bytes_max: usize,
+        head: Head,
+        tell: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Self, RecordError> {
+        let redactor =
+            head.redacted.then(Redactor::new).transpose().map_err(RecordError::Thread)?;
+        // What waits, and what is being compressed, may be as long as the queue; the rest are segments.
+        let queue = bytes_max / 4;
         let boot_ns = head.boot_ns;
+        let memory = FlightMemory::new(head, bytes_max - 2 * queue);
+        Self::with(BlockWriter::new(Place::Memory(memory), redactor), boot_ns, queue, tell)
+    }
+
+    fn with(
+        writer: BlockWriter,
+        boot_ns: u64,
+        queue_bytes: usize,
+        tell: impl FnOnce(String) + Send + 'static,
+    ) -> Result<Self, RecordError> {
         let recorder = Self(Arc::new(RecorderState {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             tapes: AtomicU32::new(0),
             boot_ns,
+            queue_bytes,
             thread: Mutex::default(),
         }));
-        let writer = BlockWriter {
-            file: made,
-            path: options.file.clone(),
-            bytes_max: options.bytes_max,
-            redactor: options
-                .redacted
-                .then(Redactor::new)
-                .transpose()
-                .map_err(|source| RecordError::Create { file: options.file.clone(), source })?,
-            open: Vec::new(),
-            since: None,
-            times: None,
-            sequence: 0,
-            recorded: Recorded::default(),
-        };
-        recorder.write(&RecordEntry::Head(Head { redacted: options.redacted, ..head }));
         let shared = Arc::clone(&recorder.0);
         let thread = std::thread::Builder::new()
             .name("recorder".into())
@@ -112,6 +144,38 @@ impl Recorder {
             .map_err(RecordError::Thread)?;
         *lock(&recorder.0.thread) = Some(thread);
         Ok(recorder)
+    }
+
+    /// Marks where a flight recorder's file may begin: whoever is recorded begins anew after it.
+    pub(crate) fn segment(&self) {
+        self.hand(Item::Segment);
+    }
+
+    /// Writes what a flight recorder holds to a file that is made for it.
+    ///
+    /// # Errors
+    /// When the file cannot be made or written, or the recorder has ended.
+    pub(crate) fn dump(&self, file: &Path) -> Result<Recorded, RecordError> {
+        let made = file::create(file)?;
+        let failed = |source| RecordError::Create { file: file.to_owned(), source };
+        let (reply, answer) = sync_channel(1);
+        self.hand(Item::Dump(made, reply));
+        let ended = || io::Error::other("the flight recorder has ended");
+        let dumped = answer.recv().unwrap_or_else(|_| Err(ended()));
+        if dumped.is_err() {
+            // Half a recording is of no use, and its place is wanted.
+            let _removed = std::fs::remove_file(file);
+        }
+        dumped.map_err(failed)
+    }
+
+    fn hand(&self, item: Item) {
+        let mut waiting = lock(&self.0.waiting);
+        if !waiting.over {
+            waiting.items.push_back(item);
+        }
+        drop(waiting);
+        self.0.arrived.notify_one();
     }
 
     /// Begins the tape of an instance.
@@ -159,7 +223,7 @@ impl Recorder {
             return;
         }
         // An entry that alone is longer than the queue still passes through an empty one.
-        let fits = waiting.bytes + bytes.len() <= QUEUE_BYTES || waiting.entries.is_empty();
+        let fits = waiting.bytes + bytes.len() <= self.0.queue_bytes || waiting.items.is_empty();
         if !fits || bytes.len() > PLAIN_MAX {
             waiting.gap.entries += 1;
             waiting.gap.bytes += bytes.len() as u64;
@@ -171,10 +235,12 @@ impl Recorder {
             RecordEntry::Gap(gap).push(&mut told);
             waiting.recorded.lost += gap.entries;
             waiting.bytes += told.len();
-            waiting.entries.push_back((told, None));
+            waiting.entries += 1;
+            waiting.items.push_back(Item::Entry(told, None));
         }
         waiting.bytes += bytes.len();
-        waiting.entries.push_back((bytes, entry.boot_ns()));
+        waiting.entries += 1;
+        waiting.items.push_back(Item::Entry(bytes, entry.boot_ns()));
         drop(waiting);
         self.0.arrived.notify_one();
     }
@@ -184,36 +250,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Why writing ended before it was stopped.
-enum Cut {
-    /// The file is as long as it may be.
-    Full,
-    /// The file system takes no more.
-    Failed(io::Error),
-}
-
-struct BlockWriter {
-    file: File,
-    path: PathBuf,
-    bytes_max: u64,
-    redactor: Option<Redactor>,
-    /// The block that is not ended.
-    open: Vec<u8>,
-    /// When its first entry came.
-    since: Option<Instant>,
-    times: Option<(u64, u64)>,
-    sequence: u64,
-    recorded: Recorded,
-}
-
 /// Writes until the recording is stopped or cannot go on.
 fn run(shared: &RecorderState, mut writer: BlockWriter, tell: impl FnOnce(String)) {
     let cut = writer.run(shared).err();
     let mut waiting = lock(&shared.waiting);
     waiting.over = true;
-    let left = waiting.entries.len() as u64 + waiting.gap.entries;
+    let left = waiting.entries + waiting.gap.entries;
     let lost = left + waiting.recorded.lost + writer.recorded.lost;
-    waiting.entries.clear();
+    waiting.items.clear();
     let cut_short = cut.map(|cut| writer.words(&cut));
     waiting.recorded = Recorded { lost, cut_short: cut_short.clone(), ..writer.recorded };
     drop(waiting);
@@ -222,103 +266,10 @@ fn run(shared: &RecorderState, mut writer: BlockWriter, tell: impl FnOnce(String
     }
 }
 
-impl BlockWriter {
-    fn run(&mut self, shared: &RecorderState) -> Result<(), Cut> {
-        self.put(&block::file_head())?;
-        loop {
-            let (entries, over) = next(shared, self.since.map(|since| since + OPEN_MOST));
-            for (bytes, boot_ns) in entries {
-                self.entry(bytes, boot_ns)?;
-            }
-            if over {
-                let gap = std::mem::take(&mut lock(&shared.waiting).gap);
-                if gap.entries > 0 {
-                    self.recorded.lost += gap.entries;
-                    self.own(&RecordEntry::Gap(gap));
-                }
-                return self.close(ended::STOPPED);
-            }
-            if self.since.is_some_and(|since| since.elapsed() >= OPEN_MOST) {
-                self.flush()?;
-            }
-        }
-    }
-
-    fn entry(&mut self, bytes: Vec<u8>, boot_ns: Option<u64>) -> Result<(), Cut> {
-        let bytes = match &mut self.redactor {
-            Some(redactor) => redactor.entry(&bytes),
-            None => bytes,
-        };
-        if self.open.len() + bytes.len() > PLAIN_AIM {
-            self.flush()?;
-        }
-        self.open.extend_from_slice(&bytes);
-        self.since = self.since.or_else(|| Some(Instant::now()));
-        if let Some(boot_ns) = boot_ns {
-            let (first, last) = self.times.unwrap_or((boot_ns, boot_ns));
-            self.times = Some((first, last.max(boot_ns)));
-        }
-        self.recorded.entries += 1;
-        Ok(())
-    }
-
-    fn own(&mut self, entry: &RecordEntry<'_>) {
-        entry.push(&mut self.open);
-        self.recorded.entries += 1;
-    }
-
-    /// Ends the open block.
-    fn flush(&mut self) -> Result<(), Cut> {
-        if self.open.is_empty() {
-            return Ok(());
-        }
-        let block = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
-        if self.recorded.bytes + block.len() as u64 > self.bytes_max {
-            self.open.clear();
-            // The end is a few bytes beyond the limit, which is said in MiB.
-            self.own(&RecordEntry::Closing(Closing { why: ended::FULL.into() }));
-            let last = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
-            self.put(&last)?;
-            return Err(Cut::Full);
-        }
-        self.put(&block)?;
-        self.open.clear();
-        (self.times, self.since, self.sequence) = (None, None, self.sequence + 1);
-        Ok(())
-    }
-
-    fn close(&mut self, why: &str) -> Result<(), Cut> {
-        self.own(&RecordEntry::Closing(Closing { why: why.into() }));
-        self.flush()?;
-        self.file.sync_all().map_err(Cut::Failed)
-    }
-
-    fn put(&mut self, bytes: &[u8]) -> Result<(), Cut> {
-        self.file.write_all(bytes).map_err(Cut::Failed)?;
-        self.recorded.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn words(&self, cut: &Cut) -> String {
-        let file = Path::display(&self.path);
-        match cut {
-            Cut::Full => {
-                format!(
-                    "{file}: the recording ends, as it has the {} MiB that it may have",
-                    self.bytes_max >> 20
-                )
-            }
-            Cut::Failed(error) => {
-                format!("{file}: the recording ends, as it cannot be written to: {error}")
-            }
-        }
-    }
-}
-
 /// What waits, in order, as soon as something does, or nothing from `until` on; and whether that is all.
-fn next(shared: &RecorderState, until: Option<Instant>) -> (VecDeque<Encoded>, bool) {
+fn next(shared: &RecorderState, until: Option<Instant>) -> (VecDeque<Item>, bool) {
     let mut waiting = lock(&shared.waiting);
-    while waiting.entries.is_empty() && !waiting.over {
+    while waiting.items.is_empty() && !waiting.over {
         waiting = match until.map(|until| until.saturating_duration_since(Instant::now())) {
             Some(Duration::ZERO) => break,
             Some(left) => {
@@ -328,8 +279,8 @@ fn next(shared: &RecorderState, until: Option<Instant>) -> (VecDeque<Encoded>, b
             None => shared.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
         };
     }
-    waiting.bytes = 0;
-    (std::mem::take(&mut waiting.entries), waiting.over)
+    (waiting.bytes, waiting.entries) = (0, 0);
+    (std::mem::take(&mut waiting.items), waiting.over)
 }
 
 #[cfg(test)]

@@ -132,16 +132,16 @@ fn blocks_of_a_later_version_are_stepped_over_and_missing_ones_are_told() {
     let file = recorded("later", 3);
     let whole = fs::read(&file).unwrap();
     let later = |kind: u16| {
-        let mut block = super::block::block(b"of a later version", 0, (0, 0));
+        let mut block = super::super::block::block(b"of a later version", 0, (0, 0));
         block[8..10].copy_from_slice(&kind.to_le_bytes());
-        let sum = super::block::sum(block.first_chunk().unwrap(), &block[56..]);
+        let sum = super::super::block::sum(block.first_chunk().unwrap(), &block[56..]);
         block[40..56].copy_from_slice(&sum);
         block
     };
     let renumbered = |sequence: u64| {
         let mut block = whole[16..].to_vec();
         block[16..24].copy_from_slice(&sequence.to_le_bytes());
-        let sum = super::block::sum(block.first_chunk().unwrap(), &block[56..]);
+        let sum = super::super::block::sum(block.first_chunk().unwrap(), &block[56..]);
         block[40..56].copy_from_slice(&sum);
         block
     };
@@ -194,5 +194,44 @@ fn what_the_thread_is_too_slow_for_is_a_gap_with_its_count() {
     assert_eq!(damage, None);
     assert_eq!(streamed + recorded.lost, 40, "{words:?}");
     assert!(recorded.lost > 0 && words.iter().any(|word| word == "Gap"), "{words:?}");
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn a_flight_recorder_holds_the_last_segments_and_each_can_be_read_alone() {
+    let file = place("flight");
+    let head = Head { kernel: "k".into(), boot_ns: 1, ..Head::default() };
+    let recorder = Recorder::flight(8 << 20, head, |_| ()).unwrap();
+    // Some hundred KiB each, compressed.
+    let noise = |seed: u32| -> Vec<u8> {
+        (0..1u32 << 19).map(|at| ((at ^ seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+    };
+    for at in 0..30 {
+        recorder.segment();
+        let mut tape = recorder.tape(Opened { version: at.to_string(), ..Opened::default() });
+        tape.init(&noise(at), u64::from(at), TapedOutcome::Returned(b""), (Vec::new(), 0));
+        while lock(&recorder.0.waiting).bytes > 0 {
+            std::thread::yield_now();
+        }
+    }
+    let dumped = recorder.dump(&file).unwrap();
+    assert_eq!(dumped.bytes, fs::metadata(&file).unwrap().len());
+    assert!(dumped.bytes < 8 << 20, "{dumped:?}");
+    let (words, damage) = read(&file);
+    assert_eq!((damage, &*words[0], &*words[1]), (None, "Head", "Opened"));
+    let calls = words.iter().filter(|word| word.starts_with("call")).count();
+    assert!((5..29).contains(&calls), "{words:?}");
+    let mut reading = RecordingReader::open(&file).unwrap();
+    let mut versions = Vec::new();
+    while let Some(entry) = reading.entry().unwrap() {
+        if let RecordEntry::Opened(opened) = entry {
+            versions.push(opened.version);
+        }
+    }
+    assert_eq!(versions.last().map(String::as_str), Some("29"));
+    assert!(matches!(recorder.dump(&file), Err(RecordError::Taken { .. })));
+    let _recorded = recorder.stop();
+    let after = file.with_extension("after");
+    assert!(matches!(recorder.dump(&after), Err(RecordError::Create { .. })));
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }

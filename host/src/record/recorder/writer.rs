@@ -1,0 +1,178 @@
+//! Entries → blocks, and where they go: a file, or the memory of a flight recorder.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use super::super::block::{self, PLAIN_AIM};
+use super::super::entry::{Closing, RecordEntry, ended};
+use super::super::redact::Redactor;
+use super::memory::FlightMemory;
+use super::{Item, OPEN_MOST, Recorded, RecorderState, lock, next};
+
+/// Why writing ended before it was stopped.
+pub(super) enum Cut {
+    /// The file is as long as it may be.
+    Full,
+    /// The file system takes no more.
+    Failed(io::Error),
+}
+
+/// Where blocks go.
+pub(super) enum Place {
+    /// A file, its path, and how long it may be.
+    File(File, PathBuf, u64),
+    /// The last of them are kept.
+    Memory(FlightMemory),
+}
+
+/// What turns entries into blocks.
+pub(super) struct BlockWriter {
+    pub(super) place: Place,
+    pub(super) redactor: Option<Redactor>,
+    /// The block that is not ended.
+    pub(super) open: Vec<u8>,
+    /// When its first entry came.
+    pub(super) since: Option<Instant>,
+    pub(super) times: Option<(u64, u64)>,
+    pub(super) sequence: u64,
+    pub(super) recorded: Recorded,
+}
+
+impl BlockWriter {
+    /// A writer to a place that has nothing yet.
+    pub(super) fn new(place: Place, redactor: Option<Redactor>) -> Self {
+        Self {
+            place,
+            redactor,
+            open: Vec::new(),
+            since: None,
+            times: None,
+            sequence: 0,
+            recorded: Recorded::default(),
+        }
+    }
+
+    pub(super) fn run(&mut self, shared: &RecorderState) -> Result<(), Cut> {
+        if matches!(self.place, Place::File(..)) {
+            self.put(&block::file_head())?;
+        }
+        loop {
+            let (items, over) = next(shared, self.since.map(|since| since + OPEN_MOST));
+            for item in items {
+                match item {
+                    Item::Entry(bytes, boot_ns) => self.entry(bytes, boot_ns)?,
+                    Item::Segment => {
+                        self.flush()?;
+                        if let Place::Memory(memory) = &mut self.place {
+                            memory.begin();
+                        }
+                    }
+                    Item::Dump(file, reply) => {
+                        self.flush()?;
+                        let Place::Memory(memory) = &self.place else { continue };
+                        // Whoever asked may be gone.
+                        let _told = reply.send(memory.dump(file));
+                    }
+                }
+            }
+            if over {
+                let gap = std::mem::take(&mut lock(&shared.waiting).gap);
+                if gap.entries > 0 {
+                    self.recorded.lost += gap.entries;
+                    self.own(&RecordEntry::Gap(gap));
+                }
+                return self.close(ended::STOPPED);
+            }
+            if self.since.is_some_and(|since| since.elapsed() >= OPEN_MOST) {
+                self.flush()?;
+            }
+        }
+    }
+
+    fn entry(&mut self, bytes: Vec<u8>, boot_ns: Option<u64>) -> Result<(), Cut> {
+        let bytes = match &mut self.redactor {
+            Some(redactor) => redactor.entry(&bytes),
+            None => bytes,
+        };
+        if self.open.len() + bytes.len() > PLAIN_AIM {
+            self.flush()?;
+        }
+        self.open.extend_from_slice(&bytes);
+        self.since = self.since.or_else(|| Some(Instant::now()));
+        if let Some(boot_ns) = boot_ns {
+            let (first, last) = self.times.unwrap_or((boot_ns, boot_ns));
+            self.times = Some((first, last.max(boot_ns)));
+        }
+        self.recorded.entries += 1;
+        Ok(())
+    }
+
+    fn own(&mut self, entry: &RecordEntry<'_>) {
+        entry.push(&mut self.open);
+        self.recorded.entries += 1;
+    }
+
+    /// Ends the open block.
+    fn flush(&mut self) -> Result<(), Cut> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        let block = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
+        let most = match &self.place {
+            Place::File(_, _, most) => *most,
+            Place::Memory(_) => u64::MAX,
+        };
+        if self.recorded.bytes + block.len() as u64 > most {
+            self.open.clear();
+            // The end is a few bytes beyond the limit, which is said in MiB.
+            self.own(&RecordEntry::Closing(Closing { why: ended::FULL.into() }));
+            let last = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
+            self.put(&last)?;
+            return Err(Cut::Full);
+        }
+        self.put(&block)?;
+        self.open.clear();
+        (self.times, self.since, self.sequence) = (None, None, self.sequence + 1);
+        Ok(())
+    }
+
+    fn close(&mut self, why: &str) -> Result<(), Cut> {
+        self.own(&RecordEntry::Closing(Closing { why: why.into() }));
+        self.flush()?;
+        match &self.place {
+            Place::File(file, ..) => file.sync_all().map_err(Cut::Failed),
+            Place::Memory(_) => Ok(()),
+        }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+        match &mut self.place {
+            Place::File(file, ..) => file.write_all(bytes).map_err(Cut::Failed)?,
+            Place::Memory(memory) => memory.keep(bytes.to_vec()),
+        }
+        self.recorded.bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Why it ended, in words.
+    pub(super) fn words(&self, cut: &Cut) -> String {
+        let (file, most) = match &self.place {
+            Place::File(_, path, most) => (path.as_path(), *most),
+            Place::Memory(_) => (Path::new("flight recorder"), 0),
+        };
+        let file = file.display();
+        match cut {
+            Cut::Full => {
+                format!(
+                    "{file}: the recording ends, as it has the {} MiB that it may have",
+                    most >> 20
+                )
+            }
+            Cut::Failed(error) => {
+                format!("{file}: the recording ends, as it cannot be written to: {error}")
+            }
+        }
+    }
+}
