@@ -382,7 +382,7 @@ fn limits(opened: &Opened) -> Limits {
     Limits {
         memory_bytes: bounded(opened.memory_bytes, 4 << 30),
         table_elements: bounded(opened.table_elements, 1 << 24),
-        stack_bytes: bounded(opened.stack_bytes, 8 << 20).max(64 << 10),
+        stack_bytes: bounded(opened.stack_bytes, 1 << 20).max(64 << 10),
         output_bytes: bounded(opened.output_bytes, 64 << 20),
         state_bytes: bounded(opened.state_bytes, 64 << 20),
         log_line_bytes: bounded(opened.log_line_bytes, 1 << 20),
