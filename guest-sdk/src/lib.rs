@@ -52,9 +52,9 @@ pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Condition, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen,
-    Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, Lost, LostOf, LostWhere, Manifest,
-    Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError, Refusal, RuleMode,
-    Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
+    Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, LabelExec, LabelFull, Lost, LostOf,
+    LostWhere, Manifest, Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError,
+    Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
 };
 
 /// Severity of a line in the host's log.

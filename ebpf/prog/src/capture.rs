@@ -500,6 +500,13 @@ pub fn pid_tgid() -> u64 {
     unsafe { helper::bpf_get_current_pid_tgid() }
 }
 
+/// Address of the calling task, as a number.
+#[inline(always)]
+pub fn task_address() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { helper::bpf_get_current_task() }
+}
+
 /// Thread group id of the calling task.
 #[inline(always)]
 pub fn tgid() -> u32 {

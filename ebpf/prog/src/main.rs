@@ -14,6 +14,7 @@ mod filter;
 mod global;
 mod hook;
 mod kfunc;
+mod label;
 mod map;
 mod object;
 mod offset;

@@ -66,6 +66,8 @@ pub struct Description {
     pub deny_hooks: Vec<&'static str>,
     /// Kinds of keys that its rules name.
     pub deny_keys: Vec<&'static str>,
+    /// Labels that it gives to processes and asks for.
+    pub labels: Vec<String>,
     /// Whether it kills processes.
     pub kill: bool,
     /// Milliseconds between its ticks.
@@ -103,6 +105,7 @@ fn of(candidate: &Candidate, file: &Path) -> Description {
         watches: manifest.watches.clone(),
         deny_hooks: manifest.deny_hooks.iter().map(|hook| hook.name()).collect(),
         deny_keys: manifest.deny_keys.iter().map(KeyKind::name).collect(),
+        labels: manifest.labels.iter().map(|label| label.name.clone()).collect(),
         kill: manifest.kill,
         tick_ms: manifest.tick.map(|tick| tick.as_millis()),
         rules_end_with_it: manifest.on_stop == OnStop::Clear,

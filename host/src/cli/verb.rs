@@ -206,6 +206,9 @@ fn text(status: &Status) -> String {
             let _ok = writeln!(out, "  may {}", Escaped(&row.may.join(", ")));
         }
     }
+    for row in &status.labels {
+        let _ok = writeln!(out, "label {}: {} processes", Quoted(&row.label), row.processes);
+    }
     for rejected in &status.rejected {
         let _ok = writeln!(out, "\nnot run: {}", Escaped(&rejected.reason));
     }

@@ -8,5 +8,5 @@ pub mod process_table;
 
 pub use cgroup::CgroupNames;
 pub use change::ProcessChange;
-pub use proc_scan::{Stat, describe, scan, stat_of};
+pub use proc_scan::{Stat, describe, runs, scan, stat_of};
 pub use process_table::{Joined, Missed, Observation, ProcessTable, TableCounts};

@@ -18,6 +18,7 @@ use super::backend::{Backend, BackendKind, Target};
 use super::btf::KernelTypes;
 use super::job::Job;
 use super::kfunc::Kfuncs;
+use super::label::LabelProgram;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
 use super::processes::Processes;
@@ -250,6 +251,17 @@ impl Loader {
         Processes::new(program.as_fd()).map_err(HookError::Attach)
     }
 
+    /// Loads the program that changes labels for the host. It is attached to nothing.
+    ///
+    /// # Errors
+    /// When this kernel refuses it.
+    pub fn label(&self, program: &LabelProgram) -> Result<(), HookError> {
+        let target = Target { function: String::new(), meeting: Meeting::Run };
+        let load = |way| self.refined(&Job::Label, &target, Job::Label.program(), 0, way);
+        program.loaded(self.by_any_way(&Job::Label, None, load)?);
+        Ok(())
+    }
+
     /// A witness comes after all that refuse, whatever they are.
     fn backend_of(&self, job: &Job) -> &'static dyn Backend {
         match job {
@@ -257,7 +269,8 @@ impl Loader {
             | Job::Template { .. }
             | Job::Digest { .. }
             | Job::Proof { .. }
-            | Job::Processes => self.backend,
+            | Job::Processes
+            | Job::Label => self.backend,
             Job::Witness { .. } => BackendKind::Observe.backend(),
         }
     }
@@ -284,7 +297,7 @@ impl Loader {
             match load(way) {
                 Ok(fd) => {
                     // The first program that loads tells what the kernel takes; two have no global function.
-                    if !matches!(job, Job::Proof { .. } | Job::Processes) {
+                    if !matches!(job, Job::Proof { .. } | Job::Processes | Job::Label) {
                         self.plain.get_or_init(|| !way.functions);
                     }
                     return Ok(fd);
@@ -338,7 +351,7 @@ impl Loader {
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
-            Job::Own(_) | Job::Proof { .. } | Job::Processes => None,
+            Job::Own(_) | Job::Proof { .. } | Job::Processes | Job::Label => None,
             Job::Digest { mib } => {
                 set(frozen::DIGEST_MIB, *mib);
                 None

@@ -6,7 +6,7 @@
 use aya::maps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Bounds, Entry, Membership, OWNERS, ProcessKey, flag};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, OWNERS, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::proof::Proof;
@@ -15,6 +15,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::answer::{failed, removed, stored};
 use super::exempt::Exempt;
+use super::label::{LabelMaps, LabelProgram};
 use super::lease::{EntryKey, LeaseMaps};
 use super::store::{RuleStore, StoreError};
 
@@ -63,6 +64,8 @@ pub struct KernelMaps {
     pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
+    /// What changes labels.
+    pub labels: LabelProgram,
     /// Filters of telemetry.
     pub filters: Filters,
     /// What was hashed last.
@@ -89,7 +92,9 @@ impl KernelMaps {
                 words: [0; krsi_host_abi::hook::HOOK_SLOTS],
             })),
         };
+        let labels = LabelMaps::take(object)?;
         Ok(Self {
+            labels: labels.program(),
             counters: std::sync::Arc::new(Counters { map: open(object, "COUNTS")? }),
             rules: RuleMaps {
                 flags: flags.clone(),
@@ -100,6 +105,7 @@ impl KernelMaps {
                 changes: Changes { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
                 judged,
+                labels,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
             },
@@ -311,6 +317,7 @@ pub struct RuleMaps {
     leases: LeaseMaps,
     /// Whether calls are judged at all.
     judged: Judged,
+    labels: LabelMaps,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
 }
@@ -394,6 +401,23 @@ impl RuleStore for RuleMaps {
             *all = next;
         }
         Ok(())
+    }
+
+    fn set_label_rules(&mut self, rules: LabelRules) -> Result<(), StoreError> {
+        self.labels.set_rules(rules)
+    }
+
+    fn set_labels(
+        &mut self,
+        process: ProcessKey,
+        gives: u64,
+        takes: u64,
+    ) -> Result<(), StoreError> {
+        self.labels.set(process, gives, takes)
+    }
+
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        self.labels.all()
     }
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {

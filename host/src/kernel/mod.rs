@@ -15,6 +15,7 @@ pub mod file;
 pub mod hash;
 pub mod job;
 pub mod kfunc;
+pub mod label;
 pub mod lease;
 pub mod load;
 pub mod map;

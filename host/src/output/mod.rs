@@ -14,7 +14,9 @@ pub use report::{
     RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
     Witnessed,
 };
-pub use status::{HookCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount};
+pub use status::{
+    HookCount, LabelCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
+};
 pub use terminal::{Colour, Terminal};
 pub use value::{CallObject, FieldValue};
 

@@ -124,6 +124,8 @@ pub enum Decider {
     Watch,
     /// What the operator has calls answered by whose object cannot be read.
     OnError,
+    /// A label for which there was no room.
+    Label,
 }
 
 /// A call that a watch matched.

@@ -95,6 +95,15 @@ pub struct WatchCount {
     pub errors: u64,
 }
 
+/// A label, and how many processes have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LabelCount {
+    /// `plugin.name`.
+    pub label: String,
+    /// Processes.
+    pub processes: usize,
+}
+
 /// The host, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -113,6 +122,9 @@ pub struct Status {
     /// Watches with a program, and what was counted at each.
     #[serde(default)]
     pub watches: Vec<WatchCount>,
+    /// Labels in use.
+    #[serde(default)]
+    pub labels: Vec<LabelCount>,
     /// What was counted of processes.
     #[serde(default)]
     pub processes: ProcessCounts,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use krsi_plugin_schema::latest::{ProcessKey, Refusal};
+use krsi_plugin_schema::latest::{ProcessKey, Refusal, RuleKey};
 
 use super::bounds;
 use super::clock;
@@ -152,7 +152,8 @@ impl RulesOf {
             let verdict = granted.or(verdicts.first()).cloned();
             verdict.unwrap_or(GrantVerdict::Granted(rule.mode))
         };
-        let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let running = |key: &RuleKey| shared.running(key);
+        let kinship = Kinship { exists: &exists, descendants: &descendants, running: &running };
         let bounds = bounds::of(&scope);
         if let Err(error) = shared.turns.turn(|ledger| ledger.bound(self.slot, bounds)) {
             let name = &self.name;

@@ -96,6 +96,17 @@ pub(super) fn on_error(verdict: VerdictReport, rule_id: u64) -> Report {
     })
 }
 
+/// A call that would have given a label for which there was no room.
+pub(super) fn without_room(verdict: VerdictReport, rule_id: u64) -> Report {
+    Report::Verdict(VerdictReport {
+        rule_id,
+        decided_by: Decider::Label,
+        plugin: "administrator".to_owned(),
+        reason: "no room for a label: raise `labels` below [rules.capacity]".to_owned(),
+        ..verdict
+    })
+}
+
 /// The same with its rule.
 pub(super) fn explained(verdict: VerdictReport, rule_id: u64, rule: Option<&RuleView>) -> Report {
     let until = rule.map(|rule| rule.expires_boot_ns).filter(|until| *until != 0);

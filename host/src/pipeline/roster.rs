@@ -20,7 +20,7 @@ use super::{ReloadError, RunError, clock};
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
 use crate::output::{PluginSummary, RefusalReport, Report};
 use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
-use crate::policy::{Asked, Grant, GrantSpec};
+use crate::policy::{Asked, Grant, GrantSpec, Undeclared};
 use crate::route::queue::Queue;
 use crate::route::subscription::PluginSlot;
 
@@ -263,6 +263,12 @@ impl Roster {
         self.mailbox.post(Change::Unsubscribe(PluginSlot(entry.slot)));
         entry.worker.stop();
         let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
+        let name = entry.name.as_str().into();
+        let turns = &self.shared.turns;
+        let gone = turns.turn(|all| all.declare_labels(entry.slot, &name, &[], Undeclared::End));
+        if let Err(error) = gone {
+            tracing::warn!(%error, "labels of a plugin that is gone are still in use");
+        }
         self.gone.push(summary(&entry));
         self.shared.note(format!("{} unloaded, {ended} rules withdrawn", entry.name));
     }

@@ -27,7 +27,8 @@ use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
 use crate::loss::Loss;
-use crate::output::{Json, Output, Report, Status, Terminal};
+use crate::output::{Json, LabelCount, Output, Report, Status, Terminal};
+use crate::policy::LabelView;
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -129,6 +130,7 @@ fn answer(
                 counts: counts(&hooks, &watches, counters),
                 hooks,
                 watches,
+                labels: labels(shared),
                 processes: processes(shared),
                 plugins: board.status(),
                 rejected: shared.rejected(),
@@ -145,6 +147,13 @@ fn answer(
             });
         }
     }
+}
+
+/// Labels in use.
+fn labels(shared: &Shared) -> Vec<LabelCount> {
+    let views = shared.turns.turn(|ledger| ledger.labels());
+    let count = |LabelView { name, processes, .. }| LabelCount { label: name, processes };
+    views.into_iter().map(count).collect()
 }
 
 /// What became of plugins, in words.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdrhistogram::Histogram;
 use krsi_host_abi::deny::TICK_NS;
 use krsi_host_abi::hook::HOOK_SLOTS;
-use krsi_plugin_schema::latest::ProcessKey;
+use krsi_plugin_schema::latest::{Process, ProcessKey, RuleKey};
 use parking_lot::MutexGuard as TurnGuard;
 
 use super::lookout::LossSource;
@@ -18,6 +18,7 @@ use super::watches::ToldWatches;
 use crate::decode::CallLayouts;
 use crate::enrich::{self, ProcessTable};
 use crate::kernel::map::RuleMaps;
+use crate::kernel::prefix::PathPrefix;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, RejectedFile, Report};
 use crate::policy::{Ledger, Machine, Turns};
@@ -88,6 +89,28 @@ impl Shared {
     /// Names of the hooks that are attached.
     pub(super) fn hooks(&self) -> Vec<String> {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+
+    /// Processes that run a file, or what lies at a path, of a rule.
+    pub(super) fn running(&self, key: &RuleKey) -> Vec<ProcessKey> {
+        let is_below =
+            |exe: &str, prefix: &str| match (PathPrefix::new(exe), PathPrefix::new(prefix)) {
+                (Ok(exe), Ok(prefix)) => prefix.covers(&exe),
+                _ => false,
+            };
+        let is_one = |process: &Process<'_>| match key {
+            RuleKey::File(file) => {
+                process.file.is_numbered_as(file) || enrich::runs(process.key.tgid, file)
+            }
+            RuleKey::Path { prefix, .. } => is_below(&process.exe, prefix),
+            _ => false,
+        };
+        // What is asked of `/proc` is asked without the table.
+        let all: Vec<Process<'static>> = match key {
+            RuleKey::File(_) | RuleKey::Path { .. } => self.processes().iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        all.iter().filter(|process| is_one(process)).map(|process| process.key).collect()
     }
 
     /// How they are attached.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
+use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef, RuleKey};
 use parking_lot::MutexGuard as TurnGuard;
 
 use super::bounds;
@@ -19,7 +19,9 @@ use super::words::Words;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
-use crate::policy::{Applied, Kinship, MetricTotals, Principal, RaisedAlert, Surroundings, apply};
+use crate::policy::{
+    Applied, Kinship, MetricTotals, Principal, RaisedAlert, Surroundings, Undeclared, apply,
+};
 use crate::route::queue::{Batch, Queue};
 use crate::route::subscription::PluginSlot;
 
@@ -113,11 +115,15 @@ impl PolicySink {
         let within = |key: ProcessKey| {
             self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
-        let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let running = |key: &RuleKey| self.shared.running(key);
+        let kinship = Kinship { exists: &exists, descendants: &descendants, running: &running };
         let machine = &self.shared.machine;
         let bounds = bounds::of(&scope);
         let around = Surroundings { now_boot_ns, kinship, machine, within: &within, bounds };
         let turns = &self.shared.turns;
+        if init {
+            self.declare_labels(Undeclared::Stay);
+        }
         let mut applied = apply(turns, &mut self.principal, actions, around);
         if init {
             turns.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
@@ -139,6 +145,17 @@ impl PolicySink {
         }
         self.tell(&applied, now_boot_ns);
         applied.outcomes
+    }
+
+    /// Has the plugin own the labels of this version.
+    fn declare_labels(&self, others: Undeclared) {
+        let Principal { slot, plugin, grant, .. } = &self.principal;
+        let labels = &grant.may().labels;
+        let declared =
+            self.shared.turns.turn(|ledger| ledger.declare_labels(*slot, plugin, labels, others));
+        if let Err(error) = declared {
+            self.shared.note(format!("{plugin}: its labels are not in force: {error}"));
+        }
     }
 
     /// Says that a rule on a lineage may miss processes that the full table could not tell.
@@ -254,10 +271,12 @@ impl ActionSink for PolicySink {
     }
 
     fn back(&mut self) {
+        self.declare_labels(Undeclared::Stay);
         self.subscribe();
     }
 
     fn settled(&mut self) {
+        self.declare_labels(Undeclared::End);
         let (slot, version) = (self.common.slot, self.version.number);
         self.tell_steward(Command::Settled { slot, version });
     }

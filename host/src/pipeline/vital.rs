@@ -282,6 +282,7 @@ mod tests {
             filters: vec![Filter { hook: Hook::FileOpen, conditions: conditions.to_vec() }],
             deny_hooks: HookSet::default(),
             deny_keys: KeyKinds::default(),
+            labels: Vec::new(),
             kill: false,
             tick: None,
             on_stop: OnStop::Keep,

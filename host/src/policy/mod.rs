@@ -17,7 +17,10 @@ pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, ap
 pub use asked::{Asked, AskedFilter, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
-pub use ledger::{Ending, GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView, looked_up};
+pub use ledger::{
+    Ending, GrantVerdict, Kinship, LabelView, Ledger, NO_ROOM, Regranted, RuleSpec, RuleView,
+    Undeclared, looked_up,
+};
 pub use metric::{MetricTotals, MetricValue};
 pub use rate::Allowance;
 pub use regrant::judge;

@@ -18,12 +18,12 @@ use krsi_host::policy::{
     Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Surroundings, Turns, apply,
 };
 use krsi_host::route::queue::{Batch, Delivery, Queue};
-use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
     Action, Filter, Hook, HookSet, KeyKind, Manifest, ManifestFault, Outcome, Record, Refusal,
-    Severity, manifest,
+    RuleKey, Severity, manifest,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -154,6 +154,15 @@ impl RuleStore for Maps {
     fn set_rule_flags(&mut self, _: AbiHook, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
+    fn set_label_rules(&mut self, _: LabelRules) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn set_labels(&mut self, _: ProcessKey, _: u64, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        Ok(Vec::new())
+    }
     fn capacity(&self, _: EntryKey) -> Option<(&'static str, usize)> {
         None
     }
@@ -176,7 +185,8 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let grant = Grant::new(asked, GrantSpec::default());
     let mut principal = Principal::new(1, "later".into(), Schema::V0_2, grant);
     let ledger = Turns::new(Ledger::new(Maps, [AbiHook::FileOpen]));
-    let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
+    let nobody = |_: &RuleKey| Vec::new();
+    let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new(), running: &nobody };
     let machine = &Machine { without_cgroups: None, ..Machine::default() };
     let around = Surroundings {
         now_boot_ns: 1,

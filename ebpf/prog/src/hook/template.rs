@@ -21,7 +21,7 @@ use crate::capture::{self, Skip};
 use crate::emit::{self, NoTail};
 use crate::filter::{self, Blind, Passes};
 use crate::object::Object;
-use crate::{exempt, map, prefix, spec, verdict};
+use crate::{exempt, label, map, prefix, spec, verdict};
 
 /// A hook without a program of its own. Inlined into its entry: another frame would not fit on 6.1's
 /// stack.
@@ -120,6 +120,9 @@ fn run(state: &mut State) -> i32 {
     }
     if spec::has(spec_flag::DENY) && !state.decision.is_denied() {
         judge(state, spec::path_row(), spec::name_row());
+    }
+    if spec::has(spec_flag::DENY) {
+        label::give(&state.call, &mut state.decision);
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();

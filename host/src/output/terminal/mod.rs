@@ -197,7 +197,7 @@ fn decider(verdict: &VerdictReport) -> String {
     match (verdict.decided_by, verdict.plugin.is_empty()) {
         (Decider::Watch, true) => "a watch that is gone".into(),
         (Decider::Watch, false) => format!("{plugin}: {reason}"),
-        (Decider::OnError, _) => reason.to_string(),
+        (Decider::OnError | Decider::Label, _) => reason.to_string(),
         (Decider::Rule, true) => format!("rule #{}, no longer known", verdict.rule_id),
         (Decider::Rule, false) => {
             let name = rule_name(&verdict.plugin, verdict.rule_id);

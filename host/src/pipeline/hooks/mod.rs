@@ -25,6 +25,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::canary::{self, Unproven};
 use crate::kernel::curated::{self, Bits, CuratedRow};
 use crate::kernel::job::Job;
+use crate::kernel::label::LabelProgram;
 use crate::kernel::load::{HookError, Live, Loader};
 use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::object::ObjectFile;
@@ -42,6 +43,8 @@ pub(super) struct Hooks {
     live: Vec<Live>,
     watches: Watches,
     layouts: CallLayouts,
+    /// What changes labels.
+    labels: LabelProgram,
     flags: Flags,
     filters: Filters,
     counters: Arc<Counters>,
@@ -90,6 +93,7 @@ impl Hooks {
             watches: Watches::default(),
             layouts: CallLayouts::default(),
             flags: maps.flags.clone(),
+            labels: maps.labels.clone(),
             filters: maps.filters.clone(),
             counters: Arc::clone(&maps.counters),
             mode: config.mode,
@@ -134,6 +138,9 @@ impl Hooks {
             None => KernelTypes::running()?,
         };
         let processes = self.loader.processes(&types);
+        if let Err(error) = self.loader.label(&self.labels) {
+            tracing::warn!(%error, "plugins cannot give or take labels by hand");
+        }
         self.types = Some(types);
         Ok(processes)
     }

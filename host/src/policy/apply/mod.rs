@@ -1,13 +1,14 @@
 //! Checked actions → ledger, signals and reports: a plugin's list, in order, each answered.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Bounds, Mode};
 use krsi_plugin_schema::frame::{Frame, FrameError, Frames};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, RecordRef, Refusal,
-    Rule, RuleMode, Severity,
+    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, LabelRule, LabelTest, Outcome, ProcessKey,
+    RecordRef, Refusal, Rule, RuleMode, Severity,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -242,12 +243,29 @@ fn one<S: RuleStore>(
                 RuleMode::Audit => Mode::Audit,
                 RuleMode::Off => Mode::Off,
             };
-            let said = (rule, *errno, asked, *if_unread);
-            add(ledger, principal, said, around, (applied, budget));
+            let said = Said { errno: *errno, asked, if_unread: *if_unread, gives: None };
+            add(ledger, principal, (rule, said), around, (applied, budget));
         }
         Action::Allow(Allow { rule }) => {
-            let said = (rule, 0, Mode::Allow, IfUnread::Pass);
-            add(ledger, principal, said, around, (applied, budget));
+            let said = Said { asked: Mode::Allow, ..Said::default() };
+            add(ledger, principal, (rule, said), around, (applied, budget));
+        }
+        Action::LabelRule(LabelRule { rule, label }) => {
+            let gives = Some(label.as_ref());
+            let said = Said { asked: Mode::Label, gives, ..Said::default() };
+            add(ledger, principal, (rule, said), around, (applied, budget));
+        }
+        Action::SetLabel(set) => {
+            let done = ledger.turn(|ledger| {
+                let before = ledger.writes();
+                let done = ledger.set_label(principal.slot, set, around.kinship);
+                budget.writes += ledger.writes() - before;
+                done
+            });
+            match done {
+                Ok(()) => applied.done(token, None),
+                Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
+            }
         }
         Action::Revoke(revoke) => {
             let (slot, token, now) = (principal.slot, revoke.token, around.now_boot_ns);
@@ -283,18 +301,36 @@ fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>
         return true;
     }
     match action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
+        Action::Deny(Deny { rule, .. })
+        | Action::Allow(Allow { rule })
+        | Action::LabelRule(LabelRule { rule, .. }) => {
             !concerns_others_by(scope, (rule.subject, &rule.key), around.within)
         }
         Action::Kill(kill) => (around.within)(kill.process),
+        Action::SetLabel(set) => (around.within)(set.process),
         Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
+    }
+}
+
+/// What an action says of a rule beside the rule.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    errno: u16,
+    asked: Mode,
+    if_unread: IfUnread,
+    gives: Option<&'a str>,
+}
+
+impl Default for Said<'_> {
+    fn default() -> Self {
+        Self { errno: 0, asked: Mode::Enforce, if_unread: IfUnread::Pass, gives: None }
     }
 }
 
 fn add<S: RuleStore>(
     ledger: &Turns<S>,
     principal: &Principal,
-    (rule, errno, asked, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
+    (rule, Said { errno, asked, if_unread, gives }): (&Rule<'_>, Said<'_>),
     around: Surroundings<'_>,
     (applied, budget): (&mut Applied, &mut Budget),
 ) {
@@ -313,6 +349,8 @@ fn add<S: RuleStore>(
         errno,
         asked,
         mode: principal.grant.mode_of(asked),
+        labels: owned(&rule.labels),
+        gives: gives.map(Arc::from),
         if_unread,
         expires_boot_ns,
         reason: cut(&rule.reason, REASON_BYTES).to_owned(),
@@ -337,6 +375,12 @@ fn add<S: RuleStore>(
         }
         Err(error) => applied.refuse(rule.token, error.refusal(), error.to_string()),
     }
+}
+
+/// Label conditions that borrow nothing.
+fn owned(test: &LabelTest<'_>) -> LabelTest<'static> {
+    let all = |names: &[Cow<'_, str>]| names.iter().map(|name| name.to_string().into()).collect();
+    LabelTest { has: all(&test.has), lacks: all(&test.lacks) }
 }
 
 fn raise(principal: &mut Principal, alert: &Alert<'_>, now_boot_ns: u64, applied: &mut Applied) {

@@ -109,6 +109,8 @@ impl Machine {
         }
         let rule = &denial.rule;
         match (&rule.key, rule.subject) {
+            // Nobody has a label of the plugin's before it gives one.
+            _ if !rule.labels.has.is_empty() => None,
             (_, Subject::Lineage(root)) if !self.is_root(root) => None,
             (RuleKey::Process(_), _) => None,
             (RuleKey::Lineage(root), _) => {

@@ -7,6 +7,7 @@
 mod book;
 mod commit;
 mod flags;
+mod label;
 mod lineage;
 mod meter;
 mod network;
@@ -27,6 +28,7 @@ use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 
 use self::book::{Book, WhenFull};
 use self::flags::FlagWords;
+use self::label::LabelBook;
 use self::lineage::{Lineages, abi};
 use self::meter::Meter;
 use self::place::Place;
@@ -36,6 +38,7 @@ use crate::kernel::hash::HashError;
 use crate::kernel::store::{RuleStore, StoreError};
 
 pub use self::commit::LedgerError;
+pub use self::label::{LabelError, LabelView, NO_ROOM, Undeclared};
 pub use self::lineage::{Kinship, LineageError};
 pub use self::regrant::{GrantVerdict, Regranted};
 pub use self::renew::Made;
@@ -60,6 +63,7 @@ pub struct Ledger<S> {
     book: Book,
     lineages: Lineages,
     flags: FlagWords,
+    labels: LabelBook,
     by_token: HashMap<(u8, u32), u64>,
     /// What makes each rule the same as one that is made again.
     twins: HashMap<Twin, u64>,
@@ -84,6 +88,7 @@ impl<S: RuleStore> Ledger<S> {
             book: Book::default(),
             lineages: Lineages::default(),
             flags: FlagWords::default(),
+            labels: LabelBook::default(),
             by_token: HashMap::new(),
             twins: HashMap::new(),
             owned: HashMap::new(),
@@ -101,7 +106,7 @@ impl<S: RuleStore> Ledger<S> {
     pub fn answer_errors(&mut self, hook: AbiHook, lease: Lease) -> Result<(), StoreError> {
         self.book.stand(&mut self.store, Place::Unread(hook), lease)?;
         self.flags.add(hook.bit(), flag::ERROR_RULE);
-        self.flags.write(&mut self.store, self.lineages.is_live())
+        self.write_flags()
     }
 
     /// Has the rules of an owner concern nobody but whom the operator says, from now on.
@@ -137,6 +142,7 @@ impl<S: RuleStore> Ledger<S> {
         let named = (self.last_id + 1, vec![at.1]);
         let rule = self.resolve(named, spec, (&twin, hooks), now_boot_ns, kinship)?;
         self.last_id += 1;
+        let labelled = rule.labels_at_exec();
         let (id, expires, held) = (rule.id, rule.spec.expires_boot_ns, rule.lineages().collect());
         let ended = match self.commit(rule, replaced) {
             Ok(ended) => ended,
@@ -153,6 +159,9 @@ impl<S: RuleStore> Ledger<S> {
         }
         if let Some(rule) = ended {
             self.conclude(&rule, Ending::Replaced, now_boot_ns);
+        }
+        if let Some((bit, key)) = labelled {
+            self.label_running(bit, &key, kinship);
         }
         Ok(Made { rule_id: id, renewed: false })
     }
@@ -199,6 +208,7 @@ impl<S: RuleStore> Ledger<S> {
     pub fn expire(&mut self, now_boot_ns: u64) -> Vec<RuleView> {
         self.sweep(now_boot_ns);
         self.lineages.fade(now_boot_ns);
+        self.drain_labels();
         std::mem::take(&mut self.unreported)
     }
 
@@ -335,7 +345,7 @@ impl<S: RuleStore> Ledger<S> {
         for id in lineages {
             self.lineages.release(&mut self.store, (id, owner), now_boot_ns);
         }
-        if let Err(error) = self.flags.write(&mut self.store, self.lineages.is_live()) {
+        if let Err(error) = self.write_flags() {
             tracing::warn!(%error, "a flag that nothing needs is still set");
         }
     }

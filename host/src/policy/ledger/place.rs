@@ -94,7 +94,7 @@ type Ranked = (Rank, u64);
 const fn ranked(mode: Mode, rule_id: u64) -> Ranked {
     let rank = match mode {
         Mode::Allow => Rank::Lifts,
-        Mode::Enforce | Mode::Audit => Rank::Judges,
+        Mode::Enforce | Mode::Audit | Mode::Label => Rank::Judges,
         Mode::Off => Rank::Off,
     };
     (rank, rule_id)
