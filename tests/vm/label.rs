@@ -41,6 +41,13 @@ fn teach(host: &Host, file: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A file with a line in it, which a shell can read.
+fn file(guest: &Guest, name: &str) -> anyhow::Result<PathBuf> {
+    let path = guest.path(name);
+    fs::write(&path, "content\n")?;
+    Ok(path)
+}
+
 /// Runs a script in a fresh shell.
 fn script(script: &str) -> anyhow::Result<ExitStatus> {
     let mut shell = Command::new("/bin/busybox");
@@ -57,7 +64,7 @@ fn applet(guest: &Guest, name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn reader(guest: &mut Guest) -> anyhow::Result<()> {
-    let (secret, target) = (guest.file("secret")?, guest.file("target")?);
+    let (secret, target) = (file(guest, "secret")?, file(guest, "target")?);
     let listener = TcpListener::bind(("127.0.0.1", PORT))?;
     let lines = [
         format!("label keep file_open {}", secret.display()),
@@ -126,7 +133,7 @@ fn go(mut child: Child) -> anyhow::Result<ExitStatus> {
 }
 
 fn executable(guest: &mut Guest) -> anyhow::Result<()> {
-    let key = guest.file("key")?;
+    let key = file(guest, "key")?;
     let (cat, shell) = (applet(guest, "cat")?, applet(guest, "sh")?);
     let lame = guest.path("own/lame");
     fs::write(&lame, "#!/nowhere/at/all\n")?;
@@ -169,8 +176,8 @@ fn executable(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 fn by_hand(guest: &mut Guest) -> anyhow::Result<()> {
-    let (target, few) = (guest.file("target")?, guest.file("few")?);
-    let (give, take) = (guest.file("label-me")?, guest.file("unlabel-me")?);
+    let (target, few) = (file(guest, "target")?, file(guest, "few")?);
+    let (give, take) = (file(guest, "label-me")?, file(guest, "unlabel-me")?);
     let lines = [
         format!("deny 13 file_open {} if keep", target.display()),
         format!("label few file_open {}", few.display()),

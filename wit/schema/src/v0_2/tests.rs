@@ -361,8 +361,7 @@ fn labels_are_given_and_asked_for_by_name() {
     };
     let process = ProcessKey { start_boot_ns: 7, tgid: 8 };
     let set = SetLabel { token: 4, process, descendants: true, label: "a".into(), gives: true };
-    for action in
-        [Action::LabelRule(LabelRule { rule, label: "d".into() }), Action::SetLabel(set)]
+    for action in [Action::LabelRule(LabelRule { rule, label: "d".into() }), Action::SetLabel(set)]
     {
         let written = written(&action);
         assert_eq!(Action::token_of(&frame(&written)), action.token());
