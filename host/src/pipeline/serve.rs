@@ -25,7 +25,7 @@ use super::watch::Watch;
 use crate::config::{Config, Format};
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
-use crate::kernel::probe;
+use crate::kernel::survey::probe;
 use crate::loss::Loss;
 use crate::output::{Json, LabelCount, Output, Report, Status, Terminal};
 use crate::policy::LabelView;

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use super::super::exit::Health;
-use crate::kernel::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use crate::kernel::trial::{Grounds, Outcome};
+use crate::kernel::program::trial::{Grounds, Outcome};
+use crate::kernel::survey::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
 
 /// Memory below which a cgroup is too small for maps, one plugin and the host itself.
 const MEMORY_BYTES: u64 = 256 << 20;

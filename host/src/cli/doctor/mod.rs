@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use self::judge::{Diagnosis, judge};
 use super::run::OutputArg;
-use crate::kernel::facts::{self, Facts};
+use crate::kernel::survey::facts::{self, Facts};
 
 /// The answer as JSON: one object on one line.
 #[derive(Serialize)]

@@ -16,7 +16,7 @@ use krsi_plugin_schema::latest::{
 use super::flags::Followed;
 use super::lineage::abi;
 use super::{Kinship, Ledger, LedgerError};
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Rule id of calls that are refused as there is no room for the label that they would be given.
 pub const NO_ROOM: u64 = 1 << 61;
