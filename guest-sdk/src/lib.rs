@@ -57,6 +57,11 @@ pub use krsi_plugin_schema::latest::{
     Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
 };
 
+/// The examples of the page on labels, run as printed.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/labels.md")]
+struct LabelsPage;
+
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {

@@ -29,7 +29,7 @@ pub enum Query {
 #[serde(rename_all = "kebab-case")]
 pub enum Answer {
     /// What runs.
-    Status(Status),
+    Status(Box<Status>),
     /// What became of each plugin.
     Reloaded(Vec<Result<String, String>>),
     /// The question is none.

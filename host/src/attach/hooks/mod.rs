@@ -26,7 +26,7 @@ use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
 use crate::kernel::program::canary::{self, Unproven};
 use crate::kernel::program::job::Job;
 use crate::kernel::program::load::{HookError, Live, Loader};
-use crate::kernel::program::object::ObjectFile;
+use crate::kernel::program::object::{MapRoom, ObjectFile};
 use crate::kernel::program::plan;
 use crate::kernel::program::processes::Processes;
 use crate::kernel::spec::curated::{self, Bits, CuratedRow};
@@ -80,7 +80,7 @@ impl Hooks {
         }
         let mut sizes = rules.capacity.clone();
         sizes.push(("TELEMETRY", config.ring_bytes));
-        let (file, mut maps) = ObjectFile::create(&sizes)?;
+        let (file, mut maps) = ObjectFile::create(&sizes, MapRoom::of(&types))?;
         let path_secret = RandomState::new().build_hasher().finish();
         let backend = config.backend.unwrap_or_else(probe::backend);
         let loader = Loader::new(file, backend.backend(), &plan, path_secret, &types);

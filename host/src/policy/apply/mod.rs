@@ -8,7 +8,7 @@ use krsi_host_abi::deny::{Bounds, Mode};
 use krsi_plugin_schema::frame::{Frame, FrameError, Frames};
 use krsi_plugin_schema::latest::{
     Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, LabelRule, LabelTest, Outcome, ProcessKey,
-    RecordRef, Refusal, Rule, RuleMode, Severity,
+    RecordRef, Refusal, Revoke, Rule, RuleMode, SetLabel, Severity,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -255,30 +255,9 @@ fn one<S: RuleStore>(
             let said = Said { asked: Mode::Label, gives, ..Said::default() };
             add(ledger, principal, (rule, said), around, (applied, budget));
         }
-        Action::SetLabel(set) => {
-            let done = ledger.turn(|ledger| {
-                let before = ledger.writes();
-                let done = ledger.set_label(principal.slot, set, around.kinship);
-                budget.writes += ledger.writes() - before;
-                done
-            });
-            match done {
-                Ok(()) => applied.done(token, None),
-                Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
-            }
-        }
-        Action::Revoke(revoke) => {
-            let (slot, token, now) = (principal.slot, revoke.token, around.now_boot_ns);
-            let revoked = ledger.turn(|ledger| {
-                let before = ledger.writes();
-                let revoked = ledger.revoke(slot, token, now);
-                budget.writes += ledger.writes() - before;
-                revoked
-            });
-            match revoked {
-                Ok(_ended) => applied.done(token, None),
-                Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
-            }
+        Action::SetLabel(set) => set_label(ledger, principal, set, around, (applied, budget)),
+        Action::Revoke(Revoke { token }) => {
+            revoke(ledger, (principal, *token), around.now_boot_ns, (applied, budget));
         }
         Action::Kill(kill) => match kill::kill(kill.process) {
             Ok(()) => applied.done(token, None),
@@ -291,6 +270,43 @@ fn one<S: RuleStore>(
         },
         // Refused before it comes here.
         Action::Unknown(_) => {}
+    }
+}
+
+fn revoke<S: RuleStore>(
+    ledger: &Turns<S>,
+    (principal, token): (&Principal, u32),
+    now_boot_ns: u64,
+    (applied, budget): (&mut Applied, &mut Budget),
+) {
+    let revoked = ledger.turn(|ledger| {
+        let before = ledger.writes();
+        let revoked = ledger.revoke(principal.slot, token, now_boot_ns);
+        budget.writes += ledger.writes() - before;
+        revoked
+    });
+    match revoked {
+        Ok(_ended) => applied.done(token, None),
+        Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
+    }
+}
+
+fn set_label<S: RuleStore>(
+    ledger: &Turns<S>,
+    principal: &Principal,
+    set: &SetLabel<'_>,
+    around: Surroundings<'_>,
+    (applied, budget): (&mut Applied, &mut Budget),
+) {
+    let done = ledger.turn(|ledger| {
+        let before = ledger.writes();
+        let done = ledger.set_label(principal.slot, set, around.kinship);
+        budget.writes += ledger.writes() - before;
+        done
+    });
+    match done {
+        Ok(()) => applied.done(set.token, None),
+        Err(error) => applied.refuse(set.token, error.refusal(), error.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use krsi_host::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps, RuleM
 use krsi_host::kernel::program::backend::BackendKind;
 use krsi_host::kernel::program::job::Job;
 use krsi_host::kernel::program::load::{HookError, Live, Loader};
-use krsi_host::kernel::program::object::ObjectFile;
+use krsi_host::kernel::program::object::{MapRoom, ObjectFile};
 use krsi_host::kernel::program::plan::{self, HookPlan};
 use krsi_host::kernel::spec::curated;
 use krsi_host::read::ring::Rings;
@@ -88,7 +88,7 @@ pub fn plan(types: &KernelTypes) -> HookPlan {
 impl Ours {
     /// Creates the maps.
     pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
-        let (file, mut maps) = ObjectFile::create(&SIZES)?;
+        let (file, mut maps) = ObjectFile::create(&SIZES, MapRoom::of(types))?;
         let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, SECRET, types);
         let maps = KernelMaps::take(&mut maps, SECRET, Judged::Yes)?;
         Ok(Self {
@@ -238,7 +238,7 @@ impl Ours {
 pub fn verified() -> anyhow::Result<Vec<(String, u32)>> {
     let types = KernelTypes::running()?;
     let plan = plan(&types);
-    let (file, _maps) = ObjectFile::create(&SIZES)?;
+    let (file, _maps) = ObjectFile::create(&SIZES, MapRoom::of(&types))?;
     let loader = Loader::new(file, BackendKind::Lsm.backend(), &plan, SECRET, &types);
     let mut counts = Vec::new();
     for hook in &plan.hooks {
