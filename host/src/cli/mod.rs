@@ -27,7 +27,7 @@ pub fn main() -> ExitCode {
             }
             // Nothing can be told when standard error cannot be written to.
             let _told = error.print();
-            return exit::Code::Usage.into();
+            return exit::ExitReason::Usage.into();
         }
     };
     if let Some(verb) = args.verb {
@@ -36,7 +36,7 @@ pub fn main() -> ExitCode {
     run::log(&args);
     match run::run(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::tell(&error),
+        Err(error) => exit::report(&error),
     }
 }
 
@@ -47,7 +47,7 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             exit::say(&format!("standard output cannot be written to: {error}"), "");
-            exit::Code::Internal.into()
+            exit::ExitReason::Internal.into()
         }
         _ => code,
     }

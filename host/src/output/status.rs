@@ -8,10 +8,9 @@ use super::ProcessCounts;
 
 /// One plugin, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct PluginStatus {
+pub(crate) struct PluginStatus {
     /// The plugin's name.
     pub plugin: String,
-    /// Its version.
     pub version: String,
     /// Where it is in its life.
     pub state: String,
@@ -52,8 +51,7 @@ pub struct PluginStatus {
 
 /// A version that runs beside, without effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct ShadowStatus {
-    /// Its version.
+pub(crate) struct ShadowStatus {
     pub version: String,
     /// Batches in which it wanted the same.
     pub same: u64,
@@ -65,8 +63,7 @@ pub struct ShadowStatus {
 
 /// What was counted at one hook so far, by its own program and by those of its watches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HookCount {
-    /// The hook.
+pub(crate) struct HookCount {
     pub hook: String,
     /// Calls in which somebody wanted something: of the program that saw the most.
     pub seen: u64,
@@ -76,10 +73,9 @@ pub struct HookCount {
 
 /// What was counted at one watch so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WatchCount {
+pub(crate) struct WatchCount {
     /// The plugin whose watch it is, or `administrator`.
     pub plugin: String,
-    /// The hook.
     pub hook: String,
     /// As it was written.
     pub watch: String,
@@ -87,7 +83,6 @@ pub struct WatchCount {
     pub seen: u64,
     /// Those that it matched, whether their record found room or not.
     pub matched: u64,
-    /// Those that it denied.
     pub denied: u64,
     /// Those that it would have denied.
     pub audited: u64,
@@ -106,10 +101,9 @@ pub struct LabelCount {
 
 /// The host, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// Version of the host.
     pub version: String,
-    /// The kernel.
     pub kernel: String,
     /// Hooks with a live program.
     pub hooks: Vec<String>,
@@ -137,8 +131,7 @@ pub struct Status {
 
 /// A plugin's file, or a new version of it, that does not run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectedFile {
-    /// The file.
+pub(crate) struct RejectedFile {
     pub file: String,
     /// Why, and what to do about it.
     pub reason: String,

@@ -11,17 +11,17 @@ use tokio::time::interval;
 
 use super::RunError;
 use super::arrivals::Reloaded;
-use super::board::Board;
 use super::clock;
+use super::plugin_status::StatusReader;
 use super::prepare::Wider;
 use super::ready::ReadyFile;
 use super::report;
-use super::reports::Waiting;
+use super::reports::ReportReceiver;
 use super::shared::Shared;
-use super::start::Running;
+use super::start::RunningHost;
 use super::steward::Command;
 use super::summary::{counts, processes, summary, watch_counts};
-use super::watch::Watch;
+use super::watch::FolderWatch;
 use crate::config::{Config, Format};
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
@@ -34,7 +34,7 @@ use crate::policy::LabelView;
 const EXPIRY: Duration = Duration::from_secs(1);
 
 /// Serves until a signal, then ends in order and tells the summary.
-pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
+pub(super) fn serve(running: RunningHost, config: &Config) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -43,28 +43,28 @@ pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
     runtime.block_on(run(running, config))
 }
 
-async fn run(running: Running, config: &Config) -> Result<(), RunError> {
-    let Running { shared, counters, commands, board, mut reports, mut ready } = running;
+async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
+    let RunningHost { shared, counters, commands, statuses, mut reports, mut ready } = running;
     let mut sink = Sink::new(config, Arc::clone(&shared));
     let [mut interrupt, mut terminate, mut hangup] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
     let (interrupt, terminate, hangup) = (live(interrupt)?, live(terminate)?, live(hangup)?);
-    let (mut watch, deaf) = Watch::new(config)?;
+    let (mut watch, deaf) = FolderWatch::new(config)?;
     deaf.into_iter().for_each(|text| shared.note(text));
     let mut server = match &config.control {
         Some(path) => Some(Server::bind(path)?),
         None => None,
     };
     let mut expiry = interval(EXPIRY);
-    tell_ready(&mut ready, &shared)?;
+    report_ready(&mut ready, &shared)?;
     loop {
         tokio::select! {
             Some(report) = reports.recv() => sink.write(&report, &mut reports),
             _ = expiry.tick() => expire(&shared),
             files = watch.complete() => send(&commands, Command::Complete(files)),
             (query, reply) = asked(&mut server) => {
-                answer(query, reply, &commands, &board, &shared, &counters);
+                answer(query, reply, &commands, &statuses, &shared, &counters);
             }
             _ = hangup.recv() => {
                 send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
@@ -84,7 +84,7 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
         }
     };
     let ended = ended.map_err(|_| RunError::Thread(io::Error::other("the steward panicked")))?;
-    shared.reports.tell_left_out();
+    shared.reports.report_left_out();
     while let Some(report) = reports.try_recv() {
         sink.write(&report, &mut reports);
     }
@@ -116,7 +116,7 @@ fn answer(
     query: Query,
     reply: oneshot::Sender<Answer>,
     commands: &Sender<Command>,
-    board: &Board,
+    statuses: &StatusReader,
     shared: &Shared,
     counters: &Counters,
 ) {
@@ -132,7 +132,7 @@ fn answer(
                 watches,
                 labels: labels(shared),
                 processes: processes(shared),
-                plugins: board.status(),
+                plugins: statuses.status(),
                 rejected: shared.rejected(),
             };
             // Whoever asked may be gone.
@@ -166,7 +166,7 @@ fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>
 }
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.
-fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
+fn report_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
     let unproven = shared.unproven();
     let but = match unproven.len() {
         0 => String::new(),
@@ -190,7 +190,7 @@ fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
 
 /// Takes ended rules out of the maps and reports them, and says what was not reported of the last second.
 fn expire(shared: &Shared) {
-    shared.reports.tell_left_out();
+    shared.reports.report_left_out();
     for rule in shared.turns.expire(clock::boot_ns()) {
         shared.report(report::rule_end(&rule));
     }
@@ -213,7 +213,7 @@ impl Sink {
     }
 
     /// Writes a report and whatever else waits, in one system call.
-    fn write(&mut self, report: &Report, waiting: &mut Waiting) {
+    fn write(&mut self, report: &Report, waiting: &mut ReportReceiver) {
         self.lines.clear();
         let mut reports = 1;
         let mut result = self.output.write(report, &mut self.lines);

@@ -12,7 +12,7 @@ use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView
 use crate::kernel::map::store::RuleStore;
 
 /// Tells the destinations of a plugin's other denials that are about everybody.
-pub type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
+pub(crate) type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
 
 /// The ledger of all plugins.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ impl<S: RuleStore> Turns<S> {
         self.0.lock()
     }
 
-    /// One change.
     pub fn turn<T>(&self, change: impl FnOnce(&mut Ledger<S>) -> T) -> T {
         let mut ledger = self.0.lock();
         let result = change(&mut ledger);
@@ -40,7 +39,9 @@ impl<S: RuleStore> Turns<S> {
     /// Ends all rules of a plugin; how many. One that the kernel refuses to remove is tried again by
     /// [`Ledger::expire`].
     pub fn withdraw(&self, owner: u8, now_boot_ns: u64) -> usize {
-        let ids = self.turn(|ledger| ledger.ids_of(owner));
+        let mut ids = self.turn(|ledger| ledger.ids_of(owner));
+        // First those that refuse who lacks a label: nobody is to lose it before.
+        self.turn(|ledger| ids.sort_by_key(|id| !ledger.refuses_who_lacks(*id)));
         let ended = ids
             .into_iter()
             .filter_map(|id| self.turn(|ledger| ledger.withdraw_one(id, now_boot_ns)));
@@ -67,12 +68,12 @@ impl<S: RuleStore> Turns<S> {
         }
     }
 
-    /// Has a grant judge a plugin's rules in force, the oldest first, each with the destinations of those
+    /// Has a grant recheck a plugin's rules in force, the oldest first, each with the destinations of those
     /// of the others that are still in force.
     pub fn regrant(
         &self,
         owner: u8,
-        mut judge: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
+        mut recheck: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Vec<Regranted> {
@@ -80,7 +81,7 @@ impl<S: RuleStore> Turns<S> {
         let one = |id| {
             self.turn(|ledger| {
                 let rule = ledger.spec(id)?;
-                let verdict = judge(rule, &|| ledger.networks(owner, rule.token));
+                let verdict = recheck(rule, &|| ledger.networks(owner, rule.token));
                 ledger.regrant(id, verdict, now_boot_ns, kinship)
             })
         };

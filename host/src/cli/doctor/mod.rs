@@ -1,13 +1,13 @@
 //! `krsi-host doctor`: how well this machine can run krsi-host, and what would make it better.
 
-mod judge;
+mod diagnose;
 mod text;
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
-use self::judge::{Diagnosis, judge};
+use self::diagnose::{Diagnosis, diagnose};
 use super::run::OutputArg;
 use crate::kernel::survey::facts::{self, Facts};
 
@@ -23,7 +23,7 @@ struct Examination<'a> {
 /// Looks, judges, tells; the exit code is the verdict.
 pub(super) fn run(output: OutputArg) -> ExitCode {
     let facts = facts::gather();
-    let diagnosis = judge(&facts);
+    let diagnosis = diagnose(&facts);
     match output {
         OutputArg::Text => super::print(&text::render(&facts, &diagnosis), diagnosis.health.into()),
         OutputArg::Json => {

@@ -11,7 +11,7 @@ use aya::maps::{Array, HashMap, MapData};
 use krsi_host_abi::deny::{LABELS, LabelRules, Labels, ProcessKey};
 use zerocopy::FromBytes;
 
-use super::answer::{failed, stored};
+use super::answer::{failed, removed, stored};
 use super::store::StoreError;
 use super::{MapError, Maps, bytes, open};
 
@@ -81,6 +81,11 @@ impl LabelMaps {
             Ok(_) => Ok(()),
             Err(source) => Err(StoreError::Kernel { map: OF, source }),
         }
+    }
+
+    /// Forgets the labels of a process that ended: no program writes them any more.
+    pub(super) fn forget(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        removed(OF, self.of.remove(&bytes(&process)))
     }
 
     /// Every process that has labels, and which, as bits.

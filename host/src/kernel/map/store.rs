@@ -56,6 +56,8 @@ pub trait RuleStore: Send {
     /// Takes labels from a process, then gives it some; bits of both.
     fn set_labels(&mut self, process: ProcessKey, gives: u64, takes: u64)
     -> Result<(), StoreError>;
+    /// Forgets the labels of a process that ended.
+    fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError>;
     /// Every process that has labels, and which, as bits.
     fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError>;
     /// Says which maps hold a rule for `hook`: bits of [`krsi_host_abi::deny::flag`] but

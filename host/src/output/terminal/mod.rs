@@ -25,7 +25,7 @@ pub enum Colour {
 }
 
 /// A terminal, or a file that is read like one.
-pub struct Terminal {
+pub(crate) struct Terminal {
     colour: Colour,
     /// Rules of one plugin for one reason that were counted instead of shown.
     more: Option<More>,
@@ -41,7 +41,7 @@ struct More {
 impl Terminal {
     /// A terminal with or without colours.
     #[must_use]
-    pub const fn new(colour: Colour) -> Self {
+    pub(crate) const fn new(colour: Colour) -> Self {
         Self { colour, more: None }
     }
 
@@ -281,6 +281,7 @@ fn write_losses(row: &HookSummary, out: &mut dyn Write) -> io::Result<()> {
         ("calls missed", row.missed),
         ("marks of lineages", row.lost_marks),
         ("exemptions", row.lost_exempt),
+        ("labels", row.lost_labels),
     ];
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     let mut words: Vec<String> = counts.map(|(what, count)| format!("{what} {count}")).collect();

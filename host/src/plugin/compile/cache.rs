@@ -49,10 +49,9 @@ pub enum CacheError {
 }
 
 /// What a look into the cache found.
-pub(super) enum Found {
+pub(super) enum CacheLookup {
     /// Code, mapped.
     Code(Component),
-    /// Nothing.
     Nothing,
     /// An entry that is not to be trusted.
     Tampered,
@@ -113,16 +112,16 @@ impl Cache {
     }
 
     /// Looks for an entry; what is found is mapped.
-    pub(super) fn find(&self, engine: &Engine, name: &str) -> Found {
-        let Ok(file) = File::open(self.path(name, "code")) else { return Found::Nothing };
+    pub(super) fn find(&self, engine: &Engine, name: &str) -> CacheLookup {
+        let Ok(file) = File::open(self.path(name, "code")) else { return CacheLookup::Nothing };
         match self.checked(name, &file).map(|()| map(engine, &file)) {
-            Ok(Some(component)) => Found::Code(component),
+            Ok(Some(component)) => CacheLookup::Code(component),
             Ok(None) | Err(_) => {
                 for kind in ["code", "tag"] {
                     // What cannot be removed is found, and refused, again.
                     let _removed = fs::remove_file(self.path(name, kind));
                 }
-                Found::Tampered
+                CacheLookup::Tampered
             }
         }
     }

@@ -19,13 +19,13 @@ use super::{Kinship, Ledger, LedgerError};
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Rule id of calls that are refused as there is no room for the label that they would be given.
-pub const NO_ROOM: u64 = 1 << 61;
+pub(crate) const NO_ROOM: u64 = 1 << 61;
 /// Labels that are kept for the administrator.
 const KEPT: usize = 8;
 
 /// Why a plugin cannot have a label.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LabelError {
+pub(crate) enum LabelError {
     /// No manifest of the plugin declares it.
     #[error("the plugin's manifest declares no label {label:?}")]
     Undeclared {
@@ -39,7 +39,7 @@ pub enum LabelError {
 
 /// What becomes of labels that a plugin had and its running version does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Undeclared {
+pub(crate) enum Undeclared {
     /// They stay declared: the version before may come back.
     Stay,
     /// They end as soon as no rule names them.
@@ -75,7 +75,7 @@ struct Known {
 
 /// A label in use, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelView {
+pub(crate) struct LabelView {
     /// `plugin.name`.
     pub name: String,
     /// Its bit.
@@ -311,6 +311,16 @@ impl<S: RuleStore> Ledger<S> {
         }
     }
 
+    /// Forgets the labels of a process that ended, in case one was given after its end.
+    pub(super) fn unlabel_gone(&mut self, gone: ProcessKey) {
+        if !self.labels.is_live() {
+            return;
+        }
+        if let Err(error) = self.store.forget_labels(abi(gone)) {
+            tracing::warn!(tgid = gone.tgid, %error, "labels of a process that ended are left over");
+        }
+    }
+
     /// Takes labels that nobody declares and no rule names from every process, and frees them when none has them.
     pub(super) fn drain_labels(&mut self) {
         let mut ends = self.labels.undeclared();
@@ -347,6 +357,12 @@ impl<S: RuleStore> Ledger<S> {
             Ok(false) => {}
             Err(error) => tracing::warn!(%error, "labels that nobody declares are still in use"),
         }
+    }
+
+    /// Whether a rule concerns those who lack a label.
+    #[must_use]
+    pub(crate) fn refuses_who_lacks(&self, id: u64) -> bool {
+        self.book.get(id).is_some_and(|rule| rule.labels.lacks != 0)
     }
 
     /// Writes the flags words that changed.

@@ -27,7 +27,7 @@ pub(super) enum Anchor {
 
 /// What two rules of a plugin have in common that are one. Texts, times and tokens do not count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Twin {
+pub(super) struct RuleIdentity {
     owner: u8,
     pub(super) anchor: Anchor,
     protocol: u16,
@@ -41,7 +41,7 @@ pub(super) struct Twin {
     gives: Option<Arc<str>>,
 }
 
-impl Twin {
+impl RuleIdentity {
     /// What makes a rule the same as another one.
     ///
     /// # Errors
