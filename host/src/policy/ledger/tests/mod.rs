@@ -1,5 +1,6 @@
 //! Tests of the ledger against maps that are read as the kernel reads them.
 
+mod label;
 mod share;
 
 use std::net::IpAddr;
