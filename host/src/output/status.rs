@@ -92,7 +92,7 @@ pub(crate) struct WatchCount {
 
 /// A label, and how many processes have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LabelCount {
+pub(crate) struct LabelCount {
     /// `plugin.name`.
     pub label: String,
     /// Processes.

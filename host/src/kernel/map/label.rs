@@ -13,7 +13,7 @@ use zerocopy::FromBytes;
 
 use super::answer::{failed, removed, stored};
 use super::store::StoreError;
-use super::{MapError, Maps, bytes, open};
+use super::{MapError, ObjectMaps, bytes, open};
 
 /// The section of what holds of labels.
 const RULES: &str = ".data.labels";
@@ -28,11 +28,11 @@ type Run = dyn Fn(&[u64]) -> io::Result<u32> + Send + Sync;
 
 /// The program that changes labels, once it is loaded.
 #[derive(Clone, Default)]
-pub struct LabelProgram(Arc<OnceLock<Box<Run>>>);
+pub(crate) struct LabelProgram(Arc<OnceLock<Box<Run>>>);
 
 impl LabelProgram {
     /// Has a program change labels from now on.
-    pub fn loaded(&self, run: impl Fn(&[u64]) -> io::Result<u32> + Send + Sync + 'static) {
+    pub(crate) fn loaded(&self, run: impl Fn(&[u64]) -> io::Result<u32> + Send + Sync + 'static) {
         // There is one, loaded once.
         let _first = self.0.set(Box::new(run));
     }
@@ -52,7 +52,7 @@ pub(super) struct LabelMaps {
 }
 
 impl LabelMaps {
-    pub(super) fn take(object: &mut Maps) -> Result<Self, MapError> {
+    pub(super) fn take(object: &mut ObjectMaps) -> Result<Self, MapError> {
         let program = LabelProgram::default();
         Ok(Self { rules: open(object, RULES)?, of: open(object, OF)?, program })
     }

@@ -117,7 +117,7 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER)
         }
         // It has no type of attachment; the kernel wants the first one, whose number is 0.
-        Meeting::Run => {
+        AttachType::Run => {
             (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, bpf_attach_type::BPF_CGROUP_INET_INGRESS)
         }
     };
@@ -206,11 +206,11 @@ pub(crate) fn iterate(iterator: BorrowedFd<'_>) -> io::Result<File> {
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// Runs a program of [`Meeting::Run`] once, with arguments; what it answers.
+/// Runs a program of [`AttachType::Run`] once, with arguments; what it answers.
 ///
 /// # Errors
 /// What the kernel says.
-pub fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
+pub(crate) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
     let mut attr = empty();
     // SAFETY: the arm of the union that BPF_PROG_TEST_RUN reads and writes; its pointer outlives the call.
     unsafe {

@@ -25,7 +25,7 @@ const KEPT: usize = 8;
 
 /// Why a plugin cannot have a label.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LabelError {
+pub enum LabelError {
     /// No manifest of the plugin declares it.
     #[error("the plugin's manifest declares no label {label:?}")]
     Undeclared {
@@ -217,7 +217,7 @@ impl<S: RuleStore> Ledger<S> {
     ///
     /// # Errors
     /// When no label is free or the kernel refuses; then nothing has changed.
-    pub fn declare_labels(
+    pub(crate) fn declare_labels(
         &mut self,
         owner: u8,
         plugin: &Arc<str>,
@@ -241,7 +241,7 @@ impl<S: RuleStore> Ledger<S> {
     ///
     /// # Errors
     /// When the plugin has no such label, there is no such process, or there is no room.
-    pub fn set_label(
+    pub(crate) fn set_label(
         &mut self,
         owner: u8,
         set: &SetLabel<'_>,
@@ -276,7 +276,7 @@ impl<S: RuleStore> Ledger<S> {
 
     /// The labels in use, and how many processes have each.
     #[must_use]
-    pub fn labels(&self) -> Vec<LabelView> {
+    pub(crate) fn labels(&self) -> Vec<LabelView> {
         let mut views = self.labels.views();
         if views.is_empty() {
             return views;

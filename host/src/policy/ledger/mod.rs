@@ -38,7 +38,7 @@ use self::rule::Rule;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 pub(crate) use self::commit::{LedgerError, NoDigests};
-pub(crate) use self::label::{LabelError, LabelView, NO_ROOM, Undeclared};
+pub(crate) use self::label::{LabelView, NO_ROOM, Undeclared};
 pub use self::lineage::Kinship;
 pub(crate) use self::regrant::{GrantVerdict, Regranted};
 pub(crate) use self::renew::MadeRule;

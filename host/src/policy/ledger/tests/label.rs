@@ -2,6 +2,7 @@
 
 use krsi_plugin_schema::latest::{Label, LabelExec, LabelFull, LabelTest, SetLabel};
 
+use super::super::label::LabelError;
 use super::*;
 
 fn declared(ledger: &mut Ledger<Fake>, names: &[(&str, LabelExec)], others: Undeclared) {
