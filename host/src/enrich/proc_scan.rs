@@ -78,7 +78,7 @@ pub(crate) fn stat_of(root: &Path, tgid: u32) -> Option<Stat> {
 
 /// Whether a process runs a file, as far as `stat(2)` tells: on btrfs and overlayfs it does not.
 #[must_use]
-pub fn runs(tgid: u32, file: &FileKey) -> bool {
+pub(crate) fn runs(tgid: u32, file: &FileKey) -> bool {
     let Ok(exe) = fs::metadata(format!("/proc/{tgid}/exe")) else { return false };
     let (major, minor) = (rustix::fs::major(exe.dev()), rustix::fs::minor(exe.dev()));
     exe.ino() == file.ino && major << 20 | minor == file.dev

@@ -73,7 +73,7 @@ pub struct KernelMaps {
     /// Deny maps.
     pub rules: RuleMaps,
     /// What changes labels.
-    pub labels: LabelProgram,
+    pub(crate) labels: LabelProgram,
     /// Filters of telemetry.
     pub filters: Filters,
     /// What was hashed last.

@@ -255,7 +255,7 @@ impl Loader {
     ///
     /// # Errors
     /// When this kernel refuses it.
-    pub fn label(&self, program: &LabelProgram) -> Result<(), HookError> {
+    pub(crate) fn label(&self, program: &LabelProgram) -> Result<(), HookError> {
         let target = Target { function: String::new(), attach_type: AttachType::Run };
         let load = |way| self.refined(&Job::Label, &target, Job::Label.program(), 0, way);
         let fd = self.by_any_way(&Job::Label, None, load)?;
