@@ -208,7 +208,7 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
         (1, true, None, String::new()),
         refused(2, Refusal::Unsupported, "rule key 9 is not known to this version"),
         refused(3, Refusal::Unsupported, "mode of a rule 3 is not known to this version"),
-        refused(4, Refusal::Unsupported, "actions of kind 7 are unknown"),
+        refused(4, Refusal::Unsupported, "actions of kind 9 are unknown"),
         refused(5, Refusal::Unsupported, "hook 300 is not known to this version"),
     ];
     assert_eq!(outcomes.collect::<Vec<_>>(), expected);
