@@ -141,7 +141,7 @@ fn keeps_its_backend(guest: &mut Guest) -> anyhow::Result<()> {
     busybox(&["mount", "-o", "remount,noexec", "/"])?;
     let passed = while_open_is_tried(&secret, || {
         fs::copy("/krsi/ruler.wasm", &plugin)?;
-        let told = host.note(&["not proven, and in force", "bprm_check_security", "could not run"]);
+        let told = host.note(&["attached, not proven", "bprm_check_security", "could not run"]);
         busybox(&["mount", "-o", "remount,exec", "/"])?;
         told.map(drop)
     });

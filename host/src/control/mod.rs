@@ -18,7 +18,7 @@ pub(crate) use self::server::Server;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// It cannot be made.
-    #[error("{}: the control socket cannot be made", path.display())]
+    #[error("{}: the control socket cannot be created", path.display())]
     Bind {
         /// Where.
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum ControlError {
         source: io::Error,
     },
     /// Something else lies there.
-    #[error("{}: lies there and is no socket", path.display())]
+    #[error("{}: is there already and is not a socket", path.display())]
     NoSocket {
         /// Where.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum ControlError {
         path: PathBuf,
     },
     /// Nobody listens there.
-    #[error("{}: no krsi-host can be asked there", path.display())]
+    #[error("{}: no krsi-host answers there", path.display())]
     Connect {
         /// Where.
         path: PathBuf,

@@ -324,8 +324,8 @@ impl Display for ProcessCounts {
         let Self { dropped, outside, ghosts, strangers } = self;
         write!(
             formatter,
-            "processes: {dropped} dropped from the full table, {outside} that run outside it; {ghosts} ends and \
-             {strangers} starts found out without their record"
+            "processes: {dropped} dropped from the full table, {outside} running outside it; {ghosts} exits and \
+             {strangers} starts detected without their record"
         )
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct PluginStatus {
     pub shadow: Option<ShadowStatus>,
 }
 
-/// A version that runs beside, without effect.
+/// A version that runs without effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShadowStatus {
     pub version: String,

@@ -136,7 +136,7 @@ impl Shared {
             std::mem::replace(&mut *kept, unproven.clone())
         };
         for text in unproven.iter().filter(|text| !before.contains(text)) {
-            self.note(format!("not proven, and in force: {text}"));
+            self.note(format!("attached, not proven: {text}"));
         }
     }
 

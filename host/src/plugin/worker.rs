@@ -108,7 +108,7 @@ pub struct Swapped {
 pub(super) enum WorkerOrder {
     /// A new version takes over.
     Swap(Box<Successor>),
-    /// A version runs beside, without effect.
+    /// A version runs without effect.
     Shadow(Box<Successor>, Box<dyn ShadowSink>),
 }
 

@@ -163,7 +163,7 @@ pub enum CapabilityError {
         breadth: Breadth,
     },
     /// Cgroups tell nobody apart.
-    #[error("rules on cgroup keys are not to be had: {why}")]
+    #[error("rules on cgroup keys are not available: {why}")]
     Cgroups {
         /// Why cgroups tell nobody apart.
         why: CgroupError,

@@ -7,7 +7,7 @@
 //! NAME = SHA-256 of: plugin's SHA-256, host's and engine's version, engine's settings, CPU features
 //! ```
 //! Code runs with the host's rights, so a file that somebody else wrote must never be mapped. An entry
-//! that does not fit its tag is told, removed and compiled anew.
+//! that does not fit its tag is told, removed and compiled again.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};

@@ -187,7 +187,7 @@ impl Compiler {
                     CacheLookup::Tampered => {
                         tracing::warn!(
                             entry = name,
-                            "cached code was not what was put there: compiled anew"
+                            "cached code was not what was put there: compiled again"
                         );
                         origin = CodeOrigin::Distrusted;
                     }

@@ -24,7 +24,7 @@ pub(crate) type NoDigests = Arc<dyn Error + Send + Sync>;
 
 /// Why there are no rules on digests before anything is attached.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no program has executables hashed")]
+#[error("no program that hashes executables is attached")]
 pub(super) struct NoProgram;
 
 /// Why a rule is not in force, or still is.
