@@ -184,7 +184,7 @@ fn while_open_is_tried(
     })
 }
 
-/// Without `bpf` among the LSMs the functions that call them are met, and refuse.
+/// Without `bpf` among the LSMs programs are attached to the functions that call them, and refuse.
 fn no_bpf_lsm(guest: &mut Guest) -> anyhow::Result<()> {
     enforces_by_fmod_ret(guest)?;
     let mut command = Command::new("/krsi/krsi-host");

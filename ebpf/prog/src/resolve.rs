@@ -81,7 +81,7 @@ pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Resul
     }
 }
 
-/// The walk met an address that cannot be read.
+/// The walk came to an address that cannot be read.
 const WALK_FAILED: u32 = u32::MAX;
 /// The root was not reached.
 const WALK_CUT: u32 = 1 << 16;

@@ -24,10 +24,7 @@ pub(crate) enum HashError {
     Program(#[from] HookError),
     /// There was nothing to see hashed.
     #[error("no file could be executed to see it hashed: {why}")]
-    Canary {
-        /// Why not.
-        why: std::io::Error,
-    },
+    Canary { why: std::io::Error },
     /// The program was not seen to have it hashed.
     #[error("the kernel did not hash a test file that was executed")]
     Silent,

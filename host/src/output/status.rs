@@ -12,7 +12,7 @@ pub(crate) struct PluginStatus {
     /// The plugin's name.
     pub plugin: String,
     pub version: String,
-    /// Where it is in its life.
+    /// The stage of the plugin's life.
     pub state: String,
     /// The plugin's Wasm file.
     pub file: String,

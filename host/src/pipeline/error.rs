@@ -44,7 +44,6 @@ pub enum ReloadError {
         file: PathBuf,
         /// Name of the plugin.
         name: String,
-        /// What, in words.
         more: Vec<String>,
     },
 }
@@ -133,7 +132,6 @@ pub enum RunError {
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
         file: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -244,7 +242,7 @@ impl RunError {
         chain(self)
     }
 
-    /// The same with what to do about it.
+    /// Returns the error, its causes and what to do about it, on one line.
     #[must_use]
     pub fn line(&self) -> String {
         match self.fix() {

@@ -81,14 +81,14 @@ struct Rate {
     left_out: u64,
 }
 
-/// Where reports go in.
+/// The sending end of the report queues.
 #[derive(Debug)]
 pub(super) struct Reports {
     classes: [mpsc::Sender<Report>; CLASSES],
     rates: Mutex<BTreeMap<(ReportKind, String), Rate>>,
 }
 
-/// Where they come out.
+/// The receiving end of the report queues.
 #[derive(Debug)]
 pub struct ReportReceiver {
     classes: [mpsc::Receiver<Report>; CLASSES],

@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// All of them.
+/// Returns all of them.
 pub(super) struct Roster {
     pub(super) compiler: Compiler,
     /// One engine for each limit of stack.

@@ -147,7 +147,7 @@ fn answer(
     }
 }
 
-/// What became of plugins, in words.
+/// Describes the results of a reload, a line for each plugin.
 fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>> {
     let line = |result: Result<Reloaded, RunError>| match result {
         Ok(reloaded) => Ok(reloaded.to_string()),

@@ -48,7 +48,7 @@ pub(super) struct Shared {
     hooks: Mutex<(Vec<String>, &'static str)>,
     /// What is attached and was not seen to be called, in words.
     unproven: Mutex<Vec<String>>,
-    /// What is told of watches.
+    /// What is told of each watch.
     watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
     layouts: Mutex<Arc<CallLayouts>>,
@@ -89,7 +89,7 @@ impl Shared {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    /// How they are attached.
+    /// Returns the name of the backend.
     pub(super) fn backend(&self) -> &'static str {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).1
     }
@@ -99,7 +99,7 @@ impl Shared {
         self.unproven.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is told of watches, by slot.
+    /// Returns what is told of each watch, by its slot.
     pub(super) fn watches(&self) -> Arc<ToldWatches> {
         Arc::clone(&self.watches.lock().unwrap_or_else(PoisonError::into_inner))
     }

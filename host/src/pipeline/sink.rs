@@ -26,7 +26,7 @@ use crate::route::subscription::PluginSlot;
 /// Bytes of descriptions that a plugin is handed at a time.
 const INTRODUCTION_BYTES: usize = 256 << 10;
 
-/// What a plugin did.
+/// Counts of a plugin's actions.
 #[derive(Debug, Default)]
 pub(super) struct PluginCounts {
     alerts: AtomicU64,

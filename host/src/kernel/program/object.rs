@@ -45,7 +45,6 @@ pub enum ObjectError {
     #[error("map {name} cannot be made")]
     Map {
         name: String,
-        /// Why.
         #[source]
         source: Box<MapError>,
     },
@@ -53,7 +52,6 @@ pub enum ObjectError {
     #[error("map {name}")]
     Freeze {
         name: String,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -28,7 +28,7 @@ const KEY_BYTES: usize = 64;
 /// Larger files are not ours.
 const CODE_MAX: u64 = 256 << 20;
 
-/// Why there is no cache.
+/// The reason why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// A file or the folder cannot be had.
@@ -36,7 +36,6 @@ pub enum CacheError {
     Io {
         /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

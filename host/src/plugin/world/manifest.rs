@@ -67,28 +67,16 @@ pub enum ManifestError {
     },
     /// Too many watches or filters.
     #[error("{count} {what}, at most {limit} are allowed")]
-    Many {
-        what: &'static str,
-        /// How many.
-        count: usize,
-        limit: usize,
-    },
+    Many { what: &'static str, count: usize, limit: usize },
     /// A watch that can be no watch.
     #[error("watch {index} is not 1 to {WATCH_MAX} bytes of one line")]
-    Watch {
-        /// Its place.
-        index: usize,
-    },
+    Watch { index: usize },
     /// A filter of a hook that it does not subscribe to.
     #[error("a filter is for {hook:?}, which is not among its hooks")]
     FilterHook { hook: String },
     /// A filter that nothing can pass.
     #[error("a filter of {hook} has {what}")]
-    FilterField {
-        hook: &'static str,
-        /// What is wrong.
-        what: &'static str,
-    },
+    FilterField { hook: &'static str, what: &'static str },
     /// A hook that this host does not know.
     #[error("hook {hook:?} is not known to this host")]
     Hook { hook: String },
