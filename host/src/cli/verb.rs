@@ -18,10 +18,10 @@ use crate::text::{Escaped, Quoted};
 /// Where the control socket is unless said otherwise.
 pub(super) const CONTROL: &str = "/run/krsi-host/control.sock";
 
-/// What else krsi-host can do.
+/// Commands of krsi-host besides running plugins.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Shows what runs: plugins, their state, hashes, counts.
+    /// Shows the running plugins: their state, hashes and counts.
     Status {
         #[command(flatten)]
         socket: Socket,
@@ -29,11 +29,11 @@ pub(super) enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Loads plugins from their files again, without losing an event or a rule.
+    /// Reloads plugins from their files without losing an event or a rule.
     Reload {
-        /// Name of a plugin; every one without it.
+        /// Name of a plugin. Without it all plugins are reloaded.
         plugin: Option<String>,
-        /// Grants what a manifest asks beyond that of the version before.
+        /// Grants what the new manifest asks for beyond the old one.
         #[arg(long)]
         accept: bool,
         #[command(flatten)]
@@ -42,24 +42,24 @@ pub(super) enum Verb {
     /// Lists the LSM hooks of this kernel: signature, whether BPF may attach, deny and sleep, and what
     /// is attached.
     Hooks {
-        /// Hooks to list; all without a name.
+        /// Hooks to list. Without names all hooks are listed.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
-        /// How the list is written.
+        /// Format of the list.
         #[arg(long, value_enum, default_value_t = OutputArg::Text)]
         output: OutputArg,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Makes, builds, inspects and checks plugins, without a host.
+    /// Creates, builds, inspects and checks plugins; needs no running host.
     Plugin {
         #[command(subcommand)]
         verb: PluginVerb,
     },
-    /// Says how well krsi-host can work on this machine, what is missing, and the fix. Exits with 0
-    /// when nothing is, 1 when it works within limits, 3 when it cannot work.
+    /// Reports how well krsi-host works on this machine, what is missing, and the fix. Exits with 0 if
+    /// nothing is missing, 1 if it works with limits, 3 if it cannot work.
     Doctor {
-        /// How the answer is written.
+        /// Format of the report.
         #[arg(long, value_enum, default_value_t = OutputArg::Text)]
         output: OutputArg,
     },
@@ -75,16 +75,16 @@ pub(super) enum Verb {
     /// their `--cache-dir`. What is no plugin is named and left out.
     #[command(hide = true)]
     Precompile {
-        /// The folder.
+        /// Folder for the compiled plugins.
         #[arg(long, value_name = "DIR")]
         cache_dir: PathBuf,
-        /// Plugins.
+        /// Plugins to compile.
         #[arg(value_name = "FILE", required = true)]
         plugins: Vec<PathBuf>,
     },
 }
 
-/// Which host.
+/// The running host to talk to.
 #[derive(Debug, Args)]
 pub(super) struct Socket {
     /// Control socket of the host.
@@ -130,9 +130,9 @@ fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::report_control(error),
         Ok(Answer::Status(status)) if json => {
-            super::print(&super::line(&status), ExitCode::SUCCESS)
+            super::print::print(&super::print::line(&status), ExitCode::SUCCESS)
         }
-        Ok(Answer::Status(status)) => super::print(&text(&status), ExitCode::SUCCESS),
+        Ok(Answer::Status(status)) => super::print::print(&text(&status), ExitCode::SUCCESS),
         Ok(Answer::Reloaded(results)) => {
             let failed = results.iter().any(Result::is_err);
             results
@@ -141,7 +141,7 @@ fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
                 .for_each(|line| exit::say(line, ""));
             let done = results.iter().filter_map(|row| row.as_ref().ok());
             let done: String = done.map(|line| format!("{}\n", Escaped(line))).collect();
-            super::print(
+            super::print::print(
                 &done,
                 if failed { exit::ExitReason::Plugin.into() } else { ExitCode::SUCCESS },
             )
@@ -161,7 +161,7 @@ fn text(status: &Status) -> String {
     // Writing to a String cannot fail.
     let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
     for unproven in &status.unproven {
-        let _ok = writeln!(out, "not proven, and in force: {}\n", Escaped(unproven));
+        let _ok = writeln!(out, "attached, not proven: {}\n", Escaped(unproven));
     }
     if status.processes != ProcessCounts::default() {
         let _ok = writeln!(out, "{}\n", status.processes);

@@ -13,7 +13,7 @@ pub(super) const ANSWER_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Query {
-    /// What runs, and how it is.
+    /// Asks for the running plugins and their state.
     Status,
     /// Load plugins from their files again.
     Reload {
@@ -29,7 +29,7 @@ pub(crate) enum Query {
 pub(crate) enum Answer {
     /// What runs.
     Status(Box<Status>),
-    /// What became of each plugin.
+    /// The result for each plugin.
     Reloaded(Vec<Result<String, String>>),
     /// The question is none.
     Refused(String),

@@ -31,7 +31,6 @@ const STARTTIME: usize = 19;
 pub(crate) struct ScanError {
     /// Where it was looked for.
     root: std::path::PathBuf,
-    /// Why.
     #[source]
     source: std::io::Error,
 }

@@ -12,7 +12,7 @@ pub(crate) struct PluginStatus {
     /// The plugin's name.
     pub plugin: String,
     pub version: String,
-    /// Where it is in its life.
+    /// The stage of the plugin's life.
     pub state: String,
     /// The plugin's Wasm file.
     pub file: String,
@@ -49,7 +49,7 @@ pub(crate) struct PluginStatus {
     pub shadow: Option<ShadowStatus>,
 }
 
-/// A version that runs beside, without effect.
+/// A version that runs without effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShadowStatus {
     pub version: String,

@@ -179,7 +179,7 @@ fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
 
 /// What is known of a record beside its event.
 struct OfRecord<'a> {
-    /// What became of a process.
+    /// A change of a process: a fork, an exec or an exit.
     change: Option<ProcessChange<'a>>,
     /// What the values of a watch are.
     fields: &'a [ToldField],

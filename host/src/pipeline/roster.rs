@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// All of them.
+/// Returns all of them.
 pub(super) struct Roster {
     pub(super) compiler: Compiler,
     /// One engine for each limit of stack.
@@ -251,7 +251,7 @@ impl Roster {
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
             entry.shadow = Some(version.clone());
         }
-        self.shared.note(format!("{name}: shadow {version} runs beside, without effect"));
+        self.shared.note(format!("{name}: shadow {version} runs without effect"));
         Ok(())
     }
 
@@ -351,7 +351,7 @@ fn hello(candidate: &Candidate, spec: &PluginSpec, asked: &Asked, grant: &Grant)
     let origin = match identity.origin {
         CodeOrigin::Compiled => "compiled",
         CodeOrigin::Cached => "from the cache",
-        CodeOrigin::Distrusted => "compiled anew, as the cached code was not to be trusted",
+        CodeOrigin::Distrusted => "compiled again because the cached code failed its check",
     };
     let version = &candidate.manifest.version;
     let mut text = format!("{version} runs: {}, sha256 {hash}…, {origin}", identity.contract);

@@ -156,7 +156,7 @@ fn labels(shared: &Shared) -> Vec<LabelCount> {
     views.into_iter().map(count).collect()
 }
 
-/// What became of plugins, in words.
+/// Describes the results of a reload, a line for each plugin.
 fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>> {
     let line = |result: Result<Reloaded, RunError>| match result {
         Ok(reloaded) => Ok(reloaded.to_string()),

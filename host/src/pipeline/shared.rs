@@ -49,7 +49,7 @@ pub(super) struct Shared {
     hooks: Mutex<(Vec<String>, &'static str)>,
     /// What is attached and was not seen to be called, in words.
     unproven: Mutex<Vec<String>>,
-    /// What is told of watches.
+    /// What is told of each watch.
     watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
     layouts: Mutex<Arc<CallLayouts>>,
@@ -112,7 +112,7 @@ impl Shared {
         all.iter().filter(|process| is_one(process)).map(|process| process.key).collect()
     }
 
-    /// How they are attached.
+    /// Returns the name of the backend.
     pub(super) fn backend(&self) -> &'static str {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).1
     }
@@ -122,7 +122,7 @@ impl Shared {
         self.unproven.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is told of watches, by slot.
+    /// Returns what is told of each watch, by its slot.
     pub(super) fn watches(&self) -> Arc<ToldWatches> {
         Arc::clone(&self.watches.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -159,7 +159,7 @@ impl Shared {
             std::mem::replace(&mut *kept, unproven.clone())
         };
         for text in unproven.iter().filter(|text| !before.contains(text)) {
-            self.note(format!("not proven, and in force: {text}"));
+            self.note(format!("attached, not proven: {text}"));
         }
     }
 

@@ -28,7 +28,7 @@ use crate::route::subscription::PluginSlot;
 /// Bytes of descriptions that a plugin is handed at a time.
 const INTRODUCTION_BYTES: usize = 256 << 10;
 
-/// What a plugin did.
+/// Counts of a plugin's actions.
 #[derive(Debug, Default)]
 pub(super) struct PluginCounts {
     alerts: AtomicU64,
@@ -178,7 +178,7 @@ impl PolicySink {
     fn give_up(&self) -> String {
         self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(self.principal.slot)));
         match self.on_stop {
-            OnStop::Keep => "quarantined; its rules stand until they expire".to_owned(),
+            OnStop::Keep => "quarantined; its rules stay in force until they expire".to_owned(),
             OnStop::Clear => {
                 let ended = self.shared.turns.withdraw(self.principal.slot, clock::boot_ns());
                 format!("quarantined; its {ended} rules were withdrawn")
@@ -253,7 +253,9 @@ impl ActionSink for PolicySink {
             }
             Next::RestartAt { boot_ns } => {
                 let wait_ms = boot_ns.saturating_sub(now_boot_ns) / 1_000_000;
-                format!("restarted from its last checkpoint in {wait_ms} ms; its rules stand")
+                format!(
+                    "restarted from its last checkpoint in {wait_ms} ms; its rules stay in force"
+                )
             }
             Next::Go | Next::EndProbation => String::new(),
         };

@@ -27,7 +27,7 @@ const WAITING_MAX: usize = 256;
 /// Differences of one batch that are told.
 const TOLD_MAX: usize = 8;
 
-/// Where differences are told.
+/// Receives the differences between a shadow and the running version.
 pub trait ShadowSink: Send {
     /// What only the version that runs wanted, and what only the shadow wanted, in words.
     fn differs(&mut self, lines: &[String]);
@@ -35,7 +35,7 @@ pub trait ShadowSink: Send {
     fn failed(&mut self, why: &CallError);
 }
 
-/// What comparing came to.
+/// Counts of the batches that were compared.
 #[derive(Debug, Default)]
 pub struct ShadowStats {
     /// Batches in which both wanted the same.

@@ -14,7 +14,7 @@ use super::worker::{About, Desk, Successor, Swapped, WorkerOrder, since};
 use super::world::{CallError, StartError};
 use crate::route::queue::{Batch, Delivery, Pause};
 
-/// What the thread holds.
+/// The state of a plugin's thread.
 pub(super) struct PluginThread {
     desk: Arc<Desk>,
     life: Life,
@@ -26,7 +26,7 @@ pub(super) struct PluginThread {
     ticked: Instant,
 }
 
-/// What a version is given.
+/// What a version is called with.
 enum VersionInput {
     Tick,
     Batch(Arc<Batch>),
@@ -60,7 +60,7 @@ impl PluginThread {
         Self { desk, life, live, predecessor: None, restart_at: None, ticked: Instant::now() }
     }
 
-    /// Until the stop.
+    /// Runs until the stop command arrives.
     pub(super) fn run(&mut self) {
         loop {
             match self.life.state() {

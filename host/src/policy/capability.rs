@@ -144,38 +144,21 @@ pub enum CapabilityError {
     UnknownHook { bits: u128 },
     /// An errno that is none.
     #[error("errno {errno} is not from 1 to {MAX_ERRNO}")]
-    Errno {
-        /// What was given.
-        errno: u16,
-    },
+    Errno { errno: u16 },
     /// An errno outside what was granted.
     #[error("{} is not granted", errno_name(*errno))]
-    ErrnoGrant {
-        /// What was given.
-        errno: u16,
-    },
+    ErrnoGrant { errno: u16 },
     /// A life that is too long.
     #[error("a life of {ttl_ms} ms is not granted, at most {max_ms} ms are")]
-    Ttl {
-        /// What was asked for.
-        ttl_ms: u64,
-        /// What is granted.
-        max_ms: u64,
-    },
+    Ttl { ttl_ms: u64, max_ms: u64 },
     /// No end.
     #[error("a denial without end is not granted, at most {max_ms} ms are")]
-    Permanent {
-        /// What is granted.
-        max_ms: u64,
-    },
+    Permanent { max_ms: u64 },
     /// Too much at once.
     #[error("{breadth}, and broad denials are not granted: `broad = true` grants them")]
-    Broad {
-        /// How.
-        breadth: Breadth,
-    },
+    Broad { breadth: Breadth },
     /// Cgroups tell nobody apart.
-    #[error("rules on cgroup keys are not to be had: {why}")]
+    #[error("rules on cgroup keys are not available: {why}")]
     Cgroups {
         /// Why cgroups tell nobody apart.
         why: CgroupError,

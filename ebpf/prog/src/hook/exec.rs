@@ -38,8 +38,8 @@ struct Tail<const P: usize, const A: usize> {
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let slot = Hook::BprmCheckSecurity.id() as u32;
-    let screen = file::Of(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
-    let Some(call) = filter::enter(slot, &screen) else { return 0 };
+    let early = file::FileObject(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
+    let Some(call) = filter::enter(slot, &early) else { return 0 };
     let bprm = Ptr::arg::<0>(&ctx);
     if let Ok(bprm) = bprm {
         label::exec_begins(&call, bprm);

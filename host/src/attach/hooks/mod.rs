@@ -259,7 +259,7 @@ impl Hooks {
     /// The template's job for a curated hook, and how its records are read.
     fn template(&mut self, types: &KernelTypes, hook: AbiHook) -> Result<Job, LeftOut> {
         let row = curated::of(hook).ok_or(LeftOut::NoFields)?;
-        let (at, own) = self.met_at(types, row)?;
+        let (at, own) = self.place_of(types, row)?;
         let target = self.loader.backend().target(types, at).ok_or(LeftOut::Lacking)?;
         let prototype = types.prototype(&target.function)?;
         let resolved = row.resolve(types, &prototype, own);
@@ -267,7 +267,7 @@ impl Hooks {
             return Err(LeftOut::NotOwn { at });
         }
         if at != hook.name() {
-            tracing::warn!(hook = hook.name(), at, "hook met at another");
+            tracing::warn!(hook = hook.name(), at, "a substitute is attached");
         }
         if !resolved.missing.is_empty() {
             let missing = resolved.missing.join(", ");
@@ -279,8 +279,8 @@ impl Hooks {
         Ok(Job::Template { hook: at.to_owned(), spec: Box::new(resolved.spec) })
     }
 
-    /// The hook that a hook's calls are met at, and which of them are its own.
-    fn met_at(
+    /// Returns the hook to attach to for a curated hook, and which of the calls there are its own.
+    fn place_of(
         &self,
         types: &KernelTypes,
         row: &CuratedRow,
@@ -337,7 +337,7 @@ impl Hooks {
         &self.refused
     }
 
-    /// What is attached now.
+    /// Returns what is attached now.
     pub(crate) fn published(&self) -> Published {
         let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
         let can_deny = self.loader.backend().can_deny() || self.mode != ModeArg::Enforce;
@@ -360,7 +360,7 @@ impl Hooks {
         }
     }
 
-    /// What losses of a slot are of.
+    /// Returns the hook or watch that the losses of a slot belong to.
     fn loss_subject(&self, slot: u16) -> LossSubject {
         match AbiHook::from_id(slot).and_then(crate::decode::hook) {
             Some(hook) => LossSubject { of: LostOf::Hook(hook as u16), owner: None },

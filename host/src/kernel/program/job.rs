@@ -84,7 +84,7 @@ impl Job {
         }
     }
 
-    /// How its hook is met.
+    /// How it is attached to its hook.
     pub(super) fn attach(&self) -> Attach {
         match self {
             Job::Own(hook) => hook.row().attach,

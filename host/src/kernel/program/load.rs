@@ -112,7 +112,7 @@ impl LiveProgram {
     }
 }
 
-/// The object, and the way its programs are met.
+/// Loads and attaches instances of the object's programs by one backend.
 pub struct Loader {
     file: ObjectFile,
     backend: &'static dyn Backend,
@@ -188,7 +188,7 @@ impl Loader {
         }
     }
 
-    /// Meets hooks another way from now on.
+    /// Attaches programs by another backend from now on.
     pub fn set_backend(&mut self, backend: &'static dyn Backend) {
         self.backend = backend;
     }

@@ -50,7 +50,6 @@ pub enum ObjectError {
     #[error("map {name} cannot be made")]
     Map {
         name: String,
-        /// Why.
         #[source]
         source: Box<MapError>,
     },
@@ -58,7 +57,6 @@ pub enum ObjectError {
     #[error("map {name}")]
     Freeze {
         name: String,
-        /// Why.
         #[source]
         source: io::Error,
     },

@@ -14,7 +14,7 @@ use aya_obj::generated::{
 /// Bytes of a verifier log that are kept: its end says why.
 const LOG_BYTES: usize = 1 << 24;
 
-/// How a program meets its function.
+/// How a program is attached to its function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachType {
     /// `BPF_PROG_TYPE_LSM` on `bpf_lsm_*`.
@@ -47,7 +47,7 @@ pub(crate) struct Program<'a> {
     pub name: &'a str,
     /// Its instructions, relocated.
     pub instructions: &'a [bpf_insn],
-    /// How it meets its function.
+    /// How it is attached to its function.
     pub attach_type: AttachType,
     /// BTF id of the function or tracepoint typedef, in vmlinux.
     pub target: u32,

@@ -257,14 +257,14 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         summary.lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
     writeln!(
         out,
-        "hooks met by {}; calls missed under preemption: {}",
+        "backend: {}; calls missed under preemption: {}",
         summary.backend, summary.missed
     )?;
     writeln!(out, "lost in the host: {}", lost.join(", "))?;
     writeln!(out, "{}", summary.processes)?;
     writeln!(
         out,
-        "rules put in force: {}; from hook to rule in force: p50 {} p99 {}",
+        "rules put in force: {}; delay from hook to rule: p50 {} p99 {}",
         summary.rules,
         micros(summary.delay_p50_ns),
         micros(summary.delay_p99_ns)

@@ -75,18 +75,10 @@ pub enum ManifestError {
     },
     /// Too many watches or filters.
     #[error("{count} {what}, at most {limit} are allowed")]
-    Many {
-        what: &'static str,
-        /// How many.
-        count: usize,
-        limit: usize,
-    },
+    Many { what: &'static str, count: usize, limit: usize },
     /// A watch that can be no watch.
     #[error("watch {index} is not 1 to {WATCH_MAX} bytes of one line")]
-    Watch {
-        /// Its place.
-        index: usize,
-    },
+    Watch { index: usize },
     /// A label's name.
     #[error("the label {name:?} is there twice, or is not 1 to {LABEL_NAME_MAX} of a-z, 0-9 and -")]
     Label {
@@ -98,11 +90,7 @@ pub enum ManifestError {
     FilterHook { hook: String },
     /// A filter that nothing can pass.
     #[error("a filter of {hook} has {what}")]
-    FilterField {
-        hook: &'static str,
-        /// What is wrong.
-        what: &'static str,
-    },
+    FilterField { hook: &'static str, what: &'static str },
     /// A hook that this host does not know.
     #[error("hook {hook:?} is not known to this host")]
     Hook { hook: String },

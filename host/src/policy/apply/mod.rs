@@ -38,7 +38,6 @@ const ALERT_BYTES: usize = 1024;
 pub struct Principal {
     /// Its slot, below 63.
     pub slot: u8,
-    /// Its name.
     pub plugin: Arc<str>,
     /// What its actions are written in.
     pub schema: Schema,
@@ -96,7 +95,6 @@ pub struct ActionContext<'a> {
 pub struct RaisedAlert {
     /// ATT&CK technique, or empty.
     pub technique: String,
-    /// How bad.
     pub severity: Severity,
     pub process: ProcessKey,
     /// What was seen.
@@ -108,11 +106,10 @@ pub struct RaisedAlert {
 pub struct RefusedAction {
     /// Its token; 0 for those without one.
     pub token: u32,
-    /// Why, in words.
     pub detail: String,
 }
 
-/// What a list of actions came to.
+/// The result of a list of actions.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// Framed outcomes for the plugin.
@@ -193,7 +190,7 @@ pub fn apply<S: RuleStore>(
     applied
 }
 
-/// What a call may cost the kernel.
+/// The kernel writes that one call may cause.
 struct Budget {
     writes: u64,
     max: u64,
@@ -205,7 +202,7 @@ impl Budget {
     }
 }
 
-/// What a call has used up.
+/// The kernel writes and actions that a call has used up.
 #[derive(Clone, Copy)]
 enum Bound {
     Actions(usize),

@@ -25,7 +25,7 @@ pub(crate) type NoDigests = Arc<dyn Error + Send + Sync>;
 
 /// Why there are no rules on digests before anything is attached.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no program has executables hashed")]
+#[error("no program that hashes executables is attached")]
 pub(super) struct NoProgram;
 
 /// Why a rule is not in force, or still is.
@@ -33,10 +33,7 @@ pub(super) struct NoProgram;
 pub enum LedgerError {
     /// Not a plugin's slot.
     #[error("owner slot {owner} is no plugin's")]
-    Owner {
-        /// What was given.
-        owner: u8,
-    },
+    Owner { owner: u8 },
     /// A hook that does not look up that kind of key.
     #[error("{hook} does not look up keys of that kind", hook = hook.name())]
     Hook {
@@ -65,22 +62,13 @@ pub enum LedgerError {
     },
     /// A prefix that is longer than the address.
     #[error("a prefix of {prefix} bits is longer than the address")]
-    Prefix {
-        /// What was given.
-        prefix: u8,
-    },
+    Prefix { prefix: u8 },
     /// A protocol that no socket has by which a rule could know it.
     #[error("{protocol} is no protocol: 1 to 255 are (IPPROTO_*)")]
-    Protocol {
-        /// What was given.
-        protocol: u16,
-    },
+    Protocol { protocol: u16 },
     /// No such process.
     #[error("process {tgid} is not running")]
-    UnknownProcess {
-        /// Its id.
-        tgid: u32,
-    },
+    UnknownProcess { tgid: u32 },
     /// No such rule.
     #[error("no rule has token {token}")]
     UnknownRule { token: u32 },

@@ -1,4 +1,4 @@
-//! Which rules stand at which key of the deny maps, and in which order the kernel meets them.
+//! Which rules stand at which key of the deny maps, and in which order the kernel looks them up.
 //!
 //! Order inside an entry: rules of the key itself, then of the destinations or paths that cover it,
 //! the longest prefix first; at each of them `allow` first, then the oldest. So an `allow` lifts denials

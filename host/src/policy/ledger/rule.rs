@@ -18,7 +18,6 @@ use super::place::Place;
 pub struct RuleSpec {
     /// Slot of the plugin, below 63.
     pub owner: u8,
-    /// Its name.
     pub plugin: Arc<str>,
     /// The plugin's own name for the rule.
     pub token: u32,
