@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, Hook, HookSet, IfUnread, IfUnresolved, ProcessKey, Rule, RuleKey,
-    RuleMode, Subject,
+    Action, Allow, Deny, Hook, HookSet, IfUnread, IfUnresolved, LabelRule, LabelTest, ProcessKey,
+    Rule, RuleKey, RuleMode, Subject,
 };
 
 use crate::context::Ctx;
@@ -50,6 +50,7 @@ impl Protocol {
 enum Kind {
     Deny { mode: RuleMode },
     Allow,
+    Label { name: &'static str },
 }
 
 /// A rule under construction; [`RuleBuilder::because`] issues it.
@@ -59,6 +60,7 @@ pub struct RuleBuilder<'c> {
     kind: Kind,
     key: RuleKey,
     subject: Subject,
+    labels: LabelTest<'static>,
     hooks: HookSet,
     ttl: Duration,
     errno: Errno,
@@ -77,12 +79,17 @@ impl<'c> RuleBuilder<'c> {
         Self::new(ctx, Kind::Allow, key)
     }
 
+    pub(crate) fn label(ctx: &'c mut Ctx, name: &'static str, key: RuleKey) -> Self {
+        Self::new(ctx, Kind::Label { name }, key)
+    }
+
     fn new(ctx: &'c mut Ctx, kind: Kind, key: RuleKey) -> Self {
         Self {
             ctx,
             kind,
             key,
             subject: Subject::Any,
+            labels: LabelTest::default(),
             hooks: HookSet::default(),
             ttl: DEFAULT_TTL,
             errno: Errno::EPERM,
@@ -131,6 +138,18 @@ impl<'c> RuleBuilder<'c> {
     /// Concerns only a process and its descendants.
     pub fn only_lineage(mut self, root: ProcessKey) -> Self {
         self.subject = Subject::Lineage(root);
+        self
+    }
+
+    /// Concerns only callers that have one of the plugin's own labels; said several times, all of them.
+    pub fn if_label(mut self, label: &'static str) -> Self {
+        self.labels.has.push(label.into());
+        self
+    }
+
+    /// Concerns only callers that lack one of the plugin's own labels; said several times, each of them.
+    pub fn unless_label(mut self, label: &'static str) -> Self {
+        self.labels.lacks.push(label.into());
         self
     }
 
@@ -190,6 +209,7 @@ impl<'c> RuleBuilder<'c> {
             cause_boot_ns: self.ctx.cause_boot_ns(),
             key: self.key,
             subject: self.subject,
+            labels: self.labels,
             hooks: self.hooks,
             // A zero would mean no end.
             ttl_ms: u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX).max(1),
@@ -202,6 +222,9 @@ impl<'c> RuleBuilder<'c> {
                 self.ctx.issue(&Action::Deny(deny));
             }
             Kind::Allow => self.ctx.issue(&Action::Allow(Allow { rule })),
+            Kind::Label { name } => {
+                self.ctx.issue(&Action::LabelRule(LabelRule { rule, label: name.into() }));
+            }
         }
         token
     }

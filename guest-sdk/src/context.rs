@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use krsi_plugin_schema::latest::{
     Action, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, IfUnresolved, Kill, Metric, MetricKind,
-    Process, ProcessKey, Revoke, RuleKey, Severity,
+    Process, ProcessKey, Revoke, RuleKey, SetLabel, Severity,
 };
 
 use crate::Level;
@@ -144,6 +144,65 @@ impl Ctx {
     /// Lifts this plugin's own denials of shorter prefixes that cover this one.
     pub fn allow_path(&mut self, prefix: &str) -> RuleBuilder<'_> {
         RuleBuilder::allow(self, path(prefix))
+    }
+
+    /// Gives whoever makes a call of the rule's hooks on a file a label that the manifest declares. At
+    /// `bprm_check_security` the label is given when the exec has succeeded.
+    pub fn label_by_file(&mut self, label: &'static str, file: FileKey) -> RuleBuilder<'_> {
+        RuleBuilder::label(self, label, RuleKey::File(file))
+    }
+
+    /// Gives whoever makes a call of the rule's hooks on a path that starts so a label.
+    pub fn label_by_path(&mut self, label: &'static str, prefix: &str) -> RuleBuilder<'_> {
+        RuleBuilder::label(self, label, path(prefix))
+    }
+
+    /// Gives whoever makes a call of the rule's hooks towards a destination a label.
+    pub fn label_by_network(
+        &mut self,
+        label: &'static str,
+        (address, prefix): (IpAddr, u8),
+        port: u16,
+    ) -> RuleBuilder<'_> {
+        RuleBuilder::label(self, label, RuleKey::Network { address, prefix, port })
+    }
+
+    /// Gives whoever makes a call of the rule's hook a label.
+    pub fn label_by_hook(&mut self, label: &'static str) -> RuleBuilder<'_> {
+        RuleBuilder::label(self, label, RuleKey::Hook)
+    }
+
+    /// Gives a process a label; it holds from the outcome on.
+    pub fn label(&mut self, process: ProcessKey, label: &'static str) -> Token {
+        self.set_label(process, label, (true, false))
+    }
+
+    /// Gives a process and its descendants that are alive a label; what they fork has it too.
+    pub fn label_lineage(&mut self, root: ProcessKey, label: &'static str) -> Token {
+        self.set_label(root, label, (true, true))
+    }
+
+    /// Takes a label from a process.
+    pub fn unlabel(&mut self, process: ProcessKey, label: &'static str) -> Token {
+        self.set_label(process, label, (false, false))
+    }
+
+    /// Takes a label from a process and its descendants that are alive.
+    pub fn unlabel_lineage(&mut self, root: ProcessKey, label: &'static str) -> Token {
+        self.set_label(root, label, (false, true))
+    }
+
+    fn set_label(
+        &mut self,
+        process: ProcessKey,
+        label: &'static str,
+        (gives, descendants): (bool, bool),
+    ) -> Token {
+        let token = self.next_token();
+        let label = Cow::Borrowed(label);
+        let set = SetLabel { token: token.0, process, descendants, label, gives };
+        self.issue(&Action::SetLabel(set));
+        token
     }
 
     /// Withdraws a rule.

@@ -52,10 +52,15 @@ pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Condition, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen,
-    Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, Lost, LostOf, LostWhere, Manifest,
-    Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError, Refusal, RuleMode,
-    Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
+    Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, LabelExec, LabelFull, Lost, LostOf,
+    LostWhere, Manifest, Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError,
+    Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
 };
+
+/// The examples of the page on labels, run as printed.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/labels.md")]
+struct LabelsPage;
 
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

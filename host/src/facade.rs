@@ -10,7 +10,7 @@ pub use crate::kernel::map::{Counters, Filters, Flags, KernelMaps, RuleMaps, Rul
 pub use crate::kernel::program::backend::BackendKind;
 pub use crate::kernel::program::job::Job;
 pub use crate::kernel::program::load::{HookError, LiveProgram, Loader};
-pub use crate::kernel::program::object::ObjectFile;
+pub use crate::kernel::program::object::{MapRoom, ObjectFile};
 pub use crate::kernel::program::plan::{HookPlan, plan};
 pub use crate::kernel::spec::curated::{CuratedObject, OLDEST, Shape, of as curated, rows};
 pub use crate::pipeline::bench::BenchPipeline;

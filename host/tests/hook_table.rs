@@ -70,11 +70,12 @@ fn table() -> String {
         Generated from the code by a test (`KRSI_BLESS=1 cargo test -p krsi-host --test hook_table`); \
         do not edit.\n\n\
         A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
-        `krsi_plugin::record`, or of its own body for the first six; one that a kernel lacks or that cannot be\n\
-        read is `None`. The field in parentheses is what a rule's file or address is compared with; of two,\n\
-        each, and its path. *Kernel* is the first one with the hook; the hook behind *or* is met under\n\
-        this one's name where it is missing or left out by `--without`: it denies by the same keys, and tells\n\
-        names within their mount only, so that rules on paths go by their `if_unresolved`.\n\n\
+        `krsi_plugin::record`, or of its own body for the first six. A field that a kernel lacks, or that cannot be\n\
+        read, is `None`. The field in parentheses, and its path, is compared with the file, address or path of a\n\
+        rule; of two fields, each is compared. *Kernel* is the oldest version with the hook.\n\n\
+        If a hook is missing, or left out by `--without`, the hook behind *or* is attached as its substitute, under\n\
+        the same name. It denies by the same keys, but it knows names within their mount only: there the\n\
+        `if_unresolved` of rules on paths decides.\n\n\
         | hook | record fields | deny keys that apply | can deny | kernel |\n\
         | --- | --- | --- | --- | --- |\n",
     );

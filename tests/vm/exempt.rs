@@ -77,7 +77,7 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     let before = WaitingShell::start(&free, &file)?;
     let host = guest.start(&arguments)?;
     host.note(&[&names[0], "is", &free.display().to_string(), "exempt"])?;
-    host.note(&[&names[1], "nobody is exempt"])?;
+    host.note(&[&names[1], "exempts nobody"])?;
     ensure!(before.reads()?, "who ran before the host could not read");
     expect_errno(EACCES, File::open(&file))?;
     rules_apply(&free, &bound, &file)?;
@@ -91,7 +91,7 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     let running = WaitingShell::start(&free, &file)?;
     let other = guest.executable("busybox-new")?;
     fs::rename(&other, &free)?;
-    host.note(&[&names[0], "another file now"])?;
+    host.note(&[&names[0], "was replaced"])?;
     ensure!(shell(&free, READ, &file, 0)?.success(), "the new file is not exempt");
     host.stop(Signal::INT)?;
     let host = guest.start(&arguments)?;

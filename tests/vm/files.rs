@@ -68,7 +68,7 @@ fn as_they_come(guest: &mut Guest) -> anyhow::Result<()> {
 
     // What was moved over a file that was named by a relative path.
     put(&guest.path("beside.wasm"), &census("2.0.001", "TRAP-OFF")?)?;
-    host.note(&["census: shadow 2.0.001 runs beside"])?;
+    host.note(&["census: shadow 2.0.001 runs without effect"])?;
     put(&guest.path("ruler.conf"), format!("{rule} audit").as_bytes())?;
     host.note(&["ruler 0.1.0 runs", "in place of 0.1.0"])?;
     put(&guest.path("ruler.wasm"), &[&ruler, SECTION].concat())?;
@@ -105,11 +105,11 @@ fn told_at_the_start(host: &Host) -> anyhow::Result<()> {
     host.note(&["fifo.wasm: cannot be read: a FIFO lies there"])?;
     host.note(&["folder.wasm: cannot be read: a folder lies there"])?;
     host.note(&["zero.wasm: cannot be read: a device lies there"])?;
-    host.note(&["[plugin.cesnus] holds for nobody", "is \"census\" meant?"])?;
+    host.note(&["[plugin.cesnus] is unused", "is \"census\" meant?"])?;
     host.note(&["census 1.0.000 runs", "without a configuration", "Census.toml is not read"])?;
     host.note(&["ruler 0.1.0 runs", "configured by", "ruler.conf"])?;
     host.note(&["--plugin-dir", "later: No such file", "will run"])?;
-    host.note(&["census: shadow 2.0.000 runs beside"])?;
+    host.note(&["census: shadow 2.0.000 runs without effect"])?;
     ensure!(rejected(host)?.len() == 3, "{:?}", rejected(host));
     Ok(())
 }
@@ -222,7 +222,11 @@ fn refused_by_name(guest: &mut Guest) -> anyhow::Result<()> {
         (&["--plugin", "sub/folder.wasm"], 4, "folder.wasm: cannot be read: a folder lies there"),
         (&["--plugin", "sub/zero.wasm"], 4, "zero.wasm: cannot be read: a device lies there"),
         (&["--plugin-dir", &path], 2, "precious: not a folder"),
-        (&["--plugin", plugin, "--control", &path], 2, "precious: lies there and is no socket"),
+        (
+            &["--plugin", plugin, "--control", &path],
+            2,
+            "precious: is there already and is not a socket",
+        ),
         (&["--plugin", plugin, "--ready-file", &path], 2, "precious: lies there already"),
         (&["--plugin", plugin, "--config", "/dev/zero"], 2, "/dev/zero: longer than"),
         (

@@ -327,7 +327,8 @@ impl Host {
         Ok(serde_json::from_value(self.whole_status()?["unproven"].take())?)
     }
 
-    fn whole_status(&self) -> anyhow::Result<Value> {
+    /// What its status says.
+    pub(crate) fn whole_status(&self) -> anyhow::Result<Value> {
         let text = self.converse("{\"ask\":\"status\"}\n")?;
         let mut answer: Value = serde_json::from_str(&text).context(text)?;
         Ok(answer["status"].take())

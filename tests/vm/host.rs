@@ -141,7 +141,7 @@ fn keeps_its_backend(guest: &mut Guest) -> anyhow::Result<()> {
     busybox(&["mount", "-o", "remount,noexec", "/"])?;
     let passed = while_open_is_tried(&secret, || {
         fs::copy("/krsi/ruler.wasm", &plugin)?;
-        let told = host.note(&["not proven, and in force", "bprm_check_security", "could not run"]);
+        let told = host.note(&["attached, not proven", "bprm_check_security", "could not run"]);
         busybox(&["mount", "-o", "remount,exec", "/"])?;
         told.map(drop)
     });
@@ -184,7 +184,7 @@ fn while_open_is_tried(
     })
 }
 
-/// Without `bpf` among the LSMs the functions that call them are met, and refuse.
+/// Without `bpf` among the LSMs programs are attached to the functions that call them, and refuse.
 fn no_bpf_lsm(guest: &mut Guest) -> anyhow::Result<()> {
     enforces_by_fmod_ret(guest)?;
     let mut command = Command::new("/krsi/krsi-host");

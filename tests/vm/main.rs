@@ -19,6 +19,7 @@ mod group;
 mod harness;
 mod host;
 mod kfunc;
+mod label;
 mod loss;
 mod mode;
 mod plugin;
@@ -85,6 +86,7 @@ fn tests() -> Vec<Test> {
         runtime::TESTS,
         host::TESTS,
         kfunc::TESTS,
+        label::TESTS,
         census::TESTS,
         loss::TESTS,
         mode::TESTS,

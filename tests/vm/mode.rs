@@ -113,7 +113,7 @@ fn in_force_follows(guest: &mut Guest) -> anyhow::Result<()> {
     };
     reload("mode = \"off\"")?;
     File::open(&file).context("the plugin is off")?;
-    host.note(&["sentry: what it is granted has changed", "1 do something else"])?;
+    host.note(&["sentry: its grants changed", "1 changed their mode"])?;
     reload("mode = \"audit\"")?;
     File::open(&file).context("the plugin audits")?;
     let object = file.to_string_lossy().into_owned();

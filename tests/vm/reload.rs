@@ -469,7 +469,7 @@ fn shadow(guest: &mut Guest) -> anyhow::Result<()> {
     let beside = guest.path("beside.wasm");
     put(&beside, &census("2.0.000", "TRAP-OFF")?)?;
     let (host, _plugin) = host(guest, &["--shadow", &beside.display().to_string()])?;
-    host.note(&["census: shadow 2.0.000 runs beside"])?;
+    host.note(&["census: shadow 2.0.000 runs without effect"])?;
     let denied = guest.file("deny-me")?;
     drop(File::open(&denied));
     wait_for_errno(EACCES, || File::open(&denied))?;

@@ -74,7 +74,7 @@ fn quarantines(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(status["state"] == "quarantined", "{status}");
     host.report(&[
         ("kind", "failure"),
-        ("rules", "quarantined; its rules stand until they expire"),
+        ("rules", "quarantined; its rules stay in force until they expire"),
     ])?;
     // Its rule stands, as its manifest says; a new version runs.
     expect_errno(EACCES, File::open(&denied))?;
@@ -350,7 +350,7 @@ fn control(guest: &mut Guest) -> anyhow::Result<()> {
     let second = second_host(guest, &socket)?;
     ensure!(second.contains("another krsi-host listens there"), "{second}");
     let gone = host_stopped(host, &socket)?;
-    ensure!(gone.contains("no krsi-host can be asked there"), "{gone}");
+    ensure!(gone.contains("no krsi-host answers there"), "{gone}");
     Ok(())
 }
 

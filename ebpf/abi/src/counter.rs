@@ -36,10 +36,12 @@ pub enum Counter {
     WitnessedRefused = 14,
     /// Processes that are exempt from rules, and found no room to be noted as that.
     LostExempt = 15,
+    /// Labels that found no room.
+    LostLabel = 16,
 }
 
 /// Columns of a row; the last is never counted in.
-pub const COUNTERS: usize = 17;
+pub const COUNTERS: usize = 18;
 
 /// Every counter with the name that the summary shows.
 pub const NAMES: &[(Counter, &str)] = &[
@@ -59,4 +61,5 @@ pub const NAMES: &[(Counter, &str)] = &[
     (Counter::Witnessed, "witnessed"),
     (Counter::WitnessedRefused, "witnessed_refused"),
     (Counter::LostExempt, "lost_exempt"),
+    (Counter::LostLabel, "lost_label"),
 ];

@@ -179,6 +179,8 @@ pub enum Mode {
     Allow = 3,
     /// Nothing: the operator switched it off.
     Off = 4,
+    /// Give the caller a label.
+    Label = 5,
 }
 
 /// Whom a lease concerns, beside its key.
@@ -212,9 +214,62 @@ pub struct Lease {
     /// [`Subject`].
     pub subject: u8,
     /// Slot of the owning plugin, below 64; the administrator is 63.
-    pub owner: u16,
+    pub owner: u8,
+    /// Label that a [`Mode::Label`] gives, below [`LABELS`].
+    pub label: u8,
     /// Protocol of the sockets it is about (`IPPROTO_*` of `include/uapi/linux/in.h`); 0 for any.
     pub protocol: u16,
+    /// Labels that the caller must have, all of them, as bits; 0 for none.
+    pub if_labels: u64,
+    /// Labels of which the caller must have none, as bits.
+    pub unless_labels: u64,
+}
+
+impl Lease {
+    /// Whether it asks for the labels of the caller.
+    #[must_use]
+    pub const fn asks_labels(&self) -> bool {
+        self.if_labels | self.unless_labels != 0
+    }
+}
+
+/// Labels of all owners.
+pub const LABELS: usize = 64;
+
+/// The labels of a process: a byte of its own for each, 0 or 1, so that a program gives one by a plain store
+/// (5.10 has no atomic `or`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C, align(8))]
+pub struct Labels {
+    /// By the number of the label.
+    pub has: [u8; LABELS],
+}
+
+impl Labels {
+    /// None of them.
+    pub const NONE: Self = Self { has: [0; LABELS] };
+
+    /// As bits.
+    #[must_use]
+    pub fn bits(&self) -> u64 {
+        (0..).zip(self.has).fold(0, |bits, (at, has)| bits | u64::from(has & 1) << at)
+    }
+}
+
+/// What holds of the labels themselves, as bits: written by the host.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
+)]
+#[repr(C)]
+pub struct LabelRules {
+    /// Labels that somebody has declared: no other is seen.
+    pub live: u64,
+    /// Labels that an exec takes away.
+    pub dropped_at_exec: u64,
+    /// Labels without room for which the call that would give one is refused.
+    pub refused_when_full: u64,
+    /// Rule id of such a refusal.
+    pub full_rule: u64,
 }
 
 /// A hook mask as a lease carries it.
@@ -304,16 +359,19 @@ pub mod flag {
     pub const ANY_PORT: u64 = 1 << 15;
     /// Some lease of this hook names a protocol: the socket's is read.
     pub const PROTOCOL: u64 = 1 << 16;
+    /// Labels are in force: at exec they are dropped and given, at fork handed on, at exit forgotten.
+    pub const LABELS: u64 = 1 << 17;
     /// Bits that the ledger decides: all that do not belong to routing or to the operator.
     pub const LEDGER: u64 = !(FORWARD | CANARY | FILTER | AUDIT_ONLY);
     /// Some map holds a rule for this hook, digests aside.
-    pub const RULES: u64 = LEDGER & !(MEMBERSHIP | ERROR_RULE | PROTOCOL | DIGEST);
+    pub const RULES: u64 = LEDGER & !(MEMBERSHIP | ERROR_RULE | PROTOCOL | DIGEST | LABELS);
 }
 
 const _: () = assert!(size_of::<ProcessKey>() == 16);
 const _: () = assert!(size_of::<FileKey>() == 16);
 const _: () = assert!(size_of::<NetworkKey>() == 24);
-const _: () = assert!(size_of::<Lease>() == 48);
-const _: () = assert!(size_of::<Entry>() == 48 * SLOTS);
+const _: () = assert!(size_of::<Lease>() == 64);
+const _: () = assert!(size_of::<Entry>() == 64 * SLOTS);
+const _: () = assert!(size_of::<Labels>() == LABELS);
 const _: () = assert!(size_of::<Bounds>() == 16);
 const _: () = assert!(size_of::<Membership>() == 8 * LINEAGES);

@@ -7,11 +7,12 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::generated as helper;
-use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{Digest, FileKey, ProcessKey};
 use krsi_host_abi::record::{COMM_LEN, exec_flag};
 
 use crate::offset::{self, Offset};
+
+pub use crate::skip::Skip;
 
 /// `TMPFS_MAGIC` of `include/uapi/linux/magic.h`.
 const TMPFS_MAGIC: u64 = 0x0102_1994;
@@ -25,29 +26,6 @@ const OVERLAY_MAGIC: u64 = 0x794c_7630;
 const SB_I_NODEV: u64 = 1 << 2;
 /// `SB_KERNMOUNT` of `include/linux/fs.h`: the kernel's own mount, where memfds live.
 const SB_KERNMOUNT: u64 = 1 << 22;
-
-/// Why a capture was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Skip {
-    /// A pointer was NULL.
-    Null,
-    /// This kernel lacks a field.
-    Field,
-    /// The kernel could not read it.
-    Read,
-}
-
-impl Skip {
-    /// The counter of this reason.
-    #[inline(always)]
-    pub fn counter(self) -> Counter {
-        match self {
-            Skip::Null => Counter::SkippedNull,
-            Skip::Field => Counter::SkippedField,
-            Skip::Read => Counter::SkippedRead,
-        }
-    }
-}
 
 /// A kernel pointer that is not NULL.
 #[derive(Clone, Copy)]
@@ -498,6 +476,13 @@ pub fn caller() -> Caller {
 pub fn pid_tgid() -> u64 {
     // SAFETY: no preconditions.
     unsafe { helper::bpf_get_current_pid_tgid() }
+}
+
+/// Address of the calling task, as a number.
+#[inline(always)]
+pub fn task_address() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { helper::bpf_get_current_task() }
 }
 
 /// Thread group id of the calling task.

@@ -1,104 +1,29 @@
 //! Who is worth a look, and what of it is worth a record: the flags word first, the filter last.
 
 use krsi_host_abi::counter::Counter;
-use krsi_host_abi::deny::{ProcessKey, flag};
+use krsi_host_abi::deny::flag;
 use krsi_host_abi::filter::{CLAUSES, Clause, Filter, PREFIX_LEN, SeenKey, test};
 
+use crate::call::call_of;
 use crate::capture::{self, Ptr, Skip, Task};
-use crate::global;
 use crate::map::{self, Counts};
 use crate::object::Object;
-use crate::{offset, prefix};
+use crate::{global, offset, prefix};
 
-/// What global functions are told of a call: plain numbers, which are all that the verifier lets them
-/// have.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Facts {
-    /// Flags word of the hook.
-    flags: u64,
-    /// Zero, as a number that the verifier knows nothing about.
-    zero: u64,
-    /// The calling process.
-    pub process: ProcessKey,
-    /// Slot of the hook.
-    pub slot: u32,
-    /// Protocol of the socket, as rules name it; 0 where none of them does.
-    pub protocol: u32,
-}
+pub use crate::call::{Call, Facts, call};
 
-impl Facts {
-    /// Whether one of some flags is set. The verifier would keep what each test tells it of the word,
-    /// and go through every combination.
-    #[inline(always)]
-    pub fn wants(&self, bits: u64) -> bool {
-        (self.flags ^ self.unknown_zero()) & bits != 0
-    }
-
-    /// Zero, as a number that the verifier knows nothing about. What is xored with it is the same, and
-    /// forgotten by the verifier: paths that differ only in it are gone through once, not each.
-    #[inline(always)]
-    pub fn unknown_zero(&self) -> u64 {
-        global::anew(&self.zero)
-    }
-}
-
-/// A call that somebody wants something of.
-#[derive(Clone, Copy)]
-pub struct Call {
-    /// What is known of it.
-    pub facts: Facts,
-    /// The calling task.
-    pub task: Task,
-    /// The hook's counters.
-    pub counts: Counts,
-}
-
-impl Call {
-    /// Whether one of some flags is set.
-    #[inline(always)]
-    pub fn wants(&self, bits: u64) -> bool {
-        self.facts.wants(bits)
-    }
-
-    /// Whether a rule or a filter asks about the object of the call.
-    #[inline(always)]
-    pub fn wants_object(&self) -> bool {
-        self.wants(flag::FILE | flag::NETWORK | flag::ANY_PORT | flag::FILTER)
-    }
-
-    /// Whether the file of the call is asked for: by rules of any kind, as root's execution of the host's own
-    /// is not refused by them, or by a filter.
-    #[inline(always)]
-    pub fn wants_file(&self) -> bool {
-        self.wants(flag::RULES | flag::FILTER)
-    }
-
-    /// Counts a call that ends without a record because nobody wants one.
-    #[inline(always)]
-    pub fn leave(&self) {
-        self.counts.add(Counter::Filtered);
-    }
-
-    /// Counts a call whose capture failed.
-    #[inline(always)]
-    pub fn skip(&self, skip: Skip) {
-        self.counts.add(skip.counter());
-    }
-}
-
-/// What a hook can tell of a call before more is known of it.
-pub trait Screen {
+/// What a hook can tell of a call's object before the call is captured.
+pub trait EarlyObject {
     /// Whether no rule on files is about it, as far as can be told.
     fn misses_files(&self) -> bool;
     /// The path that filters ask about, where the kernel resolves it.
     fn path(&self) -> Option<Ptr>;
 }
 
-/// Of a hook that can tell nothing.
-pub struct Blind;
+/// The answer of a hook that can tell nothing so early.
+pub struct NoEarlyObject;
 
-impl Screen for Blind {
+impl EarlyObject for NoEarlyObject {
     #[inline(always)]
     fn misses_files(&self) -> bool {
         false
@@ -113,11 +38,11 @@ impl Screen for Blind {
 /// The call, unless nothing is wanted of it. Costs one array look-up when the flags word is clear.
 /// A call that no rule is about and no filter lets pass ends here: most do.
 #[inline(always)]
-pub fn enter(slot: u32, screen: &impl Screen) -> Option<Call> {
+pub fn enter(slot: u32, early: &impl EarlyObject) -> Option<Call> {
     enter_if(
         slot,
         #[inline(always)]
-        |flags, task| !is_idle(flags, slot, task, screen),
+        |flags, task| !is_idle(flags, slot, task, early),
     )
 }
 
@@ -165,29 +90,29 @@ fn whose(
 }
 
 /// Flags that say how a rule or an error is answered, not that there is a rule.
-const MANNERS: u64 =
+const ANSWER_FLAGS: u64 =
     flag::AUDIT_ONLY | flag::ERROR_RULE | flag::MEMBERSHIP | flag::DIGEST | flag::PROTOCOL;
 
 /// Whether no rule is about the call and no filter lets it pass, as far as can be told so early.
 #[inline(always)]
-fn is_idle(flags: u64, slot: u32, task: Task, screen: &impl Screen) -> bool {
-    let rules = flags & !(MANNERS | flag::FORWARD | flag::FILTER);
-    if rules != 0 && !misses_rules(rules, task, screen) {
+fn is_idle(flags: u64, slot: u32, task: Task, early: &impl EarlyObject) -> bool {
+    let rules = flags & !(ANSWER_FLAGS | flag::FORWARD | flag::FILTER);
+    if rules != 0 && !misses_rules(rules, task, early) {
         return false;
     }
     if flags & flag::FILTER != 0 {
         // What nobody wants at all is left later: few hooks have a filter and no subscriber.
-        return !may_pass(slot, task, screen);
+        return !may_pass(slot, task, early);
     }
     flags & flag::FORWARD == 0
 }
 
 /// Whether no rule is on the process and its file, and there are no others.
 #[inline(always)]
-fn misses_rules(rules: u64, task: Task, screen: &impl Screen) -> bool {
+fn misses_rules(rules: u64, task: Task, early: &impl EarlyObject) -> bool {
     rules & !(flag::PROCESS | flag::FILE) == 0
         && (rules & flag::PROCESS == 0 || misses_processes(task))
-        && (rules & flag::FILE == 0 || screen.misses_files())
+        && (rules & flag::FILE == 0 || early.misses_files())
 }
 
 /// Whether no rule is on the process.
@@ -199,22 +124,9 @@ fn misses_processes(task: Task) -> bool {
     }
 }
 
-/// A call of a hook, with who calls.
-#[inline(always)]
-pub fn call(flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
-    call_of(Task::current()?, flags, slot, counts)
-}
-
-#[inline(always)]
-fn call_of(task: Task, flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
-    let process = capture::process_key(task)?;
-    let facts = Facts { flags, zero: counts.unknown_zero(), process, slot, protocol: 0 };
-    Ok(Call { facts, task, counts })
-}
-
 /// Whether a clause may hold, as far as the caller's user and the path tell.
 #[inline(always)]
-fn may_pass(slot: u32, task: Task, screen: &impl Screen) -> bool {
+fn may_pass(slot: u32, task: Task, early: &impl EarlyObject) -> bool {
     let Some(filter) = map::filter(slot) else { return true };
     if filter.every & test::UID != 0 && !is_of_user(filter, task) {
         return false;
@@ -222,7 +134,7 @@ fn may_pass(slot: u32, task: Task, screen: &impl Screen) -> bool {
     if filter.every & test::PREFIX == 0 {
         return true;
     }
-    match screen.path() {
+    match early.path() {
         Some(path) => prefix::may_start(path, |bytes| may_start(filter, bytes)),
         None => true,
     }

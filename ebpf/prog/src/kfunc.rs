@@ -10,7 +10,7 @@ use krsi_host_abi::kfunc;
 use krsi_host_abi::spec::{Read, TEXT_MAX};
 
 use crate::capture::{self, Ptr, Skip, Task};
-use crate::resolve::PathRead;
+use crate::path_read::PathRead;
 use crate::spec::{self, Row};
 use crate::{map, offset};
 

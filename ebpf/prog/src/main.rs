@@ -7,6 +7,7 @@
 #![feature(asm_experimental_arch, core_intrinsics)]
 #![expect(internal_features, reason = "the only atomic add that the BPF target has")]
 
+mod call;
 mod capture;
 mod emit;
 mod exempt;
@@ -14,11 +15,14 @@ mod filter;
 mod global;
 mod hook;
 mod kfunc;
+mod label;
 mod map;
 mod object;
 mod offset;
+mod path_read;
 mod prefix;
 mod resolve;
+mod skip;
 mod spec;
 mod verdict;
 

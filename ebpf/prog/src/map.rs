@@ -7,7 +7,8 @@ use aya_ebpf::maps::lpm_trie::Key;
 use aya_ebpf::maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
 use krsi_host_abi::deny::{
-    Bounds, Digest, Entry, FileKey, Membership, NetworkKey, OWNERS, ProcessKey, bounds,
+    Bounds, Digest, Entry, FileKey, LABELS as LABEL_COUNT, LabelRules, Labels, Membership,
+    NetworkKey, OWNERS, ProcessKey, bounds,
 };
 use krsi_host_abi::filter::{Filter, Rate, SeenKey};
 use krsi_host_abi::hook::HOOK_SLOTS;
@@ -31,6 +32,20 @@ static mut CHANGES: u64 = 0;
 #[unsafe(link_section = ".data.bounds")]
 #[unsafe(no_mangle)]
 static mut BOUNDS: [Bounds; OWNERS] = [Bounds { id: 0, kind: bounds::NONE, level: 0 }; OWNERS];
+/// What holds of labels. Written by the host.
+#[unsafe(link_section = ".data.labels")]
+#[unsafe(no_mangle)]
+static mut LABEL_RULES: LabelRules =
+    LabelRules { live: 0, dropped_at_exec: 0, refused_when_full: 0, full_rule: 0 };
+/// Labels of processes. Written here; the host has a program of its own write for it.
+#[map]
+static LABELS: HashMap<ProcessKey, Labels> = HashMap::with_max_entries(65536, 0);
+/// What a process is given before its first label. Never written.
+#[map]
+static NO_LABELS: Array<Labels> = Array::with_max_entries(1, 0);
+/// Labels that an exec will give, as bits, by the address of the task that executes.
+#[map]
+static WAITING: HashMap<u64, u64> = HashMap::with_max_entries(4096, 0);
 /// Counters per hook slot and CPU. Written here, read by the host.
 #[map]
 static COUNTS: PerCpuArray<[u64; COUNTERS]> = PerCpuArray::with_max_entries(HOOK_SLOTS as u32, 0);
@@ -136,7 +151,7 @@ pub fn bounds_of(owner: u16) -> Bounds {
 
 /// Whether there are such bounds.
 #[inline(always)]
-pub fn is_bounded(owner: u16) -> bool {
+pub fn is_bounded(owner: u8) -> bool {
     let at = usize::from(owner) & (OWNERS - 1);
     // SAFETY: as in `bounds_of`.
     let kind = unsafe { &raw const (*(&raw const BOUNDS).cast::<Bounds>().add(at)).kind };
@@ -481,4 +496,91 @@ pub fn mark(key: &ProcessKey, membership: &Membership) -> bool {
 pub fn unmark(key: &ProcessKey) {
     // A process without marks is the usual case.
     let _absent = MEMBER.remove(key);
+}
+
+/// What holds of labels.
+#[inline(always)]
+pub fn label_rules() -> LabelRules {
+    // SAFETY: always readable; each word is written by the host at once.
+    unsafe { core::ptr::read_volatile(&raw const LABEL_RULES) }
+}
+
+/// Labels of a process, as bits.
+#[inline(always)]
+pub fn labels(process: &ProcessKey) -> u64 {
+    // SAFETY: memory of a map stays readable. The element of a process that calls is not used again for another.
+    let Some(labels) = (unsafe { LABELS.get(process) }) else { return 0 };
+    let words = core::ptr::from_ref(labels).cast::<[u64; LABEL_COUNT / 8]>();
+    macro_rules! gathered {
+        ($($at:literal)*) => {
+            0 $(| {
+                // SAFETY: the labels are as many bytes, aligned to a word.
+                let word = unsafe { core::ptr::read_volatile((&raw const (*words)[$at])) };
+                // The lowest bits of eight bytes, side by side.
+                (word & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56 << ($at * 8)
+            })*
+        };
+    }
+    gathered!(0 1 2 3 4 5 6 7)
+}
+
+/// Where the labels of a process are written; made if it has none and `make` says so.
+#[inline(always)]
+pub fn labelled(process: &ProcessKey, make: bool) -> Option<*mut Labels> {
+    if let Some(labels) = LABELS.get_ptr_mut(process) {
+        return Some(labels);
+    }
+    if make {
+        // What another thread made meanwhile stays.
+        let _there = LABELS.insert(process, NO_LABELS.get(0)?, BPF_NOEXIST);
+    }
+    LABELS.get_ptr_mut(process)
+}
+
+/// `BPF_NOEXIST` of `include/uapi/linux/bpf.h`: what is there is not replaced.
+const BPF_NOEXIST: u64 = 1;
+
+/// Writes a label, 0 or 1.
+#[inline(always)]
+pub fn set_label(labels: *mut Labels, at: u64, has: u8) {
+    let at = at as usize & (LABEL_COUNT - 1);
+    // SAFETY: a live map value, and `at` is within it.
+    unsafe { core::ptr::write_volatile((&raw mut (*labels).has).cast::<u8>().add(at), has) };
+}
+
+/// Hands the labels of a process on; false when there is no room.
+#[inline(always)]
+pub fn inherit_labels(parent: &ProcessKey, child: &ProcessKey) -> bool {
+    // SAFETY: as in `labels`.
+    match unsafe { LABELS.get(parent) } {
+        Some(labels) => LABELS.insert(child, labels, 0).is_ok(),
+        None => true,
+    }
+}
+
+/// Forgets the labels of a process.
+#[inline(always)]
+pub fn unlabel(process: &ProcessKey) {
+    // A process without labels is the usual case.
+    let _absent = LABELS.remove(process);
+}
+
+/// Labels that an exec of a task will give, as bits.
+#[inline(always)]
+pub fn waiting(task: &u64) -> u64 {
+    // SAFETY: only the task itself writes its element.
+    unsafe { WAITING.get(task) }.copied().unwrap_or(0)
+}
+
+/// Has labels wait for the end of a task's exec; false when there is no room.
+#[inline(always)]
+pub fn wait(task: &u64, labels: u64) -> bool {
+    WAITING.insert(task, labels, 0).is_ok()
+}
+
+/// Forgets what waited for the end of a task's exec.
+#[inline(always)]
+pub fn end_wait(task: &u64) {
+    // That nothing waits is the usual case.
+    let _absent = WAITING.remove(task);
 }

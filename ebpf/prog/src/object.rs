@@ -4,7 +4,7 @@ use krsi_host_abi::deny::{FileKey, NETWORK_FIXED_BITS, NetworkKey};
 use krsi_host_abi::frozen::objects;
 use krsi_host_abi::path::{PATHLESS, PathKey};
 
-use crate::filter::Call;
+use crate::call::Call;
 use crate::hook::AF_INET;
 use crate::{global, map, offset};
 

@@ -9,7 +9,7 @@ use krsi_host_abi::for_each_offset;
 use krsi_host_abi::frozen::objects;
 use krsi_host_abi::path::PREFIX_MAX;
 
-use crate::capture::Skip;
+use crate::skip::Skip;
 
 /// One offset global.
 pub struct Offset(&'static u32);

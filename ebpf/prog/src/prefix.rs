@@ -8,8 +8,8 @@ use krsi_host_abi::filter::PREFIX_LEN;
 use krsi_host_abi::frozen::d_path;
 use krsi_host_abi::path::{PATHLESS, PREFIX_MAX, PathKey, UNRESOLVED, step};
 
+use crate::call::Call;
 use crate::capture::{self, Ptr, Skip};
-use crate::filter::Call;
 use crate::global;
 use crate::map::{self, SCRATCH_LEN};
 use crate::object::Object;

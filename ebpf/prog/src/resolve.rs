@@ -8,33 +8,7 @@ use crate::capture::{self, Ptr, Skip, probe};
 use crate::map::{self, Scratch};
 use crate::{global, kfunc, offset};
 
-/// `ENAMETOOLONG` of `include/uapi/asm-generic/errno.h`.
-const ENAMETOOLONG: i64 = 36;
-
-/// What became of a path.
-pub enum PathRead {
-    /// It stands in the buffer.
-    Whole(u16),
-    /// Its names stand in the buffer from the leaf upwards, each ended by NUL; true when the root
-    /// was not reached.
-    Upwards(u16, bool),
-    /// It does not fit.
-    TooLong,
-}
-
-impl PathRead {
-    /// From what the kernel answered: a length with the NUL, or a negative errno.
-    #[inline(always)]
-    pub fn resolved(len: i64) -> Result<Self, Skip> {
-        if len == -ENAMETOOLONG {
-            Ok(PathRead::TooLong)
-        } else if len <= 0 {
-            Err(Skip::Read)
-        } else {
-            Ok(PathRead::Whole((len - 1) as u16))
-        }
-    }
-}
+pub use crate::path_read::PathRead;
 
 /// Bytes of a name with its NUL (`NAME_MAX` of `include/uapi/linux/limits.h`).
 const NAME_ROOM: usize = 256;
@@ -107,7 +81,7 @@ pub fn walk<const N: usize>(dentry: u64, mount: u64, out: *mut [u8; N]) -> Resul
     }
 }
 
-/// The walk met an address that cannot be read.
+/// The walk came to an address that cannot be read.
 const WALK_FAILED: u32 = u32::MAX;
 /// The root was not reached.
 const WALK_CUT: u32 = 1 << 16;

@@ -17,7 +17,7 @@ use crate::capture::Task;
 use crate::filter::{Call, Facts};
 use crate::hook::{AF_INET, AF_INET6};
 use crate::object::Object;
-use crate::{capture, exempt, global, map, offset};
+use crate::{capture, exempt, global, label, map, offset};
 
 /// What a call came to.
 #[derive(Clone, Copy)]
@@ -30,6 +30,8 @@ pub struct Decision {
     word: u64,
     /// Owners whose later denies an `allow` lifted.
     lifted: u64,
+    /// Labels that the caller is given if nothing refuses, as bits.
+    gives: u64,
 }
 
 impl Decision {
@@ -37,7 +39,7 @@ impl Decision {
     #[inline(always)]
     pub fn none(call: &Call) -> Self {
         let zero = call.facts.unknown_zero();
-        Self { rule_id: zero, word: zero, lifted: zero }
+        Self { rule_id: zero, word: zero, lifted: zero, gives: zero }
     }
 
     /// Makes it what a rule decides.
@@ -87,6 +89,12 @@ impl Decision {
         if self.is_denied() { Counter::Denied } else { Counter::Audited }
     }
 
+    /// Labels that the caller is given if nothing refuses, as bits.
+    #[inline(always)]
+    pub fn gives(&self) -> u64 {
+        global::anew(&self.gives)
+    }
+
     /// Takes back what was decided, and keeps what was allowed.
     #[inline(always)]
     fn retract(&mut self, facts: &Facts) {
@@ -105,6 +113,7 @@ impl Decision {
     pub fn forget(&mut self, facts: &Facts) {
         self.word ^= facts.unknown_zero();
         self.rule_id ^= facts.unknown_zero();
+        self.gives ^= facts.unknown_zero();
     }
 
     /// The hook's return value: 0 or a negative errno.
@@ -127,6 +136,10 @@ impl Decision {
 pub fn decide(call: &Call, object: &mut Object) -> Decision {
     let mut decision = Decision::none(call);
     decide_into(call, object, &mut decision);
+    // An open on the way to an exec gives nothing: the exec may still fail.
+    if !object.is_executed() || call.facts.slot == EXEC {
+        label::give(call, &mut decision);
+    }
     decision
 }
 
@@ -185,6 +198,8 @@ fn by_digest(facts: &Facts, digest: &Digest, decision: &mut Decision) {
     }
 }
 
+/// Hook whose call is an exec.
+const EXEC: u32 = Hook::BprmCheckSecurity.id() as u32;
 /// Hook where an unspecified address is all of the machine's own, and not the loopback one.
 const BIND: u32 = Hook::SocketBind.id() as u32;
 
@@ -203,7 +218,7 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
     if exempt::is_spared(facts, object) {
         return 0;
     }
-    let (before, lifted) = (global::anew(&out.rule_id), global::anew(&out.lifted));
+    let (before, gives) = (global::anew(&out.rule_id), global::anew(&out.gives));
     if facts.wants(OBJECTS)
         && (object.is_unread() || object.path.len == UNRESOLVED)
         && let Some(counts) = map::counts(facts.slot)
@@ -222,7 +237,9 @@ extern "C" fn krsi_decide(facts: &Facts, object: &Object, out: &mut Decision) ->
         if global::anew(&out.rule_id) != before {
             out.retract(facts);
         }
-        out.lifted = lifted ^ facts.unknown_zero();
+        // Nothing was lifted before: of another object of the call it was forgotten.
+        out.lift_nothing(facts);
+        out.gives = gives ^ facts.unknown_zero();
     }
     out.forget(facts);
     // Nothing applies, or only what was decided, and counted, by another object of the call.
@@ -409,11 +426,18 @@ impl Leases<'_> {
         {
             return false;
         }
+        if lease.asks_labels() && !label::concerns(self.facts, lease) {
+            return false;
+        }
         if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {
             return false;
         }
         let owner = 1u64 << (lease.owner & 63);
         if lease.mode == Mode::Off as u8 {
+            return false;
+        }
+        if lease.mode == Mode::Label as u8 {
+            self.decision.gives |= 1 << (lease.label & 63);
             return false;
         }
         if lease.mode == Mode::Allow as u8 {
@@ -427,7 +451,7 @@ impl Leases<'_> {
         let verdict = if denies { Verdict::Denied } else { Verdict::Audited };
         // An audit never hides a denial that follows.
         if denies || !self.decision.is_made() {
-            self.decision.set(lease.rule_id, lease.errno, lease.owner as u8, verdict);
+            self.decision.set(lease.rule_id, lease.errno, lease.owner, verdict);
             self.decision.forget(self.facts);
         }
         denies

@@ -1,8 +1,10 @@
 //! Actions, reduced to what tests ask about, and what a host would refuse of them.
 
+use std::borrow::Cow;
+
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, Hook, Manifest, RuleKey, RuleMode, Severity, Subject,
+    Action, Allow, Deny, Hook, LabelRule, Manifest, RuleKey, RuleMode, Severity, Subject,
 };
 
 /// An action, reduced to what tests ask about.
@@ -57,12 +59,23 @@ pub(super) fn seen(manifest: &Manifest, actions: &[u8]) -> Vec<Seen> {
 /// Why a host would refuse an action.
 fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<String> {
     let rule = match action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule,
+        Action::Deny(Deny { rule, .. })
+        | Action::Allow(Allow { rule })
+        | Action::LabelRule(LabelRule { rule, .. }) => rule,
+        Action::SetLabel(set) => return undeclared(manifest, [&set.label]),
         Action::Kill(_) if !manifest.kill => {
             return Some("the manifest does not ask for `kill`".to_owned());
         }
         _ => return None,
     };
+    let given = match action {
+        Action::LabelRule(LabelRule { label, .. }) => Some(label),
+        _ => None,
+    };
+    let named = rule.labels.has.iter().chain(&rule.labels.lacks).chain(given);
+    if let Some(refused) = undeclared(manifest, named) {
+        return Some(refused);
+    }
     let key = rule.key.kind();
     if !manifest.deny_keys.contains(key) {
         return Some(format!("the manifest does not ask for rules on {} keys", key.name()));
@@ -74,6 +87,17 @@ fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<String> {
     let asked = |hook: &&str| manifest.deny_hooks.iter().any(|name| name == hook);
     let hook = hooks.find(|hook| !asked(hook))?;
     Some(format!("the manifest does not ask for rules on {hook}"))
+}
+
+/// The first label that the manifest does not declare, as a reason.
+fn undeclared<'l, 'a: 'l>(
+    manifest: &Manifest,
+    labels: impl IntoIterator<Item = &'l Cow<'a, str>>,
+) -> Option<String> {
+    let mut labels = labels.into_iter();
+    let is_there = |name: &str| manifest.labels.iter().any(|label| label.name == name);
+    let name = labels.find(|name| !is_there(name))?;
+    Some(format!("the manifest declares no label {name:?}"))
 }
 
 fn shown(action: &Action<'_>) -> Seen {

@@ -19,7 +19,7 @@ pub enum AttachError {
     #[error(transparent)]
     Object(#[from] ObjectError),
     /// A hook that cannot be left alone.
-    #[error("--without {hook}: there is no such hook, or processes are followed by it")]
+    #[error("--without {hook}: there is no such hook, or krsi-host follows processes by it")]
     Without {
         /// As it was given.
         hook: String,

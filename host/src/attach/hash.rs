@@ -11,7 +11,7 @@ pub(crate) enum HashError {
     #[error("no plugin's manifest asks for rules on digests")]
     Unasked,
     /// The backend in use cannot.
-    #[error("only programs of the BPF LSM can have a file hashed")]
+    #[error("only programs of the BPF LSM can hash a file")]
     Backend,
     /// The kernel's types cannot be read.
     #[error(transparent)]
@@ -24,12 +24,9 @@ pub(crate) enum HashError {
     Program(#[from] HookError),
     /// There was nothing to see hashed.
     #[error("no file could be executed to see it hashed: {why}")]
-    Canary {
-        /// Why not.
-        why: std::io::Error,
-    },
+    Canary { why: std::io::Error },
     /// The program was not seen to have it hashed.
-    #[error("the kernel was not seen to hash what was executed")]
+    #[error("the kernel did not hash a test file that was executed")]
     Silent,
     /// IMA refused.
     #[error("IMA hashes no file: {}", errno_name(*errno))]

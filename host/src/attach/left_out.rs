@@ -49,14 +49,14 @@ pub enum LeftOut {
     #[error("there are too many watches")]
     TooManyWatches,
     /// What plugins may take of the slots of all watches.
-    #[error("{most} watches are this plugin's already: others need the rest")]
+    #[error("the plugin has {most} watches already, which is its share of the slots")]
     WatchShare {
         /// How many it may have.
         most: usize,
     },
     /// What plugins may take of a hook.
     #[error(
-        "{hook} has {most} programs already: the kernel takes {HOOK_PROGRAMS}, and the rest are the administrator's"
+        "{hook} has {most} programs already: the kernel allows {HOOK_PROGRAMS}, and the rest are reserved for the administrator"
     )]
     HookShare {
         /// The hook that is full.

@@ -21,7 +21,7 @@ pub(crate) struct Published {
     pub(crate) digests: Result<(), NoDigests>,
     /// How records of the template program are read.
     pub(crate) layouts: CallLayouts,
-    /// What is told of watches.
+    /// What is told of each watch.
     pub(crate) watches: ToldWatches,
     /// What is attached and was not seen to be called, in words.
     pub(crate) unproven: Vec<String>,

@@ -5,7 +5,7 @@ use krsi_plugin_schema::latest::HookSet;
 use super::filters::AskedFilters;
 use super::watches::Watch;
 
-/// What plugins ask of the kernel.
+/// What plugins and the administrator ask of the kernel.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Wanted {
     /// Hooks whose calls somebody wants to see.

@@ -41,7 +41,6 @@ pub(crate) const fn places(owner: u8) -> usize {
 pub(crate) struct Watch {
     /// Slot of the plugin, or [`ADMINISTRATOR`].
     pub(crate) owner: u8,
-    /// Its name.
     pub(crate) plugin: String,
     /// Place in the plugin's list.
     pub(crate) index: u16,
@@ -84,7 +83,7 @@ pub(crate) struct ToldField {
     pub(crate) is_mode: bool,
 }
 
-/// Those by slot.
+/// What is told of each watch, by its slot.
 pub(crate) type ToldWatches = HashMap<u16, ToldWatch>;
 
 /// All watches with a program.
@@ -145,7 +144,7 @@ impl LiveWatch {
 }
 
 impl Watches {
-    /// Those that have no program yet.
+    /// Returns the wanted watches that have no program yet.
     pub(crate) fn missing(&self, wanted: &[Watch]) -> Vec<Watch> {
         let has = |watch: &&Watch| self.live.iter().any(|live| live.watch == **watch);
         wanted.iter().filter(|watch| !has(watch)).cloned().collect()
@@ -197,7 +196,7 @@ impl Watches {
         live.map(subject).unwrap_or_default()
     }
 
-    /// What is told of each.
+    /// Returns what is told of each watch.
     pub(crate) fn told(&self) -> ToldWatches {
         let told = |live: &LiveWatch| ToldWatch {
             plugin: live.watch.plugin.clone(),

@@ -41,37 +41,39 @@ impl DescribeError {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Description {
     /// The plugin's file.
-    pub(crate) file: PathBuf,
+    pub file: PathBuf,
     /// Length of the file.
-    pub(crate) bytes: u64,
+    pub bytes: u64,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// Whether a signature lies beside it; nobody has checked it.
-    pub(crate) signature: bool,
+    pub signature: bool,
     /// Contract that it implements.
-    pub(crate) contract: String,
+    pub contract: String,
     /// Schema of the batches that it is sent.
-    pub(crate) schema: u16,
+    pub schema: u16,
     /// The plugin's name, which rules belong to.
-    pub(crate) name: String,
+    pub name: String,
     /// The plugin's version.
-    pub(crate) version: String,
+    pub version: String,
     /// Hooks whose calls it sees.
-    pub(crate) hooks: Vec<&'static str>,
+    pub hooks: Vec<&'static str>,
     /// What of those it sees, where it does not see all.
-    pub(crate) filters: Vec<String>,
+    pub filters: Vec<String>,
     /// Watches of the plugin's own, as it wrote them.
-    pub(crate) watches: Vec<String>,
+    pub watches: Vec<String>,
     /// Hooks whose calls its rules refuse.
-    pub(crate) deny_hooks: Vec<&'static str>,
+    pub deny_hooks: Vec<&'static str>,
     /// Kinds of keys that its rules name.
-    pub(crate) deny_keys: Vec<&'static str>,
+    pub deny_keys: Vec<&'static str>,
+    /// Labels that it gives to processes and asks for.
+    pub labels: Vec<String>,
     /// Whether it kills processes.
-    pub(crate) kill: bool,
+    pub kill: bool,
     /// Milliseconds between its ticks.
-    pub(crate) tick_ms: Option<u128>,
+    pub tick_ms: Option<u128>,
     /// Whether its rules end when it stops, or stand until they expire.
-    pub(crate) rules_end_with_it: bool,
+    pub rules_end_with_it: bool,
 }
 
 /// Loads a plugin as a host with the default limits does, without its cache and without starting it. `program` is
@@ -111,6 +113,7 @@ fn of(candidate: &Candidate, file: &Path) -> Description {
         watches: manifest.watches.clone(),
         deny_hooks: manifest.deny_hooks.iter().map(|hook| hook.name()).collect(),
         deny_keys: manifest.deny_keys.iter().map(KeyKind::name).collect(),
+        labels: manifest.labels.iter().map(|label| label.name.clone()).collect(),
         kill: manifest.kill,
         tick_ms: manifest.tick.map(|tick| tick.as_millis()),
         rules_end_with_it: manifest.on_stop == OnStop::Clear,

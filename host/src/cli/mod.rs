@@ -4,17 +4,18 @@ mod doctor;
 mod exit;
 mod hooks;
 mod plugin;
+mod print;
 mod record;
 mod replay;
 mod run;
 mod verb;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use serde::Serialize;
+
+use self::print::print;
 
 /// Parses the command line and runs.
 #[must_use]
@@ -40,24 +41,4 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }
-}
-
-/// Writes to standard output what a verb has to say, and returns its exit code. A reader that has seen enough, such
-/// as `head`, is no error; an output that takes nothing, such as a full disk, is.
-fn print(text: &str, code: ExitCode) -> ExitCode {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            exit::say(&format!("standard output cannot be written to: {error}"), "");
-            exit::ExitReason::Internal.into()
-        }
-        _ => code,
-    }
-}
-
-/// An answer as one line of JSON.
-fn line(answer: &impl Serialize) -> String {
-    let mut text = serde_json::to_string(answer).unwrap_or_default();
-    text.push('\n');
-    text
 }

@@ -7,25 +7,26 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::exit;
+use super::print::{line, print};
 use super::run::OutputArg;
-use super::{exit, line, print};
 use crate::author::{self, BuildError, Description, KernelLack, MatrixRow, SignError, TestError};
 use crate::kernel::btf::KernelTypes;
 use crate::text::Escaped;
 
-/// What is done with a plugin.
+/// Commands of `krsi-host plugin`.
 #[derive(Debug, Subcommand)]
 pub(super) enum PluginVerb {
-    /// Makes a crate for a new plugin in a folder of its name: source, scenarios, the SDK.
+    /// Creates a crate for a new plugin in a folder of its name: source, scenarios and the SDK.
     New {
         /// Name of the plugin: a-z, 0-9 and -, a letter first.
         name: String,
-        /// Folder to make it in.
+        /// Folder to create it in.
         #[arg(long, value_name = "DIR", default_value = ".")]
         r#in: PathBuf,
     },
-    /// Builds a plugin crate with your cargo; NAME.wasm lies beside its Cargo.toml afterwards. Downloads nothing but
-    /// what cargo does.
+    /// Builds a plugin crate with your cargo and writes NAME.wasm beside its Cargo.toml. Downloads nothing
+    /// except what cargo downloads.
     Build {
         /// Folder of the crate.
         #[arg(value_name = "DIR", default_value = ".")]
@@ -52,22 +53,22 @@ pub(super) enum PluginVerb {
         #[arg(long)]
         make_key: bool,
     },
-    /// Says what a plugin is and what it asks for.
+    /// Shows what a plugin is and what it asks for.
     Inspect {
         /// Wasm file of the plugin.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// How the answer is written.
+        /// Format of the answer.
         #[arg(long, value_enum, default_value_t = OutputArg::Text)]
         output: OutputArg,
     },
-    /// Says whether a host with the default limits would run a plugin, and what of it this kernel does not have. Exits
-    /// with 0 when nothing is missing, 3 when something is, 4 when it would not run.
+    /// Checks whether a host with the default limits would run a plugin, and which hooks and watches of it this
+    /// kernel lacks. Exits with 0 if nothing is missing, 3 if something is, 4 if the plugin would not run.
     Check {
         /// Wasm file of the plugin.
         #[arg(value_name = "FILE")]
         file: PathBuf,
-        /// How the answer is written.
+        /// Format of the answer.
         #[arg(long, value_enum, default_value_t = OutputArg::Text)]
         output: OutputArg,
     },

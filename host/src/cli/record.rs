@@ -82,7 +82,7 @@ fn wait(most: Option<Duration>) -> std::io::Result<()> {
 fn tell(socket: &Socket, query: &Query) -> ExitCode {
     match ask(socket.path(), query) {
         Err(error) => exit::report_control(error),
-        Ok(Answer::Recording(text)) => super::print(&format!("{text}\n"), ExitCode::SUCCESS),
+        Ok(Answer::Recording(text)) => super::print::print(&format!("{text}\n"), ExitCode::SUCCESS),
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
             exit::ExitReason::Usage.into()

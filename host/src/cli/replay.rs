@@ -78,7 +78,7 @@ impl Follower for ReplayWriter {
     fn tell(&mut self, told: &Told) -> io::Result<()> {
         match self.output {
             OutputArg::Text => writeln!(self.out, "{told}")?,
-            OutputArg::Json => self.out.write_all(super::line(told).as_bytes())?,
+            OutputArg::Json => self.out.write_all(super::print::line(told).as_bytes())?,
         }
         if self.speed == Speed::Real { self.out.flush() } else { Ok(()) }
     }
@@ -134,7 +134,7 @@ impl ReplayArgs {
             );
         }
         match replayed {
-            Ok(replayed) => super::print(
+            Ok(replayed) => super::print::print(
                 "",
                 flushed.map_or(exit::ExitReason::Internal.into(), |()| {
                     code(replayed, self.allow_missing)

@@ -23,35 +23,36 @@ use crate::record::Options;
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) verb: Option<Verb>,
-    /// A plugin: a Wasm component or a core module built with the SDK. May be given several times.
+    /// Runs this plugin: a Wasm component, or a core module built with the SDK. May be given several times.
     /// `NAME.toml` beside `NAME.wasm` is its configuration. When the file changes, the new version
-    /// takes over while events flow.
+    /// takes over without losing an event.
     #[arg(long = "plugin", value_name = "FILE")]
     plugins: Vec<PathBuf>,
-    /// A folder whose `*.wasm` are plugins: they come, are replaced and go with their files.
+    /// Runs every `*.wasm` file in this folder. Plugins are loaded, replaced and unloaded as their files
+    /// come, change and go.
     #[arg(long = "plugin-dir", value_name = "DIR")]
     plugin_dirs: Vec<PathBuf>,
-    /// A version of a plugin that runs beside it on the live stream, without effect; its actions are
-    /// compared.
+    /// Runs this version beside the running plugin of the same name, on the same events and without
+    /// effect, and reports where their actions differ.
     #[arg(long = "shadow", value_name = "FILE")]
     shadows: Vec<PathBuf>,
-    /// Limits and grants of plugins (docs/configuration.md).
+    /// Reads limits and grants of plugins from this file (docs/configuration.md).
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The configuration of the plugin at the same place in the order of `--plugin`, instead of the
-    /// file beside it.
+    /// Gives a plugin this configuration instead of the file beside it: the first `--plugin-config`
+    /// belongs to the first `--plugin`, and so on.
     #[arg(long = "plugin-config", value_name = "FILE")]
     plugin_configs: Vec<PathBuf>,
-    /// How reports are written to standard output.
+    /// Format of the reports on standard output.
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     output: OutputArg,
-    /// Whether text is coloured.
+    /// When to colour text.
     #[arg(long, value_enum, default_value_t = ColourArg::Auto)]
     color: ColourArg,
-    /// Size of the telemetry ring in bytes: a power of two, 32768 at least, which the longest record needs.
+    /// Size of the telemetry ring in bytes: a power of two, at least 32768.
     #[arg(long, value_name = "BYTES", default_value_t = 4 << 20)]
     ring_bytes: u32,
-    /// How hooks are met; the first that works unless said.
+    /// How programs are attached to hooks. `auto` takes the first backend that works.
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
     /// Whether rules refuse calls, only report what they would have refused, or do nothing.
@@ -61,51 +62,51 @@ pub(super) struct Args {
     /// `HOOK: FIELD, … [if PREDICATE] [deny ERRNO]` (docs/watches.md). May be given several times.
     #[arg(long = "watch", value_name = "WATCH")]
     watches: Vec<String>,
-    /// Leaves a hook alone as if this kernel lacked it; what is met instead of it is (docs/hooks.md). May be
-    /// given several times.
+    /// Attaches nothing to this hook, as if the kernel lacked it. Where docs/hooks.md names a substitute, the
+    /// substitute is attached. May be given several times.
     #[arg(long, value_name = "HOOK")]
     without: Vec<String>,
-    /// Counts what all LSMs together answer at each hook in use, as a judge that is no part of them.
+    /// Attaches a second program behind each hook in use that counts what all LSMs together answered.
     #[arg(long)]
     witness: bool,
-    /// Records that wait for a plugin before it loses some.
+    /// Records that a plugin's queue holds; records beyond are lost for that plugin and counted.
     #[arg(long, value_name = "RECORDS", default_value_t = 65_536)]
     queue_records: usize,
-    /// Memory of a plugin in MiB.
+    /// Memory limit of a plugin, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
     memory_mib: u16,
-    /// Time that one call into a plugin may take, in milliseconds.
+    /// Time limit of one call into a plugin, in milliseconds.
     #[arg(long, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(10..=60_000))]
     deadline_ms: u64,
-    /// Lets plugins that ask for it kill processes.
+    /// Allows plugins whose manifest asks for it to kill processes.
     #[arg(long)]
     grant_kill: bool,
-    /// Only plugins with a minisign signature of this public key beside them are run.
+    /// Runs only plugins that are signed with this minisign public key (`FILE.wasm.minisig`).
     #[arg(long, value_name = "FILE")]
     require_signed: Option<PathBuf>,
-    /// Runs plugins that others than root may change, by their file, their configuration or a folder on the way to
-    /// them, and tells of it; without it they are refused.
+    /// Runs plugins although users other than root may change their file, their configuration or a folder above
+    /// them, and reports it. Without this option such plugins are refused.
     #[arg(long)]
     allow_writable: bool,
-    /// Where compiled plugins are kept.
+    /// Keeps compiled plugins in this folder.
     #[arg(long, value_name = "DIR", default_value = "/var/cache/krsi-host")]
     cache_dir: PathBuf,
-    /// Compiles plugins anew at every start.
+    /// Compiles plugins again at every start.
     #[arg(long)]
     no_cache: bool,
-    /// Memory that compiling a plugin may take, in MiB.
+    /// Memory limit for compiling a plugin, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(64..=65_536))]
     compile_memory_mib: u64,
-    /// Processor time that compiling a plugin may take, in seconds.
+    /// Processor time limit for compiling a plugin, in seconds.
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     compile_seconds: u64,
-    /// Control socket, for `krsi-host status` and `krsi-host reload`.
+    /// Control socket for `krsi-host status` and `krsi-host reload`.
     #[arg(long, value_name = "PATH", default_value = CONTROL)]
     control: PathBuf,
-    /// Makes no control socket.
+    /// Creates no control socket.
     #[arg(long)]
     no_control: bool,
-    /// A file to create once the hooks are proven live and the plugins' first rules are in force.
+    /// Creates this file once the hooks are proven live and the plugins' first rules are in force.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// Records what hooks saw and what plugins were called with, from the start on (docs/authoring.md).
@@ -155,27 +156,27 @@ enum BackendArg {
     Lsm,
     /// Programs that modify what the kernel's `security_*` functions return.
     FmodRet,
-    /// Programs that see what these functions returned, and refuse nothing.
+    /// Programs that see what these functions return and refuse nothing.
     Observe,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum RunMode {
-    /// Refuse.
+    /// Rules refuse calls.
     Enforce,
-    /// Only report.
+    /// Rules refuse nothing and report what they would have refused.
     Audit,
-    /// Judge nothing.
+    /// Rules are not evaluated; events still reach plugins.
     Off,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ColourArg {
-    /// On a terminal.
+    /// Colour on a terminal, none elsewhere.
     Auto,
-    /// Always.
+    /// Colour everywhere.
     Always,
-    /// Never.
+    /// No colour.
     Never,
 }
 
@@ -190,7 +191,7 @@ pub(super) fn log(args: &Args) {
         .init();
 }
 
-/// Runs until a signal.
+/// Runs the host until a signal ends it.
 pub(super) fn run(args: Args) -> Result<(), RunError> {
     let config = config(args)?;
     config.check()?;

@@ -20,10 +20,10 @@ use crate::text::{Escaped, Quoted};
 /// Where the control socket is unless said otherwise.
 pub(super) const CONTROL: &str = "/run/krsi-host/control.sock";
 
-/// What else krsi-host can do.
+/// Commands of krsi-host besides running plugins.
 #[derive(Debug, Subcommand)]
 pub(super) enum Verb {
-    /// Shows what runs: plugins, their state, hashes, counts.
+    /// Shows the running plugins: their state, hashes and counts.
     Status {
         #[command(flatten)]
         socket: Socket,
@@ -31,11 +31,11 @@ pub(super) enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Loads plugins from their files again, without losing an event or a rule.
+    /// Reloads plugins from their files without losing an event or a rule.
     Reload {
-        /// Name of a plugin; every one without it.
+        /// Name of a plugin. Without it all plugins are reloaded.
         plugin: Option<String>,
-        /// Grants what a manifest asks beyond that of the version before.
+        /// Grants what the new manifest asks for beyond the old one.
         #[arg(long)]
         accept: bool,
         #[command(flatten)]
@@ -44,16 +44,16 @@ pub(super) enum Verb {
     /// Lists the LSM hooks of this kernel: signature, whether BPF may attach, deny and sleep, and what
     /// is attached.
     Hooks {
-        /// Hooks to list; all without a name.
+        /// Hooks to list. Without names all hooks are listed.
         #[arg(value_name = "NAME")]
         names: Vec<String>,
-        /// How the list is written.
+        /// Format of the list.
         #[arg(long, value_enum, default_value_t = OutputArg::Text)]
         output: OutputArg,
         #[command(flatten)]
         socket: Socket,
     },
-    /// Makes, builds, inspects and checks plugins, without a host.
+    /// Creates, builds, inspects and checks plugins; needs no running host.
     Plugin {
         #[command(subcommand)]
         verb: PluginVerb,
@@ -64,10 +64,10 @@ pub(super) enum Verb {
     /// Plays a recording again, without root and without a kernel: the same calls of the same plugins. Exits with 0
     /// when they did what the recording says, 5 when something differs, 3 when something could not be played.
     Replay(ReplayArgs),
-    /// Says how well krsi-host can work on this machine, what is missing, and the fix. Exits with 0
-    /// when nothing is, 1 when it works within limits, 3 when it cannot work.
+    /// Reports how well krsi-host works on this machine, what is missing, and the fix. Exits with 0 if
+    /// nothing is missing, 1 if it works with limits, 3 if it cannot work.
     Doctor {
-        /// How the answer is written.
+        /// Format of the report.
         #[arg(long, value_enum, default_value_t = OutputArg::Text)]
         output: OutputArg,
     },
@@ -83,16 +83,16 @@ pub(super) enum Verb {
     /// their `--cache-dir`. What is no plugin is named and left out.
     #[command(hide = true)]
     Precompile {
-        /// The folder.
+        /// Folder for the compiled plugins.
         #[arg(long, value_name = "DIR")]
         cache_dir: PathBuf,
-        /// Plugins.
+        /// Plugins to compile.
         #[arg(value_name = "FILE", required = true)]
         plugins: Vec<PathBuf>,
     },
 }
 
-/// Which host.
+/// The running host to talk to.
 #[derive(Debug, Args)]
 pub(super) struct Socket {
     /// Control socket of the host.
@@ -147,9 +147,9 @@ fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::report_control(error),
         Ok(Answer::Status(status)) if json => {
-            super::print(&super::line(&status), ExitCode::SUCCESS)
+            super::print::print(&super::print::line(&status), ExitCode::SUCCESS)
         }
-        Ok(Answer::Status(status)) => super::print(&text(&status), ExitCode::SUCCESS),
+        Ok(Answer::Status(status)) => super::print::print(&text(&status), ExitCode::SUCCESS),
         Ok(Answer::Reloaded(results)) => {
             let failed = results.iter().any(Result::is_err);
             results
@@ -158,7 +158,7 @@ fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
                 .for_each(|line| exit::say(line, ""));
             let done = results.iter().filter_map(|row| row.as_ref().ok());
             let done: String = done.map(|line| format!("{}\n", Escaped(line))).collect();
-            super::print(
+            super::print::print(
                 &done,
                 if failed { exit::ExitReason::Plugin.into() } else { ExitCode::SUCCESS },
             )
@@ -179,7 +179,7 @@ fn text(status: &Status) -> String {
     // Writing to a String cannot fail.
     let _ok = writeln!(out, "krsi-host {} on {}: {hooks}\n", status.version, status.kernel);
     for unproven in &status.unproven {
-        let _ok = writeln!(out, "not proven, and in force: {}\n", Escaped(unproven));
+        let _ok = writeln!(out, "attached, not proven: {}\n", Escaped(unproven));
     }
     if status.processes != ProcessCounts::default() {
         let _ok = writeln!(out, "{}\n", status.processes);
@@ -226,6 +226,9 @@ fn text(status: &Status) -> String {
         if !row.may.is_empty() {
             let _ok = writeln!(out, "  may {}", Escaped(&row.may.join(", ")));
         }
+    }
+    for row in &status.labels {
+        let _ok = writeln!(out, "label {}: {} processes", Quoted(&row.label), row.processes);
     }
     for rejected in &status.rejected {
         let _ok = writeln!(out, "\nnot run: {}", Escaped(&rejected.reason));

@@ -37,7 +37,7 @@ pub(super) struct File {
     rules: RulesTable,
 }
 
-/// What can be said of a plugin.
+/// A plugin's table in the configuration file.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct PluginTable {
@@ -116,7 +116,7 @@ impl File {
         self.plugin.keys().map(String::as_str)
     }
 
-    /// What it says of all rules.
+    /// Returns the settings of all rules.
     pub(super) fn rules(&self) -> Result<RuleSettings, SettingError> {
         self.rules.settings()
     }

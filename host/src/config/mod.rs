@@ -58,7 +58,7 @@ pub enum Format {
     Json,
 }
 
-/// What is said of one plugin.
+/// The settings of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// What it may use.
@@ -84,7 +84,7 @@ pub struct Config {
     pub format: Format,
     /// Bytes of the telemetry ring.
     pub ring_bytes: u32,
-    /// How hooks are met; found out when not said.
+    /// The backend; `None` takes the first that works.
     pub backend: Option<BackendKind>,
     /// Whether rules refuse, or only report what they would.
     pub mode: ModeArg,
@@ -172,23 +172,16 @@ impl Policies {
 pub enum ConfigError {
     /// More plugins than owner slots.
     #[error("{count} plugins, at most {PLUGINS_MAX} run at a time")]
-    TooManyPlugins {
-        /// How many were given.
-        count: usize,
-    },
+    TooManyPlugins { count: usize },
     /// A ring size that the kernel would refuse, or that the longest record does not fit.
     #[error(
         "a ring of {bytes} bytes is not a power of two from {RING_BYTES_MIN}, which the longest record needs, to 1 GiB"
     )]
-    RingBytes {
-        /// What was given.
-        bytes: u32,
-    },
+    RingBytes { bytes: u32 },
     /// A configuration file that cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
         file: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },

@@ -53,7 +53,7 @@ pub enum PinError {
 }
 
 impl PinError {
-    /// What to do about it.
+    /// Tells the user what to do about the error.
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {

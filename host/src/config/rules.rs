@@ -18,7 +18,7 @@ const DIGEST_MIB: u32 = 256;
 const DIGEST_MIB_MAX: u32 = 16 << 10;
 
 /// Rule maps by their names in the file, with the kernel's. The keys of the last are rules.
-const MAPS: [(&str, &str); 10] = [
+const MAPS: [(&str, &str); 11] = [
     ("process", "PROCESS"),
     ("lineage", "LINEAGE"),
     ("file", "FILE"),
@@ -28,6 +28,7 @@ const MAPS: [(&str, &str); 10] = [
     ("digest", "DIGEST"),
     ("marks", "MEMBER"),
     ("exempt", "EXEMPT"),
+    ("labels", "LABELS"),
     ("rules", "HITS"),
 ];
 

@@ -18,57 +18,43 @@ pub(crate) use self::server::Server;
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// It cannot be made.
-    #[error("{}: the control socket cannot be made", path.display())]
+    #[error("{}: the control socket cannot be created", path.display())]
     Bind {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Something else lies there.
-    #[error("{}: lies there and is no socket", path.display())]
-    NoSocket {
-        /// Where.
-        path: PathBuf,
-    },
+    #[error("{}: is there already and is not a socket", path.display())]
+    NoSocket { path: PathBuf },
     /// Another host listens there.
     #[error("{}: another krsi-host listens there", path.display())]
-    Taken {
-        /// Where.
-        path: PathBuf,
-    },
+    Taken { path: PathBuf },
     /// Nobody listens there.
-    #[error("{}: no krsi-host can be asked there", path.display())]
+    #[error("{}: no krsi-host answers there", path.display())]
     Connect {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// No answer comes.
     #[error("{}: the answer cannot be read", path.display())]
     Read {
-        /// Where.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// The answer is no answer.
     #[error("{}: the answer cannot be read", path.display())]
     Answer {
-        /// Where.
         path: PathBuf,
-        /// What is wrong.
         #[source]
         source: serde_json::Error,
     },
 }
 
 impl ControlError {
-    /// What to do about it.
+    /// Tells the user what to do about the error.
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {

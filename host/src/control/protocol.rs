@@ -15,7 +15,7 @@ pub(super) const ANSWER_MAX: u64 = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum Query {
-    /// What runs, and how it is.
+    /// Asks for the running plugins and their state.
     Status,
     /// Load plugins from their files again.
     Reload {
@@ -46,8 +46,8 @@ pub(crate) enum Query {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
     /// What runs.
-    Status(Status),
-    /// What became of each plugin.
+    Status(Box<Status>),
+    /// The result for each plugin.
     Reloaded(Vec<Result<String, String>>),
     /// What is recorded, or was, in words.
     Recording(String),

@@ -3,25 +3,25 @@
 
 use krsi_plugin_schema::latest::{Body, Event, Exec, ProcessKey};
 
-/// What became of a process.
+/// A change of a process: a fork, an exec or an exit.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ProcessChange<'a> {
     Forked {
-        /// Who forked.
+        /// The parent.
         parent: ProcessKey,
         /// The new process.
         child: ProcessKey,
     },
     /// It runs another executable from now on.
     Executed {
-        /// Who executes something else.
+        /// The process that executes another file.
         process: ProcessKey,
-        /// What it runs.
+        /// The file that it executes.
         exec: &'a Exec<'a>,
     },
     /// Its last thread ended.
     Exited {
-        /// Who ended.
+        /// The process that ended.
         process: ProcessKey,
     },
 }

@@ -8,6 +8,6 @@ pub(crate) mod process_table;
 
 pub(crate) use cgroup::CgroupNames;
 pub use change::ProcessChange;
-pub(crate) use proc_scan::{Stat, describe, scan, stat_of};
+pub(crate) use proc_scan::{Stat, describe, runs, scan, stat_of};
 pub use process_table::ProcessTable;
 pub(crate) use process_table::{Joined, Missed, Observation, TableCounts};

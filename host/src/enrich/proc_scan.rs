@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use krsi_plugin_schema::latest::{Argv, FileKey, Process, ProcessKey};
@@ -30,7 +31,6 @@ const STARTTIME: usize = 19;
 pub(crate) struct ScanError {
     /// Where it was looked for.
     root: std::path::PathBuf,
-    /// Why.
     #[source]
     source: std::io::Error,
 }
@@ -73,6 +73,14 @@ pub(crate) fn describe(
 #[must_use]
 pub(crate) fn stat_of(root: &Path, tgid: u32) -> Option<Stat> {
     stat(&read(&root.join(tgid.to_string()).join("stat"), FILE_MAX)?)
+}
+
+/// Whether a process runs a file, as far as `stat(2)` tells: on btrfs and overlayfs it does not.
+#[must_use]
+pub(crate) fn runs(tgid: u32, file: &FileKey) -> bool {
+    let Ok(exe) = fs::metadata(format!("/proc/{tgid}/exe")) else { return false };
+    let (major, minor) = (rustix::fs::major(exe.dev()), rustix::fs::minor(exe.dev()));
+    exe.ino() == file.ino && major << 20 | minor == file.dev
 }
 
 fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {

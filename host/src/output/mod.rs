@@ -14,7 +14,9 @@ pub(crate) use report::{
     RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
     Witnessed,
 };
-pub(crate) use status::{HookCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount};
+pub(crate) use status::{
+    HookCount, LabelCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
+};
 pub(crate) use terminal::{Colour, Terminal};
 pub(crate) use value::{CallObject, FieldValue};
 

@@ -46,7 +46,6 @@ pub enum Report {
 /// A line about the host itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct NoteReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     pub text: String,
@@ -55,7 +54,6 @@ pub struct NoteReport {
 /// A detection by a plugin.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Which plugin.
@@ -75,7 +73,6 @@ pub struct AlertReport {
 /// A call that a rule decided.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct VerdictReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// `denied` or `audited`.
@@ -122,12 +119,13 @@ pub enum Decider {
     Watch,
     /// What the operator has calls answered by whose object cannot be read.
     OnError,
+    /// A label for which there was no room.
+    Label,
 }
 
 /// A call that a watch matched.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WatchReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Place of the watch on the command line, from 0.
@@ -151,22 +149,19 @@ pub struct WatchReport {
 /// A rule that came into force.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
-    /// Who owns it.
+    /// The plugin that owns the rule.
     pub plugin: String,
     /// What it does, in words.
     pub text: String,
-    /// Why.
     pub reason: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleEndReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     #[serde(serialize_with = "as_text")]
@@ -186,26 +181,21 @@ pub struct RuleEndReport {
 /// An action that was refused.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RefusalReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// Whose action.
     pub plugin: String,
     /// Token of the action.
     pub token: u32,
-    /// Why.
     pub reason: String,
 }
 
 /// A plugin that was stopped.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct FailureReport {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Which.
     pub plugin: String,
-    /// Why.
     pub reason: String,
     /// What becomes of it and its rules.
     pub rules: String,
@@ -216,7 +206,6 @@ pub struct FailureReport {
 /// Counts of one hook.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct HookSummary {
-    /// Its name.
     pub hook: String,
     /// Calls in which somebody wanted something.
     pub seen: u64,
@@ -245,6 +234,8 @@ pub struct HookSummary {
     pub lost_marks: u64,
     /// Processes that are exempt from rules, and are judged by them, as there was no room to note them.
     pub lost_exempt: u64,
+    /// Labels that found no room.
+    pub lost_labels: u64,
     /// Calls whose arguments could not be captured.
     pub skipped: u64,
     /// Calls denied.
@@ -258,7 +249,6 @@ pub struct HookSummary {
 /// What the witness saw at one hook: what all LSMs together answered.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Witnessed {
-    /// Its name.
     pub hook: String,
     /// Calls that came to an end.
     pub calls: u64,
@@ -273,10 +263,9 @@ pub struct Witnessed {
 /// Counts of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct PluginSummary {
-    /// Its name.
     pub plugin: String,
     pub version: String,
-    /// Where it is in its life.
+    /// The stage of the plugin's life.
     pub state: String,
     /// Records it was given.
     pub records: u64,
@@ -324,16 +313,15 @@ impl Display for ProcessCounts {
         let Self { dropped, outside, ghosts, strangers } = self;
         write!(
             formatter,
-            "processes: {dropped} dropped from the full table, {outside} that run outside it; {ghosts} ends and \
-             {strangers} starts found out without their record"
+            "processes: {dropped} dropped from the full table, {outside} running outside it; {ghosts} exits and \
+             {strangers} starts detected without their record"
         )
     }
 }
 
-/// What a whole run came to.
+/// The summary of a run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Summary {
-    /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
     /// Every attached hook.
@@ -350,7 +338,7 @@ pub struct Summary {
     pub map_full: u64,
     /// What was counted of processes.
     pub processes: ProcessCounts,
-    /// How hooks were met: `lsm`, `fmod_ret` or `observe`.
+    /// The backend: `lsm`, `fmod_ret` or `observe`.
     pub backend: &'static str,
     /// Calls that a program missed because it was preempted (`recursion_misses`).
     pub missed: u64,

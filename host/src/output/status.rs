@@ -12,7 +12,7 @@ pub(crate) struct PluginStatus {
     /// The plugin's name.
     pub plugin: String,
     pub version: String,
-    /// Where it is in its life.
+    /// The stage of the plugin's life.
     pub state: String,
     /// The plugin's Wasm file.
     pub file: String,
@@ -49,7 +49,7 @@ pub(crate) struct PluginStatus {
     pub shadow: Option<ShadowStatus>,
 }
 
-/// A version that runs beside, without effect.
+/// A version that runs without effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShadowStatus {
     pub version: String,
@@ -90,6 +90,15 @@ pub(crate) struct WatchCount {
     pub errors: u64,
 }
 
+/// A label, and how many processes have it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LabelCount {
+    /// `plugin.name`.
+    pub label: String,
+    /// Processes.
+    pub processes: usize,
+}
+
 /// The host, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
@@ -107,6 +116,9 @@ pub(crate) struct Status {
     /// Watches with a program, and what was counted at each.
     #[serde(default)]
     pub watches: Vec<WatchCount>,
+    /// Labels in use.
+    #[serde(default)]
+    pub labels: Vec<LabelCount>,
     /// What was counted of processes.
     #[serde(default)]
     pub processes: ProcessCounts,

@@ -15,6 +15,7 @@ pub(crate) fn asked(manifest: &Manifest) -> Asked {
         deny_keys: manifest.deny_keys,
         deny_hooks: manifest.deny_hooks,
         watches: (0..).zip(&manifest.watches).map(asked_watch).collect(),
+        labels: manifest.labels.iter().cloned().collect(),
         kill: manifest.kill,
     }
 }

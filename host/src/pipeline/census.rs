@@ -55,9 +55,8 @@ impl Census {
         let outside = self.shared.processes().counts().outside;
         if is_news(&mut self.told, outside) {
             self.shared.note(format!(
-                "the process table is full: {outside} processes run that it does not hold; a rule on a lineage \
-                 that is made now misses those of them that belong to it; raise `processes` below \
-                 [rules.capacity]"
+                "the process table is full: {outside} running processes are not in it; a new rule on a lineage \
+                 misses those that belong to it; raise `processes` in [rules.capacity]"
             ));
         }
         is_time

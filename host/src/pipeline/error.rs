@@ -45,7 +45,6 @@ pub enum ReloadError {
         file: PathBuf,
         /// Name of the plugin.
         name: String,
-        /// What, in words.
         more: Vec<String>,
     },
 }
@@ -100,7 +99,7 @@ pub enum RunError {
     #[error(transparent)]
     Reload(#[from] ReloadError),
     /// What a plugin asks for, or is granted, is said by cgroups.
-    #[error("{plugin}: {what} by cgroup is not to be had: {why}")]
+    #[error("{plugin}: {what} by cgroup is not available: {why}")]
     Cgroups {
         /// Name of the plugin.
         plugin: String,
@@ -128,7 +127,7 @@ pub enum RunError {
     #[error("the control plane cannot be set up")]
     Runtime(#[source] std::io::Error),
     /// Something lies where the ready file is to be.
-    #[error("--ready-file {}: lies there already and is no ready file, which would be empty", file.display())]
+    #[error("--ready-file {}: is already there and is not a ready file, which would be empty", file.display())]
     ReadyFileTaken { file: PathBuf },
     /// Nothing is recorded.
     #[error(transparent)]
@@ -137,7 +136,6 @@ pub enum RunError {
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
         file: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
@@ -249,7 +247,7 @@ impl RunError {
         chain(self)
     }
 
-    /// The same with what to do about it.
+    /// Returns the error, its causes and what to do about it, on one line.
     #[must_use]
     pub fn line(&self) -> String {
         match self.fix() {

@@ -87,8 +87,7 @@ impl ExemptProcesses {
                 (_, Ok(id)) => self.kernel.count_cgroup(id).map_err(|why| why.to_string()),
             };
             told.extend(
-                kept.err()
-                    .map(|why| format!("exempt-cgroups: {name}: {why}; nobody is exempt by it")),
+                kept.err().map(|why| format!("exempt-cgroups: {name}: {why}; it exempts nobody")),
             );
         }
         told
@@ -112,7 +111,7 @@ impl ExemptProcesses {
                     executable.former.extend(before);
                 }
                 Err(why) if is_named && executable.held.is_none() => told.push(format!(
-                    "exempt-executables: {}: {why}; nobody is exempt by it until it is there",
+                    "exempt-executables: {}: {why}; it exempts nobody until the file is there",
                     executable.path.display()
                 )),
                 // What runs of it still is what it was.
@@ -239,15 +238,17 @@ impl Executable {
         let path = self.path.display();
         if held.is_script() {
             return Some(format!(
-                "exempt-executables: {path} is a script: what runs is its interpreter, and nobody is exempt by it"
+                "exempt-executables: {path} is a script and exempts nobody: its interpreter is what runs"
             ));
         }
         if self.held.is_some() {
-            return Some(format!("exempt-executables: {path} is another file now, and exempt"));
+            return Some(format!(
+                "exempt-executables: {path} was replaced; the new file is exempt"
+            ));
         }
         let resolved = held.resolved.display();
         (held.resolved != self.path)
-            .then(|| format!("exempt-executables: {path} is {resolved}, which is exempt"))
+            .then(|| format!("exempt-executables: {path} leads to {resolved}, which is exempt"))
     }
 
     /// Whether a process runs what was behind the name since the host started.

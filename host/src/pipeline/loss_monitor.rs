@@ -114,15 +114,15 @@ impl LossMonitor {
         if is_news(told_marks, marks) {
             tracing::warn!(
                 processes = marks,
-                "processes were forked that no rule on their lineage holds for: all marks are in use; \
-                 raise `marks` below [rules.capacity]"
+                "processes were forked that rules on their lineage do not apply to: all marks are in use; \
+                 raise `marks` in [rules.capacity]"
             );
         }
         if is_news(told_exempt, exempt) {
             tracing::warn!(
                 processes = exempt,
-                "processes that are exempt are judged by rules: there is no room to note them; \
-                 raise `exempt` below [rules.capacity]"
+                "rules apply to exempt processes: the map of exemptions is full; \
+                 raise `exempt` in [rules.capacity]"
             );
         }
     }

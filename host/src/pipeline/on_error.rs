@@ -29,7 +29,7 @@ pub(super) fn answer_errors(
             errno,
             mode: mode as u8,
             subject: Subject::Any as u8,
-            owner: u16::from(ADMINISTRATOR),
+            owner: ADMINISTRATOR,
             protocol: 0,
             ..Lease::default()
         };

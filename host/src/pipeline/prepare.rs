@@ -120,6 +120,7 @@ impl Roster {
             deny_keys: if spec.deny_keys.is_some() { asked.deny_keys } else { accepted.deny_keys },
             filters: if spec.hooks.is_some() { &asked.filters } else { &accepted.filters }.clone(),
             watches: accepted.watches.iter().chain(bounded).cloned().collect(),
+            labels: accepted.labels.clone(),
             kill: asked.kill,
         };
         let more = asked.beyond(&bound);

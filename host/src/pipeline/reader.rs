@@ -18,6 +18,7 @@ use crate::enrich::{CgroupNames, Joined, Observation, ProcessChange, ProcessTabl
 use crate::kernel::map::Counters;
 use crate::loss::Loss;
 use crate::output::VerdictReport;
+use crate::policy::NO_ROOM;
 use crate::read::ring::{ReadError, Rings, Wake};
 use crate::route::batch::ProcessSource;
 use crate::route::subscription::{PluginSlot, Router};
@@ -159,6 +160,8 @@ impl Reader {
             self.shared.report(if rule_id >= WATCH_RULES {
                 let slot = u16::try_from(rule_id - WATCH_RULES).unwrap_or(0);
                 report::of_watch(verdict, rule_id, watches.get(&slot))
+            } else if rule_id == NO_ROOM {
+                report::without_room(verdict, rule_id)
             } else if rule_id >= ERROR_RULES {
                 report::on_error(verdict, rule_id)
             } else {
@@ -176,7 +179,7 @@ fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
 
 /// What is known of a record beside its event.
 struct OfRecord<'a> {
-    /// What became of a process.
+    /// A change of a process: a fork, an exec or an exit.
     change: Option<ProcessChange<'a>>,
     /// What the values of a watch are.
     fields: &'a [ToldField],

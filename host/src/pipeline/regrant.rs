@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use krsi_plugin_schema::latest::{ProcessKey, Refusal};
+use krsi_plugin_schema::latest::{ProcessKey, Refusal, RuleKey};
 
 use super::bounds;
 use super::clock;
@@ -102,7 +102,7 @@ impl Roster {
     fn report_rechecked(&self, name: &str, RegrantOutcome { changed, ended }: RegrantOutcome) {
         if changed + ended > 0 {
             self.shared.note(format!(
-                "{name}: what it is granted has changed: {ended} of its rules ended, {changed} do something else now"
+                "{name}: its grants changed: {ended} of its rules ended, {changed} changed their mode"
             ));
         }
     }
@@ -154,11 +154,12 @@ impl RulesOf {
             let verdict = granted.or(verdicts.first()).cloned();
             verdict.unwrap_or(GrantVerdict::Granted(rule.mode))
         };
-        let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let running = |key: &RuleKey| shared.running(key);
+        let kinship = Kinship { exists: &exists, descendants: &descendants, running: &running };
         let bounds = bounds::of(&scope);
         if let Err(error) = shared.turns.turn(|ledger| ledger.bound(self.slot, bounds)) {
             let name = &self.name;
-            shared.note(format!("{name}: its rules are bounded as before: {error}"));
+            shared.note(format!("{name}: the kernel refused the new scope of its rules, and the old one stays: {error}"));
         }
         let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);
         let mut outcome = RegrantOutcome::default();

@@ -96,7 +96,18 @@ pub(super) fn on_error(verdict: VerdictReport, rule_id: u64) -> Report {
     })
 }
 
-/// The same with its rule.
+/// A call that would have given a label for which there was no room.
+pub(super) fn without_room(verdict: VerdictReport, rule_id: u64) -> Report {
+    Report::Verdict(VerdictReport {
+        rule_id,
+        decided_by: Decider::Label,
+        plugin: "administrator".to_owned(),
+        reason: "no room for a label: raise `labels` below [rules.capacity]".to_owned(),
+        ..verdict
+    })
+}
+
+/// Returns a verdict with the rule that decided it.
 pub(super) fn explained(verdict: VerdictReport, rule_id: u64, rule: Option<&RuleView>) -> Report {
     let until = rule.map(|rule| rule.expires_boot_ns).filter(|until| *until != 0);
     Report::Verdict(VerdictReport {
@@ -122,7 +133,7 @@ pub(super) fn rule_end(rule: &RuleView) -> Report {
     })
 }
 
-/// What was acted upon.
+/// Describes the object of a call.
 fn object(body: &Body<'_>, fields: &[ToldField]) -> CallObject {
     CallObject::Name(match body {
         Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => exec.path.to_string(),

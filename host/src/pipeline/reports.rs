@@ -81,14 +81,14 @@ struct Rate {
     left_out: u64,
 }
 
-/// Where reports go in.
+/// The sending end of the report queues.
 #[derive(Debug)]
 pub(super) struct Reports {
     classes: [mpsc::Sender<Report>; CLASSES],
     rates: Mutex<BTreeMap<(ReportKind, String), Rate>>,
 }
 
-/// Where they come out.
+/// The receiving end of the report queues.
 #[derive(Debug)]
 pub struct ReportReceiver {
     classes: [mpsc::Receiver<Report>; CLASSES],
@@ -117,7 +117,7 @@ impl Reports {
                 let unix_ns = clock::unix_ns(clock::boot_ns());
                 let ReportKind { words, per_second } = kind;
                 let text = format!(
-                    "{whose}: {left_out} more {words} were not reported, at most {per_second} a second are"
+                    "{whose}: {left_out} more {words} were not reported: the limit is {per_second} a second"
                 );
                 // What has no room here is part of what was left out.
                 let _told = self.push(Report::Note(NoteReport { unix_ns, text }));

@@ -20,7 +20,7 @@ use crate::attach::wanted::Wanted;
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
 use crate::output::{PluginSummary, RefusalReport, Report};
 use crate::plugin::{Candidate, CodeOrigin, Compiler, Engine, Start, Swapped, Worker};
-use crate::policy::{Asked, Grant, GrantSpec};
+use crate::policy::{Asked, Grant, GrantSpec, Undeclared};
 use crate::route::queue::Queue;
 use crate::route::subscription::PluginSlot;
 
@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// All of them.
+/// Returns all of them.
 pub(super) struct Roster {
     pub(super) compiler: Compiler,
     /// One engine for each limit of stack.
@@ -251,7 +251,7 @@ impl Roster {
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
             entry.shadow = Some(version.clone());
         }
-        self.shared.note(format!("{name}: shadow {version} runs beside, without effect"));
+        self.shared.note(format!("{name}: shadow {version} runs without effect"));
         Ok(())
     }
 
@@ -263,6 +263,12 @@ impl Roster {
         self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(entry.slot)));
         entry.worker.stop();
         let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
+        let name = entry.name.as_str().into();
+        let turns = &self.shared.turns;
+        let gone = turns.turn(|all| all.declare_labels(entry.slot, &name, &[], Undeclared::End));
+        if let Err(error) = gone {
+            tracing::warn!(%error, "labels of a plugin that is gone are still in use");
+        }
         self.gone.push(summary(&entry));
         self.shared.note(format!("{} unloaded, {ended} rules withdrawn", entry.name));
     }
@@ -353,7 +359,7 @@ fn hello(candidate: &Candidate, spec: &PluginSpec, asked: &Asked, grant: &Grant)
     let origin = match identity.origin {
         CodeOrigin::Compiled => "compiled",
         CodeOrigin::Cached => "from the cache",
-        CodeOrigin::Distrusted => "compiled anew, as the cached code was not to be trusted",
+        CodeOrigin::Distrusted => "compiled again because the cached code failed its check",
     };
     let version = &candidate.manifest.version;
     let mut text = format!("{version} runs: {}, sha256 {hash}…, {origin}", identity.contract);

@@ -28,7 +28,8 @@ use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
 use crate::kernel::survey::probe;
 use crate::loss::Loss;
-use crate::output::{Json, Output, Report, Status, Terminal};
+use crate::output::{Json, LabelCount, Output, Report, Status, Terminal};
+use crate::policy::LabelView;
 use crate::record::Options;
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
@@ -131,12 +132,13 @@ fn answer(
                 counts: counts(&hooks, &watches, counters),
                 hooks,
                 watches,
+                labels: labels(shared),
                 processes: processes(shared),
                 plugins: statuses.status(),
                 rejected: shared.rejected(),
             };
             // Whoever asked may be gone.
-            let _told = reply.send(Answer::Status(status));
+            let _told = reply.send(Answer::Status(Box::new(status)));
         }
         Query::Record { file, bytes_max, redacted } => {
             let options = Options { file, bytes_max, redacted };
@@ -169,7 +171,14 @@ fn record(what: Recordable, reply: oneshot::Sender<Answer>, commands: &Sender<Co
     });
 }
 
-/// What became of plugins, in words.
+/// Labels in use.
+fn labels(shared: &Shared) -> Vec<LabelCount> {
+    let views = shared.turns.turn(|ledger| ledger.labels());
+    let count = |LabelView { name, processes, .. }| LabelCount { label: name, processes };
+    views.into_iter().map(count).collect()
+}
+
+/// Describes the results of a reload, a line for each plugin.
 fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>> {
     let line = |result: Result<Reloaded, RunError>| match result {
         Ok(reloaded) => Ok(reloaded.to_string()),

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdrhistogram::Histogram;
 use krsi_host_abi::deny::TICK_NS;
 use krsi_host_abi::hook::HOOK_SLOTS;
-use krsi_plugin_schema::latest::ProcessKey;
+use krsi_plugin_schema::latest::{Process, ProcessKey, RuleKey};
 use parking_lot::MutexGuard as TurnGuard;
 
 use super::hook_counts::{Counted, HookCounters};
@@ -18,6 +18,7 @@ use crate::attach::watches::ToldWatches;
 use crate::decode::CallLayouts;
 use crate::enrich::{self, ProcessTable};
 use crate::kernel::map::RuleMaps;
+use crate::kernel::map::prefix::PathPrefix;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, RejectedFile, Report};
 use crate::policy::{Ledger, Machine, Turns};
@@ -49,7 +50,7 @@ pub(super) struct Shared {
     hooks: Mutex<(Vec<String>, &'static str)>,
     /// What is attached and was not seen to be called, in words.
     unproven: Mutex<Vec<String>>,
-    /// What is told of watches.
+    /// What is told of each watch.
     watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
     layouts: Mutex<Arc<CallLayouts>>,
@@ -93,7 +94,29 @@ impl Shared {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
     }
 
-    /// How they are attached.
+    /// Processes that run a file, or what lies at a path, of a rule.
+    pub(super) fn running(&self, key: &RuleKey) -> Vec<ProcessKey> {
+        let is_below =
+            |exe: &str, prefix: &str| match (PathPrefix::new(exe), PathPrefix::new(prefix)) {
+                (Ok(exe), Ok(prefix)) => prefix.covers(&exe),
+                _ => false,
+            };
+        let is_one = |process: &Process<'_>| match key {
+            RuleKey::File(file) => {
+                process.file.is_numbered_as(file) || enrich::runs(process.key.tgid, file)
+            }
+            RuleKey::Path { prefix, .. } => is_below(&process.exe, prefix),
+            _ => false,
+        };
+        // What is asked of `/proc` is asked without the table.
+        let all: Vec<Process<'static>> = match key {
+            RuleKey::File(_) | RuleKey::Path { .. } => self.processes().iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        all.iter().filter(|process| is_one(process)).map(|process| process.key).collect()
+    }
+
+    /// Returns the name of the backend.
     pub(super) fn backend(&self) -> &'static str {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).1
     }
@@ -103,7 +126,7 @@ impl Shared {
         self.unproven.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What is told of watches, by slot.
+    /// Returns what is told of each watch, by its slot.
     pub(super) fn watches(&self) -> Arc<ToldWatches> {
         Arc::clone(&self.watches.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -140,7 +163,7 @@ impl Shared {
             std::mem::replace(&mut *kept, unproven.clone())
         };
         for text in unproven.iter().filter(|text| !before.contains(text)) {
-            self.note(format!("not proven, and in force: {text}"));
+            self.note(format!("attached, not proven: {text}"));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef};
+use krsi_plugin_schema::latest::{OnStop, ProcessKey, RecordRef, RuleKey};
 use parking_lot::MutexGuard as TurnGuard;
 
 use super::bounds;
@@ -19,14 +19,16 @@ use super::version::Version;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
-use crate::policy::{ActionContext, Applied, Kinship, MetricTotals, Principal, RaisedAlert, apply};
+use crate::policy::{
+    ActionContext, Applied, Kinship, MetricTotals, Principal, RaisedAlert, Undeclared, apply,
+};
 use crate::route::queue::{Batch, Queue};
 use crate::route::subscription::PluginSlot;
 
 /// Bytes of descriptions that a plugin is handed at a time.
 const INTRODUCTION_BYTES: usize = 256 << 10;
 
-/// What a plugin did.
+/// Counts of a plugin's actions.
 #[derive(Debug, Default)]
 pub(super) struct PluginCounts {
     alerts: AtomicU64,
@@ -113,11 +115,15 @@ impl PolicySink {
         let within = |key: ProcessKey| {
             self.shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
-        let kinship = Kinship { exists: &exists, descendants: &descendants };
+        let running = |key: &RuleKey| self.shared.running(key);
+        let kinship = Kinship { exists: &exists, descendants: &descendants, running: &running };
         let machine = &self.shared.machine;
         let bounds = bounds::of(&scope);
         let context = ActionContext { now_boot_ns, kinship, machine, within: &within, bounds };
         let turns = &self.shared.turns;
+        if init {
+            self.declare_labels(Undeclared::Stay);
+        }
         let mut applied = apply(turns, &mut self.principal, actions, context);
         if init {
             turns.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
@@ -141,6 +147,17 @@ impl PolicySink {
         applied.outcomes
     }
 
+    /// Has the plugin own the labels of this version.
+    fn declare_labels(&self, others: Undeclared) {
+        let Principal { slot, plugin, grant, .. } = &self.principal;
+        let labels = &grant.may().labels;
+        let declared =
+            self.shared.turns.turn(|ledger| ledger.declare_labels(*slot, plugin, labels, others));
+        if let Err(error) = declared {
+            self.shared.note(format!("{plugin}: its labels are not in force: {error}"));
+        }
+    }
+
     /// Says that a rule on a lineage may miss processes that the full table could not tell.
     fn report_lineages(&self, applied: &Applied) {
         let mut rules = applied.rules.iter().filter(|rule| rule.of_lineage).peekable();
@@ -161,7 +178,7 @@ impl PolicySink {
     fn give_up(&self) -> String {
         self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(self.principal.slot)));
         match self.on_stop {
-            OnStop::Keep => "quarantined; its rules stand until they expire".to_owned(),
+            OnStop::Keep => "quarantined; its rules stay in force until they expire".to_owned(),
             OnStop::Clear => {
                 let ended = self.shared.turns.withdraw(self.principal.slot, clock::boot_ns());
                 format!("quarantined; its {ended} rules were withdrawn")
@@ -236,7 +253,9 @@ impl ActionSink for PolicySink {
             }
             Next::RestartAt { boot_ns } => {
                 let wait_ms = boot_ns.saturating_sub(now_boot_ns) / 1_000_000;
-                format!("restarted from its last checkpoint in {wait_ms} ms; its rules stand")
+                format!(
+                    "restarted from its last checkpoint in {wait_ms} ms; its rules stay in force"
+                )
             }
             Next::Go | Next::EndProbation => String::new(),
         };
@@ -254,10 +273,12 @@ impl ActionSink for PolicySink {
     }
 
     fn back(&mut self) {
+        self.declare_labels(Undeclared::Stay);
         self.subscribe();
     }
 
     fn probation_ended(&mut self) {
+        self.declare_labels(Undeclared::End);
         let (slot, version) = (self.common.slot, self.version.number);
         self.send_to_steward(Command::ProbationEnded { slot, version });
     }

@@ -145,7 +145,7 @@ fn look(hooks: &mut Hooks, exempt: &mut ExemptProcesses) -> Result<FoundMachine,
     })?;
     let processes = hooks.processes()?.map_err(|why| {
         told.push(format!(
-            "processes that run already are unknown, and rules on them refused, until they are seen: {why}"
+            "processes older than krsi-host are unknown until their first event, and rules on them are refused: {why}"
         ));
     });
     Ok(FoundMachine { machine, processes: processes.ok(), notes: told })

@@ -1,4 +1,4 @@
-//! The thread that lets plugins come and go: one command after the other, so that none meets another halfway.
+//! The thread that loads, replaces and unloads plugins: one command after the other, so that none sees another half done.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ const SEGMENT: Duration = Duration::from_secs(10);
 /// Where an answer goes; whoever asked may be gone.
 pub(super) type Reply<T> = oneshot::Sender<T>;
 
-/// What the steward is told.
+/// A command to the steward.
 pub(super) enum Command {
     /// Load the plugin of this name, or every one, from its file again.
     Reload {
@@ -52,7 +52,7 @@ pub(super) enum Command {
         name: Option<String>,
         /// Whether more than before is granted.
         wider: Wider,
-        /// What became of each.
+        /// The result for each plugin.
         reply: Option<Reply<Vec<Result<Reloaded, RunError>>>>,
     },
     /// Files that were renamed to their place, closed, or not written to for a while.
@@ -95,7 +95,7 @@ pub(super) fn administrator(config: &Config) -> Wanted {
     Wanted { watches: (0..).zip(&config.watches).map(watch).collect(), ..Wanted::default() }
 }
 
-/// How everything ended.
+/// The result of a run.
 pub(super) struct Ended {
     pub(super) plugins: Vec<PluginSummary>,
     /// Slots that had a program.
@@ -105,7 +105,7 @@ pub(super) struct Ended {
     pub(super) read: Result<(), RunError>,
 }
 
-/// What the thread holds.
+/// The state of the steward's thread.
 pub(super) struct Steward {
     /// What was told of hooks and watches that have no program.
     pub(super) refused: HashSet<String>,

@@ -132,6 +132,7 @@ fn hook_summary(
         cut: counted(Counted::Cut),
         lost_marks: total(Counter::LostMark)?,
         lost_exempt: total(Counter::LostExempt)?,
+        lost_labels: total(Counter::LostLabel)?,
         skipped: total(Counter::SkippedNull)?
             + total(Counter::SkippedField)?
             + total(Counter::SkippedRead)?,

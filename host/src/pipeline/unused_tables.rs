@@ -21,8 +21,7 @@ impl Steward {
 }
 
 fn words(table: &str, names: &[String]) -> String {
-    let text =
-        format!("the configuration's [plugin.{table}] holds for nobody: no plugin {table:?} runs");
+    let text = format!("the configuration's [plugin.{table}] is unused: no plugin {table:?} runs");
     match meant(table, names) {
         Some(name) => format!("{text}; is {name:?} meant?"),
         None => text,

@@ -43,7 +43,7 @@ impl Version {
         Grant::new(self.asked.clone(), spec)
     }
 
-    /// What it wants of the kernel.
+    /// Returns what the version wants of the kernel.
     pub(super) fn wanted(&self, slot: u8, spec: &GrantSpec) -> Wanted {
         let grant = self.grant(spec.clone());
         let may = grant.may();
@@ -70,7 +70,7 @@ impl Version {
         Wanted { watches: Vec::new(), ..self.wanted(slot, spec) }
     }
 
-    /// What it is sent.
+    /// Returns what the version is to be sent.
     pub(super) fn subscription(&self, slot: u8, grant: &Grant, queue: &Arc<Queue>) -> Subscription {
         Subscription {
             slot: PluginSlot(slot),

@@ -282,6 +282,7 @@ mod tests {
             filters: vec![Filter { hook: Hook::FileOpen, conditions: conditions.to_vec() }],
             deny_hooks: HookSet::default(),
             deny_keys: KeyKinds::default(),
+            labels: Vec::new(),
             kill: false,
             tick: None,
             on_stop: OnStop::Keep,
@@ -295,7 +296,7 @@ mod tests {
         };
         assert_eq!(refused(&manifest(std::slice::from_ref(&by_user)), &settings), None);
         let words = refused(&manifest(&[by_user, by_group]), &settings).unwrap();
-        assert!(words.starts_with("some: a filter by cgroup is not to be had: "), "{words}");
+        assert!(words.starts_with("some: a filter by cgroup is not available: "), "{words}");
         settings.grant.scope = Scope::Cgroup("/a".into());
         let words = refused(&manifest(&[]), &settings).unwrap();
         assert!(words.starts_with("some: a scope by cgroup"), "{words}");

@@ -49,7 +49,7 @@ impl FileChanges {
         self.0.extract_if(|_, at| *at <= now).map(|(file, _)| file).collect()
     }
 
-    /// When the next one is.
+    /// Returns when the next file counts as complete.
     fn next(&self) -> Option<Instant> {
         self.0.values().min().copied()
     }

@@ -8,7 +8,7 @@ use crate::record::RecorderSlot;
 
 /// A plugin with its manifest, not yet started.
 pub struct Candidate {
-    /// What it asks for.
+    /// What the plugin's manifest asks for.
     pub manifest: Manifest,
     pub(super) pre: Arc<PluginPre>,
     pub(super) world: Box<dyn World>,

@@ -9,7 +9,7 @@ use wasmtime::Config;
 /// Time between two epochs: how exact a deadline is.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Why there is no engine.
+/// The reason why the Wasm engine cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The configuration does not suit this machine.

@@ -10,7 +10,7 @@
 
 use std::time::Duration;
 
-/// Where a plugin is in its life.
+/// The stage of a plugin's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum State {
@@ -44,7 +44,7 @@ impl State {
     }
 }
 
-/// What happens to a plugin.
+/// Something that happened to a plugin: an input of the state machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     /// `init` succeeded, for the first time or after a fault.
@@ -65,7 +65,7 @@ pub(crate) enum Input {
     Stop,
 }
 
-/// What is to be done now.
+/// What a plugin's thread has to do after an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
     /// Nothing in particular.
@@ -128,7 +128,7 @@ impl Life {
         Self { policy, state: State::Loaded, faults: 0, last_fault_boot_ns: 0, probation: 0 }
     }
 
-    /// Where it is.
+    /// Returns the current stage.
     #[must_use]
     pub(crate) const fn state(&self) -> State {
         self.state

@@ -1,4 +1,4 @@
-//! What a plugin may use, and the meter that says which limit it met.
+//! What a plugin may use, and the meter that says which limit it exceeded.
 
 use std::time::Duration;
 
@@ -53,7 +53,6 @@ impl Default for Limits {
 pub(crate) struct Exceeded {
     pub(crate) what: &'static str,
     pub(crate) asked: usize,
-    /// What is allowed.
     pub(crate) limit: usize,
 }
 

@@ -3,6 +3,7 @@
 //! The live version's thread hands over what it was given and what it wanted; if the shadow is too
 //! slow for that, comparisons are left out and counted, and the live version does not wait.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,7 @@ const WAITING_MAX: usize = 256;
 /// Differences of one batch that are told.
 const TOLD_MAX: usize = 8;
 
-/// Where differences are told.
+/// Receives the differences between a shadow and the running version.
 pub trait ShadowSink: Send {
     /// What only the version that runs wanted, and what only the shadow wanted, in words.
     fn differs(&mut self, lines: &[String]);
@@ -34,7 +35,7 @@ pub trait ShadowSink: Send {
     fn failed(&mut self, why: &CallError);
 }
 
-/// What comparing came to.
+/// Counts of the batches that were compared.
 #[derive(Debug, Default)]
 pub struct ShadowStats {
     /// Batches in which both wanted the same.
@@ -185,12 +186,20 @@ pub(crate) fn words(action: &Action<'_>) -> String {
             };
             format!("give the {kind} {} as {value}", Quoted(name))
         }
+        Action::LabelRule(label) => {
+            format!("give the label {}: {}", Quoted(&label.label), of_rule(&label.rule))
+        }
+        Action::SetLabel(set) => {
+            let verb = if set.gives { "give" } else { "take" };
+            let whom = if set.descendants { "lineage of process" } else { "process" };
+            format!("{verb} the label {}: {whom} {}", Quoted(&set.label), set.process.tgid)
+        }
         Action::Unknown(number) => format!("do what this host does not know, action {number}"),
     }
 }
 
 fn of_rule(rule: &Rule<'_>) -> String {
-    let Rule { key, subject, hooks, ttl_ms, reason, .. } = rule;
+    let Rule { key, subject, labels, hooks, ttl_ms, reason, .. } = rule;
     let hooks: Vec<&str> = hooks.iter().map(|hook| hook.name()).collect();
     let key = match key {
         RuleKey::Process(process) => format!("process {}", process.tgid),
@@ -213,8 +222,12 @@ fn of_rule(rule: &Rule<'_>) -> String {
         Subject::Any => String::new(),
         Subject::Lineage(root) => format!(" for lineage of process {}", root.tgid),
     };
+    let of_label = |word: &str, names: &[Cow<'_, str>]| {
+        names.iter().map(|name| format!(" {word} label {name}")).collect::<String>()
+    };
+    let labels = of_label("if", &labels.has) + &of_label("unless", &labels.lacks);
     let ttl = if *ttl_ms == 0 { String::new() } else { format!(" for {ttl_ms} ms") };
-    format!("{} on {key}{subject}{ttl} because {reason}", hooks.join(", "))
+    format!("{} on {key}{subject}{labels}{ttl} because {reason}", hooks.join(", "))
 }
 
 #[cfg(test)]
@@ -266,6 +279,7 @@ mod tests {
             cause_boot_ns: 1,
             key,
             subject,
+            labels: Default::default(),
             hooks: [Hook::FileOpen, Hook::SocketConnect].into_iter().collect(),
             ttl_ms: 500,
             reason: "it mines".into(),

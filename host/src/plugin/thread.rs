@@ -16,7 +16,7 @@ use super::world::{CallError, StartError};
 use crate::record::Cause;
 use crate::route::queue::{Batch, Delivery, Pause};
 
-/// What the thread holds.
+/// The state of a plugin's thread.
 pub(super) struct PluginThread {
     desk: Arc<Desk>,
     life: Life,
@@ -28,7 +28,7 @@ pub(super) struct PluginThread {
     ticked: Instant,
 }
 
-/// What a version is given.
+/// What a version is called with.
 enum VersionInput {
     Tick,
     Batch(Arc<Batch>),
@@ -62,7 +62,7 @@ impl PluginThread {
         Self { desk, life, live, predecessor: None, restart_at: None, ticked: Instant::now() }
     }
 
-    /// Until the stop.
+    /// Runs until the stop command arrives.
     pub(super) fn run(&mut self) {
         loop {
             match self.life.state() {

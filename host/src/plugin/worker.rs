@@ -72,7 +72,7 @@ pub struct WorkerStats {
 }
 
 impl WorkerStats {
-    /// Where the plugin is in its life.
+    /// Returns the stage of the plugin's life.
     #[must_use]
     pub fn state(&self) -> State {
         let at = usize::from(self.state.load(Ordering::Relaxed));
@@ -84,16 +84,16 @@ impl WorkerStats {
     }
 }
 
-/// Who runs.
+/// The version that runs.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// What it asked for.
+    /// What the version's manifest asked for.
     pub manifest: Manifest,
     /// Its file and hash.
     pub identity: Identity,
 }
 
-/// What came of an order.
+/// The result of an order to a plugin's thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swapped {
     /// Version that gave way.
@@ -110,7 +110,7 @@ pub struct Swapped {
 pub(super) enum WorkerOrder {
     /// A new version takes over.
     Swap(Box<Successor>),
-    /// A version runs beside, without effect.
+    /// A version runs without effect.
     Shadow(Box<Successor>, Box<dyn ShadowSink>),
     /// Its calls are recorded from here on.
     Record,
@@ -193,13 +193,12 @@ impl Worker {
         Ok(Self { desk, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Who runs now.
+    /// Returns the version that runs now.
     #[must_use]
     pub fn about(&self) -> Arc<About> {
         Arc::clone(&lock(&self.desk.about))
     }
 
-    /// Its counts.
     #[must_use]
     pub fn stats(&self) -> &WorkerStats {
         &self.desk.stats
@@ -274,7 +273,7 @@ fn answered(
     answer.recv().unwrap_or(Err(StartError::Stopping { file }))
 }
 
-/// How long ago.
+/// Returns the time since `start`.
 pub(super) fn since(start: Instant) -> Duration {
     start.elapsed()
 }

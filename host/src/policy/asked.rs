@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds};
+use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, Label};
 
 /// What a plugin's manifest asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Asked {
     pub deny_hooks: HookSet,
     /// Watches of its own, which can be on any hook of the kernel.
     pub watches: Arc<[AskedWatch]>,
+    /// Labels that it declares.
+    pub labels: Arc<[Label]>,
     /// Whether it wants to kill.
     pub kill: bool,
 }
@@ -83,6 +85,8 @@ impl Asked {
             let verb = if watch.denies() { "refuse calls by the watch" } else { "watch" };
             more.push(format!("{verb} `{}`", watch.text));
         }
+        let own = self.labels.iter().filter(|label| !other.labels.contains(label));
+        more.extend(own.map(|label| format!("have the label `{}`", label.name)));
         if self.kill && !other.kill {
             more.push("kill".into());
         }
@@ -123,6 +127,12 @@ impl Asked {
             deny_hooks: HookSet(self.deny_hooks.0 & other.deny_hooks.0),
             deny_keys: self.deny_keys.and(other.deny_keys),
             watches: watches.cloned().collect(),
+            labels: self
+                .labels
+                .iter()
+                .filter(|label| other.labels.contains(label))
+                .cloned()
+                .collect(),
             filters: self.filters,
             kill: self.kill && other.kill,
         }

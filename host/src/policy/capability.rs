@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use krsi_host_abi::deny::{MAX_ERRNO, Mode};
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, FileKey, Hook, HookSet, KeyKind, KeyKinds, Refusal, Rule, RuleKey,
-    RuleMode,
+    Action, Allow, Deny, FileKey, Hook, HookSet, KeyKind, KeyKinds, LabelRule, Refusal, Rule,
+    RuleKey, RuleMode,
 };
 
 use super::asked::{Asked, AskedWatch};
@@ -110,6 +110,18 @@ pub enum CapabilityError {
         /// The hook whose calls the rule would judge.
         hook: Hook,
     },
+    /// A label that the plugin's manifest does not declare.
+    #[error("the plugin's manifest declares no label {label:?}: its author adds `label`")]
+    UnaskedLabel {
+        /// Its name.
+        label: String,
+    },
+    /// A label that was not granted.
+    #[error("the label {label:?} is not granted: `--accept` takes what a new version declares")]
+    Label {
+        /// Its name.
+        label: String,
+    },
     /// Killing that the plugin's manifest does not ask for.
     #[error("the plugin's manifest does not ask to kill")]
     UnaskedKill,
@@ -132,38 +144,21 @@ pub enum CapabilityError {
     UnknownHook { bits: u128 },
     /// An errno that is none.
     #[error("errno {errno} is not from 1 to {MAX_ERRNO}")]
-    Errno {
-        /// What was given.
-        errno: u16,
-    },
+    Errno { errno: u16 },
     /// An errno outside what was granted.
     #[error("{} is not granted", errno_name(*errno))]
-    ErrnoGrant {
-        /// What was given.
-        errno: u16,
-    },
+    ErrnoGrant { errno: u16 },
     /// A life that is too long.
     #[error("a life of {ttl_ms} ms is not granted, at most {max_ms} ms are")]
-    Ttl {
-        /// What was asked for.
-        ttl_ms: u64,
-        /// What is granted.
-        max_ms: u64,
-    },
+    Ttl { ttl_ms: u64, max_ms: u64 },
     /// No end.
     #[error("a denial without end is not granted, at most {max_ms} ms are")]
-    Permanent {
-        /// What is granted.
-        max_ms: u64,
-    },
+    Permanent { max_ms: u64 },
     /// Too much at once.
     #[error("{breadth}, and broad denials are not granted: `broad = true` grants them")]
-    Broad {
-        /// How.
-        breadth: Breadth,
-    },
+    Broad { breadth: Breadth },
     /// Cgroups tell nobody apart.
-    #[error("rules on cgroup keys are not to be had: {why}")]
+    #[error("rules on cgroup keys are not available: {why}")]
     Cgroups {
         /// Why cgroups tell nobody apart.
         why: CgroupError,
@@ -202,6 +197,8 @@ impl CapabilityError {
             Self::UnaskedKey { .. }
             | Self::UnaskedHook { .. }
             | Self::UnaskedKill
+            | Self::UnaskedLabel { .. }
+            | Self::Label { .. }
             | Self::Key { .. }
             | Self::Hook { .. }
             | Self::ErrnoGrant { .. }
@@ -232,6 +229,7 @@ impl GrantSpec {
             deny_keys: self.deny_keys.unwrap_or(accepted.deny_keys),
             watches: accepted.watches.clone(),
             filters: accepted.filters.clone(),
+            labels: accepted.labels.clone(),
             kill: self.kill,
         }
     }
@@ -278,9 +276,20 @@ impl Grant {
         match (self.spec.mode, asked) {
             (RuleMode::Off, _) | (_, Mode::Off) => Mode::Off,
             (_, Mode::Allow) => Mode::Allow,
+            // Or what a later rule would say in an audit could not be known.
+            (_, Mode::Label) => Mode::Label,
             (RuleMode::Audit, _) | (_, Mode::Audit) => Mode::Audit,
             (RuleMode::Enforce, Mode::Enforce) => Mode::Enforce,
         }
+    }
+
+    fn check_label(&self, name: &str) -> Result<(), CapabilityError> {
+        let among = |asked: &Asked| asked.labels.iter().any(|label| label.name == name);
+        let label = name.to_owned();
+        if !among(&self.asked) {
+            return Err(CapabilityError::UnaskedLabel { label });
+        }
+        if among(&self.may) { Ok(()) } else { Err(CapabilityError::Label { label }) }
     }
 
     fn check_rule(&self, rule: &Rule<'_>) -> Result<(), CapabilityError> {
@@ -290,6 +299,9 @@ impl Grant {
         }
         if !self.may.deny_keys.contains(key) {
             return Err(CapabilityError::Key { key });
+        }
+        for label in rule.labels.has.iter().chain(&rule.labels.lacks) {
+            self.check_label(label)?;
         }
         if rule.hooks.is_empty() {
             return Err(CapabilityError::NoHook);
@@ -330,6 +342,11 @@ pub(crate) fn check(grant: &Grant, action: &Action<'_>) -> Result<(), Capability
             Ok(())
         }
         Action::Allow(allow) => grant.check_rule(&allow.rule),
+        Action::LabelRule(LabelRule { rule, label }) => {
+            grant.check_label(label)?;
+            grant.check_rule(rule)
+        }
+        Action::SetLabel(set) => grant.check_label(&set.label),
         Action::Kill(_) if !grant.asked.kill => Err(CapabilityError::UnaskedKill),
         Action::Kill(_) if !grant.may.kill => Err(CapabilityError::Kill),
         Action::Alert(alert) if !is_technique(&alert.technique) => Err(CapabilityError::Technique),
@@ -355,7 +372,10 @@ pub(crate) fn check_on(
     action: &Action<'_>,
     others: impl FnOnce() -> Vec<(IpAddr, u8)>,
 ) -> Result<(), CapabilityError> {
-    let (Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule })) = action else {
+    let (Action::Deny(Deny { rule, .. })
+    | Action::Allow(Allow { rule })
+    | Action::LabelRule(LabelRule { rule, .. })) = action
+    else {
         return Ok(());
     };
     if let (RuleKey::Cgroup(_), Some(why)) = (&rule.key, machine.without_cgroups) {
@@ -403,6 +423,7 @@ mod tests {
             cause_boot_ns: 0,
             key: RuleKey::File(FileKey { ino: 1, dev: 1, generation: 1 }),
             subject: Subject::Any,
+            labels: krsi_plugin_schema::latest::LabelTest::default(),
             hooks: HookSet::default().with(Hook::FileOpen),
             ttl_ms: 1000,
             reason: "".into(),

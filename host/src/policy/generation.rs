@@ -85,6 +85,7 @@ mod tests {
             cause_boot_ns: 0,
             key: RuleKey::File(file(ino, 0)),
             subject: Subject::Any,
+            labels: krsi_plugin_schema::latest::LabelTest::default(),
             hooks: HookSet::default(),
             ttl_ms: 1,
             reason: "".into(),

@@ -19,22 +19,14 @@ const STARTTIME: usize = 19;
 pub(crate) enum KillError {
     /// Process 1 or the host.
     #[error("process {tgid} is never killed")]
-    Protected {
-        /// Its id.
-        tgid: u32,
-    },
+    Protected { tgid: u32 },
     /// It ended, or the id belongs to another process now.
     #[error("process {tgid} is not there any more")]
-    Gone {
-        /// Its id.
-        tgid: u32,
-    },
+    Gone { tgid: u32 },
     /// The kernel refused.
     #[error("process {tgid}: the kernel refused")]
     Kernel {
-        /// Its id.
         tgid: u32,
-        /// Why.
         #[source]
         source: std::io::Error,
     },

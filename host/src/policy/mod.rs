@@ -19,7 +19,9 @@ pub use asked::Asked;
 pub(crate) use asked::{AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
-pub(crate) use ledger::{GrantVerdict, NoDigests, Regranted, RuleSpec, RuleView};
+pub(crate) use ledger::{
+    GrantVerdict, LabelView, NO_ROOM, NoDigests, Regranted, RuleSpec, RuleView, Undeclared,
+};
 pub use ledger::{Kinship, Ledger, looked_up};
 pub(crate) use metric::MetricTotals;
 pub(crate) use rate::Allowance;

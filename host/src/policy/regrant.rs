@@ -2,7 +2,7 @@
 
 use krsi_host_abi::deny::Mode;
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, ProcessKey, Refusal, Rule, RuleKey, RuleMode, Subject,
+    Action, Allow, Deny, LabelRule, ProcessKey, Refusal, Rule, RuleKey, RuleMode, Subject,
 };
 
 use super::broad::Machine;
@@ -52,6 +52,7 @@ fn remade(spec: &RuleSpec, now_boot_ns: u64) -> Action<'static> {
         cause_boot_ns: 0,
         key: spec.key.clone(),
         subject: spec.subject,
+        labels: spec.labels.clone(),
         hooks: spec.hooks,
         ttl_ms: left_ms,
         reason: "".into(),
@@ -59,6 +60,10 @@ fn remade(spec: &RuleSpec, now_boot_ns: u64) -> Action<'static> {
     let (errno, if_unread) = (spec.errno, spec.if_unread);
     let mode = match spec.asked {
         Mode::Allow => return Action::Allow(Allow { rule }),
+        Mode::Label => {
+            let label = spec.gives.as_deref().unwrap_or_default().to_owned().into();
+            return Action::LabelRule(LabelRule { rule, label });
+        }
         Mode::Enforce => RuleMode::Enforce,
         Mode::Audit => RuleMode::Audit,
         Mode::Off => RuleMode::Off,
@@ -109,6 +114,8 @@ mod tests {
             asked: Mode::Enforce,
             mode: Mode::Enforce,
             if_unread: IfUnread::Pass,
+            labels: Default::default(),
+            gives: None,
             expires_boot_ns: NOW + 60_000 * MS_NS,
             reason: String::new(),
             cause_boot_ns: 0,

@@ -39,7 +39,9 @@ impl<S: RuleStore> Turns<S> {
     /// Ends all rules of a plugin; how many. One that the kernel refuses to remove is tried again by
     /// [`Ledger::expire`].
     pub fn withdraw(&self, owner: u8, now_boot_ns: u64) -> usize {
-        let ids = self.turn(|ledger| ledger.ids_of(owner));
+        let mut ids = self.turn(|ledger| ledger.ids_of(owner));
+        // First those that refuse who lacks a label: nobody is to lose it before.
+        self.turn(|ledger| ids.sort_by_key(|id| !ledger.refuses_who_lacks(*id)));
         let ended = ids
             .into_iter()
             .filter_map(|id| self.turn(|ledger| ledger.withdraw_one(id, now_boot_ns)));

@@ -47,10 +47,7 @@ pub enum WatchGrantError {
     },
     /// A watch denies everybody.
     #[error("only {scope} may be concerned, and a watch denies whoever calls")]
-    Scope {
-        /// What is granted.
-        scope: Scope,
-    },
+    Scope { scope: Scope },
 }
 
 impl GrantSpec {

@@ -163,9 +163,10 @@ impl Redactor {
             match &mut action {
                 Action::Deny(deny) => self.rule(&mut deny.rule.key, &mut deny.rule.reason),
                 Action::Allow(allow) => self.rule(&mut allow.rule.key, &mut allow.rule.reason),
+                Action::LabelRule(label) => self.rule(&mut label.rule.key, &mut label.rule.reason),
                 Action::Alert(alert) => alert.text = Cow::Borrowed(""),
                 Action::Metric(metric) => metric.name = self.token(&metric.name).into(),
-                Action::Revoke(_) | Action::Kill(_) | Action::Unknown(_) => {}
+                Action::Revoke(_) | Action::Kill(_) | Action::SetLabel(_) | Action::Unknown(_) => {}
             }
             let _fits = action.push(&mut out);
         }

@@ -103,7 +103,7 @@ impl Drop for Batch {
     }
 }
 
-/// What a plugin's thread is given.
+/// What a plugin's thread takes from its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// An order lies ready elsewhere.
@@ -116,7 +116,7 @@ pub enum Delivery {
     Stop,
 }
 
-/// What ended a pause.
+/// The reason why a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
     /// Its time is over.

@@ -14,12 +14,12 @@ use krsi_host::facade::{
     Principal, Queue, RecorderSlot, RestartPolicy, RuleStore, Start, StoreError, Turns, Worker,
     apply,
 };
-use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
     Action, Filter, Hook, HookSet, KeyKind, Manifest, ManifestFault, Outcome, Record, Refusal,
-    Severity, manifest,
+    RuleKey, Severity, manifest,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -150,6 +150,18 @@ impl RuleStore for Maps {
     fn set_rule_flags(&mut self, _: AbiHook, _: u64) -> Result<(), StoreError> {
         Ok(())
     }
+    fn set_label_rules(&mut self, _: LabelRules) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn set_labels(&mut self, _: ProcessKey, _: u64, _: u64) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn forget_labels(&mut self, _: ProcessKey) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        Ok(Vec::new())
+    }
     fn capacity(&self, _: EntryKey) -> Option<(&'static str, usize)> {
         None
     }
@@ -172,7 +184,8 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let grant = Grant::new(asked, GrantSpec::default());
     let mut principal = Principal::new(1, "later".into(), Schema::V0_2, grant);
     let ledger = Turns::new(Ledger::new(Maps, [AbiHook::FileOpen]));
-    let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
+    let nobody = |_: &RuleKey| Vec::new();
+    let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new(), running: &nobody };
     let machine = &Machine { without_cgroups: None, ..Machine::default() };
     let context = ActionContext {
         now_boot_ns: 1,
@@ -196,7 +209,7 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
         (1, true, None, String::new()),
         refused(2, Refusal::Unsupported, "rule key 9 is not known to this version"),
         refused(3, Refusal::Unsupported, "mode of a rule 3 is not known to this version"),
-        refused(4, Refusal::Unsupported, "actions of kind 7 are unknown"),
+        refused(4, Refusal::Unsupported, "actions of kind 9 are unknown"),
         refused(5, Refusal::Unsupported, "hook 300 is not known to this version"),
     ];
     assert_eq!(outcomes.collect::<Vec<_>>(), expected);

@@ -3,8 +3,8 @@
 use krsi_plugin_schema::codec::{Composite, Encode, choice, sized};
 use krsi_plugin_schema::frame::write;
 use krsi_plugin_schema::latest::{
-    Argv, BatchStart, Body, Call, Event, Exec, FileKey, FileOpen, Hook, HookSet, Meta, Process,
-    ProcessKey, RecordRef, RuleKey, Subject, Value, Why, kind, manifest,
+    Argv, BatchStart, Body, Call, Event, Exec, FileKey, FileOpen, Hook, HookSet, LabelTest, Meta,
+    Process, ProcessKey, RecordRef, RuleKey, Subject, Value, Why, kind, manifest,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -179,6 +179,7 @@ fn rule(out: &mut Vec<u8>, token: u32, hooks: &[u8], key: impl FnOnce(&mut Vec<u
         0u64.encode(out);
         key(out);
         Subject::Any.encode(out);
+        LabelTest::default().encode(out);
         hooks.encode(out);
         1000u64.encode(out);
         "why".encode(out);
@@ -213,7 +214,7 @@ pub(crate) fn actions() -> Vec<u8> {
     deny(3, 3, &[open], &known);
     // A new action, which starts with its token.
     let mut rest = Vec::new();
-    write(&mut rest, 7, |out| (4u32.encode(out), KEY.encode(out), "red".encode(out)).2).unwrap();
+    write(&mut rest, 9, |out| (4u32.encode(out), KEY.encode(out), "red".encode(out)).2).unwrap();
     out.extend_from_slice(&rest);
     write(&mut out, 2, |out| rule(out, 5, &beyond, known)).unwrap();
     write(&mut out, 5, |out| {

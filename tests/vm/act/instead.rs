@@ -1,4 +1,4 @@
-//! A kernel without `path_*` hooks (`CONFIG_SECURITY_PATH`), as the host meets it with `--without`: the
+//! A kernel without `path_*` hooks (`CONFIG_SECURITY_PATH`), as `--without` makes the host see it: the
 //! `inode_*` hooks see the same calls, and rules hold there.
 
 use std::fs;

@@ -447,6 +447,7 @@ fn rule_of_0_1(rule: v0_1::Rule<'_>) -> v0_2::Rule<'_> {
             v0_1::Subject::Any => v0_2::Subject::Any,
             v0_1::Subject::Lineage(root) => v0_2::Subject::Lineage(root),
         },
+        labels: v0_2::LabelTest::default(),
         hooks: v0_2::HookSet(u128::from(rule.hooks.0)),
         ttl_ms: rule.ttl_ms,
         reason: rule.reason,

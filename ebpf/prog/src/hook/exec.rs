@@ -12,7 +12,7 @@ use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
 use crate::filter::{self, Call, Passes, Traits};
 use crate::verdict::{self, Decision};
-use crate::{exempt, offset, prefix};
+use crate::{exempt, label, offset, prefix};
 
 /// What both hooks know of the executable.
 #[derive(Clone, Copy)]
@@ -38,9 +38,12 @@ struct Tail<const P: usize, const A: usize> {
 #[lsm(hook = "bprm_check_security")]
 pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let slot = Hook::BprmCheckSecurity.id() as u32;
-    let screen = file::Of(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
-    let Some(call) = filter::enter(slot, &screen) else { return 0 };
+    let early = file::FileObject(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
+    let Some(call) = filter::enter(slot, &early) else { return 0 };
     let bprm = Ptr::arg::<0>(&ctx);
+    if let Ok(bprm) = bprm {
+        label::exec_begins(&call, bprm);
+    }
     let file = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE));
     let mut traits = Traits::none(&call);
     if call.wants_file() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
@@ -74,6 +77,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let image = Ptr::arg::<0>(&ctx).and_then(committed);
     // Whatever became of the rest: who runs something else is not exempt for what it ran.
     exempt::exec(&call, image.map(|image| image.key));
+    label::exec_done(&call);
     match image {
         Ok(image) => {
             let mut traits = Traits::none(&call);

@@ -9,7 +9,7 @@ use krsi_host_abi::record::{FileOpen, PATH_LONG, PATH_SHORT};
 use super::path::{self, Outcome};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, Room, Wanted};
-use crate::filter::{self, Call, Passes, Screen, Traits};
+use crate::filter::{self, Call, EarlyObject, Passes, Traits};
 use crate::verdict;
 use crate::{map, offset, prefix};
 
@@ -19,8 +19,8 @@ const FMODE_EXEC: u32 = 0x20;
 /// `security_file_open(struct file *file)`. A skipped capture is answered by the on-error rule.
 #[lsm(hook = "file_open")]
 pub fn file_open(ctx: LsmContext) -> i32 {
-    let screen = Of(|| Ptr::arg::<0>(&ctx));
-    let Some(call) = filter::enter(Hook::FileOpen.id() as u32, &screen) else { return 0 };
+    let early = FileObject(|| Ptr::arg::<0>(&ctx));
+    let Some(call) = filter::enter(Hook::FileOpen.id() as u32, &early) else { return 0 };
     let file = Ptr::arg::<0>(&ctx);
     let mut traits = Traits::none(&call);
     if call.wants_file() && file.and_then(|file| look(file, &mut traits)).is_err() {
@@ -46,10 +46,10 @@ pub fn file_open(ctx: LsmContext) -> i32 {
     decision.answer()
 }
 
-/// The file of a call, to be screened: read when it is asked for.
-pub(super) struct Of<F: Fn() -> Result<Ptr, Skip>>(pub(super) F);
+/// The file of a call, read only when it is asked for.
+pub(super) struct FileObject<F: Fn() -> Result<Ptr, Skip>>(pub(super) F);
 
-impl<F: Fn() -> Result<Ptr, Skip>> Screen for Of<F> {
+impl<F: Fn() -> Result<Ptr, Skip>> EarlyObject for FileObject<F> {
     #[inline(always)]
     fn misses_files(&self) -> bool {
         match (self.0)().and_then(key) {

@@ -9,7 +9,7 @@ use krsi_host_abi::record::Connect;
 use super::address::{self, Unspecified};
 use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, NoTail, Room, Wanted};
-use crate::filter::{self, Blind, Call, Passes, Traits};
+use crate::filter::{self, Call, NoEarlyObject, Passes, Traits};
 use crate::offset;
 use crate::verdict;
 
@@ -17,7 +17,9 @@ use crate::verdict;
 /// A skipped capture is answered by the on-error rule.
 #[lsm(hook = "socket_connect")]
 pub fn socket_connect(ctx: LsmContext) -> i32 {
-    let Some(mut call) = filter::enter(Hook::SocketConnect.id() as u32, &Blind) else { return 0 };
+    let Some(mut call) = filter::enter(Hook::SocketConnect.id() as u32, &NoEarlyObject) else {
+        return 0;
+    };
     let mut traits = Traits::none(&call);
     if call.wants_object() && destination(&ctx, &call, &mut traits).is_err() {
         traits.object.set_unread();

@@ -11,7 +11,7 @@ use crate::capture::{self, Ptr, Skip};
 use crate::emit::{self, Fill, NoTail, Room, Wanted};
 use crate::filter::{self, Call, Traits};
 use crate::verdict::Decision;
-use crate::{exempt, map, offset};
+use crate::{exempt, label, map, offset};
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`: before the child is
 /// woken, so a mark is there before its first call.
@@ -49,6 +49,7 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
         return Ok(());
     };
     exempt::fork(call, &child);
+    label::fork(call, &child);
     if call.wants(flag::MEMBERSHIP) {
         // The creator's marks, not the real parent's: CLONE_PARENT does not shed them.
         let before = map::changes();
@@ -79,11 +80,13 @@ fn inherit(call: &Call, child: &ProcessKey) {
 fn exit(call: &Call, task: Ptr) -> Result<(), Skip> {
     // do_exit has already counted this thread out of `live`.
     let live: u32 = task.ptr(&offset::TASK_SIGNAL)?.load(&offset::SIGNAL_LIVE)?;
+    label::thread_ends(call);
     if live != 0 {
         call.leave();
         return Ok(());
     }
     exempt::exit(&call.facts.process);
+    label::exit(call);
     if call.wants(flag::MEMBERSHIP) {
         map::unmark(&call.facts.process);
     }

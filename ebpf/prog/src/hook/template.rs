@@ -19,16 +19,16 @@ use super::test::{self, Truth};
 use super::text::{self, Rooms};
 use crate::capture::{self, Skip};
 use crate::emit::{self, NoTail};
-use crate::filter::{self, Blind, Passes};
+use crate::filter::{self, NoEarlyObject, Passes};
 use crate::object::Object;
-use crate::{exempt, map, prefix, spec, verdict};
+use crate::{exempt, label, map, prefix, spec, verdict};
 
 /// A hook without a program of its own. Inlined into its entry: another frame would not fit on 6.1's
 /// stack.
 #[lsm(hook = "template")]
 #[inline(always)]
 pub fn template(ctx: LsmContext) -> i32 {
-    match filter::enter(spec::slot(), &Blind) {
+    match filter::enter(spec::slot(), &NoEarlyObject) {
         Some(call) => run(&mut State::new(call, &ctx)),
         None => 0,
     }
@@ -119,7 +119,10 @@ fn run(state: &mut State) -> i32 {
         file(state, spec::object_capture() as usize);
     }
     if spec::has(spec_flag::DENY) && !state.decision.is_denied() {
-        judge(state, spec::path_row(), spec::name_row());
+        decide_object(state, spec::path_row(), spec::name_row());
+    }
+    if spec::has(spec_flag::DENY) {
+        label::give(&state.call, &mut state.decision);
     }
     // A rule's decision is reported whatever the watch asks for.
     let decided = state.decision.is_made();
@@ -144,8 +147,8 @@ fn run(state: &mut State) -> i32 {
     if !spec::has_rooms() {
         numbers_record(state, plan, plan.atoms());
     } else if spec::has(REFUSING) {
-        if judged::<PATH_SHORT>(state, plan) == Recorded::TooLong {
-            judged::<PATH_LONG>(state, plan);
+        if decide_by_texts::<PATH_SHORT>(state, plan) == Recorded::TooLong {
+            decide_by_texts::<PATH_LONG>(state, plan);
         }
     } else if record::<PATH_SHORT>(state, plan) == Recorded::TooLong {
         record::<PATH_LONG>(state, plan);
@@ -162,7 +165,7 @@ fn truth(state: &State, plan: Plan, atoms: u32) -> Truth {
 /// Decides what a watch refuses, before there is a record; whether one is wanted. What is unknown is
 /// refused, told of nobody else, and counted.
 #[inline(always)]
-fn settle(state: &mut State, plan: Plan, truth: Truth) -> bool {
+fn decide_watch(state: &mut State, plan: Plan, truth: Truth) -> bool {
     if truth == Truth::Unknown {
         state.call.counts.add(Counter::Errors);
     }
@@ -200,7 +203,7 @@ fn submit<T: 'static>(state: &mut State, mut entry: RingBufEntry<emit::Slot<Body
 #[inline(always)]
 fn numbers_record(state: &mut State, plan: Plan, atoms: u32) {
     let truth = truth(state, plan, atoms);
-    if !settle(state, plan, truth) {
+    if !decide_watch(state, plan, truth) {
         return state.call.leave();
     }
     match emit::reserve::<Body, NoTail>(state.decision.verdict()) {
@@ -233,7 +236,7 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
 /// Judges texts in a room that the call lends, as whoever floods a ring must not decide what is refused;
 /// then copies them into a record.
 #[inline(always)]
-fn judged<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
+fn decide_by_texts<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
     let thread = capture::pid_tgid();
     let Some(lent) = map::lend_texts(&thread) else {
         numbers_record(state, plan, test::without_texts(plan.atoms()));
@@ -261,7 +264,7 @@ fn judged<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
 fn is_wanted<const R: usize>(state: &mut State, plan: Plan, texts: *mut Rooms<R>) -> bool {
     let atoms = plan.atoms() | test::texts::<R>(&state.values, texts);
     let truth = truth(state, plan, atoms);
-    settle(state, plan, truth)
+    decide_watch(state, plan, truth)
         && (state.decision.is_made()
             || !plan.has(state, Plan::BY_PATH)
             || text::path_passes::<R>(state, texts))
@@ -286,7 +289,7 @@ fn of_watch(state: &mut State) {
 
 /// Judges a call by its object.
 #[inline(always)]
-fn judge(state: &mut State, path_row: u32, name_row: u32) {
+fn decide_object(state: &mut State, path_row: u32, name_row: u32) {
     if spec::has(spec_flag::PATH_UNTOLD) {
         prefix::note(&state.call, Err(Skip::Field), 0, &mut state.traits.object);
     } else if path_row != 0 && state.call.wants(flag::PATH) {
@@ -303,7 +306,7 @@ fn second(state: &mut State) {
         return;
     }
     file(state, spec::second_capture() as usize - 1);
-    judge(state, spec::second_path_row(), spec::second_name_row());
+    decide_object(state, spec::second_path_row(), spec::second_name_row());
     state.decision.lift_nothing(&state.call.facts);
     state.traits.object = Object::none(&state.call);
 }

@@ -21,11 +21,12 @@ use crate::config::{Config, ModeArg, RuleSettings};
 use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
+use crate::kernel::map::label::LabelProgram;
 use crate::kernel::map::{Counters, Filters, Flags, KernelMaps, RulesObeyed};
 use crate::kernel::program::canary::{self, Unproven};
 use crate::kernel::program::job::Job;
 use crate::kernel::program::load::{HookError, LiveProgram, Loader};
-use crate::kernel::program::object::ObjectFile;
+use crate::kernel::program::object::{MapRoom, ObjectFile};
 use crate::kernel::program::plan;
 use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::spec::curated::{self, Bits, CuratedRow};
@@ -41,6 +42,8 @@ pub(crate) struct Hooks {
     live: Vec<LiveProgram>,
     watches: Watches,
     layouts: CallLayouts,
+    /// What changes labels.
+    labels: LabelProgram,
     flags: Flags,
     filters: Filters,
     counters: Arc<Counters>,
@@ -77,7 +80,7 @@ impl Hooks {
         }
         let mut sizes = rules.capacity.clone();
         sizes.push(("TELEMETRY", config.ring_bytes));
-        let (file, mut maps) = ObjectFile::create(&sizes)?;
+        let (file, mut maps) = ObjectFile::create(&sizes, MapRoom::of(&types))?;
         let path_secret = RandomState::new().build_hasher().finish();
         let backend = config.backend.unwrap_or_else(probe::backend);
         let loader = Loader::new(file, backend.backend(), &plan, path_secret, &types);
@@ -90,6 +93,7 @@ impl Hooks {
             watches: Watches::default(),
             layouts: CallLayouts::default(),
             flags: maps.flags.clone(),
+            labels: maps.labels.clone(),
             filters: maps.filters.clone(),
             counters: Arc::clone(&maps.counters),
             mode: config.mode,
@@ -129,6 +133,9 @@ impl Hooks {
             None => KernelTypes::running()?,
         };
         let processes = self.loader.processes(&types);
+        if let Err(error) = self.loader.label(&self.labels) {
+            tracing::warn!(%error, "plugins cannot give or take labels by hand");
+        }
         self.types = Some(types);
         Ok(processes)
     }
@@ -252,7 +259,7 @@ impl Hooks {
     /// The template's job for a curated hook, and how its records are read.
     fn template(&mut self, types: &KernelTypes, hook: AbiHook) -> Result<Job, LeftOut> {
         let row = curated::of(hook).ok_or(LeftOut::NoFields)?;
-        let (at, own) = self.met_at(types, row)?;
+        let (at, own) = self.place_of(types, row)?;
         let target = self.loader.backend().target(types, at).ok_or(LeftOut::Lacking)?;
         let prototype = types.prototype(&target.function)?;
         let resolved = row.resolve(types, &prototype, own);
@@ -260,7 +267,7 @@ impl Hooks {
             return Err(LeftOut::NotOwn { at });
         }
         if at != hook.name() {
-            tracing::warn!(hook = hook.name(), at, "hook met at another");
+            tracing::warn!(hook = hook.name(), at, "a substitute is attached");
         }
         if !resolved.missing.is_empty() {
             let missing = resolved.missing.join(", ");
@@ -272,8 +279,8 @@ impl Hooks {
         Ok(Job::Template { hook: at.to_owned(), spec: Box::new(resolved.spec) })
     }
 
-    /// The hook that a hook's calls are met at, and which of them are its own.
-    fn met_at(
+    /// Returns the hook to attach to for a curated hook, and which of the calls there are its own.
+    fn place_of(
         &self,
         types: &KernelTypes,
         row: &CuratedRow,
@@ -330,7 +337,7 @@ impl Hooks {
         &self.refused
     }
 
-    /// What is attached now.
+    /// Returns what is attached now.
     pub(crate) fn published(&self) -> Published {
         let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
         let can_deny = self.loader.backend().can_deny() || self.mode != ModeArg::Enforce;
@@ -353,7 +360,7 @@ impl Hooks {
         }
     }
 
-    /// What losses of a slot are of.
+    /// Returns the hook or watch that the losses of a slot belong to.
     fn loss_subject(&self, slot: u16) -> LossSubject {
         match AbiHook::from_id(slot).and_then(crate::decode::hook) {
             Some(hook) => LossSubject { of: LostOf::Hook(hook as u16), owner: None },

@@ -26,7 +26,9 @@ pub(super) fn lacks(manifest: &Manifest, head: &Head) -> Vec<String> {
     let has = |name: &str| head.hooks.iter().any(|hook| hook == name);
     let hooks = manifest.hooks.iter().map(|hook| hook.name()).filter(|name| !has(name));
     let watches = manifest.watches.iter().map(|watch| format!("watch {watch}"));
-    hooks.map(str::to_owned).chain(watches).collect()
+    // Who had which label is not recorded yet.
+    let labels = manifest.labels.iter().map(|label| format!("label {}", label.name));
+    hooks.map(str::to_owned).chain(watches).chain(labels).collect()
 }
 
 impl Streaming {

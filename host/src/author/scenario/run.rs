@@ -10,7 +10,7 @@ use super::super::stage::{Happened, Judged, Stage};
 use super::act::{Doing, Step, World};
 use super::file::{self, Kind, Scenario, ScenarioError};
 use super::mutate::{self, Mutations};
-use crate::plugin::PluginPre;
+use crate::plugin::{PluginPre, Stepped};
 
 /// Why scenarios were not played to their end.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +135,10 @@ impl Played {
 pub(crate) fn test(folder: &Path, pre: &PluginPre) -> Result<TestResults, TestError> {
     let scenarios = file::read(folder)?;
     let mut tested = TestResults { untested: untested(&scenarios), ..TestResults::default() };
+    let labels = Stepped::new(pre).map(|stepped| stepped.manifest().labels.len());
+    if labels.is_ok_and(|labels| labels > 0) {
+        tested.untested.push("its labels: scenarios do not play them yet".to_owned());
+    }
     for scenario in &scenarios {
         let began = Instant::now();
         let played = play(pre, scenario)?;

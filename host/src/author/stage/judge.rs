@@ -69,7 +69,10 @@ pub(super) fn judge(
             Subject::Lineage(root) => lineage.contains(&root),
         };
         let is_over = rule.expires_boot_ns != 0 && rule.expires_boot_ns <= now_boot_ns;
+        // Who has a label is not known on a stage: whoever plays says so before.
+        let is_of_labels = !rule.labels.is_empty() || rule.mode == Mode::Label;
         rule.hooks.contains(hook)
+            && !is_of_labels
             && concerns
             && !is_over
             && covers(&rule.key, process, object, lineage).is_some()

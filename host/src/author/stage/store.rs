@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use crate::kernel::map::lease::EntryKey;
@@ -12,6 +12,7 @@ use crate::kernel::map::store::{RuleStore, StoreError};
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
     marks: HashMap<ProcessKey, Membership>,
+    labels: HashMap<ProcessKey, u64>,
 }
 
 impl RuleStore for MemoryStore {
@@ -39,6 +40,32 @@ impl RuleStore for MemoryStore {
 
     fn bound(&mut self, _owner: u8, _to: Bounds) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn set_label_rules(&mut self, _rules: LabelRules) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn set_labels(
+        &mut self,
+        process: ProcessKey,
+        gives: u64,
+        takes: u64,
+    ) -> Result<(), StoreError> {
+        let labels = self.labels.entry(process).or_default();
+        *labels = *labels & !takes | gives;
+        Ok(())
+    }
+
+    fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        self.labels.remove(&process);
+        Ok(())
+    }
+
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        let mut labels: Vec<_> = self.labels.iter().map(|(key, bits)| (*key, *bits)).collect();
+        labels.sort_unstable_by_key(|(key, _)| (key.start_boot_ns, key.tgid));
+        Ok(labels)
     }
 
     fn set_rule_flags(&mut self, _hook: Hook, _flags: u64) -> Result<(), StoreError> {

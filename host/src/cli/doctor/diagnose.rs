@@ -17,7 +17,7 @@ const MEMLOCK_BYTES: u64 = 128 << 20;
 pub(super) enum Severity {
     /// krsi-host cannot work.
     Blocks,
-    /// Something that krsi-host offers is not to be had here.
+    /// A feature of krsi-host is not available here.
     Limits,
     /// Worth knowing.
     Note,

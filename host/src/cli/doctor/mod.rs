@@ -25,14 +25,16 @@ pub(super) fn run(output: OutputArg) -> ExitCode {
     let facts = facts::gather();
     let diagnosis = diagnose(&facts);
     match output {
-        OutputArg::Text => super::print(&text::render(&facts, &diagnosis), diagnosis.health.into()),
+        OutputArg::Text => {
+            super::print::print(&text::render(&facts, &diagnosis), diagnosis.health.into())
+        }
         OutputArg::Json => {
             let answer = Examination {
                 version: env!("CARGO_PKG_VERSION"),
                 diagnosis: &diagnosis,
                 facts: &facts,
             };
-            super::print(&super::line(&answer), diagnosis.health.into())
+            super::print::print(&super::print::line(&answer), diagnosis.health.into())
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) fn render(facts: &Facts, diagnosis: &Diagnosis) -> String {
         let _ok = writeln!(out, "        fix:   {}", finding.fix);
     }
     let verdict = match diagnosis.health {
-        Health::Fine => "krsi-host can do here all that it can do",
+        Health::Fine => "every feature of krsi-host works here",
         Health::Limited => "krsi-host works here, within the limits above",
         Health::Unable => "krsi-host cannot work here",
     };

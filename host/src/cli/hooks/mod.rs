@@ -70,8 +70,8 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     match output {
         // What is wrong was said, and there is nothing to list.
         OutputArg::Text if listing.hooks.is_empty() && !absent.is_empty() => code,
-        OutputArg::Text => super::print(&text::render(&listing), code),
-        OutputArg::Json => super::print(&super::line(&listing), code),
+        OutputArg::Text => super::print::print(&text::render(&listing), code),
+        OutputArg::Json => super::print::print(&super::print::line(&listing), code),
     }
 }
 
@@ -88,7 +88,7 @@ fn no_hook(name: &str, all: &[String]) -> String {
 /// What a running host tells; nothing where none runs.
 fn status(control: &Path) -> Status {
     match ask(control, &Query::Status) {
-        Ok(Answer::Status(status)) => status,
+        Ok(Answer::Status(status)) => *status,
         _ => Status::default(),
     }
 }

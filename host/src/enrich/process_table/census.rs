@@ -9,7 +9,7 @@ use super::{ProcessState, ProcessTable};
 /// Ghosts that are laid to rest at a time, and strangers that are learnt: the rest is for the next.
 const TURN: usize = 1024;
 
-/// What was counted of the table.
+/// Counts of the process table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TableCounts {
     /// Processes that were forgotten before their time, for want of room.
@@ -22,7 +22,7 @@ pub struct TableCounts {
     pub strangers: u64,
 }
 
-/// What a comparison came to.
+/// The result of comparing the table with the running processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Missed {
     /// Processes that had ended; their rows say so now.
@@ -60,7 +60,7 @@ impl ProcessTable {
         Missed { ghosts, strangers }
     }
 
-    /// What was counted so far.
+    /// Returns the counts so far.
     #[must_use]
     pub const fn counts(&self) -> TableCounts {
         self.counts

@@ -6,6 +6,7 @@
 mod answer;
 pub(crate) mod exempt;
 pub(crate) mod file;
+pub(crate) mod label;
 pub(crate) mod lease;
 pub(crate) mod namespace;
 pub(crate) mod prefix;
@@ -14,7 +15,7 @@ pub(crate) mod store;
 use aya::maps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
 use krsi_host_abi::counter::{COUNTERS, Counter};
-use krsi_host_abi::deny::{Bounds, Entry, Membership, OWNERS, ProcessKey, flag};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, OWNERS, ProcessKey, flag};
 use krsi_host_abi::filter::Filter;
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::proof::Proof;
@@ -23,6 +24,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use self::answer::{failed, removed, stored};
 use self::exempt::ExemptMaps;
+use self::label::{LabelMaps, LabelProgram};
 use self::lease::{EntryKey, LeaseMaps};
 use self::store::{RuleStore, StoreError};
 
@@ -70,6 +72,8 @@ pub struct KernelMaps {
     pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
+    /// What changes labels.
+    pub(crate) labels: LabelProgram,
     /// Filters of telemetry.
     pub filters: Filters,
     /// What was hashed last.
@@ -100,7 +104,9 @@ impl KernelMaps {
                 words: [0; krsi_host_abi::hook::HOOK_SLOTS],
             })),
         };
+        let labels = LabelMaps::take(object)?;
         Ok(Self {
+            labels: labels.program(),
             counters: std::sync::Arc::new(Counters { map: open(object, "COUNTS")? }),
             rules: RuleMaps {
                 flags: flags.clone(),
@@ -111,6 +117,7 @@ impl KernelMaps {
                 changes: ChangeNumber { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
                 obeyed,
+                labels,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
             },
@@ -321,6 +328,7 @@ pub struct RuleMaps {
     leases: LeaseMaps,
     /// Whether rules are obeyed at all.
     obeyed: RulesObeyed,
+    labels: LabelMaps,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
 }
@@ -404,6 +412,27 @@ impl RuleStore for RuleMaps {
             *all = next;
         }
         Ok(())
+    }
+
+    fn set_label_rules(&mut self, rules: LabelRules) -> Result<(), StoreError> {
+        self.labels.set_rules(rules)
+    }
+
+    fn set_labels(
+        &mut self,
+        process: ProcessKey,
+        gives: u64,
+        takes: u64,
+    ) -> Result<(), StoreError> {
+        self.labels.set(process, gives, takes)
+    }
+
+    fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        self.labels.forget(process)
+    }
+
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        self.labels.all()
     }
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {

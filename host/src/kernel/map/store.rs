@@ -1,6 +1,6 @@
 //! What policy may ask of the deny maps, so that the ledger can be tested without a kernel.
 
-use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use super::lease::EntryKey;
@@ -51,6 +51,15 @@ pub trait RuleStore: Send {
     fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError>;
     /// Says whom the leases of an owner concern at all.
     fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError>;
+    /// Says what holds of labels.
+    fn set_label_rules(&mut self, rules: LabelRules) -> Result<(), StoreError>;
+    /// Takes labels from a process, then gives it some; bits of both.
+    fn set_labels(&mut self, process: ProcessKey, gives: u64, takes: u64)
+    -> Result<(), StoreError>;
+    /// Forgets the labels of a process that ended.
+    fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError>;
+    /// Every process that has labels, and which, as bits.
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError>;
     /// Says which maps hold a rule for `hook`: bits of [`krsi_host_abi::deny::flag`] but
     /// `FORWARD` and `CANARY`, which routing owns.
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError>;

@@ -1,10 +1,10 @@
-//! How hooks are met: as LSM programs, on the functions that call the LSMs, or only after them.
+//! Backends: programs are attached as LSM programs, to the functions that call the LSMs, or only after them.
 
 use super::syscall::{AttachType, Sleep};
 use super::target::security_function;
 use crate::kernel::btf::KernelTypes;
 
-/// A way to meet hooks.
+/// The name of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendKind {
     /// `BPF_PROG_TYPE_LSM`: needs `bpf` among the LSMs.
@@ -46,11 +46,11 @@ impl BackendKind {
 pub struct Target {
     /// The kernel's function.
     pub function: String,
-    /// How it is met.
+    /// How a program is attached to it.
     pub attach_type: AttachType,
 }
 
-/// A way to meet hooks.
+/// A way to attach programs to hooks.
 pub trait Backend: Sync {
     /// Which one.
     fn kind(&self) -> BackendKind;

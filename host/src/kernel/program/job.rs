@@ -10,6 +10,8 @@ const DIGEST: &str = "digest";
 const PROOF: &str = "proof";
 /// Program that tells which processes there are.
 const PROCESSES: &str = "processes";
+/// Program that changes labels.
+const LABEL: &str = "label";
 /// Program of the witness.
 const WITNESS: &str = "witness";
 /// Program of the hooks without one of their own.
@@ -48,6 +50,8 @@ pub enum Job {
     },
     /// Tells which processes there are, whenever the host reads it.
     Processes,
+    /// Changes labels of a process, whenever the host runs it.
+    Label,
 }
 
 /// Hook of [`Job::Digest`].
@@ -63,8 +67,8 @@ impl Job {
             Job::Witness { slot, .. } => *slot,
             Job::Digest { .. } => DIGEST_HOOK.id(),
             Job::Proof { hook } => Hook::from_name(hook).map_or(0, Hook::id),
-            // It counts nothing.
-            Job::Processes => 0,
+            // They count nothing.
+            Job::Processes | Job::Label => 0,
         }
     }
 
@@ -76,10 +80,11 @@ impl Job {
             Job::Digest { .. } => DIGEST_HOOK.name(),
             Job::Proof { hook } => hook,
             Job::Processes => PROCESSES,
+            Job::Label => LABEL,
         }
     }
 
-    /// How its hook is met.
+    /// How it is attached to its hook.
     pub(super) fn attach(&self) -> Attach {
         match self {
             Job::Own(hook) => hook.row().attach,
@@ -87,7 +92,8 @@ impl Job {
             | Job::Witness { .. }
             | Job::Digest { .. }
             | Job::Proof { .. }
-            | Job::Processes => Attach::LsmDeny,
+            | Job::Processes
+            | Job::Label => Attach::LsmDeny,
         }
     }
 
@@ -100,6 +106,7 @@ impl Job {
             Job::Digest { .. } => DIGEST,
             Job::Proof { .. } => PROOF,
             Job::Processes => PROCESSES,
+            Job::Label => LABEL,
         }
     }
 
@@ -128,7 +135,7 @@ impl Job {
                     | if_so(spec.object == ObjectKind::Network as u32, objects::NETWORK)
             }
             Job::Digest { .. } => objects::FILE,
-            Job::Witness { .. } | Job::Proof { .. } | Job::Processes => {
+            Job::Witness { .. } | Job::Proof { .. } | Job::Processes | Job::Label => {
                 objects::FILE | objects::NETWORK
             }
         }
@@ -141,7 +148,8 @@ impl Job {
             | Job::Witness { .. }
             | Job::Digest { .. }
             | Job::Proof { .. }
-            | Job::Processes => None,
+            | Job::Processes
+            | Job::Label => None,
         }
     }
 

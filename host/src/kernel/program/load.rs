@@ -24,6 +24,7 @@ use super::syscall::{self, AttachType, Program, Refusal, Sleep};
 use super::trial;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
+use crate::kernel::map::label::LabelProgram;
 
 /// Why a hook has no program.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +112,7 @@ impl LiveProgram {
     }
 }
 
-/// The object, and the way its programs are met.
+/// Loads and attaches instances of the object's programs by one backend.
 pub struct Loader {
     file: ObjectFile,
     backend: &'static dyn Backend,
@@ -187,7 +188,7 @@ impl Loader {
         }
     }
 
-    /// Meets hooks another way from now on.
+    /// Attaches programs by another backend from now on.
     pub fn set_backend(&mut self, backend: &'static dyn Backend) {
         self.backend = backend;
     }
@@ -250,6 +251,18 @@ impl Loader {
         TaskIterator::new(program.as_fd()).map_err(HookError::Attach)
     }
 
+    /// Loads the program that changes labels for the host. It is attached to nothing.
+    ///
+    /// # Errors
+    /// When this kernel refuses it.
+    pub(crate) fn label(&self, program: &LabelProgram) -> Result<(), HookError> {
+        let target = Target { function: String::new(), attach_type: AttachType::Run };
+        let load = |way| self.refined(&Job::Label, &target, Job::Label.program(), 0, way);
+        let fd = self.by_any_way(&Job::Label, None, load)?;
+        program.loaded(move |arguments| syscall::run(fd.as_fd(), arguments));
+        Ok(())
+    }
+
     /// A witness comes after all that refuse, whatever they are.
     fn backend_of(&self, job: &Job) -> &'static dyn Backend {
         match job {
@@ -257,7 +270,8 @@ impl Loader {
             | Job::Template { .. }
             | Job::Digest { .. }
             | Job::Proof { .. }
-            | Job::Processes => self.backend,
+            | Job::Processes
+            | Job::Label => self.backend,
             Job::Witness { .. } => BackendKind::Observe.backend(),
         }
     }
@@ -284,7 +298,7 @@ impl Loader {
             match load(way) {
                 Ok(fd) => {
                     // The first program that loads tells what the kernel takes; two have no global function.
-                    if !matches!(job, Job::Proof { .. } | Job::Processes) {
+                    if !matches!(job, Job::Proof { .. } | Job::Processes | Job::Label) {
                         self.plain.get_or_init(|| !way.functions);
                     }
                     return Ok(fd);
@@ -338,7 +352,7 @@ impl Loader {
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
         let spec = match job {
-            Job::Own(_) | Job::Proof { .. } | Job::Processes => None,
+            Job::Own(_) | Job::Proof { .. } | Job::Processes | Job::Label => None,
             Job::Digest { mib } => {
                 set(frozen::DIGEST_MIB, *mib);
                 None

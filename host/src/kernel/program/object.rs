@@ -10,13 +10,18 @@ use std::sync::{Mutex, PoisonError};
 
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::btf::{BtfError, BtfFeatures};
-use aya_obj::generated::{BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, bpf_func_info, bpf_insn};
+use aya_obj::generated::{
+    BPF_F_NO_PREALLOC, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE, bpf_func_info, bpf_insn,
+    bpf_map_type,
+};
+use aya_obj::maps::Map as ObjectMap;
 use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
 use super::abi::{self, AbiError};
 use super::reduce::{GLOBALS, LOAD_IMMEDIATE, ReduceError, Reduced, reduce};
 use super::syscall::{self, Sleep};
+use crate::kernel::btf::KernelTypes;
 
 /// The BPF object, built from `ebpf/` by the build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/krsi-host-ebpf"));
@@ -45,7 +50,6 @@ pub enum ObjectError {
     #[error("map {name} cannot be made")]
     Map {
         name: String,
-        /// Why.
         #[source]
         source: Box<MapError>,
     },
@@ -53,7 +57,6 @@ pub enum ObjectError {
     #[error("map {name}")]
     Freeze {
         name: String,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -89,6 +92,24 @@ struct Linked {
     sleep: Sleep,
 }
 
+/// When a hash map takes the memory of its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapRoom {
+    /// All of it when it is made: before 6.1 programs that sleep or trace have no other maps.
+    AtOnce,
+    /// That of an element when it is put in.
+    AsUsed,
+}
+
+impl MapRoom {
+    /// What this kernel can do.
+    #[must_use]
+    pub fn of(types: &KernelTypes) -> Self {
+        // The allocator by which any program may put an element in (`kernel/bpf/memalloc.c`).
+        if types.has_function("bpf_mem_alloc_init") { Self::AsUsed } else { Self::AtOnce }
+    }
+}
+
 /// A program ready to load.
 pub struct Instance {
     pub instructions: Vec<bpf_insn>,
@@ -100,10 +121,14 @@ pub struct Instance {
 
 impl ObjectFile {
     /// Parses the object and makes its maps; `entries` names those that get another size.
+    /// Hash maps take memory as `room` says.
     ///
     /// # Errors
     /// When the object does not parse or the kernel refuses a map.
-    pub fn create(entries: &[(&str, u32)]) -> Result<(Self, HashMap<String, Map>), ObjectError> {
+    pub fn create(
+        entries: &[(&str, u32)],
+        room: MapRoom,
+    ) -> Result<(Self, HashMap<String, Map>), ObjectError> {
         let mut object = Object::parse(OBJECT)?;
         abi::check(&mut object)?;
         let mut maps = HashMap::new();
@@ -112,6 +137,11 @@ impl ObjectFile {
             let failed = |source| ObjectError::Map { name: name.clone(), source: Box::new(source) };
             if let Some((_, size)) = entries.iter().find(|(wanted, _)| wanted == name) {
                 map.set_max_entries(*size);
+            }
+            if let (MapRoom::AsUsed, ObjectMap::Legacy(hash)) = (room, &mut *map)
+                && hash.def.map_type == bpf_map_type::BPF_MAP_TYPE_HASH as u32
+            {
+                hash.def.map_flags |= BPF_F_NO_PREALLOC;
             }
             let data = MapData::create(map.clone(), name, None).map_err(failed)?;
             let fd = data.fd().as_fd().try_clone_to_owned();

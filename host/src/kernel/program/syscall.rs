@@ -14,7 +14,7 @@ use aya_obj::generated::{
 /// Bytes of a verifier log that are kept: its end says why.
 const LOG_BYTES: usize = 1 << 24;
 
-/// How a program meets its function.
+/// How a program is attached to its function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AttachType {
     /// `BPF_PROG_TYPE_LSM` on `bpf_lsm_*`.
@@ -27,6 +27,8 @@ pub enum AttachType {
     Tracepoint,
     /// `BPF_TRACE_ITER` for `bpf_iter_*`: called while its file is read.
     Iterator,
+    /// `BPF_PROG_TYPE_RAW_TRACEPOINT`: attached to nothing, run by [`run`].
+    Run,
 }
 
 /// Whether a program may sleep.
@@ -45,7 +47,7 @@ pub(crate) struct Program<'a> {
     pub name: &'a str,
     /// Its instructions, relocated.
     pub instructions: &'a [bpf_insn],
-    /// How it meets its function.
+    /// How it is attached to its function.
     pub attach_type: AttachType,
     /// BTF id of the function or tracepoint typedef, in vmlinux.
     pub target: u32,
@@ -113,6 +115,10 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
         }
         AttachType::Iterator => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER)
+        }
+        // It has no type of attachment; the kernel wants the first one, whose number is 0.
+        AttachType::Run => {
+            (bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT, bpf_attach_type::BPF_CGROUP_INET_INGRESS)
         }
     };
     let mut attr = empty();
@@ -198,6 +204,23 @@ pub(crate) fn iterate(iterator: BorrowedFd<'_>) -> io::Result<File> {
     let fd = bpf(bpf_cmd::BPF_ITER_CREATE, &mut attr)?;
     // SAFETY: the kernel has just returned this descriptor and nobody else knows it.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Runs a program of [`AttachType::Run`] once, with arguments; what it answers.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<u32> {
+    let mut attr = empty();
+    // SAFETY: the arm of the union that BPF_PROG_TEST_RUN reads and writes; its pointer outlives the call.
+    unsafe {
+        let test = &mut attr.test;
+        test.prog_fd = program.as_raw_fd() as u32;
+        test.ctx_in = arguments.as_ptr() as u64;
+        test.ctx_size_in = u32::try_from(size_of_val(arguments)).unwrap_or(u32::MAX);
+        bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attr)?;
+        Ok(attr.test.retval)
+    }
 }
 
 /// Writes the one value of an array map and makes it constant, for user space and programs alike.

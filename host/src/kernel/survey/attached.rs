@@ -88,9 +88,7 @@ pub(crate) struct AttachedProgram {
 /// A process with a descriptor of a program or of its link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Holder {
-    /// Its id.
     pub tgid: u32,
-    /// Its name.
     pub comm: String,
 }
 

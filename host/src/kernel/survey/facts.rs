@@ -86,7 +86,6 @@ pub(crate) struct Facts {
 /// A hook that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct LackingHook {
-    /// Its name.
     pub hook: &'static str,
     pub why: String,
 }

@@ -25,7 +25,6 @@ pub(crate) struct Survey {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct SurveyedHook {
-    /// Its name.
     pub hook: String,
     /// BTF id of its `bpf_lsm_*` function.
     pub btf_id: u32,

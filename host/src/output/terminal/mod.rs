@@ -197,7 +197,7 @@ fn decider(verdict: &VerdictReport) -> String {
     match (verdict.decided_by, verdict.plugin.is_empty()) {
         (Decider::Watch, true) => "a watch that is gone".into(),
         (Decider::Watch, false) => format!("{plugin}: {reason}"),
-        (Decider::OnError, _) => reason.to_string(),
+        (Decider::OnError | Decider::Label, _) => reason.to_string(),
         (Decider::Rule, true) => format!("rule #{}, no longer known", verdict.rule_id),
         (Decider::Rule, false) => {
             let name = rule_name(&verdict.plugin, verdict.rule_id);
@@ -257,14 +257,14 @@ fn write_summary(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
         summary.lost.iter().map(|(place, count)| format!("{place} {count}")).collect();
     writeln!(
         out,
-        "hooks met by {}; calls missed under preemption: {}",
+        "backend: {}; calls missed under preemption: {}",
         summary.backend, summary.missed
     )?;
     writeln!(out, "lost in the host: {}", lost.join(", "))?;
     writeln!(out, "{}", summary.processes)?;
     writeln!(
         out,
-        "rules put in force: {}; from hook to rule in force: p50 {} p99 {}",
+        "rules put in force: {}; delay from hook to rule: p50 {} p99 {}",
         summary.rules,
         micros(summary.delay_p50_ns),
         micros(summary.delay_p99_ns)
@@ -281,6 +281,7 @@ fn write_losses(row: &HookSummary, out: &mut dyn Write) -> io::Result<()> {
         ("calls missed", row.missed),
         ("marks of lineages", row.lost_marks),
         ("exemptions", row.lost_exempt),
+        ("labels", row.lost_labels),
     ];
     let counts = counts.into_iter().filter(|(_, count)| *count > 0);
     let mut words: Vec<String> = counts.map(|(what, count)| format!("{what} {count}")).collect();

@@ -203,11 +203,11 @@ fn a_failure_has_its_reason_before_the_backtrace() {
         unix_ns: 0,
         plugin: "census".into(),
         reason: "trapped in handle: out of tables".into(),
-        rules: "quarantined; its rules stand until they expire".into(),
+        rules: "quarantined; its rules stay in force until they expire".into(),
         backtrace: vec!["0: 0x1 - census::deep".into(), "1: 0x2 - census::handle".into()],
     };
     let shown = format!(
-        "{START}  FAILED    census  trapped in handle: out of tables; quarantined; its rules stand until they \
+        "{START}  FAILED    census  trapped in handle: out of tables; quarantined; its rules stay in force until they \
          expire; at 0: 0x1 - census::deep < 1: 0x2 - census::handle\n"
     );
     assert_eq!(text(&Report::Failure(failure), Colour::Off), shown);

@@ -76,7 +76,7 @@ impl PluginPlace {
     }
 }
 
-/// What is to be dealt with.
+/// A plugin's file that has to be loaded, reloaded or unloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DueFile {
     /// The plugin's file.
@@ -87,7 +87,7 @@ pub(super) struct DueFile {
     pub(super) is_configured_anew: bool,
 }
 
-/// What is known of a place.
+/// What was seen last at a plugin's place.
 #[derive(Clone, Copy, Debug)]
 struct KnownFile {
     /// What was last dealt with.
@@ -98,14 +98,14 @@ struct KnownFile {
     since: Instant,
 }
 
-/// All places.
+/// The places of all plugins.
 #[derive(Debug, Default)]
 pub(super) struct PluginFiles {
     known: HashMap<PathBuf, KnownFile>,
     folders: HashMap<PathBuf, Listed>,
 }
 
-/// What a folder held.
+/// The plugins that a directory held when it was last listed.
 #[derive(Debug)]
 struct Listed {
     stamp: Option<Stamp>,

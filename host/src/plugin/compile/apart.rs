@@ -171,7 +171,7 @@ pub(super) fn code(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     code_by(&engine, bytes)
 }
 
-/// The same with an engine.
+/// Compiles with an engine that is there already.
 pub(super) fn code_by(engine: &wasmtime::Engine, bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let component = recognise::componentise(bytes)?;
     engine

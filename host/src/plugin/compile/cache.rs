@@ -7,7 +7,7 @@
 //! NAME = SHA-256 of: plugin's SHA-256, host's and engine's version, engine's settings, CPU features
 //! ```
 //! Code runs with the host's rights, so a file that somebody else wrote must never be mapped. An entry
-//! that does not fit its tag is told, removed and compiled anew.
+//! that does not fit its tag is told, removed and compiled again.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::hash::{Hash, Hasher};
@@ -28,7 +28,7 @@ const KEY_BYTES: usize = 64;
 /// Larger files are not ours.
 const CODE_MAX: u64 = 256 << 20;
 
-/// Why there is no cache.
+/// The reason why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// A file or the folder cannot be had.
@@ -36,7 +36,6 @@ pub enum CacheError {
     Io {
         /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

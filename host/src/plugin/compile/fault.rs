@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Why bytes are no plugin.
+/// The reason why bytes are not a plugin.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
@@ -48,14 +48,11 @@ pub enum Fault {
     },
     /// The compiling process went wrong.
     #[error("the compiler failed: {reason}")]
-    Compiler {
-        /// How.
-        reason: String,
-    },
+    Compiler { reason: String },
 }
 
 impl Fault {
-    /// What to do about it.
+    /// Tells the user what to do about the error.
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {

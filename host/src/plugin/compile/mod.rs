@@ -33,7 +33,6 @@ pub enum LoadError {
     #[error("{}: cannot be read", file.display())]
     Read {
         file: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -49,7 +48,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// What to do about it.
+    /// Tells the user what to do about the error.
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {
@@ -91,7 +90,7 @@ pub enum CodeOrigin {
     Distrusted,
 }
 
-/// Who a plugin's bytes are.
+/// The identity of a plugin's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub file: PathBuf,
@@ -187,7 +186,7 @@ impl Compiler {
                     CacheLookup::Tampered => {
                         tracing::warn!(
                             entry = name,
-                            "cached code was not what was put there: compiled anew"
+                            "cached code was not what was put there: compiled again"
                         );
                         origin = CodeOrigin::Distrusted;
                     }

@@ -17,7 +17,6 @@ pub enum SignatureError {
     #[error("{}: cannot be read", file.display())]
     Read {
         file: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },

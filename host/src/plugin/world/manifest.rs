@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use krsi_plugin_schema::Schema;
-use krsi_plugin_schema::latest::{self, Condition, Hook, HookSet, KeyKinds, ManifestFault, OnStop};
+use krsi_plugin_schema::latest::{
+    self, Condition, Hook, HookSet, KeyKinds, Label, ManifestFault, OnStop,
+};
 
 use crate::route::filter::Filter;
 
@@ -15,6 +17,10 @@ const VERSION_MAX: usize = 64;
 const TICK_MIN_MS: u32 = 10;
 /// Watches of one plugin.
 const WATCHES_MAX: usize = 64;
+/// Labels of a plugin.
+const LABELS_MAX: usize = 8;
+/// Longest name of a label.
+const LABEL_NAME_MAX: usize = 32;
 /// Longest text of a watch.
 const WATCH_MAX: usize = 1024;
 /// Filters of one plugin.
@@ -38,6 +44,8 @@ pub struct Manifest {
     pub deny_hooks: HookSet,
     /// Kinds of keys that it denies by.
     pub deny_keys: KeyKinds,
+    /// Labels that it declares.
+    pub labels: Vec<Label>,
     /// Whether it wants to kill.
     pub kill: bool,
     /// Interval of ticks, if it wants any.
@@ -67,28 +75,22 @@ pub enum ManifestError {
     },
     /// Too many watches or filters.
     #[error("{count} {what}, at most {limit} are allowed")]
-    Many {
-        what: &'static str,
-        /// How many.
-        count: usize,
-        limit: usize,
-    },
+    Many { what: &'static str, count: usize, limit: usize },
     /// A watch that can be no watch.
     #[error("watch {index} is not 1 to {WATCH_MAX} bytes of one line")]
-    Watch {
-        /// Its place.
-        index: usize,
+    Watch { index: usize },
+    /// A label's name.
+    #[error("the label {name:?} is there twice, or is not 1 to {LABEL_NAME_MAX} of a-z, 0-9 and -")]
+    Label {
+        /// The name.
+        name: String,
     },
     /// A filter of a hook that it does not subscribe to.
     #[error("a filter is for {hook:?}, which is not among its hooks")]
     FilterHook { hook: String },
     /// A filter that nothing can pass.
     #[error("a filter of {hook} has {what}")]
-    FilterField {
-        hook: &'static str,
-        /// What is wrong.
-        what: &'static str,
-    },
+    FilterField { hook: &'static str, what: &'static str },
     /// A hook that this host does not know.
     #[error("hook {hook:?} is not known to this host")]
     Hook { hook: String },
@@ -132,10 +134,22 @@ pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifes
         version: asked.version,
         schema: contract,
         deny_keys: asked.deny_keys,
+        labels: labels(asked.labels)?,
         kill: asked.kill,
         tick: (asked.tick_ms > 0).then(|| Duration::from_millis(u64::from(asked.tick_ms))),
         on_stop: asked.on_stop,
     })
+}
+
+fn labels(labels: Vec<Label>) -> Result<Vec<Label>, ManifestError> {
+    few("labels", labels.len(), LABELS_MAX)?;
+    for (at, label) in labels.iter().enumerate() {
+        let is_name = is_plugin_name(&label.name) && label.name.len() <= LABEL_NAME_MAX;
+        if !is_name || labels.iter().take(at).any(|other| other.name == label.name) {
+            return Err(ManifestError::Label { name: cut(&label.name) });
+        }
+    }
+    Ok(labels)
 }
 
 /// A plugin of an older contract could not read events of a hook that its contract does not have.

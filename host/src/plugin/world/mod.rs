@@ -93,7 +93,6 @@ pub enum CallError {
     Deadline {
         /// Which call.
         call: &'static str,
-        /// Its limit.
         deadline: Duration,
         /// Where it was, the innermost frame first.
         backtrace: Vec<String>,
@@ -105,7 +104,6 @@ pub enum CallError {
         call: &'static str,
         what: &'static str,
         asked: usize,
-        /// What it may have.
         limit: usize,
     },
     /// Its stack overflowed.
@@ -113,7 +111,6 @@ pub enum CallError {
     Stack {
         /// Which call.
         call: &'static str,
-        /// What it may have, bytes.
         limit: usize,
         /// Where it was, the innermost frame first.
         backtrace: Vec<String>,
@@ -123,7 +120,6 @@ pub enum CallError {
     Output {
         /// Which call.
         call: &'static str,
-        /// How many.
         bytes: usize,
         limit: usize,
     },
@@ -168,7 +164,6 @@ pub enum StartError {
     #[error("{}: failed before its first event", file.display())]
     Call {
         file: PathBuf,
-        /// How.
         #[source]
         source: CallError,
     },
@@ -176,7 +171,6 @@ pub enum StartError {
     #[error("{}: its manifest is refused", file.display())]
     Manifest {
         file: PathBuf,
-        /// What is wrong.
         #[source]
         source: ManifestError,
     },
@@ -201,14 +195,13 @@ pub enum StartError {
     #[error("{}: no thread for it", file.display())]
     Thread {
         file: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
 }
 
 impl StartError {
-    /// What to do about it.
+    /// Tells the user what to do about the error.
     #[must_use]
     pub const fn fix(&self) -> &'static str {
         match self {
@@ -228,13 +221,13 @@ impl StartError {
 
 /// A live plugin of any contract version.
 pub(super) trait World: Send {
-    /// What it asks for.
+    /// What the plugin's manifest asks for.
     fn describe(&mut self) -> Result<Result<Manifest, ManifestError>, CallError>;
     /// Starts it; the inner error is its own refusal.
     fn init(&mut self, config: &[u8], seed: u64) -> Result<Result<Vec<u8>, String>, CallError>;
     /// Hands it a batch; returns its actions.
     fn handle(&mut self, batch: &[u8]) -> Result<Vec<u8>, CallError>;
-    /// Its state.
+    /// Returns the plugin's state.
     fn snapshot(&mut self) -> Result<Vec<u8>, CallError>;
     /// Hands it a state that `from_version` of it wrote; the inner error is its own refusal.
     fn restore(

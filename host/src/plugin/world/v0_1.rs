@@ -39,6 +39,7 @@ fn raw(manifest: bindings::Manifest) -> RawManifest {
         deny_hooks: manifest.deny_hooks,
         kill: manifest.kill,
         tick_ms: manifest.tick_ms,
+        labels: Vec::new(),
         on_stop: match manifest.on_stop {
             bindings::OnStop::Keep => OnStop::Keep,
             bindings::OnStop::Clear => OnStop::Clear,

@@ -1,13 +1,14 @@
 //! Checked actions → ledger, signals and reports: a plugin's list, in order, each answered.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Bounds, Mode};
 use krsi_plugin_schema::frame::{Frame, FrameError, Frames};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, Outcome, ProcessKey, RecordRef, Refusal,
-    Rule, RuleMode, Severity,
+    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, LabelRule, LabelTest, Outcome, ProcessKey,
+    RecordRef, Refusal, Revoke, Rule, RuleMode, SetLabel, Severity,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -37,7 +38,6 @@ const ALERT_BYTES: usize = 1024;
 pub struct Principal {
     /// Its slot, below 63.
     pub slot: u8,
-    /// Its name.
     pub plugin: Arc<str>,
     /// What its actions are written in.
     pub schema: Schema,
@@ -95,7 +95,6 @@ pub struct ActionContext<'a> {
 pub struct RaisedAlert {
     /// ATT&CK technique, or empty.
     pub technique: String,
-    /// How bad.
     pub severity: Severity,
     pub process: ProcessKey,
     /// What was seen.
@@ -107,11 +106,10 @@ pub struct RaisedAlert {
 pub struct RefusedAction {
     /// Its token; 0 for those without one.
     pub token: u32,
-    /// Why, in words.
     pub detail: String,
 }
 
-/// What a list of actions came to.
+/// The result of a list of actions.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// Framed outcomes for the plugin.
@@ -192,7 +190,7 @@ pub fn apply<S: RuleStore>(
     applied
 }
 
-/// What a call may cost the kernel.
+/// The kernel writes that one call may cause.
 struct Budget {
     writes: u64,
     max: u64,
@@ -204,7 +202,7 @@ impl Budget {
     }
 }
 
-/// What a call has used up.
+/// The kernel writes and actions that a call has used up.
 #[derive(Clone, Copy)]
 enum Bound {
     Actions(usize),
@@ -240,25 +238,21 @@ fn one<S: RuleStore>(
                 RuleMode::Audit => Mode::Audit,
                 RuleMode::Off => Mode::Off,
             };
-            let said = (rule, *errno, asked, *if_unread);
-            add(ledger, principal, said, context, (applied, budget));
+            let said = Said { errno: *errno, asked, if_unread: *if_unread, gives: None };
+            add(ledger, principal, (rule, said), context, (applied, budget));
         }
         Action::Allow(Allow { rule }) => {
-            let said = (rule, 0, Mode::Allow, IfUnread::Pass);
-            add(ledger, principal, said, context, (applied, budget));
+            let said = Said { asked: Mode::Allow, ..Said::default() };
+            add(ledger, principal, (rule, said), context, (applied, budget));
         }
-        Action::Revoke(revoke) => {
-            let (slot, token, now) = (principal.slot, revoke.token, context.now_boot_ns);
-            let revoked = ledger.turn(|ledger| {
-                let before = ledger.writes();
-                let revoked = ledger.revoke(slot, token, now);
-                budget.writes += ledger.writes() - before;
-                revoked
-            });
-            match revoked {
-                Ok(_ended) => applied.done(token, None),
-                Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
-            }
+        Action::LabelRule(LabelRule { rule, label }) => {
+            let gives = Some(label.as_ref());
+            let said = Said { asked: Mode::Label, gives, ..Said::default() };
+            add(ledger, principal, (rule, said), context, (applied, budget));
+        }
+        Action::SetLabel(set) => set_label(ledger, principal, set, context, (applied, budget)),
+        Action::Revoke(Revoke { token }) => {
+            revoke(ledger, (principal, *token), context.now_boot_ns, (applied, budget));
         }
         Action::Kill(kill) => match kill::kill(kill.process) {
             Ok(()) => applied.done(token, None),
@@ -274,6 +268,43 @@ fn one<S: RuleStore>(
     }
 }
 
+fn revoke<S: RuleStore>(
+    ledger: &Turns<S>,
+    (principal, token): (&Principal, u32),
+    now_boot_ns: u64,
+    (applied, budget): (&mut Applied, &mut Budget),
+) {
+    let revoked = ledger.turn(|ledger| {
+        let before = ledger.writes();
+        let revoked = ledger.revoke(principal.slot, token, now_boot_ns);
+        budget.writes += ledger.writes() - before;
+        revoked
+    });
+    match revoked {
+        Ok(_ended) => applied.done(token, None),
+        Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
+    }
+}
+
+fn set_label<S: RuleStore>(
+    ledger: &Turns<S>,
+    principal: &Principal,
+    set: &SetLabel<'_>,
+    context: ActionContext<'_>,
+    (applied, budget): (&mut Applied, &mut Budget),
+) {
+    let done = ledger.turn(|ledger| {
+        let before = ledger.writes();
+        let done = ledger.set_label(principal.slot, set, context.kinship);
+        budget.writes += ledger.writes() - before;
+        done
+    });
+    match done {
+        Ok(()) => applied.done(set.token, None),
+        Err(error) => applied.refuse(set.token, error.refusal(), error.to_string()),
+    }
+}
+
 /// Whether an action concerns nobody outside the plugin's scope.
 fn in_scope(principal: &Principal, action: &Action<'_>, context: ActionContext<'_>) -> bool {
     let scope = &principal.grant.spec().scope;
@@ -281,18 +312,36 @@ fn in_scope(principal: &Principal, action: &Action<'_>, context: ActionContext<'
         return true;
     }
     match action {
-        Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
+        Action::Deny(Deny { rule, .. })
+        | Action::Allow(Allow { rule })
+        | Action::LabelRule(LabelRule { rule, .. }) => {
             !concerns_others_by(scope, (rule.subject, &rule.key), context.within)
         }
         Action::Kill(kill) => (context.within)(kill.process),
+        Action::SetLabel(set) => (context.within)(set.process),
         Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
+    }
+}
+
+/// What an action says of a rule beside the rule.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    errno: u16,
+    asked: Mode,
+    if_unread: IfUnread,
+    gives: Option<&'a str>,
+}
+
+impl Default for Said<'_> {
+    fn default() -> Self {
+        Self { errno: 0, asked: Mode::Enforce, if_unread: IfUnread::Pass, gives: None }
     }
 }
 
 fn add<S: RuleStore>(
     ledger: &Turns<S>,
     principal: &Principal,
-    (rule, errno, asked, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
+    (rule, Said { errno, asked, if_unread, gives }): (&Rule<'_>, Said<'_>),
     context: ActionContext<'_>,
     (applied, budget): (&mut Applied, &mut Budget),
 ) {
@@ -311,6 +360,8 @@ fn add<S: RuleStore>(
         errno,
         asked,
         mode: principal.grant.mode_of(asked),
+        labels: owned(&rule.labels),
+        gives: gives.map(Arc::from),
         if_unread,
         expires_boot_ns,
         reason: cut(&rule.reason, REASON_BYTES).to_owned(),
@@ -335,6 +386,12 @@ fn add<S: RuleStore>(
         }
         Err(error) => applied.refuse(rule.token, error.refusal(), error.to_string()),
     }
+}
+
+/// Label conditions that borrow nothing.
+fn owned(test: &LabelTest<'_>) -> LabelTest<'static> {
+    let all = |names: &[Cow<'_, str>]| names.iter().map(|name| name.to_string().into()).collect();
+    LabelTest { has: all(&test.has), lacks: all(&test.lacks) }
 }
 
 fn raise(principal: &mut Principal, alert: &Alert<'_>, now_boot_ns: u64, applied: &mut Applied) {

@@ -40,6 +40,7 @@ fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec
             cause_boot_ns: 0,
             key: key(token),
             subject: Subject::Any,
+            labels: krsi_plugin_schema::latest::LabelTest::default(),
             hooks: HookSet::default().with(Hook::FileOpen),
             ttl_ms: 1000,
             reason: "".into(),
@@ -51,7 +52,8 @@ fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec
 }
 
 fn applied(turns: &Turns<Fake>, principal: &mut Principal, actions: &[u8]) -> Applied {
-    let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
+    let kinship =
+        Kinship { exists: &|_| true, descendants: &|_| Vec::new(), running: &|_| Vec::new() };
     let machine = &Machine::default();
     let context = ActionContext {
         now_boot_ns: 1,
@@ -158,7 +160,8 @@ fn others_get_the_ledger_between_the_actions_of_one_call() {
             starts.recv().unwrap();
             turns.turn(|ledger| ledger.owned(1))
         });
-        let kinship = Kinship { exists: &exists, descendants: &|_| Vec::new() };
+        let kinship =
+            Kinship { exists: &exists, descendants: &|_| Vec::new(), running: &|_| Vec::new() };
         let machine = &Machine::default();
         let context = ActionContext {
             now_boot_ns: 1,

@@ -46,7 +46,7 @@ pub struct Machine {
     pub roots: Vec<AbiProcessKey>,
     /// Cgroups of PID 1 and of the host.
     pub cgroups: Vec<u64>,
-    /// Why rules by cgroup are not to be had at all.
+    /// Why rules by cgroup are not available at all.
     pub without_cgroups: Option<CgroupError>,
     /// Whether the file system on a device numbers the generations of its files: one may be 0, though.
     pub has_generations: Option<fn(u32) -> bool>,
@@ -109,6 +109,8 @@ impl Machine {
         }
         let rule = &denial.rule;
         match (&rule.key, rule.subject) {
+            // Nobody has a label of the plugin's before it gives one.
+            _ if !rule.labels.has.is_empty() => None,
             (_, Subject::Lineage(root)) if !self.is_root(root) => None,
             (RuleKey::Process(_), _) => None,
             (RuleKey::Lineage(root), _) => {

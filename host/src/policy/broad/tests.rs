@@ -32,6 +32,7 @@ fn denial(key: RuleKey) -> Deny<'static> {
         cause_boot_ns: 0,
         key,
         subject: Subject::Any,
+        labels: krsi_plugin_schema::latest::LabelTest::default(),
         hooks: HookSet::default().with(Hook::FileOpen),
         ttl_ms: 1000,
         reason: "".into(),

@@ -105,10 +105,10 @@ impl Book {
     ) -> Result<BookChange, Overfull> {
         let places = add.iter().flat_map(Rule::places);
         let ended = end.and_then(|id| self.rules.get(&id)).into_iter().flat_map(Rule::places);
-        let mut met = HashSet::new();
+        let mut seen = HashSet::new();
         let mut touched: Vec<Place> =
             places.chain(ended).flat_map(|place| self.places.affected(place)).collect();
-        touched.retain(|place| met.insert(*place));
+        touched.retain(|place| seen.insert(*place));
         let before: Vec<Option<Entry>> =
             touched.iter().map(|place| self.entry(*place)).collect::<Result<_, _>>()?;
 

@@ -9,6 +9,7 @@ use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Su
 use super::Ledger;
 use super::book::{BookChange, WhenFull};
 use super::identity::{Anchor, RuleIdentity};
+use super::label::LabelError;
 use super::lineage::{Kinship, LineageError, LineageHold};
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
@@ -24,7 +25,7 @@ pub(crate) type NoDigests = Arc<dyn Error + Send + Sync>;
 
 /// Why there are no rules on digests before anything is attached.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("no program has executables hashed")]
+#[error("no program that hashes executables is attached")]
 pub(super) struct NoProgram;
 
 /// Why a rule is not in force, or still is.
@@ -32,10 +33,7 @@ pub(super) struct NoProgram;
 pub enum LedgerError {
     /// Not a plugin's slot.
     #[error("owner slot {owner} is no plugin's")]
-    Owner {
-        /// What was given.
-        owner: u8,
-    },
+    Owner { owner: u8 },
     /// A hook that does not look up that kind of key.
     #[error("{hook} does not look up keys of that kind", hook = hook.name())]
     Hook {
@@ -64,22 +62,13 @@ pub enum LedgerError {
     },
     /// A prefix that is longer than the address.
     #[error("a prefix of {prefix} bits is longer than the address")]
-    Prefix {
-        /// What was given.
-        prefix: u8,
-    },
+    Prefix { prefix: u8 },
     /// A protocol that no socket has by which a rule could know it.
     #[error("{protocol} is no protocol: 1 to 255 are (IPPROTO_*)")]
-    Protocol {
-        /// What was given.
-        protocol: u16,
-    },
+    Protocol { protocol: u16 },
     /// No such process.
     #[error("process {tgid} is not running")]
-    UnknownProcess {
-        /// Its id.
-        tgid: u32,
-    },
+    UnknownProcess { tgid: u32 },
     /// No such rule.
     #[error("no rule has token {token}")]
     UnknownRule { token: u32 },
@@ -111,6 +100,18 @@ pub enum LedgerError {
         /// Keys that it may have.
         share: usize,
     },
+    /// A label that the plugin does not have.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// A hook at which no label is given.
+    #[error("{hook} gives no labels: a rule on bprm_check_security gives an exec's", hook = hook.name())]
+    LabelHook {
+        /// The hook.
+        hook: Hook,
+    },
+    /// A key that gives no label.
+    #[error("rules on digests give no labels: rules on files and paths do")]
+    LabelDigest,
     /// The lineage could not be had.
     #[error(transparent)]
     Lineage(#[from] LineageError),
@@ -129,14 +130,20 @@ impl LedgerError {
             | Self::NoHook
             | Self::SeveralHooks
             | Self::Path(_)
+            | Self::Label(LabelError::Undeclared { .. })
+            | Self::LabelHook { .. }
             | Self::Prefix { .. }
             | Self::Protocol { .. } => Refusal::Invalid,
-            Self::Unattached { .. } | Self::Digest { .. } => Refusal::Unsupported,
+            Self::Unattached { .. } | Self::Digest { .. } | Self::LabelDigest => {
+                Refusal::Unsupported
+            }
             Self::UnknownProcess { .. } | Self::Lineage(LineageError::Unknown { .. }) => {
                 Refusal::UnknownProcess
             }
             Self::UnknownRule { .. } => Refusal::UnknownRule,
-            Self::TooManyRules { .. } | Self::MapShare { .. } => Refusal::TooManyRules,
+            Self::TooManyRules { .. }
+            | Self::MapShare { .. }
+            | Self::Label(LabelError::NoneFree) => Refusal::TooManyRules,
             Self::KeyFull { .. }
             | Self::SlotShare { .. }
             | Self::Lineage(LineageError::Full { .. } | LineageError::Share { .. }) => {
@@ -162,9 +169,16 @@ impl<S: RuleStore> Ledger<S> {
         if let (KeyKind::Digest, Err(why)) = (kind, &self.digests) {
             return Err(LedgerError::Digest { why: why.clone() });
         }
+        if spec.gives.is_some() && kind == KeyKind::Digest {
+            return Err(LedgerError::LabelDigest);
+        }
         let mut hooks = 0;
         for hook in spec.hooks.iter() {
             let bit = applies(hook, kind).ok_or(LedgerError::Hook { hook })?.bit();
+            let is_exec = hook.name().starts_with("bprm_") && hook != Hook::BprmCheckSecurity;
+            if spec.gives.is_some() && is_exec {
+                return Err(LedgerError::LabelHook { hook });
+            }
             if self.attached & bit == 0 {
                 return Err(LedgerError::Unattached { hook });
             }
@@ -190,10 +204,11 @@ impl<S: RuleStore> Ledger<S> {
         {
             return Err(LedgerError::UnknownProcess { tgid: key.tgid });
         }
+        let labels = self.labels.bits(spec.owner, &spec.labels, spec.gives.as_deref())?;
         // A rule that is off takes no mark.
         let mark = |ledger: &mut Self, root| match spec.mode {
             Mode::Off => Ok(0),
-            Mode::Enforce | Mode::Audit | Mode::Allow => {
+            Mode::Enforce | Mode::Audit | Mode::Allow | Mode::Label => {
                 ledger.lineage(root, spec.owner, now_boot_ns, kinship)
             }
         };
@@ -209,7 +224,8 @@ impl<S: RuleStore> Ledger<S> {
                 }
             })?,
         };
-        Ok(Rule { id, spec, tokens, place, subject_lineage, hooks, created_boot_ns: now_boot_ns })
+        let created_boot_ns = now_boot_ns;
+        Ok(Rule { id, spec, tokens, place, subject_lineage, labels, hooks, created_boot_ns })
     }
 
     /// The lineage of a root. Forks inherit before the first mark is set.
@@ -223,8 +239,7 @@ impl<S: RuleStore> Ledger<S> {
         let (id, held) = self.lineages.acquire(root, owner);
         let marked = match held {
             LineageHold::First => self
-                .flags
-                .write(&mut self.store, true)
+                .write_flags()
                 .map_err(LineageError::from)
                 .and_then(|()| self.lineages.mark_all(&mut self.store, id, owner, kinship)),
             LineageHold::ByOneMore => self.lineages.check_share(&self.store, id, owner, kinship),
@@ -266,7 +281,7 @@ impl<S: RuleStore> Ledger<S> {
         }
         // Bits of the replaced rule are cleared when it is concluded.
         self.flags.add(hooks, bits);
-        if let Err(error) = self.flags.write(&mut self.store, self.lineages.is_live()) {
+        if let Err(error) = self.write_flags() {
             self.flags.remove(hooks, bits);
             self.book.unwrite(&mut self.store, &change);
             self.book.revert(change);

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use krsi_host_abi::deny::{
-    Bounds, Entry, FileKey, Lease, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey, ProcessKey,
-    Subject, flag,
+    Bounds, Entry, FileKey, LabelRules, Lease, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey,
+    ProcessKey, Subject, flag,
 };
 use krsi_host_abi::hook::Hook;
 
@@ -35,6 +35,8 @@ pub(in crate::policy) struct FakeMaps {
     pub(in crate::policy) marks: HashMap<ProcessKey, Membership>,
     pub(in crate::policy) flags: HashMap<Hook, u64>,
     pub(in crate::policy) hits: HashMap<u64, u64>,
+    pub(in crate::policy) labels: HashMap<ProcessKey, u64>,
+    pub(in crate::policy) label_rules: LabelRules,
 }
 
 #[derive(Debug)]
@@ -241,6 +243,34 @@ impl RuleStore for Fake {
 
     fn bound(&mut self, _owner: u8, _to: Bounds) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    fn set_label_rules(&mut self, rules: LabelRules) -> Result<(), StoreError> {
+        self.tick()?;
+        self.maps.label_rules = rules;
+        Ok(())
+    }
+
+    fn set_labels(
+        &mut self,
+        process: ProcessKey,
+        gives: u64,
+        takes: u64,
+    ) -> Result<(), StoreError> {
+        self.tick()?;
+        let labels = self.maps.labels.entry(process).or_default();
+        *labels = *labels & !takes | gives;
+        Ok(())
+    }
+
+    fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        self.tick()?;
+        self.maps.labels.remove(&process);
+        Ok(())
+    }
+
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        Ok(self.maps.labels.iter().map(|(process, bits)| (*process, *bits)).collect())
     }
 
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError> {

@@ -14,9 +14,23 @@ pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {
     if subject_lineage == 0 { key } else { key | flag::MEMBERSHIP }
 }
 
-/// Hooks at which marks are inherited and removed.
-const fn is_of_life(hook: Hook) -> bool {
-    matches!(hook, Hook::SchedProcessFork | Hook::SchedProcessExit)
+/// What follows processes, beside the rules.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Followed {
+    /// Whether any process is marked.
+    pub(super) members: bool,
+    /// Whether there are labels.
+    pub(super) labels: bool,
+}
+
+impl Followed {
+    /// Bits that it needs in the word of a hook.
+    fn needs(self, hook: Hook) -> u64 {
+        let life = matches!(hook, Hook::SchedProcessFork | Hook::SchedProcessExit);
+        let exec = matches!(hook, Hook::BprmCheckSecurity | Hook::BprmCommittedCreds);
+        let members = if self.members && life { flag::MEMBERSHIP } else { 0 };
+        members | if self.labels && (life || exec) { flag::LABELS } else { 0 }
+    }
 }
 
 /// The words, as they should be and as they were last written.
@@ -47,19 +61,17 @@ impl FlagWords {
         }
     }
 
-    /// Writes the words that changed. `members` says whether any process is marked.
+    /// Writes the words that changed.
     pub(super) fn write(
         &mut self,
         store: &mut impl RuleStore,
-        members: bool,
+        followed: Followed,
     ) -> Result<(), StoreError> {
         for row in HOOKS {
             let hook = row.hook;
             let rules = self.rules.range((hook, 0)..=(hook, u64::MAX));
             let mut word = rules.fold(0, |word, ((_, bit), _)| word | bit);
-            if members && is_of_life(hook) {
-                word |= flag::MEMBERSHIP;
-            }
+            word |= followed.needs(hook);
             if self.written.get(&hook).copied().unwrap_or(0) != word {
                 store.set_rule_flags(hook, word)?;
                 self.written.insert(hook, word);

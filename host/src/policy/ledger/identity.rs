@@ -1,9 +1,11 @@
 //! When a plugin makes a rule again: the same owner, object, subject, hooks and answer, whatever the token.
 
+use std::sync::Arc;
+
 use krsi_host_abi::deny::{FileKey, Mode};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook};
 use krsi_plugin_schema::latest::{
-    FileKey as PluginFile, IfUnread, IfUnresolved, ProcessKey, RuleKey, Subject,
+    FileKey as PluginFile, IfUnread, IfUnresolved, LabelTest, ProcessKey, RuleKey, Subject,
 };
 
 use super::commit::LedgerError;
@@ -35,6 +37,8 @@ pub(super) struct RuleIdentity {
     hooks: u128,
     errno: u16,
     asked: u8,
+    labels: LabelTest<'static>,
+    gives: Option<Arc<str>>,
 }
 
 impl RuleIdentity {
@@ -64,8 +68,10 @@ impl RuleIdentity {
             if_unread: spec.if_unread,
             subject: spec.subject,
             hooks,
-            errno: if spec.asked == Mode::Allow { 0 } else { spec.errno },
+            errno: if matches!(spec.asked, Mode::Allow | Mode::Label) { 0 } else { spec.errno },
             asked: spec.asked as u8,
+            labels: spec.labels.clone(),
+            gives: spec.gives.clone(),
         })
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use krsi_host_abi::deny::{LINEAGES, Membership, ProcessKey as AbiProcessKey};
-use krsi_plugin_schema::latest::ProcessKey;
+use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 
 use super::share::OWNER_LINEAGES;
 use crate::kernel::map::store::{RuleStore, StoreError};
@@ -22,6 +22,8 @@ pub struct Kinship<'a> {
     pub exists: &'a dyn Fn(ProcessKey) -> bool,
     /// All running descendants of a process, which may itself have ended.
     pub descendants: &'a dyn Fn(ProcessKey) -> Vec<ProcessKey>,
+    /// Processes that run a file or a path of a rule.
+    pub running: &'a dyn Fn(&RuleKey) -> Vec<ProcessKey>,
 }
 
 /// Why a lineage could not be had. Nothing has changed.

@@ -2,7 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
-use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
+use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
 use crate::kernel::map::lease::EntryKey;
@@ -68,6 +68,30 @@ impl<S: RuleStore> RuleStore for MeteredStore<S> {
 
     fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError> {
         self.store.bound(owner, to)
+    }
+
+    fn set_label_rules(&mut self, rules: LabelRules) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.set_label_rules(rules)
+    }
+
+    fn set_labels(
+        &mut self,
+        process: ProcessKey,
+        gives: u64,
+        takes: u64,
+    ) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.set_labels(process, gives, takes)
+    }
+
+    fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+        self.writes += 1;
+        self.store.forget_labels(process)
+    }
+
+    fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
+        self.store.labels()
     }
 
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError> {

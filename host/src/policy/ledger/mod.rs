@@ -8,6 +8,7 @@ mod book;
 mod commit;
 mod flags;
 mod identity;
+mod label;
 mod lineage;
 mod meter;
 mod network;
@@ -29,6 +30,7 @@ use self::book::{Book, WhenFull};
 use self::commit::NoProgram;
 use self::flags::FlagWords;
 use self::identity::RuleIdentity;
+use self::label::LabelBook;
 use self::lineage::{Lineages, abi};
 use self::meter::MeteredStore;
 use self::place::Place;
@@ -36,6 +38,7 @@ use self::rule::Rule;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 pub(crate) use self::commit::{LedgerError, NoDigests};
+pub(crate) use self::label::{LabelView, NO_ROOM, Undeclared};
 pub use self::lineage::Kinship;
 pub(crate) use self::regrant::{GrantVerdict, Regranted};
 pub(crate) use self::renew::MadeRule;
@@ -61,6 +64,7 @@ pub struct Ledger<S> {
     book: Book,
     lineages: Lineages,
     flags: FlagWords,
+    labels: LabelBook,
     by_token: HashMap<(u8, u32), u64>,
     /// What makes each rule the same as one that is made again.
     identities: HashMap<RuleIdentity, u64>,
@@ -85,6 +89,7 @@ impl<S: RuleStore> Ledger<S> {
             book: Book::default(),
             lineages: Lineages::default(),
             flags: FlagWords::default(),
+            labels: LabelBook::default(),
             by_token: HashMap::new(),
             identities: HashMap::new(),
             owned: HashMap::new(),
@@ -102,7 +107,7 @@ impl<S: RuleStore> Ledger<S> {
     pub fn answer_errors(&mut self, hook: AbiHook, lease: Lease) -> Result<(), StoreError> {
         self.book.stand(&mut self.store, Place::Unread(hook), lease)?;
         self.flags.add(hook.bit(), flag::ERROR_RULE);
-        self.flags.write(&mut self.store, self.lineages.is_live())
+        self.write_flags()
     }
 
     /// Has the rules of an owner concern nobody but whom the operator says, from now on.
@@ -138,6 +143,7 @@ impl<S: RuleStore> Ledger<S> {
         let named = (self.last_id + 1, vec![at.1]);
         let rule = self.resolve(named, spec, (&identity, hooks), now_boot_ns, kinship)?;
         self.last_id += 1;
+        let labelled = rule.labels_at_exec();
         let (id, expires, held) = (rule.id, rule.spec.expires_boot_ns, rule.lineages().collect());
         let ended = match self.commit(rule, replaced) {
             Ok(ended) => ended,
@@ -154,6 +160,9 @@ impl<S: RuleStore> Ledger<S> {
         }
         if let Some(rule) = ended {
             self.conclude(&rule, Ending::Replaced, now_boot_ns);
+        }
+        if let Some((bit, key)) = labelled {
+            self.label_running(bit, &key, kinship);
         }
         Ok(MadeRule { rule_id: id, renewed: false })
     }
@@ -200,6 +209,7 @@ impl<S: RuleStore> Ledger<S> {
     pub fn expire(&mut self, now_boot_ns: u64) -> Vec<RuleView> {
         self.sweep(now_boot_ns);
         self.lineages.fade(now_boot_ns);
+        self.drain_labels();
         std::mem::take(&mut self.unreported)
     }
 
@@ -258,6 +268,7 @@ impl<S: RuleStore> Ledger<S> {
     /// Follows an exit: forgets marks, and ends rules on that one process.
     pub fn on_exit(&mut self, gone: ProcessKey, now_boot_ns: u64) {
         self.lineages.exit(&mut self.store, gone);
+        self.unlabel_gone(gone);
         for id in self.book.at(Place::Process(abi(gone))) {
             let ended = self.try_end(id, Ending::Exited, now_boot_ns);
             self.unreported.extend(ended);
@@ -336,7 +347,7 @@ impl<S: RuleStore> Ledger<S> {
         for id in lineages {
             self.lineages.release(&mut self.store, (id, owner), now_boot_ns);
         }
-        if let Err(error) = self.flags.write(&mut self.store, self.lineages.is_live()) {
+        if let Err(error) = self.write_flags() {
             tracing::warn!(%error, "a flag that nothing needs is still set");
         }
     }

@@ -1,4 +1,4 @@
-//! Which rules stand at which key of the deny maps, and in which order the kernel meets them.
+//! Which rules stand at which key of the deny maps, and in which order the kernel looks them up.
 //!
 //! Order inside an entry: rules of the key itself, then of the destinations or paths that cover it,
 //! the longest prefix first; at each of them `allow` first, then the oldest. So an `allow` lifts denials
@@ -94,7 +94,7 @@ type Ranked = (Rank, u64);
 const fn ranked(mode: Mode, rule_id: u64) -> Ranked {
     let rank = match mode {
         Mode::Allow => Rank::Lifts,
-        Mode::Enforce | Mode::Audit => Rank::Judges,
+        Mode::Enforce | Mode::Audit | Mode::Label => Rank::Judges,
         Mode::Off => Rank::Off,
     };
     (rank, rule_id)

@@ -242,6 +242,8 @@ impl Truth {
             asked: mode,
             mode,
             if_unread: IfUnread::Pass,
+            labels: Default::default(),
+            gives: None,
             expires_boot_ns: random.below(2) * (self.now + 1 + random.below(40)),
             reason: String::new(),
             cause_boot_ns: 0,
@@ -265,6 +267,7 @@ impl Truth {
                     heard.iter().filter(|(key, line)| **key != root && line.contains(&root));
                 under.map(|(key, _)| *key).collect()
             },
+            running: &|_| Vec::new(),
         };
         let before = ledger.store.maps.clone();
         match ledger.add(spec.clone(), now, kinship) {

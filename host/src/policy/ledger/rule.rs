@@ -6,10 +6,11 @@ use std::sync::Arc;
 use krsi_host_abi::deny::{Lease, Mode, Subject as AbiSubject, UNHASHED, flag, halves};
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, Keys};
 use krsi_plugin_schema::latest::{
-    Hook, HookSet, IfUnread, IfUnresolved, KeyKind, RuleKey, Subject,
+    Hook, HookSet, IfUnread, IfUnresolved, KeyKind, LabelTest, RuleKey, Subject,
 };
 
 use super::flags::needs;
+use super::label::LabelBits;
 use super::place::Place;
 
 /// A rule that a plugin wants, already within its grant.
@@ -17,7 +18,6 @@ use super::place::Place;
 pub struct RuleSpec {
     /// Slot of the plugin, below 63.
     pub owner: u8,
-    /// Its name.
     pub plugin: Arc<str>,
     /// The plugin's own name for the rule.
     pub token: u32,
@@ -31,6 +31,10 @@ pub struct RuleSpec {
     pub asked: Mode,
     /// What it does: no more than that, and no more than the operator lets it.
     pub mode: Mode,
+    /// Labels that the caller must have or lack.
+    pub labels: LabelTest<'static>,
+    /// Label that it gives, of a rule that gives one.
+    pub gives: Option<Arc<str>>,
     /// What a call means whose file or destination could not be read, or whose executable is not hashed.
     pub if_unread: IfUnread,
     /// When it ends, `CLOCK_BOOTTIME`; 0 for never.
@@ -58,6 +62,8 @@ pub(super) struct Rule {
     pub(super) place: Place,
     /// Lineage of the subject, 0 without one.
     pub(super) subject_lineage: u64,
+    /// What it asks of labels and gives.
+    pub(super) labels: LabelBits,
     /// Hooks, in the kernel contract's bits.
     pub(super) hooks: u128,
     pub(super) created_boot_ns: u64,
@@ -84,10 +90,17 @@ impl Rule {
             expires_boot_ns: self.spec.expires_boot_ns,
             rule_id: self.id,
             subject_id: self.subject_lineage,
-            errno: if self.spec.mode == Mode::Allow { 0 } else { self.spec.errno },
+            errno: if matches!(self.spec.mode, Mode::Allow | Mode::Label) {
+                0
+            } else {
+                self.spec.errno
+            },
             mode: self.spec.mode as u8,
+            label: self.labels.gives.unwrap_or(0),
+            if_labels: self.labels.has,
+            unless_labels: self.labels.lacks,
             subject: subject as u8,
-            owner: u16::from(self.spec.owner),
+            owner: self.spec.owner,
             protocol: self.protocol(),
         }
     }
@@ -149,6 +162,25 @@ impl Rule {
         key.into_iter().chain((self.subject_lineage != 0).then_some(self.subject_lineage))
     }
 
+    /// Whom it concerns, in words; empty for everybody.
+    fn subject(&self) -> String {
+        let mut words = match self.spec.subject {
+            Subject::Any => Vec::new(),
+            Subject::Lineage(root) => vec![format!("lineage of process {}", root.tgid)],
+        };
+        let LabelTest { has, lacks } = &self.spec.labels;
+        words.extend(has.iter().map(|label| format!("label {label}")));
+        words.extend(lacks.iter().map(|label| format!("no label {label}")));
+        words.join(" and ")
+    }
+
+    /// The label that it gives to what executes a file, as a bit, and which file.
+    pub(super) fn labels_at_exec(&self) -> Option<(u64, RuleKey)> {
+        let is_exec = self.spec.hooks.contains(Hook::BprmCheckSecurity) && !self.is_off();
+        let bit = self.labels.gives.filter(|_| is_exec).map(|at| 1 << at)?;
+        Some((bit, self.spec.key.clone()))
+    }
+
     /// How it reads.
     pub(super) fn view(&self, hits: u64, ending: Option<Ending>) -> RuleView {
         let key = match self.spec.key {
@@ -156,10 +188,7 @@ impl Rule {
             RuleKey::Transport { protocol, .. } => format!("{} protocol {protocol}", self.place),
             _ => self.place.to_string(),
         };
-        let subject = match self.spec.subject {
-            Subject::Any => String::new(),
-            Subject::Lineage(root) => format!("lineage of process {}", root.tgid),
-        };
+        let subject = self.subject();
         RuleView {
             rule_id: self.id,
             owner: self.spec.owner,
@@ -170,6 +199,7 @@ impl Rule {
             hooks: self.spec.hooks,
             errno: self.spec.errno,
             mode: self.spec.mode,
+            gives: self.spec.gives.clone(),
             reason: self.spec.reason.clone(),
             cause_boot_ns: self.spec.cause_boot_ns,
             created_boot_ns: self.created_boot_ns,
@@ -230,6 +260,8 @@ pub struct RuleView {
     pub errno: u16,
     /// What it does.
     pub mode: Mode,
+    /// Label that it gives, of a rule that gives one.
+    pub gives: Option<Arc<str>>,
     /// Why the plugin made it, in its words.
     pub reason: String,
     /// Time of the event that caused it; 0 without one.
@@ -253,7 +285,11 @@ impl fmt::Display for RuleView {
             Mode::Audit => "audit ",
             Mode::Allow => "allow ",
             Mode::Off => "off ",
+            Mode::Label => "label ",
         })?;
+        if let Some(label) = &self.gives {
+            write!(f, "{label} at ")?;
+        }
         for (at, hook) in self.hooks.iter().enumerate() {
             write!(f, "{}{}", if at == 0 { "" } else { ", " }, hook.name())?;
         }

@@ -21,7 +21,7 @@ use crate::enrich::ProcessChange;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginSlot(pub u8);
 
-/// What a plugin is to be sent.
+/// What a plugin subscribes to.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     pub slot: PluginSlot,
@@ -82,7 +82,7 @@ impl View {
     }
 }
 
-/// All views.
+/// The views of all plugins.
 #[derive(Default)]
 pub struct Router {
     shared: Vec<View>,

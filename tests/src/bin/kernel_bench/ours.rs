@@ -6,7 +6,7 @@
 use anyhow::Context;
 use krsi_host::facade::{
     BackendKind, Counters, EntryKey, Filters, Flags, HookError, HookPlan, Job, KernelMaps,
-    KernelTypes, LiveProgram, Loader, ObjectFile, Rings, RuleMaps, RuleStore, RulesObeyed,
+    KernelTypes, LiveProgram, Loader, MapRoom, ObjectFile, Rings, RuleMaps, RuleStore, RulesObeyed,
     StoreError, curated,
 };
 use krsi_host_abi::counter::Counter;
@@ -82,7 +82,7 @@ pub fn plan(types: &KernelTypes) -> HookPlan {
 impl Ours {
     /// Creates the maps.
     pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
-        let (file, mut maps) = ObjectFile::create(&SIZES)?;
+        let (file, mut maps) = ObjectFile::create(&SIZES, MapRoom::of(types))?;
         let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, SECRET, types);
         let maps = KernelMaps::take(&mut maps, SECRET, RulesObeyed::Yes)?;
         Ok(Self {
@@ -231,7 +231,7 @@ impl Ours {
 pub fn verified() -> anyhow::Result<Vec<(String, u32)>> {
     let types = KernelTypes::running()?;
     let plan = plan(&types);
-    let (file, _maps) = ObjectFile::create(&SIZES)?;
+    let (file, _maps) = ObjectFile::create(&SIZES, MapRoom::of(&types))?;
     let loader = Loader::new(file, BackendKind::Lsm.backend(), &plan, SECRET, &types);
     let mut counts = Vec::new();
     for hook in &plan.hooks {

@@ -47,7 +47,7 @@ pub fn entry() -> Entry {
         mode: Mode::Enforce as u8,
         subject: Subject::Any as u8,
         owner: 0,
-        protocol: 0,
+        ..Lease::default()
     };
     entry
 }

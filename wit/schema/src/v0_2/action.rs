@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use super::hook::HookSet;
 use super::key::RuleKey;
+use super::label::{LabelRule, LabelTest, SetLabel};
 use super::process::ProcessKey;
 use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
 use crate::frame::{Frame, FrameError, write};
@@ -57,6 +58,8 @@ pub struct Rule<'a> {
     pub key: RuleKey,
     /// Subject.
     pub subject: Subject,
+    /// Labels that the caller must have or lack.
+    pub labels: LabelTest<'a>,
     /// Hooks it applies to.
     pub hooks: HookSet,
     /// Milliseconds until it ends, 0 for never.
@@ -68,12 +71,13 @@ pub struct Rule<'a> {
 /// Not a [`composite`]: a rule without a key is none, so there is no default to read.
 impl Encode for Rule<'_> {
     fn encode(&self, out: &mut Vec<u8>) {
-        let Self { token, cause_boot_ns, key, subject, hooks, ttl_ms, reason } = self;
+        let Self { token, cause_boot_ns, key, subject, labels, hooks, ttl_ms, reason } = self;
         crate::codec::sized(out, |out| {
             token.encode(out);
             cause_boot_ns.encode(out);
             key.encode(out);
             subject.encode(out);
+            labels.encode(out);
             hooks.encode(out);
             ttl_ms.encode(out);
             reason.encode(out);
@@ -90,6 +94,7 @@ impl<'a> Decode<'a> for Rule<'a> {
             cause_boot_ns: u64::decode(from)?,
             key: RuleKey::decode(from)?,
             subject: Subject::decode(from)?,
+            labels: LabelTest::decode(from)?,
             hooks: HookSet::decode(from)?,
             ttl_ms: u64::decode(from)?,
             reason: Cow::decode(from)?,
@@ -240,6 +245,10 @@ pub enum Action<'a> {
     Alert(Alert<'a>),
     /// See [`Metric`].
     Metric(Metric<'a>),
+    /// See [`LabelRule`].
+    LabelRule(LabelRule<'a>),
+    /// See [`SetLabel`].
+    SetLabel(SetLabel<'a>),
     /// A kind that this version does not have.
     Unknown(u16),
 }
@@ -263,6 +272,11 @@ impl<'a> Action<'a> {
                 4 => Action::Kill(Kill::decode_fields(from)?),
                 5 => Action::Alert(Alert::decode_fields(from)?),
                 6 => Action::Metric(Metric::decode_fields(from)?),
+                7 => Action::LabelRule(LabelRule {
+                    rule: Rule::decode(from)?,
+                    label: Cow::decode(from)?,
+                }),
+                8 => Action::SetLabel(SetLabel::decode_fields(from)?),
                 other => Action::Unknown(other),
             })
         })
@@ -285,6 +299,11 @@ impl<'a> Action<'a> {
             Action::Kill(kill) => write(out, 4, |out| kill.encode_fields(out)),
             Action::Alert(alert) => write(out, 5, |out| alert.encode_fields(out)),
             Action::Metric(metric) => write(out, 6, |out| metric.encode_fields(out)),
+            Action::LabelRule(LabelRule { rule, label }) => write(out, 7, |out| {
+                rule.encode(out);
+                label.encode(out);
+            }),
+            Action::SetLabel(set) => write(out, 8, |out| set.encode_fields(out)),
             Action::Unknown(kind) => write(out, *kind, |_| ()),
         }
     }
@@ -293,7 +312,10 @@ impl<'a> Action<'a> {
     #[must_use]
     pub const fn token(&self) -> u32 {
         match self {
-            Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => rule.token,
+            Action::Deny(Deny { rule, .. })
+            | Action::Allow(Allow { rule })
+            | Action::LabelRule(LabelRule { rule, .. }) => rule.token,
+            Action::SetLabel(set) => set.token,
             Action::Revoke(revoke) => revoke.token,
             Action::Kill(kill) => kill.token,
             Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => 0,
@@ -305,7 +327,7 @@ impl<'a> Action<'a> {
     #[must_use]
     pub fn token_of(frame: &Frame<'_>) -> u32 {
         let token = match frame.kind {
-            1 | 2 => frame.read(|from| u32::decode(&mut from.sized()?)),
+            1 | 2 | 7 => frame.read(|from| u32::decode(&mut from.sized()?)),
             5 | 6 => Ok(0),
             _ => frame.read(u32::decode),
         };

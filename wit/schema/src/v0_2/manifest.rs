@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use super::filter::Filter;
 use super::hook::Hook;
 use super::key::{KeyKind, KeyKinds};
+use super::label::{Label, LabelExec, LabelFull};
 use crate::codec::{CodecError, Decode, Encode, Reader};
 use crate::frame::{Frame, FrameError, Frames, write};
 use crate::words;
@@ -57,6 +58,8 @@ pub struct Manifest {
     pub deny_keys: KeyKinds,
     /// Hooks that its rules refuse, by the kernel's names.
     pub deny_hooks: Vec<String>,
+    /// Labels that it gives and asks for.
+    pub labels: Vec<Label>,
     /// Whether it wants to kill processes.
     pub kill: bool,
     /// Milliseconds between ticks, 0 for none.
@@ -130,6 +133,13 @@ impl Manifest {
         self
     }
 
+    /// Declares a label: what an exec does to it, and what happens when there is no room for one.
+    #[must_use]
+    pub fn label(mut self, name: &str, exec: LabelExec, full: LabelFull) -> Self {
+        self.labels.push(Label { name: name.into(), exec, full });
+        self
+    }
+
     /// Asks to kill processes.
     #[must_use]
     pub const fn kill(mut self) -> Self {
@@ -165,6 +175,7 @@ impl Manifest {
             filters,
             deny_keys,
             deny_hooks,
+            labels,
             kill,
             tick_ms,
             on_stop,
@@ -178,6 +189,7 @@ impl Manifest {
         filters.iter().try_for_each(|filter| push(&mut out, field::OPTIONAL, "filter", filter))?;
         deny_keys.iter().try_for_each(|kind| required(&mut out, "deny-key", kind.name()))?;
         deny_hooks.iter().try_for_each(|hook| required(&mut out, "deny-hook", hook))?;
+        labels.iter().try_for_each(|label| required(&mut out, "label", label))?;
         if *kill {
             required(&mut out, "kill", kill)?;
         }
@@ -224,6 +236,7 @@ impl Manifest {
                 self.deny_keys = self.deny_keys.with(known);
             }
             "deny-hook" => self.deny_hooks.push(value(from).map_err(wrong)?),
+            "label" => self.labels.push(value(from).map_err(wrong)?),
             "kill" => self.kill = value(from).map_err(wrong)?,
             "tick-ms" => self.tick_ms = value(from).map_err(wrong)?,
             "on-stop" => self.on_stop = value(from).map_err(wrong)?,

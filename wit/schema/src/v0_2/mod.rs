@@ -9,6 +9,7 @@ mod event;
 mod filter;
 mod hook;
 mod key;
+mod label;
 pub mod manifest;
 mod process;
 pub mod record;
@@ -23,6 +24,7 @@ pub use event::{Body, Connect, Event, Exec, ExecFlags, Exit, FileOpen, Fork, Met
 pub use filter::{Condition, Filter};
 pub use hook::{Hook, HookSet};
 pub use key::{IfUnresolved, KeyKind, KeyKinds, RuleKey};
+pub use label::{Label, LabelExec, LabelFull, LabelRule, LabelTest, SetLabel};
 pub use manifest::{Manifest, ManifestFault, OnStop};
 pub use process::{Argv, FileKey, Gone, Process, ProcessKey};
 pub use record::RecordError;

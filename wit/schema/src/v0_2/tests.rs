@@ -304,6 +304,7 @@ fn actions_of_0_1_are_actions_of_0_2() {
             cause_boot_ns: 5,
             key: new,
             subject: Subject::Lineage(process),
+            labels: LabelTest::default(),
             hooks: HookSet(u128::from(hooks)),
             ttl_ms: 6,
             reason: Cow::Borrowed("why"),
@@ -335,6 +336,7 @@ fn rules_on_every_kind_of_key_round_trip() {
             cause_boot_ns: 0,
             key,
             subject: Subject::Any,
+            labels: LabelTest::default(),
             hooks: Hook::all().collect(),
             ttl_ms: 0,
             reason: Cow::Borrowed(""),
@@ -342,6 +344,31 @@ fn rules_on_every_kind_of_key_round_trip() {
         let allow = Action::Allow(Allow { rule });
         assert_eq!(Action::decode(&frame(&written(&allow))), Ok(allow));
     }
+}
+
+#[test]
+fn labels_are_given_and_asked_for_by_name() {
+    let test = LabelTest { has: ["a".into(), "b".into()].into(), lacks: ["c".into()].into() };
+    let rule = Rule {
+        token: 3,
+        cause_boot_ns: 0,
+        key: RuleKey::Hook,
+        subject: Subject::Any,
+        labels: test,
+        hooks: HookSet(2),
+        ttl_ms: 0,
+        reason: Cow::Borrowed(""),
+    };
+    let process = ProcessKey { start_boot_ns: 7, tgid: 8 };
+    let set = SetLabel { token: 4, process, descendants: true, label: "a".into(), gives: true };
+    for action in [Action::LabelRule(LabelRule { rule, label: "d".into() }), Action::SetLabel(set)]
+    {
+        let written = written(&action);
+        assert_eq!(Action::token_of(&frame(&written)), action.token());
+        assert_eq!(Action::decode(&frame(&written)), Ok(action));
+    }
+    let manifest = Manifest::new("a", "1.0.0").label("d", LabelExec::Drop, LabelFull::Count);
+    assert_eq!(Manifest::decode(&manifest.encode().unwrap()), Ok(manifest));
 }
 
 #[test]
@@ -357,6 +384,7 @@ fn every_mode_of_a_rule_and_its_word_on_the_unread_round_trip() {
             cause_boot_ns: 0,
             key: RuleKey::Hook,
             subject: Subject::Any,
+            labels: LabelTest::default(),
             hooks: HookSet(2),
             ttl_ms: 0,
             reason: Cow::Borrowed("why"),

@@ -76,7 +76,7 @@ pub struct CuratedRow {
     /// A second file that the call is about, of [`Shape::Inode`]; its path is `new_folder` and
     /// `new_name`.
     pub second: Option<&'static str>,
-    /// What is met where this hook is not there.
+    /// The hook that is attached where this one is not there.
     pub or: Option<Instead>,
 }
 
@@ -95,7 +95,6 @@ pub struct Bits {
     pub path: &'static str,
     /// The lowest bit.
     pub shift: u8,
-    /// How many.
     pub width: u8,
 }
 

@@ -1,5 +1,5 @@
 //! Where the fields of names made, moved and removed are found, with their mount; the last place is that of
-//! the `inode_*` hook that is met instead.
+//! the `inode_*` hook that is attached instead.
 
 use krsi_host_abi::hook::Hook;
 

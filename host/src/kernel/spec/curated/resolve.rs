@@ -20,7 +20,7 @@ pub struct CuratedSpec {
 }
 
 impl CuratedRow {
-    /// Resolves the fields of a hook against the prototype of the function that it is met at; `own` tells its
+    /// Resolves the fields of a hook against the prototype of the function that it is attached to; `own` tells its
     /// calls from others that come there.
     #[must_use]
     pub fn resolve(

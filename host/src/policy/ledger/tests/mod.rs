@@ -1,5 +1,6 @@
 //! Tests of the ledger against maps that are read as the kernel reads them.
 
+mod label;
 mod share;
 
 use std::net::IpAddr;
@@ -31,7 +32,11 @@ fn add(ledger: &mut Ledger<Fake>, spec: RuleSpec) -> Result<u64, Refusal> {
         10 => vec![process(11), process(12)],
         _ => Vec::new(),
     };
-    let kinship = Kinship { exists: &|key| key.tgid < 90, descendants: &descendants };
+    let kinship = Kinship {
+        exists: &|key| key.tgid < 90,
+        descendants: &descendants,
+        running: &|_| Vec::new(),
+    };
     let made = ledger.add(RuleSpec { asked: spec.mode, ..spec }, NOW, kinship);
     made.map(|made| made.rule_id).map_err(|error| error.refusal())
 }
@@ -52,6 +57,8 @@ fn spec(token: u32, key: RuleKey) -> RuleSpec {
         asked: Mode::Enforce,
         mode: Mode::Enforce,
         if_unread: IfUnread::Pass,
+        labels: Default::default(),
+        gives: None,
         expires_boot_ns: 0,
         reason: "why".to_owned(),
         cause_boot_ns: 0,
@@ -443,7 +450,11 @@ fn a_process_belongs_to_a_bounded_number_of_lineages() {
     assert_eq!(add(&mut ledger, spec(9, RuleKey::Lineage(process(40)))), Err(Refusal::MapFull));
     assert_eq!(ledger.store.maps, before);
     ledger.store.marks_max = usize::MAX;
-    let everybody = Kinship { exists: &|_| true, descendants: &|_| vec![process(31)] };
+    let everybody = Kinship {
+        exists: &|_| true,
+        descendants: &|_| vec![process(31)],
+        running: &|_| Vec::new(),
+    };
     for tgid in 50..52 {
         let rule = spec(tgid, RuleKey::Lineage(process(tgid)));
         ledger.add(rule, NOW, everybody).unwrap();

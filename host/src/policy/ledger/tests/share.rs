@@ -128,7 +128,11 @@ fn no_plugin_fills_a_key_a_map_or_a_processs_marks() {
 
     // Marks of a process: each is an ancestor of 31.
     ledger.store.room = None;
-    let everybody = Kinship { exists: &|_| true, descendants: &|_| vec![process(31)] };
+    let everybody = Kinship {
+        exists: &|_| true,
+        descendants: &|_| vec![process(31)],
+        running: &|_| Vec::new(),
+    };
     let mut lineage = |owner, tgid| {
         let rule = RuleSpec { owner, ..spec(tgid, RuleKey::Lineage(process(tgid))) };
         ledger.add(rule, NOW, everybody).err().map(|error| (error.refusal(), error.to_string()))
@@ -145,7 +149,11 @@ fn no_plugin_fills_a_key_a_map_or_a_processs_marks() {
 #[test]
 fn another_grant_changes_rules_in_force_and_they_come_back() {
     let mut ledger = ledger();
-    let kinship = Kinship { exists: &|_| true, descendants: &|_| vec![process(11)] };
+    let kinship = Kinship {
+        exists: &|_| true,
+        descendants: &|_| vec![process(11)],
+        running: &|_| Vec::new(),
+    };
     let rule = spec(1, RuleKey::Lineage(process(10)));
     let id = add(&mut ledger, rule).unwrap();
     let in_force = ledger.store.maps.clone();

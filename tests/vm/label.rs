@@ -1,0 +1,230 @@
+//! Labels: what the kernel remembers of a process decides its next step, while the host stands still.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use anyhow::{Context, ensure};
+use rustix::process::Signal;
+
+use super::{Boot, Test};
+use crate::harness::{Guest, Host, expect_errno, wait_for};
+use crate::rule::{count, verdict};
+
+pub(crate) const TESTS: &[Test] = &[
+    ("label_of_a_reader_decides_what_it_does_next", Boot::Each, reader),
+    ("label_of_an_executable_opens_what_is_closed", Boot::Each, executable),
+    ("label_by_hand_and_without_room", Boot::Each, by_hand),
+];
+
+const EACCES: i32 = 13;
+/// A port that nobody else of this boot listens at.
+const PORT: u16 = 7041;
+
+/// Starts krsi-host with the labeller. It is granted rules however broad: it has some on whole hooks.
+fn labelled(guest: &Guest, lines: &[String], config: &str) -> anyhow::Result<Host> {
+    let path = guest.path("krsi.toml");
+    fs::write(&path, format!("{config}\n[plugin.labeller]\nbroad = true\n"))?;
+    let path = path.display().to_string();
+    guest.host_with(&[("labeller", &lines.join("\n"))], &["--config", &path])
+}
+
+/// Opens a file until a rule on it is in force: the labeller learns from the event which file it is.
+fn teach(host: &Host, file: &Path) -> anyhow::Result<()> {
+    drop(File::open(file)?);
+    let text = format!("a rule on {}", file.display());
+    host.report(&[("kind", "alert"), ("text", &text)])?;
+    Ok(())
+}
+
+/// A file with a line in it, which a shell can read.
+fn file(guest: &Guest, name: &str) -> anyhow::Result<PathBuf> {
+    let path = guest.path(name);
+    fs::write(&path, "content\n")?;
+    Ok(path)
+}
+
+/// Runs a script in a fresh shell.
+fn script(script: &str) -> anyhow::Result<ExitStatus> {
+    let mut shell = Command::new("/bin/busybox");
+    Ok(shell.args(["sh", "-c", script]).stdout(Stdio::null()).stderr(Stdio::null()).status()?)
+}
+
+/// A copy of busybox, which is an executable of its own, under the name of an applet.
+fn applet(guest: &Guest, name: &str) -> anyhow::Result<PathBuf> {
+    let folder = guest.path("own");
+    fs::create_dir_all(&folder)?;
+    let path = folder.join(name);
+    fs::copy("/bin/busybox", &path)?;
+    Ok(path)
+}
+
+fn reader(guest: &mut Guest) -> anyhow::Result<()> {
+    let (secret, target) = (file(guest, "secret")?, file(guest, "target")?);
+    let listener = TcpListener::bind(("127.0.0.1", PORT))?;
+    let lines = [
+        format!("label keep file_open {}", secret.display()),
+        format!("deny 13 file_open {} if keep", target.display()),
+        format!("deny 111 socket_connect port {PORT} if keep"),
+    ];
+    let host = labelled(guest, &lines, "")?;
+    teach(&host, &target)?;
+    // Whoever teaches has read the secret before its rule is there: it has no label.
+    teach(&host, &secret)?;
+    let (secret, target) = (secret.display(), target.display());
+    host.signal(Signal::STOP)?;
+    let tries = [
+        ("the reader itself", format!("read a < {secret}; read b < {target}"), false),
+        ("a later child", format!("read a < {secret}; (read b < {target})"), false),
+        ("after an exec", format!("read a < {secret}; exec cat {target}"), false),
+        ("who opens the other first", format!("read b < {target}; read a < {secret}"), true),
+        ("a neighbour", format!("read b < {target}"), true),
+        ("a parent of the reader", format!("(read a < {secret}); read b < {target}"), true),
+    ];
+    for (who, text, passes) in tries {
+        ensure!(script(&text)?.success() == passes, "{who}: {text}");
+    }
+    for _ in 0..30 {
+        ensure!(!script(&format!("read a < {secret}; read b < {target}"))?.success(), "passed");
+    }
+    let connects = format!("nc 127.0.0.1 {PORT} < /dev/null");
+    ensure!(!script(&format!("read a < {secret}; {connects}"))?.success(), "it connected");
+    drop(TcpStream::connect(("127.0.0.1", PORT)).context("a neighbour's connection")?);
+    host.signal(Signal::CONT)?;
+    let record = verdict(&host, &[("hook", "file_open"), ("object", &target.to_string())])?;
+    ensure!(record["errno"] == "EACCES" && record["plugin"] == "labeller", "{record}");
+    let record = verdict(&host, &[("hook", "socket_connect")])?;
+    ensure!(record["errno"] == "ECONNREFUSED" && record["plugin"] == "labeller", "{record}");
+    let labels = labels(&host)?;
+    ensure!(labels.contains(&("labeller.keep".into(), 0)), "{labels:?}");
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "file_open", "denied")? == 33, "{summary}");
+    drop(listener);
+    ensure!(script(&format!("read a < {secret}; read b < {target}"))?.success(), "it stayed");
+    Ok(())
+}
+
+/// Labels by name, each with how many processes have it.
+fn labels(host: &Host) -> anyhow::Result<Vec<(String, u64)>> {
+    let status = host.whole_status()?;
+    let rows = status["labels"].as_array().context("labels")?;
+    let row = |row: &serde_json::Value| {
+        Some((row["label"].as_str()?.to_owned(), row["processes"].as_u64()?))
+    };
+    rows.iter().map(|each| row(each).with_context(|| each.to_string())).collect()
+}
+
+/// A shell that waits for a line before it goes on.
+fn waiting(shell: &Path, script: &str) -> anyhow::Result<Child> {
+    let mut command = Command::new(shell);
+    // The applet is told by the name.
+    command.arg0("sh").args(["-c", &format!("read go && {script}")]);
+    Ok(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?)
+}
+
+/// Lets it go on.
+fn go(mut child: Child) -> anyhow::Result<ExitStatus> {
+    child.stdin.take().context("its input")?.write_all(b"go\n")?;
+    Ok(child.wait()?)
+}
+
+fn executable(guest: &mut Guest) -> anyhow::Result<()> {
+    let key = file(guest, "key")?;
+    let (cat, shell) = (applet(guest, "cat")?, applet(guest, "sh")?);
+    let lame = guest.path("own/lame");
+    fs::write(&lame, "#!/nowhere/at/all\n")?;
+    fs::set_permissions(&lame, fs::Permissions::from_mode(0o755))?;
+    let before = waiting(&shell, &format!("read a < {}", key.display()))?;
+    let other = waiting(Path::new("/bin/busybox"), &format!("read a < {}", key.display()))?;
+    let mut lines: Vec<String> = [&cat, &shell, &lame]
+        .iter()
+        .map(|file| format!("label drop bprm_check_security {}", file.display()))
+        .collect();
+    lines.push(format!("deny 13 file_open {} unless drop", key.display()));
+    let host = labelled(guest, &lines, "")?;
+    [&cat, &shell, &lame, &key].into_iter().try_for_each(|file| teach(&host, file))?;
+    host.signal(Signal::STOP)?;
+    let run = |program: &Path, script: &str| -> anyhow::Result<bool> {
+        let mut command = Command::new(program);
+        command.arg0("sh").args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(command.status()?.success())
+    };
+    let key = key.display();
+    ensure!(run(&shell, &format!("read a < {key}"))?, "the executable could not open it");
+    ensure!(run(&shell, &format!("(read a < {key})"))?, "a child of its could not open it");
+    ensure!(!run(&shell, &format!("exec /bin/busybox cat {key}"))?, "another one has its label");
+    let through = format!("exec {} {key}", cat.display());
+    ensure!(run(Path::new("/bin/busybox"), &through)?, "what it executes is not labelled");
+    ensure!(go(before)?.success(), "what ran before the host could not open it");
+    ensure!(!go(other)?.success(), "somebody else who ran before could");
+    // An exec that fails gives nothing: neither now nor with the next one.
+    ensure!(Command::new(&lame).exec().raw_os_error() == Some(2), "the interpreter is there");
+    expect_errno(EACCES, File::open(guest.path("key")))?;
+    ensure!(!run(Path::new("/bin/busybox"), &format!("read a < {key}"))?, "a child has the label");
+    let again = format!("{}; exec /bin/busybox cat {key}", lame.display());
+    ensure!(!run(Path::new("/bin/busybox"), &again)?, "it came with the next exec");
+    host.signal(Signal::CONT)?;
+    let record = verdict(&host, &[("hook", "file_open"), ("object", &key.to_string())])?;
+    ensure!(record["errno"] == "EACCES" && record["plugin"] == "labeller", "{record}");
+    host.stop(Signal::INT)?;
+    drop(File::open(guest.path("key"))?);
+    Ok(())
+}
+
+fn by_hand(guest: &mut Guest) -> anyhow::Result<()> {
+    let (target, few) = (file(guest, "target")?, file(guest, "few")?);
+    let (give, take) = (file(guest, "label-me")?, file(guest, "unlabel-me")?);
+    let lines = [
+        format!("deny 13 file_open {} if keep", target.display()),
+        format!("label few file_open {}", few.display()),
+    ];
+    let config = "[rules.capacity]\nlabels = 2\n";
+    let host = labelled(guest, &lines, config)?;
+    teach(&host, &target)?;
+    teach(&host, &few)?;
+    let says = |text: &str| host.report(&[("kind", "alert"), ("text", text)]);
+    let (target, few) = (target.display(), few.display());
+    let mut shell = waiting(
+        Path::new("/bin/busybox"),
+        &format!(
+            "read a < {}; read go; if read b < {target}; then exit 1; fi; read c < {}; read go; read b < {target}",
+            give.display(),
+            take.display()
+        ),
+    )?;
+    let mut input = shell.stdin.take().context("its input")?;
+    input.write_all(b"go\n")?;
+    says("labelled")?;
+    wait_for("the label", || {
+        Ok(labels(&host)?.contains(&("labeller.keep".into(), 1)).then_some(()))
+    })?;
+    input.write_all(b"go\n")?;
+    says("no label")?;
+    wait_for("its end", || {
+        Ok(labels(&host)?.contains(&("labeller.keep".into(), 0)).then_some(()))
+    })?;
+    // The shell has one of the two places, this one takes the other, and a third finds none.
+    let holder = waiting(Path::new("/bin/busybox"), "true")?;
+    let mut second = Command::new("/bin/busybox");
+    second.args(["sh", "-c", &format!("read a < {few} && read go")]).stdin(Stdio::piped());
+    let mut second = second.stderr(Stdio::null()).spawn()?;
+    wait_for("the second place", || {
+        Ok(labels(&host)?.contains(&("labeller.few".into(), 1)).then_some(()))
+    })?;
+    ensure!(!script(&format!("read a < {few}"))?.success(), "there was room for a third");
+    let record = verdict(&host, &[("hook", "file_open"), ("errno", "EAGAIN")])?;
+    ensure!(record["verdict"] == "denied", "{record}");
+    input.write_all(b"go\n")?;
+    ensure!(shell.wait()?.success(), "it had the label, or has it still");
+    drop(second.stdin.take());
+    second.wait()?;
+    ensure!(go(holder)?.success());
+    ensure!(script(&format!("read a < {few}"))?.success(), "room was not given back");
+    let summary = host.stop(Signal::INT)?;
+    ensure!(count(&summary, "file_open", "denied")? >= 2, "{summary}");
+    Ok(())
+}
