@@ -21,3 +21,4 @@ pub mod control;
 pub mod loss;
 pub mod pipeline;
 pub mod text;
+pub mod thread;

@@ -1,7 +1,6 @@
 //! Error → message with the fix, and exit code: the one place where users are told how a run ended.
 
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -81,7 +80,7 @@ fn say_all(texts: &[impl AsRef<str>], fix: &str) {
         lines.push_str(fix);
         lines.push('\n');
     }
-    let _said = std::io::stderr().write_all(lines.as_bytes());
+    let _said = crate::output::say(lines.as_bytes());
 }
 
 const fn code(error: &RunError) -> Code {
@@ -95,6 +94,7 @@ const fn code(error: &RunError) -> Code {
         | RunError::ReadyFileTaken { .. }
         | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
         RunError::Probe(_)
+        | RunError::NoCode(_)
         | RunError::Cgroups { .. }
         | RunError::Canary(CanaryError::Silent { .. })
         | RunError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })
@@ -105,6 +105,7 @@ const fn code(error: &RunError) -> Code {
         | RunError::Standing(_)
         | RunError::Read(_)
         | RunError::Thread(_)
+        | RunError::ThreadEnded { .. }
         | RunError::Runtime(_)
         | RunError::Engine(_)
         | RunError::Cache(_)

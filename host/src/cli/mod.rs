@@ -14,6 +14,8 @@ use clap::Parser;
 use clap::error::ErrorKind;
 use serde::Serialize;
 
+use crate::output::end_log;
+
 /// Parses the command line and runs.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -33,11 +35,15 @@ pub fn main() -> ExitCode {
     if let Some(verb) = args.verb {
         return verb.run();
     }
-    run::log(&args);
-    match run::run(args) {
+    if let Err(error) = run::log(&args) {
+        return exit::refuse(&error, "", exit::Code::Internal);
+    }
+    let code = match run::run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::tell(&error),
-    }
+    };
+    end_log();
+    code
 }
 
 /// Writes to standard output what a verb has to say, and returns its exit code. A reader that has seen enough, such

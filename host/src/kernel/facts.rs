@@ -13,6 +13,7 @@ use super::btf::KernelTypes;
 use super::btf::signature::Signature;
 use super::namespace;
 use super::plan::plan;
+use super::privilege;
 use super::probe::{self, LSM_LIST};
 use super::target::security_function;
 use super::trial::{self, Attempt, Outcome};
@@ -81,6 +82,12 @@ pub struct Facts {
     pub memlock_bytes: Option<u64>,
     /// `memory.max` of the caller's cgroup in bytes; `None` for no limit.
     pub memory_max_bytes: Option<u64>,
+    /// Hard `RLIMIT_NOFILE`; `None` for no limit.
+    pub descriptors: Option<u64>,
+    /// Why memory cannot be made executable; `None` when it can.
+    pub code_error: Option<String>,
+    /// What is wrong with the place of compiled code; `None` when nothing is.
+    pub cache_error: Option<String>,
 }
 
 /// A hook that cannot be had.
@@ -115,7 +122,7 @@ pub fn gather() -> Facts {
         root: rustix::process::geteuid().is_root(),
         pids_error: namespace::pids().err().map(|error| error.to_string()),
         cgroups_error: namespace::cgroups().err().map(|error| error.to_string()),
-        capabilities: capabilities(&own),
+        capabilities: privilege::effective(&own),
         lockdown: read("/sys/kernel/security/lockdown").and_then(|text| chosen(&text)),
         unprivileged_bpf_disabled: sysctl("kernel/unprivileged_bpf_disabled"),
         bpf_jit_enable: sysctl("net/core/bpf_jit_enable"),
@@ -123,6 +130,7 @@ pub fn gather() -> Facts {
         ftrace_enabled: sysctl("kernel/ftrace_enabled"),
         memlock_bytes: getrlimit(Resource::Memlock).current,
         memory_max_bytes: memory_max(),
+        descriptors: getrlimit(Resource::Nofile).maximum,
         ..Facts::default()
     };
     match KernelTypes::running() {
@@ -196,12 +204,6 @@ fn sysctl(name: &str) -> Option<u32> {
     read(Path::new("/proc/sys").join(name))?.parse().ok()
 }
 
-/// The effective capabilities of a `/proc/PID/status`.
-fn capabilities(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(value.trim(), 16).ok()
-}
-
 /// The word in brackets.
 fn chosen(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('[')?;
@@ -223,10 +225,6 @@ mod tests {
 
     #[test]
     fn files_of_the_kernel_are_read_as_they_are_written() {
-        let status = "Name:\tcat\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(capabilities(status), Some(0x1ff_ffff_ffff));
-        assert_eq!(capabilities("CapEff:\tmany\n"), None);
-        assert_eq!(capabilities(""), None);
         assert_eq!(chosen("none [integrity] confidentiality").as_deref(), Some("integrity"));
         assert_eq!(chosen("none integrity"), None);
         assert_eq!(sysctl("kernel/no_such_sysctl"), None);

@@ -23,6 +23,7 @@ pub mod object;
 pub mod plan;
 pub mod predicate;
 pub mod prefix;
+pub mod privilege;
 pub mod probe;
 pub mod processes;
 pub mod proof;

@@ -1,6 +1,7 @@
 //! The output room: what is told to people and machines, and `trait Output`, one sink each.
 
 mod json;
+mod log;
 mod report;
 mod status;
 mod terminal;
@@ -9,12 +10,15 @@ mod value;
 use std::io::{self, Write};
 
 pub use json::Json;
+pub use log::{LogLine, LogWriter, end_log, lost_lines, say, start_log};
 pub use report::{
     AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
     RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
     Witnessed,
 };
-pub use status::{HookCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount};
+pub use status::{
+    HookCount, OutputStatus, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
+};
 pub use terminal::{Colour, Terminal};
 pub use value::{CallObject, FieldValue};
 

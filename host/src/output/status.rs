@@ -6,6 +6,19 @@ use serde::{Deserialize, Serialize};
 
 use super::ProcessCounts;
 
+/// What becomes of reports and of the host's own log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OutputStatus {
+    /// Reports that wait for standard output.
+    pub waiting: u64,
+    /// Reports that it could not take in time.
+    pub lost: u64,
+    /// For how many seconds it has taken nothing; 0 while it does.
+    pub stalled_s: u64,
+    /// Lines of the host's log that standard error could not take in time.
+    pub log_lost: u64,
+}
+
 /// One plugin, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PluginStatus {
@@ -121,6 +134,9 @@ pub struct Status {
     /// Files that do not run.
     #[serde(default)]
     pub rejected: Vec<RejectedFile>,
+    /// What becomes of reports.
+    #[serde(default)]
+    pub output: OutputStatus,
 }
 
 /// A plugin's file, or a new version of it, that does not run.

@@ -16,6 +16,7 @@ use crate::kernel::proof::CanaryError;
 use crate::kernel::store::StoreError;
 use crate::plugin::{CacheError, CallError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
+use crate::thread::ThreadEnd;
 
 /// Why a plugin was not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -135,6 +136,9 @@ pub enum RunError {
         /// Why cgroups tell nobody apart.
         why: CgroupError,
     },
+    /// Plugins cannot run, whatever they are.
+    #[error("memory cannot be made executable, so no plugin can run")]
+    NoCode(#[source] std::io::Error),
     /// Compiled code cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -150,6 +154,15 @@ pub enum RunError {
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A thread that no run goes on without has ended.
+    #[error("{end}: the run was ended")]
+    ThreadEnded {
+        /// The thread, and how it ended.
+        end: ThreadEnd,
+        /// Why, where it said so.
+        #[source]
+        why: Option<Box<RunError>>,
+    },
     /// Signals cannot be waited for.
     #[error("the control plane cannot be set up")]
     Runtime(#[source] std::io::Error),
@@ -170,6 +183,9 @@ pub enum RunError {
     },
 }
 
+const DESCRIPTORS: &str =
+    "raise the limit of open files: LimitNOFILE=65536 in the service, or ulimit -n 65536";
+
 const DOCTOR: &str = "`krsi-host doctor` says what is missing here";
 
 const ENABLE_BPF_LSM: &str = "enable it: add bpf to the lsm= parameter of the kernel's command line, \
@@ -180,7 +196,13 @@ impl RunError {
     /// What to do about it; empty where only a report helps.
     #[must_use]
     pub fn fix(&self) -> &'static str {
-        if self.is_not_permitted() { DOCTOR } else { self.own_fix() }
+        if has_errno(self, libc::EMFILE) {
+            DESCRIPTORS
+        } else if self.is_not_permitted() {
+            DOCTOR
+        } else {
+            self.own_fix()
+        }
     }
 
     const fn own_fix(&self) -> &'static str {
@@ -224,11 +246,18 @@ impl RunError {
             RunError::Reload(ReloadError::Wider { .. }) => {
                 "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
             }
+            RunError::Probe(ProbeError::NoCapability) => {
+                "give the service CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: docker --cap-add, AmbientCapabilities="
+            }
+            RunError::NoCode(_) => {
+                "set MemoryDenyWriteExecute=no in the service: the code of plugins is made executable once it is written"
+            }
             RunError::Cache(_) => "give --cache-dir a folder that only its owner may enter",
             RunError::Key(_) => {
                 "give --require-signed the public key file that `minisign -G` wrote"
             }
             RunError::Control(error) => error.fix(),
+            RunError::ThreadEnded { .. } => "please report this with what krsi-host said before",
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Map(_)
             | RunError::Standing(_)
@@ -320,10 +349,14 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// Whether an error comes from the kernel's `EPERM`.
 pub(super) fn is_not_permitted(error: &(dyn Error + 'static)) -> bool {
+    has_errno(error, libc::EPERM)
+}
+
+fn has_errno(error: &(dyn Error + 'static), errno: i32) -> bool {
     let mut here = Some(error);
     while let Some(cause) = here {
         let refused = cause.downcast_ref::<std::io::Error>();
-        if refused.is_some_and(|refused| refused.raw_os_error() == Some(libc::EPERM)) {
+        if refused.is_some_and(|refused| refused.raw_os_error() == Some(errno)) {
             return true;
         }
         here = cause.source();

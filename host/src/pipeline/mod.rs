@@ -4,7 +4,8 @@
 //! reader thread:  rings → decode → enrich → route → queues          (owns rings and views)
 //! plugin threads: queue → guest → actions → policy → maps           (one each)
 //! steward thread: plugins and hooks come and go                     (one command at a time)
-//! main thread:    signals, watched files, control, expiry, reports → standard output (tokio)
+//! output thread:  reports → standard output                         (waits for nobody else)
+//! main thread:    signals, watched files, control, expiry           (tokio)
 //! ```
 
 mod arrivals;
@@ -23,6 +24,7 @@ mod left_out;
 mod lookout;
 mod mailbox;
 mod nobody;
+mod outlet;
 mod prepare;
 mod proof;
 mod reader;

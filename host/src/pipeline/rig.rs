@@ -48,7 +48,7 @@ impl Rig {
         let shared =
             Arc::new(Shared::new(ledger, ProcessTable::default(), Machine::default(), sender));
         let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
-        let (policies, compiler) = (config.policies()?, compiler(config, program)?);
+        let (policies, (compiler, _)) = (config.policies()?, compiler(config, program)?);
         // Nothing is attached that a version could lack: nobody needs to be told.
         let (steward, _) = std::sync::mpsc::channel();
         let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));

@@ -1,33 +1,33 @@
-//! The main thread: signals, watched files, the control socket, expiry and outputs, and the orderly end.
+//! The main thread: signals, watched files, the control socket and expiry, and the orderly end.
 
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::RunError;
 use super::arrivals::Reloaded;
 use super::board::Board;
 use super::clock;
+use super::outlet::{self, STALLED};
 use super::prepare::Wider;
 use super::ready::ReadyFile;
 use super::report;
-use super::reports::Waiting;
 use super::shared::Shared;
 use super::start::Running;
 use super::steward::Command;
 use super::summary::{counts, processes, summary, watch_counts};
 use super::watch::Watch;
-use crate::config::{Config, Format};
+use crate::config::Config;
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
 use crate::kernel::probe;
 use crate::loss::Loss;
-use crate::output::{Json, Output, Report, Status, Terminal};
+use crate::output::{OutputStatus, Report, Status, lost_lines};
+use crate::thread::{self, Ending};
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -43,8 +43,11 @@ pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
 }
 
 async fn run(running: Running, config: &Config) -> Result<(), RunError> {
-    let Running { shared, counters, commands, board, mut reports, mut ready } = running;
-    let mut sink = Sink::new(config, Arc::clone(&shared));
+    let Running { shared, counters, commands, board, reports, mut ready } = running;
+    outlet::start(config, &shared, reports)?;
+    let (told, mut ends) = mpsc::unbounded_channel();
+    // Nobody is told any more once the run ends.
+    thread::listen(move |end| _ = told.send(end));
     let [mut interrupt, mut terminate, mut hangup] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
@@ -56,11 +59,15 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
         None => None,
     };
     let mut expiry = interval(EXPIRY);
+    let mut is_stalled = false;
     tell_ready(&mut ready, &shared)?;
-    loop {
+    let lost = loop {
         tokio::select! {
-            Some(report) = reports.recv() => sink.write(&report, &mut reports),
-            _ = expiry.tick() => expire(&shared),
+            Some(end) = ends.recv() => break Some(end),
+            _ = expiry.tick() => {
+                expire(&shared);
+                tell_stalled(&shared, &mut is_stalled);
+            }
             files = watch.complete() => send(&commands, Command::Complete(files)),
             (query, reply) = asked(&mut server) => {
                 answer(query, reply, &commands, &board, &shared, &counters);
@@ -68,28 +75,46 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
             _ = hangup.recv() => {
                 send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        }
-    }
-    drop(server);
-    drop(ready);
-    let (reply, mut ended) = oneshot::channel();
-    send(&commands, Command::Stop(reply));
-    let ended = loop {
-        tokio::select! {
-            Some(report) = reports.recv() => sink.write(&report, &mut reports),
-            ended = &mut ended => break ended,
+            _ = interrupt.recv() => break None,
+            _ = terminate.recv() => break None,
         }
     };
-    let ended = ended.map_err(|_| RunError::Thread(io::Error::other("the steward panicked")))?;
-    shared.reports.tell_left_out();
-    while let Some(report) = reports.try_recv() {
-        sink.write(&report, &mut reports);
+    drop(server);
+    drop(ready);
+    if let Some(end) = &lost {
+        shared.note(format!("{end}, which no run goes on without: it ends"));
     }
-    let summary = summary(&shared, &counters, &ended)?;
-    sink.write(&Report::Summary(summary), &mut reports);
-    ended.read
+    let (reply, ended) = oneshot::channel();
+    send(&commands, Command::Stop(reply));
+    // None if the steward itself has ended.
+    let ended = ended.await.ok();
+    let panicked = ends.try_recv().ok().filter(|end| end.ending == Ending::Panicked);
+    let lost = lost.or(panicked);
+    shared.reports.tell_left_out();
+    let summary = ended.as_ref().map(|ended| summary(&shared, &counters, ended)).transpose();
+    let (last, summed) = match summary {
+        Ok(summary) => (summary.map(Report::Summary), Ok(())),
+        Err(error) => (None, Err(RunError::Map(error))),
+    };
+    outlet::finish(&shared, last);
+    let read = ended.map_or(Ok(()), |ended| ended.read);
+    match lost {
+        Some(end) => Err(RunError::ThreadEnded { end, why: read.err().map(Box::new) }),
+        None => read.and(summed),
+    }
+}
+
+/// Says once that standard output takes nothing, and by the status how much is lost.
+fn tell_stalled(shared: &Shared, is_stalled: &mut bool) {
+    let (busy, left) = shared.reports.state();
+    let stalls = busy >= STALLED;
+    if stalls && !*is_stalled {
+        let seconds = busy.as_secs();
+        tracing::warn!(
+            "standard output has taken nothing for {seconds} s: {left} reports wait, and what finds no room is lost"
+        );
+    }
+    *is_stalled = stalls;
 }
 
 type Signals = tokio::signal::unix::Signal;
@@ -99,7 +124,7 @@ fn live(signal: &mut io::Result<Signals>) -> Result<&mut Signals, RunError> {
 }
 
 fn send(commands: &Sender<Command>, command: Command) {
-    // A steward that panicked is found out by the stop.
+    // That a steward has ended is told by its thread.
     let _sent = commands.send(command);
 }
 
@@ -132,6 +157,7 @@ fn answer(
                 processes: processes(shared),
                 plugins: board.status(),
                 rejected: shared.rejected(),
+                output: output(shared),
             };
             // Whoever asked may be gone.
             let _told = reply.send(Answer::Status(status));
@@ -144,6 +170,17 @@ fn answer(
                 let _told = reply.send(Answer::Reloaded(lines(results.await.unwrap_or_default())));
             });
         }
+    }
+}
+
+/// What becomes of reports.
+fn output(shared: &Shared) -> OutputStatus {
+    let (busy, waiting) = shared.reports.state();
+    OutputStatus {
+        waiting,
+        lost: shared.losses.count(Loss::Output),
+        stalled_s: if busy >= STALLED { busy.as_secs() } else { 0 },
+        log_lost: lost_lines(),
     }
 }
 
@@ -184,41 +221,5 @@ fn expire(shared: &Shared) {
     shared.reports.tell_left_out();
     for rule in shared.turns.expire(clock::boot_ns()) {
         shared.report(report::rule_end(&rule));
-    }
-}
-
-/// Standard output, in the format that the operator chose.
-struct Sink {
-    output: Box<dyn Output>,
-    shared: Arc<Shared>,
-    lines: Vec<u8>,
-}
-
-impl Sink {
-    fn new(config: &Config, shared: Arc<Shared>) -> Self {
-        let output: Box<dyn Output> = match config.format {
-            Format::Json => Box::new(Json),
-            Format::Terminal(colour) => Box::new(Terminal::new(colour)),
-        };
-        Self { output, shared, lines: Vec::new() }
-    }
-
-    /// Writes a report and whatever else waits, in one system call.
-    fn write(&mut self, report: &Report, waiting: &mut Waiting) {
-        self.lines.clear();
-        let mut reports = 1;
-        let mut result = self.output.write(report, &mut self.lines);
-        while result.is_ok()
-            && self.lines.len() < 1 << 16
-            && let Some(report) = waiting.try_recv()
-        {
-            reports += 1;
-            result = self.output.write(&report, &mut self.lines);
-        }
-        let mut out = io::stdout().lock();
-        let written = result.and_then(|()| out.write_all(&self.lines)).and_then(|()| out.flush());
-        if written.is_err() {
-            self.shared.losses.add(Loss::Output, reports);
-        }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
-use super::RunError;
 use super::arrivals::{Waiting as WaitingFiles, found_at_start};
 use super::board::Board;
 use super::census::Census;
@@ -25,15 +24,18 @@ use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
 use super::watches::ADMINISTRATOR;
+use super::{RunError, chain};
 use crate::config::{Config, PluginSpec};
 use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
+use crate::kernel::privilege;
 use crate::kernel::probe;
 use crate::kernel::processes::Processes;
-use crate::plugin::{Cache, Compiler, TrustedKey};
+use crate::plugin::{Cache, CacheError, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::Rings;
+use crate::thread::{self, Task};
 
 /// Everything that runs.
 pub(super) struct Running {
@@ -49,9 +51,13 @@ pub(super) struct Running {
 pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let ready = vacate(&config)?;
     probe::check(config.backend)?;
+    let missing = privilege::prepare()?;
+    if !(config.plugins.is_empty() && config.plugin_dirs.is_empty()) {
+        may_make_code().map_err(RunError::NoCode)?;
+    }
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
-    let compiler = compiler(&config, "/proc/self/exe".into())?;
+    let (compiler, without_cache) = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config)?;
     let mut exempt = Exempt::new(maps.exempt, &rules);
@@ -81,15 +87,13 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
-    notes.into_iter().for_each(|text| shared.note(text));
+    missing.into_iter().chain(without_cache).chain(notes).for_each(|text| shared.note(text));
     let rejected = add(&mut roster, named, found, rejected)?;
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
     let bell = Arc::clone(&mailbox);
-    let reader = std::thread::Builder::new()
-        .name("reader".into())
-        .spawn(move || reader.run(&bell))
+    let reader = thread::spawn("reader", Task::Lasting, move || reader.run(&bell))
         .map_err(RunError::Thread)?;
     let board = roster.board();
     let mut steward = Steward {
@@ -191,9 +195,19 @@ fn add(
     Ok(rejected)
 }
 
-/// `program` is a krsi-host, whose child compiles.
-pub(super) fn compiler(config: &Config, program: PathBuf) -> Result<Compiler, RunError> {
+/// `program` is a krsi-host, whose child compiles. And what is to be told where the code cannot be kept.
+pub(super) fn compiler(
+    config: &Config,
+    program: PathBuf,
+) -> Result<(Compiler, Option<String>), RunError> {
     let key = config.require_signed.as_deref().map(TrustedKey::read).transpose()?;
-    let cache = config.cache.as_deref().map(Cache::open).transpose()?;
-    Ok(Compiler::new(program, config.compile, cache, key))
+    let (cache, told) = match config.cache.as_deref().map(Cache::open).transpose() {
+        Ok(cache) => (cache, None),
+        Err(error @ CacheError::Io { .. }) => {
+            let why = chain(&error);
+            (None, Some(format!("{why}: plugins are compiled at every start (--cache-dir)")))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Compiler::new(program, config.compile, cache, key), told))
 }

@@ -28,6 +28,7 @@ use super::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
+use crate::thread::{self, Task};
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
@@ -114,11 +115,9 @@ pub(super) struct Steward {
 impl Steward {
     /// Starts the thread.
     pub(super) fn spawn(self, commands: Receiver<Command>) -> Result<(), RunError> {
-        std::thread::Builder::new()
-            .name("steward".into())
-            .spawn(move || self.run(&commands))
-            .map_err(RunError::Thread)?;
-        Ok(())
+        thread::spawn("steward", Task::Lasting, move || self.run(&commands))
+            .map(drop)
+            .map_err(RunError::Thread)
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
@@ -222,7 +221,8 @@ impl Steward {
         self.mailbox.post(Change::Stop);
         let read = match self.reader.join() {
             Ok(read) => read.map_err(RunError::Read),
-            Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
+            // That is told by the thread itself.
+            Err(_) => Ok(()),
         };
         self.roster.stop();
         Ended { plugins: self.roster.summaries(), hooks, witnessed, read }

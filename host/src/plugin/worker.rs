@@ -15,6 +15,7 @@ use super::shadow::{ShadowSink, ShadowStats};
 use super::tenure::Tenure;
 use super::world::{CallError, Manifest, StartError};
 use crate::route::queue::{Batch, Delivery, Queue};
+use crate::thread::{self, Task};
 
 /// Where a plugin's actions go.
 pub trait ActionSink: Send {
@@ -166,7 +167,7 @@ impl Worker {
         let identity = pre.identity().clone();
         let first = start(&mut *world, &begin, None).map_err(|why| why.of(&identity))?;
         let outcomes = sink.begin(&first);
-        let name: String = format!("plugin-{}", manifest.name).chars().take(15).collect();
+        let name = format!("plugin-{}", manifest.name);
         let about = Arc::new(About { manifest, identity });
         let desk = Arc::new(Desk {
             queue,
@@ -177,9 +178,7 @@ impl Worker {
         let live =
             Live::new(Arc::clone(&about), pre, world, begin, sink, Begun { first, outcomes });
         let mut tenure = Tenure::new(Arc::clone(&desk), Life::new(policy), live);
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || tenure.run())
+        let thread = thread::spawn(&name, Task::Passing, move || tenure.run())
             .map_err(|source| StartError::Thread { file: about.identity.file.clone(), source })?;
         Ok(Self { desk, thread: Mutex::new(Some(thread)) })
     }
@@ -252,7 +251,7 @@ impl Worker {
         self.desk.queue.push(Delivery::Stop);
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
-            // A thread that panicked has nothing more to say.
+            // That one panicked is told by itself.
             let _ended = thread.join();
         }
     }

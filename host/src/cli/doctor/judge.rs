@@ -4,12 +4,11 @@ use serde::Serialize;
 
 use super::super::exit::Health;
 use crate::kernel::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
+use crate::kernel::privilege::{DESCRIPTORS, MEMLOCK_BYTES, Needed, may_load, missing};
 use crate::kernel::trial::{Grounds, Outcome};
 
 /// Memory below which a cgroup is too small for maps, one plugin and the host itself.
 const MEMORY_BYTES: u64 = 256 << 20;
-/// The kernel's own default of locked memory is far below what the maps take.
-const MEMLOCK_BYTES: u64 = 128 << 20;
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -86,6 +85,7 @@ pub(super) fn judge(facts: &Facts) -> Diagnosis {
         findings.extend(OPTIONAL_FUNCTIONS.iter().filter(absent).map(|name| function(name)));
     }
     findings.extend(memory(facts));
+    findings.extend(code(facts));
     findings.extend(settings(facts));
     // Stable: within a severity, the order above.
     findings.sort_by_key(|finding| finding.severity);
@@ -114,19 +114,6 @@ fn backend(facts: &Facts) -> Choice {
     }
 }
 
-/// A capability: its bit, its name, what is lost without it.
-const CAPABILITIES: &[(u32, &str, &str)] = &[
-    (5, "CAP_KILL", "a plugin's kill of another user's process fails"),
-    (19, "CAP_SYS_PTRACE", "executables of other users' earlier processes stay unknown"),
-    (21, "CAP_SYS_ADMIN", "`krsi-host hooks` cannot list what is attached"),
-];
-
-/// `CAP_SYS_ADMIN`, or else `CAP_BPF` and `CAP_PERFMON`.
-const fn may_load(capabilities: u64) -> bool {
-    let (admin, bpf) = (1 << 21, 1 << 39 | 1 << 38);
-    capabilities & admin != 0 || capabilities & bpf == bpf
-}
-
 fn is_forbidden(facts: &Facts) -> bool {
     matches!(&facts.lsm_trial, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted)
 }
@@ -138,7 +125,6 @@ fn privilege(facts: &Facts) -> Vec<Finding> {
         return vec![finding(Severity::Blocks, "the effective user is not root", cost, fix)];
     }
     let Some(capabilities) = facts.capabilities else { return Vec::new() };
-    let has = |bit: u32| capabilities & (1 << bit) != 0;
     let mut findings = Vec::new();
     if !may_load(capabilities) {
         findings.push(finding(
@@ -148,10 +134,9 @@ fn privilege(facts: &Facts) -> Vec<Finding> {
             "give the service these capabilities: docker --cap-add, AmbientCapabilities=",
         ));
     }
-    let missing = CAPABILITIES.iter().filter(|(bit, ..)| !has(*bit));
-    findings.extend(missing.map(|(_, name, cost)| {
+    findings.extend(missing(capabilities).map(|Needed { name, cost, .. }| {
         let fix = format!("give the service {name}");
-        finding(Severity::Limits, format!("{name} is missing"), *cost, fix)
+        finding(Severity::Limits, format!("{name} is missing"), cost, fix)
     }));
     findings
 }
@@ -389,7 +374,33 @@ fn memory(facts: &Facts) -> Vec<Finding> {
             format!("MemoryMax={}M or more in the service", MEMORY_BYTES >> 20),
         ));
     }
+    if let Some(most) = facts.descriptors
+        && most < DESCRIPTORS
+        && !raises
+    {
+        findings.push(finding(
+            Severity::Limits,
+            format!("RLIMIT_NOFILE is at most {most}, and CAP_SYS_RESOURCE is missing"),
+            "many hooks, watches and plugins together may find no descriptor",
+            "LimitNOFILE=65536 in the service, or ulimit -Hn 65536",
+        ));
+    }
     findings
+}
+
+/// Whether the code of plugins can be had, and kept.
+fn code(facts: &Facts) -> Vec<Finding> {
+    let executable = facts.code_error.iter().map(|error| {
+        let cost = "no plugin runs; watches of the command line do";
+        let fix = "MemoryDenyWriteExecute=no in the service: the code of plugins is made executable once it is written";
+        finding(Severity::Blocks, format!("memory cannot be made executable: {error}"), cost, fix)
+    });
+    let kept = facts.cache_error.iter().map(|error| {
+        let cost = "plugins are compiled at every start, or their code is copied";
+        let fix = "CacheDirectory=krsi-host in the service, or --cache-dir DIR where files may be kept and mapped";
+        finding(Severity::Note, error.clone(), cost, fix)
+    });
+    executable.chain(kept).collect()
 }
 
 /// LSMs that deny by policies of their own.

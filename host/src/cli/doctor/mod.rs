@@ -3,13 +3,15 @@
 mod judge;
 mod text;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use self::judge::{Diagnosis, judge};
-use super::run::OutputArg;
+use super::run::{CACHE, OutputArg};
 use crate::kernel::facts::{self, Facts};
+use crate::plugin::{Cache, may_make_code};
 
 /// The answer as JSON: one object on one line.
 #[derive(Serialize)]
@@ -22,7 +24,9 @@ struct Examination<'a> {
 
 /// Looks, judges, tells; the exit code is the verdict.
 pub(super) fn run(output: OutputArg) -> ExitCode {
-    let facts = facts::gather();
+    let mut facts = facts::gather();
+    facts.code_error = may_make_code().err().map(|error| error.to_string());
+    facts.cache_error = Cache::doubt(Path::new(CACHE));
     let diagnosis = judge(&facts);
     match output {
         OutputArg::Text => super::print(&text::render(&facts, &diagnosis), diagnosis.health.into()),

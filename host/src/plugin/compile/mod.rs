@@ -193,7 +193,20 @@ impl Compiler {
             for name in [Some(name), portable.ok().as_ref()].into_iter().flatten() {
                 match cache.find(engine, name) {
                     Found::Code(component) => return Ok((component, Origin::Cached)),
+                    Found::Copied(component, why) => {
+                        tracing::warn!(
+                            folder = %cache.folder().display(),
+                            "compiled code is copied, as it cannot be mapped from there: {why}"
+                        );
+                        return Ok((component, Origin::Cached));
+                    }
                     Found::Nothing => {}
+                    Found::Torn => {
+                        tracing::warn!(
+                            entry = name,
+                            "cached code was not written whole: compiled anew"
+                        );
+                    }
                     Found::Tampered => {
                         tracing::warn!(
                             entry = name,
@@ -208,7 +221,8 @@ impl Compiler {
         if let Some((cache, name)) = &name
             && let Err(error) = cache.keep(name, &code)
         {
-            tracing::warn!(%error, "compiled code could not be kept");
+            let folder = cache.folder().display();
+            tracing::warn!(%folder, %error, "compiled code is not kept");
         }
         let component = native::take(engine, &code)
             .map_err(|error| Fault::Compiler { reason: Fault::words(&error) })?;
@@ -232,6 +246,14 @@ pub fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), L
         kept.map_err(|error| failed(format!("keeping the code: {error}")))
     };
     compiled().map_err(|fault| LoadError::Fault { file: file.into(), fault })
+}
+
+/// Whether this process may make memory executable, as the code of a plugin is.
+///
+/// # Errors
+/// When it may not, as with `MemoryDenyWriteExecute=yes` in a systemd unit.
+pub fn may_make_code() -> io::Result<()> {
+    native::may_make_code()
 }
 
 impl PluginPre {
