@@ -28,6 +28,7 @@ mod runner;
 mod runtime;
 mod socket;
 mod subject;
+mod surroundings;
 mod task;
 mod tools;
 mod verified;
@@ -82,6 +83,7 @@ fn tests() -> Vec<Test> {
         rule::TESTS,
         runtime::TESTS,
         host::TESTS,
+        surroundings::TESTS,
         kfunc::TESTS,
         census::TESTS,
         loss::TESTS,

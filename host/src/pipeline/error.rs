@@ -54,6 +54,8 @@ pub enum ReloadError {
         name: String,
         /// What, in words.
         more: Vec<String>,
+        /// Whether the version before runs; it may have been unloaded.
+        is_running: bool,
     },
 }
 
@@ -242,6 +244,9 @@ impl RunError {
             RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
             RunError::Reload(ReloadError::Alone { .. }) => {
                 "it will once one does: give its --plugin, or the --plugin-dir where it lies"
+            }
+            RunError::Reload(ReloadError::Wider { is_running: false, .. }) => {
+                "it does not run; `krsi-host reload NAME --accept` grants it, or the configuration file"
             }
             RunError::Reload(ReloadError::Wider { .. }) => {
                 "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"

@@ -15,8 +15,8 @@ mod world;
 pub use candidate::{Candidate, Start};
 pub use compile::{
     Cache, CacheError, CompileLimits, Compiler, Fault, Identity, LoadError, Origin, PluginPre,
-    SignatureError, TrustedKey, VERB as COMPILE_VERB, child as compile_child, may_make_code,
-    precompile, signature_of,
+    SignatureError, TrustedKey, VERB as COMPILE_VERB, child as compile_child, compile_here,
+    may_make_code, precompile, signature_of,
 };
 pub use engine::{Engine, EngineError};
 pub use lifecycle::{Next, RestartPolicy, State};

@@ -85,8 +85,10 @@ pub(super) fn compile(
     if status.success() && !code.is_empty() && (code.len() as u64) < CODE_MAX {
         return Ok(code);
     }
+    // The last line; what a library said while it panicked stands before it.
+    let last = errors.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
     if status.code() == Some(i32::from(REFUSED))
-        && let Ok(fault) = serde_json::from_slice(&errors)
+        && let Ok(fault) = serde_json::from_slice(last.unwrap_or_default())
     {
         return Err(fault);
     }

@@ -230,6 +230,14 @@ impl Compiler {
     }
 }
 
+/// Compiles a plugin's bytes in this process, as the child does, with nothing that bounds what it takes.
+///
+/// # Errors
+/// What is wrong with the bytes.
+pub fn compile_here(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    apart::code(bytes)
+}
+
 /// Compiles a plugin for every processor of this architecture, in this process, and keeps the code for hosts
 /// that are given this cache.
 ///
