@@ -1,4 +1,4 @@
-//! Builds the BPF object from `ebpf/` and puts it where `kernel/load.rs` embeds it; lists the files of the SDK for
+//! Builds the BPF object from `ebpf/` and puts it where `kernel/program/load.rs` embeds it; lists the files of the SDK for
 //! `author/scaffold.rs`.
 
 use std::path::{Path, PathBuf};

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use feed::Feeder;
 use krsi_host::config::PluginSpec;
-use krsi_host::kernel::lease::EntryKey;
+use krsi_host::kernel::map::lease::EntryKey;
+use krsi_host::kernel::map::store::RuleStore;
 use krsi_host::kernel::map::{Judged, KernelMaps};
-use krsi_host::kernel::object::ObjectFile;
-use krsi_host::kernel::store::RuleStore;
+use krsi_host::kernel::program::object::ObjectFile;
 use krsi_host::pipeline::rig::Rig;
 use krsi_host_abi::deny::{Entry, FileKey};
 

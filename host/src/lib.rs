@@ -14,10 +14,13 @@ pub mod policy;
 pub mod read;
 pub mod route;
 
+pub mod attach;
 pub mod author;
+pub mod cause;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod errno;
 pub mod loss;
 pub mod pipeline;
 pub mod text;

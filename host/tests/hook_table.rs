@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use krsi_host::kernel::curated::{self, CuratedObject, OLDEST, Shape};
+use krsi_host::kernel::spec::curated::{self, CuratedObject, OLDEST, Shape};
 use krsi_host::policy::looked_up;
 use krsi_host_abi::hook::{Attach, HOOKS, Hook as AbiHook};
 use krsi_plugin_schema::codec::Composite;

@@ -6,10 +6,10 @@ use krsi_host_abi::hook::{Attach, Hook};
 use serde::Serialize;
 
 use super::describe::Description;
+use crate::errno::errno_number;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::errno::errno_number;
-use crate::kernel::kfunc::Kfuncs;
-use crate::kernel::watch;
+use crate::kernel::btf::kfunc::Kfuncs;
+use crate::kernel::spec::watch;
 use crate::text::Escaped;
 
 /// Something that a plugin asks for and a kernel does not have: a host leaves it out and runs the rest.

@@ -5,10 +5,12 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::attach::AttachError;
+use crate::cause::chain;
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
-use crate::kernel::proof::CanaryError;
-use crate::pipeline::{RunError, chain};
+use crate::kernel::program::proof::CanaryError;
+use crate::pipeline::RunError;
 use crate::text::Escaped;
 
 /// Exit codes. 0 is success.
@@ -90,18 +92,21 @@ const fn code(error: &RunError) -> Code {
         | RunError::Pin(_)
         | RunError::Key(_)
         | RunError::Watch { .. }
-        | RunError::Without { .. }
+        | RunError::Attach(AttachError::Without { .. })
         | RunError::ReadyFileTaken { .. }
         | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
         RunError::Probe(_)
         | RunError::NoCode(_)
         | RunError::Cgroups { .. }
-        | RunError::Canary(CanaryError::Silent { .. })
-        | RunError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })
-        | RunError::Load(_)
-        | RunError::NoHook { .. } => Code::Machine,
+        | RunError::Attach(
+            AttachError::Canary(CanaryError::Silent { .. })
+            | AttachError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })
+            | AttachError::Object(_)
+            | AttachError::NoHook { .. },
+        ) => Code::Machine,
         RunError::Plugin(_) | RunError::Start(_) | RunError::Reload(_) => Code::Plugin,
-        RunError::Map(_)
+        RunError::Attach(AttachError::Map(_))
+        | RunError::Map(_)
         | RunError::Standing(_)
         | RunError::Read(_)
         | RunError::Thread(_)

@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::verb::{CONTROL, Verb};
 use crate::config::{Config, ConfigError, Format, ModeArg, PluginSpec, Settings, Source};
-use crate::kernel::backend::BackendKind;
+use crate::kernel::program::backend::BackendKind;
 use crate::output::{Colour, LogWriter, start_log};
 use crate::pipeline::{self, RunError};
 use crate::plugin::{CompileLimits, Limits};

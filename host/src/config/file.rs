@@ -22,7 +22,7 @@ use super::rules::RulesTable;
 use super::setting::SettingError;
 use super::source::Source;
 use super::{ConfigError, RuleSettings, Settings};
-use crate::kernel::errno::errno_number;
+use crate::errno::errno_number;
 use crate::route::scope::Scope;
 
 /// The file as it is written.

@@ -9,8 +9,8 @@ mod writable;
 
 use std::path::{Path, PathBuf};
 
-use crate::kernel::backend::BackendKind;
 use crate::kernel::map::RING_BYTES_MIN;
+use crate::kernel::program::backend::BackendKind;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
 

@@ -365,7 +365,7 @@ impl Steward {
         let wanted = self.wanted(Some(prepared.wanted(slot)));
         self.hooks.want(&wanted)?;
         self.tell_refused();
-        self.hooks.publish(&self.shared);
+        self.shared.publish(self.hooks.published());
         Ok(())
     }
 

@@ -1,9 +1,9 @@
 //! A manifest in the words of policy.
 
-use crate::kernel::errno::errno_number;
-use crate::kernel::watch::{self, WatchSpec};
+use crate::errno::errno_number;
+use crate::kernel::spec::watch::{self, WatchSpec, WatchVerdict};
 use crate::plugin::{Filter, Manifest};
-use crate::policy::{Asked, AskedFilter, AskedWatch};
+use crate::policy::{Asked, AskedFilter, AskedVerdict, AskedWatch};
 
 /// What a plugin's manifest asks for.
 pub(super) fn asked(manifest: &Manifest) -> Asked {
@@ -21,10 +21,17 @@ pub(super) fn asked(manifest: &Manifest) -> Asked {
 fn asked_watch((index, text): (u16, &String)) -> AskedWatch {
     // What does not parse is told, with the reason, when it is resolved.
     let parsed = watch::parse(text, errno_number).ok();
-    let verdict = parsed.as_ref().and_then(|parsed| parsed.verdict);
+    let verdict = parsed.as_ref().and_then(|parsed| parsed.verdict).map(asked_verdict);
     let has_predicate = parsed.as_ref().is_some_and(WatchSpec::has_predicate);
     let hook = parsed.map(|parsed| parsed.hook);
     AskedWatch { index, text: text.clone(), hook, has_predicate, verdict }
+}
+
+fn asked_verdict(verdict: WatchVerdict) -> AskedVerdict {
+    match verdict {
+        WatchVerdict::Deny(errno) => AskedVerdict::Deny(errno),
+        WatchVerdict::Audit(errno) => AskedVerdict::Audit(errno),
+    }
 }
 
 /// What passes a filter, in words.
@@ -38,7 +45,6 @@ mod tests {
     use krsi_plugin_schema::latest::{self, Hook};
 
     use super::*;
-    use crate::kernel::watch::WatchVerdict;
 
     #[test]
     fn a_watch_is_known_by_its_hook_and_verdict_as_far_as_it_parses() {
@@ -46,7 +52,7 @@ mod tests {
             let watch = asked_watch((3, &text.to_owned()));
             assert_eq!((watch.index, watch.hook.as_deref(), watch.verdict), (3, hook, verdict));
         };
-        let deny = Some(WatchVerdict::Deny(1));
+        let deny = Some(AskedVerdict::Deny(1));
         check("file_open: file if file == \"/a\" deny EPERM", Some("file_open"), deny);
         check("inode_getattr: path", Some("inode_getattr"), None);
         check("file_open deny EWHAT", None, None);

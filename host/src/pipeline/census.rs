@@ -10,7 +10,7 @@ use super::clock;
 use super::lookout::is_news;
 use super::shared::Shared;
 use crate::enrich::{self, Joined, Missed};
-use crate::kernel::processes::Processes;
+use crate::kernel::program::processes::Processes;
 
 /// Time between two looks at all processes.
 const LOOK_NS: u64 = 3_000_000_000;

@@ -1,20 +1,19 @@
 //! Why a run, or a change of it, did not happen; and what to do about each.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::left_out::LeftOut;
+use crate::attach::{AttachError, LeftOut};
+use crate::cause::{chain, has_errno, is_not_permitted};
 use crate::config::{ConfigError, PinError};
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
 use crate::kernel::map::MapError;
-use crate::kernel::namespace::{CgroupError, PidsError};
-use crate::kernel::object::ObjectError;
-use crate::kernel::probe::ProbeError;
-use crate::kernel::proof::CanaryError;
-use crate::kernel::store::StoreError;
-use crate::plugin::{CacheError, CallError, EngineError, LoadError, SignatureError, StartError};
+use crate::kernel::map::namespace::{CgroupError, PidsError};
+use crate::kernel::map::store::StoreError;
+use crate::kernel::program::proof::CanaryError;
+use crate::kernel::survey::probe::ProbeError;
+use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
 use crate::thread::ThreadEnd;
 
@@ -68,35 +67,15 @@ pub enum RunError {
     /// The machine cannot take LSM programs.
     #[error(transparent)]
     Probe(#[from] ProbeError),
-    /// The kernel's types cannot be read.
+    /// Programs could not be attached.
     #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// The object cannot be used.
-    #[error(transparent)]
-    Load(#[from] ObjectError),
-    /// A hook that cannot be left alone.
-    #[error("--without {hook}: there is no such hook, or processes are followed by it")]
-    Without {
-        /// As it was given.
-        hook: String,
-    },
+    Attach(#[from] AttachError),
     /// Watches of the command line.
     #[error("{}", lines_of(watches).join("; "))]
     Watch {
         /// Each as it was given, with what is wrong with it.
         watches: Vec<(String, Arc<LeftOut>)>,
     },
-    /// No hook that a plugin wants can be attached.
-    #[error("no hook could be attached; {hook}: {}", chain(why.as_ref()))]
-    NoHook {
-        /// The first of them.
-        hook: String,
-        /// Why that hook was left out.
-        why: Arc<LeftOut>,
-    },
-    /// Attached hooks do not fire.
-    #[error("the BPF LSM is not active")]
-    Canary(#[from] CanaryError),
     /// A map is unusable.
     #[error(transparent)]
     Map(#[from] MapError),
@@ -221,14 +200,17 @@ impl RunError {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount a cgroup2 hierarchy"
             }
             RunError::Probe(ProbeError::NoBpfLsm { .. })
-            | RunError::Canary(CanaryError::Silent { .. }) => ENABLE_BPF_LSM,
-            RunError::Probe(ProbeError::NoBtf) | RunError::Btf(BtfError::Missing { .. }) => {
+            | RunError::Attach(AttachError::Canary(CanaryError::Silent { .. })) => ENABLE_BPF_LSM,
+            RunError::Probe(ProbeError::NoBtf)
+            | RunError::Attach(AttachError::Btf(BtfError::Missing { .. })) => {
                 "use a kernel built with CONFIG_DEBUG_INFO_BTF=y"
             }
-            RunError::Btf(BtfError::Invalid { .. })
-            | RunError::Load(_)
-            | RunError::NoHook { .. } => "please report this with the output of `uname -a`",
-            RunError::Without { .. } => "docs/hooks.md lists the hooks",
+            RunError::Attach(
+                AttachError::Btf(BtfError::Invalid { .. })
+                | AttachError::Object(_)
+                | AttachError::NoHook { .. },
+            ) => "please report this with the output of `uname -a`",
+            RunError::Attach(AttachError::Without { .. }) => "docs/hooks.md lists the hooks",
             RunError::Watch { .. } => {
                 "docs/watches.md has the language; `krsi-host hooks` lists the hooks"
             }
@@ -264,7 +246,8 @@ impl RunError {
             RunError::Control(error) => error.fix(),
             RunError::ThreadEnded { .. } => "please report this with what krsi-host said before",
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
-            RunError::Map(_)
+            RunError::Attach(AttachError::Map(_))
+            | RunError::Map(_)
             | RunError::Standing(_)
             | RunError::Read(_)
             | RunError::Thread(_)
@@ -277,13 +260,15 @@ impl RunError {
     /// Whether the kernel refuses what root may do: a capability is missing, or it is locked down.
     fn is_not_permitted(&self) -> bool {
         match self {
-            RunError::NoHook { why, .. } => is_not_permitted(why.as_ref()),
+            RunError::Attach(AttachError::NoHook { why, .. }) => is_not_permitted(why.as_ref()),
             RunError::Watch { watches } => {
                 watches.iter().any(|(_, why)| is_not_permitted(why.as_ref()))
             }
-            RunError::Load(_) | RunError::Map(_) | RunError::Standing(_) | RunError::Btf(_) => {
-                is_not_permitted(self)
-            }
+            RunError::Attach(
+                AttachError::Object(_) | AttachError::Map(_) | AttachError::Btf(_),
+            )
+            | RunError::Map(_)
+            | RunError::Standing(_) => is_not_permitted(self),
             _ => false,
         }
     }
@@ -332,43 +317,6 @@ const fn of_config(error: &ConfigError) -> &'static str {
     }
 }
 
-/// An error and what caused it, on one line, nothing of it twice.
-#[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // Of a plugin's failure its author needs the place too.
-        let words = match cause.downcast_ref::<CallError>() {
-            Some(failed) => failed.whole(),
-            None => cause.to_string(),
-        };
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        source = cause.source();
-    }
-    text
-}
-
-/// Whether an error comes from the kernel's `EPERM`.
-pub(super) fn is_not_permitted(error: &(dyn Error + 'static)) -> bool {
-    has_errno(error, libc::EPERM)
-}
-
-fn has_errno(error: &(dyn Error + 'static), errno: i32) -> bool {
-    let mut here = Some(error);
-    while let Some(cause) = here {
-        let refused = cause.downcast_ref::<std::io::Error>();
-        if refused.is_some_and(|refused| refused.raw_os_error() == Some(errno)) {
-            return true;
-        }
-        here = cause.source();
-    }
-    false
-}
-
 fn lines_of(watches: &[(String, Arc<LeftOut>)]) -> Vec<String> {
     watches.iter().map(|(watch, why)| format!("--watch '{watch}': {}", why.words())).collect()
 }
@@ -378,9 +326,9 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::kernel::load::HookError;
-    use crate::kernel::syscall::Refusal;
-    use crate::kernel::watch;
+    use crate::kernel::program::load::HookError;
+    use crate::kernel::program::syscall::Refusal;
+    use crate::kernel::spec::watch;
 
     fn refused(errno: i32, log: &str) -> Arc<LeftOut> {
         let source = io::Error::from_raw_os_error(errno);
@@ -391,7 +339,7 @@ mod tests {
     fn a_refusal_by_the_kernel_names_the_doctor() {
         let check = |why: Arc<LeftOut>, fix: &str| {
             let hook = "file_open".to_owned();
-            let told = RunError::NoHook { hook, why: Arc::clone(&why) };
+            let told = RunError::Attach(AttachError::NoHook { hook, why: Arc::clone(&why) });
             assert_eq!(told.fix(), fix);
             let watches = vec![("file_open".to_owned(), Arc::clone(&why))];
             let told = RunError::Watch { watches };

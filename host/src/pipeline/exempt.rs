@@ -14,12 +14,12 @@ use krsi_host_abi::deny::{FileKey, ProcessKey as AbiProcessKey, exempt};
 use krsi_plugin_schema::latest::Process;
 use rustix::fs::{Mode, OFlags};
 
-use super::proof::KeyOf;
+use crate::attach::proof::KeyOf;
 use crate::config::RuleSettings;
 use crate::enrich::{self, CgroupNames};
-use crate::kernel::exempt::Exempt as Kernel;
-use crate::kernel::file::key_of_stat;
-use crate::kernel::namespace;
+use crate::kernel::map::exempt::Exempt as Kernel;
+use crate::kernel::map::file::key_of_stat;
+use crate::kernel::map::namespace;
 
 /// What the kernel appends to the path of a file that has no name any more.
 const DELETED: &[u8] = b" (deleted)";

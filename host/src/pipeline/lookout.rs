@@ -8,33 +8,17 @@ use std::sync::Arc;
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
-use krsi_plugin_schema::latest::{Event, Lost, LostOf, LostWhere, Verdict};
+use krsi_plugin_schema::latest::{Event, Lost, LostWhere, Verdict};
 
 use super::clock;
 use super::shared::Shared;
 use super::tally::Counted;
-use crate::kernel::load::Misses;
+use crate::attach::published::{LossSource, LossSubject};
 use crate::kernel::map::Counters;
 use crate::route::subscription::{PluginSlot, Router};
 
 /// Time between two looks.
 const LOOK_NS: u64 = 250_000_000;
-
-/// Whom a loss concerns.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Concern {
-    pub(super) of: LostOf,
-    /// Whose watch it is.
-    pub(super) owner: Option<PluginSlot>,
-}
-
-/// A program that is looked at.
-#[derive(Clone, Debug)]
-pub(super) struct LossSource {
-    pub(super) slot: u16,
-    pub(super) concern: Concern,
-    pub(super) misses: Misses,
-}
 
 /// A loss, and whom it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,7 +134,7 @@ impl Lookout {
                 let records = now.saturating_sub(*before);
                 *before = now.max(*before);
                 if records > 0 {
-                    let Concern { of, owner } = program.concern;
+                    let LossSubject { of, owner } = program.subject;
                     due.losses.push(DueLoss { lost: Lost { place, records, of }, owner });
                 }
                 records
@@ -187,7 +171,7 @@ impl Lookout {
     pub(super) fn tell_one(&self, slot: u16, router: &mut Router) {
         let mut programs = self.programs.iter();
         let program = programs.find(|program| program.slot == slot);
-        let Concern { of, owner } = program.map(|program| program.concern).unwrap_or_default();
+        let LossSubject { of, owner } = program.map(|program| program.subject).unwrap_or_default();
         router.lose(Lost { place: LostWhere::Decode, records: 1, of }, owner);
     }
 }
@@ -203,6 +187,8 @@ pub(super) fn is_news(told: &mut u64, count: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use krsi_plugin_schema::latest::LostOf;
+
     use super::*;
 
     #[test]

@@ -14,19 +14,14 @@ mod board;
 mod bounds;
 mod census;
 mod clock;
-mod digests;
 mod error;
 mod exempt;
 mod files;
-mod filters;
-mod hooks;
-mod left_out;
 mod lookout;
 mod mailbox;
 mod nobody;
 mod outlet;
 mod prepare;
-mod proof;
 mod reader;
 mod ready;
 mod regrant;
@@ -44,14 +39,10 @@ mod summary;
 mod tally;
 mod version;
 mod vital;
-mod wanted;
 mod watch;
-mod watches;
-mod witness;
 mod words;
 
-pub use self::error::{ReloadError, RunError, chain};
-pub use self::left_out::LeftOut;
+pub use self::error::{ReloadError, RunError};
 
 use crate::config::Config;
 

@@ -12,7 +12,7 @@ use super::report;
 use super::shared::Shared;
 use super::standing::ERROR_RULES;
 use super::tally::Counted;
-use super::watches::{ADMINISTRATOR, ToldField, WATCH_RULES};
+use crate::attach::watches::{ADMINISTRATOR, ToldField, WATCH_RULES};
 use crate::decode::{self, DecodeError, Decoded};
 use crate::enrich::{CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
 use crate::kernel::map::Counters;

@@ -5,8 +5,8 @@ use krsi_plugin_schema::latest::{
 };
 
 use super::clock;
-use super::watches::{Told, ToldField};
-use crate::kernel::errno::errno_name;
+use crate::attach::watches::{Told, ToldField};
+use crate::errno::errno_name;
 use crate::output::{
     CallObject, Decider, FieldValue, Report, RuleEndReport, VerdictReport, WatchReport,
 };

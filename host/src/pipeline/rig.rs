@@ -7,7 +7,6 @@ use std::thread::JoinHandle;
 use krsi_host_abi::hook::HOOKS;
 
 use super::RunError;
-use super::hooks::Hooks;
 use super::mailbox::{Change, Mailbox};
 use super::prepare::Wider;
 use super::reader::Reader;
@@ -15,6 +14,7 @@ use super::reports::{self, Waiting};
 use super::roster::Roster;
 use super::shared::Shared;
 use super::start::compiler;
+use crate::attach::hooks::Hooks;
 use crate::config::{Config, PluginSpec};
 use crate::enrich::ProcessTable;
 use crate::output::PluginSummary;
@@ -41,14 +41,15 @@ impl Rig {
     /// # Errors
     /// When a map or a plugin cannot be had.
     pub fn start(config: &Config, program: PathBuf, ring: Ring) -> Result<Self, RunError> {
-        let (mut hooks, maps) = Hooks::load(config)?;
+        let policies = config.policies()?;
+        let (mut hooks, maps) = Hooks::load(config, policies.rules())?;
         hooks.forget_types();
         let (sender, reports) = reports::channel();
         let ledger = Ledger::new(maps.rules, HOOKS.iter().map(|row| row.hook));
         let shared =
             Arc::new(Shared::new(ledger, ProcessTable::default(), Machine::default(), sender));
         let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
-        let (policies, (compiler, _)) = (config.policies()?, compiler(config, program)?);
+        let (compiler, _) = compiler(config, program)?;
         // Nothing is attached that a version could lack: nobody needs to be told.
         let (steward, _) = std::sync::mpsc::channel();
         let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));

@@ -24,7 +24,7 @@ use super::watch::Watch;
 use crate::config::Config;
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
-use crate::kernel::probe;
+use crate::kernel::survey::probe;
 use crate::loss::Loss;
 use crate::output::{OutputStatus, Report, Status, lost_lines};
 use crate::thread::{self, Ending};

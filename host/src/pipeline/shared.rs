@@ -11,10 +11,10 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::ProcessKey;
 use parking_lot::MutexGuard as TurnGuard;
 
-use super::lookout::LossSource;
 use super::reports::Reports;
 use super::tally::{Counted, Tally};
-use super::watches::ToldWatches;
+use crate::attach::published::{LossSource, Published};
+use crate::attach::watches::ToldWatches;
 use crate::decode::CallLayouts;
 use crate::enrich::{self, ProcessTable};
 use crate::kernel::map::RuleMaps;
@@ -95,24 +95,9 @@ impl Shared {
         self.hooks.lock().unwrap_or_else(PoisonError::into_inner).1
     }
 
-    pub(super) fn set_hooks(&self, hooks: Vec<String>, backend: &'static str) {
-        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = (hooks, backend);
-    }
-
     /// What is attached and was not seen to be called, in words.
     pub(super) fn unproven(&self) -> Vec<String> {
         self.unproven.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Keeps that, and tells what is new of it.
-    pub(super) fn set_unproven(&self, unproven: Vec<String>) {
-        let before = {
-            let mut kept = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *kept, unproven.clone())
-        };
-        for text in unproven.iter().filter(|text| !before.contains(text)) {
-            self.note(format!("not proven, and in force: {text}"));
-        }
     }
 
     /// What is told of watches, by slot.
@@ -120,19 +105,9 @@ impl Shared {
         Arc::clone(&self.watches.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn set_watches(&self, watches: ToldWatches) {
-        *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(watches);
-    }
-
     /// How records of the template program are read now.
     pub(super) fn layouts(&self) -> Arc<CallLayouts> {
         Arc::clone(&self.layouts.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Says how records of the template program are read. To be called before the programs of new
-    /// slots are attached, and for slots that are gone only after their last record was read.
-    pub(super) fn set_layouts(&self, layouts: CallLayouts) {
-        *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
     }
 
     /// Programs whose losses are looked at.
@@ -140,8 +115,30 @@ impl Shared {
         Arc::clone(&self.programs.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn set_programs(&self, programs: Vec<LossSource>) {
+    /// Takes over what is attached now: rules on its hooks can be made, and on no others; its records are read as
+    /// it says. What was not seen to be called is told, once. To be called before the programs of new slots are
+    /// read, and for slots that are gone only after their last record was read.
+    pub(super) fn publish(&self, published: Published) {
+        let Published { hooks, backend, enforced, digests, layouts, watches, unproven, programs } =
+            published;
+        self.ledger().set_attached(enforced);
+        self.ledger().set_digests(digests);
+        *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
+        *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(watches);
+        self.tell_unproven(unproven);
         *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(programs);
+        *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = (hooks, backend);
+    }
+
+    /// Keeps what was not seen to be called, and tells what is new of it.
+    fn tell_unproven(&self, unproven: Vec<String>) {
+        let before = {
+            let mut kept = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *kept, unproven.clone())
+        };
+        for text in unproven.iter().filter(|text| !before.contains(text)) {
+            self.note(format!("not proven, and in force: {text}"));
+        }
     }
 
     pub(super) fn ledger(&self) -> TurnGuard<'_, Ledger<RuleMaps>> {

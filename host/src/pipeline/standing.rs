@@ -2,10 +2,10 @@
 
 use krsi_host_abi::deny::{Lease, Mode, Subject, halves};
 
-use super::watches::ADMINISTRATOR;
+use crate::attach::watches::ADMINISTRATOR;
 use crate::config::{OnError, RuleSettings};
 use crate::decode;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 use crate::policy::Ledger;
 
 /// Rules that answer errors have ids from here on, by the slot of their hook: above those of the

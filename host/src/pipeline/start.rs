@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
+use super::RunError;
 use super::arrivals::{Waiting as WaitingFiles, found_at_start};
 use super::board::Board;
 use super::census::Census;
 use super::exempt::Exempt;
 use super::files::{Files, Place};
-use super::hooks::Hooks;
-use super::left_out::Refused;
 use super::mailbox::Mailbox;
 use super::prepare::Prepared;
 use super::reader::Reader;
@@ -23,15 +22,16 @@ use super::shared::Shared;
 use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
-use super::watches::ADMINISTRATOR;
-use super::{RunError, chain};
+use crate::attach::hooks::Hooks;
+use crate::attach::left_out::Refused;
+use crate::attach::watches::ADMINISTRATOR;
+use crate::cause::chain;
 use crate::config::{Config, PluginSpec};
 use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
-use crate::kernel::privilege;
-use crate::kernel::probe;
-use crate::kernel::processes::Processes;
+use crate::kernel::program::processes::Processes;
+use crate::kernel::survey::{privilege, probe};
 use crate::plugin::{Cache, CacheError, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::Rings;
@@ -59,7 +59,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     // The running binary, whatever has happened to its file.
     let (compiler, without_cache) = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
-    let (mut hooks, maps) = Hooks::load(&config)?;
+    let (mut hooks, maps) = Hooks::load(&config, &rules)?;
     let mut exempt = Exempt::new(maps.exempt, &rules);
     let Found { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
@@ -82,8 +82,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
         first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
     hooks.want(&wanted)?;
     watched(&hooks)?;
-    hooks.publish(&shared);
-    shared.set_hooks(hooks.attached(), hooks.backend().name());
+    shared.publish(hooks.published());
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();

@@ -16,15 +16,15 @@ use super::arrivals::{Reloaded, Waiting};
 use super::census::Census;
 use super::exempt::Exempt;
 use super::files::Files;
-use super::hooks::Hooks;
-use super::left_out::{Refused, UsedSlot};
 use super::mailbox::{Change, Mailbox};
 use super::prepare::Wider;
 use super::roster::Roster;
 use super::shared::Shared;
 use super::tally::Counted;
-use super::wanted::Wanted;
-use super::watches::{ADMINISTRATOR, Watch};
+use crate::attach::hooks::Hooks;
+use crate::attach::left_out::{Refused, UsedSlot};
+use crate::attach::wanted::Wanted;
+use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
@@ -207,10 +207,9 @@ impl Steward {
     pub(super) fn settle(&mut self) {
         let wanted = self.wanted(None);
         if let Err(error) = self.hooks.want(&wanted) {
-            self.shared.note(error.line());
+            self.shared.note(RunError::Attach(error).line());
         }
-        self.hooks.publish(&self.shared);
-        self.shared.set_hooks(self.hooks.attached(), self.hooks.backend().name());
+        self.shared.publish(self.hooks.published());
     }
 
     fn stop(mut self) -> Ended {

@@ -7,11 +7,11 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::hook::Hook;
 
 use super::clock;
-use super::left_out::UsedSlot;
 use super::shared::Shared;
 use super::steward::Ended;
 use super::tally::Counted;
-use super::watches::{Told, ToldWatches};
+use crate::attach::left_out::UsedSlot;
+use crate::attach::watches::{Told, ToldWatches};
 use crate::enrich::TableCounts;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;

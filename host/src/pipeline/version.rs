@@ -6,9 +6,9 @@ use std::sync::Arc;
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::latest::KeyKind;
 
-use super::filters;
-use super::wanted::Wanted;
-use super::watches::Watch;
+use crate::attach::filters;
+use crate::attach::wanted::Wanted;
+use crate::attach::watches::Watch;
 use crate::plugin::{Filter, Manifest};
 use crate::policy::{Asked, AskedWatch, Grant, GrantSpec};
 use crate::route::queue::Queue;

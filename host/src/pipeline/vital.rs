@@ -12,11 +12,11 @@ use krsi_plugin_schema::latest::{Condition, KeyKind};
 use sha2::{Digest as _, Sha256};
 
 use super::RunError;
-use super::proof::KeyOf;
+use crate::attach::proof::KeyOf;
 use crate::config::Settings;
 use crate::enrich::{self, CgroupNames, Stat};
-use crate::kernel::file::{has_generations, key_of_stat};
-use crate::kernel::namespace;
+use crate::kernel::map::file::{has_generations, key_of_stat};
+use crate::kernel::map::namespace;
 use crate::plugin::Manifest;
 use crate::policy::Machine;
 use crate::policy::broad::{Digests, VitalFile};
@@ -224,7 +224,7 @@ mod tests {
     use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, OnStop};
 
     use super::*;
-    use crate::kernel::namespace::CgroupError;
+    use crate::kernel::map::namespace::CgroupError;
     use crate::plugin::Filter;
 
     #[test]

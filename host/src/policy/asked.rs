@@ -4,8 +4,6 @@ use std::sync::Arc;
 
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds};
 
-use crate::kernel::watch::WatchVerdict;
-
 /// What a plugin's manifest asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Asked {
@@ -32,6 +30,15 @@ pub struct AskedFilter {
     pub text: String,
 }
 
+/// What a watch does with a call that it matches, beyond recording it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskedVerdict {
+    /// Refuses it with that errno.
+    Deny(u16),
+    /// Reports that it would have refused it with that errno.
+    Audit(u16),
+}
+
 /// A watch of a plugin's own. Its text says everything; the rest is read from it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedWatch {
@@ -44,14 +51,14 @@ pub struct AskedWatch {
     /// Whether it says which calls it matches; else it matches every one.
     pub has_predicate: bool,
     /// What it does with a call that it matches.
-    pub verdict: Option<WatchVerdict>,
+    pub verdict: Option<AskedVerdict>,
 }
 
 impl AskedWatch {
     /// Whether it refuses calls.
     #[must_use]
     pub const fn denies(&self) -> bool {
-        matches!(self.verdict, Some(WatchVerdict::Deny(_)))
+        matches!(self.verdict, Some(AskedVerdict::Deny(_)))
     }
 
     fn is_among(&self, watches: &[AskedWatch]) -> bool {
@@ -160,7 +167,7 @@ mod tests {
             verdict,
         };
         let sees = |index| watch(index, "file_open: file", None);
-        let denies = watch(0, "file_open deny EPERM", Some(WatchVerdict::Deny(1)));
+        let denies = watch(0, "file_open deny EPERM", Some(AskedVerdict::Deny(1)));
         let of = |watches: &[AskedWatch]| Asked { watches: watches.into(), ..asked() };
         let (before, wider) = (of(&[sees(0)]), of(&[denies.clone(), sees(1)]));
         assert_eq!(before.beyond(&wider), Vec::<String>::new());

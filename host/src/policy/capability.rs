@@ -14,8 +14,8 @@ use krsi_plugin_schema::latest::{
 
 use super::asked::{Asked, AskedWatch};
 use super::broad::{Breadth, Machine};
-use crate::kernel::errno::errno_name;
-use crate::kernel::namespace::CgroupError;
+use crate::errno::errno_name;
+use crate::kernel::map::namespace::CgroupError;
 use crate::route::scope::Scope;
 
 /// Rules that a plugin may have in force.

@@ -14,10 +14,12 @@ mod turns;
 mod watch;
 
 pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
-pub use asked::{Asked, AskedFilter, AskedWatch};
+pub use asked::{Asked, AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
-pub use ledger::{Ending, GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView, looked_up};
+pub use ledger::{
+    Ending, GrantVerdict, Kinship, Ledger, NoDigests, Regranted, RuleSpec, RuleView, looked_up,
+};
 pub use metric::{MetricTotals, MetricValue};
 pub use rate::Allowance;
 pub use regrant::judge;

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView};
-use crate::kernel::store::RuleStore;
+use crate::kernel::map::store::RuleStore;
 
 /// Tells the destinations of a plugin's other denials that are about everybody.
 pub type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;

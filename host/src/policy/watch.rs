@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use krsi_plugin_schema::latest::{Hook, HookSet};
 
-use super::asked::AskedWatch;
+use super::asked::{AskedVerdict, AskedWatch};
 use super::capability::{CapabilityError, GrantSpec};
-use crate::kernel::watch::WatchVerdict;
 use crate::route::scope::Scope;
 
 /// Watches of a plugin's own at one hook.
@@ -93,7 +92,7 @@ impl GrantSpec {
         if !within(self.hooks) {
             return Err(WatchGrantError::Hook { hook: hook.clone() });
         }
-        let Some(WatchVerdict::Deny(errno) | WatchVerdict::Audit(errno)) = watch.verdict else {
+        let Some(AskedVerdict::Deny(errno) | AskedVerdict::Audit(errno)) = watch.verdict else {
             return Ok(());
         };
         if !within(self.deny_hooks) {
@@ -139,8 +138,8 @@ mod tests {
             verdict,
         };
         let sees = watch("file_open", None);
-        let denies = watch("file_open", Some(WatchVerdict::Deny(13)));
-        let audits = watch("file_open", Some(WatchVerdict::Audit(13)));
+        let denies = watch("file_open", Some(AskedVerdict::Deny(13)));
+        let audits = watch("file_open", Some(AskedVerdict::Audit(13)));
         let foreign = watch("inode_getattr", None);
         let garbled = AskedWatch { hook: None, ..watch("", None) };
         let watches: Arc<[_]> =
@@ -167,13 +166,13 @@ mod tests {
         check(GrantSpec { scope, ..base() }, &[&sees, &audits, &foreign, &garbled]);
         // Without a predicate, or on signals, it is about everybody's every call.
         let every = AskedWatch { has_predicate: false, ..denies.clone() };
-        let kills = watch("task_kill", Some(WatchVerdict::Deny(13)));
+        let kills = watch("task_kill", Some(AskedVerdict::Deny(13)));
         for broad in [&every, &kills] {
             let refused = base().check_watch(broad).unwrap_err().to_string();
             assert!(refused.contains("`broad = true`"), "{refused}");
             assert_eq!(GrantSpec { broad: true, ..base() }.check_watch(broad), Ok(()));
         }
-        let audits = AskedWatch { verdict: Some(WatchVerdict::Audit(13)), ..every };
+        let audits = AskedWatch { verdict: Some(AskedVerdict::Audit(13)), ..every };
         assert_eq!(base().check_watch(&audits), Ok(()));
         let refused = GrantSpec::default().check_watch(&denies).unwrap_err().to_string();
         assert!(refused.contains("permanent"), "{refused}");
@@ -186,7 +185,7 @@ mod tests {
             text: format!("file_open: file if file == \"/{index}\""),
             hook: Some(if index == 9 { "task_kill" } else { "file_open" }.into()),
             has_predicate: true,
-            verdict: (index == 1).then_some(WatchVerdict::Deny(1)),
+            verdict: (index == 1).then_some(AskedVerdict::Deny(1)),
         };
         let watches: Arc<[AskedWatch]> = (0..10).map(watch).collect();
         let spec = GrantSpec::default();

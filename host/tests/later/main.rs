@@ -8,8 +8,8 @@ mod v0_3;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use krsi_host::kernel::lease::EntryKey;
-use krsi_host::kernel::store::{RuleStore, StoreError};
+use krsi_host::kernel::map::lease::EntryKey;
+use krsi_host::kernel::map::store::{RuleStore, StoreError};
 use krsi_host::plugin::{
     ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
     Start, Worker,

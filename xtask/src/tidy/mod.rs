@@ -4,6 +4,7 @@ mod confine;
 mod documents;
 mod layers;
 mod source;
+mod tokens;
 
 use std::fs;
 use std::path::{Path, PathBuf};

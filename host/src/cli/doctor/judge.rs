@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::super::exit::Health;
-use crate::kernel::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use crate::kernel::privilege::{DESCRIPTORS, MEMLOCK_BYTES, Needed, may_load, missing};
-use crate::kernel::trial::{Grounds, Outcome};
+use crate::kernel::program::trial::{Grounds, Outcome};
+use crate::kernel::survey::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
+use crate::kernel::survey::privilege::{DESCRIPTORS, MEMLOCK_BYTES, Needed, may_load, missing};
 
 /// Memory below which a cgroup is too small for maps, one plugin and the host itself.
 const MEMORY_BYTES: u64 = 256 << 20;

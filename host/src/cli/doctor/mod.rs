@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use self::judge::{Diagnosis, judge};
 use super::run::{CACHE, OutputArg};
-use crate::kernel::facts::{self, Facts};
+use crate::kernel::survey::facts::{self, Facts};
 use crate::plugin::{Cache, may_make_code};
 
 /// The answer as JSON: one object on one line.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::cli::exit::Health;
-use crate::kernel::facts::{LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use crate::kernel::trial::{Grounds, Obstacle, Outcome};
+use crate::kernel::program::trial::{Grounds, Obstacle, Outcome};
+use crate::kernel::survey::facts::{LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
 use judge::{Choice, Severity};
 
 /// A machine that lacks nothing.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::super::exit::Health;
 use super::judge::{Choice, Diagnosis, Severity};
-use crate::kernel::facts::Facts;
+use crate::kernel::survey::facts::Facts;
 
 /// The facts as a table, the findings below it, the verdict last.
 pub(super) fn render(facts: &Facts, diagnosis: &Diagnosis) -> String {

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::exit::{self, Code};
 use super::run::OutputArg;
+use crate::attach::AttachError;
 use crate::control::{Answer, Query, ask};
-use crate::kernel::attached::AttachedProgram;
 use crate::kernel::btf::KernelTypes;
-use crate::kernel::facts;
-use crate::kernel::field_path::resembling;
-use crate::kernel::probe;
+use crate::kernel::spec::field_path::resembling;
+use crate::kernel::survey::attached::AttachedProgram;
+use crate::kernel::survey::facts;
+use crate::kernel::survey::probe;
 use crate::kernel::survey::{Survey, SurveyedHook, survey};
 use crate::output::{HookCount, Status, WatchCount};
 use crate::pipeline::RunError;
@@ -48,7 +49,7 @@ struct HookLine {
 pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCode {
     let types = match KernelTypes::running() {
         Ok(types) => types,
-        Err(error) => return exit::tell(&RunError::Btf(error)),
+        Err(error) => return exit::tell(&RunError::Attach(AttachError::Btf(error))),
     };
     let wanted = |hook: &str| names.is_empty() || names.iter().any(|name| name == hook);
     let mut survey = survey(&types, wanted);

@@ -1,8 +1,8 @@
 //! The listing of made-up hooks, as people and as machines get it.
 
 use super::*;
-use crate::kernel::attached::{Holder, Kind};
-use crate::kernel::trial::{Grounds, Obstacle, Outcome};
+use crate::kernel::program::trial::{Grounds, Obstacle, Outcome};
+use crate::kernel::survey::attached::{Holder, Kind};
 
 fn hook(name: &str, lsm: Outcome, attached: Vec<AttachedProgram>) -> SurveyedHook {
     SurveyedHook {

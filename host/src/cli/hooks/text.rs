@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use super::{HookLine, Listing};
-use crate::kernel::attached::AttachedProgram;
-use crate::kernel::trial::{Grounds, Outcome};
+use crate::kernel::program::trial::{Grounds, Outcome};
+use crate::kernel::survey::attached::AttachedProgram;
 use crate::output::WatchCount;
 use crate::text::{Escaped, Quoted};
 

@@ -2,7 +2,9 @@
 //!
 //! Two structures of one name that disagree about a member are refused, never guessed between.
 
+pub mod kfunc;
 pub mod signature;
+pub mod trim;
 
 use std::fs;
 use std::path::Path;
@@ -150,4 +152,4 @@ impl KernelTypes {
 #[cfg(test)]
 pub(crate) mod maker;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -20,7 +20,7 @@ use super::metric::{MetricNames, MetricValue};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
 use super::turns::Turns;
-use crate::kernel::store::RuleStore;
+use crate::kernel::map::store::RuleStore;
 use crate::route::queue::Batch;
 use crate::route::scope::Scope;
 use crate::text::cut;

@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use krsi_host_abi::deny::{Digest, FileKey, ProcessKey as AbiProcessKey};
 use krsi_plugin_schema::latest::{Deny, Hook, HookSet, ProcessKey, RuleKey, RuleMode, Subject};
 
-use crate::kernel::namespace::CgroupError;
+use crate::kernel::map::namespace::CgroupError;
 
 /// Components of a path prefix that covers too much.
 const DEPTH_BROAD: usize = 1;

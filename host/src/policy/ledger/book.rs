@@ -9,7 +9,7 @@ use krsi_host_abi::deny::{Entry, Lease, SLOTS};
 use super::place::{Place, Places};
 use super::rule::Rule;
 use super::share::Holdings;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// A key that would carry more rules than it can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

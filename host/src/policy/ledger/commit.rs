@@ -1,5 +1,6 @@
 //! One rule into force, or not at all: checks, lineages, book, maps, flags, in this order.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Mode, SLOTS};
@@ -12,12 +13,19 @@ use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
 use super::share::OWNER_SLOTS;
 use super::twin::{Anchor, Twin};
-use crate::kernel::hash::HashError;
-use crate::kernel::prefix::PrefixError;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::prefix::PrefixError;
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Slots of plugins; the one after is the administrator's.
 const OWNERS: u8 = 63;
+
+/// Why there can be no rules on digests: what attaches the program that has executables hashed says it.
+pub type NoDigests = Arc<dyn Error + Send + Sync>;
+
+/// Why there are no rules on digests before anything is attached.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("no program has executables hashed")]
+pub(super) struct NoProgram;
 
 /// Why a rule is not in force, or still is.
 #[derive(Debug, thiserror::Error)]
@@ -38,7 +46,7 @@ pub enum LedgerError {
     #[error("rules on digests cannot be enforced here: {why}")]
     Digest {
         /// Why it does not.
-        why: Arc<HashError>,
+        why: NoDigests,
     },
     /// No path starts so.
     #[error(transparent)]

@@ -8,9 +8,9 @@ use krsi_host_abi::deny::{
 };
 use krsi_host_abi::hook::Hook;
 
-use crate::kernel::lease::EntryKey;
-use crate::kernel::prefix::PathPrefix;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::lease::EntryKey;
+use crate::kernel::map::prefix::PathPrefix;
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Rule that decided, and whether it refused.
 pub(in crate::policy) type Decision = Option<(u64, bool)>;

@@ -6,7 +6,7 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook};
 
 use super::place::Place;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Bits that a rule on a key needs in the word of each of its hooks.
 pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {

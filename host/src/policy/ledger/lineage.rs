@@ -10,7 +10,7 @@ use krsi_host_abi::deny::{LINEAGES, Membership, ProcessKey as AbiProcessKey};
 use krsi_plugin_schema::latest::ProcessKey;
 
 use super::share::OWNER_LINEAGES;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// How long the children of the once marked are watched for left-over marks.
 const FADE_NS: u64 = 5_000_000_000;

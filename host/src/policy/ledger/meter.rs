@@ -5,8 +5,8 @@ use std::ops::{Deref, DerefMut};
 use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
-use crate::kernel::lease::EntryKey;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::lease::EntryKey;
+use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// The deny maps, and the updates of them so far.
 #[derive(Debug)]

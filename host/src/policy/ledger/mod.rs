@@ -26,16 +26,16 @@ use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 
 use self::book::{Book, WhenFull};
+use self::commit::NoProgram;
 use self::flags::FlagWords;
 use self::lineage::{Lineages, abi};
 use self::meter::Meter;
 use self::place::Place;
 use self::rule::Rule;
 use self::twin::Twin;
-use crate::kernel::hash::HashError;
-use crate::kernel::store::{RuleStore, StoreError};
+use crate::kernel::map::store::{RuleStore, StoreError};
 
-pub use self::commit::LedgerError;
+pub use self::commit::{LedgerError, NoDigests};
 pub use self::lineage::{Kinship, LineageError};
 pub use self::regrant::{GrantVerdict, Regranted};
 pub use self::renew::Made;
@@ -55,7 +55,7 @@ pub struct Ledger<S> {
     /// Hooks that are attached, in the kernel contract's bits.
     attached: u128,
     /// Whether executables are hashed, or why not.
-    digests: Result<(), Arc<HashError>>,
+    digests: Result<(), NoDigests>,
     last_id: u64,
     book: Book,
     lineages: Lineages,
@@ -79,7 +79,7 @@ impl<S: RuleStore> Ledger<S> {
         Self {
             store: Meter::new(store),
             attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
-            digests: Err(Arc::new(HashError::NoProgram)),
+            digests: Err(Arc::new(NoProgram)),
             last_id: 0,
             book: Book::default(),
             lineages: Lineages::default(),
@@ -189,7 +189,7 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     /// Allows rules on digests, or says why there can be none.
-    pub fn set_digests(&mut self, digests: Result<(), Arc<HashError>>) {
+    pub fn set_digests(&mut self, digests: Result<(), NoDigests>) {
         self.digests = digests;
     }
 

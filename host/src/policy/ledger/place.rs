@@ -13,8 +13,8 @@ use krsi_host_abi::hook::Hook;
 use krsi_plugin_schema::latest::FileKey as PluginFile;
 
 use super::network::Destination;
-use crate::kernel::lease::EntryKey;
-use crate::kernel::prefix::PathPrefix;
+use crate::kernel::map::lease::EntryKey;
+use crate::kernel::map::prefix::PathPrefix;
 use crate::text::Quoted;
 
 macro_rules! places {

@@ -6,7 +6,7 @@ use krsi_plugin_schema::latest::Refusal;
 use super::rule::{Ending, RuleSpec, RuleView};
 use super::twin::Twin;
 use super::{Kinship, Ledger, LedgerError};
-use crate::kernel::store::RuleStore;
+use crate::kernel::map::store::RuleStore;
 
 /// What a grant says of a rule in force.
 #[derive(Clone, Debug, PartialEq, Eq)]

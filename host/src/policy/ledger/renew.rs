@@ -7,7 +7,7 @@ use krsi_plugin_schema::latest::{INIT_TOKEN, RuleKey};
 use super::book::WhenFull;
 use super::rule::{Ending, RuleSpec};
 use super::{Kinship, Ledger, LedgerError};
-use crate::kernel::store::RuleStore;
+use crate::kernel::map::store::RuleStore;
 
 /// A rule that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::lineage::abi;
 use super::network::Destination;
 use super::place::Place;
 use super::rule::RuleSpec;
-use crate::kernel::prefix::PathPrefix;
+use crate::kernel::map::prefix::PathPrefix;
 
 /// The object of a rule, normalised; a lineage by its root, as it has no id before it is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

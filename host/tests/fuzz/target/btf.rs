@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use krsi_host::errno::errno_number;
 use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::errno::errno_number;
-use krsi_host::kernel::kfunc::Kfuncs;
-use krsi_host::kernel::plan::plan;
-use krsi_host::kernel::watch;
+use krsi_host::kernel::btf::kfunc::Kfuncs;
+use krsi_host::kernel::program::plan::plan;
+use krsi_host::kernel::spec::watch;
 
 use crate::engine::{Outcome, Target, outcome, words};
 use crate::seed::types;

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
+use krsi_host::cause::chain;
 use krsi_host::config::{Config, Format, ModeArg, Settings, Source};
 use krsi_host::output::Colour;
-use krsi_host::pipeline::chain;
 use krsi_host::plugin::CompileLimits;
 
 use crate::engine::{Outcome, Target, outcome, words};

@@ -3,13 +3,12 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use krsi_host::errno::errno_number;
 use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::errno::errno_number;
-use krsi_host::kernel::kfunc::Kfuncs;
-use krsi_host::kernel::watch::{self, is_on};
+use krsi_host::kernel::btf::kfunc::Kfuncs;
+use krsi_host::kernel::spec::watch::{self, is_on};
 
 use crate::engine::{Outcome, Target, outcome, words};
-use crate::seed::types;
 
 pub(crate) const TARGET: Target = Target {
     name: "watches",
@@ -76,8 +75,11 @@ fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
+/// Types of hooks and of what they are given, of a kernel of the matrix.
+const TYPES: &[u8] = include_bytes!("../../../src/kernel/btf/6.12.btf");
+
 static KERNEL: LazyLock<KernelTypes> =
-    LazyLock::new(|| KernelTypes::parse(&types(), "made for this test").unwrap());
+    LazyLock::new(|| KernelTypes::parse(TYPES, "6.12.btf").unwrap());
 
 fn run(input: &[u8]) -> Outcome {
     let text = String::from_utf8_lossy(input);

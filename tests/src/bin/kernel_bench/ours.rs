@@ -4,16 +4,16 @@
 //! it cannot do yet is [`Absent`], with the reason, and shows as not measured.
 
 use anyhow::Context;
-use krsi_host::kernel::backend::BackendKind;
 use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::curated;
-use krsi_host::kernel::job::Job;
-use krsi_host::kernel::lease::EntryKey;
-use krsi_host::kernel::load::{HookError, Live, Loader};
+use krsi_host::kernel::map::lease::EntryKey;
+use krsi_host::kernel::map::store::{RuleStore, StoreError};
 use krsi_host::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps, RuleMaps};
-use krsi_host::kernel::object::ObjectFile;
-use krsi_host::kernel::plan::{self, HookPlan};
-use krsi_host::kernel::store::{RuleStore, StoreError};
+use krsi_host::kernel::program::backend::BackendKind;
+use krsi_host::kernel::program::job::Job;
+use krsi_host::kernel::program::load::{HookError, Live, Loader};
+use krsi_host::kernel::program::object::ObjectFile;
+use krsi_host::kernel::program::plan::{self, HookPlan};
+use krsi_host::kernel::spec::curated;
 use krsi_host::read::ring::Rings;
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;

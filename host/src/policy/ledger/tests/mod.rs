@@ -10,7 +10,7 @@ use krsi_plugin_schema::latest::{
     FileKey, Hook, HookSet, IfUnread, IfUnresolved, Refusal, Subject,
 };
 
-use crate::kernel::lease::EntryKey;
+use crate::kernel::map::lease::EntryKey;
 
 use super::fake::{Decision, Fake, Maps, Object};
 use super::*;

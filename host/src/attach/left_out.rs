@@ -1,0 +1,100 @@
+//! Why a hook or a watch that somebody asks for has no program.
+
+use std::sync::Arc;
+
+use super::watches::HOOK_PROGRAMS;
+use crate::cause::{chain, is_not_permitted};
+use crate::decode::LayoutError;
+use crate::kernel::btf::PrototypeError;
+use crate::kernel::program::load::HookError;
+use crate::kernel::spec::watch::{ReachError, WatchError};
+
+/// Why there is no program.
+#[derive(Debug, thiserror::Error)]
+pub enum LeftOut {
+    /// The kernel has no place for it.
+    #[error("this kernel has no such LSM hook for BPF")]
+    Lacking,
+    /// The operator wants none.
+    #[error("it is left out by --without")]
+    Without,
+    /// No table says what is read of it.
+    #[error("it has no fields")]
+    NoFields,
+    /// No plugin could be told of it.
+    #[error("no contract names it")]
+    NoContract,
+    /// It stands in for another, and the calls of the two are not to be told apart.
+    #[error("this kernel's {at} does not tell which calls are its own")]
+    NotOwn {
+        /// The hook that stands in.
+        at: &'static str,
+    },
+    /// Its arguments are not known.
+    #[error(transparent)]
+    Prototype(#[from] PrototypeError),
+    /// Its records could not be read.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The kernel refused its program.
+    #[error(transparent)]
+    Program(#[from] HookError),
+    /// It is no watch of this kernel.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// It reads what its plugin may not.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// Every slot has one.
+    #[error("there are too many watches")]
+    TooManyWatches,
+    /// What plugins may take of the slots of all watches.
+    #[error("{most} watches are this plugin's already: others need the rest")]
+    WatchShare {
+        /// How many it may have.
+        most: usize,
+    },
+    /// What plugins may take of a hook.
+    #[error(
+        "{hook} has {most} programs already: the kernel takes {HOOK_PROGRAMS}, and the rest are the administrator's"
+    )]
+    HookShare {
+        /// The hook that is full.
+        hook: String,
+        /// How many it may have of plugins.
+        most: usize,
+    },
+}
+
+impl LeftOut {
+    /// The reason with what caused it, and where more is told.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let more = if is_not_permitted(self) {
+            "; `krsi-host doctor` says what is missing here"
+        } else {
+            ""
+        };
+        format!("{}{more}", chain(self))
+    }
+}
+
+/// A hook or a watch that was asked for and has no program.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    /// The hook's name, or the watch as it was written.
+    pub(crate) what: String,
+    /// Slot of the plugin whose watch it is.
+    pub(crate) owner: Option<u8>,
+    /// Why it has none.
+    pub(crate) why: Arc<LeftOut>,
+}
+
+/// A slot that had a program at some time, for the summary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct UsedSlot {
+    /// Number of the slot in flags and counters.
+    pub(crate) slot: u16,
+    /// Name of the hook that uses it.
+    pub(crate) hook: String,
+}

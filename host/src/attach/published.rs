@@ -1,0 +1,46 @@
+//! What is attached now, as everybody else is told of it: a value, made anew after every change.
+
+use krsi_host_abi::hook::Hook;
+use krsi_plugin_schema::latest::LostOf;
+
+use super::watches::ToldWatches;
+use crate::decode::CallLayouts;
+use crate::kernel::program::load::Misses;
+use crate::policy::NoDigests;
+use crate::route::subscription::PluginSlot;
+
+/// What is attached, and what can be done with it.
+pub(crate) struct Published {
+    /// Names of hooks with a program, in the order of their slots.
+    pub(crate) hooks: Vec<String>,
+    /// Name of the backend.
+    pub(crate) backend: &'static str,
+    /// Hooks whose calls rules can refuse.
+    pub(crate) enforced: Vec<Hook>,
+    /// Whether executables are hashed, or why not.
+    pub(crate) digests: Result<(), NoDigests>,
+    /// How records of the template program are read.
+    pub(crate) layouts: CallLayouts,
+    /// What is told of watches.
+    pub(crate) watches: ToldWatches,
+    /// What is attached and was not seen to be called, in words.
+    pub(crate) unproven: Vec<String>,
+    /// Programs whose losses are looked at.
+    pub(crate) programs: Vec<LossSource>,
+}
+
+/// What a loss is of, and whom it concerns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LossSubject {
+    pub(crate) of: LostOf,
+    /// Whose watch it is.
+    pub(crate) owner: Option<PluginSlot>,
+}
+
+/// A program that is looked at for calls and records that were lost.
+#[derive(Clone, Debug)]
+pub(crate) struct LossSource {
+    pub(crate) slot: u16,
+    pub(crate) subject: LossSubject,
+    pub(crate) misses: Misses,
+}

@@ -1,0 +1,391 @@
+//! Programs in the kernel: one instance a hook or watch, loaded and attached one by one.
+//!
+//! A program that the kernel refuses takes no other with it.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+use krsi_host_abi::capture::{OFFSETS, VITAL};
+use krsi_host_abi::frozen::{self, d_path};
+use krsi_host_abi::hook::Attach;
+use krsi_host_abi::kfunc::PATH_D_PATH;
+use krsi_host_abi::spec::{ObjectKind, Spec, spec_flag};
+use zerocopy::IntoBytes;
+
+use super::backend::{Backend, BackendKind, Target};
+use super::job::Job;
+use super::kfunc::call_kfuncs;
+use super::object::{ObjectError, ObjectFile};
+use super::plan::{HookPlan, MissingField};
+use super::processes::Processes;
+use super::syscall::{self, Meeting, Program, Refusal, Sleep};
+use super::trial;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::kfunc::Kfuncs;
+
+/// Why a hook has no program.
+#[derive(Debug, thiserror::Error)]
+pub enum HookError {
+    /// The kernel has no function to attach to.
+    #[error("this kernel has no function for it")]
+    NoFunction,
+    /// The kernel does not tell whose a call is.
+    #[error("this kernel's {structure} has no {member}")]
+    Field {
+        /// The structure.
+        structure: &'static str,
+        /// The member.
+        member: &'static str,
+    },
+    /// The object cannot be made into its program.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The verifier or the kernel refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The same for a watch whose predicate tests a path.
+    #[error(
+        "the kernel resolves no path at this hook, and the watch tests one; test the inode or a name"
+    )]
+    PathTest(#[source] Refusal),
+    /// It was loaded and could not be attached.
+    #[error("the kernel does not attach the program")]
+    Attach(#[source] io::Error),
+}
+
+/// A live program: dropping it detaches and unloads it.
+pub struct Live {
+    /// Slot of its flags and counters.
+    pub slot: u16,
+    /// Name of its hook.
+    pub hook: String,
+    /// Function that it is attached to.
+    pub function: String,
+    /// How it is attached.
+    meeting: Meeting,
+    link: Option<OwnedFd>,
+    program: Arc<OwnedFd>,
+}
+
+/// What the kernel tells of a program's misses. It keeps the program loaded, and nothing attached.
+#[derive(Clone, Debug)]
+pub struct Misses(Arc<OwnedFd>);
+
+impl Misses {
+    /// Calls so far that were left out because the program ran on that CPU already
+    /// (`recursion_misses`, from Linux 5.12 on).
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        syscall::info(self.0.as_fd()).map_or(0, |info| info.recursion_misses)
+    }
+}
+
+impl PartialEq for Misses {
+    /// Whether they are of the same program.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Live {
+    /// What the kernel tells of it: runs, misses, verified instructions.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn info(&self) -> io::Result<aya_obj::generated::bpf_prog_info> {
+        syscall::info(self.program.as_fd())
+    }
+
+    /// What the kernel tells of its misses, for whoever outlives it.
+    #[must_use]
+    pub fn misses(&self) -> Misses {
+        Misses(Arc::clone(&self.program))
+    }
+
+    /// Whether its hook is one of the LSMs.
+    #[must_use]
+    pub fn is_lsm(&self) -> bool {
+        self.meeting != Meeting::Tracepoint
+    }
+
+    /// Detaches it; what runs, runs on to its end.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+}
+
+/// The object, and the way its programs are met.
+pub struct Loader {
+    file: ObjectFile,
+    backend: &'static dyn Backend,
+    offsets: Vec<(&'static str, u32)>,
+    /// What hashes of paths start with.
+    path_secret: u64,
+    /// What every program needs and this kernel lacks.
+    vital: Option<MissingField>,
+    task_btf: bool,
+    /// Whether programs are told the cgroups above the caller's.
+    ancestors: bool,
+    kfuncs: Kfuncs,
+    /// Whether this kernel was seen to refuse global functions.
+    plain: OnceLock<bool>,
+}
+
+/// A way to make a program, which not every kernel or hook allows.
+#[derive(Clone, Copy)]
+struct Way {
+    /// Global functions are told from others.
+    functions: bool,
+    /// How paths are resolved: one of [`d_path`].
+    d_path: u32,
+    /// It sleeps where it wants to; else it reads only what is resident.
+    sleep: bool,
+}
+
+/// 5.10 knows no global functions with pointers, and no ring buffers in programs that sleep.
+const WAYS: [Way; 6] = [
+    Way { functions: true, d_path: d_path::HELPER, sleep: true },
+    Way { functions: true, d_path: d_path::KFUNC, sleep: true },
+    Way { functions: true, d_path: d_path::NONE, sleep: true },
+    Way { functions: false, d_path: d_path::HELPER, sleep: true },
+    Way { functions: false, d_path: d_path::HELPER, sleep: false },
+    Way { functions: false, d_path: d_path::NONE, sleep: false },
+];
+
+impl Loader {
+    /// A loader for this kernel.
+    #[must_use]
+    pub fn new(
+        file: ObjectFile,
+        backend: &'static dyn Backend,
+        plan: &HookPlan,
+        path_secret: u64,
+        types: &KernelTypes,
+    ) -> Self {
+        let task_btf = types.has_function("bpf_get_current_task_btf");
+        // It came to tracing programs with 5.15, as this helper did.
+        let ancestors = types.has_function("bpf_task_pt_regs");
+        let plain = OnceLock::new();
+        let offsets = plan.offsets.clone();
+        let kfuncs = Kfuncs::of(types);
+        let is_vital = |field: &&MissingField| {
+            let mut named = OFFSETS.iter().filter(|offset| VITAL.contains(&offset.global));
+            named.any(|offset| (offset.structure, offset.member) == (field.structure, field.member))
+        };
+        let vital = plan.missing.iter().find(is_vital).copied();
+        Self { file, backend, offsets, path_secret, vital, task_btf, ancestors, kfuncs, plain }
+    }
+
+    /// The backend.
+    #[must_use]
+    pub fn backend(&self) -> &'static dyn Backend {
+        self.backend
+    }
+
+    /// Functions of the kernel that its programs may call.
+    #[must_use]
+    pub fn kfuncs(&self) -> Kfuncs {
+        match self.backend.kind() {
+            BackendKind::Lsm => self.kfuncs.clone(),
+            BackendKind::FmodRet | BackendKind::Observe => Kfuncs::default(),
+        }
+    }
+
+    /// Meets hooks another way from now on.
+    pub fn set_backend(&mut self, backend: &'static dyn Backend) {
+        self.backend = backend;
+    }
+
+    /// Loads and attaches a program.
+    ///
+    /// # Errors
+    /// When this kernel has no place for it, or refuses it.
+    pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<Live, HookError> {
+        let (hook, attach, program) = (job.hook(), job.attach(), job.program());
+        let backend = self.backend_of(job);
+        let target = match attach {
+            Attach::Tracepoint => {
+                Target { function: format!("btf_trace_{hook}"), meeting: Meeting::Tracepoint }
+            }
+            _ => backend.target(types, hook).ok_or(HookError::NoFunction)?,
+        };
+        let id = match target.meeting {
+            Meeting::Tracepoint => types.typedef_id(&target.function),
+            _ => types.function_id(&target.function),
+        };
+        let id = id.ok_or(HookError::NoFunction)?;
+        if let Some(MissingField { structure, member, .. }) = self.vital {
+            return Err(HookError::Field { structure, member });
+        }
+        // Cheaper than to find out by a whole program.
+        let is_hook = matches!(target.meeting, Meeting::Lsm | Meeting::ModifyReturn);
+        let no_path_helper = is_hook.then(|| trial::no_path_helper(target.meeting, id)).flatten();
+        let load = |way| self.refined(job, &target, program, id, way);
+        let fd = self.by_any_way(job, no_path_helper, load)?;
+        let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
+        let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
+        tracing::debug!(hook, program, verified, function = target.function, "attached");
+        Ok(Live {
+            slot: job.slot(),
+            hook: hook.to_owned(),
+            function: target.function,
+            meeting: target.meeting,
+            link: Some(link),
+            program: Arc::new(fd),
+        })
+    }
+
+    /// Loads the program that tells which processes there are. It is attached to nothing.
+    ///
+    /// # Errors
+    /// When this kernel has no iterator of tasks, or refuses it.
+    pub fn processes(&self, types: &KernelTypes) -> Result<Processes, HookError> {
+        let function = "bpf_iter_task".to_owned();
+        let id = types.function_id(&function).ok_or(HookError::NoFunction)?;
+        if let Some(MissingField { structure, member, .. }) = self.vital {
+            return Err(HookError::Field { structure, member });
+        }
+        let target = Target { function, meeting: Meeting::Iterator };
+        let job = Job::Processes;
+        let load = |way| self.refined(&job, &target, job.program(), id, way);
+        let program = self.by_any_way(&job, None, load)?;
+        Processes::new(program.as_fd()).map_err(HookError::Attach)
+    }
+
+    /// A witness comes after all that refuse, whatever they are.
+    fn backend_of(&self, job: &Job) -> &'static dyn Backend {
+        match job {
+            Job::Own(_)
+            | Job::Template { .. }
+            | Job::Digest { .. }
+            | Job::Proof { .. }
+            | Job::Processes => self.backend,
+            Job::Witness { .. } => BackendKind::Observe.backend(),
+        }
+    }
+
+    /// Tries each way in turn; the refusal of the last is told, which asks least of the kernel.
+    fn by_any_way(
+        &self,
+        job: &Job,
+        no_path_helper: Option<Refusal>,
+        load: impl Fn(Way) -> Result<OwnedFd, HookError>,
+    ) -> Result<OwnedFd, HookError> {
+        let known = self.plain.get().copied();
+        let has_function = self.kfuncs().has(PATH_D_PATH);
+        let has_helper = no_path_helper.is_none();
+        let mut last = no_path_helper;
+        let is_open = |way: &Way| {
+            known.is_none_or(|plain| way.functions != plain)
+                && (way.d_path != d_path::HELPER || has_helper)
+                && (way.d_path != d_path::KFUNC || has_function)
+                && (way.d_path != d_path::NONE || !job.tests_path())
+                && (way.sleep || !job.sleeps())
+        };
+        for way in WAYS.into_iter().filter(is_open) {
+            match load(way) {
+                Ok(fd) => {
+                    // The first program that loads tells what the kernel takes; two have no global function.
+                    if !matches!(job, Job::Proof { .. } | Job::Processes) {
+                        self.plain.get_or_init(|| !way.functions);
+                    }
+                    return Ok(fd);
+                }
+                Err(HookError::Refused(refusal)) => {
+                    tracing::debug!(
+                        functions = way.functions,
+                        d_path = way.d_path,
+                        sleep = way.sleep,
+                        log = refusal.log,
+                        "refused: {refusal}"
+                    );
+                    last = Some(refusal);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(match last {
+            Some(refusal) if job.tests_path() => HookError::PathTest(refusal),
+            Some(refusal) => HookError::Refused(refusal),
+            None => HookError::NoFunction,
+        })
+    }
+
+    fn refined(
+        &self,
+        job: &Job,
+        target: &Target,
+        program: &str,
+        id: u32,
+        way: Way,
+    ) -> Result<OwnedFd, HookError> {
+        let mut words: HashMap<&str, [u8; 4]> = HashMap::new();
+        let mut set = |name: &'static str, value: u32| words.insert(name, value.to_ne_bytes());
+        for (name, offset) in &self.offsets {
+            set(name, *offset);
+        }
+        set(frozen::HOST_TGID, std::process::id());
+        set(frozen::D_PATH, way.d_path);
+        let [low, high] = frozen::PATH_SECRET;
+        set(low, u32::try_from(self.path_secret & u64::from(u32::MAX)).unwrap_or(0));
+        set(high, u32::try_from(self.path_secret >> 32).unwrap_or(0));
+        set(frozen::TASK_BTF, u32::from(self.task_btf));
+        set(frozen::OBJECTS, job.objects());
+        set(frozen::ANCESTORS, u32::from(self.ancestors));
+        set(frozen::READS_AGAIN, u32::from(way.functions));
+        let sleep = match target.meeting {
+            Meeting::Lsm if job.sleeps() => Sleep::Allowed,
+            Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
+            _ => Sleep::Never,
+        };
+        set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
+        let spec = match job {
+            Job::Own(_) | Job::Proof { .. } | Job::Processes => None,
+            Job::Digest { mib } => {
+                set(frozen::DIGEST_MIB, *mib);
+                None
+            }
+            Job::Witness { slot, answer, .. } => {
+                set(frozen::WITNESS_SLOT, u32::from(*slot));
+                set(frozen::WITNESS_ANSWER, *answer);
+                None
+            }
+            Job::Template { spec, .. } => {
+                let mut spec = (**spec).seal();
+                if !self.backend.can_deny() {
+                    spec.flags &= !spec_flag::DENY;
+                }
+                Some(spec)
+            }
+        };
+        // A hook that answers yes or no takes no errno.
+        let refuses = spec.as_ref().is_none_or(|spec| spec.flags & spec_flag::DENY != 0);
+        set(frozen::CAN_DENY, u32::from(refuses && self.backend_of(job).can_deny()));
+        let globals = globals(&words, spec.as_ref());
+        let is_elsewhere =
+            spec.as_ref().is_some_and(|spec| spec.object != ObjectKind::Network as u32);
+        let stands_in = sleep == Sleep::Allowed && is_elsewhere;
+        let mut instance = self.file.instance(program, globals, stands_in)?;
+        call_kfuncs(&self.kfuncs, &mut instance.instructions);
+        let types = self.file.types().filter(|_| way.functions);
+        let fd = syscall::load(&Program {
+            functions: types.map(|types| (types, instance.functions.as_slice())),
+            name: job.name(),
+            instructions: &instance.instructions,
+            meeting: target.meeting,
+            target: id,
+            sleep,
+        })?;
+        Ok(fd)
+    }
+}
+
+fn globals<'a>(
+    words: &'a HashMap<&'a str, [u8; 4]>,
+    spec: Option<&'a Spec>,
+) -> HashMap<&'a str, (&'a [u8], bool)> {
+    let words = words.iter().map(|(name, bytes)| (*name, (&bytes[..], true)));
+    words.chain(spec.map(|spec| (frozen::SPEC, (spec.as_bytes(), true)))).collect()
+}

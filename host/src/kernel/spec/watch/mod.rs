@@ -1,0 +1,152 @@
+//! A watch on any LSM hook: from its text to a [`Spec`] that is checked against this kernel.
+//!
+//! The caller names the slot, the rule and the owner afterwards; everything else is final.
+
+mod function;
+mod grammar;
+mod reach;
+mod resolve;
+
+use super::field_path::{Choice, Field, FieldError};
+use super::predicate::PredicateError;
+use crate::kernel::btf::PrototypeError;
+pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
+use krsi_host_abi::spec::Spec;
+pub use reach::ReachError;
+
+/// A watch that this kernel can run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// What the template program is frozen with; slot, rule id and owner are 0.
+    pub spec: Spec,
+    /// The fields, in the order of their rows.
+    pub fields: Vec<Field>,
+    /// LSM hook.
+    pub hook: String,
+    /// Whether what the hook returns refuses the call.
+    pub can_deny: bool,
+    /// Fields that not every plugin may read, with why.
+    pub beyond: Vec<ReachError>,
+}
+
+/// Why a watch is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WatchError {
+    /// The text is too long.
+    #[error("watch: has {len} bytes, at most 4096 are read")]
+    Long {
+        /// Its length.
+        len: usize,
+    },
+    /// Strings of several lines.
+    #[error("watch: strings in triple quotes are not read; use \"…\" or '…'")]
+    TripleQuotes,
+    /// The hook is no name.
+    #[error(
+        "watch: {text:?} is no name of a hook; write HOOK: FIELD, FIELD if PREDICATE deny ERRNO"
+    )]
+    HookName {
+        /// What stands before the colon.
+        text: String,
+    },
+    /// Nothing between two commas.
+    #[error("watch: a field is missing between two commas")]
+    EmptyField,
+    /// A name that fields cannot have.
+    #[error("watch: {name:?} is no name that a field can have after `as`")]
+    FieldName {
+        /// The name.
+        name: String,
+    },
+    /// `if` and nothing.
+    #[error("watch: there is no predicate after `if`")]
+    NoPredicate,
+    /// No errno.
+    #[error("watch: {text:?} is no errno; write deny EPERM, or a number from 1 to 4095")]
+    Errno {
+        /// What stands there.
+        text: String,
+    },
+    /// No such hook on this kernel.
+    #[error("{hook}: this kernel has no such LSM hook; {choice}")]
+    NoHook {
+        /// The hook.
+        hook: String,
+        /// Hooks that there are.
+        choice: Choice,
+    },
+    /// The prototype of the hook.
+    #[error(transparent)]
+    Prototype(#[from] PrototypeError),
+    /// A field.
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    /// The predicate.
+    #[error(transparent)]
+    Predicate(#[from] PredicateError),
+    /// One name twice.
+    #[error("{name}: two fields have this name; give one another with `as`")]
+    Twice {
+        /// The name.
+        name: String,
+    },
+    /// A name that means an argument too.
+    #[error("{name}: an argument of the hook has this name; give the field another with `as`")]
+    Shadows {
+        /// The name.
+        name: String,
+    },
+    /// Too many captures.
+    #[error(
+        "{field}: does not fit, a watch has 12 captures (an address or an inode is two); drop a field"
+    )]
+    Captures {
+        /// The field that does not fit.
+        field: String,
+    },
+    /// Too many texts.
+    #[error(
+        "{field}: does not fit, a watch has room for 4 texts, paths, byte ranges and addresses; drop one"
+    )]
+    Rooms {
+        /// The field that does not fit.
+        field: String,
+    },
+    /// The kernel does not give it, or not to these programs.
+    #[error(
+        "{field}: needs {function}, which kernels from {since} give to LSM programs (backend lsm)"
+    )]
+    Function {
+        /// The field.
+        field: String,
+        /// The kernel's function.
+        function: &'static str,
+        /// First kernel.
+        since: &'static str,
+    },
+    /// The path is put together in user space, after the predicate.
+    #[error("{field}: cannot be tested, the kernel does not resolve this path; test members of it")]
+    Unresolved {
+        /// The field.
+        field: String,
+    },
+    /// Too many strings, with the names of attributes.
+    #[error(
+        "{name}: does not fit, a watch has 8 strings, names of attributes among them; drop one"
+    )]
+    Attributes {
+        /// The attribute that does not fit.
+        name: String,
+    },
+    /// The hook cannot refuse.
+    #[error("{hook}: cannot refuse a call, {why}; drop `deny`")]
+    CannotDeny {
+        /// The hook.
+        hook: String,
+        /// Why.
+        why: &'static str,
+    },
+}
+
+#[cfg(test)]
+mod tests;
