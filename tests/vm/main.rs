@@ -21,6 +21,7 @@ mod host;
 mod kfunc;
 mod loss;
 mod mode;
+mod model;
 mod plugin;
 mod reload;
 mod rule;
@@ -80,6 +81,7 @@ fn tests() -> Vec<Test> {
         plugin::TESTS,
         reload::TESTS,
         files::TESTS,
+        model::TESTS,
         rule::TESTS,
         runtime::TESTS,
         host::TESTS,

@@ -8,6 +8,7 @@ mod run;
 mod verb;
 
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -38,9 +39,11 @@ pub fn main() -> ExitCode {
     if let Err(error) = run::log(&args) {
         return exit::refuse(&error, "", exit::Code::Internal);
     }
-    let code = match run::run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::tell(&error),
+    let code = match catch_unwind(AssertUnwindSafe(|| run::run(args))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => exit::tell(&error),
+        // A panic of the main thread is in the log, which is written yet.
+        Err(_) => exit::Code::Internal.into(),
     };
     end_log();
     code

@@ -1,17 +1,16 @@
 //! Files of plugins that come, change and go, and what becomes of the plugin of each.
 
 use std::collections::HashSet;
-use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::files::{Found, Place, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
+use super::reloaded::Reloaded;
 use super::steward::Steward;
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
-use crate::plugin::Swapped;
 
 /// Why a plugin is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,47 +19,6 @@ enum Cause {
     File,
     /// Somebody wants it, or its configuration has changed.
     Order,
-}
-
-/// What became of a plugin that was to be loaded.
-#[derive(Debug)]
-pub(super) enum Reloaded {
-    /// The same version runs on.
-    Unchanged {
-        /// Name of the plugin.
-        name: String,
-    },
-    /// It replaced the version before.
-    TookOver {
-        /// Name of the plugin.
-        name: String,
-        /// What it took over from, and how long that took.
-        swapped: Swapped,
-    },
-    /// It runs; none of its name did.
-    Loaded {
-        /// Name of the plugin.
-        name: String,
-    },
-    /// It runs no more: its file is gone from its folder.
-    Unloaded {
-        /// Name of the plugin.
-        name: String,
-    },
-}
-
-impl Display for Reloaded {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Reloaded::Unchanged { name } => write!(formatter, "{name}: runs already"),
-            Reloaded::TookOver { name, swapped } => {
-                let (from, pause) = (&swapped.from, swapped.pause.as_micros());
-                write!(formatter, "{name}: took over from {from} in {pause} µs")
-            }
-            Reloaded::Loaded { name } => write!(formatter, "{name}: loaded"),
-            Reloaded::Unloaded { name } => write!(formatter, "{name}: unloaded, its file is gone"),
-        }
-    }
 }
 
 /// Files that wait for something else than themselves.

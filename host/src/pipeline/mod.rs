@@ -10,6 +10,7 @@
 
 mod arrivals;
 mod ask;
+mod blind;
 mod board;
 mod bounds;
 mod census;
@@ -25,6 +26,7 @@ mod prepare;
 mod reader;
 mod ready;
 mod regrant;
+mod reloaded;
 mod report;
 mod reports;
 pub mod rig;

@@ -47,7 +47,7 @@ impl Entry {
     }
 
     /// What it wants of the kernel. Nothing of it goes while a version that needs it can come back.
-    fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> Wanted {
         let spec = self.words.spec();
         let kept = self.before.as_ref().map(|before| before.kept(self.slot, &spec));
         kept.into_iter().fold(self.current.wanted(self.slot, &spec), Wanted::and)

@@ -9,12 +9,12 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::RunError;
-use super::arrivals::Reloaded;
 use super::board::Board;
 use super::clock;
 use super::outlet::{self, STALLED};
 use super::prepare::Wider;
 use super::ready::ReadyFile;
+use super::reloaded::Reloaded;
 use super::report;
 use super::shared::Shared;
 use super::start::Running;

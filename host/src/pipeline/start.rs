@@ -52,6 +52,14 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let ready = vacate(&config)?;
     probe::check(config.backend)?;
     let missing = privilege::prepare()?;
+    // What is missing may be why nothing comes of it.
+    begin(config, ready, &missing).inspect_err(|_| {
+        missing.iter().for_each(|text| tracing::warn!("{text}"));
+    })
+}
+
+/// Starts everything on a machine that takes it; `missing` is what is to be told of the process.
+fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running, RunError> {
     if !(config.plugins.is_empty() && config.plugin_dirs.is_empty()) {
         may_make_code().map_err(RunError::NoCode)?;
     }
@@ -86,7 +94,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
-    missing.into_iter().chain(without_cache).chain(notes).for_each(|text| shared.note(text));
+    missing.iter().cloned().chain(without_cache).chain(notes).for_each(|text| shared.note(text));
     let rejected = add(&mut roster, named, found, rejected)?;
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
@@ -97,6 +105,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
     let board = roster.board();
     let mut steward = Steward {
         refused: HashSet::new(),
+        blind: HashSet::new(),
         config: config.clone(),
         hooks,
         exempt,

@@ -12,12 +12,13 @@ use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::RunError;
-use super::arrivals::{Reloaded, Waiting};
+use super::arrivals::Waiting;
 use super::census::Census;
 use super::exempt::Exempt;
 use super::files::Files;
 use super::mailbox::{Change, Mailbox};
 use super::prepare::Wider;
+use super::reloaded::Reloaded;
 use super::roster::Roster;
 use super::shared::Shared;
 use super::tally::Counted;
@@ -98,6 +99,8 @@ pub(super) struct Ended {
 pub(super) struct Steward {
     /// What was told of hooks and watches that have no program.
     pub(super) refused: HashSet<String>,
+    /// Plugins that were told to see nothing.
+    pub(super) blind: HashSet<String>,
     pub(super) config: Config,
     pub(super) hooks: Hooks,
     pub(super) exempt: Exempt,
@@ -122,6 +125,7 @@ impl Steward {
 
     fn run(mut self, commands: &Receiver<Command>) {
         self.tell_refused();
+        self.tell_blind();
         self.tell_nobodys();
         let mut missed = 0;
         let mut looked = Instant::now();
@@ -210,6 +214,19 @@ impl Steward {
             self.shared.note(RunError::Attach(error).line());
         }
         self.shared.publish(self.hooks.published());
+        self.tell_blind();
+    }
+
+    /// Tells of plugins that run and have no hook or watch with a program.
+    fn tell_blind(&mut self) {
+        let blind = self.roster.blind(&self.shared.hooks(), self.hooks.refused());
+        for name in blind.iter().filter(|name| !self.blind.contains(*name)) {
+            self.shared.note(format!(
+                "{name} runs and sees nothing: no hook or watch that it asks for is to be had here (`krsi-host doctor` \
+                 says what is missing)"
+            ));
+        }
+        self.blind = blind;
     }
 
     fn stop(mut self) -> Ended {

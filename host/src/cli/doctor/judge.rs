@@ -3,12 +3,10 @@
 use serde::Serialize;
 
 use super::super::exit::Health;
+use super::room;
 use crate::kernel::program::trial::{Grounds, Outcome};
 use crate::kernel::survey::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use crate::kernel::survey::privilege::{DESCRIPTORS, MEMLOCK_BYTES, Needed, may_load, missing};
-
-/// Memory below which a cgroup is too small for maps, one plugin and the host itself.
-const MEMORY_BYTES: u64 = 256 << 20;
+use crate::kernel::survey::privilege::{Needed, may_load, missing};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -60,7 +58,7 @@ pub(super) struct Diagnosis {
     pub(super) findings: Vec<Finding>,
 }
 
-fn finding(
+pub(super) fn finding(
     severity: Severity,
     what: impl Into<String>,
     cost: impl Into<String>,
@@ -84,8 +82,8 @@ pub(super) fn judge(facts: &Facts) -> Diagnosis {
         let absent = |name: &&&str| !facts.functions.contains(*name);
         findings.extend(OPTIONAL_FUNCTIONS.iter().filter(absent).map(|name| function(name)));
     }
-    findings.extend(memory(facts));
-    findings.extend(code(facts));
+    findings.extend(room::memory(facts));
+    findings.extend(room::code(facts));
     findings.extend(settings(facts));
     // Stable: within a severity, the order above.
     findings.sort_by_key(|finding| finding.severity);
@@ -347,60 +345,6 @@ fn function(name: &str) -> Finding {
         ),
     };
     finding(Severity::Limits, format!("the kernel does not have {name}"), cost, fix)
-}
-
-fn memory(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let raises = facts.capabilities.is_none_or(|set| set & (1 << 24) != 0);
-    if let Some(bytes) = facts.memlock_bytes
-        && facts.memlock_counts
-        && !raises
-        && bytes < MEMLOCK_BYTES
-    {
-        findings.push(finding(
-            Severity::Blocks,
-            format!("RLIMIT_MEMLOCK is {bytes} bytes, it counts BPF memory on this kernel, and CAP_SYS_RESOURCE is missing"),
-            "maps cannot be made",
-            "LimitMEMLOCK=infinity in the service, or ulimit -l unlimited",
-        ));
-    }
-    if let Some(bytes) = facts.memory_max_bytes
-        && bytes < MEMORY_BYTES
-    {
-        findings.push(finding(
-            Severity::Limits,
-            format!("memory.max of this cgroup is {bytes} bytes"),
-            "maps, plugins and compiled code count towards it: some may find no room",
-            format!("MemoryMax={}M or more in the service", MEMORY_BYTES >> 20),
-        ));
-    }
-    if let Some(most) = facts.descriptors
-        && most < DESCRIPTORS
-        && !raises
-    {
-        findings.push(finding(
-            Severity::Limits,
-            format!("RLIMIT_NOFILE is at most {most}, and CAP_SYS_RESOURCE is missing"),
-            "many hooks, watches and plugins together may find no descriptor",
-            "LimitNOFILE=65536 in the service, or ulimit -Hn 65536",
-        ));
-    }
-    findings
-}
-
-/// Whether the code of plugins can be had, and kept.
-fn code(facts: &Facts) -> Vec<Finding> {
-    let executable = facts.code_error.iter().map(|error| {
-        let cost = "no plugin runs; watches of the command line do";
-        let fix = "MemoryDenyWriteExecute=no in the service: the code of plugins is made executable once it is written";
-        finding(Severity::Blocks, format!("memory cannot be made executable: {error}"), cost, fix)
-    });
-    let kept = facts.cache_error.iter().map(|error| {
-        let cost = "plugins are compiled at every start, or their code is copied";
-        let fix = "CacheDirectory=krsi-host in the service, or --cache-dir DIR where files may be kept and mapped";
-        finding(Severity::Note, error.clone(), cost, fix)
-    });
-    executable.chain(kept).collect()
 }
 
 /// LSMs that deny by policies of their own.

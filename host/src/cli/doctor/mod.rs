@@ -1,6 +1,7 @@
 //! `krsi-host doctor`: how well this machine can run krsi-host, and what would make it better.
 
 mod judge;
+mod room;
 mod text;
 
 use std::path::Path;

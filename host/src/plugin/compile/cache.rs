@@ -178,8 +178,12 @@ impl Cache {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        write_whole(&self.path(name, "tag"), &tag)?;
-        write_whole(&path, code)
+        let tagged = self.path(name, "tag");
+        write_whole(&tagged, &tag)?;
+        write_whole(&path, code).inspect_err(|_| {
+            // Of no use without its code, where there is no room for that.
+            let _removed = fs::remove_file(&tagged);
+        })
     }
 
     /// The code of an entry, if it fits its tag.
