@@ -112,9 +112,9 @@ impl Model {
             }
             (6, _) => {
                 // A link to a file elsewhere, put in place at once.
-                let target = self.folder.join(format!("..v{version}"));
+                let target = self.folder.join(format!("version-{version}"));
                 put(&target, &bytes)?;
-                let new = self.folder.join("..next");
+                let new = self.folder.join("next");
                 symlink(&target, &new)?;
                 fs::rename(new, &path)?;
                 self.files.insert(name, Lies::Good);

@@ -176,7 +176,7 @@ fn mistakes_are_told(guest: &mut Guest) -> anyhow::Result<()> {
         "--plugin-dir plugins --without file_open --shadow /krsi/ruler.wasm --watch inode_mkdir";
     let host = guest.start(&words.split(' ').map(str::to_owned).collect::<Vec<_>>())?;
     host.note(&["--shadow /krsi/ruler.wasm", "no plugin \"ruler\" runs that it could run beside"])?;
-    host.note(&["gauge runs and sees nothing", "krsi-host doctor"])?;
+    host.note(&["gauge-00 runs and sees nothing", "krsi-host doctor"])?;
     // Cut where a library that reads it panics: a damaged file, and nothing to report.
     let whole = fs::read("/krsi/tracer.wasm")?;
     put(&folder.join("cut.wasm"), &whole[..whole.len() - 40])?;
@@ -191,7 +191,7 @@ fn mistakes_are_told(guest: &mut Guest) -> anyhow::Result<()> {
     put(&over.join("gauge.wasm"), &[&fs::read("/krsi/gauge.wasm")?[..], section].concat())?;
     let swapped = |times: u64| {
         wait_for("the folder's version", || {
-            Ok((host.status("gauge")?["swaps"] == times).then_some(()))
+            Ok((host.status("gauge-00")?["swaps"] == times).then_some(()))
         })
     };
     let busybox = |arguments: &[&str]| Command::new("/bin/busybox").args(arguments).status();
