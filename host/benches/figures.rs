@@ -10,12 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use feed::Feeder;
-use krsi_host::config::PluginSpec;
-use krsi_host::kernel::map::lease::EntryKey;
-use krsi_host::kernel::map::store::RuleStore;
-use krsi_host::kernel::map::{Judged, KernelMaps};
-use krsi_host::kernel::program::object::ObjectFile;
-use krsi_host::pipeline::rig::Rig;
+use krsi_host::facade::{
+    BenchPipeline, EntryKey, KernelMaps, ObjectFile, PluginSpec, RuleStore, RulesObeyed,
+};
 use krsi_host_abi::deny::{Entry, FileKey};
 
 const SECONDS: u64 = 3;
@@ -43,14 +40,17 @@ fn pace(feeder: &mut Feeder, per_second: u64) -> anyhow::Result<()> {
 fn through_a_plugin(per_second: u64) -> anyhow::Result<[u64; 3]> {
     let mut feeder = Feeder::start(1 << 26)?;
     feed::pin(0)?;
-    let mut rig =
-        Rig::start(&feed::config(feed::gauges(1, "deny")?)?, feed::program()?, feeder.ring()?)?;
-    rig.go()?;
+    let mut pipeline = BenchPipeline::start(
+        &feed::config(feed::gauges(1, "deny")?)?,
+        feed::program()?,
+        feeder.ring()?,
+    )?;
+    pipeline.go()?;
     feed::pin(1)?;
     pace(&mut feeder, per_second)?;
     let (written, dropped) = feeder.counts()?;
-    let delays = [0.5, 0.99, 0.999].map(|quantile| rig.delay_ns(quantile));
-    let plugins = rig.stop()?;
+    let delays = [0.5, 0.99, 0.999].map(|quantile| pipeline.delay_ns(quantile));
+    let plugins = pipeline.stop()?;
     let plugin = plugins.first().context("a plugin")?;
     ensure!(plugin.records + plugin.lost_queue == written, "{plugin:?}, {written} written");
     ensure!(dropped == 0 && plugin.lost_queue == 0, "{dropped} dropped, {plugin:?}");
@@ -62,7 +62,7 @@ fn bare(per_second: u64) -> anyhow::Result<[u64; 3]> {
     let mut feeder = Feeder::start(1 << 26)?;
     let mut ring = feeder.ring()?;
     let (_object, mut maps) = ObjectFile::create(&[("TELEMETRY", 1 << 20)])?;
-    let mut rules = KernelMaps::take(&mut maps, 1, Judged::Yes)?.rules;
+    let mut rules = KernelMaps::take(&mut maps, 1, RulesObeyed::Yes)?.rules;
     feed::pin(0)?;
     let reader = std::thread::spawn(move || -> anyhow::Result<Vec<u64>> {
         let mut delays = Vec::new();
@@ -106,8 +106,8 @@ fn swaps() -> anyhow::Result<()> {
     let mut feeder = Feeder::start(1 << 26)?;
     let spec = feed::gauges(1, "")?.pop().context("a gauge")?;
     let config = feed::config(vec![spec.clone()])?;
-    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
-    rig.go()?;
+    let mut pipeline = BenchPipeline::start(&config, feed::program()?, feeder.ring()?)?;
+    pipeline.go()?;
     feeder.order(32, 31, 0)?;
     let stop = std::sync::atomic::AtomicBool::new(false);
     let relaxed = std::sync::atomic::Ordering::Relaxed;
@@ -124,12 +124,12 @@ fn swaps() -> anyhow::Result<()> {
                 }
             }
         });
-        let pauses = (0..200).map(|_| Ok(rig.replace(spec.clone())?.pause)).collect();
+        let pauses = (0..200).map(|_| Ok(pipeline.replace(spec.clone())?.pause)).collect();
         stop.store(true, relaxed);
         pauses
     })?;
     let (written, dropped) = feeder.counts()?;
-    let plugins = rig.stop()?;
+    let plugins = pipeline.stop()?;
     let plugin = plugins.first().context("a plugin")?;
     ensure!(dropped == 0 && plugin.records == written && plugin.lost_queue == 0, "{plugin:?}");
     println!(
@@ -155,11 +155,11 @@ fn idle() -> anyhow::Result<()> {
     let before = resident()?;
     let mut feeder = Feeder::start(1 << 20)?;
     let config = feed::config(feed::gauges(20, "")?)?;
-    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
-    rig.go()?;
+    let mut pipeline = BenchPipeline::start(&config, feed::program()?, feeder.ring()?)?;
+    pipeline.go()?;
     std::thread::sleep(Duration::from_millis(500));
     println!("resident with 20 idle plugins     {} KiB, {before} KiB before", resident()?);
-    rig.stop()?;
+    pipeline.stop()?;
     Ok(())
 }
 
@@ -168,24 +168,25 @@ fn starts() -> anyhow::Result<()> {
     let plugins: Vec<PluginSpec> = feed::gauges(40, "")?;
     let warm = feed::config(plugins.clone())?;
     // Compiles what is not in the cache yet.
-    Rig::start(&warm, feed::program()?, feeder.ring()?)?.stop()?;
+    BenchPipeline::start(&warm, feed::program()?, feeder.ring()?)?.stop()?;
     let mut feeder = Feeder::start(1 << 20)?;
-    let mut rig = Rig::start(&feed::config(Vec::new())?, feed::program()?, feeder.ring()?)?;
-    rig.go()?;
+    let mut pipeline =
+        BenchPipeline::start(&feed::config(Vec::new())?, feed::program()?, feeder.ring()?)?;
+    pipeline.go()?;
     let mut times = Vec::new();
     for spec in plugins {
         let start = Instant::now();
-        rig.add(spec.clone())?;
+        pipeline.add(spec.clone())?;
         times.push(start.elapsed());
     }
     println!("cached code to subscribed          {:?}", median(times));
     let spec = feed::gauges(1, "")?.pop().context("a gauge")?;
     let mut pauses = Vec::new();
     for _ in 0..50 {
-        pauses.push(rig.replace(spec.clone())?.pause);
+        pauses.push(pipeline.replace(spec.clone())?.pause);
     }
     println!("pause of a swap                    {:?}", median(pauses));
-    rig.stop()?;
+    pipeline.stop()?;
     Ok(())
 }
 
@@ -194,15 +195,15 @@ fn restarts() -> anyhow::Result<()> {
     let mut config = feed::config(feed::gauges(1, "trap")?)?;
     config.base.restart.faults_max = 1000;
     config.base.restart.wait = Duration::ZERO;
-    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
-    rig.go()?;
+    let mut pipeline = BenchPipeline::start(&config, feed::program()?, feeder.ring()?)?;
+    pipeline.go()?;
     feeder.order(50, 15, 0)?;
     let mut times = Vec::new();
     for round in 1..=50 {
         (0..20).for_each(|_| feeder.fire());
         let deadline = Instant::now() + Duration::from_secs(5);
         loop {
-            let plugins = rig.plugins();
+            let plugins = pipeline.plugins();
             let plugin = plugins.first().context("a plugin")?;
             if plugin.restarts >= round {
                 times.push(Duration::from_micros(plugin.restart_us));
@@ -213,7 +214,7 @@ fn restarts() -> anyhow::Result<()> {
         }
     }
     println!("trap to running again              {:?}", median(times));
-    rig.stop()?;
+    pipeline.stop()?;
     Ok(())
 }
 

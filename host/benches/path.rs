@@ -12,13 +12,10 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, Throughput};
 use feed::{BURST, Feeder, NO_WAKEUP};
 use gauge::Gauge;
-use krsi_host::decode::{self, CallLayouts};
-use krsi_host::enrich::{ProcessChange, ProcessTable};
-use krsi_host::pipeline::rig::Rig;
-use krsi_host::read::record::RawRecord;
-use krsi_host::route::queue::{Delivery, Queue};
-use krsi_host::route::scope::Scope;
-use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
+use krsi_host::facade::{
+    BenchPipeline, CallLayouts, Delivery, PluginSlot, ProcessChange, ProcessTable, Queue,
+    RawRecord, Router, Scope, Subscription, decode,
+};
 use krsi_plugin::{Hook, Instance};
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::latest::HookSet;
@@ -78,7 +75,7 @@ fn native() -> anyhow::Result<impl FnMut() -> anyhow::Result<Duration>> {
             while drained < 512
                 && let Some(item) = ring.next()
             {
-                let decoded = decode::decode(&RawRecord::parse(&item)?, &layouts)?;
+                let decoded = decode(&RawRecord::parse(&item)?, &layouts)?;
                 let change = ProcessChange::of(&decoded.event);
                 let meta = &decoded.event.meta;
                 processes.observe(meta, decoded.parent, change, &mut |_| String::new());
@@ -105,9 +102,9 @@ fn wasm(plugins: usize) -> anyhow::Result<impl FnMut() -> anyhow::Result<Duratio
     let mut feeder = Feeder::start(RING_BYTES)?;
     feed::pin(0)?;
     let config = feed::config(feed::gauges(plugins, "")?)?;
-    let mut rig = Rig::start(&config, feed::program()?, feeder.ring()?)?;
-    rig.go()?;
-    // The rig stays on its core; who measures does not disturb it.
+    let mut pipeline = BenchPipeline::start(&config, feed::program()?, feeder.ring()?)?;
+    pipeline.go()?;
+    // The pipeline stays on its core; who measures does not disturb it.
     feed::pin(1)?;
     let mut done = 0;
     Ok(move || {
@@ -116,9 +113,9 @@ fn wasm(plugins: usize) -> anyhow::Result<impl FnMut() -> anyhow::Result<Duratio
         feeder.order(1, PROCESSES, 2)?;
         feeder.fire();
         done += RECORDS + 1;
-        while rig.plugins().iter().any(|plugin| plugin.records < done) {
+        while pipeline.plugins().iter().any(|plugin| plugin.records < done) {
             std::thread::sleep(Duration::from_micros(200));
-            anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "{:?}", rig.plugins());
+            anyhow::ensure!(start.elapsed() < Duration::from_secs(60), "{:?}", pipeline.plugins());
         }
         Ok(start.elapsed())
     })

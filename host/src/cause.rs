@@ -6,7 +6,7 @@ use crate::plugin::CallError;
 
 /// An error and what caused it, on one line, nothing of it twice.
 #[must_use]
-pub fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -20,7 +20,7 @@ const OTHERS: &[(i32, &str)] = &[
 
 /// The name of an errno, or `errno N`.
 #[must_use]
-pub fn errno_name(errno: u16) -> String {
+pub(crate) fn errno_name(errno: u16) -> String {
     let run = usize::from(errno).checked_sub(1).and_then(|at| NAMES.split_whitespace().nth(at));
     let is_it = |(number, _): &&(i32, &str)| *number == i32::from(errno);
     let other = || OTHERS.iter().find(is_it).map(|(_, name)| *name);
@@ -29,7 +29,7 @@ pub fn errno_name(errno: u16) -> String {
 
 /// The errno of a name.
 #[must_use]
-pub fn errno_number(name: &str) -> Option<u16> {
+pub(crate) fn errno_number(name: &str) -> Option<u16> {
     let run = NAMES.split_whitespace().position(|known| known == name);
     let run = run.and_then(|at| u16::try_from(at + 1).ok());
     let other = || OTHERS.iter().find(|(_, known)| *known == name);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A place where records can be lost, beside the kernel's own counters and the plugins' queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
+pub(crate) enum Loss {
     /// A record that did not decode.
     Decode,
     /// An event that was too long for a frame.
@@ -17,11 +17,11 @@ pub enum Loss {
 
 impl Loss {
     /// Every place, in the order of the flow.
-    pub const ALL: [Loss; 4] = [Loss::Decode, Loss::Encode, Loss::Output, Loss::Log];
+    pub(crate) const ALL: [Loss; 4] = [Loss::Decode, Loss::Encode, Loss::Output, Loss::Log];
 
     /// Name in the summary.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Loss::Decode => "decode",
             Loss::Encode => "encode",
@@ -33,21 +33,20 @@ impl Loss {
 
 /// The counts.
 #[derive(Debug, Default)]
-pub struct Losses {
+pub(crate) struct Losses {
     counts: [AtomicU64; Loss::ALL.len()],
 }
 
 impl Losses {
     /// Adds to a count.
-    pub fn add(&self, loss: Loss, records: u64) {
+    pub(crate) fn add(&self, loss: Loss, records: u64) {
         if let Some(count) = self.counts.get(loss as usize) {
             count.fetch_add(records, Ordering::Relaxed);
         }
     }
 
-    /// A count.
     #[must_use]
-    pub fn count(&self, loss: Loss) -> u64 {
+    pub(crate) fn count(&self, loss: Loss) -> u64 {
         self.counts.get(loss as usize).map_or(0, |count| count.load(Ordering::Relaxed))
     }
 }

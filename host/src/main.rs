@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    krsi_host::cli::main()
+    krsi_host::main()
 }

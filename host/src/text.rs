@@ -8,11 +8,11 @@ use std::fmt::{self, Display, Formatter, Write};
 /// A text as a part of a line: what could end the line, drive a terminal, turn the direction of writing or is
 /// not seen is escaped, and so is the backslash, so that no name reads like the escape of another.
 #[derive(Clone, Copy, Debug)]
-pub struct Escaped<'a>(pub &'a str);
+pub(crate) struct Escaped<'a>(pub &'a str);
 
 /// A name as one word of a line: the same, in quotes where it could pass for more than one word.
 #[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a>(pub &'a str);
+pub(crate) struct Quoted<'a>(pub &'a str);
 
 impl Display for Escaped<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
@@ -72,7 +72,7 @@ fn is_hidden(letter: char) -> bool {
 
 /// The start of a text, of at most `most` bytes, cut between characters.
 #[must_use]
-pub fn cut(text: &str, most: usize) -> &str {
+pub(crate) fn cut(text: &str, most: usize) -> &str {
     text.get(..text.floor_char_boundary(most)).unwrap_or_default()
 }
 

@@ -12,7 +12,7 @@ const EARLY_MAX: usize = 8;
 
 /// What a thread's return means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Task {
+pub(crate) enum Task {
     /// The thread runs as long as the host does: that it returns is told.
     Lasting,
     /// The thread returns when its work is done: only a panic is told.
@@ -58,7 +58,7 @@ enum Heard {
 static HEARD: Mutex<Heard> = Mutex::new(Heard::Early(Vec::new()));
 
 /// Has `listener` told of every thread that ends, those among them that have ended already.
-pub fn listen(listener: impl Fn(ThreadEnd) + Send + 'static) {
+pub(crate) fn listen(listener: impl Fn(ThreadEnd) + Send + 'static) {
     let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
     if let Heard::Early(early) = &mut *heard {
         early.drain(..).for_each(&listener);
@@ -70,7 +70,7 @@ pub fn listen(listener: impl Fn(ThreadEnd) + Send + 'static) {
 ///
 /// # Errors
 /// When the kernel gives none.
-pub fn spawn<T: Send + 'static>(
+pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     task: Task,
     body: impl FnOnce() -> T + Send + 'static,

@@ -4,12 +4,10 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
-use krsi_host::decode::{self, CallLayouts};
-use krsi_host::enrich::{ProcessChange, ProcessTable};
-use krsi_host::read::record::RawRecord;
-use krsi_host::route::queue::{Delivery, Queue};
-use krsi_host::route::scope::Scope;
-use krsi_host::route::subscription::{PluginSlot, Router, Subscription};
+use krsi_host::facade::{
+    CallLayouts, Delivery, PluginSlot, ProcessChange, ProcessTable, Queue, RawRecord, Router,
+    Scope, Subscription, decode,
+};
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{FileOpen, Header, Text};
 use krsi_plugin_schema::Schema;
@@ -89,7 +87,7 @@ fn a_batch_costs_the_same_however_many_events_it_holds() {
         for _ in 0..100 {
             for _ in 0..events {
                 let raw = RawRecord::parse(&record).unwrap();
-                let decoded = decode::decode(&raw, &layouts).unwrap();
+                let decoded = decode(&raw, &layouts).unwrap();
                 let change = ProcessChange::of(&decoded.event);
                 let meta = &decoded.event.meta;
                 processes.observe(meta, decoded.parent, change, &mut |_| String::new());

@@ -8,11 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use caller::Caller;
-use krsi_host::plugin::{
-    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
-    Start, Worker,
+use krsi_host::facade::{
+    ActionSink, Batch, CallError, Candidate, CompileLimits, Compiler, Delivery, Engine, Limits,
+    Next, Queue, RestartPolicy, Start, Worker,
 };
-use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_plugin::Instance;
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::Frames;

@@ -3,8 +3,7 @@
 
 use std::fmt::Write;
 
-use krsi_host::kernel::spec::curated::{self, CuratedObject, OLDEST, Shape};
-use krsi_host::policy::looked_up;
+use krsi_host::facade::{CuratedObject, OLDEST, Shape, curated, looked_up, rows};
 use krsi_host_abi::hook::{Attach, HOOKS, Hook as AbiHook};
 use krsi_plugin_schema::codec::Composite;
 use krsi_plugin_schema::latest::{
@@ -20,7 +19,7 @@ fn both_contracts_name_the_same_hooks_by_the_same_ids() {
 
 #[test]
 fn curated_fields_are_those_of_the_records_in_name_order_and_kind() {
-    for row in curated::rows() {
+    for row in rows() {
         let hook = Hook::from_name(row.hook.name()).unwrap();
         let found: Vec<&str> = row.fields.iter().map(|field| field.name).collect();
         let wanted: Vec<&str> = hook.fields().iter().map(|field| field.name).collect();
@@ -81,7 +80,7 @@ fn table() -> String {
     );
     for row in HOOKS {
         let hook = Hook::from_name(row.name).unwrap();
-        let curated = curated::of(row.hook);
+        let curated = curated(row.hook);
         let object = match curated.map_or(CuratedObject::None, |curated| curated.object) {
             CuratedObject::None => String::new(),
             CuratedObject::File(field) | CuratedObject::Network(field) => {

@@ -7,12 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use krsi_host::plugin::{
-    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
-    Start, Worker,
+use krsi_host::facade::{
+    ActionSink, Batch, CallError, Candidate, CompileLimits, Compiler, Delivery, Engine, Limits,
+    Next, Queue, RestartPolicy, Start, Worker, private,
 };
-use krsi_host::route::batch::private;
-use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_plugin_schema::latest::{Body, Event, FileOpen, Meta};
 
 /// Batches of one run, and how far apart they come.

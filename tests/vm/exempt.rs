@@ -39,9 +39,9 @@ fn shell(executable: &Path, script: &str, file: &Path, uid: u32) -> std::io::Res
 }
 
 /// A shell that reads a file once it is told to.
-struct Waiting(Child);
+struct WaitingShell(Child);
 
-impl Waiting {
+impl WaitingShell {
     fn start(executable: &Path, file: &Path) -> anyhow::Result<Self> {
         let script = format!("read go && {READ}");
         let mut command = Command::new(executable);
@@ -74,21 +74,21 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     let is_secret = evasion::is_file("file", &file)?;
     let watch = format!("file_open: file.f_flags if {is_secret} deny EACCES");
     let arguments = ["--watch", &watch, "--config", &path.display().to_string()].map(str::to_owned);
-    let before = Waiting::start(&free, &file)?;
+    let before = WaitingShell::start(&free, &file)?;
     let host = guest.start(&arguments)?;
     host.note(&[&names[0], "is", &free.display().to_string(), "exempt"])?;
     host.note(&[&names[1], "nobody is exempt"])?;
     ensure!(before.reads()?, "who ran before the host could not read");
     expect_errno(EACCES, File::open(&file))?;
-    judges(&free, &bound, &file)?;
+    rules_apply(&free, &bound, &file)?;
     // No record is read now: the kernel alone knows who executes what.
     host.signal(Signal::STOP)?;
-    let result = judges(&free, &bound, &file);
+    let result = rules_apply(&free, &bound, &file);
     host.signal(Signal::CONT)?;
     result?;
     verdict(&host, &[("hook", "file_open"), ("plugin", "administrator")])?;
     // An upgrade puts another file in its place, while a process of the old one runs.
-    let running = Waiting::start(&free, &file)?;
+    let running = WaitingShell::start(&free, &file)?;
     let other = guest.executable("busybox-new")?;
     fs::rename(&other, &free)?;
     host.note(&[&names[0], "another file now"])?;
@@ -96,12 +96,12 @@ fn by_executable(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT)?;
     let host = guest.start(&arguments)?;
     ensure!(running.reads()?, "the old file is not exempt after another start");
-    judges(&free, &bound, &file)?;
+    rules_apply(&free, &bound, &file)?;
     host.stop(Signal::INT).map(drop)
 }
 
 /// Who may read a file: the exempt executable for root and a named user, not for another, and not what it executes.
-fn judges(free: &Path, bound: &Path, file: &Path) -> anyhow::Result<()> {
+fn rules_apply(free: &Path, bound: &Path, file: &Path) -> anyhow::Result<()> {
     let [stranger, named] = USERS;
     for (uid, reads) in [(0, true), (named, true), (stranger, false)] {
         ensure!(shell(free, READ, file, uid)?.success() == reads, "user {uid}: not {reads}");

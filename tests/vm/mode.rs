@@ -34,7 +34,7 @@ fn under_mode(guest: &Guest, config: &str, more: &[&str]) -> anyhow::Result<(Hos
 }
 
 /// That a host judged nothing.
-fn judged_nothing(host: Host) -> anyhow::Result<()> {
+fn decided_nothing(host: Host) -> anyhow::Result<()> {
     let summary = host.stop(Signal::INT)?;
     for name in ["denied", "audited"] {
         ensure!(count(&summary, "file_open", name)? == 0, "{summary}");
@@ -45,12 +45,12 @@ fn judged_nothing(host: Host) -> anyhow::Result<()> {
 
 fn mode_off(guest: &mut Guest) -> anyhow::Result<()> {
     let (host, _) = under_mode(guest, "", &["--mode", "off"])?;
-    judged_nothing(host)
+    decided_nothing(host)
 }
 
 fn mode_off_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
     let (host, _) = under_mode(guest, "[plugin.ruler]\nmode = \"off\"", &[])?;
-    judged_nothing(host)
+    decided_nothing(host)
 }
 
 fn mode_audit_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: the targets of `host/tests/fuzz/` for as long as is asked, with modules that `wasm-smith` makes.
+//! `cargo xtask fuzz`: the targets of `host/src/fuzz/` for as long as is asked, with modules that `wasm-smith` makes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use crate::artefact;
 
 /// Where the modules lie that every run of the tests begins with: length and bytes of each.
-const CORPUS: &str = "host/tests/fuzz/corpus/modules";
+const CORPUS: &str = "host/src/fuzz/corpus/modules";
 /// Modules there, and in a run.
 const MODULES: [u64; 2] = [48, 400];
 /// Longest module that is kept there.
@@ -41,7 +41,8 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     let seed = args.seed.unwrap_or(now);
     let modules = smith(root, MODULES[1], seed)?;
     let mut tests = artefact::tests(root);
-    tests.args(["--test", "fuzz", "--"]).args(&args.target).args(["--nocapture"]);
+    let named = format!("fuzz::{}", args.target.as_deref().unwrap_or_default());
+    tests.args(["--lib", "--", &named, "--nocapture"]);
     tests.env("KRSI_FUZZ_SECONDS", (args.minutes * 60.0).to_string());
     tests.env("KRSI_FUZZ_SEED", seed.to_string());
     tests.env("KRSI_FUZZ_MODULES", modules);

@@ -217,17 +217,6 @@ pub struct Lease {
     pub protocol: u16,
 }
 
-/// The bits of one hook slot in a lease's mask; none for a watch, which no lease can name. BPF has
-/// no 128-bit shift.
-#[must_use]
-pub const fn bits_of(slot: u32) -> [u64; 2] {
-    match slot {
-        0..64 => [1 << slot, 0],
-        64..128 => [0, 1 << (slot - 64)],
-        _ => [0, 0],
-    }
-}
-
 /// A hook mask as a lease carries it.
 #[must_use]
 pub const fn halves(hooks: u128) -> [u64; 2] {

@@ -55,7 +55,7 @@ static HASHED: Array<i64> = Array::with_max_entries(1, 0);
 static SCRATCH: HashMap<u64, Scratch> = HashMap::with_max_entries(128, 0);
 /// Room for the same, of each CPU: for whoever is in a program there alone.
 #[map]
-static ROOM: PerCpuArray<Room<Scratch>> = PerCpuArray::with_max_entries(1, 0);
+static ROOM: PerCpuArray<CpuRoom<Scratch>> = PerCpuArray::with_max_entries(1, 0);
 /// What a thread's room is filled with. Never written.
 #[map]
 static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
@@ -63,7 +63,7 @@ static BLANK: Array<Scratch> = Array::with_max_entries(1, 0);
 #[map]
 static TEXTS_OF_THREAD: HashMap<u64, Texts> = HashMap::with_max_entries(64, 0);
 #[map]
-static TEXTS: PerCpuArray<Room<Texts>> = PerCpuArray::with_max_entries(1, 0);
+static TEXTS: PerCpuArray<CpuRoom<Texts>> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 static NO_TEXTS: Array<Texts> = Array::with_max_entries(1, 0);
 /// Processes that no rule refuses, by their start in ticks: bits of `exempt`. Those that run at the start
@@ -110,7 +110,7 @@ pub type Texts = [[u8; PATH_LONG]; ROOMS];
 
 /// Room of a CPU.
 #[repr(C)]
-struct Room<T> {
+struct CpuRoom<T> {
     /// Programs that have claimed it and not let go.
     claims: u64,
     bytes: T,
@@ -292,7 +292,7 @@ pub fn lend_texts(thread: &u64) -> Option<Lent<Texts>> {
 /// A CPU's room, if nobody has it. Programs stay on their CPU, but are preempted there: whoever
 /// comes while there is another claim sees at least two, so two never have it at once.
 #[inline(always)]
-fn of_cpu<T>(room: *mut Room<T>) -> Option<Lent<T>> {
+fn of_cpu<T>(room: *mut CpuRoom<T>) -> Option<Lent<T>> {
     // SAFETY: the pointer is a live map value; only addresses are taken.
     let (claims, bytes) = unsafe { (&raw mut (*room).claims, &raw mut (*room).bytes) };
     // SAFETY: a live, aligned map value.

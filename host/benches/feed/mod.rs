@@ -10,9 +10,9 @@ use anyhow::{Context, ensure};
 use aya::maps::{Array, MapData};
 use aya::programs::RawTracePoint;
 use aya::{Ebpf, EbpfLoader};
-use krsi_host::config::{Config, Format, ModeArg, PluginSpec, Settings};
-use krsi_host::plugin::{COMPILE_VERB, CompileLimits};
-use krsi_host::read::ring::Ring;
+use krsi_host::facade::{
+    COMPILE_VERB, CompileLimits, Config, Format, ModeArg, PluginSpec, Ring, Settings,
+};
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use krsi_host_abi::record::{FileOpen, Header, Text, Verdict};
 use zerocopy::IntoBytes;
@@ -26,7 +26,6 @@ pub const BURST: u64 = 64;
 /// `BPF_RB_NO_WAKEUP`.
 pub const NO_WAKEUP: u64 = 1;
 
-/// The workspace.
 pub fn workspace() -> anyhow::Result<PathBuf> {
     let benches = Path::new(env!("CARGO_MANIFEST_DIR"));
     benches.ancestors().nth(2).map(Path::to_owned).context("the benches lie in the workspace")
@@ -40,7 +39,7 @@ pub fn program() -> anyhow::Result<PathBuf> {
 /// In the child of a host that compiles a plugin: does so, and returns its exit code.
 pub fn as_child() -> Option<ExitCode> {
     let verb = std::env::args().nth(1);
-    (verb.as_deref() == Some(COMPILE_VERB)).then(krsi_host::cli::main)
+    (verb.as_deref() == Some(COMPILE_VERB)).then(krsi_host::main)
 }
 
 /// The feeder: a ring, and who fills it.

@@ -12,22 +12,22 @@ use crate::kernel::map::{Flags, Hashed, MapError};
 use crate::kernel::program::backend::BackendKind;
 use crate::kernel::program::canary;
 use crate::kernel::program::job::Job;
-use crate::kernel::program::load::{Live, Loader};
+use crate::kernel::program::load::{LiveProgram, Loader};
 use crate::policy::NoDigests;
 
 /// Functions of the kernel that hash a file for BPF: the helper, and IMA's own.
 const HASHES: [&str; 2] = ["bpf_ima_file_hash", "ima_file_hash"];
 
 /// The program, if somebody asks for rules on digests and the kernel hashes files.
-pub(crate) struct Digests {
+pub(crate) struct DigestProgram {
     hashed: Hashed,
     /// Mebibytes of a file at most that is hashed.
     mib: u32,
     /// `None` while nobody asks.
-    live: Option<Result<Live, Arc<HashError>>>,
+    live: Option<Result<LiveProgram, Arc<HashError>>>,
 }
 
-impl Digests {
+impl DigestProgram {
     pub(crate) fn new(hashed: Hashed, mib: u32) -> Self {
         Self { hashed, mib, live: None }
     }
@@ -65,7 +65,7 @@ impl Digests {
     }
 
     /// The program, while there is one.
-    pub(crate) fn program(&self) -> Option<&Live> {
+    pub(crate) fn program(&self) -> Option<&LiveProgram> {
         self.live.as_ref()?.as_ref().ok()
     }
 
@@ -100,7 +100,7 @@ impl Digests {
     }
 }
 
-fn start(loader: &Loader, mib: u32) -> Result<Live, HashError> {
+fn start(loader: &Loader, mib: u32) -> Result<LiveProgram, HashError> {
     if loader.backend().kind() != BackendKind::Lsm {
         return Err(HashError::Backend);
     }

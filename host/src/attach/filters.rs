@@ -19,14 +19,14 @@ struct HookClause {
 
 /// What subscribers ask of each hook. A hook of which somebody wants everything has no filter.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Asked {
+pub(crate) struct AskedFilters {
     /// What each subscriber lets pass.
     clauses: Vec<HookClause>,
     /// Hooks of which somebody wants everything.
     whole: Vec<Hook>,
 }
 
-impl Asked {
+impl AskedFilters {
     /// What one subscriber asks of the hooks it sees.
     pub(crate) fn of_plugin(
         owner: u8,
@@ -46,7 +46,7 @@ impl Asked {
     }
 
     /// Joins what others ask.
-    pub(crate) fn join(&mut self, other: &Asked) {
+    pub(crate) fn join(&mut self, other: &AskedFilters) {
         self.clauses.extend(other.clauses.iter().cloned());
         self.whole.extend(other.whole.iter().copied());
     }

@@ -6,7 +6,7 @@ use crate::kernel::program::load::HookError;
 
 /// Why there can be no rules on digests.
 #[derive(Debug, thiserror::Error)]
-pub enum HashError {
+pub(crate) enum HashError {
     /// Nobody wants it.
     #[error("no plugin's manifest asks for rules on digests")]
     Unasked,

@@ -81,7 +81,7 @@ impl LeftOut {
 
 /// A hook or a watch that was asked for and has no program.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
+pub(crate) struct NotAttached {
     /// The hook's name, or the watch as it was written.
     pub(crate) what: String,
     /// Slot of the plugin whose watch it is.

@@ -13,5 +13,5 @@ pub(crate) mod wanted;
 pub(crate) mod watches;
 mod witness;
 
-pub use self::error::AttachError;
-pub use self::left_out::LeftOut;
+pub(crate) use self::error::AttachError;
+pub(crate) use self::left_out::LeftOut;

@@ -2,7 +2,7 @@
 
 use krsi_plugin_schema::latest::HookSet;
 
-use super::filters::Asked;
+use super::filters::AskedFilters;
 use super::watches::Watch;
 
 /// What plugins ask of the kernel.
@@ -17,7 +17,7 @@ pub(crate) struct Wanted {
     /// Watches on any hook.
     pub(crate) watches: Vec<Watch>,
     /// What is forwarded of each hook, as far as everybody who sees it asks for less than all.
-    pub(crate) filters: Asked,
+    pub(crate) filters: AskedFilters,
 }
 
 impl Wanted {

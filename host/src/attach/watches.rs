@@ -66,8 +66,7 @@ pub(crate) struct LiveWatch {
 
 /// What is told of a watch when it decides a call or is shown.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
-    /// Whose it is.
+pub(crate) struct ToldWatch {
     pub(crate) plugin: String,
     /// The hook that it is attached to.
     pub(crate) hook: String,
@@ -80,14 +79,13 @@ pub(crate) struct Told {
 /// What is told of a value of a watch.
 #[derive(Clone, Debug)]
 pub(crate) struct ToldField {
-    /// Its name.
     pub(crate) name: String,
     /// Whether it holds permission bits, which people read in octal.
     pub(crate) is_mode: bool,
 }
 
 /// Those by slot.
-pub(crate) type ToldWatches = HashMap<u16, Told>;
+pub(crate) type ToldWatches = HashMap<u16, ToldWatch>;
 
 /// All watches with a program.
 #[derive(Debug, Default)]
@@ -201,7 +199,7 @@ impl Watches {
 
     /// What is told of each.
     pub(crate) fn told(&self) -> ToldWatches {
-        let told = |live: &LiveWatch| Told {
+        let told = |live: &LiveWatch| ToldWatch {
             plugin: live.watch.plugin.clone(),
             hook: live.hook.clone(),
             text: live.watch.text.clone(),

@@ -9,7 +9,7 @@ use crate::kernel::btf::{KernelTypes, PrototypeError, Returns};
 use crate::kernel::map::Counters;
 use crate::kernel::program::backend::BackendKind;
 use crate::kernel::program::job::Job;
-use crate::kernel::program::load::{HookError, Live, Loader};
+use crate::kernel::program::load::{HookError, LiveProgram, Loader};
 use crate::output::Witnessed;
 
 /// How long a refused call may take to leave its hook.
@@ -41,13 +41,13 @@ pub(crate) struct Witnesses {
 }
 
 struct Witness {
-    program: Live,
+    program: LiveProgram,
     /// What had been counted before.
-    before: Counts,
+    before: WitnessCounts,
 }
 
 #[derive(Clone, Copy)]
-struct Counts {
+struct WitnessCounts {
     calls: u64,
     refused: u64,
     denied: u64,
@@ -55,14 +55,13 @@ struct Counts {
 
 /// What the programs in the kernel counted.
 #[derive(Clone, Copy)]
-pub(crate) struct Told<'a> {
-    /// The counters.
+pub(crate) struct HookCounts<'a> {
     pub(crate) counters: &'a Counters,
     /// Slots that ever had a program, with their hooks.
     pub(crate) used: &'a [UsedSlot],
 }
 
-impl Told<'_> {
+impl HookCounts<'_> {
     fn total(&self, slot: u16, counter: Counter) -> u64 {
         self.counters.total(slot, counter).unwrap_or(0)
     }
@@ -80,7 +79,7 @@ impl Witnesses {
     }
 
     /// Takes the witness from hooks whose program went.
-    pub(crate) fn keep(&mut self, hooks: &[Live], told: Told<'_>) {
+    pub(crate) fn keep(&mut self, hooks: &[LiveProgram], told: HookCounts<'_>) {
         let is_there = |one: &Witness| {
             hooks.iter().any(|live| live.slot == one.program.slot && live.hook == one.program.hook)
         };
@@ -92,11 +91,11 @@ impl Witnesses {
     }
 
     /// Whether a hook with a program has no witness.
-    pub(crate) fn lack(&self, hooks: &[Live]) -> bool {
+    pub(crate) fn lack(&self, hooks: &[LiveProgram]) -> bool {
         hooks.iter().any(|live| self.lacks(live))
     }
 
-    fn lacks(&self, live: &Live) -> bool {
+    fn lacks(&self, live: &LiveProgram) -> bool {
         let is_watched = self.live.iter().any(|one| one.program.hook == live.hook)
             || self.without.contains(&live.hook);
         self.wanted && live.is_lsm() && !is_watched
@@ -107,8 +106,8 @@ impl Witnesses {
         &mut self,
         loader: &Loader,
         types: &KernelTypes,
-        hooks: &[Live],
-        told: Told<'_>,
+        hooks: &[LiveProgram],
+        told: HookCounts<'_>,
     ) {
         for live in hooks {
             if !self.lacks(live) {
@@ -116,7 +115,7 @@ impl Witnesses {
             }
             match start(loader, types, live) {
                 Ok(Some(program)) => {
-                    let before = Counts::now(&program, told);
+                    let before = WitnessCounts::now(&program, told);
                     self.live.push(Witness { program, before });
                 }
                 // Nothing answers, so nothing is refused.
@@ -130,15 +129,15 @@ impl Witnesses {
     }
 
     /// What was seen at each hook. The hooks' programs are gone.
-    pub(crate) fn end(&mut self, told: Told<'_>) -> Vec<Witnessed> {
+    pub(crate) fn end(&mut self, told: HookCounts<'_>) -> Vec<Witnessed> {
         self.keep(&[], told);
         std::mem::take(&mut self.past)
     }
 }
 
-impl Counts {
+impl WitnessCounts {
     /// In this order: what is refused meanwhile is not in `refused` before it is in `denied`.
-    fn now(program: &Live, told: Told<'_>) -> Self {
+    fn now(program: &LiveProgram, told: HookCounts<'_>) -> Self {
         let calls = told.total(program.slot, Counter::Witnessed);
         let refused = told.total(program.slot, Counter::WitnessedRefused);
         Self { calls, refused, denied: told.denied(&program.hook) }
@@ -148,10 +147,10 @@ impl Counts {
 impl Witness {
     /// What it saw in all. What its hook's programs refused grows no more, as they are gone; a call that
     /// they refused last, and that has yet to leave the hook, is waited for.
-    fn end(self, told: Told<'_>) -> Witnessed {
+    fn end(self, told: HookCounts<'_>) -> Witnessed {
         let start = Instant::now();
         loop {
-            let now = Counts::now(&self.program, told);
+            let now = WitnessCounts::now(&self.program, told);
             let seen = Witnessed {
                 hook: self.program.hook.clone(),
                 calls: now.calls.saturating_sub(self.before.calls),
@@ -181,7 +180,11 @@ fn add(rows: &mut Vec<Witnessed>, seen: Witnessed) {
 }
 
 /// Loads a witness; none for a hook that answers nothing.
-fn start(loader: &Loader, types: &KernelTypes, live: &Live) -> Result<Option<Live>, WitnessError> {
+fn start(
+    loader: &Loader,
+    types: &KernelTypes,
+    live: &LiveProgram,
+) -> Result<Option<LiveProgram>, WitnessError> {
     let target = BackendKind::Observe.backend().target(types, &live.hook);
     let target = target.ok_or(WitnessError::NoFunction)?;
     let prototype = types.prototype(&target.function)?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 /// Why a crate is not built.
 #[derive(Debug, thiserror::Error)]
-pub enum BuildError {
+pub(crate) enum BuildError {
     /// No crate lies there.
     #[error("{}: no Cargo.toml lies here; give the folder of a plugin, or make one: krsi-host plugin new NAME", folder.display())]
     NoCrate {
@@ -67,11 +67,11 @@ struct Metadata {
 struct Package {
     manifest_path: PathBuf,
     name: String,
-    targets: Vec<Target>,
+    targets: Vec<CargoTarget>,
 }
 
 #[derive(Deserialize)]
-struct Target {
+struct CargoTarget {
     name: String,
     crate_types: Vec<String>,
 }
@@ -80,7 +80,7 @@ struct Target {
 ///
 /// # Errors
 /// When there is no such crate, no compiler, or cargo fails.
-pub fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
+pub(crate) fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
     let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_owned());
     let manifest = folder.join("Cargo.toml");
     if !manifest.is_file() {
@@ -92,7 +92,8 @@ pub fn build(folder: &Path, as_root: bool) -> Result<PathBuf, BuildError> {
     let metadata = metadata(&folder, &manifest)?;
     let package = metadata.packages.iter().find(|package| package.manifest_path == manifest);
     let library = package.and_then(|package| {
-        let is_cdylib = |target: &&Target| target.crate_types.iter().any(|kind| kind == "cdylib");
+        let is_cdylib =
+            |target: &&CargoTarget| target.crate_types.iter().any(|kind| kind == "cdylib");
         Some((package, package.targets.iter().find(is_cdylib)?))
     });
     let Some((package, library)) = library else { return Err(BuildError::NoLibrary { folder }) };

@@ -14,7 +14,7 @@ use crate::text::Escaped;
 
 /// Something that a plugin asks for and a kernel does not have: a host leaves it out and runs the rest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct KernelLack {
+pub(crate) struct KernelLack {
     /// The hook or watch.
     pub what: String,
     /// What this kernel lacks.
@@ -30,7 +30,7 @@ impl fmt::Display for KernelLack {
 /// What of a plugin the kernel with these types does not have. Whether the kernel takes the programs as well is
 /// asked by `krsi-host doctor`.
 #[must_use]
-pub fn lacks(description: &Description, types: &KernelTypes) -> Vec<KernelLack> {
+pub(crate) fn lacks(description: &Description, types: &KernelTypes) -> Vec<KernelLack> {
     let mut hooks = [description.hooks.as_slice(), &description.deny_hooks].concat();
     hooks.sort_unstable();
     hooks.dedup();

@@ -14,7 +14,7 @@ use crate::text::{Escaped, Quoted};
 
 /// Why a host would not run a plugin.
 #[derive(Debug, thiserror::Error)]
-pub enum DescribeError {
+pub(crate) enum DescribeError {
     /// There is no engine on this machine.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -29,7 +29,7 @@ pub enum DescribeError {
 impl DescribeError {
     /// What to do about it; empty when the error says it.
     #[must_use]
-    pub const fn fix(&self) -> &'static str {
+    pub(crate) const fn fix(&self) -> &'static str {
         match self {
             DescribeError::Load(error) => error.fix(),
             DescribeError::Engine(_) | DescribeError::Start(_) => "",
@@ -39,7 +39,7 @@ impl DescribeError {
 
 /// A plugin, described.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Description {
+pub(crate) struct Description {
     /// The plugin's file.
     pub file: PathBuf,
     /// Length of the file.
@@ -79,7 +79,7 @@ pub struct Description {
 ///
 /// # Errors
 /// When a host would not run it.
-pub fn describe(file: &Path, program: &Path) -> Result<Description, DescribeError> {
+pub(crate) fn describe(file: &Path, program: &Path) -> Result<Description, DescribeError> {
     let limits = Limits::default();
     let engine = Engine::new(limits.stack_bytes)?;
     let compiler = Compiler::new(program.to_owned(), CompileLimits::default(), None, None);

@@ -7,7 +7,7 @@ mod check;
 mod describe;
 mod scaffold;
 
-pub use build::{BuildError, build};
-pub use check::{KernelLack, lacks};
-pub use describe::{DescribeError, Description, describe};
-pub use scaffold::{ScaffoldError, create};
+pub(crate) use build::{BuildError, build};
+pub(crate) use check::{KernelLack, lacks};
+pub(crate) use describe::{Description, describe};
+pub(crate) use scaffold::create;

@@ -30,7 +30,7 @@ const TAKEN: &str = "abstract alloc as async await become box break const contin
 
 /// Why there is no new crate.
 #[derive(Debug, thiserror::Error)]
-pub enum ScaffoldError {
+pub(crate) enum ScaffoldError {
     /// The name can be none of a plugin's, or none of a crate's.
     #[error(
         "{name:?} is no name for a plugin: 1 to {NAME_MAX} of a-z, 0-9 and -, a letter first, and no word of Rust's"
@@ -41,10 +41,7 @@ pub enum ScaffoldError {
     },
     /// Something is there already.
     #[error("{}: is there already; nothing was written", folder.display())]
-    Taken {
-        /// What is there.
-        folder: PathBuf,
-    },
+    Taken { folder: PathBuf },
     /// A file cannot be written.
     #[error("{}: cannot be written", file.display())]
     Write {
@@ -60,7 +57,7 @@ pub enum ScaffoldError {
 ///
 /// # Errors
 /// When the name does not do, the folder exists, or something cannot be written.
-pub fn create(name: &str, parent: &Path) -> Result<PathBuf, ScaffoldError> {
+pub(crate) fn create(name: &str, parent: &Path) -> Result<PathBuf, ScaffoldError> {
     if !is_name(name) {
         return Err(ScaffoldError::Name { name: name.chars().take(NAME_MAX).collect() });
     }

@@ -16,7 +16,7 @@ use crate::text::Escaped;
 /// Exit codes. 0 is success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Code {
+pub(super) enum ExitReason {
     /// Something that should not happen, happened; or an answer could not be written.
     Internal = 1,
     /// The command line or a configuration file is wrong.
@@ -37,7 +37,7 @@ pub(super) enum Health {
     /// It works, within limits.
     Limited = 1,
     /// It cannot work.
-    Unable = Code::Machine as u8,
+    Unable = ExitReason::Machine as u8,
 }
 
 impl From<Health> for ExitCode {
@@ -46,25 +46,25 @@ impl From<Health> for ExitCode {
     }
 }
 
-impl From<Code> for ExitCode {
-    fn from(code: Code) -> Self {
+impl From<ExitReason> for ExitCode {
+    fn from(code: ExitReason) -> Self {
         ExitCode::from(code as u8)
     }
 }
 
 /// Prints an error, its causes and what to do about it; returns the exit code.
-pub(super) fn tell(error: &RunError) -> ExitCode {
+pub(super) fn report(error: &RunError) -> ExitCode {
     say_all(&error.lines(), error.fix());
     code(error).into()
 }
 
 /// The same for a running host that cannot be asked.
-pub(super) fn tell_control(error: ControlError) -> ExitCode {
-    tell(&RunError::Control(error))
+pub(super) fn report_control(error: ControlError) -> ExitCode {
+    report(&RunError::Control(error))
 }
 
 /// Prints an error, its causes and what to do about it; the exit code, as it is given.
-pub(super) fn refuse(error: &(dyn Error + 'static), fix: &str, code: Code) -> ExitCode {
+pub(super) fn refuse(error: &(dyn Error + 'static), fix: &str, code: ExitReason) -> ExitCode {
     say(&chain(error), fix);
     code.into()
 }
@@ -85,7 +85,7 @@ fn say_all(texts: &[impl AsRef<str>], fix: &str) {
     let _said = crate::output::say(lines.as_bytes());
 }
 
-const fn code(error: &RunError) -> Code {
+const fn code(error: &RunError) -> ExitReason {
     match error {
         RunError::Config(_)
         | RunError::SameName { .. }
@@ -94,7 +94,7 @@ const fn code(error: &RunError) -> Code {
         | RunError::Watch { .. }
         | RunError::Attach(AttachError::Without { .. })
         | RunError::ReadyFileTaken { .. }
-        | RunError::Control(ControlError::NoSocket { .. }) => Code::Usage,
+        | RunError::Control(ControlError::NoSocket { .. }) => ExitReason::Usage,
         RunError::Probe(_)
         | RunError::NoCode(_)
         | RunError::Cgroups { .. }
@@ -103,11 +103,11 @@ const fn code(error: &RunError) -> Code {
             | AttachError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })
             | AttachError::Object(_)
             | AttachError::NoHook { .. },
-        ) => Code::Machine,
-        RunError::Plugin(_) | RunError::Start(_) | RunError::Reload(_) => Code::Plugin,
+        ) => ExitReason::Machine,
+        RunError::Plugin(_) | RunError::Start(_) | RunError::Reload(_) => ExitReason::Plugin,
         RunError::Attach(AttachError::Map(_))
         | RunError::Map(_)
-        | RunError::Standing(_)
+        | RunError::OnError(_)
         | RunError::Read(_)
         | RunError::Thread(_)
         | RunError::ThreadEnded { .. }
@@ -115,6 +115,6 @@ const fn code(error: &RunError) -> Code {
         | RunError::Engine(_)
         | RunError::Cache(_)
         | RunError::Control(_)
-        | RunError::ReadyFile { .. } => Code::Internal,
+        | RunError::ReadyFile { .. } => ExitReason::Internal,
     }
 }

@@ -30,20 +30,20 @@ pub fn main() -> ExitCode {
             }
             // Nothing can be told when standard error cannot be written to.
             let _told = error.print();
-            return exit::Code::Usage.into();
+            return exit::ExitReason::Usage.into();
         }
     };
     if let Some(verb) = args.verb {
         return verb.run();
     }
     if let Err(error) = run::log(&args) {
-        return exit::refuse(&error, "", exit::Code::Internal);
+        return exit::refuse(&error, "", exit::ExitReason::Internal);
     }
     let code = match catch_unwind(AssertUnwindSafe(|| run::run(args))) {
         Ok(Ok(())) => ExitCode::SUCCESS,
-        Ok(Err(error)) => exit::tell(&error),
+        Ok(Err(error)) => exit::report(&error),
         // A panic of the main thread is in the log, which is written yet.
-        Err(_) => exit::Code::Internal.into(),
+        Err(_) => exit::ExitReason::Internal.into(),
     };
     end_log();
     code
@@ -56,7 +56,7 @@ fn print(text: &str, code: ExitCode) -> ExitCode {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             exit::say(&format!("standard output cannot be written to: {error}"), "");
-            exit::Code::Internal.into()
+            exit::ExitReason::Internal.into()
         }
         _ => code,
     }

@@ -56,7 +56,7 @@ pub(super) enum PluginVerb {
 
 /// An answer of `check`.
 #[derive(Serialize)]
-struct Checked {
+struct CheckedPlugin {
     plugin: Description,
     missing: Vec<KernelLack>,
     /// Why the kernel could not be asked.
@@ -69,7 +69,7 @@ impl PluginVerb {
             PluginVerb::New { name, r#in } => new(&name, &r#in),
             PluginVerb::Build { folder, as_root } => build(&folder, as_root),
             PluginVerb::Inspect { file, output } => match described(&file) {
-                Ok(description) => tell(output, &description, ExitCode::SUCCESS),
+                Ok(description) => print_answer(output, &description, ExitCode::SUCCESS),
                 Err(code) => code,
             },
             PluginVerb::Check { file, output } => check(&file, output),
@@ -87,14 +87,14 @@ fn new(name: &str, parent: &Path) -> ExitCode {
             );
             print(&next, ExitCode::SUCCESS)
         }
-        Err(error) => exit::refuse(&error, "", exit::Code::Usage),
+        Err(error) => exit::refuse(&error, "", exit::ExitReason::Usage),
     }
 }
 
 fn build(folder: &Path, as_root: bool) -> ExitCode {
     match author::build(folder, as_root) {
         Ok(module) => match described(&module) {
-            Ok(description) => tell(OutputArg::Text, &description, ExitCode::SUCCESS),
+            Ok(description) => print_answer(OutputArg::Text, &description, ExitCode::SUCCESS),
             Err(code) => code,
         },
         Err(error) => {
@@ -102,10 +102,10 @@ fn build(folder: &Path, as_root: bool) -> ExitCode {
                 BuildError::NoCrate { .. }
                 | BuildError::AsRoot
                 | BuildError::NoLibrary { .. }
-                | BuildError::Metadata { .. } => exit::Code::Usage,
-                BuildError::NoCompiler => exit::Code::Machine,
-                BuildError::Cargo(_) => exit::Code::Plugin,
-                BuildError::Write { .. } => exit::Code::Internal,
+                | BuildError::Metadata { .. } => exit::ExitReason::Usage,
+                BuildError::NoCompiler => exit::ExitReason::Machine,
+                BuildError::Cargo(_) => exit::ExitReason::Plugin,
+                BuildError::Write { .. } => exit::ExitReason::Internal,
             };
             exit::refuse(&error, "", code)
         }
@@ -115,7 +115,7 @@ fn build(folder: &Path, as_root: bool) -> ExitCode {
 fn described(file: &Path) -> Result<Description, ExitCode> {
     let program = std::env::current_exe().unwrap_or_else(|_| "krsi-host".into());
     author::describe(file, &program)
-        .map_err(|error| exit::refuse(&error, error.fix(), exit::Code::Plugin))
+        .map_err(|error| exit::refuse(&error, error.fix(), exit::ExitReason::Plugin))
 }
 
 fn check(file: &Path, output: OutputArg) -> ExitCode {
@@ -128,18 +128,22 @@ fn check(file: &Path, output: OutputArg) -> ExitCode {
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let is_whole = missing.is_empty() && unasked.is_none();
-    let code = if is_whole { ExitCode::SUCCESS } else { exit::Code::Machine.into() };
-    tell(output, &Checked { plugin, missing, unasked }, code)
+    let code = if is_whole { ExitCode::SUCCESS } else { exit::ExitReason::Machine.into() };
+    print_answer(output, &CheckedPlugin { plugin, missing, unasked }, code)
 }
 
-fn tell(output: OutputArg, answer: &(impl Serialize + fmt::Display), code: ExitCode) -> ExitCode {
+fn print_answer(
+    output: OutputArg,
+    answer: &(impl Serialize + fmt::Display),
+    code: ExitCode,
+) -> ExitCode {
     match output {
         OutputArg::Text => print(&answer.to_string(), code),
         OutputArg::Json => print(&line(answer), code),
     }
 }
 
-impl fmt::Display for Checked {
+impl fmt::Display for CheckedPlugin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.plugin)?;
         for lack in &self.missing {

@@ -58,8 +58,8 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = BackendArg::Auto)]
     backend: BackendArg,
     /// Whether rules refuse calls, only report what they would have refused, or do nothing.
-    #[arg(long, value_enum, default_value_t = Mode::Enforce)]
-    mode: Mode,
+    #[arg(long, value_enum, default_value_t = RunMode::Enforce)]
+    mode: RunMode,
     /// Shows calls of any LSM hook, and may refuse them:
     /// `HOOK: FIELD, … [if PREDICATE] [deny ERRNO]` (docs/watches.md). May be given several times.
     #[arg(long = "watch", value_name = "WATCH")]
@@ -135,7 +135,7 @@ enum BackendArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Mode {
+enum RunMode {
     /// Refuse.
     Enforce,
     /// Only report.
@@ -218,9 +218,9 @@ fn config(args: Args) -> Result<Config, ConfigError> {
             BackendArg::Observe => Some(BackendKind::Observe),
         },
         mode: match args.mode {
-            Mode::Enforce => ModeArg::Enforce,
-            Mode::Audit => ModeArg::Audit,
-            Mode::Off => ModeArg::Off,
+            RunMode::Enforce => ModeArg::Enforce,
+            RunMode::Audit => ModeArg::Audit,
+            RunMode::Off => ModeArg::Off,
         },
         watches: args.watches,
         without: args.without,

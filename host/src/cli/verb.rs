@@ -102,9 +102,9 @@ impl Verb {
             Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
             Verb::Plugin { verb } => verb.run(),
             Verb::Doctor { output } => doctor::run(output),
-            Verb::Status { socket, json } => tell(&socket, &Query::Status, json),
+            Verb::Status { socket, json } => query_host(&socket, &Query::Status, json),
             Verb::Reload { plugin, accept, socket } => {
-                tell(&socket, &Query::Reload { plugin, accept }, false)
+                query_host(&socket, &Query::Reload { plugin, accept }, false)
             }
         }
     }
@@ -114,21 +114,21 @@ impl Verb {
 fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     let cache = match Cache::open(folder) {
         Ok(cache) => cache,
-        Err(error) => return exit::tell(&error.into()),
+        Err(error) => return exit::report(&error.into()),
     };
     let mut code = ExitCode::SUCCESS;
     for plugin in plugins {
         if let Err(error) = precompile(&cache, plugin, Limits::default().binary_bytes) {
             exit::say(&error.to_string(), "");
-            code = exit::Code::Plugin.into();
+            code = exit::ExitReason::Plugin.into();
         }
     }
     code
 }
 
-fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
+fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
-        Err(error) => exit::tell_control(error),
+        Err(error) => exit::report_control(error),
         Ok(Answer::Status(status)) if json => {
             super::print(&super::line(&status), ExitCode::SUCCESS)
         }
@@ -141,11 +141,14 @@ fn tell(socket: &Socket, query: &Query, json: bool) -> ExitCode {
                 .for_each(|line| exit::say(line, ""));
             let done = results.iter().filter_map(|row| row.as_ref().ok());
             let done: String = done.map(|line| format!("{}\n", Escaped(line))).collect();
-            super::print(&done, if failed { exit::Code::Plugin.into() } else { ExitCode::SUCCESS })
+            super::print(
+                &done,
+                if failed { exit::ExitReason::Plugin.into() } else { ExitCode::SUCCESS },
+            )
         }
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
-            exit::Code::Usage.into()
+            exit::ExitReason::Usage.into()
         }
     }
 }

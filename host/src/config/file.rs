@@ -30,9 +30,9 @@ use crate::route::scope::Scope;
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct File {
     #[serde(default)]
-    defaults: Table,
+    defaults: PluginTable,
     #[serde(default)]
-    plugin: BTreeMap<String, Table>,
+    plugin: BTreeMap<String, PluginTable>,
     #[serde(default)]
     rules: RulesTable,
 }
@@ -40,10 +40,9 @@ pub(super) struct File {
 /// What can be said of a plugin.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-struct Table {
+struct PluginTable {
     /// Linear memory, MiB.
     memory_mib: Option<u16>,
-    /// Elements of a table.
     table_elements: Option<u32>,
     /// Native stack of a call, KiB.
     stack_kib: Option<u16>,
@@ -89,12 +88,11 @@ struct Table {
     actions: Option<u32>,
     /// Updates of maps of one call.
     map_updates: Option<u32>,
-    /// Alerts in a second.
     alerts_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,
     /// What its rules do.
-    mode: Option<Mode>,
+    mode: Option<ModeWord>,
     /// The only file that may be the plugin.
     file: Option<PathBuf>,
     /// SHA-256 of the only bytes that may be the plugin, hexadecimal.
@@ -106,7 +104,7 @@ struct Table {
 /// `enforce`, `audit` or `off`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-enum Mode {
+enum ModeWord {
     Enforce,
     Audit,
     Off,
@@ -120,7 +118,7 @@ impl File {
 
     /// What it says of all rules.
     pub(super) fn rules(&self) -> Result<RuleSettings, SettingError> {
-        self.rules.settle()
+        self.rules.settings()
     }
 
     pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {
@@ -149,7 +147,7 @@ impl File {
     }
 }
 
-impl Table {
+impl PluginTable {
     fn apply(&self, to: &mut Settings) -> Result<(), SettingError> {
         self.limit(to)?;
         self.grant(to)?;
@@ -236,9 +234,9 @@ impl Table {
         }
         if let Some(mode) = self.mode {
             grant.mode = match mode {
-                Mode::Enforce => RuleMode::Enforce,
-                Mode::Audit => RuleMode::Audit,
-                Mode::Off => RuleMode::Off,
+                ModeWord::Enforce => RuleMode::Enforce,
+                ModeWord::Audit => RuleMode::Audit,
+                ModeWord::Off => RuleMode::Off,
             };
         }
         if let Some(text) = &self.scope {

@@ -14,18 +14,18 @@ use crate::kernel::program::backend::BackendKind;
 use crate::plugin::{CompileLimits, Limits, RestartPolicy};
 use crate::policy::GrantSpec;
 
-pub use self::pin::{Pin, PinError};
-pub use self::rules::{OnError, RuleSettings};
-pub use self::setting::SettingError;
-pub use self::source::Source;
-pub use self::writable::Access;
+pub(crate) use self::pin::{Pin, PinError};
+pub(crate) use self::rules::{OnError, RuleSettings};
+pub(crate) use self::setting::SettingError;
+pub(crate) use self::source::Source;
+pub(crate) use self::writable::Access;
 
 use self::writable::{Writable, writable_by_others};
 
 /// Largest configuration file of a plugin.
-pub const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
+pub(crate) const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
 /// Most plugins of one host: owner slots fit a 64-bit mask, the last is the administrator's.
-pub const PLUGINS_MAX: usize = 63;
+pub(crate) const PLUGINS_MAX: usize = 63;
 
 /// One plugin to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +182,6 @@ pub enum ConfigError {
     /// A configuration file that cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
         /// Why.
         #[source]
@@ -191,7 +190,6 @@ pub enum ConfigError {
     /// A configuration file that does not parse, or says what cannot be.
     #[error("{}: {reason}", file.display())]
     File {
-        /// The file.
         file: PathBuf,
         /// What is wrong, with its place.
         reason: SettingError,
@@ -223,10 +221,7 @@ pub enum ConfigError {
     NoPlugin,
     /// A configuration file beyond [`PLUGIN_CONFIG_MAX`].
     #[error("{}: longer than {PLUGIN_CONFIG_MAX} bytes", file.display())]
-    TooLong {
-        /// The file.
-        file: PathBuf,
-    },
+    TooLong { file: PathBuf },
 }
 
 impl Config {

@@ -111,7 +111,7 @@ fn is_same(one: &Path, other: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::Origin;
+    use crate::plugin::CodeOrigin;
 
     fn identity(file: &Path) -> Identity {
         Identity {
@@ -119,7 +119,7 @@ mod tests {
             sha256: "ab".repeat(32),
             signed_by: None,
             contract: "krsi:plugin@0.2.0".into(),
-            origin: Origin::Compiled,
+            origin: CodeOrigin::Compiled,
         }
     }
 

@@ -108,7 +108,7 @@ impl Default for RuleSettings {
 
 impl RulesTable {
     /// Checks it.
-    pub(super) fn settle(&self) -> Result<RuleSettings, SettingError> {
+    pub(super) fn settings(&self) -> Result<RuleSettings, SettingError> {
         for (key, paths) in [
             ("exempt-executables", &self.exempt_executables),
             ("exempt-cgroups", &self.exempt_cgroups),
@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<RuleSettings, SettingError> {
-        toml::from_str::<RulesTable>(text)?.settle()
+        toml::from_str::<RulesTable>(text)?.settings()
     }
 
     #[test]

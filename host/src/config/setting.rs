@@ -13,24 +13,13 @@ pub enum SettingError {
     Toml(#[from] toml::de::Error),
     /// Something in a table.
     #[error("[{table}] {why}")]
-    Table {
-        /// The table.
-        table: String,
-        /// What.
-        why: Box<SettingError>,
-    },
+    Table { table: String, why: Box<SettingError> },
     /// Something at a key.
     #[error("{key}: {why}")]
-    Key {
-        /// The key.
-        key: String,
-        /// What.
-        why: Box<SettingError>,
-    },
+    Key { key: String, why: Box<SettingError> },
     /// A number out of its range.
     #[error("{key} = {value} is not from {least} to {most}")]
     Range {
-        /// Whose.
         key: String,
         /// As it was given.
         value: usize,

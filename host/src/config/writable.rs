@@ -17,7 +17,7 @@ const LINKS_MAX: usize = 40;
 
 /// What others may change on the way to a file, and why they may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Writable {
+pub(crate) struct Writable {
     /// What they may change.
     pub path: PathBuf,
     /// What lets others change it.
@@ -52,7 +52,7 @@ pub enum Access {
 /// What others may change of a file: itself, the folder that the path leads through, or, where links are on the way,
 /// one that these lead through. `None` when nothing; what is not there cannot be changed.
 #[must_use]
-pub fn writable_by_others(file: &Path) -> Option<Writable> {
+pub(crate) fn writable_by_others(file: &Path) -> Option<Writable> {
     let ways = ways(file);
     let places = ways.iter().flat_map(|way| way.ancestors());
     let mut places = places.filter(|place| !place.as_os_str().is_empty());

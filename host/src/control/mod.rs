@@ -10,9 +10,9 @@ mod server;
 use std::io;
 use std::path::PathBuf;
 
-pub use self::client::ask;
-pub use self::protocol::{Answer, Query};
-pub use self::server::Server;
+pub(crate) use self::client::ask;
+pub(crate) use self::protocol::{Answer, Query};
+pub(crate) use self::server::Server;
 
 /// Why the control socket does not work.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ pub(super) const ANSWER_MAX: u64 = 1 << 20;
 /// A question.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "ask", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Query {
+pub(crate) enum Query {
     /// What runs, and how it is.
     Status,
     /// Load plugins from their files again.
@@ -24,10 +24,9 @@ pub enum Query {
     },
 }
 
-/// An answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Answer {
+pub(crate) enum Answer {
     /// What runs.
     Status(Status),
     /// What became of each plugin.

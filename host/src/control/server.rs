@@ -21,7 +21,7 @@ const WAITING_MAX: usize = 16;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The socket of a running host; removed when dropped.
-pub struct Server {
+pub(crate) struct Server {
     path: PathBuf,
     /// Device and inode of the socket.
     id: (u64, u64),
@@ -33,7 +33,7 @@ impl Server {
     ///
     /// # Errors
     /// When the path is taken or cannot be made.
-    pub fn bind(path: &Path) -> Result<Self, ControlError> {
+    pub(crate) fn bind(path: &Path) -> Result<Self, ControlError> {
         let failed = |source| ControlError::Bind { path: path.into(), source };
         Self::vacant(path)?;
         if let Some(folder) = path.parent() {
@@ -66,7 +66,7 @@ impl Server {
     ///
     /// # Errors
     /// When a host listens there, or something else lies there.
-    pub fn vacant(path: &Path) -> Result<(), ControlError> {
+    pub(crate) fn vacant(path: &Path) -> Result<(), ControlError> {
         match fs::symlink_metadata(path) {
             Ok(meta) if !meta.file_type().is_socket() => {
                 Err(ControlError::NoSocket { path: path.into() })
@@ -80,7 +80,7 @@ impl Server {
     }
 
     /// The next question, and where its answer goes.
-    pub async fn next(&mut self) -> (Query, oneshot::Sender<Answer>) {
+    pub(crate) async fn next(&mut self) -> (Query, oneshot::Sender<Answer>) {
         match self.questions.recv().await {
             Some(question) => question,
             None => std::future::pending().await,

@@ -16,9 +16,10 @@ mod exec;
 mod file;
 mod socket;
 mod task;
-pub mod text;
+pub(crate) mod text;
 
-pub use call::{CallLayout, CallLayouts, LayoutError, Place};
+pub use call::CallLayouts;
+pub(crate) use call::{CallLayout, LayoutError};
 
 /// Why a record is not an event. Counted, never fatal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -119,13 +120,13 @@ static DECODERS: [Option<Decoder>; HOOK_SLOTS] = {
 
 /// The contract's hook for one of the kernel contract's.
 #[must_use]
-pub fn hook(hook: AbiHook) -> Option<Hook> {
+pub(crate) fn hook(hook: AbiHook) -> Option<Hook> {
     Hook::from_name(hook.name())
 }
 
 /// The kernel contract's hook for one of the contract's.
 #[must_use]
-pub fn abi_hook(hook: Hook) -> Option<AbiHook> {
+pub(crate) fn abi_hook(hook: Hook) -> Option<AbiHook> {
     AbiHook::from_name(hook.name())
 }
 
@@ -175,7 +176,7 @@ fn verdict(header: &Header) -> Result<Verdict, DecodeError> {
 
 /// A process key of the kernel contract as plugins know it.
 #[must_use]
-pub const fn process(key: AbiProcessKey) -> ProcessKey {
+pub(crate) const fn process(key: AbiProcessKey) -> ProcessKey {
     ProcessKey { start_boot_ns: key.start_boot_ns, tgid: key.tgid }
 }
 

@@ -6,7 +6,7 @@ use std::fmt::Write;
 /// The bytes as text; a byte that is not part of UTF-8 becomes `\xNN`. Borrows when nothing is
 /// escaped.
 #[must_use]
-pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn escape(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
     }
@@ -23,7 +23,7 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
 
 /// Names from the leaf upwards, each ended by NUL, as the path they make.
 #[must_use]
-pub fn upwards(names: &[u8]) -> Cow<'static, str> {
+pub(crate) fn upwards(names: &[u8]) -> Cow<'static, str> {
     let names = names.strip_suffix(b"\0").unwrap_or(names);
     let mut path = String::with_capacity(names.len() + 1);
     for name in names.rsplit(|byte| *byte == 0) {
@@ -35,7 +35,7 @@ pub fn upwards(names: &[u8]) -> Cow<'static, str> {
 
 /// The bytes before the first NUL, as text.
 #[must_use]
-pub fn until_nul(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn until_nul(bytes: &[u8]) -> Cow<'_, str> {
     escape(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 

@@ -24,7 +24,7 @@ const WALK_NS: u64 = 20_000_000;
 
 /// Names of cgroups, learnt when asked for.
 #[derive(Debug)]
-pub struct CgroupNames {
+pub(crate) struct CgroupNames {
     root: PathBuf,
     names: HashMap<u64, String>,
     /// Unknown ids, and until when they are not looked for again.
@@ -35,13 +35,13 @@ pub struct CgroupNames {
 impl CgroupNames {
     /// Names of the hierarchy that is mounted at `root`.
     #[must_use]
-    pub fn new(root: PathBuf) -> Self {
+    pub(crate) fn new(root: PathBuf) -> Self {
         Self { root, names: HashMap::new(), misses: HashMap::new(), next_walk_boot_ns: 0 }
     }
 
     /// Names of this system's unified hierarchy: where systemd mounts it, alone or beside version 1.
     #[must_use]
-    pub fn system() -> Self {
+    pub(crate) fn system() -> Self {
         let beside = Path::new("/sys/fs/cgroup/unified");
         Self::new(if beside.is_dir() { beside.into() } else { "/sys/fs/cgroup".into() })
     }
@@ -50,14 +50,14 @@ impl CgroupNames {
     ///
     /// # Errors
     /// When there is no such cgroup.
-    pub fn id_of(path: &Path) -> std::io::Result<u64> {
+    pub(crate) fn id_of(path: &Path) -> std::io::Result<u64> {
         let below = path.strip_prefix("/").unwrap_or(path);
         let metadata = fs::metadata(Self::system().root.join(below))?;
         Ok(std::os::unix::fs::MetadataExt::ino(&metadata))
     }
 
     /// The path of a cgroup, `/` for the root; empty when there is none (any more).
-    pub fn name(&mut self, id: u64, now_boot_ns: u64) -> &str {
+    pub(crate) fn name(&mut self, id: u64, now_boot_ns: u64) -> &str {
         if id == 0 {
             return "";
         }

@@ -6,7 +6,6 @@ use krsi_plugin_schema::latest::{Body, Event, Exec, ProcessKey};
 /// What became of a process.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ProcessChange<'a> {
-    /// It was forked.
     Forked {
         /// Who forked.
         parent: ProcessKey,

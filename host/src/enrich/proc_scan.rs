@@ -27,7 +27,7 @@ const STARTTIME: usize = 19;
 /// Why `/proc` could not be read at all.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot be listed", root.display())]
-pub struct ScanError {
+pub(crate) struct ScanError {
     /// Where it was looked for.
     root: std::path::PathBuf,
     /// Why.
@@ -39,7 +39,7 @@ pub struct ScanError {
 ///
 /// # Errors
 /// When the folder cannot be listed; single processes that vanish are no error.
-pub fn scan(root: &Path) -> Result<Vec<Process<'static>>, ScanError> {
+pub(crate) fn scan(root: &Path) -> Result<Vec<Process<'static>>, ScanError> {
     let entries =
         fs::read_dir(root).map_err(|source| ScanError { root: root.to_owned(), source })?;
     let tgids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -48,7 +48,7 @@ pub fn scan(root: &Path) -> Result<Vec<Process<'static>>, ScanError> {
 
 /// Those of the processes that run, by their exact keys, that `root` shows; the oldest first.
 #[must_use]
-pub fn describe(
+pub(crate) fn describe(
     root: &Path,
     wanted: &[ProcessKey],
     running: &HashSet<ProcessKey>,
@@ -71,7 +71,7 @@ pub fn describe(
 
 /// Parent and start of a process; `None` for one that is gone.
 #[must_use]
-pub fn stat_of(root: &Path, tgid: u32) -> Option<Stat> {
+pub(crate) fn stat_of(root: &Path, tgid: u32) -> Option<Stat> {
     stat(&read(&root.join(tgid.to_string()).join("stat"), FILE_MAX)?)
 }
 
@@ -96,7 +96,7 @@ fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
 
 /// What `stat` tells of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub(crate) struct Stat {
     /// Process id of the parent.
     pub ppid: u32,
     /// When it started, in clock ticks since the boot.

@@ -1,7 +1,7 @@
 //! The kernel room: what this kernel is, what is loaded into it, and the maps that link the two.
 
-pub mod btf;
-pub mod map;
-pub mod program;
-pub mod spec;
-pub mod survey;
+pub(crate) mod btf;
+pub(crate) mod map;
+pub(crate) mod program;
+pub(crate) mod spec;
+pub(crate) mod survey;

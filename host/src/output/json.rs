@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use super::{Output, Report};
 
 /// One JSON object a line.
-pub struct Json;
+pub(crate) struct Json;
 
 impl Output for Json {
     fn write(&mut self, report: &Report, out: &mut dyn Write) -> io::Result<()> {

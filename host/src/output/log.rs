@@ -69,7 +69,7 @@ static LINES: Lines = Lines {
 ///
 /// # Errors
 /// When the kernel gives no thread.
-pub fn start_log() -> io::Result<()> {
+pub(crate) fn start_log() -> io::Result<()> {
     LINES.lock().is_started = true;
     thread::spawn("log", Task::Lasting, || LINES.write(&mut io::stderr())).map(drop)
 }
@@ -78,7 +78,7 @@ pub fn start_log() -> io::Result<()> {
 ///
 /// # Errors
 /// When standard error takes nothing, as far as that is known.
-pub fn say(lines: &[u8]) -> io::Result<()> {
+pub(crate) fn say(lines: &[u8]) -> io::Result<()> {
     if LINES.lock().is_started {
         LINES.push(lines, Who::Host);
         return Ok(());
@@ -88,12 +88,12 @@ pub fn say(lines: &[u8]) -> io::Result<()> {
 
 /// Lines that standard error had no room for.
 #[must_use]
-pub fn lost_lines() -> u64 {
+pub(crate) fn lost_lines() -> u64 {
     LINES.lock().lost
 }
 
 /// Waits until what was logged is written; not for long where standard error takes nothing.
-pub fn end_log() {
+pub(crate) fn end_log() {
     if LINES.lock().is_started {
         LINES.wait();
     }
@@ -185,11 +185,11 @@ impl Lines {
 
 /// Where `tracing` writes.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LogWriter;
+pub(crate) struct LogWriter;
 
 /// One line of the log on its way.
 #[derive(Debug)]
-pub struct LogLine(Who);
+pub(crate) struct LogLine(Who);
 
 impl<'a> MakeWriter<'a> for LogWriter {
     type Writer = LogLine;

@@ -9,21 +9,21 @@ mod value;
 
 use std::io::{self, Write};
 
-pub use json::Json;
-pub use log::{LogLine, LogWriter, end_log, lost_lines, say, start_log};
-pub use report::{
+pub(crate) use json::Json;
+pub(crate) use log::{LogWriter, end_log, lost_lines, say, start_log};
+pub(crate) use report::{
     AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
     RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
     Witnessed,
 };
-pub use status::{
+pub(crate) use status::{
     HookCount, OutputStatus, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
 };
-pub use terminal::{Colour, Terminal};
-pub use value::{CallObject, FieldValue};
+pub(crate) use terminal::{Colour, Terminal};
+pub(crate) use value::{CallObject, FieldValue};
 
 /// A sink for reports.
-pub trait Output: Send {
+pub(crate) trait Output: Send {
     /// Writes one report.
     ///
     /// # Errors

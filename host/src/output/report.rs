@@ -34,7 +34,6 @@ pub enum Report {
     Watch(WatchReport),
     /// A rule is in force.
     Rule(RuleReport),
-    /// A rule has ended.
     RuleEnd(RuleEndReport),
     /// A plugin's action was refused.
     Refusal(RefusalReport),
@@ -50,7 +49,6 @@ pub struct NoteReport {
     /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// What.
     pub text: String,
 }
 
@@ -156,7 +154,6 @@ pub struct RuleReport {
     /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// Its id.
     #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
     /// Who owns it.
@@ -167,13 +164,11 @@ pub struct RuleReport {
     pub reason: String,
 }
 
-/// A rule that ended.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RuleEndReport {
     /// When.
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// Its id.
     #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
     /// The plugin whose rule it was.
@@ -280,7 +275,6 @@ pub struct Witnessed {
 pub struct PluginSummary {
     /// Its name.
     pub plugin: String,
-    /// Its version.
     pub version: String,
     /// Where it is in its life.
     pub state: String,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::files::{Found, Place, in_folder, is_same_folder, without_twins};
+use super::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
 use super::reloaded::Reloaded;
 use super::steward::Steward;
@@ -23,7 +23,7 @@ enum Cause {
 
 /// Files that wait for something else than themselves.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct WaitingFiles {
     /// Plugins whose name another file has.
     names: HashSet<PathBuf>,
     /// Shadows of plugins that do not run.
@@ -43,7 +43,7 @@ pub(super) fn named(config: &Config) -> Vec<PathBuf> {
     plugins.chain(&config.shadows).cloned().collect()
 }
 
-impl Place {
+impl PluginPlace {
     /// Where a plugin lies that runs or is to run.
     pub(super) fn of(spec: &PluginSpec) -> Self {
         let beside = Self::beside(spec.file.clone());
@@ -89,7 +89,7 @@ impl Steward {
         };
         let mut results = Vec::new();
         // Stamped before it is read: what changes meanwhile is found by the next look.
-        let places: Vec<Place> = specs.iter().map(Place::of).collect();
+        let places: Vec<PluginPlace> = specs.iter().map(PluginPlace::of).collect();
         self.files.take(&places, Instant::now());
         for spec in specs {
             let file = spec.file.clone();
@@ -102,13 +102,13 @@ impl Steward {
         }
         if name.is_none() {
             let files = self.folders();
-            let places: Vec<Place> = files.iter().cloned().map(Place::beside).collect();
+            let places: Vec<PluginPlace> = files.iter().cloned().map(PluginPlace::beside).collect();
             self.files.take(&places, Instant::now());
             results.extend(files.into_iter().map(|file| self.come(&file, wider)));
             let waiting: Vec<PathBuf> = self.waiting.shadows.iter().cloned().collect();
             self.shadow_files(&waiting);
         }
-        self.settle();
+        self.update_hooks();
         results
     }
 
@@ -117,11 +117,12 @@ impl Steward {
     pub(super) fn look_at_files(&mut self, told: &HashSet<PathBuf>) {
         let now = Instant::now();
         let specs = self.roster.specs();
-        let shadows = self.config.shadows.iter().cloned().map(Place::beside);
-        let mut places: Vec<Place> = specs.iter().map(Place::of).chain(shadows).collect();
+        let shadows = self.config.shadows.iter().cloned().map(PluginPlace::beside);
+        let mut places: Vec<PluginPlace> =
+            specs.iter().map(PluginPlace::of).chain(shadows).collect();
         let others: Vec<PathBuf> = places.iter().map(|place| place.file.clone()).collect();
         let listed = self.files.in_folders(&self.config.plugin_dirs, &others, now);
-        places.extend(listed.into_iter().map(Place::beside));
+        places.extend(listed.into_iter().map(PluginPlace::beside));
         for (folder, why) in self.files.unread() {
             let folder = folder.display();
             self.shared.note(format!(
@@ -134,10 +135,10 @@ impl Steward {
             return;
         }
         found.into_iter().for_each(|found| self.deal(&found));
-        self.settle();
+        self.update_hooks();
     }
 
-    fn deal(&mut self, found: &Found) {
+    fn deal(&mut self, found: &DueFile) {
         let file = &found.file;
         let running = self.roster.specs().into_iter().find(|spec| spec.file == *file);
         match running {
@@ -164,7 +165,7 @@ impl Steward {
     }
 
     /// Tells of files in folders that are no plugins; they stop nothing.
-    pub(super) fn tell_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
+    pub(super) fn report_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
         for (file, error) in rejected {
             // What became of it is noted.
             let _noted = self.became(&file, Err(error));
@@ -295,7 +296,7 @@ impl Steward {
             prepared.is_ok_and(|prepared| prepared.name() == name)
         });
         let result = self.come(&named?, wider);
-        self.settle();
+        self.update_hooks();
         Some(result)
     }
 
@@ -322,7 +323,7 @@ impl Steward {
         let slot = self.roster.slot_of(prepared.name());
         let wanted = self.wanted(Some(prepared.wanted(slot)));
         self.hooks.want(&wanted)?;
-        self.tell_refused();
+        self.report_not_attached();
         self.shared.publish(self.hooks.published());
         Ok(())
     }

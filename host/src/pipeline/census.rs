@@ -7,10 +7,10 @@ use std::sync::Arc;
 use krsi_plugin_schema::latest::ProcessKey;
 
 use super::clock;
-use super::lookout::is_news;
+use super::loss_monitor::is_news;
 use super::shared::Shared;
 use crate::enrich::{self, Joined, Missed};
-use crate::kernel::program::processes::Processes;
+use crate::kernel::program::processes::TaskIterator;
 
 /// Time between two looks at all processes.
 const LOOK_NS: u64 = 3_000_000_000;
@@ -22,7 +22,7 @@ const TURN: usize = 64;
 /// Looks at the processes that run.
 pub(super) struct Census {
     /// `None` where the kernel does not list them.
-    processes: Option<Processes>,
+    processes: Option<TaskIterator>,
     shared: Arc<Shared>,
     looked_boot_ns: u64,
     /// Processes outside the table that were told of.
@@ -32,7 +32,7 @@ pub(super) struct Census {
 impl Census {
     /// Fills the table with the processes that run. To be called once forks are followed, and before the first
     /// record is read, so that no process is missed.
-    pub(super) fn start(processes: Option<Processes>, shared: Arc<Shared>) -> Self {
+    pub(super) fn start(processes: Option<TaskIterator>, shared: Arc<Shared>) -> Self {
         let census = Self { processes, shared, looked_boot_ns: clock::boot_ns(), told: 0 };
         if let Some(running) = census.running() {
             let all: Vec<ProcessKey> = running.iter().copied().collect();

@@ -22,14 +22,10 @@ use crate::thread::ThreadEnd;
 pub enum ReloadError {
     /// No plugin of that name runs.
     #[error("no plugin {name:?} runs")]
-    Unknown {
-        /// The name.
-        name: String,
-    },
+    Unknown { name: String },
     /// The file of a running plugin became a plugin of another name.
     #[error("{}: runs as {name:?}, and its new version calls itself {named:?}", file.display())]
     Renamed {
-        /// The file.
         file: PathBuf,
         /// The name that the file's plugin runs by.
         name: String,
@@ -39,7 +35,6 @@ pub enum ReloadError {
     /// A version that should run beside a plugin that does not run.
     #[error("--shadow {}: no plugin {name:?} runs that it could run beside", file.display())]
     Alone {
-        /// The file.
         file: PathBuf,
         /// The name it gives itself.
         name: String,
@@ -47,7 +42,6 @@ pub enum ReloadError {
     /// It asks for more than the version before.
     #[error("{}: {name} asks for more than before: to {}", file.display(), more.join(", to "))]
     Wider {
-        /// The file.
         file: PathBuf,
         /// Name of the plugin.
         name: String,
@@ -81,7 +75,7 @@ pub enum RunError {
     Map(#[from] MapError),
     /// The operator's word on rules cannot be put in force.
     #[error(transparent)]
-    Standing(StoreError),
+    OnError(StoreError),
     /// The Wasm engine cannot be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -149,14 +143,10 @@ pub enum RunError {
     Runtime(#[source] std::io::Error),
     /// Something lies where the ready file is to be.
     #[error("--ready-file {}: lies there already and is no ready file, which would be empty", file.display())]
-    ReadyFileTaken {
-        /// The file.
-        file: PathBuf,
-    },
+    ReadyFileTaken { file: PathBuf },
     /// The ready file cannot be created.
     #[error("{}: cannot be created", file.display())]
     ReadyFile {
-        /// The file.
         file: PathBuf,
         /// Why.
         #[source]
@@ -248,7 +238,7 @@ impl RunError {
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Attach(AttachError::Map(_))
             | RunError::Map(_)
-            | RunError::Standing(_)
+            | RunError::OnError(_)
             | RunError::Read(_)
             | RunError::Thread(_)
             | RunError::Runtime(_)
@@ -268,7 +258,7 @@ impl RunError {
                 AttachError::Object(_) | AttachError::Map(_) | AttachError::Btf(_),
             )
             | RunError::Map(_)
-            | RunError::Standing(_) => is_not_permitted(self),
+            | RunError::OnError(_) => is_not_permitted(self),
             _ => false,
         }
     }

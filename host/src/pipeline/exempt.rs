@@ -17,7 +17,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::attach::proof::KeyOf;
 use crate::config::RuleSettings;
 use crate::enrich::{self, CgroupNames};
-use crate::kernel::map::exempt::Exempt as Kernel;
+use crate::kernel::map::exempt::ExemptMaps;
 use crate::kernel::map::file::key_of_stat;
 use crate::kernel::map::namespace;
 
@@ -35,13 +35,13 @@ struct Executable {
     /// Bits of [`exempt`].
     why: u64,
     /// What is there now.
-    held: Option<Held>,
+    held: Option<HeldFile>,
     /// Device and number of what was there before: what runs of it stays exempt, wherever it was moved.
     former: HashSet<(u64, u64)>,
 }
 
 /// A file, held so that no other gets its number.
-struct Held {
+struct HeldFile {
     file: File,
     /// Where the name leads to, through links.
     resolved: PathBuf,
@@ -50,17 +50,17 @@ struct Held {
 }
 
 /// Whom the operator and the host exempt, and what the kernel was told of it.
-pub(super) struct Exempt {
-    kernel: Kernel,
+pub(super) struct ExemptProcesses {
+    kernel: ExemptMaps,
     settings: RuleSettings,
     executables: Vec<Executable>,
     /// What the kernel was told of files.
     files: BTreeMap<FileKey, u64>,
 }
 
-impl Exempt {
+impl ExemptProcesses {
     /// Who the operator and the host itself are; the kernel is told of no executable yet.
-    pub(super) fn new(kernel: Kernel, settings: &RuleSettings) -> Self {
+    pub(super) fn new(kernel: ExemptMaps, settings: &RuleSettings) -> Self {
         let named =
             |path: PathBuf, why| Executable { path, why, held: None, former: HashSet::new() };
         // The image that runs, and what an upgrade put in its place.
@@ -104,7 +104,7 @@ impl Exempt {
         let mut told = Vec::new();
         for executable in self.executables.iter_mut().filter(|one| one.is_stale()) {
             let is_named = executable.why == exempt::EXECUTABLE;
-            match Held::open(&executable.path, key_of) {
+            match HeldFile::open(&executable.path, key_of) {
                 Ok(held) => {
                     told.extend(is_named.then(|| executable.words(&held)).flatten());
                     let before = executable.held.replace(held);
@@ -133,7 +133,7 @@ impl Exempt {
             }
         }
         for file in self.files.keys().filter(|file| !files.contains_key(*file)) {
-            if let Err(error) = self.kernel.judge_file(*file) {
+            if let Err(error) = self.kernel.unexempt_file(*file) {
                 told.push(format!("exempt-executables: {error}"));
             }
         }
@@ -159,7 +159,7 @@ impl Exempt {
                 }
                 // It executed something meanwhile, which the kernel had nothing to forget for.
                 if self.why(process) != why {
-                    let _told = self.kernel.judge(key);
+                    let _told = self.kernel.unexempt(key);
                 }
             }
             if !new {
@@ -183,7 +183,7 @@ impl Exempt {
                 continue;
             }
             let key = in_ticks.from_ticks();
-            let mut done = self.kernel.judge(key);
+            let mut done = self.kernel.unexempt(key);
             // What it still is, or has executed meanwhile.
             let after = self.kept(in_ticks, before);
             if after != 0 {
@@ -235,7 +235,7 @@ impl Executable {
     }
 
     /// What is to be told of what is behind the name.
-    fn words(&self, held: &Held) -> Option<String> {
+    fn words(&self, held: &HeldFile) -> Option<String> {
         let path = self.path.display();
         if held.is_script() {
             return Some(format!(
@@ -275,7 +275,7 @@ impl Executable {
     }
 }
 
-impl Held {
+impl HeldFile {
     fn open(path: &Path, key_of: KeyOf<'_>) -> std::io::Result<Self> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);

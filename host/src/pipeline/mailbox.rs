@@ -10,7 +10,7 @@ use crate::route::subscription::{PluginSlot, Subscription};
 
 /// A change of what the reader does, from the next drain on.
 #[derive(Clone, Debug)]
-pub(super) enum Change {
+pub(super) enum ReaderChange {
     /// A plugin comes, or wants something else than before.
     Subscribe(Subscription),
     /// A plugin goes.
@@ -22,7 +22,7 @@ pub(super) enum Change {
 /// Changes in order, and a descriptor that is readable while there are any.
 #[derive(Debug)]
 pub(super) struct Mailbox {
-    changes: Mutex<Vec<Change>>,
+    changes: Mutex<Vec<ReaderChange>>,
     rung: AtomicBool,
     bell: OwnedFd,
 }
@@ -33,14 +33,14 @@ impl Mailbox {
         Ok(Self { changes: Mutex::default(), rung: AtomicBool::new(false), bell })
     }
 
-    pub(super) fn post(&self, change: Change) {
+    pub(super) fn post(&self, change: ReaderChange) {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).push(change);
         self.rung.store(true, Ordering::Release);
         // The eventfd takes 8 bytes; only a counter at its end, which would be readable, refuses.
         let _rung = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 
-    pub(super) fn take(&self) -> Vec<Change> {
+    pub(super) fn take(&self) -> Vec<ReaderChange> {
         let mut count = [0; 8];
         // Nothing to read means that nothing was written.
         let _read = rustix::io::read(&self.bell, &mut count);

@@ -10,18 +10,21 @@
 
 mod arrivals;
 mod ask;
+pub(crate) mod bench;
 mod blind;
-mod board;
 mod bounds;
 mod census;
 mod clock;
 mod error;
 mod exempt;
 mod files;
-mod lookout;
+mod grant_cell;
+mod hook_counts;
+mod loss_monitor;
 mod mailbox;
-mod nobody;
+mod on_error;
 mod outlet;
+mod plugin_status;
 mod prepare;
 mod reader;
 mod ready;
@@ -29,22 +32,19 @@ mod regrant;
 mod reloaded;
 mod report;
 mod reports;
-pub mod rig;
 mod roster;
 mod serve;
 mod shared;
 mod sink;
-mod standing;
 mod start;
 mod steward;
 mod summary;
-mod tally;
+mod unused_tables;
 mod version;
 mod vital;
 mod watch;
-mod words;
 
-pub use self::error::{ReloadError, RunError};
+pub(crate) use self::error::{ReloadError, RunError};
 
 use crate::config::Config;
 
@@ -52,7 +52,7 @@ use crate::config::Config;
 ///
 /// # Errors
 /// When the machine, the configuration or a plugin does not allow it.
-pub fn run(config: Config) -> Result<(), RunError> {
+pub(crate) fn run(config: Config) -> Result<(), RunError> {
     let running = start::start(config.clone())?;
     serve::serve(running, &config)
 }

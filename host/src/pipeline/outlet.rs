@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::RunError;
-use super::reports::Waiting;
+use super::reports::ReportReceiver;
 use super::shared::Shared;
 use crate::config::{Config, Format};
 use crate::loss::Loss;
@@ -29,7 +29,7 @@ const PATIENCE_MAX: Duration = Duration::from_secs(10);
 pub(super) fn start(
     config: &Config,
     shared: &Arc<Shared>,
-    reports: Waiting,
+    reports: ReportReceiver,
 ) -> Result<(), RunError> {
     let output: Box<dyn Output> = match config.format {
         Format::Json => Box::new(Json),
@@ -55,7 +55,7 @@ pub(super) fn finish(shared: &Shared, last: Option<Report>) {
     }
 }
 
-fn run<W: Write + AsFd>(outlet: &mut Outlet<W>, shared: &Shared, mut reports: Waiting) {
+fn run<W: Write + AsFd>(outlet: &mut Outlet<W>, shared: &Shared, mut reports: ReportReceiver) {
     let mut failing = false;
     while let Some(report) = reports.recv() {
         outlet.add(&report);

@@ -36,12 +36,10 @@ impl Prepared {
         version.wanted(slot, &self.settings.grant)
     }
 
-    /// Its file.
     pub(super) fn file(&self) -> &Path {
         &self.spec.file
     }
 
-    /// Its name.
     pub(super) fn name(&self) -> &str {
         &self.candidate.manifest.name
     }
@@ -61,7 +59,7 @@ impl Roster {
     pub(super) fn prepare_beside(&mut self, spec: PluginSpec) -> Result<Prepared, RunError> {
         // Before it is read: whoever may write there decides what it is.
         if let Some(text) = self.policies.check_writers(&spec)? {
-            self.tell_once(&spec.file, text);
+            self.report_once(&spec.file, text);
         }
         let stem = spec.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let settings = self.policies.of(&stem)?;

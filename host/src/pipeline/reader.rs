@@ -6,12 +6,12 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::{Body, Event, Process, ProcessKey, Verdict};
 
 use super::clock;
-use super::lookout::Lookout;
-use super::mailbox::{Change, Mailbox};
+use super::hook_counts::Counted;
+use super::loss_monitor::LossMonitor;
+use super::mailbox::{Mailbox, ReaderChange};
+use super::on_error::ERROR_RULES;
 use super::report;
 use super::shared::Shared;
-use super::standing::ERROR_RULES;
-use super::tally::Counted;
 use crate::attach::watches::{ADMINISTRATOR, ToldField, WATCH_RULES};
 use crate::decode::{self, DecodeError, Decoded};
 use crate::enrich::{CgroupNames, Joined, Observation, ProcessChange, ProcessTable};
@@ -19,7 +19,7 @@ use crate::kernel::map::Counters;
 use crate::loss::Loss;
 use crate::output::VerdictReport;
 use crate::read::ring::{ReadError, Rings, Wake};
-use crate::route::batch::Processes;
+use crate::route::batch::ProcessSource;
 use crate::route::subscription::{PluginSlot, Router};
 
 /// Records of one drain: the table is locked, and batches are held back, no longer than for these.
@@ -32,13 +32,13 @@ pub(super) struct Reader {
     rings: Rings,
     router: Router,
     cgroups: CgroupNames,
-    lookout: Lookout,
+    losses: LossMonitor,
     shared: Arc<Shared>,
 }
 
 /// What a drain found that needs the ledger, which may not be locked while the table is.
 #[derive(Default)]
-struct Found {
+struct DrainResult {
     kin: Vec<Observation>,
     verdicts: Vec<Decided>,
 }
@@ -49,7 +49,7 @@ struct Decided {
     rule_id: u64,
 }
 
-impl Processes for ProcessTable {
+impl ProcessSource for ProcessTable {
     fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
         self.get(key)
     }
@@ -58,7 +58,7 @@ impl Processes for ProcessTable {
 impl Reader {
     pub(super) fn new(rings: Rings, counters: Arc<Counters>, shared: Arc<Shared>) -> Self {
         let (router, cgroups) = (Router::default(), CgroupNames::system());
-        Self { rings, router, cgroups, lookout: Lookout::new(counters), shared }
+        Self { rings, router, cgroups, losses: LossMonitor::new(counters), shared }
     }
 
     /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
@@ -69,16 +69,16 @@ impl Reader {
             let mut stop = false;
             for change in changes {
                 match change {
-                    Change::Subscribe(subscription) => self.router.subscribe(&subscription),
-                    Change::Unsubscribe(slot) => self.router.unsubscribe(slot),
-                    Change::Stop => stop = true,
+                    ReaderChange::Subscribe(subscription) => self.router.subscribe(&subscription),
+                    ReaderChange::Unsubscribe(slot) => self.router.unsubscribe(slot),
+                    ReaderChange::Stop => stop = true,
                 }
             }
             // A flood of records must not keep the mailbox waiting.
             while self.drain() >= DRAIN && (stop || !mailbox.is_rung()) {}
             if stop {
-                self.lookout.look(&self.shared);
-                self.lookout.tell_rest(&mut self.router);
+                self.losses.look(&self.shared);
+                self.losses.deliver_rest(&mut self.router);
                 self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
                 return Ok(());
             }
@@ -86,10 +86,10 @@ impl Reader {
     }
 
     fn drain(&mut self) -> usize {
-        self.lookout.look_in_time(&self.shared);
-        let mut found = Found::default();
+        self.losses.look_in_time(&self.shared);
+        let mut found = DrainResult::default();
         let records = {
-            let Self { rings, router, cgroups, lookout, shared } = self;
+            let Self { rings, router, cgroups, losses, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
@@ -98,7 +98,7 @@ impl Reader {
                 let decoded = record.map_err(DecodeError::from);
                 match decoded.and_then(|record| decode::decode(&record, &layouts)) {
                     Ok(decoded) => {
-                        lookout.tell_before(&decoded.event, router);
+                        losses.deliver_before(&decoded.event, router);
                         // The one place that asks what became of a process.
                         let change = ProcessChange::of(&decoded.event);
                         let told = watches.get(&slot);
@@ -107,7 +107,7 @@ impl Reader {
                         follow(&decoded, told, &mut processes, cgroups, &mut found);
                         count(&mut delivered, slot);
                         if decoded.event.is_cut() {
-                            shared.tally.add(slot, Counted::Cut, 1);
+                            shared.hook_counts.add(slot, Counted::Cut, 1);
                         }
                         if let Body::Watch(watch) = &decoded.event.body
                             && decoded.owner == ADMINISTRATOR
@@ -118,30 +118,30 @@ impl Reader {
                         let owner = Some(PluginSlot(decoded.owner));
                         if router.route(&decoded.event, owner, &*processes).is_err() {
                             shared.lose(slot, Loss::Encode);
-                            lookout.tell_one(slot, router);
+                            losses.deliver_undecoded(slot, router);
                         }
                         router.follow(change);
                     }
                     Err(error) => {
                         tracing::debug!(%error, "a record was dropped");
                         shared.lose(slot, Loss::Decode);
-                        lookout.tell_one(slot, router);
+                        losses.deliver_undecoded(slot, router);
                     }
                 }
             });
             shared.delivered(&delivered);
             if records < DRAIN {
-                lookout.tell_rest(router);
+                losses.deliver_rest(router);
             }
             records
         };
-        self.settle(found);
+        self.apply_drained(found);
         self.router.flush(clock::boot_ns(), clock::unix_offset_ns());
         records
     }
 
     /// Lets the ledger follow forks and exits, and tells of verdicts with the rules behind them.
-    fn settle(&mut self, found: Found) {
+    fn apply_drained(&mut self, found: DrainResult) {
         if found.kin.is_empty() && found.verdicts.is_empty() {
             return;
         }
@@ -187,7 +187,7 @@ fn follow(
     OfRecord { change, fields }: OfRecord<'_>,
     processes: &mut ProcessTable,
     cgroups: &mut CgroupNames,
-    found: &mut Found,
+    found: &mut DrainResult,
 ) {
     let event: &Event<'_> = &decoded.event;
     let mut name = |id| cgroups.name(id, event.meta.boot_ns).to_owned();

@@ -6,18 +6,20 @@ use krsi_plugin_schema::latest::{ProcessKey, Refusal};
 
 use super::bounds;
 use super::clock;
-use super::mailbox::Change;
+use super::grant_cell::GrantCell;
+use super::mailbox::ReaderChange;
 use super::roster::{Entry, Roster};
 use super::shared::Shared;
 use super::version::Version;
-use super::words::Words;
 use crate::config::ConfigError;
 use crate::plugin::{State, Worker};
-use crate::policy::{Grant, GrantSpec, GrantVerdict, Kinship, Others, Regranted, RuleSpec, judge};
+use crate::policy::{
+    Grant, GrantSpec, GrantVerdict, Kinship, Others, Regranted, RuleSpec, recheck_rule,
+};
 
 /// What became of a plugin's rules in force.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Judged {
+pub(super) struct RegrantOutcome {
     /// Rules that do something else than before.
     pub(super) changed: usize,
     /// Rules that ended.
@@ -42,15 +44,15 @@ impl Roster {
             if plugin.words.spec() == spec {
                 continue;
             }
-            let judged = plugin.judge(&self.shared, Some(spec.clone()));
+            let outcome = plugin.recheck_rules(&self.shared, Some(spec.clone()));
             self.send(&plugin.worker, &current, plugin.slot, &current.grant(spec));
-            self.tell_judged(name, judged);
+            self.report_rechecked(name, outcome);
         }
         Ok(())
     }
 
     /// A version has proven itself, or need not: what only the one before asked for goes.
-    pub(super) fn settled(&mut self, slot: u8, version: u64) {
+    pub(super) fn probation_ended(&mut self, slot: u8, version: u64) {
         self.without_before(slot, version, |_| None);
     }
 
@@ -78,15 +80,15 @@ impl Roster {
         drop(entries);
         // What the other version is sent may have been asked for since it gave way.
         self.send(&plugin.worker, &current, slot, &grant);
-        let judged = plugin.judge(&self.shared, None);
-        self.tell_judged(&plugin.name, judged);
+        let outcome = plugin.recheck_rules(&self.shared, None);
+        self.report_rechecked(&plugin.name, outcome);
     }
 
     /// Has a plugin be sent what a version of it may see, unless it was given up.
     fn send(&self, worker: &Worker, version: &Version, slot: u8, grant: &Grant) {
         if !matches!(worker.stats().state(), State::Quarantined | State::Stopped) {
             let subscription = version.subscription(slot, grant, worker.queue());
-            self.mailbox.post(Change::Subscribe(subscription));
+            self.mailbox.post(ReaderChange::Subscribe(subscription));
         }
     }
 
@@ -97,7 +99,7 @@ impl Roster {
         }
     }
 
-    fn tell_judged(&self, name: &str, Judged { changed, ended }: Judged) {
+    fn report_rechecked(&self, name: &str, RegrantOutcome { changed, ended }: RegrantOutcome) {
         if changed + ended > 0 {
             self.shared.note(format!(
                 "{name}: what it is granted has changed: {ended} of its rules ended, {changed} do something else now"
@@ -111,7 +113,7 @@ struct RulesOf {
     slot: u8,
     name: String,
     worker: Arc<Worker>,
-    words: Arc<Words>,
+    words: Arc<GrantCell>,
     /// The version that runs, and the one that can come back.
     versions: Vec<Version>,
 }
@@ -127,7 +129,7 @@ impl RulesOf {
 
     /// Has the plugin's grant judge its rules in force, by another word of the operator's if there is one.
     /// While a version can come back, its rules stay that only its own manifest asked for.
-    fn judge(&self, shared: &Shared, spec: Option<GrantSpec>) -> Judged {
+    fn recheck_rules(&self, shared: &Shared, spec: Option<GrantSpec>) -> RegrantOutcome {
         // No list of actions is half done under the old word.
         let held = self.words.hold();
         if let Some(spec) = spec {
@@ -144,9 +146,9 @@ impl RulesOf {
             shared.processes().get(key).is_some_and(|process| scope.holds(process))
         };
         let verdict = |rule: &RuleSpec, others: Others<'_>| {
-            let verdicts = grants
-                .iter()
-                .map(|grant| judge((grant, &shared.machine), rule, others, now_boot_ns, &within));
+            let verdicts = grants.iter().map(|grant| {
+                recheck_rule((grant, &shared.machine), rule, others, now_boot_ns, &within)
+            });
             let verdicts: Vec<GrantVerdict> = verdicts.collect();
             let granted = verdicts.iter().find(|one| matches!(one, GrantVerdict::Granted(_)));
             let verdict = granted.or(verdicts.first()).cloned();
@@ -159,18 +161,18 @@ impl RulesOf {
             shared.note(format!("{name}: its rules are bounded as before: {error}"));
         }
         let became = shared.turns.regrant(self.slot, verdict, now_boot_ns, kinship);
-        let mut judged = Judged::default();
+        let mut outcome = RegrantOutcome::default();
         for became in became {
             match became {
-                Regranted::Changed(_) => judged.changed += 1,
+                Regranted::Changed(_) => outcome.changed += 1,
                 Regranted::Ended(rule, refusal, why) => {
-                    judged.ended += 1;
+                    outcome.ended += 1;
                     let detail = format!("rule {} ended, {rule}: {why}", rule.rule_id);
                     self.words.tell(rule.token, refusal, &detail);
                     shared.note(format!("{}: {detail}", self.name));
                 }
             }
         }
-        judged
+        outcome
     }
 }

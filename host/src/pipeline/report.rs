@@ -5,7 +5,7 @@ use krsi_plugin_schema::latest::{
 };
 
 use super::clock;
-use crate::attach::watches::{Told, ToldField};
+use crate::attach::watches::{ToldField, ToldWatch};
 use crate::errno::errno_name;
 use crate::output::{
     CallObject, Decider, FieldValue, Report, RuleEndReport, VerdictReport, WatchReport,
@@ -74,7 +74,7 @@ const fn verdict_word(verdict: Verdict) -> &'static str {
 }
 
 /// A decision of a watch.
-pub(super) fn of_watch(verdict: VerdictReport, rule_id: u64, watch: Option<&Told>) -> Report {
+pub(super) fn of_watch(verdict: VerdictReport, rule_id: u64, watch: Option<&ToldWatch>) -> Report {
     Report::Verdict(VerdictReport {
         rule_id,
         decided_by: Decider::Watch,

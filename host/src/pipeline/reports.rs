@@ -17,17 +17,17 @@ const WAITING_MAX: usize = 8192;
 
 /// A kind of reports, and how many of it are told in a second.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Kind {
+struct ReportKind {
     words: &'static str,
     per_second: u32,
 }
 
-const fn kind(words: &'static str, per_second: u32) -> Kind {
-    Kind { words, per_second }
+const fn kind(words: &'static str, per_second: u32) -> ReportKind {
+    ReportKind { words, per_second }
 }
 
 /// The kind of a report, and the plugin or hook whose rate it is counted on; none for what is always told.
-fn kind_of(report: &Report) -> Option<(Kind, &str)> {
+fn kind_of(report: &Report) -> Option<(ReportKind, &str)> {
     Some(match report {
         Report::Verdict(verdict) if is_denial(report) => (kind("denials", 16_384), &verdict.plugin),
         Report::Verdict(verdict) => (kind("audited calls", 1024), &verdict.plugin),
@@ -122,17 +122,17 @@ impl Way {
 #[derive(Debug)]
 pub(super) struct Reports {
     way: Arc<Way>,
-    rates: Mutex<BTreeMap<(Kind, String), Rate>>,
+    rates: Mutex<BTreeMap<(ReportKind, String), Rate>>,
 }
 
 /// Where they come out.
 #[derive(Debug)]
-pub struct Waiting(Arc<Way>);
+pub struct ReportReceiver(Arc<Way>);
 
 /// A way for reports.
-pub(super) fn channel() -> (Reports, Waiting) {
+pub(super) fn channel() -> (Reports, ReportReceiver) {
     let way: Arc<Way> = Arc::default();
-    (Reports { way: Arc::clone(&way), rates: Mutex::default() }, Waiting(way))
+    (Reports { way: Arc::clone(&way), rates: Mutex::default() }, ReportReceiver(way))
 }
 
 impl Reports {
@@ -142,13 +142,13 @@ impl Reports {
     }
 
     /// Says what was left out since it was last said; how much.
-    pub(super) fn tell_left_out(&self) {
+    pub(super) fn report_left_out(&self) {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         for ((kind, whose), rate) in &mut *rates {
             let left_out = std::mem::take(&mut rate.left_out);
             if left_out > 0 {
                 let unix_ns = clock::unix_ns(clock::boot_ns());
-                let Kind { words, per_second } = kind;
+                let ReportKind { words, per_second } = kind;
                 let text = format!(
                     "{whose}: {left_out} more {words} were not reported, at most {per_second} a second are"
                 );
@@ -212,7 +212,7 @@ impl Reports {
     }
 }
 
-impl Waiting {
+impl ReportReceiver {
     /// The next report, of the first class that has one, which is written from now on; none once nobody sends one
     /// any more.
     pub(super) fn recv(&self) -> Option<Report> {
@@ -277,7 +277,7 @@ mod tests {
         })
     }
 
-    fn taken(waiting: &mut Waiting) -> Vec<Report> {
+    fn taken(waiting: &mut ReportReceiver) -> Vec<Report> {
         std::iter::from_fn(|| waiting.try_recv()).collect()
     }
 
@@ -303,11 +303,11 @@ mod tests {
         let (flooder, quiet) = (sent("flooder"), reports.send(refusal("quiet")));
         assert!((100..110).contains(&flooder) && quiet, "{flooder}");
         drop(taken(&mut waiting));
-        reports.tell_left_out();
+        reports.report_left_out();
         let [Report::Note(note)] = &taken(&mut waiting)[..] else { panic!("one note") };
         let left_out = format!("flooder: {} more refusals were not reported", 250 - flooder);
         assert!(note.text.starts_with(&left_out), "{}", note.text);
-        reports.tell_left_out();
+        reports.report_left_out();
         assert_eq!(taken(&mut waiting), []);
     }
 }

@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use krsi_plugin_schema::latest::Refusal;
 
-use super::board::{Board, summary};
-use super::mailbox::{Change, Mailbox};
+use super::grant_cell::GrantCell;
+use super::mailbox::{Mailbox, ReaderChange};
+use super::plugin_status::{StatusReader, summary};
 use super::prepare::Prepared;
 use super::shared::Shared;
-use super::sink::{Counts, PluginCommon, PolicySink, ShadowReports};
+use super::sink::{PluginCommon, PluginCounts, PolicySink, ShadowReports};
 use super::steward::Command;
 use super::version::Version;
-use super::words::Words;
 use super::{ReloadError, RunError, clock};
 use crate::attach::wanted::Wanted;
 use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
 use crate::output::{PluginSummary, RefusalReport, Report};
-use crate::plugin::{Candidate, Compiler, Engine, Origin, Start, Swapped, Worker};
+use crate::plugin::{Candidate, CodeOrigin, Compiler, Engine, Start, Swapped, Worker};
 use crate::policy::{Asked, Grant, GrantSpec};
 use crate::route::queue::Queue;
 use crate::route::subscription::PluginSlot;
@@ -30,9 +30,9 @@ pub(super) struct Entry {
     pub(super) slot: u8,
     pub(super) name: String,
     pub(super) worker: Arc<Worker>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<PluginCounts>,
     /// The operator's word on it.
-    pub(super) words: Arc<Words>,
+    pub(super) words: Arc<GrantCell>,
     /// The version that runs, whose manifest was accepted.
     pub(super) current: Version,
     /// The version that comes back if that one fails early.
@@ -100,8 +100,8 @@ impl Roster {
         }
     }
 
-    pub(super) fn board(&self) -> Board {
-        Board(Arc::clone(&self.entries), Arc::clone(&self.shared))
+    pub(super) fn statuses(&self) -> StatusReader {
+        StatusReader(Arc::clone(&self.entries), Arc::clone(&self.shared))
     }
 
     /// What all plugins want of the kernel, and perhaps one more.
@@ -118,7 +118,7 @@ impl Roster {
     }
 
     /// Tells of a file what was not told of it before.
-    pub(super) fn tell_once(&mut self, file: &Path, text: String) {
+    pub(super) fn report_once(&mut self, file: &Path, text: String) {
         if self.writable.get(file) != Some(&text) {
             self.shared.note(format!("{text} (allowed by --allow-writable)"));
             self.writable.insert(file.to_owned(), text);
@@ -148,8 +148,8 @@ impl Roster {
         let common = PluginCommon {
             slot,
             queue: Arc::new(Queue::new(settings.limits.queue_records)),
-            words: Arc::new(Words::new(settings.grant.clone())),
-            counts: Arc::new(Counts::default()),
+            words: Arc::new(GrantCell::new(settings.grant.clone())),
+            counts: Arc::new(PluginCounts::default()),
             steward: self.steward.clone(),
         };
         let PluginCommon { words, counts, queue, .. } = common.clone();
@@ -160,7 +160,7 @@ impl Roster {
         let start = begin(&spec)?;
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.mailbox.post(ReaderChange::Subscribe(subscription));
         let worker = Arc::new(worker);
         self.entries().push(Entry {
             spec,
@@ -174,7 +174,7 @@ impl Roster {
             shadow: None,
         });
         self.shared.note(format!("{name} {hello}"));
-        self.tell_watches(&name, &current.asked, &words);
+        self.report_watches(&name, &current.asked, &words);
         Ok(())
     }
 
@@ -219,7 +219,7 @@ impl Roster {
         let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.mailbox.post(ReaderChange::Subscribe(subscription));
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
             let number = swapped.before;
             let old = std::mem::replace(&mut entry.current, version.clone());
@@ -229,9 +229,9 @@ impl Roster {
             (entry.spec, entry.shadow) = (spec, None);
         }
         if swapped.before.is_none() {
-            self.settled(slot, version.number);
+            self.probation_ended(slot, version.number);
         }
-        self.tell_watches(&name, &version.asked, &words);
+        self.report_watches(&name, &version.asked, &words);
         let (from, bytes) = (&swapped.from, swapped.state_bytes);
         let pause = swapped.pause.as_micros();
         self.shared.note(format!(
@@ -271,7 +271,7 @@ impl Roster {
         let at = self.entries().iter().position(|entry| entry.spec.file == file);
         let Some(at) = at else { return };
         let entry = self.entries().remove(at);
-        self.mailbox.post(Change::Unsubscribe(PluginSlot(entry.slot)));
+        self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(entry.slot)));
         entry.worker.stop();
         let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
         self.gone.push(summary(&entry));
@@ -280,7 +280,7 @@ impl Roster {
     }
 
     /// Tells of a plugin's watches that are not granted; it runs without them.
-    fn tell_watches(&self, plugin: &str, asked: &Asked, words: &Words) {
+    fn report_watches(&self, plugin: &str, asked: &Asked, words: &GrantCell) {
         let spec: GrantSpec = words.spec();
         let unix_ns = clock::unix_ns(clock::boot_ns());
         for (watch, why) in spec.refused_watches(&asked.watches) {
@@ -355,9 +355,9 @@ fn hello(candidate: &Candidate, spec: &PluginSpec, asked: &Asked, grant: &Grant)
     let identity = candidate.identity();
     let hash: String = identity.sha256.chars().take(16).collect();
     let origin = match identity.origin {
-        Origin::Compiled => "compiled",
-        Origin::Cached => "from the cache",
-        Origin::Distrusted => "compiled anew, as the cached code was not to be trusted",
+        CodeOrigin::Compiled => "compiled",
+        CodeOrigin::Cached => "from the cache",
+        CodeOrigin::Distrusted => "compiled anew, as the cached code was not to be trusted",
     };
     let version = &candidate.manifest.version;
     let mut text = format!("{version} runs: {}, sha256 {hash}…, {origin}", identity.contract);

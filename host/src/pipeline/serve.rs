@@ -9,18 +9,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::RunError;
-use super::board::Board;
 use super::clock;
 use super::outlet::{self, STALLED};
+use super::plugin_status::StatusReader;
 use super::prepare::Wider;
 use super::ready::ReadyFile;
 use super::reloaded::Reloaded;
 use super::report;
 use super::shared::Shared;
-use super::start::Running;
+use super::start::RunningHost;
 use super::steward::Command;
 use super::summary::{counts, processes, summary, watch_counts};
-use super::watch::Watch;
+use super::watch::FolderWatch;
 use crate::config::Config;
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
@@ -33,7 +33,7 @@ use crate::thread::{self, Ending};
 const EXPIRY: Duration = Duration::from_secs(1);
 
 /// Serves until a signal, then ends in order and tells the summary.
-pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
+pub(super) fn serve(running: RunningHost, config: &Config) -> Result<(), RunError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -42,8 +42,8 @@ pub(super) fn serve(running: Running, config: &Config) -> Result<(), RunError> {
     runtime.block_on(run(running, config))
 }
 
-async fn run(running: Running, config: &Config) -> Result<(), RunError> {
-    let Running { shared, counters, commands, board, reports, mut ready } = running;
+async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
+    let RunningHost { shared, counters, commands, statuses, reports, mut ready } = running;
     outlet::start(config, &shared, reports)?;
     let (told, mut ends) = mpsc::unbounded_channel();
     // Nobody is told any more once the run ends.
@@ -52,7 +52,7 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
     let (interrupt, terminate, hangup) = (live(interrupt)?, live(terminate)?, live(hangup)?);
-    let (mut watch, deaf) = Watch::new(config)?;
+    let (mut watch, deaf) = FolderWatch::new(config)?;
     deaf.into_iter().for_each(|text| shared.note(text));
     let mut server = match &config.control {
         Some(path) => Some(Server::bind(path)?),
@@ -60,17 +60,17 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
     };
     let mut expiry = interval(EXPIRY);
     let mut is_stalled = false;
-    tell_ready(&mut ready, &shared)?;
+    report_ready(&mut ready, &shared)?;
     let lost = loop {
         tokio::select! {
             Some(end) = ends.recv() => break Some(end),
             _ = expiry.tick() => {
                 expire(&shared);
-                tell_stalled(&shared, &mut is_stalled);
+                report_stalled(&shared, &mut is_stalled);
             }
             files = watch.complete() => send(&commands, Command::Complete(files)),
             (query, reply) = asked(&mut server) => {
-                answer(query, reply, &commands, &board, &shared, &counters);
+                answer(query, reply, &commands, &statuses, &shared, &counters);
             }
             _ = hangup.recv() => {
                 send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
@@ -90,7 +90,7 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
     let ended = ended.await.ok();
     let panicked = ends.try_recv().ok().filter(|end| end.ending == Ending::Panicked);
     let lost = lost.or(panicked);
-    shared.reports.tell_left_out();
+    shared.reports.report_left_out();
     let summary = ended.as_ref().map(|ended| summary(&shared, &counters, ended)).transpose();
     let (last, summed) = match summary {
         Ok(summary) => (summary.map(Report::Summary), Ok(())),
@@ -105,7 +105,7 @@ async fn run(running: Running, config: &Config) -> Result<(), RunError> {
 }
 
 /// Says once that standard output takes nothing, and by the status how much is lost.
-fn tell_stalled(shared: &Shared, is_stalled: &mut bool) {
+fn report_stalled(shared: &Shared, is_stalled: &mut bool) {
     let (busy, left) = shared.reports.state();
     let stalls = busy >= STALLED;
     if stalls && !*is_stalled {
@@ -140,7 +140,7 @@ fn answer(
     query: Query,
     reply: oneshot::Sender<Answer>,
     commands: &Sender<Command>,
-    board: &Board,
+    statuses: &StatusReader,
     shared: &Shared,
     counters: &Counters,
 ) {
@@ -155,7 +155,7 @@ fn answer(
                 hooks,
                 watches,
                 processes: processes(shared),
-                plugins: board.status(),
+                plugins: statuses.status(),
                 rejected: shared.rejected(),
                 output: output(shared),
             };
@@ -194,7 +194,7 @@ fn lines(results: Vec<Result<Reloaded, RunError>>) -> Vec<Result<String, String>
 }
 
 /// Says that hooks are live and rules in force, once a signal would end the run in order.
-fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
+fn report_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
     let unproven = shared.unproven();
     let but = match unproven.len() {
         0 => String::new(),
@@ -218,7 +218,7 @@ fn tell_ready(ready: &mut ReadyFile, shared: &Shared) -> Result<(), RunError> {
 
 /// Takes ended rules out of the maps and reports them, and says what was not reported of the last second.
 fn expire(shared: &Shared) {
-    shared.reports.tell_left_out();
+    shared.reports.report_left_out();
     for rule in shared.turns.expire(clock::boot_ns()) {
         shared.report(report::rule_end(&rule));
     }

@@ -11,8 +11,8 @@ use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_plugin_schema::latest::ProcessKey;
 use parking_lot::MutexGuard as TurnGuard;
 
+use super::hook_counts::{Counted, HookCounters};
 use super::reports::Reports;
-use super::tally::{Counted, Tally};
 use crate::attach::published::{LossSource, Published};
 use crate::attach::watches::ToldWatches;
 use crate::decode::CallLayouts;
@@ -41,8 +41,7 @@ pub(super) struct Shared {
     pub(super) rules: AtomicU64,
     /// Rules refused for want of room in a map.
     pub(super) map_full: AtomicU64,
-    /// Counts by hook.
-    pub(super) tally: Tally,
+    pub(super) hook_counts: HookCounters,
     /// The way to the outputs.
     pub(super) reports: Reports,
     /// Names of the hooks that are attached, and how.
@@ -74,7 +73,7 @@ impl Shared {
             machine,
             rules: AtomicU64::new(0),
             map_full: AtomicU64::new(0),
-            tally: Tally::default(),
+            hook_counts: HookCounters::default(),
             reports,
             hooks: Mutex::default(),
             unproven: Mutex::default(),
@@ -125,13 +124,13 @@ impl Shared {
         self.ledger().set_digests(digests);
         *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);
         *self.watches.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(watches);
-        self.tell_unproven(unproven);
+        self.report_unproven(unproven);
         *self.programs.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(programs);
         *self.hooks.lock().unwrap_or_else(PoisonError::into_inner) = (hooks, backend);
     }
 
     /// Keeps what was not seen to be called, and tells what is new of it.
-    fn tell_unproven(&self, unproven: Vec<String>) {
+    fn report_unproven(&self, unproven: Vec<String>) {
         let before = {
             let mut kept = self.unproven.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *kept, unproven.clone())
@@ -208,7 +207,7 @@ impl Shared {
     /// Adds records that were decoded, by hook id.
     pub(super) fn delivered(&self, counts: &[u64; HOOK_SLOTS]) {
         for (slot, count) in (0..).zip(counts) {
-            self.tally.add(slot, Counted::Delivered, *count);
+            self.hook_counts.add(slot, Counted::Delivered, *count);
         }
     }
 
@@ -216,7 +215,7 @@ impl Shared {
     pub(super) fn lose(&self, slot: u16, loss: Loss) {
         self.losses.add(loss, 1);
         let counted = if loss == Loss::Decode { Counted::Undecoded } else { Counted::TooLong };
-        self.tally.add(slot, counted, 1);
+        self.hook_counts.add(slot, counted, 1);
     }
 
     /// Notes the delays from hooks to the rules they caused.

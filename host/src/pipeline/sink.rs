@@ -10,16 +10,16 @@ use parking_lot::MutexGuard as TurnGuard;
 
 use super::bounds;
 use super::clock;
-use super::mailbox::{Change, Mailbox};
+use super::grant_cell::GrantCell;
+use super::mailbox::{Mailbox, ReaderChange};
 use super::report;
 use super::shared::Shared;
 use super::steward::Command;
 use super::version::Version;
-use super::words::Words;
 use crate::loss::Loss;
 use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
-use crate::policy::{Applied, Kinship, MetricTotals, Principal, RaisedAlert, Surroundings, apply};
+use crate::policy::{ActionContext, Applied, Kinship, MetricTotals, Principal, RaisedAlert, apply};
 use crate::route::queue::{Batch, Queue};
 use crate::route::subscription::PluginSlot;
 
@@ -28,14 +28,14 @@ const INTRODUCTION_BYTES: usize = 256 << 10;
 
 /// What a plugin did.
 #[derive(Debug, Default)]
-pub(super) struct Counts {
+pub(super) struct PluginCounts {
     alerts: AtomicU64,
     rules: AtomicU64,
     refused: AtomicU64,
     metrics: Mutex<MetricTotals>,
 }
 
-impl Counts {
+impl PluginCounts {
     /// Alerts, rules and refusals.
     pub(super) fn read(&self) -> (u64, u64, u64) {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -57,8 +57,8 @@ impl Counts {
 pub(super) struct PluginCommon {
     pub(super) slot: u8,
     pub(super) queue: Arc<Queue>,
-    pub(super) words: Arc<Words>,
-    pub(super) counts: Arc<Counts>,
+    pub(super) words: Arc<GrantCell>,
+    pub(super) counts: Arc<PluginCounts>,
     pub(super) steward: Sender<Command>,
 }
 
@@ -89,10 +89,10 @@ impl PolicySink {
     fn subscribe(&self) {
         let PluginCommon { slot, queue, .. } = &self.common;
         let subscription = self.version.subscription(*slot, &self.principal.grant, queue);
-        self.mailbox.post(Change::Subscribe(subscription));
+        self.mailbox.post(ReaderChange::Subscribe(subscription));
     }
 
-    fn tell_steward(&self, command: Command) {
+    fn send_to_steward(&self, command: Command) {
         // A steward that has ended lets plugins finish.
         let _sent = self.common.steward.send(command);
     }
@@ -116,15 +116,15 @@ impl PolicySink {
         let kinship = Kinship { exists: &exists, descendants: &descendants };
         let machine = &self.shared.machine;
         let bounds = bounds::of(&scope);
-        let around = Surroundings { now_boot_ns, kinship, machine, within: &within, bounds };
+        let context = ActionContext { now_boot_ns, kinship, machine, within: &within, bounds };
         let turns = &self.shared.turns;
-        let mut applied = apply(turns, &mut self.principal, actions, around);
+        let mut applied = apply(turns, &mut self.principal, actions, context);
         if init {
             turns.withdraw_init(self.principal.slot, &applied.init_tokens, now_boot_ns);
         }
         TurnGuard::unlock_fair(held);
         let in_force_boot_ns = clock::boot_ns();
-        self.tell_of_lineages(&applied);
+        self.report_lineages(&applied);
         for rule in &applied.rules {
             if (1..=in_force_boot_ns).contains(&rule.cause_boot_ns) {
                 applied.delays_ns.push(in_force_boot_ns - rule.cause_boot_ns);
@@ -137,12 +137,12 @@ impl PolicySink {
                 reason: rule.reason.clone(),
             }));
         }
-        self.tell(&applied, now_boot_ns);
+        self.report_applied(&applied, now_boot_ns);
         applied.outcomes
     }
 
     /// Says that a rule on a lineage may miss processes that the full table could not tell.
-    fn tell_of_lineages(&self, applied: &Applied) {
+    fn report_lineages(&self, applied: &Applied) {
         let mut rules = applied.rules.iter().filter(|rule| rule.of_lineage).peekable();
         if rules.peek().is_none() {
             return;
@@ -159,7 +159,7 @@ impl PolicySink {
 
     /// What becomes of the rules of a plugin that is given up, in words.
     fn give_up(&self) -> String {
-        self.mailbox.post(Change::Unsubscribe(PluginSlot(self.principal.slot)));
+        self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(self.principal.slot)));
         match self.on_stop {
             OnStop::Keep => "quarantined; its rules stand until they expire".to_owned(),
             OnStop::Clear => {
@@ -169,7 +169,7 @@ impl PolicySink {
         }
     }
 
-    fn tell(&self, applied: &Applied, now_boot_ns: u64) {
+    fn report_applied(&self, applied: &Applied, now_boot_ns: u64) {
         let unix_ns = clock::unix_ns(now_boot_ns);
         let plugin = self.principal.plugin.to_string();
         for alert in &applied.alerts {
@@ -231,14 +231,14 @@ impl ActionSink for PolicySink {
             Next::Quarantine => self.give_up(),
             Next::FallBack => {
                 let (slot, failed) = (self.common.slot, self.version.number);
-                self.tell_steward(Command::FellBack { slot, failed });
+                self.send_to_steward(Command::FellBack { slot, failed });
                 "the version before runs on".to_owned()
             }
             Next::RestartAt { boot_ns } => {
                 let wait_ms = boot_ns.saturating_sub(now_boot_ns) / 1_000_000;
                 format!("restarted from its last checkpoint in {wait_ms} ms; its rules stand")
             }
-            Next::Go | Next::Settle => String::new(),
+            Next::Go | Next::EndProbation => String::new(),
         };
         self.shared.report(Report::Failure(FailureReport {
             unix_ns: clock::unix_ns(now_boot_ns),
@@ -257,9 +257,9 @@ impl ActionSink for PolicySink {
         self.subscribe();
     }
 
-    fn settled(&mut self) {
+    fn probation_ended(&mut self) {
         let (slot, version) = (self.common.slot, self.version.number);
-        self.tell_steward(Command::Settled { slot, version });
+        self.send_to_steward(Command::ProbationEnded { slot, version });
     }
 
     fn told(&mut self) -> Vec<u8> {

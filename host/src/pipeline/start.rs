@@ -7,30 +7,30 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 use super::RunError;
-use super::arrivals::{Waiting as WaitingFiles, found_at_start};
-use super::board::Board;
+use super::arrivals::{WaitingFiles, found_at_start};
 use super::census::Census;
-use super::exempt::Exempt;
-use super::files::{Files, Place};
+use super::exempt::ExemptProcesses;
+use super::files::{PluginFiles, PluginPlace};
 use super::mailbox::Mailbox;
+use super::on_error;
+use super::plugin_status::StatusReader;
 use super::prepare::Prepared;
 use super::reader::Reader;
 use super::ready::ReadyFile;
-use super::reports::{self, Waiting};
+use super::reports::{self, ReportReceiver};
 use super::roster::Roster;
 use super::shared::Shared;
-use super::standing;
 use super::steward::{Command, Steward, administrator};
 use super::vital;
 use crate::attach::hooks::Hooks;
-use crate::attach::left_out::Refused;
+use crate::attach::left_out::NotAttached;
 use crate::attach::watches::ADMINISTRATOR;
 use crate::cause::chain;
 use crate::config::{Config, PluginSpec};
 use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
-use crate::kernel::program::processes::Processes;
+use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::survey::{privilege, probe};
 use crate::plugin::{Cache, CacheError, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
@@ -38,17 +38,17 @@ use crate::read::ring::Rings;
 use crate::thread::{self, Task};
 
 /// Everything that runs.
-pub(super) struct Running {
+pub(super) struct RunningHost {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,
     pub(super) commands: Sender<Command>,
-    pub(super) board: Board,
-    pub(super) reports: Waiting,
+    pub(super) statuses: StatusReader,
+    pub(super) reports: ReportReceiver,
     pub(super) ready: ReadyFile,
 }
 
 /// Starts everything; on an error nothing stays attached.
-pub(super) fn start(config: Config) -> Result<Running, RunError> {
+pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
     let ready = vacate(&config)?;
     probe::check(config.backend)?;
     let missing = privilege::prepare()?;
@@ -59,7 +59,7 @@ pub(super) fn start(config: Config) -> Result<Running, RunError> {
 }
 
 /// Starts everything on a machine that takes it; `missing` is what is to be told of the process.
-fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running, RunError> {
+fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<RunningHost, RunError> {
     if !(config.plugins.is_empty() && config.plugin_dirs.is_empty()) {
         may_make_code().map_err(RunError::NoCode)?;
     }
@@ -68,10 +68,10 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let (compiler, without_cache) = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config, &rules)?;
-    let mut exempt = Exempt::new(maps.exempt, &rules);
-    let Found { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
+    let mut exempt = ExemptProcesses::new(maps.exempt, &rules);
+    let FoundMachine { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
-    standing::answer_errors(&mut ledger, &rules).map_err(RunError::Standing)?;
+    on_error::answer_errors(&mut ledger, &rules).map_err(RunError::OnError)?;
     let (sender, reports) = reports::channel();
     let table = ProcessTable::with_capacity(rules.processes);
     let shared = Arc::new(Shared::new(ledger, table, machine, sender));
@@ -102,7 +102,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let bell = Arc::clone(&mailbox);
     let reader = thread::spawn("reader", Task::Lasting, move || reader.run(&bell))
         .map_err(RunError::Thread)?;
-    let board = roster.board();
+    let statuses = roster.statuses();
     let mut steward = Steward {
         refused: HashSet::new(),
         blind: HashSet::new(),
@@ -113,15 +113,15 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
         roster,
         files,
         waiting: WaitingFiles::default(),
-        nobodys: HashSet::new(),
+        unused_tables: HashSet::new(),
         shared: Arc::clone(&shared),
         mailbox,
         reader,
     };
-    steward.tell_rejected(rejected);
+    steward.report_rejected(rejected);
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
-    Ok(Running { shared, counters, commands, board, reports, ready })
+    Ok(RunningHost { shared, counters, commands, statuses, reports, ready })
 }
 
 /// Looks, before anything is attached, whether something lies in the way of the control socket or the ready file.
@@ -131,18 +131,17 @@ fn vacate(config: &Config) -> Result<ReadyFile, RunError> {
     ReadyFile::new(config.ready_file.clone())
 }
 
-/// What the machine is.
-struct Found {
+struct FoundMachine {
     machine: Machine,
     /// `None` where the kernel does not list them.
-    processes: Option<Processes>,
+    processes: Option<TaskIterator>,
     /// What is to be told of it, in words.
     notes: Vec<String>,
 }
 
 /// Proves the backend, and learns what the files are that make exempt and those that nobody comes in without, and
 /// how processes are listed.
-fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<Found, RunError> {
+fn look(hooks: &mut Hooks, exempt: &mut ExemptProcesses) -> Result<FoundMachine, RunError> {
     let (mut told, mut machine) = (exempt.count(), Machine::default());
     hooks.prove(|key_of| {
         told.extend(exempt.hold(key_of));
@@ -153,12 +152,12 @@ fn look(hooks: &mut Hooks, exempt: &mut Exempt) -> Result<Found, RunError> {
             "processes that run already are unknown, and rules on them refused, until they are seen: {why}"
         ));
     });
-    Ok(Found { machine, processes: processes.ok(), notes: told })
+    Ok(FoundMachine { machine, processes: processes.ok(), notes: told })
 }
 
 /// That every watch of the command line is attached: whoever asks for one must not think it is.
 fn watched(hooks: &Hooks) -> Result<(), RunError> {
-    let own = |refused: &&Refused| refused.owner == Some(ADMINISTRATOR);
+    let own = |refused: &&NotAttached| refused.owner == Some(ADMINISTRATOR);
     let refused = hooks.refused().iter().filter(own);
     let watches: Vec<_> =
         refused.map(|refused| (refused.what.clone(), Arc::clone(&refused.why))).collect();
@@ -166,10 +165,10 @@ fn watched(hooks: &Hooks) -> Result<(), RunError> {
 }
 
 /// Files of plugins as they are before they are read: what changes from here on is found by a look.
-fn taken(config: &Config, in_folders: &[PathBuf]) -> Files {
-    let named = config.plugins.iter().map(Place::of);
-    let beside = config.shadows.iter().chain(in_folders).cloned().map(Place::beside);
-    let mut files = Files::default();
+fn taken(config: &Config, in_folders: &[PathBuf]) -> PluginFiles {
+    let named = config.plugins.iter().map(PluginPlace::of);
+    let beside = config.shadows.iter().chain(in_folders).cloned().map(PluginPlace::beside);
+    let mut files = PluginFiles::default();
     files.take(&named.chain(beside).collect::<Vec<_>>(), Instant::now());
     files
 }

@@ -12,18 +12,18 @@ use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::RunError;
-use super::arrivals::Waiting;
+use super::arrivals::WaitingFiles;
 use super::census::Census;
-use super::exempt::Exempt;
-use super::files::Files;
-use super::mailbox::{Change, Mailbox};
+use super::exempt::ExemptProcesses;
+use super::files::PluginFiles;
+use super::hook_counts::Counted;
+use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Wider;
 use super::reloaded::Reloaded;
 use super::roster::Roster;
 use super::shared::Shared;
-use super::tally::Counted;
 use crate::attach::hooks::Hooks;
-use crate::attach::left_out::{Refused, UsedSlot};
+use crate::attach::left_out::{NotAttached, UsedSlot};
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::Config;
@@ -55,7 +55,7 @@ pub(super) enum Command {
     /// Files that were renamed to their place, closed, or not written to for a while.
     Complete(HashSet<PathBuf>),
     /// A version has proven itself.
-    Settled {
+    ProbationEnded {
         /// Slot of the plugin.
         slot: u8,
         /// Number of the version.
@@ -103,13 +103,13 @@ pub(super) struct Steward {
     pub(super) blind: HashSet<String>,
     pub(super) config: Config,
     pub(super) hooks: Hooks,
-    pub(super) exempt: Exempt,
+    pub(super) exempt: ExemptProcesses,
     pub(super) census: Census,
     pub(super) roster: Roster,
-    pub(super) files: Files,
-    pub(super) waiting: Waiting,
+    pub(super) files: PluginFiles,
+    pub(super) waiting: WaitingFiles,
     /// Tables of the configuration that were told to be nobody's.
-    pub(super) nobodys: HashSet<String>,
+    pub(super) unused_tables: HashSet<String>,
     pub(super) shared: Arc<Shared>,
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) reader: JoinHandle<Result<(), ReadError>>,
@@ -124,9 +124,9 @@ impl Steward {
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
-        self.tell_refused();
-        self.tell_blind();
-        self.tell_nobodys();
+        self.report_not_attached();
+        self.report_blind();
+        self.report_unused_tables();
         let mut missed = 0;
         let mut looked = Instant::now();
         loop {
@@ -142,21 +142,21 @@ impl Steward {
             match command {
                 Command::Reload { name, wider, reply } => {
                     let told = self.reload(name.as_deref(), wider);
-                    self.tell_nobodys();
+                    self.report_unused_tables();
                     if let Some(reply) = reply {
                         // Whoever asked may be gone.
                         let _told = reply.send(told);
                     }
                 }
                 Command::Complete(files) => self.look_at_files(&files),
-                Command::Settled { slot, version } => {
-                    self.roster.settled(slot, version);
-                    self.settle();
+                Command::ProbationEnded { slot, version } => {
+                    self.roster.probation_ended(slot, version);
+                    self.update_hooks();
                 }
                 Command::FellBack { slot, failed } => {
                     self.roster.fell_back(slot, failed);
-                    self.settle();
-                    self.tell_refused();
+                    self.update_hooks();
+                    self.report_not_attached();
                 }
                 Command::Stop(reply) => {
                     let _told = reply.send(self.stop());
@@ -172,7 +172,7 @@ impl Steward {
     /// are the skipped calls before. And whatever lies at the places of plugins is looked at, for what no sign tells.
     fn look(&mut self, missed: &mut u64) {
         self.look_at_files(&HashSet::new());
-        let now = self.shared.tally.read(AbiHook::BprmCommittedCreds.id(), Counted::Missed);
+        let now = self.shared.hook_counts.read(AbiHook::BprmCommittedCreds.id(), Counted::Missed);
         let is_time = self.census.look_in_time();
         if now != std::mem::replace(missed, now) || is_time {
             self.exempt.recheck();
@@ -191,9 +191,9 @@ impl Steward {
     }
 
     /// Tells of hooks and watches that this kernel does not take.
-    pub(super) fn tell_refused(&mut self) {
+    pub(super) fn report_not_attached(&mut self) {
         let mut refused = HashSet::new();
-        for Refused { what, owner, why } in self.hooks.refused() {
+        for NotAttached { what, owner, why } in self.hooks.refused() {
             let text = format!("{what}: left out: {}", why.words());
             if let Some(slot) = owner {
                 self.roster.tell(*slot, &text);
@@ -208,17 +208,17 @@ impl Steward {
     }
 
     /// Detaches what nobody wants any more.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn update_hooks(&mut self) {
         let wanted = self.wanted(None);
         if let Err(error) = self.hooks.want(&wanted) {
             self.shared.note(RunError::Attach(error).line());
         }
         self.shared.publish(self.hooks.published());
-        self.tell_blind();
+        self.report_blind();
     }
 
     /// Tells of plugins that run and have no hook or watch with a program.
-    fn tell_blind(&mut self) {
+    fn report_blind(&mut self) {
         let blind = self.roster.blind(&self.shared.hooks(), self.hooks.refused());
         for name in blind.iter().filter(|name| !self.blind.contains(*name)) {
             self.shared.note(format!(
@@ -234,7 +234,7 @@ impl Steward {
         self.hooks.detach();
         std::thread::sleep(LINGER);
         let witnessed = self.hooks.end();
-        self.mailbox.post(Change::Stop);
+        self.mailbox.post(ReaderChange::Stop);
         let read = match self.reader.join() {
             Ok(read) => read.map_err(RunError::Read),
             // That is told by the thread itself.

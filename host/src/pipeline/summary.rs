@@ -7,11 +7,11 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::hook::Hook;
 
 use super::clock;
+use super::hook_counts::Counted;
 use super::shared::Shared;
 use super::steward::Ended;
-use super::tally::Counted;
 use crate::attach::left_out::UsedSlot;
-use crate::attach::watches::{Told, ToldWatches};
+use crate::attach::watches::{ToldWatch, ToldWatches};
 use crate::enrich::TableCounts;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
@@ -36,7 +36,7 @@ pub(super) fn summary(
         map_full: shared.map_full.load(Ordering::Relaxed),
         processes: processes(shared),
         backend: shared.backend(),
-        missed: shared.tally.total(Counted::Missed),
+        missed: shared.hook_counts.total(Counted::Missed),
         delay_p50_ns,
         delay_p99_ns,
     })
@@ -88,8 +88,9 @@ fn together(
 
 /// What was counted at watches so far, in the order of their slots; one that cannot be read is left out.
 pub(super) fn watch_counts(watches: &ToldWatches, counters: &Counters) -> Vec<WatchCount> {
-    let slots: BTreeMap<u16, &Told> = watches.iter().map(|(slot, told)| (*slot, told)).collect();
-    let count = |(slot, told): (u16, &Told)| -> Option<WatchCount> {
+    let slots: BTreeMap<u16, &ToldWatch> =
+        watches.iter().map(|(slot, told)| (*slot, told)).collect();
+    let count = |(slot, told): (u16, &ToldWatch)| -> Option<WatchCount> {
         let total = |counter| counters.total(slot, counter).ok();
         // Each call that it matched has one record, or found no room for it.
         let records =
@@ -115,7 +116,7 @@ fn hook_summary(
 ) -> Result<HookSummary, MapError> {
     let slot = *slot;
     let total = |counter| counters.total(slot, counter);
-    let counted = |counted| shared.tally.read(slot, counted);
+    let counted = |counted| shared.hook_counts.read(slot, counted);
     let (undecoded, rings) =
         (counted(Counted::Undecoded), [Counter::LostTelemetry, Counter::LostVerdicts]);
     let lost = counters.each(slot, rings)?;

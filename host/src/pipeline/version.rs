@@ -6,7 +6,7 @@ use std::sync::Arc;
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::latest::KeyKind;
 
-use crate::attach::filters;
+use crate::attach::filters::AskedFilters;
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::Watch;
 use crate::plugin::{Filter, Manifest};
@@ -60,7 +60,7 @@ impl Version {
             denied: may.deny_hooks,
             digests: may.deny_keys.contains(KeyKind::Digest),
             watches: may.watches.iter().map(watch).collect(),
-            filters: filters::Asked::of_plugin(slot, may.hooks.iter(), &self.filters),
+            filters: AskedFilters::of_plugin(slot, may.hooks.iter(), &self.filters),
         }
     }
 

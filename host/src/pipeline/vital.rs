@@ -19,7 +19,7 @@ use crate::kernel::map::file::{has_generations, key_of_stat};
 use crate::kernel::map::namespace;
 use crate::plugin::Manifest;
 use crate::policy::Machine;
-use crate::policy::broad::{Digests, VitalFile};
+use crate::policy::broad::{VitalDigests, VitalFile};
 use crate::route::scope::Scope;
 
 /// What the host's own file is called: root's execution of it is never refused, so its digest is not taken.
@@ -60,7 +60,7 @@ const KNOWN: [(&str, &[&str]); 5] = [
 
 /// Looks at this machine.
 pub(super) fn machine(key_of: KeyOf<'_>) -> Machine {
-    let mut files = Files { key_of, found: BTreeMap::new() };
+    let mut files = FilesByKey { key_of, found: BTreeMap::new() };
     files.add(OWN, "/proc/self/exe".into());
     files.add("what PID 1 runs", "/proc/1/exe".into());
     for shell in shells(&text("/etc/passwd")) {
@@ -109,12 +109,12 @@ pub(super) fn check(
 }
 
 /// Files by what they are to programs.
-struct Files<'a> {
+struct FilesByKey<'a> {
     key_of: KeyOf<'a>,
     found: BTreeMap<FileKey, VitalFile>,
 }
 
-impl Files<'_> {
+impl FilesByKey<'_> {
     /// Adds a file under the name that it was looked for, and the one that it is found by.
     fn add(&mut self, what: &'static str, path: PathBuf) {
         let Ok(metadata) = fs::metadata(&path) else { return };
@@ -191,7 +191,7 @@ fn cgroups() -> Vec<u64> {
     ["/proc/1/cgroup", "/proc/self/cgroup"].into_iter().filter_map(id).collect()
 }
 
-fn hash(files: &[VitalFile]) -> Digests {
+fn hash(files: &[VitalFile]) -> VitalDigests {
     let others = files.iter().filter(|file| file.what != OWN);
     let digest = |file: &VitalFile| {
         file.paths.iter().find_map(|path| digest(path).ok()).map(|digest| (digest, file.what))
@@ -256,7 +256,7 @@ mod tests {
         let (file, link) = (folder.join("shell"), folder.join("link"));
         fs::write(&file, "content").unwrap();
         symlink(&file, &link).unwrap();
-        let mut files = Files { key_of: &|_| None, found: BTreeMap::new() };
+        let mut files = FilesByKey { key_of: &|_| None, found: BTreeMap::new() };
         files.add("root's shell", link.clone());
         files.add("login", file.clone());
         files.add("sudo", folder.join("absent"));
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(found, [VitalFile { what: "root's shell", paths, key }]);
         let digests = hash(&found);
         let expected: Digest = Sha256::digest(b"content").into();
-        assert_eq!(digests, Digests::from([(expected, "root's shell")]));
+        assert_eq!(digests, VitalDigests::from([(expected, "root's shell")]));
         fs::remove_dir_all(&folder).unwrap();
     }
 

@@ -29,17 +29,17 @@ const QUIET: Duration = Duration::from_secs(2);
 const SIGNS_MAX: usize = 256;
 
 /// The folders of all plugins.
-pub(super) struct Watch {
+pub(super) struct FolderWatch {
     /// `None` where the kernel gives no signs.
     signs: Option<mpsc::Receiver<Sign>>,
-    changes: Changes,
+    changes: FileChanges,
 }
 
 /// Files that changed, and when each is taken to be complete.
 #[derive(Debug, Default)]
-struct Changes(HashMap<PathBuf, Instant>);
+struct FileChanges(HashMap<PathBuf, Instant>);
 
-impl Changes {
+impl FileChanges {
     /// Another sign of a change: a file is complete a while after its last.
     fn note(&mut self, (file, wait): Sign, now: Instant) {
         self.0.insert(file, now + wait);
@@ -59,14 +59,14 @@ impl Changes {
 /// A file, and how long it takes to be complete.
 type Sign = (PathBuf, Duration);
 
-impl Watch {
+impl FolderWatch {
     /// Watches what is there to be watched; and what is to be told of the rest, which is found without signs too,
     /// by the looks of [`super::files`].
     pub(super) fn new(config: &Config) -> Result<(Self, Option<String>), RunError> {
         let events = match inotify::init(CreateFlags::CLOEXEC) {
             Ok(events) => events,
             Err(errno) => {
-                let deaf = Self { signs: None, changes: Changes::default() };
+                let deaf = Self { signs: None, changes: FileChanges::default() };
                 return Ok((deaf, Some(without_signs(errno))));
             }
         };
@@ -95,7 +95,7 @@ impl Watch {
         // Where it returns, the looks find what its signs would have told.
         thread::spawn("watch", Task::Passing, move || read(&events, &folders, &sender))
             .map_err(RunError::Thread)?;
-        Ok((Self { signs: Some(signs), changes: Changes::default() }, deaf))
+        Ok((Self { signs: Some(signs), changes: FileChanges::default() }, deaf))
     }
 
     /// Waits until files are complete. May be dropped and called again.
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_one_change_and_a_half_written_file_is_waited_for() {
-        let (mut changes, start) = (Changes::default(), Instant::now());
+        let (mut changes, start) = (FileChanges::default(), Instant::now());
         let [a, b] = ["a.wasm", "b.wasm"].map(PathBuf::from);
         let ms = |ms| start + Duration::from_millis(ms);
         // Closed, and closed again before it has settled.

@@ -37,7 +37,6 @@ impl Candidate {
         Ok(Self { manifest, pre, world })
     }
 
-    /// Who it is.
     #[must_use]
     pub fn identity(&self) -> &Identity {
         self.pre.identity()
@@ -57,7 +56,7 @@ pub(super) fn describe(pre: &PluginPre) -> Result<Described, CallError> {
 }
 
 /// Why a plugin did not start, or did not take over.
-pub(super) enum Refused {
+pub(super) enum StartRefusal {
     /// A call failed.
     Call(CallError),
     /// It refused its configuration.
@@ -66,20 +65,20 @@ pub(super) enum Refused {
     State(String),
 }
 
-impl From<CallError> for Refused {
+impl From<CallError> for StartRefusal {
     fn from(error: CallError) -> Self {
-        Refused::Call(error)
+        StartRefusal::Call(error)
     }
 }
 
-impl Refused {
+impl StartRefusal {
     /// With the file that it is about.
     pub(super) fn of(self, identity: &Identity) -> StartError {
         let file = identity.file.clone();
         match self {
-            Refused::Call(source) => StartError::Call { file, source },
-            Refused::Config(reason) => StartError::Config { file, reason },
-            Refused::State(reason) => StartError::State { file, reason },
+            StartRefusal::Call(source) => StartError::Call { file, source },
+            StartRefusal::Config(reason) => StartError::Config { file, reason },
+            StartRefusal::State(reason) => StartError::State { file, reason },
         }
     }
 }
@@ -98,10 +97,10 @@ pub(super) fn start(
     world: &mut dyn World,
     start: &Start,
     state: Option<&Checkpoint>,
-) -> Result<Vec<u8>, Refused> {
-    let actions = world.init(&start.config, start.seed)?.map_err(Refused::Config)?;
+) -> Result<Vec<u8>, StartRefusal> {
+    let actions = world.init(&start.config, start.seed)?.map_err(StartRefusal::Config)?;
     if let Some(Checkpoint { version, state }) = state {
-        world.restore(version, state)?.map_err(Refused::State)?;
+        world.restore(version, state)?.map_err(StartRefusal::State)?;
     }
     Ok(actions)
 }

@@ -26,17 +26,17 @@ pub enum EngineError {
 #[derive(Clone)]
 pub struct Engine {
     wasm: wasmtime::Engine,
-    running: Arc<Running>,
+    running: Arc<RunningCalls>,
 }
 
 #[derive(Default)]
-struct Running {
+struct RunningCalls {
     calls: Mutex<usize>,
     started: Condvar,
 }
 
 /// Keeps the clock going while it lives.
-pub(crate) struct Call<'e>(&'e Running);
+pub(crate) struct Call<'e>(&'e RunningCalls);
 
 impl Engine {
     /// Sets up an engine whose calls may use `stack_bytes` of native stack, and its clock.
@@ -47,7 +47,7 @@ impl Engine {
         let mut config = config();
         config.max_wasm_stack(stack_bytes);
         let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Config)?;
-        let running = Arc::new(Running::default());
+        let running = Arc::new(RunningCalls::default());
         let clock = (wasm.weak(), Arc::clone(&running));
         thread::spawn("wasm-clock", Task::Passing, move || tick(&clock.0, &clock.1))
             .map_err(EngineError::Thread)?;
@@ -103,7 +103,7 @@ impl Drop for Call<'_> {
     }
 }
 
-fn tick(engine: &wasmtime::EngineWeak, running: &Running) {
+fn tick(engine: &wasmtime::EngineWeak, running: &RunningCalls) {
     loop {
         let mut calls = running.calls.lock().unwrap_or_else(PoisonError::into_inner);
         while *calls == 0 {

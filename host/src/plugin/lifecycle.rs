@@ -46,7 +46,7 @@ impl State {
 
 /// What happens to a plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub(crate) enum Input {
     /// `init` succeeded, for the first time or after a fault.
     Started,
     /// A batch was handled.
@@ -71,7 +71,7 @@ pub enum Next {
     /// Nothing in particular.
     Go,
     /// The new version has proven itself: the old one can go.
-    Settle,
+    EndProbation,
     /// The old version takes over again.
     FallBack,
     /// Restart it, not before this time.
@@ -112,7 +112,7 @@ impl Default for RestartPolicy {
 
 /// A plugin's life so far.
 #[derive(Clone, Copy, Debug)]
-pub struct Life {
+pub(crate) struct Life {
     policy: RestartPolicy,
     state: State,
     faults: u32,
@@ -124,19 +124,19 @@ pub struct Life {
 impl Life {
     /// A plugin that has not started.
     #[must_use]
-    pub const fn new(policy: RestartPolicy) -> Self {
+    pub(crate) const fn new(policy: RestartPolicy) -> Self {
         Self { policy, state: State::Loaded, faults: 0, last_fault_boot_ns: 0, probation: 0 }
     }
 
     /// Where it is.
     #[must_use]
-    pub const fn state(&self) -> State {
+    pub(crate) const fn state(&self) -> State {
         self.state
     }
 
     /// Whether a new version has to prove itself before the old one is let go.
     #[must_use]
-    pub const fn tries_versions(&self) -> bool {
+    pub(crate) const fn tries_versions(&self) -> bool {
         self.policy.probation_batches > 0
     }
 
@@ -146,7 +146,7 @@ impl Life {
     }
 
     /// Takes an input. A plugin that was stopped stays so.
-    pub fn after(&mut self, input: Input) -> Next {
+    pub(crate) fn after(&mut self, input: Input) -> Next {
         match (self.state, input) {
             (State::Stopped, _) => Next::Go,
             (_, Input::Stop) => self.to(State::Stopped, Next::Go),
@@ -158,7 +158,7 @@ impl Life {
             (State::Loaded | State::Waiting, Input::Started) => self.to(State::Running, Next::Go),
             (State::Running, Input::Handled) if self.probation > 0 => {
                 self.probation -= 1;
-                if self.probation == 0 { Next::Settle } else { Next::Go }
+                if self.probation == 0 { Next::EndProbation } else { Next::Go }
             }
             (State::Running, Input::Fault { .. }) if self.probation > 0 => {
                 self.probation = 0;
@@ -242,7 +242,7 @@ mod tests {
         assert_eq!(life.state(), State::Running);
         life.after(Input::Replaced { revocable: true });
         let settled = (1..=16).map(|_| life.after(Input::Handled)).collect::<Vec<_>>();
-        assert_eq!(settled.iter().position(|next| *next == Next::Settle), Some(15));
+        assert_eq!(settled.iter().position(|next| *next == Next::EndProbation), Some(15));
         assert_eq!(life.after(Input::Fault { boot_ns: MS }), Next::RestartAt { boot_ns: MS });
     }
 

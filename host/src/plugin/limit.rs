@@ -9,7 +9,6 @@ use wasmtime::ResourceLimiter;
 pub struct Limits {
     /// Linear memory, bytes.
     pub memory_bytes: usize,
-    /// Elements of a table.
     pub table_elements: usize,
     /// Native stack of a call, bytes.
     pub stack_bytes: usize,
@@ -52,9 +51,7 @@ impl Default for Limits {
 /// A limit that was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exceeded {
-    /// Of what.
     pub(crate) what: &'static str,
-    /// What was asked for.
     pub(crate) asked: usize,
     /// What is allowed.
     pub(crate) limit: usize,
@@ -62,12 +59,12 @@ pub(crate) struct Exceeded {
 
 /// Grants growth up to the limits and remembers what it refused.
 #[derive(Debug)]
-pub(crate) struct Meter {
+pub(crate) struct MemoryMeter {
     limits: Limits,
     exceeded: Option<Exceeded>,
 }
 
-impl Meter {
+impl MemoryMeter {
     pub(crate) const fn new(limits: Limits) -> Self {
         Self { limits, exceeded: None }
     }
@@ -85,7 +82,7 @@ impl Meter {
     }
 }
 
-impl ResourceLimiter for Meter {
+impl ResourceLimiter for MemoryMeter {
     fn memory_growing(
         &mut self,
         _current: usize,
@@ -124,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_asked_beyond_a_limit_is_refused_and_remembered() {
         let limits = Limits { memory_bytes: 1 << 16, table_elements: 10, ..Limits::default() };
-        let mut meter = Meter::new(limits);
+        let mut meter = MemoryMeter::new(limits);
         assert!(meter.memory_growing(0, 1 << 16, None).is_ok_and(|granted| granted));
         assert!(meter.table_growing(0, 10, None).is_ok_and(|granted| granted));
         assert_eq!(meter.exceeded(), None);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Lost, RecordRef, Tick};
 
-use super::candidate::{Checkpoint, Refused, Start, describe, start};
+use super::candidate::{Checkpoint, Start, StartRefusal, describe, start};
 use super::compile::PluginPre;
 use super::shadow::Shadow;
 use super::worker::{About, ActionSink};
@@ -20,8 +20,7 @@ const CHECKPOINT: Duration = Duration::from_secs(1);
 /// after a restore.
 const CHECKPOINT_ACTIONS: usize = 1 << 14;
 
-/// A running version.
-pub(super) struct Live {
+pub(super) struct RunningVersion {
     pub(super) about: Arc<About>,
     pre: Arc<PluginPre>,
     world: Box<dyn World>,
@@ -46,7 +45,7 @@ pub(super) struct Begun {
     pub(super) outcomes: Vec<u8>,
 }
 
-impl Live {
+impl RunningVersion {
     pub(super) fn new(
         about: Arc<About>,
         pre: Arc<PluginPre>,
@@ -130,13 +129,13 @@ impl Live {
     pub(super) fn restart(&mut self) -> Result<(), CallError> {
         match self.fresh(true) {
             Ok(()) => self.introduce(),
-            Err(Refused::Call(error)) => Err(error),
-            Err(Refused::State(reason) | Refused::Config(reason)) => {
+            Err(StartRefusal::Call(error)) => Err(error),
+            Err(StartRefusal::State(reason) | StartRefusal::Config(reason)) => {
                 self.sink.note(&format!("starts without its state: {reason}"));
                 match self.fresh(false) {
                     Ok(()) => self.introduce(),
-                    Err(Refused::Call(error)) => Err(error),
-                    Err(Refused::State(text) | Refused::Config(text)) => {
+                    Err(StartRefusal::Call(error)) => Err(error),
+                    Err(StartRefusal::State(text) | StartRefusal::Config(text)) => {
                         Err(CallError::Trap { call: "init", text, backtrace: Vec::new() })
                     }
                 }
@@ -144,9 +143,9 @@ impl Live {
         }
     }
 
-    fn fresh(&mut self, with_state: bool) -> Result<(), Refused> {
+    fn fresh(&mut self, with_state: bool) -> Result<(), StartRefusal> {
         let described = describe(&self.pre)?;
-        let (_, mut world) = described.map_err(|error| Refused::Config(error.to_string()))?;
+        let (_, mut world) = described.map_err(|error| StartRefusal::Config(error.to_string()))?;
         let state = self.checkpoint.as_ref().filter(|_| with_state);
         self.first = start(&mut *world, &self.start, state)?;
         self.world = world;

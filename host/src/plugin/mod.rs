@@ -8,20 +8,26 @@ mod limit;
 mod live;
 mod regular;
 mod shadow;
-mod tenure;
+mod thread;
 mod worker;
 mod world;
 
 pub use candidate::{Candidate, Start};
-pub use compile::{
-    Cache, CacheError, CompileLimits, Compiler, Fault, Identity, LoadError, Origin, PluginPre,
-    SignatureError, TrustedKey, VERB as COMPILE_VERB, child as compile_child, compile_here,
-    may_make_code, precompile, signature_of,
+#[cfg(test)]
+pub(crate) use compile::compile_here;
+pub(crate) use compile::{
+    Cache, CacheError, CodeOrigin, Identity, LoadError, SignatureError, TrustedKey,
+    child as compile_child, may_make_code, precompile, signature_of,
 };
-pub use engine::{Engine, EngineError};
-pub use lifecycle::{Next, RestartPolicy, State};
+pub use compile::{CompileLimits, Compiler, VERB as COMPILE_VERB};
+pub use engine::Engine;
+pub(crate) use engine::EngineError;
+pub(crate) use lifecycle::State;
+pub use lifecycle::{Next, RestartPolicy};
 pub use limit::Limits;
-pub use regular::{NotRegular, open as open_regular};
-pub use shadow::{ShadowSink, ShadowStats};
-pub use worker::{About, ActionSink, Swapped, Worker, WorkerStats};
-pub use world::{CallError, Filter, Manifest, ManifestError, StartError, is_plugin_name};
+pub(crate) use regular::open as open_regular;
+pub(crate) use shadow::ShadowSink;
+pub(crate) use worker::Swapped;
+pub use worker::{ActionSink, Worker};
+pub use world::CallError;
+pub(crate) use world::{Filter, Manifest, StartError, is_plugin_name};

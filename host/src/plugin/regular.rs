@@ -10,7 +10,7 @@ use rustix::fs::OFlags;
 /// A path leads to something that is no regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found} lies there, not a regular file")]
-pub struct NotRegular {
+pub(crate) struct NotRegular {
     /// What lies there, in words.
     pub found: &'static str,
 }
@@ -37,7 +37,7 @@ fn checked(kind: FileType) -> io::Result<()> {
 ///
 /// # Errors
 /// [`NotRegular`] where another kind of file lies, or what the kernel says.
-pub fn open(file: &Path) -> io::Result<File> {
+pub(crate) fn open(file: &Path) -> io::Result<File> {
     // Asked before it is opened, as opening a device can have an effect, and again after, as it may have become
     // another file meanwhile.
     checked(fs::metadata(file)?.file_type())?;

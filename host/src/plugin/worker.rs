@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::candidate::{Candidate, Start, start};
 use super::compile::Identity;
 use super::lifecycle::{Life, Next, RestartPolicy, State};
-use super::live::{Begun, Live};
+use super::live::{Begun, RunningVersion};
 use super::shadow::{ShadowSink, ShadowStats};
-use super::tenure::Tenure;
+use super::thread::PluginThread;
 use super::world::{CallError, Manifest, StartError};
 use crate::route::queue::{Batch, Delivery, Queue};
 use crate::thread::{self, Task};
@@ -35,7 +35,7 @@ pub trait ActionSink: Send {
     /// Learns that this version runs again, as the one that took over from it failed early.
     fn back(&mut self) {}
     /// Learns that this version has proven itself: the one before does not come back.
-    fn settled(&mut self) {}
+    fn probation_ended(&mut self) {}
     /// What the plugin is told beside answers to its actions: framed outcomes.
     fn told(&mut self) -> Vec<u8> {
         Vec::new()
@@ -106,13 +106,11 @@ pub struct Swapped {
 }
 
 /// What a worker is told to do between two batches.
-pub(super) enum Order {
+pub(super) enum WorkerOrder {
     /// A new version takes over.
     Swap(Box<Successor>),
     /// A version runs beside, without effect.
     Shadow(Box<Successor>, Box<dyn ShadowSink>),
-    /// It runs beside no more.
-    Unshadow,
 }
 
 /// A version that is to take over, and where it tells how that went.
@@ -127,12 +125,12 @@ pub(super) struct Successor {
 pub(super) struct Desk {
     pub(super) queue: Arc<Queue>,
     pub(super) stats: Arc<WorkerStats>,
-    orders: Mutex<Vec<Order>>,
+    orders: Mutex<Vec<WorkerOrder>>,
     about: Mutex<Arc<About>>,
 }
 
 impl Desk {
-    pub(super) fn orders(&self) -> Vec<Order> {
+    pub(super) fn orders(&self) -> Vec<WorkerOrder> {
         std::mem::take(&mut *lock(&self.orders))
     }
 
@@ -175,10 +173,16 @@ impl Worker {
             orders: Mutex::default(),
             about: Mutex::new(Arc::clone(&about)),
         });
-        let live =
-            Live::new(Arc::clone(&about), pre, world, begin, sink, Begun { first, outcomes });
-        let mut tenure = Tenure::new(Arc::clone(&desk), Life::new(policy), live);
-        let thread = thread::spawn(&name, Task::Passing, move || tenure.run())
+        let live = RunningVersion::new(
+            Arc::clone(&about),
+            pre,
+            world,
+            begin,
+            sink,
+            Begun { first, outcomes },
+        );
+        let mut running = PluginThread::new(Arc::clone(&desk), Life::new(policy), live);
+        let thread = thread::spawn(&name, Task::Passing, move || running.run())
             .map_err(|source| StartError::Thread { file: about.identity.file.clone(), source })?;
         Ok(Self { desk, thread: Mutex::new(Some(thread)) })
     }
@@ -195,7 +199,6 @@ impl Worker {
         &self.desk.stats
     }
 
-    /// Its queue.
     #[must_use]
     pub fn queue(&self) -> &Arc<Queue> {
         &self.desk.queue
@@ -215,7 +218,7 @@ impl Worker {
         let file = candidate.identity().file.clone();
         let (reply, answer) = sync_channel(1);
         let successor = Successor { candidate, start, sink: Some(sink), reply };
-        self.order(Order::Swap(Box::new(successor)));
+        self.order(WorkerOrder::Swap(Box::new(successor)));
         answered(&answer, file)
     }
 
@@ -232,18 +235,13 @@ impl Worker {
         let file = candidate.identity().file.clone();
         let (reply, answer) = sync_channel(1);
         let successor = Successor { candidate, start, sink: None, reply };
-        self.order(Order::Shadow(Box::new(successor), sink));
+        self.order(WorkerOrder::Shadow(Box::new(successor), sink));
         answered(&answer, file)
     }
 
-    /// Ends what runs beside.
-    pub fn unshadow(&self) {
-        self.order(Order::Unshadow);
-    }
-
-    fn order(&self, order: Order) {
+    fn order(&self, order: WorkerOrder) {
         lock(&self.desk.orders).push(order);
-        self.desk.queue.push(Delivery::Knock);
+        self.desk.queue.push(Delivery::Order);
     }
 
     /// Lets the plugin finish what is queued, and waits for it.

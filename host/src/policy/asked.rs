@@ -24,7 +24,6 @@ pub struct Asked {
 /// What of a hook a plugin wants to see: calls that pass one of the hook's filters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedFilter {
-    /// The hook.
     pub hook: Hook,
     /// What passes, in words.
     pub text: String,

@@ -19,14 +19,14 @@ use crate::kernel::map::namespace::CgroupError;
 use crate::route::scope::Scope;
 
 /// Rules that a plugin may have in force.
-pub const RULES_MAX: usize = 4096;
+pub(crate) const RULES_MAX: usize = 4096;
 /// Longest life of a rule, a day: a plugin that still wants it asks again.
-pub const TTL_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+pub(crate) const TTL_MAX_MS: u64 = 24 * 60 * 60 * 1000;
 /// Longest path prefix of a rule.
-pub const PATH_MAX: usize = 255;
+pub(crate) const PATH_MAX: usize = 255;
 /// Errnos that user space knows (`include/uapi/asm-generic/errno.h`). From 512 on the kernel keeps
 /// some for itself, such as `ERESTARTSYS`, that would make a system call restart forever.
-pub const ERRNOS: RangeInclusive<u16> = 1..=133;
+pub(crate) const ERRNOS: RangeInclusive<u16> = 1..=133;
 
 /// The operator's word on a plugin. What is `None` follows the manifest as it was first accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,6 @@ pub struct GrantSpec {
     pub actions_max: usize,
     /// Updates of maps of one call after which its further actions are refused.
     pub writes_max: u64,
-    /// Alerts in one second.
     pub alerts_per_second: u32,
     /// Whose events it may see, and whom its rules may concern.
     pub scope: Scope,
@@ -126,15 +125,11 @@ pub enum CapabilityError {
         /// The hook whose calls the rule would judge.
         hook: Hook,
     },
-    /// No hook at all.
     #[error("the rule names no hook")]
     NoHook,
     /// Bits that are no hook.
     #[error("the rule names hooks that the contract does not have: {bits:#x}")]
-    UnknownHook {
-        /// All bits.
-        bits: u128,
-    },
+    UnknownHook { bits: u128 },
     /// An errno that is none.
     #[error("errno {errno} is not from 1 to {MAX_ERRNO}")]
     Errno {
@@ -186,7 +181,6 @@ pub enum CapabilityError {
     /// A path that no path can start with.
     #[error("the path is not 1 to {PATH_MAX} bytes from a slash on")]
     Path,
-    /// Killing.
     #[error("kill is not granted")]
     Kill,
     /// Not an ATT&CK technique.
@@ -325,7 +319,7 @@ impl Grant {
 ///
 /// # Errors
 /// The first thing that is not granted or out of its range.
-pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> {
+pub(crate) fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> {
     match action {
         Action::Deny(deny) => {
             grant.check_rule(&deny.rule)?;
@@ -355,7 +349,7 @@ pub fn check(grant: &Grant, action: &Action<'_>) -> Result<(), CapabilityError> 
 ///
 /// # Errors
 /// Says what is too much, or missing.
-pub fn check_on(
+pub(crate) fn check_on(
     machine: &Machine,
     grant: &Grant,
     action: &Action<'_>,

@@ -13,14 +13,14 @@ use crate::route::queue::Batch;
 const FILES_MAX: usize = 16_384;
 
 /// Generations by inode number and device.
-type Known = HashMap<(u64, u32), u32, RandomState>;
+type GenerationTable = HashMap<(u64, u32), u32, RandomState>;
 
 /// What files were last, as a plugin was told of them. Of those that nothing was said of for longest, it
 /// forgets the first half when it is full.
 #[derive(Debug, Default)]
 pub(super) struct Generations {
-    young: Known,
-    old: Known,
+    young: GenerationTable,
+    old: GenerationTable,
 }
 
 /// A file of which nothing was said, or too long ago.

@@ -16,7 +16,7 @@ const STARTTIME: usize = 19;
 
 /// Why a process was not killed.
 #[derive(Debug, thiserror::Error)]
-pub enum KillError {
+pub(crate) enum KillError {
     /// Process 1 or the host.
     #[error("process {tgid} is never killed")]
     Protected {
@@ -43,7 +43,7 @@ pub enum KillError {
 impl KillError {
     /// What the plugin is told.
     #[must_use]
-    pub const fn refusal(&self) -> Refusal {
+    pub(crate) const fn refusal(&self) -> Refusal {
         match self {
             Self::Protected { .. } => Refusal::NotGranted,
             Self::Gone { .. } => Refusal::UnknownProcess,
@@ -56,7 +56,7 @@ impl KillError {
 ///
 /// # Errors
 /// When it is protected, gone, or the kernel refuses. Nothing was killed then.
-pub fn kill(process: ProcessKey) -> Result<(), KillError> {
+pub(crate) fn kill(process: ProcessKey) -> Result<(), KillError> {
     let tgid = process.tgid;
     let pid = i32::try_from(tgid).ok().and_then(Pid::from_raw).ok_or(KillError::Gone { tgid })?;
     if pid == Pid::INIT || tgid == std::process::id() {

@@ -45,11 +45,11 @@ impl MetricNames {
 
 /// What values come to, by name: counters added up, of gauges the last.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct MetricTotals(BTreeMap<String, f64>);
+pub(crate) struct MetricTotals(BTreeMap<String, f64>);
 
 impl MetricTotals {
     /// Takes in further values. A version of a plugin may have names that the one before had not.
-    pub fn add(&mut self, values: &[MetricValue]) {
+    pub(crate) fn add(&mut self, values: &[MetricValue]) {
         for MetricValue { name, kind, value } in values {
             if !self.0.contains_key(name) && self.0.len() >= TOTALS_MAX {
                 continue;
@@ -66,7 +66,7 @@ impl MetricTotals {
 
     /// The values, by name.
     #[must_use]
-    pub const fn by_name(&self) -> &BTreeMap<String, f64> {
+    pub(crate) const fn by_name(&self) -> &BTreeMap<String, f64> {
         &self.0
     }
 }

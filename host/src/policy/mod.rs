@@ -2,25 +2,27 @@
 
 pub mod apply;
 mod asked;
-pub mod broad;
-pub mod capability;
+pub(crate) mod broad;
+pub(crate) mod capability;
 mod generation;
-pub mod kill;
-pub mod ledger;
+pub(crate) mod kill;
+pub(crate) mod ledger;
 mod metric;
 mod rate;
 mod regrant;
 mod turns;
 mod watch;
 
-pub use apply::{Applied, Principal, RaisedAlert, RefusedAction, Surroundings, apply};
-pub use asked::{Asked, AskedFilter, AskedVerdict, AskedWatch};
+pub use apply::{ActionContext, Principal, apply};
+pub(crate) use apply::{Applied, RaisedAlert};
+pub use asked::Asked;
+pub(crate) use asked::{AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
-pub use ledger::{
-    Ending, GrantVerdict, Kinship, Ledger, NoDigests, Regranted, RuleSpec, RuleView, looked_up,
-};
-pub use metric::{MetricTotals, MetricValue};
-pub use rate::Allowance;
-pub use regrant::judge;
-pub use turns::{Others, Turns};
+pub(crate) use ledger::{GrantVerdict, NoDigests, Regranted, RuleSpec, RuleView};
+pub use ledger::{Kinship, Ledger, looked_up};
+pub(crate) use metric::MetricTotals;
+pub(crate) use rate::Allowance;
+pub(crate) use regrant::recheck_rule;
+pub(crate) use turns::Others;
+pub use turns::Turns;

@@ -5,7 +5,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 
 /// An allowance that refills with time; a second's worth can be used at once.
 #[derive(Clone, Copy, Debug)]
-pub struct Allowance {
+pub(crate) struct Allowance {
     per_second: u32,
     left: u32,
     /// When `left` was last refilled.
@@ -15,12 +15,12 @@ pub struct Allowance {
 impl Allowance {
     /// A full allowance.
     #[must_use]
-    pub const fn new(per_second: u32) -> Self {
+    pub(crate) const fn new(per_second: u32) -> Self {
         Self { per_second, left: per_second, refilled_boot_ns: 0 }
     }
 
     /// Uses one, if there is one.
-    pub fn take(&mut self, now_boot_ns: u64) -> bool {
+    pub(crate) fn take(&mut self, now_boot_ns: u64) -> bool {
         let each = SECOND_NS / u64::from(self.per_second.max(1));
         let grown = now_boot_ns.saturating_sub(self.refilled_boot_ns) / each;
         if grown >= u64::from(self.per_second) {

@@ -17,7 +17,7 @@ const MS_NS: u64 = 1_000_000;
 /// What a grant says of a rule in force: that it may be made now, on this machine and beside the plugin's
 /// others, for as long as it has left. `within` tells whether a process lies within the grant's scope.
 #[must_use]
-pub fn judge(
+pub(crate) fn recheck_rule(
     (grant, machine): (&Grant, &Machine),
     rule: &RuleSpec,
     others: Others<'_>,
@@ -123,7 +123,7 @@ mod tests {
             ..Asked::default()
         };
         let (grant, machine) = (Grant::new(asked, spec), Machine::default());
-        judge((&grant, &machine), rule, &Vec::new, NOW, &|key| key.tgid == 7)
+        recheck_rule((&grant, &machine), rule, &Vec::new, NOW, &|key| key.tgid == 7)
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
             let spec = GrantSpec { broad, ..GrantSpec::default() };
             let (grant, machine) = (Grant::new(asked.clone(), spec), Machine::default());
             let others = || others.iter().map(|(ip, bits)| (ip.parse().unwrap(), *bits)).collect();
-            judge((&grant, &machine), rule, &others, NOW, &|_| true)
+            recheck_rule((&grant, &machine), rule, &others, NOW, &|_| true)
         };
         let refused = |verdict| match verdict {
             GrantVerdict::Refused(Refusal::NotGranted, why) => {

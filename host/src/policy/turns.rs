@@ -12,7 +12,7 @@ use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView
 use crate::kernel::map::store::RuleStore;
 
 /// Tells the destinations of a plugin's other denials that are about everybody.
-pub type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
+pub(crate) type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
 
 /// The ledger of all plugins.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ impl<S: RuleStore> Turns<S> {
         self.0.lock()
     }
 
-    /// One change.
     pub fn turn<T>(&self, change: impl FnOnce(&mut Ledger<S>) -> T) -> T {
         let mut ledger = self.0.lock();
         let result = change(&mut ledger);
@@ -67,12 +66,12 @@ impl<S: RuleStore> Turns<S> {
         }
     }
 
-    /// Has a grant judge a plugin's rules in force, the oldest first, each with the destinations of those
+    /// Has a grant recheck a plugin's rules in force, the oldest first, each with the destinations of those
     /// of the others that are still in force.
     pub fn regrant(
         &self,
         owner: u8,
-        mut judge: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
+        mut recheck: impl FnMut(&RuleSpec, Others<'_>) -> GrantVerdict,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Vec<Regranted> {
@@ -80,7 +79,7 @@ impl<S: RuleStore> Turns<S> {
         let one = |id| {
             self.turn(|ledger| {
                 let rule = ledger.spec(id)?;
-                let verdict = judge(rule, &|| ledger.networks(owner, rule.token));
+                let verdict = recheck(rule, &|| ledger.networks(owner, rule.token));
                 ledger.regrant(id, verdict, now_boot_ns, kinship)
             })
         };

@@ -9,7 +9,7 @@ use super::capability::{CapabilityError, GrantSpec};
 use crate::route::scope::Scope;
 
 /// Watches of a plugin's own at one hook.
-pub const HOOK_WATCHES: usize = 4;
+pub(crate) const HOOK_WATCHES: usize = 4;
 
 /// Why a watch of a plugin's own is not loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,6 @@ pub enum WatchGrantError {
         /// The hook that the watch names.
         hook: String,
     },
-    /// Its errno.
     #[error(transparent)]
     Errno(#[from] CapabilityError),
     /// A watch denies for as long as it is there.

@@ -1,4 +1,4 @@
 //! The read room: where raw records come from.
 
-pub mod record;
-pub mod ring;
+pub(crate) mod record;
+pub(crate) mod ring;

@@ -14,7 +14,6 @@ pub struct CutRecord {
 /// A record whose header was read, and nothing else. What the header claims is not checked yet.
 #[derive(Clone, Copy, Debug)]
 pub struct RawRecord<'a> {
-    /// The header.
     pub header: Header,
     /// The header's `comm`, where it lies in the record: the header is a copy, and a name that is
     /// to live as long as the record cannot be borrowed from it.

@@ -11,9 +11,9 @@ use krsi_plugin_schema::latest::{
 };
 use krsi_plugin_schema::{Schema, lower};
 
+use super::buffer_pool::BufferPool;
 use super::queue::{Batch, HEAD_ROOM};
 use super::scope::Scope;
-use super::spare::Spare;
 use crate::enrich::ProcessChange;
 
 /// Described processes that a view remembers; beyond, it forgets all and describes anew.
@@ -22,14 +22,14 @@ const KNOWN_MAX: usize = 65_536;
 const ANCESTORS_MAX: usize = 64;
 
 /// Where descriptions of processes come from.
-pub trait Processes {
+pub trait ProcessSource {
     /// What is known of a process.
     fn process(&self, key: ProcessKey) -> Option<&Process<'static>>;
 }
 
 /// A batch under construction, and which processes its readers know.
 #[derive(Debug, Default)]
-pub struct BatchBuilder {
+pub(crate) struct BatchBuilder {
     /// Room for a batch start, then frames; empty before the first frame.
     bytes: Vec<u8>,
     /// The batch start, made last as it carries the time.
@@ -42,7 +42,7 @@ pub struct BatchBuilder {
     known: HashSet<ProcessKey, RandomState>,
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
-    spare: Arc<Spare>,
+    pool: Arc<BufferPool>,
     /// Whom its readers may know of.
     scope: Scope,
     /// What they read.
@@ -50,20 +50,20 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch for readers of a scope and a schema; buffers come from `spare` and go there.
+    /// An empty batch for readers of a scope and a schema; buffers come from `pool` and go there.
     #[must_use]
-    pub fn new(scope: Scope, schema: Schema, spare: Arc<Spare>) -> Self {
-        Self { scope, schema, spare, ..Self::default() }
+    pub(crate) fn new(scope: Scope, schema: Schema, pool: Arc<BufferPool>) -> Self {
+        Self { scope, schema, pool, ..Self::default() }
     }
 
     /// Appends an event, preceded by the descriptions it needs.
     ///
     /// # Errors
     /// When the event is too long for a frame; the batch is then as before.
-    pub fn push(
+    pub(crate) fn push(
         &mut self,
         event: &Event<'_>,
-        processes: &impl Processes,
+        processes: &impl ProcessSource,
     ) -> Result<(), FrameError> {
         self.start();
         self.describe(event.meta.process, processes);
@@ -78,7 +78,7 @@ impl BatchBuilder {
     }
 
     /// Tells a loss after the events so far.
-    pub fn lose(&mut self, lost: Lost) {
+    pub(crate) fn lose(&mut self, lost: Lost) {
         self.start();
         self.add(RecordRef::Lost(lost));
         self.lost.push(lost);
@@ -86,7 +86,7 @@ impl BatchBuilder {
 
     /// Follows a process, whether or not this batch's readers see the event that tells of it: after an
     /// exec it is described anew, after its end it is forgotten.
-    pub fn follow(&mut self, change: ProcessChange<'_>) {
+    pub(crate) fn follow(&mut self, change: ProcessChange<'_>) {
         match change {
             ProcessChange::Forked { .. } => {}
             ProcessChange::Executed { process, .. } => {
@@ -97,25 +97,25 @@ impl BatchBuilder {
     }
 
     /// Makes the next events describe every process again, for a reader that has just come.
-    pub fn describe_anew(&mut self) {
+    pub(crate) fn describe_anew(&mut self) {
         self.known.clear();
     }
 
     /// Whether there is nothing to hand over.
     #[must_use]
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.bytes.len() <= HEAD_ROOM
     }
 
     /// Ends the batch and starts the next one.
-    pub fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
+    pub(crate) fn finish(&mut self, boot_ns: u64, unix_offset_ns: i64) -> Batch {
         self.start();
         self.head.clear();
         push_start(&mut self.head, self.schema, (boot_ns, unix_offset_ns));
-        let next = self.spare.take(self.bytes.len());
+        let next = self.pool.take(self.bytes.len());
         let bytes = std::mem::replace(&mut self.bytes, next);
         let (records, lost) = (std::mem::take(&mut self.records), std::mem::take(&mut self.lost));
-        let batch = Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.spare));
+        let batch = Batch::headed(&self.head, bytes, (records, lost), Arc::clone(&self.pool));
         batch.with_files(std::mem::take(&mut self.files))
     }
 
@@ -128,7 +128,7 @@ impl BatchBuilder {
         }
     }
 
-    fn describe(&mut self, key: ProcessKey, processes: &impl Processes) {
+    fn describe(&mut self, key: ProcessKey, processes: &impl ProcessSource) {
         self.lineage.clear();
         let mut next = key;
         while self.lineage.len() < ANCESTORS_MAX && !self.known.contains(&next) {
@@ -196,7 +196,7 @@ pub fn private(now: (u64, i64)) -> Vec<u8> {
 /// batch itself; but while a version of another contract takes over or runs beside, there are
 /// batches that were made for another schema, and the host's own reports are made in its own.
 #[must_use]
-pub fn fit(batch: &Batch, schema: Schema) -> Cow<'_, [u8]> {
+pub(crate) fn fit(batch: &Batch, schema: Schema) -> Cow<'_, [u8]> {
     match lower::schema_of(batch.bytes()) {
         Some(written) if written != schema => {
             Cow::Owned(lower::batch(batch.bytes(), written, schema, batch.files()))
@@ -217,9 +217,9 @@ mod tests {
 
     use super::*;
 
-    struct Table(HashMap<ProcessKey, Process<'static>>);
+    struct ProcessMap(HashMap<ProcessKey, Process<'static>>);
 
-    impl Processes for Table {
+    impl ProcessSource for ProcessMap {
         fn process(&self, key: ProcessKey) -> Option<&Process<'static>> {
             self.0.get(&key)
         }
@@ -229,10 +229,10 @@ mod tests {
         ProcessKey { start_boot_ns: u64::from(tgid) * 10, tgid }
     }
 
-    fn table() -> Table {
+    fn table() -> ProcessMap {
         let process =
             |tgid, parent| Process { key: key(tgid), parent: key(parent), ..Process::default() };
-        Table(
+        ProcessMap(
             [process(1, 0), process(2, 1), process(3, 2)].into_iter().map(|p| (p.key, p)).collect(),
         )
     }

@@ -10,7 +10,7 @@ use foldhash::fast::RandomState;
 use krsi_plugin_schema::latest::{Body, Condition, Event, FileKey, Hook, ProcessKey};
 
 /// Hooks that the host follows processes by.
-pub const FOLLOWED: [Hook; 3] =
+pub(crate) const FOLLOWED: [Hook; 3] =
     [Hook::BprmCommittedCreds, Hook::SchedProcessFork, Hook::SchedProcessExit];
 
 /// Calls that are remembered for rates and first calls; beyond, all are forgotten and more is sent.
@@ -23,7 +23,6 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub struct Filter {
     /// The hook, one that it subscribes to.
     pub hook: Hook,
-    /// The conditions.
     pub conditions: Vec<Condition>,
 }
 

@@ -1,8 +1,8 @@
 //! The route room: who gets which event, encoded once, handed over without waiting.
 
-pub mod batch;
-pub mod filter;
-pub mod queue;
-pub mod scope;
-pub mod spare;
-pub mod subscription;
+pub(crate) mod batch;
+pub(crate) mod buffer_pool;
+pub(crate) mod filter;
+pub(crate) mod queue;
+pub(crate) mod scope;
+pub(crate) mod subscription;

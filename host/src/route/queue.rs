@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use krsi_plugin_schema::latest::{FileKey, Lost, LostOf, LostWhere};
 
-use super::spare::Spare;
+use super::buffer_pool::BufferPool;
 
 /// Room for a batch start, which is made after the frames that follow it.
 pub(super) const HEAD_ROOM: usize = 64;
@@ -24,13 +24,13 @@ pub struct Batch {
     /// Files that it names, where its schema does not tell them from later ones.
     files: Vec<FileKey>,
     /// Where the buffer goes afterwards.
-    home: Option<Arc<Spare>>,
+    home: Option<Arc<BufferPool>>,
 }
 
 impl Batch {
     /// A batch of so many events; descriptions of processes are not counted.
     #[must_use]
-    pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<Spare>>) -> Self {
+    pub const fn new(bytes: Vec<u8>, records: u32, home: Option<Arc<BufferPool>>) -> Self {
         Self { bytes, start: 0, records, lost: Vec::new(), files: Vec::new(), home }
     }
 
@@ -40,7 +40,7 @@ impl Batch {
         head: &[u8],
         mut bytes: Vec<u8>,
         (records, lost): (u32, Vec<Lost>),
-        home: Arc<Spare>,
+        home: Arc<BufferPool>,
     ) -> Self {
         let start = HEAD_ROOM.saturating_sub(head.len());
         if let Some(room) = bytes.get_mut(start..HEAD_ROOM) {
@@ -107,7 +107,7 @@ impl Drop for Batch {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// An order lies ready elsewhere.
-    Knock,
+    Order,
     /// Events.
     Batch(Arc<Batch>),
     /// Time has passed.
@@ -122,7 +122,7 @@ pub enum Pause {
     /// Its time is over.
     Over,
     /// An order lies ready.
-    Knock,
+    Order,
     /// The end.
     Stop,
 }
@@ -133,17 +133,17 @@ const BATCHES_MAX: usize = 4096;
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedBatches {
     batches: VecDeque<Arc<Batch>>,
     records: usize,
     /// Losses that the reader is to be told, one for each place and hook.
     owed: Vec<Lost>,
-    knock: bool,
+    order: bool,
     /// Since when the reader is to stop.
     stop: Option<Instant>,
 }
 
-impl Waiting {
+impl QueuedBatches {
     fn owe(&mut self, lost: Lost) {
         let same = |owed: &&mut Lost| (owed.place, owed.of) == (lost.place, lost.of);
         match self.owed.iter_mut().find(same) {
@@ -165,7 +165,7 @@ impl Waiting {
 #[derive(Debug)]
 pub struct Queue {
     capacity_records: usize,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<QueuedBatches>,
     arrived: Condvar,
     lost: AtomicU64,
 }
@@ -183,7 +183,7 @@ impl Queue {
     }
 
     /// Queues a delivery. A batch that does not fit is dropped and its records are counted; a
-    /// second knock is the same as one; a stop always fits.
+    /// second order is the same as one; a stop always fits.
     pub fn push(&self, delivery: Delivery) {
         let mut waiting = self.lock();
         match delivery {
@@ -202,25 +202,25 @@ impl Queue {
             }
             // Ticks are made here, by the reader's own clock.
             Delivery::Tick => {}
-            Delivery::Knock => waiting.knock = true,
+            Delivery::Order => waiting.order = true,
             Delivery::Stop => waiting.stop = waiting.stop.or_else(|| Some(Instant::now())),
         }
         drop(waiting);
         self.arrived.notify_one();
     }
 
-    /// Waits for the next delivery: a knock first, a tick once `tick_at` has come, batches in order,
+    /// Waits for the next delivery: a order first, a tick once `tick_at` has come, batches in order,
     /// the stop last. What is still queued some seconds after the stop is counted as lost.
     pub fn pop(&self, tick_at: Option<Instant>) -> Delivery {
         let mut waiting = self.lock();
         loop {
-            if waiting.knock {
-                waiting.knock = false;
-                return Delivery::Knock;
+            if waiting.order {
+                waiting.order = false;
+                return Delivery::Order;
             }
             if waiting.stop.is_some_and(|since| since.elapsed() > STOP_GRACE) {
                 self.lost.fetch_add(waiting.records as u64, Ordering::Relaxed);
-                *waiting = Waiting { stop: waiting.stop, ..Waiting::default() };
+                *waiting = QueuedBatches { stop: waiting.stop, ..QueuedBatches::default() };
                 return Delivery::Stop;
             }
             let left = tick_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -240,9 +240,9 @@ impl Queue {
 
     fn wait<'q>(
         &'q self,
-        waiting: MutexGuard<'q, Waiting>,
+        waiting: MutexGuard<'q, QueuedBatches>,
         most: Option<Duration>,
-    ) -> MutexGuard<'q, Waiting> {
+    ) -> MutexGuard<'q, QueuedBatches> {
         match most {
             None => self.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
             Some(most) => {
@@ -252,16 +252,16 @@ impl Queue {
         }
     }
 
-    /// Waits for a knock or a stop until `until`, or for ever; everything else stays queued.
+    /// Waits for a order or a stop until `until`, or for ever; everything else stays queued.
     pub fn pause(&self, until: Option<Instant>) -> Pause {
         let mut waiting = self.lock();
         loop {
             if waiting.stop.is_some() {
                 return Pause::Stop;
             }
-            if waiting.knock {
-                waiting.knock = false;
-                return Pause::Knock;
+            if waiting.order {
+                waiting.order = false;
+                return Pause::Order;
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -302,7 +302,7 @@ impl Queue {
         std::mem::take(&mut self.lock().owed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, QueuedBatches> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -369,8 +369,8 @@ mod tests {
         let queue = Queue::new(10);
         queue.push(batch(4));
         assert_eq!(queue.pause(Some(Instant::now())), Pause::Over);
-        queue.push(Delivery::Knock);
-        assert_eq!((queue.pause(None), queue.depth()), (Pause::Knock, 4));
+        queue.push(Delivery::Order);
+        assert_eq!((queue.pause(None), queue.depth()), (Pause::Order, 4));
         queue.discard();
         assert_eq!((queue.lost(), queue.take_owed(), queue.depth()), (4, vec![lost(4)], 0));
         queue.push(Delivery::Stop);

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use krsi_plugin_schema::latest::{Event, Process};
 
-use super::batch::Processes;
+use super::batch::ProcessSource;
 
 /// A part of the system.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Scope {
-    /// All of it.
     #[default]
     System,
     /// What runs under a user id.
@@ -20,7 +19,7 @@ pub enum Scope {
 
 impl Scope {
     /// Whether an event's caller lies within.
-    pub fn sees(&self, event: &Event<'_>, processes: &impl Processes) -> bool {
+    pub fn sees(&self, event: &Event<'_>, processes: &impl ProcessSource) -> bool {
         match self {
             Scope::System => true,
             Scope::Uid(uid) => event.meta.uid == *uid,

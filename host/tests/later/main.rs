@@ -8,16 +8,11 @@ mod v0_3;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use krsi_host::kernel::map::lease::EntryKey;
-use krsi_host::kernel::map::store::{RuleStore, StoreError};
-use krsi_host::plugin::{
-    ActionSink, CallError, Candidate, CompileLimits, Compiler, Engine, Limits, Next, RestartPolicy,
-    Start, Worker,
+use krsi_host::facade::{
+    ActionContext, ActionSink, Asked, Batch, CallError, Candidate, CompileLimits, Compiler,
+    Delivery, Engine, EntryKey, Grant, GrantSpec, Kinship, Ledger, Limits, Machine, Next,
+    Principal, Queue, RestartPolicy, RuleStore, Start, StoreError, Turns, Worker, apply,
 };
-use krsi_host::policy::{
-    Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Surroundings, Turns, apply,
-};
-use krsi_host::route::queue::{Batch, Delivery, Queue};
 use krsi_host_abi::deny::{Bounds, Entry, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::frame::Frames;
@@ -178,14 +173,14 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let ledger = Turns::new(Ledger::new(Maps, [AbiHook::FileOpen]));
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
     let machine = &Machine { without_cgroups: None, ..Machine::default() };
-    let around = Surroundings {
+    let context = ActionContext {
         now_boot_ns: 1,
         kinship,
         machine,
         within: &|_| true,
         bounds: Bounds::default(),
     };
-    let applied = apply(&ledger, &mut principal, &v0_3::actions(), around);
+    let applied = apply(&ledger, &mut principal, &v0_3::actions(), context);
 
     let outcomes = Frames::new(&applied.outcomes).map(|frame| {
         let Record::Outcome(Outcome { token, rule_id, refusal, detail }) =

@@ -46,13 +46,13 @@ impl Plugin for Miner {
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
         let evidence = Evidence::of_exec(&self.config, exec);
-        self.judge(meta.process, evidence, ctx);
+        self.add_evidence(meta.process, evidence, ctx);
     }
 
     fn connect(&mut self, meta: &Meta, connect: &Connect, ctx: &mut Ctx) {
         let before = self.lineages.of(meta.process);
         let evidence = Evidence::of_connect(&self.config, connect, before);
-        self.judge(meta.process, evidence, ctx);
+        self.add_evidence(meta.process, evidence, ctx);
     }
 
     fn gone(&mut self, process: ProcessKey, ctx: &mut Ctx) {
@@ -74,7 +74,7 @@ impl Plugin for Miner {
 
 impl Miner {
     /// Adds evidence to a process; answers when its lineage's score reaches the threshold.
-    fn judge(&mut self, process: ProcessKey, evidence: Evidence, ctx: &mut Ctx) {
+    fn add_evidence(&mut self, process: ProcessKey, evidence: Evidence, ctx: &mut Ctx) {
         if evidence.is_none() {
             return;
         }

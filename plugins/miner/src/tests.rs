@@ -8,11 +8,11 @@ use super::Miner;
 
 #[derive(Deserialize)]
 struct Scenarios {
-    case: Vec<Case>,
+    case: Vec<CorpusCase>,
 }
 
 #[derive(Deserialize)]
-struct Case {
+struct CorpusCase {
     name: String,
     acts: Vec<Act>,
 }
@@ -55,7 +55,7 @@ fn play(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
     })
 }
 
-fn cases(text: &str) -> Vec<Case> {
+fn cases(text: &str) -> Vec<CorpusCase> {
     toml::from_str::<Scenarios>(text).unwrap().case
 }
 

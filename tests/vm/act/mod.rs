@@ -58,7 +58,6 @@ pub(crate) enum Caller {
     Child,
 }
 
-/// An act.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Act {
     /// The hook that it reaches.

@@ -15,7 +15,6 @@ pub(super) enum Is {
     Value(&'static str),
     /// Any value.
     There,
-    /// A string.
     Text(&'static str),
     /// A path that ends so.
     Path(&'static str),

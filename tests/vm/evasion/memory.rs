@@ -96,9 +96,9 @@ fn shared_segment() -> io::Result<()> {
 }
 
 /// How memory gains code, and the watch and the protections of its record.
-type Act = (fn() -> io::Result<()>, u64, &'static str);
+type CodeGain = (fn() -> io::Result<()>, u64, &'static str);
 
-const ACTS: [Act; 6] = [
+const ACTS: [CodeGain; 6] = [
     (writable_and_executable, 0, "7"),
     (executable_after_written, 2, "5"),
     (executable_after_read_only, 2, "5"),
@@ -109,7 +109,8 @@ const ACTS: [Act; 6] = [
 
 /// That each act succeeds.
 fn succeed() -> anyhow::Result<()> {
-    let act = |(number, (act, ..)): (usize, &Act)| act().with_context(|| format!("act {number}"));
+    let act =
+        |(number, (act, ..)): (usize, &CodeGain)| act().with_context(|| format!("act {number}"));
     ACTS.iter().enumerate().try_for_each(act)
 }
 

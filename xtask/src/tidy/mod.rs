@@ -3,6 +3,8 @@
 mod confine;
 mod documents;
 mod layers;
+mod names;
+mod references;
 mod source;
 mod tokens;
 
@@ -48,6 +50,8 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
         findings.extend(confine::check(file));
     }
     findings.extend(layers::check(&read("ARCHITECTURE.md")?, &files));
+    findings.extend(names::check(&files));
+    findings.extend(references::check(root, &documents(root)?, &files));
     findings.extend(documents::dependencies(&read("Cargo.toml")?));
     findings.extend(documents::changelog(&read("CHANGELOG.md")?));
     findings.extend(documents::adr_links(root, &files)?);
@@ -68,12 +72,24 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
 fn files(root: &Path) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
     for folder in ["host", "ebpf", "guest-sdk", "plugins", "wit", "tests", "xtask"] {
-        walk(root, &root.join(folder), &mut files)?;
+        walk(root, &root.join(folder), ".rs", &mut files)?;
     }
     Ok(files)
 }
 
-fn walk(root: &Path, folder: &Path, files: &mut Vec<File>) -> anyhow::Result<()> {
+/// Every document that people read.
+fn documents(root: &Path) -> anyhow::Result<Vec<File>> {
+    let mut files = Vec::new();
+    walk(root, &root.join("docs"), ".md", &mut files)?;
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        let text = fs::read_to_string(root.join(name)).with_context(|| name.to_owned())?;
+        files.push(File { path: name.to_owned(), text });
+    }
+    Ok(files)
+}
+
+/// Files below a folder whose names end so.
+fn walk(root: &Path, folder: &Path, end: &str, files: &mut Vec<File>) -> anyhow::Result<()> {
     let mut entries: Vec<PathBuf> = fs::read_dir(folder)
         .with_context(|| folder.display().to_string())?
         .flatten()
@@ -82,8 +98,8 @@ fn walk(root: &Path, folder: &Path, files: &mut Vec<File>) -> anyhow::Result<()>
     entries.sort();
     for path in entries {
         if path.is_dir() {
-            walk(root, &path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            walk(root, &path, end, files)?;
+        } else if path.to_string_lossy().ends_with(end) {
             let shown = path.strip_prefix(root)?.to_string_lossy().replace('\\', "/");
             files.push(File { path: shown, text: fs::read_to_string(&path)? });
         }

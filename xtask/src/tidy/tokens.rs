@@ -12,6 +12,8 @@ pub(crate) struct Token {
     pub(crate) line: usize,
     /// Modules around it that are written in the same file.
     pub(crate) modules: Vec<String>,
+    /// Brackets around it that are no module's.
+    pub(crate) depth: usize,
 }
 
 /// A path of names as `use` or an expression writes it: `crate::a::b`.
@@ -26,17 +28,17 @@ pub(crate) struct Named {
 pub(crate) fn tokens(text: &str) -> Vec<Token> {
     let mut found = Vec::new();
     if let Ok(stream) = text.parse::<TokenStream>() {
-        flatten(stream, &mut Vec::new(), &mut found);
+        flatten(stream, &mut Vec::new(), 0, &mut found);
     }
     found
 }
 
-fn flatten(stream: TokenStream, modules: &mut Vec<String>, found: &mut Vec<Token>) {
+fn flatten(stream: TokenStream, modules: &mut Vec<String>, depth: usize, found: &mut Vec<Token>) {
     let mut before: [Option<String>; 2] = [None, None];
     for tree in stream {
         let line = tree.span().start().line;
         let mut push = |text: String, line: usize, modules: &[String]| {
-            found.push(Token { text, line, modules: modules.to_vec() });
+            found.push(Token { text, line, modules: modules.to_vec(), depth });
         };
         let text = match tree {
             TokenTree::Group(group) => {
@@ -53,12 +55,13 @@ fn flatten(stream: TokenStream, modules: &mut Vec<String>, found: &mut Vec<Token
                 };
                 let inside = module.is_some();
                 modules.extend(module);
-                flatten(group.stream(), modules, found);
+                flatten(group.stream(), modules, depth + usize::from(!inside), found);
                 if inside {
                     modules.pop();
                 }
                 let end = group.span_close().start().line;
-                found.push(Token { text: close.to_owned(), line: end, modules: modules.clone() });
+                let (text, modules) = (close.to_owned(), modules.clone());
+                found.push(Token { text, line: end, modules, depth });
                 close.to_owned()
             }
             TokenTree::Ident(ident) => {
@@ -78,7 +81,7 @@ fn flatten(stream: TokenStream, modules: &mut Vec<String>, found: &mut Vec<Token
     }
 }
 
-/// The module that a file of `root` is: `a/b.rs` and `a/b/mod.rs` are both `a::b`.
+/// The module that a file of `root` is: with or without `mod.rs`.
 pub(crate) fn module(inner: &str) -> Vec<String> {
     let path = Path::new(inner).with_extension("");
     let mut names: Vec<String> =
@@ -140,7 +143,7 @@ fn tree(tokens: &[Token], at: usize, mut names: Vec<String>, found: &mut Vec<Nam
     at
 }
 
-fn is_colons(tokens: &[Token], at: usize) -> bool {
+pub(crate) fn is_colons(tokens: &[Token], at: usize) -> bool {
     let colon = |at: usize| tokens.get(at).is_some_and(|token| token.text == ":");
     colon(at) && colon(at + 1)
 }

@@ -9,25 +9,25 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::hook::{HOOKS, Hook as AbiHook, WATCH_FIRST};
 use krsi_plugin_schema::latest::{HookSet, LostOf};
 
-use super::digests::Digests;
+use super::digests::DigestProgram;
 use super::error::AttachError;
-use super::left_out::{LeftOut, Refused, UsedSlot};
+use super::left_out::{LeftOut, NotAttached, UsedSlot};
 use super::proof::{BackendProof, KeyOf};
 use super::published::{LossSource, LossSubject, Published};
 use super::wanted::Wanted;
 use super::watches::Watches;
-use super::witness::{Told, Witnesses};
+use super::witness::{HookCounts, Witnesses};
 use crate::config::{Config, ModeArg, RuleSettings};
 use crate::decode::{CallLayout, CallLayouts};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::trim;
-use crate::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps};
+use crate::kernel::map::{Counters, Filters, Flags, KernelMaps, RulesObeyed};
 use crate::kernel::program::canary::{self, Unproven};
 use crate::kernel::program::job::Job;
-use crate::kernel::program::load::{HookError, Live, Loader};
+use crate::kernel::program::load::{HookError, LiveProgram, Loader};
 use crate::kernel::program::object::ObjectFile;
 use crate::kernel::program::plan;
-use crate::kernel::program::processes::Processes;
+use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::spec::curated::{self, Bits, CuratedRow};
 use crate::kernel::survey::probe;
 use crate::output::Witnessed;
@@ -38,7 +38,7 @@ pub(crate) struct Hooks {
     loader: Loader,
     /// The kernel's types, from the start until the first hooks are attached.
     types: Option<KernelTypes>,
-    live: Vec<Live>,
+    live: Vec<LiveProgram>,
     watches: Watches,
     layouts: CallLayouts,
     flags: Flags,
@@ -50,8 +50,8 @@ pub(crate) struct Hooks {
     unproven: Vec<Unproven>,
     /// Slots that had a program at some time, for the summary.
     used: Vec<UsedSlot>,
-    refused: Vec<Refused>,
-    digests: Digests,
+    refused: Vec<NotAttached>,
+    digests: DigestProgram,
     witnesses: Witnesses,
     /// Hooks that are left alone.
     without: Vec<String>,
@@ -81,8 +81,8 @@ impl Hooks {
         let path_secret = RandomState::new().build_hasher().finish();
         let backend = config.backend.unwrap_or_else(probe::backend);
         let loader = Loader::new(file, backend.backend(), &plan, path_secret, &types);
-        let judged = if config.mode == ModeArg::Off { Judged::No } else { Judged::Yes };
-        let maps = KernelMaps::take(&mut maps, path_secret, judged)?;
+        let obeyed = if config.mode == ModeArg::Off { RulesObeyed::No } else { RulesObeyed::Yes };
+        let maps = KernelMaps::take(&mut maps, path_secret, obeyed)?;
         let hooks = Self {
             loader,
             types: Some(types),
@@ -97,7 +97,7 @@ impl Hooks {
             unproven: Vec::new(),
             used: Vec::new(),
             refused: Vec::new(),
-            digests: Digests::new(maps.hashed.clone(), rules.digest_mib),
+            digests: DigestProgram::new(maps.hashed.clone(), rules.digest_mib),
             witnesses: Witnesses::new(config.witness),
             without: config.without.clone(),
         };
@@ -123,7 +123,7 @@ impl Hooks {
 
     /// What tells which processes there are, or why this kernel does not. To be called before anything is
     /// attached, while the kernel's types are there.
-    pub(crate) fn processes(&mut self) -> Result<Result<Processes, HookError>, AttachError> {
+    pub(crate) fn processes(&mut self) -> Result<Result<TaskIterator, HookError>, AttachError> {
         let types = match self.types.take() {
             Some(types) => types,
             None => KernelTypes::running()?,
@@ -143,12 +143,13 @@ impl Hooks {
     pub(crate) fn want(&mut self, wanted: &Wanted) -> Result<(), AttachError> {
         let own = FOLLOWED.into_iter().fold(HookSet::default(), HookSet::with);
         let seen = HookSet(wanted.seen.0 | own.0);
-        self.settle(seen, wanted)
+        self.attach(seen, wanted)
     }
 
-    fn settle(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
+    fn attach(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
         let is_wanted = |hook| contains(seen, hook) || contains(wanted.denied, hook);
-        let is_live = |live: &[Live], hook: AbiHook| live.iter().any(|one| one.slot == hook.id());
+        let is_live =
+            |live: &[LiveProgram], hook: AbiHook| live.iter().any(|one| one.slot == hook.id());
         let fresh: Vec<AbiHook> = HOOKS
             .iter()
             .map(|row| row.hook)
@@ -174,7 +175,7 @@ impl Hooks {
             for watch in come {
                 self.add_watch(&types, watch);
             }
-            self.judge(&types);
+            self.attach_witnesses(&types);
             drop(types);
             trim::give_back();
         }
@@ -182,8 +183,8 @@ impl Hooks {
             // The host's own hooks are always wanted, so one of them was refused.
             let [own, ..] = FOLLOWED;
             let (what, why) = (own.name().to_owned(), Arc::new(LeftOut::Lacking));
-            let none = || Refused { what, owner: None, why };
-            let Refused { what, why, .. } = self.refused.first().cloned().unwrap_or_else(none);
+            let none = || NotAttached { what, owner: None, why };
+            let NotAttached { what, why, .. } = self.refused.first().cloned().unwrap_or_else(none);
             return Err(AttachError::NoHook { hook: what, why });
         }
         // What was not proven before gets another chance.
@@ -197,11 +198,11 @@ impl Hooks {
         self.live.retain(|live| {
             live.slot >= WATCH_FIRST || AbiHook::from_id(live.slot).is_some_and(is_wanted)
         });
-        let told = Told { counters: &self.counters, used: &self.used };
+        let told = HookCounts { counters: &self.counters, used: &self.used };
         self.witnesses.keep(&self.live, told);
         // One of a hook's programs may have gone with the witness, and another be there.
         if self.witnesses.lack(&self.live) {
-            self.judge(&KernelTypes::running()?);
+            self.attach_witnesses(&KernelTypes::running()?);
             trim::give_back();
         }
         Ok(())
@@ -321,11 +322,11 @@ impl Hooks {
     }
 
     fn refuse_of(&mut self, owner: Option<u8>, what: &str, why: LeftOut) {
-        self.refused.push(Refused { what: what.to_owned(), owner, why: Arc::new(why) });
+        self.refused.push(NotAttached { what: what.to_owned(), owner, why: Arc::new(why) });
     }
 
     /// What was refused at the last change, with the reason.
-    pub(crate) fn refused(&self) -> &[Refused] {
+    pub(crate) fn refused(&self) -> &[NotAttached] {
         &self.refused
     }
 
@@ -334,7 +335,7 @@ impl Hooks {
         let hooks = self.live.iter().filter_map(|live| AbiHook::from_id(live.slot));
         let can_deny = self.loader.backend().can_deny() || self.mode != ModeArg::Enforce;
         let unproven = self.unproven.iter().map(ToString::to_string);
-        let program = |live: &Live| LossSource {
+        let program = |live: &LiveProgram| LossSource {
             slot: live.slot,
             subject: self.loss_subject(live.slot),
             misses: live.misses(),
@@ -362,7 +363,7 @@ impl Hooks {
 
     /// Names of hooks with a live program, in the order of their slots.
     fn attached(&self) -> Vec<String> {
-        let name = |live: &'_ Live| match AbiHook::from_id(live.slot) {
+        let name = |live: &'_ LiveProgram| match AbiHook::from_id(live.slot) {
             Some(hook) => hook.name().to_owned(),
             None => live.hook.clone(),
         };
@@ -378,8 +379,8 @@ impl Hooks {
     }
 
     /// Gives each hook with a program a witness, if one is wanted.
-    fn judge(&mut self, types: &KernelTypes) {
-        let told = Told { counters: &self.counters, used: &self.used };
+    fn attach_witnesses(&mut self, types: &KernelTypes) {
+        let told = HookCounts { counters: &self.counters, used: &self.used };
         self.witnesses.follow(&self.loader, types, &self.live, told);
     }
 
@@ -391,7 +392,7 @@ impl Hooks {
 
     /// What the witnesses saw, who end with it.
     pub(crate) fn end(mut self) -> Vec<Witnessed> {
-        self.witnesses.end(Told { counters: &self.counters, used: &self.used })
+        self.witnesses.end(HookCounts { counters: &self.counters, used: &self.used })
     }
 }
 

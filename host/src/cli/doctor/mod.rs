@@ -1,6 +1,6 @@
 //! `krsi-host doctor`: how well this machine can run krsi-host, and what would make it better.
 
-mod judge;
+mod diagnose;
 mod room;
 mod text;
 
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use self::judge::{Diagnosis, judge};
+use self::diagnose::{Diagnosis, diagnose};
 use super::run::{CACHE, OutputArg};
 use crate::kernel::survey::facts::{self, Facts};
 use crate::plugin::{Cache, may_make_code};
@@ -28,7 +28,7 @@ pub(super) fn run(output: OutputArg) -> ExitCode {
     let mut facts = facts::gather();
     facts.code_error = may_make_code().err().map(|error| error.to_string());
     facts.cache_error = Cache::doubt(Path::new(CACHE));
-    let diagnosis = judge(&facts);
+    let diagnosis = diagnose(&facts);
     match output {
         OutputArg::Text => super::print(&text::render(&facts, &diagnosis), diagnosis.health.into()),
         OutputArg::Json => {

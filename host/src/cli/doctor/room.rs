@@ -1,6 +1,6 @@
 //! Facts → findings about what a service leaves a process: memory, descriptors, executable memory, a place for code.
 
-use super::judge::{Finding, Severity, finding};
+use super::diagnose::{Finding, Severity, finding};
 use crate::kernel::survey::facts::Facts;
 use crate::kernel::survey::privilege::{DESCRIPTORS, MEMLOCK_BYTES};
 

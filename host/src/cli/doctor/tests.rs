@@ -4,7 +4,7 @@ use super::*;
 use crate::cli::exit::Health;
 use crate::kernel::program::trial::{Grounds, Obstacle, Outcome};
 use crate::kernel::survey::facts::{LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-use judge::{Choice, Severity};
+use diagnose::{BackendChoice, Severity};
 
 /// A machine that lacks nothing.
 fn whole() -> Facts {
@@ -40,15 +40,15 @@ fn without_bpf() -> Option<Vec<String>> {
 fn check(
     change: impl FnOnce(&mut Facts),
     health: Health,
-    backend: Choice,
+    backend: BackendChoice,
     severity: Severity,
     words: &[&str],
 ) {
     let mut facts = whole();
     change(&mut facts);
-    let diagnosis = judge(&facts);
+    let diagnosis = diagnose(&facts);
     assert_eq!((diagnosis.health, diagnosis.backend), (health, backend), "{words:?}");
-    let has = |finding: &judge::Finding| {
+    let has = |finding: &diagnose::Finding| {
         let text = format!("{} | {} | {}", finding.what, finding.cost, finding.fix);
         finding.severity == severity && words.iter().all(|word| text.contains(word))
     };
@@ -62,15 +62,15 @@ fn check(
 
 #[test]
 fn a_whole_machine_is_fine() {
-    let diagnosis = judge(&whole());
-    assert_eq!((diagnosis.health, diagnosis.backend), (Health::Fine, Choice::Lsm));
+    let diagnosis = diagnose(&whole());
+    assert_eq!((diagnosis.health, diagnosis.backend), (Health::Fine, BackendChoice::Lsm));
     assert_eq!(diagnosis.findings, []);
 }
 
 #[test]
 #[allow(clippy::too_many_lines, reason = "a row for each finding")]
 fn what_blocks() {
-    use Choice::{Lsm, None};
+    use BackendChoice::{Lsm, None};
     use Health::Unable;
     use Severity::Blocks;
     let untried = |facts: &mut Facts| {
@@ -138,7 +138,7 @@ fn what_blocks() {
 
 #[test]
 fn what_limits() {
-    use Choice::{FmodRet, Lsm, ObserveOnly};
+    use BackendChoice::{FmodRet, Lsm, ObserveOnly};
     use Health::Limited;
     use Severity::Limits;
     let boot = ["(lockdown,yama)", "fmod_ret", "lsm=lockdown,yama,bpf"];
@@ -200,7 +200,7 @@ fn what_limits() {
 
 #[test]
 fn what_is_only_worth_knowing() {
-    use Choice::Lsm;
+    use BackendChoice::Lsm;
     use Health::Fine;
     use Severity::Note;
     check(|facts| facts.bpf_stats_enabled = Some(0), Fine, Lsm, Note, &["bpf_stats_enabled=1"]);
@@ -212,9 +212,9 @@ fn what_is_only_worth_knowing() {
     check(late, Fine, Lsm, Note, &["apparmor before bpf"]);
     // Memory that the host may raise is no finding.
     let mut facts = Facts { memlock_counts: true, memlock_bytes: Some(65536), ..whole() };
-    assert_eq!(judge(&facts).findings, []);
+    assert_eq!(diagnose(&facts).findings, []);
     facts.memory_max_bytes = Some(1 << 30);
-    assert_eq!(judge(&facts).findings, []);
+    assert_eq!(diagnose(&facts).findings, []);
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn the_gravest_comes_first() {
     let mut facts = Facts { bpf_stats_enabled: Some(0), lsm: without_bpf(), ..whole() };
     facts.ftrace_enabled = Some(0);
     let severities: Vec<Severity> =
-        judge(&facts).findings.iter().map(|finding| finding.severity).collect();
+        diagnose(&facts).findings.iter().map(|finding| finding.severity).collect();
     assert_eq!(severities, [Severity::Blocks, Severity::Limits, Severity::Note]);
 }
 
@@ -230,7 +230,7 @@ fn the_gravest_comes_first() {
 fn the_answer_for_people() {
     let check = |facts: &Facts, expected: &str| {
         let expected = expected.replace("VERSION", env!("CARGO_PKG_VERSION"));
-        assert_eq!(text::render(facts, &judge(facts)), expected);
+        assert_eq!(text::render(facts, &diagnose(facts)), expected);
     };
     check(&whole(), include_str!("golden/whole.txt"));
     let facts = Facts {
@@ -253,7 +253,7 @@ fn the_answer_for_people() {
 #[test]
 fn the_answer_for_machines() {
     let facts = Facts { lsm: without_bpf(), ..whole() };
-    let diagnosis = judge(&facts);
+    let diagnosis = diagnose(&facts);
     let answer = Examination { version: "0", diagnosis: &diagnosis, facts: &facts };
     let json = serde_json::to_value(answer).unwrap();
     assert_eq!((&json["health"], &json["backend"]), (&"limited".into(), &"fmod_ret".into()));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::super::exit::Health;
-use super::judge::{Choice, Diagnosis, Severity};
+use super::diagnose::{BackendChoice, Diagnosis, Severity};
 use crate::kernel::survey::facts::Facts;
 
 /// The facts as a table, the findings below it, the verdict last.
@@ -46,10 +46,10 @@ fn rows(facts: &Facts, diagnosis: &Diagnosis) -> Vec<(&'static str, String)> {
         value.map_or_else(|| "no limit".into(), |value| format!("{value} bytes"))
     };
     let backend = match diagnosis.backend {
-        Choice::Lsm => "lsm",
-        Choice::FmodRet => "fmod_ret",
-        Choice::ObserveOnly => "observe only",
-        Choice::None => "none",
+        BackendChoice::Lsm => "lsm",
+        BackendChoice::FmodRet => "fmod_ret",
+        BackendChoice::ObserveOnly => "observe only",
+        BackendChoice::None => "none",
     };
     let types = match &facts.btf_error {
         Some(_) => "none".into(),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::exit::{self, Code};
+use super::exit::{self, ExitReason};
 use super::run::OutputArg;
 use crate::attach::AttachError;
 use crate::control::{Answer, Query, ask};
@@ -49,7 +49,7 @@ struct HookLine {
 pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCode {
     let types = match KernelTypes::running() {
         Ok(types) => types,
-        Err(error) => return exit::tell(&RunError::Attach(AttachError::Btf(error))),
+        Err(error) => return exit::report(&RunError::Attach(AttachError::Btf(error))),
     };
     let wanted = |hook: &str| names.is_empty() || names.iter().any(|name| name == hook);
     let mut survey = survey(&types, wanted);
@@ -66,7 +66,7 @@ pub(super) fn run(output: OutputArg, control: &Path, names: &[String]) -> ExitCo
     }
     let Status { counts, watches, .. } = status(control);
     let listing = listing(survey, &counts, &watches);
-    let code = if absent.is_empty() { ExitCode::SUCCESS } else { Code::Usage.into() };
+    let code = if absent.is_empty() { ExitCode::SUCCESS } else { ExitReason::Usage.into() };
     match output {
         // What is wrong was said, and there is nothing to list.
         OutputArg::Text if listing.hooks.is_empty() && !absent.is_empty() => code,

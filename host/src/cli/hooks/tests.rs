@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::program::trial::{Grounds, Obstacle, Outcome};
-use crate::kernel::survey::attached::{Holder, Kind};
+use crate::kernel::survey::attached::{AttachedAs, Holder};
 
 fn hook(name: &str, lsm: Outcome, attached: Vec<AttachedProgram>) -> SurveyedHook {
     SurveyedHook {
@@ -23,7 +23,7 @@ fn program(run_cnt: u64, run_time_ns: u64, holders: Vec<Holder>) -> AttachedProg
     AttachedProgram {
         prog_id: 31,
         name: "file_open".into(),
-        kind: Kind::Lsm,
+        kind: AttachedAs::Lsm,
         target_btf_id: Some(7),
         holders,
         run_cnt,

@@ -24,7 +24,6 @@ pub enum LayoutError {
     /// Rows for fewer or more fields than the hook has.
     #[error("{hook} has {wanted} fields, rows are given for {given}", hook = hook.name())]
     Fields {
-        /// The hook.
         hook: Hook,
         /// Its fields.
         wanted: usize,
@@ -33,27 +32,15 @@ pub enum LayoutError {
     },
     /// A row that is no capture, or not the first of its value.
     #[error("row {row} begins no value")]
-    Row {
-        /// The row.
-        row: usize,
-    },
+    Row { row: usize },
     /// A capture that reads something else than the field's kind.
     #[error("row {row} reads another kind of value than field {field} of {hook} has", hook = hook.name())]
-    Kind {
-        /// The hook.
-        hook: Hook,
-        /// The field.
-        field: &'static str,
-        /// Its kind.
-        kind: Kind,
-        /// The row.
-        row: usize,
-    },
+    Kind { hook: Hook, field: &'static str, kind: Kind, row: usize },
 }
 
 /// What one value of a record is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
+enum ValueShape {
     /// A number, with the bits that a signed one has.
     Number,
     Signed(u32),
@@ -71,12 +58,12 @@ const TEXTS: [Read; 6] =
 
 /// Where one value stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct ValuePlace {
     row: u8,
-    shape: Shape,
+    shape: ValueShape,
 }
 
-impl Place {
+impl ValuePlace {
     /// The value that a row of a program begins.
     fn of(row: usize, captures: &[Capture]) -> Result<Self, LayoutError> {
         let wrong = LayoutError::Row { row };
@@ -85,20 +72,20 @@ impl Place {
         let is = |read: Read| capture.read == read as u8;
         let then = |read: Read| next.is_some_and(|next| next.read == read as u8);
         let shape = if is(Read::Scalar) && capture.signed == 1 {
-            Shape::Signed(match capture.width {
+            ValueShape::Signed(match capture.width {
                 0 => u32::from(capture.size) * 8,
                 width => u32::from(width),
             })
         } else if is(Read::Scalar) {
-            Shape::Number
+            ValueShape::Number
         } else if [Read::Bytes, Read::BytesBehind, Read::FsVerity].into_iter().any(is) {
-            Shape::Bytes
+            ValueShape::Bytes
         } else if is(Read::Inode) && then(Read::InodeDev) {
-            Shape::File
+            ValueShape::File
         } else if is(Read::SockAddr) && then(Read::SockAddrPort) {
-            Shape::Address
+            ValueShape::Address
         } else if TEXTS.into_iter().any(is) {
-            Shape::Text
+            ValueShape::Text
         } else {
             return Err(wrong);
         };
@@ -110,13 +97,13 @@ impl Place {
     /// kernel's type does.
     fn as_kind(self, kind: Kind) -> Option<Self> {
         let shape = match (kind, self.shape) {
-            (Kind::Number, Shape::Number | Shape::Signed(_)) => Shape::Number,
-            (Kind::Signed, Shape::Number) => Shape::Signed(u64::BITS),
-            (Kind::Signed, Shape::Signed(_))
-            | (Kind::Text, Shape::Text)
-            | (Kind::Bytes, Shape::Bytes)
-            | (Kind::File, Shape::File)
-            | (Kind::Address, Shape::Address) => self.shape,
+            (Kind::Number, ValueShape::Number | ValueShape::Signed(_)) => ValueShape::Number,
+            (Kind::Signed, ValueShape::Number) => ValueShape::Signed(u64::BITS),
+            (Kind::Signed, ValueShape::Signed(_))
+            | (Kind::Text, ValueShape::Text)
+            | (Kind::Bytes, ValueShape::Bytes)
+            | (Kind::File, ValueShape::File)
+            | (Kind::Address, ValueShape::Address) => self.shape,
             _ => return None,
         };
         Some(Self { shape, ..self })
@@ -125,7 +112,7 @@ impl Place {
 
 /// Whose records a slot's are.
 #[derive(Clone, Debug)]
-enum Origin {
+enum SlotOrigin {
     Hook(Hook),
     Watch { owner: u8, index: u16, hook: Box<str> },
 }
@@ -133,9 +120,9 @@ enum Origin {
 /// What the records of one slot hold.
 #[derive(Clone, Debug)]
 pub struct CallLayout {
-    origin: Origin,
+    origin: SlotOrigin,
     /// Where each value stands; nowhere for one that this kernel does not have.
-    places: Vec<Option<Place>>,
+    places: Vec<Option<ValuePlace>>,
 }
 
 impl CallLayout {
@@ -156,10 +143,10 @@ impl CallLayout {
         let places = fields.iter().zip(rows).map(|(field, row)| {
             let Some(row) = *row else { return Ok(None) };
             let (kind, field) = (field.kind, field.name);
-            let place = Place::of(row, captures)?.as_kind(kind);
+            let place = ValuePlace::of(row, captures)?.as_kind(kind);
             place.map(Some).ok_or(LayoutError::Kind { hook, field, kind, row })
         });
-        Ok(Self { origin: Origin::Hook(hook), places: places.collect::<Result<_, _>>()? })
+        Ok(Self { origin: SlotOrigin::Hook(hook), places: places.collect::<Result<_, _>>()? })
     }
 
     /// The layout of a watch: the rows of `captures` that its values begin, in the order of its
@@ -174,8 +161,8 @@ impl CallLayout {
         rows: &[usize],
         captures: &[Capture],
     ) -> Result<Self, LayoutError> {
-        let places = rows.iter().map(|row| Place::of(*row, captures).map(Some));
-        let origin = Origin::Watch { owner, index, hook: hook.into() };
+        let places = rows.iter().map(|row| ValuePlace::of(*row, captures).map(Some));
+        let origin = SlotOrigin::Watch { owner, index, hook: hook.into() };
         Ok(Self { origin, places: places.collect::<Result<_, _>>()? })
     }
 
@@ -194,8 +181,8 @@ impl CallLayout {
             });
         }
         Ok(match &self.origin {
-            Origin::Hook(hook) => (Body::Call(Call { hook: *hook, values }), None),
-            Origin::Watch { owner, index, hook } => {
+            SlotOrigin::Hook(hook) => (Body::Call(Call { hook: *hook, values }), None),
+            SlotOrigin::Watch { owner, index, hook } => {
                 let watch = Watch { index: *index, hook: Cow::Borrowed(hook), values };
                 (Body::Watch(watch), Some(*owner))
             }
@@ -245,10 +232,10 @@ struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    fn value(&self, place: Place) -> Result<Value<'a>, DecodeError> {
+    fn value(&self, place: ValuePlace) -> Result<Value<'a>, DecodeError> {
         let row = usize::from(place.row);
         let rows = match place.shape {
-            Shape::File | Shape::Address => 0b11 << row,
+            ValueShape::File | ValueShape::Address => 0b11 << row,
             _ => 1 << row,
         };
         if self.body.read & rows != rows {
@@ -257,12 +244,14 @@ impl<'a> Record<'a> {
         }
         let value = self.number(row);
         Ok(match place.shape {
-            Shape::Number => Value::Number(value),
-            Shape::Signed(bits) => Value::Signed(signed(value, bits)),
-            Shape::Text => Value::Text(self.text(value)?),
-            Shape::Bytes => Value::Bytes(Cow::Borrowed(self.room(value)?)),
-            Shape::File => Value::File(file_key(deny::FileKey::of(value, self.number(row + 1)))),
-            Shape::Address => Value::Address(self.address(value)?),
+            ValueShape::Number => Value::Number(value),
+            ValueShape::Signed(bits) => Value::Signed(signed(value, bits)),
+            ValueShape::Text => Value::Text(self.text(value)?),
+            ValueShape::Bytes => Value::Bytes(Cow::Borrowed(self.room(value)?)),
+            ValueShape::File => {
+                Value::File(file_key(deny::FileKey::of(value, self.number(row + 1))))
+            }
+            ValueShape::Address => Value::Address(self.address(value)?),
         })
     }
 

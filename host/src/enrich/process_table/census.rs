@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use krsi_plugin_schema::latest::ProcessKey;
 
-use super::{Life, ProcessTable};
+use super::{ProcessState, ProcessTable};
 
 /// Ghosts that are laid to rest at a time, and strangers that are learnt: the rest is for the next.
 const TURN: usize = 1024;
@@ -36,7 +36,7 @@ impl ProcessTable {
     /// is wrong: a record that says so may only not be read yet at the first one.
     pub fn compare(&mut self, running: &HashSet<ProcessKey>, began_boot_ns: u64) -> Missed {
         let is_older = |key: &&ProcessKey| key.start_boot_ns < began_boot_ns;
-        let rows = self.rows.iter().filter(|(_, row)| row.life == Life::Running);
+        let rows = self.rows.iter().filter(|(_, row)| row.life == ProcessState::Running);
         let gone = rows.map(|(key, _)| key).filter(|key| !running.contains(*key));
         let unknown = running.iter().filter(|key| !self.rows.contains_key(*key));
         let now: HashSet<ProcessKey> = gone.chain(unknown).filter(is_older).copied().collect();

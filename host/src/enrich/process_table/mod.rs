@@ -17,10 +17,10 @@ use self::recent::{Recent, Sighting};
 use super::change::ProcessChange;
 use super::descent::Descent;
 
-pub use self::census::{Missed, TableCounts};
+pub(crate) use self::census::{Missed, TableCounts};
 
 /// Processes that are remembered.
-pub const PROCESSES_MAX: usize = 65_536;
+pub(crate) const PROCESSES_MAX: usize = 65_536;
 /// Ended processes among them.
 const EXITED_MAX: usize = 16_384;
 /// How long an ended process is remembered.
@@ -38,7 +38,6 @@ pub struct Observation {
 /// A process that came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
-    /// Its parent.
     pub parent: ProcessKey,
     /// The process.
     pub child: ProcessKey,
@@ -49,11 +48,11 @@ struct Row {
     process: Process<'static>,
     /// Cgroup that `process.cgroup` names; 0 when it is to be asked for.
     cgroup_id: u64,
-    life: Life,
+    life: ProcessState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+enum ProcessState {
     Running,
     Exited,
 }
@@ -157,7 +156,7 @@ impl ProcessTable {
     /// Whether a process is known and has not ended.
     #[must_use]
     pub fn is_running(&self, key: ProcessKey) -> bool {
-        self.rows.get(&key).is_some_and(|row| row.life == Life::Running)
+        self.rows.get(&key).is_some_and(|row| row.life == ProcessState::Running)
     }
 
     /// Running processes that were forked by `key` or by one of its descendants, nearest first.
@@ -208,14 +207,14 @@ impl ProcessTable {
         let Some(row) = self.rows.get_mut(&meta.process) else { return false };
         row.process.uid = meta.uid;
         row.process.gid = meta.gid;
-        if row.cgroup_id != meta.cgroup_id && row.life == Life::Running {
+        if row.cgroup_id != meta.cgroup_id && row.life == ProcessState::Running {
             let name = cgroup(meta.cgroup_id);
             if !name.is_empty() {
                 row.process.cgroup = Cow::Owned(name);
                 row.cgroup_id = meta.cgroup_id;
             }
         }
-        row.cgroup_id == meta.cgroup_id || row.life == Life::Exited
+        row.cgroup_id == meta.cgroup_id || row.life == ProcessState::Exited
     }
 
     fn fork(&mut self, parent: ProcessKey, child: ProcessKey) {
@@ -250,8 +249,8 @@ impl ProcessTable {
 
     fn exit(&mut self, key: ProcessKey, boot_ns: u64) {
         let Some(row) = self.rows.get_mut(&key) else { return };
-        if row.life == Life::Running {
-            row.life = Life::Exited;
+        if row.life == ProcessState::Running {
+            row.life = ProcessState::Exited;
             self.exited.push_back((boot_ns, key));
         }
     }
@@ -261,7 +260,7 @@ impl ProcessTable {
             self.make_room();
         }
         self.descent.link(process.key, process.parent);
-        self.rows.insert(process.key, Row { process, cgroup_id, life: Life::Running });
+        self.rows.insert(process.key, Row { process, cgroup_id, life: ProcessState::Running });
     }
 
     fn make_room(&mut self) {

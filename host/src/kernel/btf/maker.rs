@@ -19,7 +19,7 @@ const TYPE_TAG: u32 = 18;
 const KIND_FLAG: u32 = 1 << 31;
 
 /// A member: name, type, offset in bits, bits of a bit field or 0.
-pub(crate) type Made<'a> = (&'a str, u32, u32, u32);
+pub(crate) type MadeMember<'a> = (&'a str, u32, u32, u32);
 
 /// Types as they are made; ids count from 1.
 pub(crate) struct Maker {
@@ -81,15 +81,15 @@ impl Maker {
         self.add("", ARRAY, 0, 0, &[of, of, len])
     }
 
-    pub(crate) fn structure(&mut self, name: &str, bytes: u32, members: &[Made<'_>]) -> u32 {
+    pub(crate) fn structure(&mut self, name: &str, bytes: u32, members: &[MadeMember<'_>]) -> u32 {
         self.members(name, STRUCT, bytes, members)
     }
 
-    pub(crate) fn union(&mut self, name: &str, bytes: u32, members: &[Made<'_>]) -> u32 {
+    pub(crate) fn union(&mut self, name: &str, bytes: u32, members: &[MadeMember<'_>]) -> u32 {
         self.members(name, UNION, bytes, members)
     }
 
-    fn members(&mut self, name: &str, kind: u32, bytes: u32, members: &[Made<'_>]) -> u32 {
+    fn members(&mut self, name: &str, kind: u32, bytes: u32, members: &[MadeMember<'_>]) -> u32 {
         let mut body = Vec::new();
         for (name, of, bits, width) in members {
             body.extend([self.name(name), *of, (width << 24) | bits]);

@@ -2,9 +2,9 @@
 //!
 //! Two structures of one name that disagree about a member are refused, never guessed between.
 
-pub mod kfunc;
-pub mod signature;
-pub mod trim;
+pub(crate) mod kfunc;
+pub(crate) mod signature;
+pub(crate) mod trim;
 
 use std::fs;
 use std::path::Path;
@@ -15,11 +15,11 @@ mod id;
 mod prototype;
 mod walk;
 
-pub use prototype::{Argument, Prototype, PrototypeError, Returns};
-pub use walk::{Form, MemberAt, Shape, Sort};
+pub(crate) use prototype::{Argument, Prototype, PrototypeError, Returns};
+pub(crate) use walk::{Form, MemberAt, Sort};
 
 /// Where the kernel shows its BTF.
-pub const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+pub(crate) const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// Anonymous structs and unions are searched this deep.
 const MAX_DEPTH: u32 = 4;
 

@@ -38,7 +38,6 @@ pub enum Returns {
     Other,
 }
 
-/// One argument.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
     /// Its name; empty where the kernel's types hold none.
@@ -52,11 +51,9 @@ pub struct Argument {
 /// The prototype of one function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prototype {
-    /// The function.
     pub function: String,
     /// Its arguments, in order.
     pub arguments: Vec<Argument>,
-    /// What it returns.
     pub returns: Returns,
     /// 8-byte slots that the arguments take together.
     pub slots: u32,

@@ -5,18 +5,16 @@ use btf_rs::{BtfType, Type};
 use super::KernelTypes;
 
 /// What the kernel's own stub of an LSM hook is called before the hook's name.
-pub const STUB: &str = "bpf_lsm_";
+pub(crate) const STUB: &str = "bpf_lsm_";
 /// A type that is nested deeper is shown as far as this.
 const MAX_DEPTH: u32 = 12;
 
 /// A function of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// Its BTF id.
     pub btf_id: u32,
     /// Type of what it returns, as C has it; `void` for nothing.
     pub returns: String,
-    /// Its parameters.
     pub parameters: Vec<Parameter>,
 }
 
@@ -180,13 +178,13 @@ mod tests {
 
     /// Writes BTF: a type is a name, a kind with the number of its parts, a type or size, and the parts.
     #[derive(Default)]
-    struct Made {
+    struct MadeBtf {
         types: Vec<u8>,
         strings: Vec<u8>,
         count: u32,
     }
 
-    impl Made {
+    impl MadeBtf {
         fn string(&mut self, text: &str) -> u32 {
             let at = self.strings.len() as u32;
             self.strings.extend([text.as_bytes(), &[0]].concat());
@@ -221,7 +219,7 @@ mod tests {
     const FUNC_PROTO: u32 = 13;
 
     fn made_up() -> KernelTypes {
-        let mut made = Made::default();
+        let mut made = MadeBtf::default();
         made.string("");
         let file = made.add("file", STRUCT, 0, &[]);
         let file_ptr = made.add("", PTR, file, &[]);

@@ -10,7 +10,7 @@ const KEPT_BYTES: core::ffi::c_int = 128 << 10;
 
 /// Lets glibc's allocator keep little of what is freed from now on.
 #[cfg(target_env = "gnu")]
-pub fn keep_little() {
+pub(crate) fn keep_little() {
     unsafe extern "C" {
         /// `mallopt(3)`.
         fn mallopt(param: core::ffi::c_int, value: core::ffi::c_int) -> core::ffi::c_int;
@@ -25,7 +25,7 @@ pub const fn keep_little() {}
 
 /// Returns what glibc's allocator holds free.
 #[cfg(target_env = "gnu")]
-pub fn give_back() {
+pub(crate) fn give_back() {
     unsafe extern "C" {
         /// `malloc_trim(3)`.
         fn malloc_trim(pad: usize) -> core::ffi::c_int;

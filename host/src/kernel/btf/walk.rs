@@ -23,12 +23,10 @@ pub enum Form {
         /// What kind of number.
         sort: Sort,
     },
-    /// A pointer.
     Pointer {
         /// Type that it points to.
         to: u32,
     },
-    /// An array.
     Array {
         /// Type of one element.
         element: u32,
@@ -65,7 +63,7 @@ pub enum Sort {
 
 /// A type with what stood before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shape {
+pub struct TypeShape {
     /// The type itself.
     pub form: Form,
     /// The first typedef that was looked through.
@@ -81,15 +79,14 @@ pub struct MemberAt {
     pub bits: u32,
     /// Bits of a bit field; 0 for a whole member.
     pub width: u32,
-    /// Its type.
     pub type_id: u32,
 }
 
 impl KernelTypes {
     /// Looks through `const`, `volatile`, `restrict`, type tags and typedefs.
     #[must_use]
-    pub fn shape(&self, type_id: u32) -> Shape {
-        let mut shape = Shape { form: Form::Opaque, typedef: None, tag: None };
+    pub fn shape(&self, type_id: u32) -> TypeShape {
+        let mut shape = TypeShape { form: Form::Opaque, typedef: None, tag: None };
         let mut id = type_id;
         for _ in 0..MAX_CHAIN {
             let Ok(found) = self.btf.resolve_type_by_id(id) else { return shape };

@@ -6,21 +6,20 @@ use zerocopy::FromBytes;
 
 use super::answer::{failed, removed, stored};
 use super::store::StoreError;
-use super::{MapError, Maps, bytes, open};
+use super::{MapError, ObjectMaps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();
 
-/// The maps.
-pub struct Exempt {
+pub struct ExemptMaps {
     processes: HashMap<MapData, [u8; PROCESS_KEY], u64>,
     files: HashMap<MapData, [u8; FILE_KEY], u64>,
     uids: HashMap<MapData, u32, u32>,
     cgroups: HashMap<MapData, u64, u64>,
 }
 
-impl Exempt {
-    pub(super) fn take(object: &mut Maps) -> Result<Self, MapError> {
+impl ExemptMaps {
+    pub(super) fn take(object: &mut ObjectMaps) -> Result<Self, MapError> {
         Ok(Self {
             processes: open(object, "EXEMPT")?,
             files: open(object, "EXEMPT_FILE")?,
@@ -53,7 +52,7 @@ impl Exempt {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn judge(&mut self, process: ProcessKey) -> Result<(), StoreError> {
+    pub fn unexempt(&mut self, process: ProcessKey) -> Result<(), StoreError> {
         removed("EXEMPT", self.processes.remove(&bytes(&process.in_ticks())))
     }
 
@@ -69,7 +68,7 @@ impl Exempt {
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn judge_file(&mut self, file: FileKey) -> Result<(), StoreError> {
+    pub fn unexempt_file(&mut self, file: FileKey) -> Result<(), StoreError> {
         removed("EXEMPT_FILE", self.files.remove(&bytes(&file)))
     }
 

@@ -8,7 +8,7 @@ use krsi_host_abi::deny::FileKey;
 /// The key of a file as far as stat(2) tells it: not on btrfs and overlayfs, whose device numbers for user
 /// space are others.
 #[must_use]
-pub fn key_of_stat(metadata: &Metadata) -> FileKey {
+pub(crate) fn key_of_stat(metadata: &Metadata) -> FileKey {
     let dev = metadata.dev();
     // The kernel's `MKDEV`: 12 bits of major number over 20 of minor.
     let device = rustix::fs::major(dev) << 20 | rustix::fs::minor(dev) & 0xf_ffff;
@@ -23,7 +23,7 @@ const WITH_GENERATIONS: [&str; 9] =
 /// Whether the file system on a device (as programs see it) gives its files generations; not when it is not
 /// mounted where the host sees it.
 #[must_use]
-pub fn has_generations(dev: u32) -> bool {
+pub(crate) fn has_generations(dev: u32) -> bool {
     let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
     let kind = kind_of(&String::from_utf8_lossy(&mounts), dev).map(str::to_owned);
     kind.is_some_and(|kind| WITH_GENERATIONS.contains(&kind.as_str()))

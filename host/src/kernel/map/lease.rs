@@ -10,7 +10,7 @@ use krsi_host_abi::path::PathKey;
 use super::answer::{removed, stored};
 use super::prefix::PathPrefix;
 use super::store::StoreError;
-use super::{MapError, Maps, bytes, open};
+use super::{MapError, ObjectMaps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const FILE_KEY: usize = size_of::<FileKey>();
@@ -101,7 +101,7 @@ macro_rules! lease_maps {
 
         impl LeaseMaps {
             /// Takes the maps over.
-            pub(super) fn take(maps: &mut Maps, path_secret: u64) -> Result<Self, MapError> {
+            pub(super) fn take(maps: &mut ObjectMaps, path_secret: u64) -> Result<Self, MapError> {
                 Ok(Self { path_secret, $($field: open(maps, $name)?,)* })
             }
 
@@ -145,7 +145,6 @@ lease_maps! { secret:
         Lineage(id: u64) = id;
     }
     file "FILE": HashMap<MapData, [u8; FILE_KEY], Leases> {
-        /// A file.
         File(key: FileKey) = bytes(&key);
     }
     network "NETWORK": LpmTrie<MapData, [u8; NETWORK_DATA], Leases> {
@@ -157,7 +156,6 @@ lease_maps! { secret:
         Cgroup(id: u64) = id;
     }
     path "PATH": HashMap<MapData, [u8; PATH_KEY], Leases> {
-        /// A path prefix.
         Path(prefix: PathPrefix) = bytes(&prefix.key(secret));
         /// Paths of a hook that could not be resolved.
         Unresolved(hook: Hook) = bytes(&PathKey::unresolved(u32::from(hook.id())));

@@ -4,12 +4,12 @@
 //! the layout traits of the byte contract.
 
 mod answer;
-pub mod exempt;
-pub mod file;
-pub mod lease;
-pub mod namespace;
-pub mod prefix;
-pub mod store;
+pub(crate) mod exempt;
+pub(crate) mod file;
+pub(crate) mod lease;
+pub(crate) mod namespace;
+pub(crate) mod prefix;
+pub(crate) mod store;
 
 use aya::maps;
 use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf};
@@ -22,12 +22,12 @@ use krsi_host_abi::record::RING_MIN;
 use zerocopy::{FromBytes, IntoBytes};
 
 use self::answer::{failed, removed, stored};
-use self::exempt::Exempt;
+use self::exempt::ExemptMaps;
 use self::lease::{EntryKey, LeaseMaps};
 use self::store::{RuleStore, StoreError};
 
 /// Least bytes of the telemetry ring: a smaller one loses every record of the longest kind.
-pub const RING_BYTES_MIN: u32 = RING_MIN as u32;
+pub(crate) const RING_BYTES_MIN: u32 = RING_MIN as u32;
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
 const MEMBERSHIP: usize = size_of::<Membership>();
@@ -61,13 +61,12 @@ pub enum MapError {
 }
 
 /// The object's maps by name.
-pub type Maps = std::collections::HashMap<String, Map>;
+pub(crate) type ObjectMaps = std::collections::HashMap<String, Map>;
 
 /// Everything the host does with maps, taken out of the object once.
 pub struct KernelMaps {
     /// Flags words.
     pub flags: Flags,
-    /// Counters.
     pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
@@ -76,7 +75,7 @@ pub struct KernelMaps {
     /// What was hashed last.
     pub hashed: Hashed,
     /// Whom no rule refuses.
-    pub exempt: Exempt,
+    pub exempt: ExemptMaps,
     /// What proves a backend.
     pub proofs: std::sync::Arc<Proofs>,
     /// Ring of denials.
@@ -90,9 +89,13 @@ impl KernelMaps {
     ///
     /// # Errors
     /// When a map is missing or of another shape.
-    pub fn take(object: &mut Maps, path_secret: u64, judged: Judged) -> Result<Self, MapError> {
+    pub fn take(
+        object: &mut ObjectMaps,
+        path_secret: u64,
+        obeyed: RulesObeyed,
+    ) -> Result<Self, MapError> {
         let flags = Flags {
-            words: std::sync::Arc::new(std::sync::Mutex::new(FlagWords {
+            words: std::sync::Arc::new(std::sync::Mutex::new(FlagSection {
                 map: open(object, FLAGS)?,
                 words: [0; krsi_host_abi::hook::HOOK_SLOTS],
             })),
@@ -105,9 +108,9 @@ impl KernelMaps {
                     map: open(object, BOUNDS)?,
                     all: [Bounds::default(); OWNERS],
                 },
-                changes: Changes { map: open(object, CHANGES)?, last: 0 },
+                changes: ChangeNumber { map: open(object, CHANGES)?, last: 0 },
                 leases: LeaseMaps::take(object, path_secret)?,
-                judged,
+                obeyed,
                 member: open(object, "MEMBER")?,
                 hits: open(object, "HITS")?,
             },
@@ -120,7 +123,7 @@ impl KernelMaps {
             hashed: Hashed {
                 map: std::sync::Arc::new(std::sync::Mutex::new(open(object, "HASHED")?)),
             },
-            exempt: Exempt::take(object)?,
+            exempt: ExemptMaps::take(object)?,
             proofs: std::sync::Arc::new(Proofs {
                 map: std::sync::Mutex::new(open(object, "PROOF")?),
             }),
@@ -132,7 +135,7 @@ impl KernelMaps {
 }
 
 pub(super) fn open<T: TryFrom<Map, Error = maps::MapError>>(
-    object: &mut Maps,
+    object: &mut ObjectMaps,
     name: &'static str,
 ) -> Result<T, MapError> {
     let map = object.remove(name).ok_or(MapError::Missing { name })?;
@@ -144,7 +147,7 @@ const FLAGS: &str = ".data.flags";
 /// Bytes of all of them.
 const WORDS: usize = krsi_host_abi::hook::HOOK_SLOTS * 8;
 
-struct FlagWords {
+struct FlagSection {
     map: Array<MapData, [u8; WORDS]>,
     words: [u64; krsi_host_abi::hook::HOOK_SLOTS],
 }
@@ -152,7 +155,7 @@ struct FlagWords {
 /// The flags words. Routing and policy each own some bits, so a handle is shared.
 #[derive(Clone)]
 pub struct Flags {
-    words: std::sync::Arc<std::sync::Mutex<FlagWords>>,
+    words: std::sync::Arc<std::sync::Mutex<FlagSection>>,
 }
 
 impl Flags {
@@ -174,7 +177,7 @@ impl Flags {
 
     fn change(&self, slot: u16, change: impl Fn(u64) -> u64) -> Result<(), MapError> {
         let mut words = self.words.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let FlagWords { map, words } = &mut *words;
+        let FlagSection { map, words } = &mut *words;
         let word = words.get_mut(usize::from(slot)).ok_or(MapError::Slot { slot })?;
         let next = change(*word);
         if next != *word {
@@ -191,7 +194,6 @@ impl Flags {
     }
 }
 
-/// The counters.
 pub struct Counters {
     map: PerCpuArray<MapData, [u8; ROW]>,
 }
@@ -315,10 +317,10 @@ impl Proofs {
 pub struct RuleMaps {
     flags: Flags,
     bounds: OwnerBounds,
-    changes: Changes,
+    changes: ChangeNumber,
     leases: LeaseMaps,
-    /// Whether calls are judged at all.
-    judged: Judged,
+    /// Whether rules are obeyed at all.
+    obeyed: RulesObeyed,
     member: HashMap<MapData, [u8; PROCESS_KEY], [u8; MEMBERSHIP]>,
     hits: HashMap<MapData, u64, u64>,
 }
@@ -328,12 +330,12 @@ const CHANGES: &str = ".data.changes";
 
 /// Changes of leases and marks. The kernel uses an element that was replaced again for the next key, while
 /// programs still read it: they compare the number before and after, and read again when it is another.
-struct Changes {
+struct ChangeNumber {
     map: Array<MapData, u64>,
     last: u64,
 }
 
-impl Changes {
+impl ChangeNumber {
     /// Gives what follows a number of its own. Told before each change: an element that one change lets go
     /// of is used by a later one at the earliest.
     fn next(&mut self) -> Result<(), StoreError> {
@@ -352,7 +354,7 @@ struct OwnerBounds {
 
 /// Whether rules in the maps are obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Judged {
+pub enum RulesObeyed {
     /// They are.
     Yes,
     /// No call looks them up (`--mode off`).
@@ -405,9 +407,9 @@ impl RuleStore for RuleMaps {
     }
 
     fn set_rule_flags(&mut self, hook: Hook, bits: u64) -> Result<(), StoreError> {
-        let bits = match self.judged {
-            Judged::Yes => bits & flag::LEDGER,
-            Judged::No => 0,
+        let bits = match self.obeyed {
+            RulesObeyed::Yes => bits & flag::LEDGER,
+            RulesObeyed::No => 0,
         };
         let raised = self.flags.raise(hook.id(), bits);
         Ok(raised.and_then(|()| self.flags.lower(hook.id(), flag::LEDGER & !bits))?)

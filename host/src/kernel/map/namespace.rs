@@ -29,14 +29,14 @@ pub enum PidsError {
 ///
 /// # Errors
 /// Why programs see other numbers of processes.
-pub fn pids() -> Result<(), PidsError> {
+pub(crate) fn pids() -> Result<(), PidsError> {
     let shown = fs::read_link("/proc/self").ok();
     let own = rustix::process::getpid().as_raw_nonzero().to_string();
-    judge_pids(shown.as_deref(), &own, fs::metadata("/proc/self/ns/pid").ok().map(|at| at.ino()))
+    check_pids(shown.as_deref(), &own, fs::metadata("/proc/self/ns/pid").ok().map(|at| at.ino()))
 }
 
 /// A kernel without PID namespaces has no file for them.
-fn judge_pids(shown: Option<&Path>, own: &str, namespace: Option<u64>) -> Result<(), PidsError> {
+fn check_pids(shown: Option<&Path>, own: &str, namespace: Option<u64>) -> Result<(), PidsError> {
     match namespace {
         Some(number) if number != INITIAL_PIDS => Err(PidsError::Namespace),
         _ if shown != Some(Path::new(own)) => Err(PidsError::Proc),
@@ -61,14 +61,14 @@ pub enum CgroupError {
 ///
 /// # Errors
 /// Why ids of cgroups tell nobody apart.
-pub fn cgroups() -> Result<(), CgroupError> {
+pub(crate) fn cgroups() -> Result<(), CgroupError> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    judge_cgroups(&read("/proc/self/mountinfo"), &read("/proc/1/cgroup"))
+    check_cgroups(&read("/proc/self/mountinfo"), &read("/proc/1/cgroup"))
 }
 
 /// `mounts` is a `/proc/PID/mountinfo`, `init` the `/proc/PID/cgroup` of PID 1: whoever uses a hierarchy puts
 /// that one into a group.
-fn judge_cgroups(mounts: &str, init: &str) -> Result<(), CgroupError> {
+fn check_cgroups(mounts: &str, init: &str) -> Result<(), CgroupError> {
     let kinds = mounts.lines().filter_map(|line| line.split_once(" - ")?.1.split(' ').next());
     let (mut one, mut two) = (false, false);
     for kind in kinds {
@@ -91,13 +91,13 @@ mod tests {
     fn another_pid_namespace_is_told() {
         let at = |number: &'static str| Some(Path::new(number));
         let initial = Some(INITIAL_PIDS);
-        assert_eq!(judge_pids(at("17"), "17", initial), Ok(()));
-        assert_eq!(judge_pids(at("17"), "17", None), Ok(()));
+        assert_eq!(check_pids(at("17"), "17", initial), Ok(()));
+        assert_eq!(check_pids(at("17"), "17", None), Ok(()));
         // The same number by chance.
-        assert_eq!(judge_pids(at("17"), "17", Some(4_026_532_000)), Err(PidsError::Namespace));
-        assert_eq!(judge_pids(at("1"), "17", initial), Err(PidsError::Proc));
-        assert_eq!(judge_pids(None, "17", initial), Err(PidsError::Proc));
-        assert_eq!(judge_pids(None, "17", None), Err(PidsError::Proc));
+        assert_eq!(check_pids(at("17"), "17", Some(4_026_532_000)), Err(PidsError::Namespace));
+        assert_eq!(check_pids(at("1"), "17", initial), Err(PidsError::Proc));
+        assert_eq!(check_pids(None, "17", initial), Err(PidsError::Proc));
+        assert_eq!(check_pids(None, "17", None), Err(PidsError::Proc));
     }
 
     #[test]
@@ -108,7 +108,7 @@ mod tests {
         let root = mount("ext4");
         let check = |mounts: &[&String], init: &str, expected| {
             let mounts: String = mounts.iter().map(|line| line.as_str()).collect();
-            assert_eq!(judge_cgroups(&mounts, init), expected, "{mounts}{init}");
+            assert_eq!(check_cgroups(&mounts, init), expected, "{mounts}{init}");
         };
         check(&[&root, &two], "0::/init.scope\n", Ok(()));
         // A machine without a manager of groups: whoever makes some can be told.

@@ -1,6 +1,6 @@
 //! How hooks are met: as LSM programs, on the functions that call the LSMs, or only after them.
 
-use super::syscall::{Meeting, Sleep};
+use super::syscall::{AttachType, Sleep};
 use super::target::security_function;
 use crate::kernel::btf::KernelTypes;
 
@@ -47,7 +47,7 @@ pub struct Target {
     /// The kernel's function.
     pub function: String,
     /// How it is met.
-    pub meeting: Meeting,
+    pub attach_type: AttachType,
 }
 
 /// A way to meet hooks.
@@ -73,7 +73,7 @@ impl Backend for Lsm {
 
     fn target(&self, types: &KernelTypes, hook: &str) -> Option<Target> {
         let function = format!("bpf_lsm_{hook}");
-        types.has_function(&function).then_some(Target { function, meeting: Meeting::Lsm })
+        types.has_function(&function).then_some(Target { function, attach_type: AttachType::Lsm })
     }
 
     fn can_deny(&self) -> bool {
@@ -92,7 +92,7 @@ impl Backend for FmodRet {
 
     fn target(&self, types: &KernelTypes, hook: &str) -> Option<Target> {
         let function = security_function(hook, |name| types.has_function(name))?;
-        Some(Target { function, meeting: Meeting::ModifyReturn })
+        Some(Target { function, attach_type: AttachType::ModifyReturn })
     }
 
     fn can_deny(&self) -> bool {
@@ -111,7 +111,7 @@ impl Backend for Observe {
 
     fn target(&self, types: &KernelTypes, hook: &str) -> Option<Target> {
         let function = security_function(hook, |name| types.has_function(name))?;
-        Some(Target { function, meeting: Meeting::Exit })
+        Some(Target { function, attach_type: AttachType::Exit })
     }
 
     fn can_deny(&self) -> bool {

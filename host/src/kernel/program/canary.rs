@@ -50,7 +50,7 @@ const REACHED: [(Hook, Act); 13] = [
 
 /// A hook that is attached, and was not seen to be called.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unproven {
+pub(crate) struct Unproven {
     /// The hook that was to be seen.
     pub hook: Hook,
     /// Why its canary could not run; `None` when it ran, and the hook was not called.
@@ -81,7 +81,7 @@ impl Done {
 ///
 /// # Errors
 /// When the flags or counters cannot be accessed.
-pub fn prove(
+pub(crate) fn prove(
     hooks: &[Hook],
     flags: &Flags,
     counters: &Counters,
@@ -143,7 +143,7 @@ fn socket() -> io::Result<()> {
 ///
 /// # Errors
 /// When there can be no such file.
-pub fn execute() -> io::Result<()> {
+pub(crate) fn execute() -> io::Result<()> {
     let mut written = File::from(memfd_create("krsi-host-canary", MemfdFlags::CLOEXEC)?);
     written.write_all(b"#!/krsi-host/no-such-interpreter\n")?;
     let name = |file: &File| format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());

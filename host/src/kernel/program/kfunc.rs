@@ -6,7 +6,7 @@ use crate::kernel::btf::kfunc::Kfuncs;
 
 /// Makes calls of the kernel's functions of the calls that have their numbers. A call of one that this kernel
 /// does not have stays as it is: it stands where the verifier never comes.
-pub fn call_kfuncs(kfuncs: &Kfuncs, instructions: &mut [bpf_insn]) {
+pub(crate) fn call_kfuncs(kfuncs: &Kfuncs, instructions: &mut [bpf_insn]) {
     let call = (BPF_JMP | BPF_CALL) as u8;
     for instruction in instructions.iter_mut() {
         if instruction.code == call

@@ -19,8 +19,8 @@ use super::job::Job;
 use super::kfunc::call_kfuncs;
 use super::object::{ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
-use super::processes::Processes;
-use super::syscall::{self, Meeting, Program, Refusal, Sleep};
+use super::processes::TaskIterator;
+use super::syscall::{self, AttachType, Program, Refusal, Sleep};
 use super::trial;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
@@ -33,12 +33,7 @@ pub enum HookError {
     NoFunction,
     /// The kernel does not tell whose a call is.
     #[error("this kernel's {structure} has no {member}")]
-    Field {
-        /// The structure.
-        structure: &'static str,
-        /// The member.
-        member: &'static str,
-    },
+    Field { structure: &'static str, member: &'static str },
     /// The object cannot be made into its program.
     #[error(transparent)]
     Object(#[from] ObjectError),
@@ -56,7 +51,7 @@ pub enum HookError {
 }
 
 /// A live program: dropping it detaches and unloads it.
-pub struct Live {
+pub struct LiveProgram {
     /// Slot of its flags and counters.
     pub slot: u16,
     /// Name of its hook.
@@ -64,7 +59,7 @@ pub struct Live {
     /// Function that it is attached to.
     pub function: String,
     /// How it is attached.
-    meeting: Meeting,
+    attach_type: AttachType,
     link: Option<OwnedFd>,
     program: Arc<OwnedFd>,
 }
@@ -89,7 +84,7 @@ impl PartialEq for Misses {
     }
 }
 
-impl Live {
+impl LiveProgram {
     /// What the kernel tells of it: runs, misses, verified instructions.
     ///
     /// # Errors
@@ -107,7 +102,7 @@ impl Live {
     /// Whether its hook is one of the LSMs.
     #[must_use]
     pub fn is_lsm(&self) -> bool {
-        self.meeting != Meeting::Tracepoint
+        self.attach_type != AttachType::Tracepoint
     }
 
     /// Detaches it; what runs, runs on to its end.
@@ -178,7 +173,6 @@ impl Loader {
         Self { file, backend, offsets, path_secret, vital, task_btf, ancestors, kfuncs, plain }
     }
 
-    /// The backend.
     #[must_use]
     pub fn backend(&self) -> &'static dyn Backend {
         self.backend
@@ -202,17 +196,18 @@ impl Loader {
     ///
     /// # Errors
     /// When this kernel has no place for it, or refuses it.
-    pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<Live, HookError> {
+    pub fn load(&self, types: &KernelTypes, job: &Job) -> Result<LiveProgram, HookError> {
         let (hook, attach, program) = (job.hook(), job.attach(), job.program());
         let backend = self.backend_of(job);
         let target = match attach {
-            Attach::Tracepoint => {
-                Target { function: format!("btf_trace_{hook}"), meeting: Meeting::Tracepoint }
-            }
+            Attach::Tracepoint => Target {
+                function: format!("btf_trace_{hook}"),
+                attach_type: AttachType::Tracepoint,
+            },
             _ => backend.target(types, hook).ok_or(HookError::NoFunction)?,
         };
-        let id = match target.meeting {
-            Meeting::Tracepoint => types.typedef_id(&target.function),
+        let id = match target.attach_type {
+            AttachType::Tracepoint => types.typedef_id(&target.function),
             _ => types.function_id(&target.function),
         };
         let id = id.ok_or(HookError::NoFunction)?;
@@ -220,18 +215,19 @@ impl Loader {
             return Err(HookError::Field { structure, member });
         }
         // Cheaper than to find out by a whole program.
-        let is_hook = matches!(target.meeting, Meeting::Lsm | Meeting::ModifyReturn);
-        let no_path_helper = is_hook.then(|| trial::no_path_helper(target.meeting, id)).flatten();
+        let is_hook = matches!(target.attach_type, AttachType::Lsm | AttachType::ModifyReturn);
+        let no_path_helper =
+            is_hook.then(|| trial::no_path_helper(target.attach_type, id)).flatten();
         let load = |way| self.refined(job, &target, program, id, way);
         let fd = self.by_any_way(job, no_path_helper, load)?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
         tracing::debug!(hook, program, verified, function = target.function, "attached");
-        Ok(Live {
+        Ok(LiveProgram {
             slot: job.slot(),
             hook: hook.to_owned(),
             function: target.function,
-            meeting: target.meeting,
+            attach_type: target.attach_type,
             link: Some(link),
             program: Arc::new(fd),
         })
@@ -241,17 +237,17 @@ impl Loader {
     ///
     /// # Errors
     /// When this kernel has no iterator of tasks, or refuses it.
-    pub fn processes(&self, types: &KernelTypes) -> Result<Processes, HookError> {
+    pub fn processes(&self, types: &KernelTypes) -> Result<TaskIterator, HookError> {
         let function = "bpf_iter_task".to_owned();
         let id = types.function_id(&function).ok_or(HookError::NoFunction)?;
         if let Some(MissingField { structure, member, .. }) = self.vital {
             return Err(HookError::Field { structure, member });
         }
-        let target = Target { function, meeting: Meeting::Iterator };
+        let target = Target { function, attach_type: AttachType::Iterator };
         let job = Job::Processes;
         let load = |way| self.refined(&job, &target, job.program(), id, way);
         let program = self.by_any_way(&job, None, load)?;
-        Processes::new(program.as_fd()).map_err(HookError::Attach)
+        TaskIterator::new(program.as_fd()).map_err(HookError::Attach)
     }
 
     /// A witness comes after all that refuse, whatever they are.
@@ -335,9 +331,9 @@ impl Loader {
         set(frozen::OBJECTS, job.objects());
         set(frozen::ANCESTORS, u32::from(self.ancestors));
         set(frozen::READS_AGAIN, u32::from(way.functions));
-        let sleep = match target.meeting {
-            Meeting::Lsm if job.sleeps() => Sleep::Allowed,
-            Meeting::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
+        let sleep = match target.attach_type {
+            AttachType::Lsm if job.sleeps() => Sleep::Allowed,
+            AttachType::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
             _ => Sleep::Never,
         };
         set(frozen::MAY_SLEEP, u32::from(sleep == Sleep::Allowed));
@@ -374,7 +370,7 @@ impl Loader {
             functions: types.map(|types| (types, instance.functions.as_slice())),
             name: job.name(),
             instructions: &instance.instructions,
-            meeting: target.meeting,
+            attach_type: target.attach_type,
             target: id,
             sleep,
         })?;

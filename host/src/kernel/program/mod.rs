@@ -1,16 +1,16 @@
 //! Programs: by which backend they are attached, how the object becomes instances, and what shows that they are called.
 
-pub mod abi;
-pub mod backend;
-pub mod canary;
-pub mod job;
-pub mod kfunc;
-pub mod load;
-pub mod object;
-pub mod plan;
-pub mod processes;
-pub mod proof;
-pub mod reduce;
-pub mod syscall;
-pub mod target;
-pub mod trial;
+pub(crate) mod abi;
+pub(crate) mod backend;
+pub(crate) mod canary;
+pub(crate) mod job;
+pub(crate) mod kfunc;
+pub(crate) mod load;
+pub(crate) mod object;
+pub(crate) mod plan;
+pub(crate) mod processes;
+pub(crate) mod proof;
+pub(crate) mod reduce;
+pub(crate) mod syscall;
+pub(crate) mod target;
+pub(crate) mod trial;

@@ -44,7 +44,6 @@ pub enum ObjectError {
     /// A map could not be made.
     #[error("map {name} cannot be made")]
     Map {
-        /// Its name.
         name: String,
         /// Why.
         #[source]
@@ -53,7 +52,6 @@ pub enum ObjectError {
     /// A map's descriptor could not be kept, or its content not be frozen.
     #[error("map {name}")]
     Freeze {
-        /// Its name.
         name: String,
         /// Why.
         #[source]
@@ -61,10 +59,7 @@ pub enum ObjectError {
     },
     /// It holds no program of that name.
     #[error("the object holds no program {program}")]
-    NoProgram {
-        /// The program.
-        program: String,
-    },
+    NoProgram { program: String },
     /// Its types are wrong.
     #[error("the object's types")]
     Types(#[from] BtfError),
@@ -96,7 +91,6 @@ struct Linked {
 
 /// A program ready to load.
 pub struct Instance {
-    /// Its instructions.
     pub instructions: Vec<bpf_insn>,
     /// Where its functions begin, and their types.
     pub functions: Vec<bpf_func_info>,

@@ -19,9 +19,7 @@ pub enum Lacking {
 /// A structure member that this kernel lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MissingField {
-    /// Structure.
     pub structure: &'static str,
-    /// Member.
     pub member: &'static str,
     /// Why it has no offset.
     pub why: OffsetError,

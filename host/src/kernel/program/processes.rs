@@ -11,9 +11,9 @@ use super::syscall;
 
 /// The iterator of tasks, which costs nothing until it is read.
 #[derive(Debug)]
-pub struct Processes(OwnedFd);
+pub struct TaskIterator(OwnedFd);
 
-impl Processes {
+impl TaskIterator {
     pub(super) fn new(program: BorrowedFd<'_>) -> io::Result<Self> {
         syscall::iterator(program).map(Self)
     }

@@ -12,7 +12,7 @@ use krsi_host_abi::deny::FileKey;
 use krsi_host_abi::proof::Proof;
 
 use super::job::Job;
-use super::load::{HookError, Live, Loader};
+use super::load::{HookError, LiveProgram, Loader};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::map::{MapError, Proofs};
 
@@ -23,7 +23,7 @@ const OPENED: [&str; 4] = ["/proc/self/exe", "/proc/self/status", "/dev/null", "
 
 /// Why nothing is proven.
 #[derive(Debug, thiserror::Error)]
-pub enum ProofError {
+pub(crate) enum ProofError {
     /// Its program has no place.
     #[error("its program is not attached")]
     Hook(#[from] HookError),
@@ -45,7 +45,7 @@ pub enum CanaryError {
 
 /// What the proof came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proven {
+pub(crate) enum Proven {
     /// The program was called.
     Called,
     /// A file was opened, and the program was not called.
@@ -55,10 +55,10 @@ pub enum Proven {
 }
 
 /// The program, attached until this is dropped. Only the thread that started it is seen.
-pub struct Prover<'a> {
+pub(crate) struct Prover<'a> {
     proofs: &'a Proofs,
     hook: &'static str,
-    _live: Live,
+    _live: LiveProgram,
 }
 
 impl<'a> Prover<'a> {
@@ -66,7 +66,7 @@ impl<'a> Prover<'a> {
     ///
     /// # Errors
     /// When this kernel refuses it.
-    pub fn start(
+    pub(crate) fn start(
         loader: &Loader,
         types: &KernelTypes,
         proofs: &'a Proofs,
@@ -80,7 +80,7 @@ impl<'a> Prover<'a> {
 
     /// The hook that it is attached to.
     #[must_use]
-    pub const fn hook(&self) -> &'static str {
+    pub(crate) const fn hook(&self) -> &'static str {
         self.hook
     }
 
@@ -88,7 +88,7 @@ impl<'a> Prover<'a> {
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn prove(&self) -> Result<Proven, MapError> {
+    pub(crate) fn prove(&self) -> Result<Proven, MapError> {
         let before = self.proofs.seen()?.calls;
         let mut opened = false;
         for path in OPENED {
@@ -102,7 +102,7 @@ impl<'a> Prover<'a> {
 
     /// What a file is to programs; `None` when it cannot be opened or was not seen.
     #[must_use]
-    pub fn key_of(&self, path: &Path) -> Option<FileKey> {
+    pub(crate) fn key_of(&self, path: &Path) -> Option<FileKey> {
         let before = self.proofs.seen().ok()?.calls;
         open(path).ok()?;
         let Proof { calls, file, .. } = self.proofs.seen().ok()?;

@@ -2,7 +2,6 @@
 //!
 //! Layouts are those of `include/uapi/linux/bpf.h`, by way of aya-obj's bindings.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -17,7 +16,7 @@ const LOG_BYTES: usize = 1 << 24;
 
 /// How a program meets its function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meeting {
+pub enum AttachType {
     /// `BPF_PROG_TYPE_LSM` on `bpf_lsm_*`.
     Lsm,
     /// `BPF_MODIFY_RETURN` on `security_*`.
@@ -41,13 +40,13 @@ pub enum Sleep {
 
 /// A program to load.
 #[derive(Clone, Copy, Debug)]
-pub struct Program<'a> {
+pub(crate) struct Program<'a> {
     /// Its name, for people; cut to 15 bytes.
     pub name: &'a str,
     /// Its instructions, relocated.
     pub instructions: &'a [bpf_insn],
     /// How it meets its function.
-    pub meeting: Meeting,
+    pub attach_type: AttachType,
     /// BTF id of the function or tracepoint typedef, in vmlinux.
     pub target: u32,
     /// Whether it may sleep.
@@ -80,7 +79,7 @@ const LICENSE: &std::ffi::CStr = c"Dual MIT/GPL";
 ///
 /// # Errors
 /// With the errno and the verifier's log.
-pub fn load(program: &Program<'_>) -> Result<OwnedFd, Refusal> {
+pub(crate) fn load(program: &Program<'_>) -> Result<OwnedFd, Refusal> {
     match try_load(program, &mut []) {
         Ok(fd) => Ok(fd),
         Err(source) => {
@@ -101,16 +100,18 @@ pub fn load(program: &Program<'_>) -> Result<OwnedFd, Refusal> {
 }
 
 fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
-    let (kind, attach) = match program.meeting {
-        Meeting::Lsm => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
-        Meeting::ModifyReturn => {
+    let (kind, attach) = match program.attach_type {
+        AttachType::Lsm => (bpf_prog_type::BPF_PROG_TYPE_LSM, bpf_attach_type::BPF_LSM_MAC),
+        AttachType::ModifyReturn => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_MODIFY_RETURN)
         }
-        Meeting::Exit => (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FEXIT),
-        Meeting::Tracepoint => {
+        AttachType::Exit => {
+            (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_FEXIT)
+        }
+        AttachType::Tracepoint => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_RAW_TP)
         }
-        Meeting::Iterator => {
+        AttachType::Iterator => {
             (bpf_prog_type::BPF_PROG_TYPE_TRACING, bpf_attach_type::BPF_TRACE_ITER)
         }
     };
@@ -150,7 +151,7 @@ fn try_load(program: &Program<'_>, log: &mut [u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
+pub(crate) fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
     let mut attr = empty();
     // SAFETY: the arm of the union that BPF_BTF_LOAD reads; its pointer outlives the call.
     let load = unsafe { &mut attr.__bindgen_anon_7 };
@@ -166,7 +167,7 @@ pub fn load_types(types: &[u8]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attr = empty();
     attr.raw_tracepoint.prog_fd = program.as_raw_fd() as u32;
     let fd = bpf(bpf_cmd::BPF_RAW_TRACEPOINT_OPEN, &mut attr)?;
@@ -178,7 +179,7 @@ pub fn attach(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+pub(crate) fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut attr = empty();
     attr.link_create.__bindgen_anon_1.prog_fd = program.as_raw_fd() as u32;
     attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
@@ -191,7 +192,7 @@ pub fn iterator(program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn iterate(iterator: BorrowedFd<'_>) -> io::Result<File> {
+pub(crate) fn iterate(iterator: BorrowedFd<'_>) -> io::Result<File> {
     let mut attr = empty();
     attr.iter_create.link_fd = iterator.as_raw_fd() as u32;
     let fd = bpf(bpf_cmd::BPF_ITER_CREATE, &mut attr)?;
@@ -203,7 +204,7 @@ pub fn iterate(iterator: BorrowedFd<'_>) -> io::Result<File> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn freeze(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+pub(crate) fn freeze(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
     let key = 0u32;
     let mut attr = empty();
     // SAFETY: the arm of the union that BPF_MAP_UPDATE_ELEM reads; its pointers outlive the call.
@@ -223,7 +224,7 @@ pub fn freeze(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// What the kernel says.
-pub fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
+pub(crate) fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     // SAFETY: `bpf_prog_info` is a struct of numbers, for which zeroes are a value.
     let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
     let mut attr = empty();
@@ -234,25 +235,11 @@ pub fn info(program: BorrowedFd<'_>) -> io::Result<bpf_prog_info> {
     Ok(info)
 }
 
-/// Ids of every loaded program (`BPF_PROG_GET_NEXT_ID`).
-pub fn program_ids() -> impl Iterator<Item = u32> {
-    let next = |id: u32| {
-        let mut attr = empty();
-        // SAFETY: the arm of the union that BPF_PROG_GET_NEXT_ID reads and writes, all numbers.
-        unsafe {
-            attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
-            bpf(bpf_cmd::BPF_PROG_GET_NEXT_ID, &mut attr).ok()?;
-            Some(attr.__bindgen_anon_6.next_id)
-        }
-    };
-    std::iter::successors(next(0), move |id| next(*id))
-}
-
 /// Opens a program by its id.
 ///
 /// # Errors
 /// What the kernel says; programs come and go.
-pub fn open_program(id: u32) -> io::Result<OwnedFd> {
+pub(crate) fn open_program(id: u32) -> io::Result<OwnedFd> {
     let mut attr = empty();
     attr.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
     let fd = bpf(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attr)?;
@@ -262,7 +249,7 @@ pub fn open_program(id: u32) -> io::Result<OwnedFd> {
 
 /// A link of a program to a function of the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TracingLink {
+pub(crate) struct TracingLink {
     /// Id of the program.
     pub prog_id: u32,
     /// `enum bpf_attach_type`.
@@ -275,7 +262,7 @@ pub struct TracingLink {
 ///
 /// # Errors
 /// `EPERM` without `CAP_SYS_ADMIN`.
-pub fn next_link(id: u32) -> io::Result<Option<u32>> {
+pub(crate) fn next_link(id: u32) -> io::Result<Option<u32>> {
     let mut attr = empty();
     attr.__bindgen_anon_6.__bindgen_anon_1.start_id = id;
     match bpf(bpf_cmd::BPF_LINK_GET_NEXT_ID, &mut attr) {
@@ -290,7 +277,7 @@ pub fn next_link(id: u32) -> io::Result<Option<u32>> {
 ///
 /// # Errors
 /// What the kernel says; links come and go.
-pub fn tracing_link(id: u32) -> io::Result<Option<TracingLink>> {
+pub(crate) fn tracing_link(id: u32) -> io::Result<Option<TracingLink>> {
     let mut attr = empty();
     attr.__bindgen_anon_6.__bindgen_anon_1.link_id = id;
     let fd = bpf(bpf_cmd::BPF_LINK_GET_FD_BY_ID, &mut attr)?;
@@ -313,12 +300,6 @@ pub fn tracing_link(id: u32) -> io::Result<Option<TracingLink>> {
         attach_type: tracing.attach_type,
         target_btf_id: tracing.target_btf_id,
     }))
-}
-
-/// A name as the kernel takes it.
-#[must_use]
-pub fn name(text: &str) -> CString {
-    CString::new(text.replace('\0', "")).unwrap_or_default()
 }
 
 fn empty() -> bpf_attr {

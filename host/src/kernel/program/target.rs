@@ -23,7 +23,7 @@ const RENAMED: &[(&str, &str)] = &[
 /// The function that calls a hook, if `exists` knows it; `hook` is the name without `bpf_lsm_`.
 ///
 /// A name of the table comes first: `security_sk_getsecid` or the like may come to mean another thing.
-pub fn security_function(hook: &str, exists: impl Fn(&str) -> bool) -> Option<String> {
+pub(crate) fn security_function(hook: &str, exists: impl Fn(&str) -> bool) -> Option<String> {
     let renamed = RENAMED.iter().find(|(name, _)| *name == hook).map(|(_, function)| *function);
     let candidates = [renamed, Some(hook), hook.strip_suffix("_security")];
     let mut functions = candidates.into_iter().flatten().map(|name| format!("security_{name}"));

@@ -7,7 +7,7 @@ use std::fmt;
 use aya_obj::generated::{bpf_func_id::BPF_FUNC_d_path, bpf_insn};
 use serde::Serialize;
 
-use super::syscall::{self, Meeting, Program, Refusal, Sleep};
+use super::syscall::{self, AttachType, Program, Refusal, Sleep};
 
 /// `rN = imm`: `BPF_ALU64 | BPF_MOV | BPF_K`.
 const SET: u8 = 0xb7;
@@ -18,7 +18,7 @@ const EXIT: u8 = 0x95;
 
 /// What is tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attempt {
+pub(crate) enum Attempt {
     /// A program of type LSM, on the hook's `bpf_lsm_*` function.
     Lsm,
     /// The same, one that may sleep.
@@ -32,7 +32,7 @@ pub enum Attempt {
 /// What became of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// Nobody tried.
     #[default]
     Untried,
@@ -46,10 +46,9 @@ pub enum Outcome {
 
 /// A obstacle in the kernel's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Obstacle {
+pub(crate) struct Obstacle {
     /// What it means.
     pub grounds: Grounds,
-    /// The errno.
     pub errno: i32,
     /// What the verifier said; empty when it said nothing.
     pub words: String,
@@ -58,7 +57,7 @@ pub struct Obstacle {
 /// What a obstacle means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Grounds {
+pub(crate) enum Grounds {
     /// The hook is on the kernel's list of hooks that BPF may not have.
     Disabled,
     /// The function is the BPF LSM's own and no hook.
@@ -83,16 +82,22 @@ impl fmt::Display for Obstacle {
 
 /// Loads a program that does nothing for the function with that BTF id, and unloads it.
 #[must_use]
-pub fn load(attempt: Attempt, target: u32) -> Outcome {
-    let (meeting, sleep) = match attempt {
-        Attempt::Lsm => (Meeting::Lsm, Sleep::Never),
-        Attempt::LsmSleepable => (Meeting::Lsm, Sleep::Allowed),
-        Attempt::FmodRet => (Meeting::ModifyReturn, Sleep::Never),
-        Attempt::Observe => (Meeting::Exit, Sleep::Never),
+pub(crate) fn load(attempt: Attempt, target: u32) -> Outcome {
+    let (attach_type, sleep) = match attempt {
+        Attempt::Lsm => (AttachType::Lsm, Sleep::Never),
+        Attempt::LsmSleepable => (AttachType::Lsm, Sleep::Allowed),
+        Attempt::FmodRet => (AttachType::ModifyReturn, Sleep::Never),
+        Attempt::Observe => (AttachType::Exit, Sleep::Never),
     };
     let neutral = [instruction(SET, 0, 0), instruction(EXIT, 0, 0)];
-    let program =
-        Program { name: "trial", instructions: &neutral, meeting, target, sleep, functions: None };
+    let program = Program {
+        name: "trial",
+        instructions: &neutral,
+        attach_type,
+        target,
+        sleep,
+        functions: None,
+    };
     match syscall::load(&program) {
         Ok(_closed) => Outcome::Accepted,
         Err(refusal) => Outcome::Refused(obstacle(&refusal)),
@@ -104,14 +109,14 @@ pub fn load(attempt: Attempt, target: u32) -> Outcome {
 /// kernel/bpf/verifier.c) before it looks at what it is called with (EACCES). Whether the program sleeps is the
 /// same to it.
 #[must_use]
-pub(super) fn no_path_helper(meeting: Meeting, target: u32) -> Option<Refusal> {
+pub(super) fn no_path_helper(attach_type: AttachType, target: u32) -> Option<Refusal> {
     let arguments = [1, 2, 3].map(|register| instruction(SET, register, 0));
     let [path, buffer, size] = arguments;
     let call = instruction(CALL, 0, BPF_FUNC_d_path as i32);
     let asks = [path, buffer, size, call, instruction(SET, 0, 0), instruction(EXIT, 0, 0)];
     let sleep = Sleep::Never;
     let program =
-        Program { name: "trial", instructions: &asks, meeting, target, sleep, functions: None };
+        Program { name: "trial", instructions: &asks, attach_type, target, sleep, functions: None };
     let refusal = syscall::load(&program).err()?;
     (refusal.source.raw_os_error() == Some(libc::EINVAL)).then_some(refusal)
 }

@@ -18,6 +18,6 @@ pub(super) fn paths(hook: &str) -> &'static [&'static str] {
 
 /// Whether a hook is on the way of an exec.
 #[must_use]
-pub fn executes(hook: &str) -> bool {
+pub(crate) fn executes(hook: &str) -> bool {
     !paths(hook).is_empty()
 }

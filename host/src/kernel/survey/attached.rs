@@ -22,7 +22,7 @@ const LSM_MAC: u32 = bpf_attach_type::BPF_LSM_MAC as u32;
 
 /// Why the list cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum AttachedError {
+pub(crate) enum AttachedError {
     /// Links cannot be listed.
     #[error("attached programs cannot be listed")]
     List(#[source] io::Error),
@@ -31,7 +31,7 @@ pub enum AttachedError {
 /// How a program is attached to a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub(crate) enum AttachedAs {
     /// As LSM program.
     Lsm,
     /// It modifies the return value.
@@ -42,24 +42,23 @@ pub enum Kind {
     Fexit,
 }
 
-impl Kind {
-    /// The word for it.
+impl AttachedAs {
     #[must_use]
-    pub const fn word(self) -> &'static str {
+    pub(crate) const fn word(self) -> &'static str {
         match self {
-            Kind::Lsm => "lsm",
-            Kind::FmodRet => "fmod_ret",
-            Kind::Fentry => "fentry",
-            Kind::Fexit => "fexit",
+            AttachedAs::Lsm => "lsm",
+            AttachedAs::FmodRet => "fmod_ret",
+            AttachedAs::Fentry => "fentry",
+            AttachedAs::Fexit => "fexit",
         }
     }
 
-    const fn of(attach_type: u32) -> Option<Kind> {
+    const fn of(attach_type: u32) -> Option<AttachedAs> {
         match attach_type {
-            FENTRY => Some(Kind::Fentry),
-            FEXIT => Some(Kind::Fexit),
-            MODIFY_RETURN => Some(Kind::FmodRet),
-            LSM_MAC => Some(Kind::Lsm),
+            FENTRY => Some(AttachedAs::Fentry),
+            FEXIT => Some(AttachedAs::Fexit),
+            MODIFY_RETURN => Some(AttachedAs::FmodRet),
+            LSM_MAC => Some(AttachedAs::Lsm),
             _ => None,
         }
     }
@@ -67,13 +66,13 @@ impl Kind {
 
 /// A program on a function of the kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AttachedProgram {
+pub(crate) struct AttachedProgram {
     /// Id of the program.
     pub prog_id: u32,
     /// Its name, as far as the kernel keeps it: 15 bytes.
     pub name: String,
     /// How it is attached.
-    pub kind: Kind,
+    pub kind: AttachedAs,
     /// BTF id of the function; `None` where the kernel does not tell (before 5.13).
     pub target_btf_id: Option<u32>,
     /// Processes that hold it; nobody holds what is pinned only.
@@ -88,7 +87,7 @@ pub struct AttachedProgram {
 
 /// A process with a descriptor of a program or of its link.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Holder {
+pub(crate) struct Holder {
     /// Its id.
     pub tgid: u32,
     /// Its name.
@@ -99,7 +98,7 @@ pub struct Holder {
 ///
 /// # Errors
 /// When links cannot be listed: that needs `CAP_SYS_ADMIN`.
-pub fn attached() -> Result<Vec<AttachedProgram>, AttachedError> {
+pub(crate) fn attached() -> Result<Vec<AttachedProgram>, AttachedError> {
     let mut holders = holders(Path::new("/proc"));
     let mut found = Vec::new();
     let mut id = 0;
@@ -137,9 +136,9 @@ fn program_of(link: TracingLink, info: &bpf_prog_info) -> Option<AttachedProgram
 }
 
 /// How and where a link attaches its program. Kernels from 6.0 tell the function of the program too.
-fn place(link: TracingLink, attach_btf_id: u32) -> Option<(Kind, Option<u32>)> {
+fn place(link: TracingLink, attach_btf_id: u32) -> Option<(AttachedAs, Option<u32>)> {
     let target = [link.target_btf_id, attach_btf_id].into_iter().find(|id| *id != 0);
-    Some((Kind::of(link.attach_type)?, target))
+    Some((AttachedAs::of(link.attach_type)?, target))
 }
 
 /// Who holds which program, from the descriptors of all processes that may be looked into.
@@ -181,10 +180,10 @@ mod tests {
             let link = TracingLink { prog_id: 31, attach_type, target_btf_id };
             assert_eq!(place(link, attach_btf_id), expected, "{attach_type}");
         };
-        check(LSM_MAC, 4711, 0, Some((Kind::Lsm, Some(4711))));
-        check(LSM_MAC, 0, 4711, Some((Kind::Lsm, Some(4711))));
-        check(MODIFY_RETURN, 0, 0, Some((Kind::FmodRet, None)));
-        check(FEXIT, 7, 8, Some((Kind::Fexit, Some(7))));
+        check(LSM_MAC, 4711, 0, Some((AttachedAs::Lsm, Some(4711))));
+        check(LSM_MAC, 0, 4711, Some((AttachedAs::Lsm, Some(4711))));
+        check(MODIFY_RETURN, 0, 0, Some((AttachedAs::FmodRet, None)));
+        check(FEXIT, 7, 8, Some((AttachedAs::Fexit, Some(7))));
         // A typed tracepoint.
         check(bpf_attach_type::BPF_TRACE_RAW_TP as u32, 4711, 0, None);
     }

@@ -19,7 +19,7 @@ use crate::kernel::program::target::security_function;
 use crate::kernel::program::trial::{self, Attempt, Outcome};
 
 /// Functions of the kernel that something depends on.
-pub const OPTIONAL_FUNCTIONS: [&str; 6] = [
+pub(crate) const OPTIONAL_FUNCTIONS: [&str; 6] = [
     "bpf_path_d_path",
     "bpf_get_task_exe_file",
     "bpf_get_file_xattr",
@@ -35,7 +35,7 @@ const TEXT_MAX: usize = 4096;
 
 /// What this machine is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// Release of the kernel.
     pub release: String,
     /// Its architecture.
@@ -92,27 +92,23 @@ pub struct Facts {
 
 /// A hook that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LackingHook {
+pub(crate) struct LackingHook {
     /// Its name.
     pub hook: &'static str,
-    /// Why.
     pub why: String,
 }
 
 /// A member of a structure that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct LackingMember {
-    /// The structure.
+pub(crate) struct LackingMember {
     pub structure: &'static str,
-    /// The member.
     pub member: &'static str,
-    /// Why.
     pub why: String,
 }
 
 /// Looks at everything.
 #[must_use]
-pub fn gather() -> Facts {
+pub(crate) fn gather() -> Facts {
     let uname = rustix::system::uname();
     let own = read("/proc/self/status").unwrap_or_default();
     let mut facts = Facts {
@@ -191,7 +187,7 @@ fn ask_types(facts: &mut Facts, types: &KernelTypes) {
 
 /// Active LSMs in order; `None` where the list cannot be read.
 #[must_use]
-pub fn active_lsms() -> Option<Vec<String>> {
+pub(crate) fn active_lsms() -> Option<Vec<String>> {
     Some(read(LSM_LIST)?.split(',').map(str::to_owned).collect())
 }
 

@@ -1,9 +1,9 @@
 //! Every LSM hook of the running kernel: what BTF says of it, what trial loads show, what is attached to it.
 
-pub mod attached;
-pub mod facts;
-pub mod privilege;
-pub mod probe;
+pub(crate) mod attached;
+pub(crate) mod facts;
+pub(crate) mod privilege;
+pub(crate) mod probe;
 
 use serde::Serialize;
 
@@ -15,7 +15,7 @@ use crate::kernel::program::trial::{self, Attempt, Grounds, Outcome};
 
 /// What could be found out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Survey {
+pub(crate) struct Survey {
     /// Hooks by name, the BPF LSM's own functions among them: a trial load tells them apart.
     pub hooks: Vec<SurveyedHook>,
     /// Attached programs of which the kernel does not tell the function (before 5.13).
@@ -24,9 +24,8 @@ pub struct Survey {
     pub unknown: Vec<String>,
 }
 
-/// One hook.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct SurveyedHook {
+pub(crate) struct SurveyedHook {
     /// Its name.
     pub hook: String,
     /// BTF id of its `bpf_lsm_*` function.
@@ -52,7 +51,7 @@ pub struct SurveyedHook {
 
 /// Looks at the hooks that `wanted` names.
 #[must_use]
-pub fn survey(types: &KernelTypes, wanted: impl Fn(&str) -> bool) -> Survey {
+pub(crate) fn survey(types: &KernelTypes, wanted: impl Fn(&str) -> bool) -> Survey {
     let mut survey = Survey::default();
     let mut programs = attached::attached().unwrap_or_else(|error| {
         survey.unknown.push(format!("{error}: that needs CAP_SYS_ADMIN"));

@@ -8,17 +8,17 @@ use super::probe::{ProbeError, release};
 
 /// A capability that something depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Needed {
+pub(crate) struct Needed {
     /// Its bit (`include/uapi/linux/capability.h`).
-    pub bit: u32,
+    pub(crate) bit: u32,
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What is lost without it.
-    pub cost: &'static str,
+    pub(crate) cost: &'static str,
 }
 
 /// Capabilities without which krsi-host works, within limits.
-pub const NEEDED: [Needed; 6] = [
+pub(crate) const NEEDED: [Needed; 6] = [
     Needed { bit: 5, name: "CAP_KILL", cost: "a plugin's kill of another user's process fails" },
     Needed {
         bit: 6,
@@ -48,20 +48,20 @@ pub const NEEDED: [Needed; 6] = [
 ];
 
 /// Descriptors that every hook with a program, the maps and some plugins take together.
-pub const DESCRIPTORS: u64 = 1024;
+pub(crate) const DESCRIPTORS: u64 = 1024;
 /// What maps and programs take at most, on kernels that count it as locked memory.
-pub const MEMLOCK_BYTES: u64 = 128 << 20;
+pub(crate) const MEMLOCK_BYTES: u64 = 128 << 20;
 
 /// `CAP_SYS_ADMIN`, or else `CAP_BPF` and `CAP_PERFMON`.
 #[must_use]
-pub const fn may_load(capabilities: u64) -> bool {
+pub(crate) const fn may_load(capabilities: u64) -> bool {
     let (admin, bpf) = (1 << 21, 1 << 39 | 1 << 38);
     capabilities & admin != 0 || capabilities & bpf == bpf
 }
 
 /// The effective capabilities of this process; `None` where `/proc` does not tell.
 #[must_use]
-pub fn capabilities() -> Option<u64> {
+pub(crate) fn capabilities() -> Option<u64> {
     effective(&fs::read_to_string("/proc/self/status").ok()?)
 }
 
@@ -72,7 +72,7 @@ pub(super) fn effective(status: &str) -> Option<u64> {
 }
 
 /// Those of the needed capabilities that are missing.
-pub fn missing(capabilities: u64) -> impl Iterator<Item = Needed> {
+pub(crate) fn missing(capabilities: u64) -> impl Iterator<Item = Needed> {
     NEEDED.into_iter().filter(move |needed| capabilities & (1 << needed.bit) == 0)
 }
 
@@ -80,7 +80,7 @@ pub fn missing(capabilities: u64) -> impl Iterator<Item = Needed> {
 ///
 /// # Errors
 /// When nothing can be loaded without the capabilities that are missing.
-pub fn prepare() -> Result<Vec<String>, ProbeError> {
+pub(crate) fn prepare() -> Result<Vec<String>, ProbeError> {
     let capabilities = capabilities();
     if capabilities.is_some_and(|set| !may_load(set)) {
         return Err(ProbeError::NoCapability);

@@ -7,7 +7,7 @@ use crate::kernel::map::namespace::{self, PidsError};
 use crate::kernel::program::backend::BackendKind;
 
 /// Where securityfs lists the active LSMs in order.
-pub const LSM_LIST: &str = "/sys/kernel/security/lsm";
+pub(crate) const LSM_LIST: &str = "/sys/kernel/security/lsm";
 
 /// Why this machine cannot take LSM programs.
 #[derive(Debug, thiserror::Error)]
@@ -39,7 +39,7 @@ pub enum ProbeError {
 ///
 /// # Errors
 /// The first thing that is missing for the backend that is asked for.
-pub fn check(backend: Option<BackendKind>) -> Result<(), ProbeError> {
+pub(crate) fn check(backend: Option<BackendKind>) -> Result<(), ProbeError> {
     if !rustix::process::geteuid().is_root() {
         return Err(ProbeError::NotRoot);
     }
@@ -57,7 +57,7 @@ pub fn check(backend: Option<BackendKind>) -> Result<(), ProbeError> {
 
 /// The backend that this machine takes: LSM programs where `bpf` is listed or the list cannot be read.
 #[must_use]
-pub fn backend() -> BackendKind {
+pub(crate) fn backend() -> BackendKind {
     match fs::read_to_string(LSM_LIST) {
         Ok(list) if !lists_bpf(&list) => BackendKind::FmodRet,
         _ => BackendKind::Lsm,
@@ -70,7 +70,7 @@ fn lists_bpf(list: &str) -> bool {
 
 /// Release of the running kernel, as `uname -r` prints it.
 #[must_use]
-pub fn release() -> String {
+pub(crate) fn release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
 }
 

@@ -25,7 +25,7 @@ pub enum Colour {
 }
 
 /// A terminal, or a file that is read like one.
-pub struct Terminal {
+pub(crate) struct Terminal {
     colour: Colour,
     /// Rules of one plugin for one reason that were counted instead of shown.
     more: Option<More>,
@@ -41,7 +41,7 @@ struct More {
 impl Terminal {
     /// A terminal with or without colours.
     #[must_use]
-    pub const fn new(colour: Colour) -> Self {
+    pub(crate) const fn new(colour: Colour) -> Self {
         Self { colour, more: None }
     }
 

@@ -55,14 +55,13 @@ struct Stamps {
 
 /// Where a plugin lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// Its file.
+pub(super) struct PluginPlace {
     pub(super) file: PathBuf,
     /// Its configuration, there or not.
     pub(super) config: PathBuf,
 }
 
-impl Place {
+impl PluginPlace {
     /// A file with the configuration that lies or may come to lie beside it.
     pub(super) fn beside(file: PathBuf) -> Self {
         Self { config: file.with_extension("toml"), file }
@@ -79,7 +78,7 @@ impl Place {
 
 /// What is to be dealt with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct DueFile {
     /// The plugin's file.
     pub(super) file: PathBuf,
     /// Whether there is none any more.
@@ -90,7 +89,7 @@ pub(super) struct Found {
 
 /// What is known of a place.
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct KnownFile {
     /// What was last dealt with.
     dealt: Stamps,
     /// What was last seen there.
@@ -101,8 +100,8 @@ struct Known {
 
 /// All places.
 #[derive(Debug, Default)]
-pub(super) struct Files {
-    known: HashMap<PathBuf, Known>,
+pub(super) struct PluginFiles {
+    known: HashMap<PathBuf, KnownFile>,
     folders: HashMap<PathBuf, Listed>,
 }
 
@@ -118,12 +117,12 @@ struct Listed {
     is_read: bool,
 }
 
-impl Files {
+impl PluginFiles {
     /// Takes what lies at places now as dealt with: it is about to be.
-    pub(super) fn take(&mut self, places: &[Place], now: Instant) {
+    pub(super) fn take(&mut self, places: &[PluginPlace], now: Instant) {
         for place in places {
             let seen = place.stamps();
-            self.known.insert(place.file.clone(), Known { dealt: seen, seen, since: now });
+            self.known.insert(place.file.clone(), KnownFile { dealt: seen, seen, since: now });
         }
     }
 
@@ -131,18 +130,23 @@ impl Files {
     /// places are forgotten.
     pub(super) fn look(
         &mut self,
-        places: &[Place],
+        places: &[PluginPlace],
         told: &HashSet<PathBuf>,
         now: Instant,
-    ) -> Vec<Found> {
+    ) -> Vec<DueFile> {
         let kept: HashSet<&PathBuf> = places.iter().map(|place| &place.file).collect();
         self.known.retain(|file, _| kept.contains(file));
         places.iter().filter_map(|place| self.look_at(place, told, now)).collect()
     }
 
-    fn look_at(&mut self, place: &Place, told: &HashSet<PathBuf>, now: Instant) -> Option<Found> {
+    fn look_at(
+        &mut self,
+        place: &PluginPlace,
+        told: &HashSet<PathBuf>,
+        now: Instant,
+    ) -> Option<DueFile> {
         let seen = place.stamps();
-        let nothing = Known { dealt: Stamps::default(), seen: Stamps::default(), since: now };
+        let nothing = KnownFile { dealt: Stamps::default(), seen: Stamps::default(), since: now };
         let known = self.known.entry(place.file.clone()).or_insert(nothing);
         if known.seen != seen {
             (known.seen, known.since) = (seen, now);
@@ -166,7 +170,7 @@ impl Files {
         }
         let before = std::mem::replace(&mut known.dealt, seen);
         let is_configured_anew = before.config != seen.config && before.file.is_some();
-        Some(Found { file: place.file.clone(), is_gone, is_configured_anew })
+        Some(DueFile { file: place.file.clone(), is_gone, is_configured_anew })
     }
 
     /// Files of plugins in folders, each once whatever its folder is called, without those that `others` have.

@@ -7,7 +7,7 @@ use super::*;
 /// A folder of its own, and a clock that stands until it is moved on.
 struct Folder {
     path: PathBuf,
-    files: Files,
+    files: PluginFiles,
     now: Instant,
 }
 
@@ -16,7 +16,7 @@ impl Folder {
         let path = std::env::temp_dir().join(format!("krsi-files-{name}-{}", std::process::id()));
         let _absent = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).unwrap();
-        Self { path, files: Files::default(), now: Instant::now() }
+        Self { path, files: PluginFiles::default(), now: Instant::now() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -33,10 +33,10 @@ impl Folder {
     fn look(&mut self, seconds: u64, told: &[&str]) -> Vec<(String, bool, bool)> {
         self.now += Duration::from_secs(seconds);
         let told = told.iter().map(|name| self.path(name)).collect();
-        let mut places = vec![Place::beside(self.path("named.wasm"))];
+        let mut places = vec![PluginPlace::beside(self.path("named.wasm"))];
         let others = [self.path("named.wasm")];
         let listed = self.files.in_folders(std::slice::from_ref(&self.path), &others, self.now);
-        places.extend(listed.into_iter().map(Place::beside));
+        places.extend(listed.into_iter().map(PluginPlace::beside));
         let found = self.files.look(&places, &told, self.now).into_iter();
         let name = |file: PathBuf| file.file_name().unwrap().to_string_lossy().into_owned();
         found.map(|found| (name(found.file), found.is_gone, found.is_configured_anew)).collect()
@@ -133,7 +133,7 @@ fn a_file_is_one_however_its_folder_is_called() {
 fn what_is_taken_at_the_start_is_found_only_when_it_changes() {
     let mut folder = Folder::new("taken");
     folder.put("a.wasm", "1");
-    let places = [Place::beside(folder.path("a.wasm"))];
+    let places = [PluginPlace::beside(folder.path("a.wasm"))];
     folder.files.take(&places, folder.now);
     assert_eq!(folder.look(9, &["a.wasm"]), []);
     folder.put("a.wasm", "2");

@@ -144,7 +144,7 @@ fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<std::process
 
 /// The child: gives up what it has, reads, compiles, writes.
 #[must_use]
-pub fn child(limits: CompileLimits) -> ExitCode {
+pub(crate) fn child(limits: CompileLimits) -> ExitCode {
     if let Err(error) = confine(limits) {
         eprintln!("giving up privileges: {error}");
         return ExitCode::FAILURE;

@@ -54,12 +54,11 @@ pub enum CacheError {
 }
 
 /// What a look into the cache found.
-pub(super) enum Found {
+pub(super) enum CacheLookup {
     /// Code, mapped.
     Code(Component),
     /// Code that cannot be mapped from where it lies, as on a file system that is mounted noexec: a copy, and why.
     Copied(Component, String),
-    /// Nothing.
     Nothing,
     /// An entry of which a part is missing, as after a loss of power.
     Torn,
@@ -107,7 +106,7 @@ impl Cache {
 
     /// What would keep code from being kept in a folder, or mapped from there; nothing is changed.
     #[must_use]
-    pub fn doubt(folder: &Path) -> Option<String> {
+    pub(crate) fn doubt(folder: &Path) -> Option<String> {
         let there = folder.ancestors().find(|path| path.exists())?;
         let mount = rustix::fs::statvfs(there).ok()?.f_flag;
         let what = if mount.contains(StatVfsMountFlags::RDONLY) {
@@ -148,19 +147,19 @@ impl Cache {
     }
 
     /// Looks for an entry; what is found is mapped.
-    pub(super) fn find(&self, engine: &Engine, name: &str) -> Found {
-        let Ok(file) = File::open(self.path(name, "code")) else { return Found::Nothing };
+    pub(super) fn find(&self, engine: &Engine, name: &str) -> CacheLookup {
+        let Ok(file) = File::open(self.path(name, "code")) else { return CacheLookup::Nothing };
         let found = match self.checked(name, &file) {
             Ok(code) => match map(engine, &file) {
-                Ok(component) => return Found::Code(component),
+                Ok(component) => return CacheLookup::Code(component),
                 // The bytes are what this host wrote, wherever they lie.
                 Err(why) => match native::take(engine, &code) {
-                    Ok(component) => return Found::Copied(component, Fault::words(&why)),
-                    Err(_) => Found::Nothing,
+                    Ok(component) => return CacheLookup::Copied(component, Fault::words(&why)),
+                    Err(_) => CacheLookup::Nothing,
                 },
             },
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => Found::Tampered,
-            Err(_) => Found::Torn,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => CacheLookup::Tampered,
+            Err(_) => CacheLookup::Torn,
         };
         for kind in ["code", "tag"] {
             // What cannot be removed is found, and refused, again.
@@ -350,13 +349,13 @@ mod tests {
             cache.keep("a", b"code").unwrap();
             tear(&folder.join(name));
             let found = cache.find(&engine, "a");
-            assert_eq!(matches!(found, Found::Tampered), is_tampered, "{name}");
-            assert_eq!(matches!(found, Found::Torn), !is_tampered, "{name}");
+            assert_eq!(matches!(found, CacheLookup::Tampered), is_tampered, "{name}");
+            assert_eq!(matches!(found, CacheLookup::Torn), !is_tampered, "{name}");
             assert_eq!(files(&folder), ["key"], "{name} is found again");
         }
         // Well tagged, but no code of this engine.
         cache.keep("a", b"code").unwrap();
-        assert!(matches!(cache.find(&engine, "a"), Found::Nothing));
+        assert!(matches!(cache.find(&engine, "a"), CacheLookup::Nothing));
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -20,23 +20,14 @@ pub enum Fault {
     WrongContract {
         /// What it implements.
         found: String,
-        /// What is served.
         served: String,
     },
     /// A function of the contract is missing.
     #[error("does not export `{function}`, which {contract} requires")]
-    MissingExport {
-        /// The function.
-        function: String,
-        /// The contract.
-        contract: String,
-    },
+    MissingExport { function: String, contract: String },
     /// An import that no host offers.
     #[error("imports `{import}`, which no host offers")]
-    UnknownImport {
-        /// The import.
-        import: String,
-    },
+    UnknownImport { import: String },
     /// The bytes are not valid.
     #[error("not a valid component: {reason}")]
     Invalid {

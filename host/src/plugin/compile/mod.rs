@@ -13,12 +13,14 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-pub use self::apart::{CompileLimits, VERB, child};
-pub use self::cache::{Cache, CacheError};
-pub use self::fault::Fault;
-pub use self::signature::{SignatureError, TrustedKey, signature_of};
+pub use self::apart::CompileLimits;
+pub use self::apart::VERB;
+pub(crate) use self::apart::child;
+pub(crate) use self::cache::{Cache, CacheError};
+pub(crate) use self::fault::Fault;
+pub(crate) use self::signature::{SignatureError, TrustedKey, signature_of};
 
-use self::cache::{Found, hex};
+use self::cache::{CacheLookup, hex};
 use super::engine::Engine;
 use super::limit::Limits;
 use super::regular;
@@ -30,7 +32,6 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
         /// Why.
         #[source]
@@ -38,23 +39,13 @@ pub enum LoadError {
     },
     /// Longer than the limit.
     #[error("{}: larger than the limit of {limit} bytes", file.display())]
-    TooLarge {
-        /// The file.
-        file: PathBuf,
-        /// The limit.
-        limit: u64,
-    },
+    TooLarge { file: PathBuf, limit: u64 },
     /// Not signed as required.
     #[error(transparent)]
     Signature(#[from] SignatureError),
     /// Something is wrong with its bytes.
     #[error("{}: {fault}", file.display())]
-    Fault {
-        /// The file.
-        file: PathBuf,
-        /// What.
-        fault: Fault,
-    },
+    Fault { file: PathBuf, fault: Fault },
 }
 
 impl LoadError {
@@ -91,7 +82,7 @@ pub struct Compiler {
 
 /// Where a plugin's code came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum CodeOrigin {
     /// Compiled just now.
     Compiled,
     /// Found in the cache.
@@ -103,7 +94,6 @@ pub enum Origin {
 /// Who a plugin's bytes are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Its file.
     pub file: PathBuf,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
@@ -112,7 +102,7 @@ pub struct Identity {
     /// Contract that it implements.
     pub contract: String,
     /// Where its code came from.
-    pub origin: Origin,
+    pub origin: CodeOrigin,
 }
 
 /// A compiled plugin, not yet live.
@@ -184,35 +174,35 @@ impl Compiler {
         engine: &Engine,
         bytes: &[u8],
         sha256: &[u8; 32],
-    ) -> Result<(Component, Origin), Fault> {
+    ) -> Result<(Component, CodeOrigin), Fault> {
         let name = self.cache.as_ref().map(|cache| (cache, Cache::name(engine.wasm(), sha256)));
-        let mut origin = Origin::Compiled;
+        let mut origin = CodeOrigin::Compiled;
         if let Some((cache, name)) = &name {
             let portable = Engine::compiling_portably().map(|engine| Cache::name(&engine, sha256));
             // What suits this processor is better than what suits every one.
             for name in [Some(name), portable.ok().as_ref()].into_iter().flatten() {
                 match cache.find(engine, name) {
-                    Found::Code(component) => return Ok((component, Origin::Cached)),
-                    Found::Copied(component, why) => {
+                    CacheLookup::Code(component) => return Ok((component, CodeOrigin::Cached)),
+                    CacheLookup::Copied(component, why) => {
                         tracing::warn!(
                             folder = %cache.folder().display(),
                             "compiled code is copied, as it cannot be mapped from there: {why}"
                         );
-                        return Ok((component, Origin::Cached));
+                        return Ok((component, CodeOrigin::Cached));
                     }
-                    Found::Nothing => {}
-                    Found::Torn => {
+                    CacheLookup::Nothing => {}
+                    CacheLookup::Torn => {
                         tracing::warn!(
                             entry = name,
                             "cached code was not written whole: compiled anew"
                         );
                     }
-                    Found::Tampered => {
+                    CacheLookup::Tampered => {
                         tracing::warn!(
                             entry = name,
                             "cached code was not what was put there: compiled anew"
                         );
-                        origin = Origin::Distrusted;
+                        origin = CodeOrigin::Distrusted;
                     }
                 }
             }
@@ -230,11 +220,12 @@ impl Compiler {
     }
 }
 
-/// Compiles a plugin's bytes in this process, as the child does, with nothing that bounds what it takes.
+/// Compiles a plugin's bytes in this process, as the child does, with nothing that bounds what it takes: for fuzzing.
 ///
 /// # Errors
 /// What is wrong with the bytes.
-pub fn compile_here(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+#[cfg(test)]
+pub(crate) fn compile_here(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     apart::code(bytes)
 }
 
@@ -243,7 +234,7 @@ pub fn compile_here(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
 ///
 /// # Errors
 /// Names the file and what is wrong with it.
-pub fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), LoadError> {
+pub(crate) fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), LoadError> {
     let bytes = read(file, binary_bytes)?;
     let sha256: [u8; 32] = Sha256::digest(&bytes).into();
     let compiled = || {
@@ -260,12 +251,11 @@ pub fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Result<(), L
 ///
 /// # Errors
 /// When it may not, as with `MemoryDenyWriteExecute=yes` in a systemd unit.
-pub fn may_make_code() -> io::Result<()> {
+pub(crate) fn may_make_code() -> io::Result<()> {
     native::may_make_code()
 }
 
 impl PluginPre {
-    /// Who it is.
     #[must_use]
     pub const fn identity(&self) -> &Identity {
         &self.identity

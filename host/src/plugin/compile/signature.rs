@@ -16,7 +16,6 @@ pub enum SignatureError {
     /// The key or signature file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
         /// Why.
         #[source]
@@ -24,10 +23,7 @@ pub enum SignatureError {
     },
     /// No minisign public key.
     #[error("{}: not a minisign public key", file.display())]
-    Key {
-        /// The file.
-        file: PathBuf,
-    },
+    Key { file: PathBuf },
     /// No signature beside the plugin.
     #[error("{}: not signed, there is no {}", file.display(), signature.display())]
     Unsigned {
@@ -50,7 +46,7 @@ pub enum SignatureError {
 
 /// Where the signature of a file lies.
 #[must_use]
-pub fn signature_of(file: &Path) -> PathBuf {
+pub(crate) fn signature_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push(".minisig");
     name.into()

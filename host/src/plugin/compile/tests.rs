@@ -158,6 +158,6 @@ fn code_for_every_processor_is_taken_where_there_is_none_for_this_one() {
     };
     let (found, compiled) = (load(Some(cache)), load(None));
     std::fs::remove_dir_all(&folder).unwrap();
-    assert_eq!(found.unwrap(), Origin::Cached);
+    assert_eq!(found.unwrap(), CodeOrigin::Cached);
     assert!(compiled.is_err());
 }

@@ -8,7 +8,7 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::{Store, Trap, WasmBacktrace};
 
 use super::super::engine::Engine;
-use super::super::limit::{Limits, Meter};
+use super::super::limit::{Limits, MemoryMeter};
 use super::log::Log;
 use super::manifest::check;
 use super::{CallError, Contract, Manifest, ManifestError, World};
@@ -28,7 +28,7 @@ pub(super) type RawManifest = Result<krsi_plugin_schema::latest::Manifest, Manif
 
 /// What a store holds for its plugin.
 pub(super) struct Host {
-    meter: Meter,
+    meter: MemoryMeter,
     pub(super) log: Log,
     stack_bytes: usize,
 }
@@ -103,7 +103,8 @@ struct Live<B> {
 impl<B: Bindings> Live<B> {
     fn new(pre: &B::Pre, engine: &Engine, limits: Limits, name: String) -> Result<Self, CallError> {
         let stack_bytes = limits.stack_bytes;
-        let host = Host { meter: Meter::new(limits), log: Log::new(name, limits), stack_bytes };
+        let host =
+            Host { meter: MemoryMeter::new(limits), log: Log::new(name, limits), stack_bytes };
         let mut store = Store::new(engine.wasm(), host);
         store.limiter(|host| &mut host.meter);
         // Bounds what the host copies out of the guest in one call; a little beyond a limit is still

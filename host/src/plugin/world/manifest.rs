@@ -25,7 +25,6 @@ const FILTERS_MAX: usize = 256;
 pub struct Manifest {
     /// Name, `[a-z0-9-]`.
     pub name: String,
-    /// Version.
     pub version: String,
     /// Schema of the batches that it is sent: its contract's.
     pub schema: Schema,
@@ -55,20 +54,13 @@ pub enum ManifestError {
     Fault(#[from] ManifestFault),
     /// A name that cannot own rules.
     #[error("name {name:?} is not 1 to {NAME_MAX} of a-z, 0-9 and -")]
-    Name {
-        /// The name.
-        name: String,
-    },
+    Name { name: String },
     /// A version that cannot be shown.
     #[error("version {version:?} is not 1 to {VERSION_MAX} printable ASCII characters")]
-    Version {
-        /// The version.
-        version: String,
-    },
+    Version { version: String },
     /// Another schema of batches than its contract's.
     #[error("schema {schema} is not that of its contract, {} is", contract.number())]
     Schema {
-        /// The schema.
         schema: u16,
         /// The contract's.
         contract: Schema,
@@ -76,11 +68,9 @@ pub enum ManifestError {
     /// Too many watches or filters.
     #[error("{count} {what}, at most {limit} are allowed")]
     Many {
-        /// Of what.
         what: &'static str,
         /// How many.
         count: usize,
-        /// The limit.
         limit: usize,
     },
     /// A watch that can be no watch.
@@ -91,24 +81,17 @@ pub enum ManifestError {
     },
     /// A filter of a hook that it does not subscribe to.
     #[error("a filter is for {hook:?}, which is not among its hooks")]
-    FilterHook {
-        /// The hook.
-        hook: String,
-    },
+    FilterHook { hook: String },
     /// A filter that nothing can pass.
     #[error("a filter of {hook} has {what}")]
     FilterField {
-        /// The hook.
         hook: &'static str,
         /// What is wrong.
         what: &'static str,
     },
     /// A hook that this host does not know.
     #[error("hook {hook:?} is not known to this host")]
-    Hook {
-        /// The hook.
-        hook: String,
-    },
+    Hook { hook: String },
     /// Ticks that come too fast.
     #[error("a tick every {tick_ms} ms is more often than every {TICK_MIN_MS} ms")]
     Tick {
@@ -119,7 +102,7 @@ pub enum ManifestError {
 
 /// Whether a plugin can have that name: 1 to 64 of a-z, 0-9 and -.
 #[must_use]
-pub fn is_plugin_name(name: &str) -> bool {
+pub(crate) fn is_plugin_name(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(plain)
 }

@@ -15,8 +15,8 @@ use wasmtime::component::Component;
 use super::engine::Engine;
 use super::limit::Limits;
 
-pub use self::manifest::{Manifest, ManifestError, is_plugin_name};
-pub use crate::route::filter::Filter;
+pub(crate) use self::manifest::{Manifest, ManifestError, is_plugin_name};
+pub(crate) use crate::route::filter::Filter;
 
 /// Package of the contract.
 pub(super) const PACKAGE: (&str, &str) = ("krsi", "plugin");
@@ -102,9 +102,7 @@ pub enum CallError {
     Limit {
         /// Which call.
         call: &'static str,
-        /// Of what.
         what: &'static str,
-        /// What it asked for.
         asked: usize,
         /// What it may have.
         limit: usize,
@@ -126,7 +124,6 @@ pub enum CallError {
         call: &'static str,
         /// How many.
         bytes: usize,
-        /// Its limit.
         limit: usize,
     },
 }
@@ -169,7 +166,6 @@ pub enum StartError {
     /// A call failed.
     #[error("{}: failed before its first event", file.display())]
     Call {
-        /// The file.
         file: PathBuf,
         /// How.
         #[source]
@@ -178,7 +174,6 @@ pub enum StartError {
     /// Its manifest is wrong.
     #[error("{}: its manifest is refused", file.display())]
     Manifest {
-        /// The file.
         file: PathBuf,
         /// What is wrong.
         #[source]
@@ -187,7 +182,6 @@ pub enum StartError {
     /// It refused its configuration.
     #[error("{}: refuses its configuration: {reason}", file.display())]
     Config {
-        /// The file.
         file: PathBuf,
         /// In its own words.
         reason: String,
@@ -195,21 +189,16 @@ pub enum StartError {
     /// It refused the state of its predecessor.
     #[error("{}: refuses its predecessor's state: {reason}", file.display())]
     State {
-        /// The file.
         file: PathBuf,
         /// In its own words.
         reason: String,
     },
     /// The plugin that it was to replace does not run.
     #[error("{}: the plugin that it is for is not running", file.display())]
-    Stopping {
-        /// The file.
-        file: PathBuf,
-    },
+    Stopping { file: PathBuf },
     /// Its thread could not be started.
     #[error("{}: no thread for it", file.display())]
     Thread {
-        /// The file.
         file: PathBuf,
         /// Why.
         #[source]

@@ -15,7 +15,7 @@ use super::broad::Machine;
 use super::capability::{self, Grant};
 use super::generation::Generations;
 use super::kill;
-use super::ledger::{Kinship, LedgerError, Made, RuleSpec, RuleView};
+use super::ledger::{Kinship, LedgerError, MadeRule, RuleSpec, RuleView};
 use super::metric::{MetricNames, MetricValue};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
@@ -75,9 +75,9 @@ impl Principal {
     }
 }
 
-/// Time and processes around a list of actions.
+/// What a plugin's list of actions is checked against: the time, processes, the machine and the scope.
 #[derive(Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct ActionContext<'a> {
     /// Now, `CLOCK_BOOTTIME`.
     pub now_boot_ns: u64,
     /// What is known of processes.
@@ -97,7 +97,6 @@ pub struct RaisedAlert {
     pub technique: String,
     /// How bad.
     pub severity: Severity,
-    /// Who.
     pub process: ProcessKey,
     /// What was seen.
     pub text: String,
@@ -129,7 +128,6 @@ pub struct Applied {
     pub metrics: Vec<MetricValue>,
     /// From the hook's call to the rule in force, for each rule that an event caused.
     pub delays_ns: Vec<u64>,
-    /// What was refused.
     pub refused: Vec<RefusedAction>,
     /// How many of these for want of room in a map.
     pub map_full: u64,
@@ -142,7 +140,7 @@ pub fn apply<S: RuleStore>(
     ledger: &Turns<S>,
     principal: &mut Principal,
     actions: &[u8],
-    around: Surroundings<'_>,
+    context: ActionContext<'_>,
 ) -> Applied {
     let mut applied = Applied::default();
     let most = principal.grant.spec().actions_max;
@@ -173,7 +171,7 @@ pub fn apply<S: RuleStore>(
                     Schema::V0_2 => Ok(()),
                 };
                 match known {
-                    Ok(()) => one(ledger, principal, &action, around, (&mut applied, &mut budget)),
+                    Ok(()) => one(ledger, principal, &action, context, (&mut applied, &mut budget)),
                     Err(error) => {
                         applied.refuse(action.token(), Refusal::Unsupported, error.to_string());
                     }
@@ -217,7 +215,7 @@ fn one<S: RuleStore>(
     ledger: &Turns<S>,
     principal: &mut Principal,
     action: &Action<'_>,
-    around: Surroundings<'_>,
+    context: ActionContext<'_>,
     (applied, budget): (&mut Applied, &mut Budget),
 ) {
     let token = action.token();
@@ -226,11 +224,11 @@ fn one<S: RuleStore>(
         return;
     }
     let others = || ledger.turn(|ledger| ledger.networks(principal.slot, token));
-    if let Err(error) = capability::check_on(around.machine, &principal.grant, action, others) {
+    if let Err(error) = capability::check_on(context.machine, &principal.grant, action, others) {
         applied.refuse(token, error.refusal(), error.to_string());
         return;
     }
-    if !in_scope(principal, action, around) {
+    if !in_scope(principal, action, context) {
         let detail = format!("only {} may be concerned", principal.grant.spec().scope);
         applied.refuse(token, Refusal::OutOfScope, detail);
         return;
@@ -243,14 +241,14 @@ fn one<S: RuleStore>(
                 RuleMode::Off => Mode::Off,
             };
             let said = (rule, *errno, asked, *if_unread);
-            add(ledger, principal, said, around, (applied, budget));
+            add(ledger, principal, said, context, (applied, budget));
         }
         Action::Allow(Allow { rule }) => {
             let said = (rule, 0, Mode::Allow, IfUnread::Pass);
-            add(ledger, principal, said, around, (applied, budget));
+            add(ledger, principal, said, context, (applied, budget));
         }
         Action::Revoke(revoke) => {
-            let (slot, token, now) = (principal.slot, revoke.token, around.now_boot_ns);
+            let (slot, token, now) = (principal.slot, revoke.token, context.now_boot_ns);
             let revoked = ledger.turn(|ledger| {
                 let before = ledger.writes();
                 let revoked = ledger.revoke(slot, token, now);
@@ -266,7 +264,7 @@ fn one<S: RuleStore>(
             Ok(()) => applied.done(token, None),
             Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
         },
-        Action::Alert(alert) => raise(principal, alert, around.now_boot_ns, applied),
+        Action::Alert(alert) => raise(principal, alert, context.now_boot_ns, applied),
         Action::Metric(metric) => match principal.metrics.take(metric) {
             Ok(value) => applied.metrics.push(value),
             Err(error) => applied.refuse(token, Refusal::TooMany, error.to_string()),
@@ -277,16 +275,16 @@ fn one<S: RuleStore>(
 }
 
 /// Whether an action concerns nobody outside the plugin's scope.
-fn in_scope(principal: &Principal, action: &Action<'_>, around: Surroundings<'_>) -> bool {
+fn in_scope(principal: &Principal, action: &Action<'_>, context: ActionContext<'_>) -> bool {
     let scope = &principal.grant.spec().scope;
     if *scope == Scope::System {
         return true;
     }
     match action {
         Action::Deny(Deny { rule, .. }) | Action::Allow(Allow { rule }) => {
-            !concerns_others_by(scope, (rule.subject, &rule.key), around.within)
+            !concerns_others_by(scope, (rule.subject, &rule.key), context.within)
         }
-        Action::Kill(kill) => (around.within)(kill.process),
+        Action::Kill(kill) => (context.within)(kill.process),
         Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
     }
 }
@@ -295,10 +293,10 @@ fn add<S: RuleStore>(
     ledger: &Turns<S>,
     principal: &Principal,
     (rule, errno, asked, if_unread): (&Rule<'_>, u16, Mode, IfUnread),
-    around: Surroundings<'_>,
+    context: ActionContext<'_>,
     (applied, budget): (&mut Applied, &mut Budget),
 ) {
-    let now = around.now_boot_ns;
+    let now = context.now_boot_ns;
     let expires_boot_ns = match rule.ttl_ms {
         0 => 0,
         ttl => now.saturating_add(ttl.saturating_mul(1_000_000)),
@@ -321,13 +319,13 @@ fn add<S: RuleStore>(
     };
     let made = ledger.turn(|ledger| {
         let before = ledger.writes();
-        let bound = ledger.bound(principal.slot, around.bounds).map_err(LedgerError::from);
-        let made = bound.and_then(|()| ledger.add(spec, now, around.kinship));
+        let bound = ledger.bound(principal.slot, context.bounds).map_err(LedgerError::from);
+        let made = bound.and_then(|()| ledger.add(spec, now, context.kinship));
         budget.writes += ledger.writes() - before;
         made.map(|made| (made, ledger.explain(made.rule_id)))
     });
     match made {
-        Ok((Made { rule_id, renewed }, view)) => {
+        Ok((MadeRule { rule_id, renewed }, view)) => {
             // That a rule goes on is no news.
             applied.rules.extend(view.filter(|_| !renewed));
             if rule.token >= INIT_TOKEN {

@@ -53,14 +53,14 @@ fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec
 fn applied(turns: &Turns<Fake>, principal: &mut Principal, actions: &[u8]) -> Applied {
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new() };
     let machine = &Machine::default();
-    let around = Surroundings {
+    let context = ActionContext {
         now_boot_ns: 1,
         kinship,
         machine,
         within: &|_| true,
         bounds: Bounds::default(),
     };
-    apply(turns, principal, actions, around)
+    apply(turns, principal, actions, context)
 }
 
 /// Tokens and refusals of the answers, in order.
@@ -160,14 +160,14 @@ fn others_get_the_ledger_between_the_actions_of_one_call() {
         });
         let kinship = Kinship { exists: &exists, descendants: &|_| Vec::new() };
         let machine = &Machine::default();
-        let around = Surroundings {
+        let context = ActionContext {
             now_boot_ns: 1,
             kinship,
             machine,
             within: &|_| true,
             bounds: Bounds::default(),
         };
-        let applied = apply(turns, &mut plugin, &actions, around);
+        let applied = apply(turns, &mut plugin, &actions, context);
         assert_eq!(applied.rules.len(), 1000);
         other.join().unwrap()
     });

@@ -35,7 +35,7 @@ pub struct VitalFile {
 }
 
 /// What files are, by their digests.
-pub type Digests = HashMap<Digest, &'static str>;
+pub(crate) type VitalDigests = HashMap<Digest, &'static str>;
 
 /// What of this machine decides whether a denial is broad.
 #[derive(Debug, Default)]
@@ -51,9 +51,9 @@ pub struct Machine {
     /// Whether the file system on a device numbers the generations of its files: one may be 0, though.
     pub has_generations: Option<fn(u32) -> bool>,
     /// Digests of the files, taken when they are first asked for.
-    pub digests: OnceLock<Digests>,
+    pub digests: OnceLock<VitalDigests>,
     /// Takes them.
-    pub hash: Option<fn(&[VitalFile]) -> Digests>,
+    pub hash: Option<fn(&[VitalFile]) -> VitalDigests>,
 }
 
 /// How a denial is broad.
@@ -162,7 +162,7 @@ impl Machine {
     }
 
     /// Takes the digests of the files, if that has not been done.
-    pub fn take_digests(&self) -> &Digests {
+    pub fn take_digests(&self) -> &VitalDigests {
         self.digests.get_or_init(|| self.hash.map(|hash| hash(&self.files)).unwrap_or_default())
     }
 

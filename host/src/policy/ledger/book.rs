@@ -17,7 +17,7 @@ pub(super) struct Overfull(pub(super) Place);
 
 /// One entry, as it was and as it is to be.
 #[derive(Clone, Copy, Debug)]
-struct Step {
+struct BookStep {
     place: Place,
     before: Option<Entry>,
     after: Option<Entry>,
@@ -25,8 +25,8 @@ struct Step {
 
 /// A change that is in the book and not yet in the maps.
 #[derive(Debug)]
-pub(super) struct Change {
-    steps: Vec<Step>,
+pub(super) struct BookChange {
+    steps: Vec<BookStep>,
     added: Option<u64>,
     /// The rule that left the book.
     pub(super) ended: Option<Rule>,
@@ -49,13 +49,12 @@ pub(super) struct Book {
     places: Places,
     held: Holdings,
     /// The operator's own leases, each before the rules of its key.
-    standing: BTreeMap<Place, Lease>,
+    operators: BTreeMap<Place, Lease>,
     /// Keys whose entry could not be brought back to what it was.
     astray: BTreeSet<Place>,
 }
 
 impl Book {
-    /// A rule.
     pub(super) fn get(&self, id: u64) -> Option<&Rule> {
         self.rules.get(&id)
     }
@@ -82,10 +81,10 @@ impl Book {
 
     /// The first key of a change whose entry carries more than `most` rules of a plugin, with the operator's
     /// lease there.
-    pub(super) fn beyond(&self, change: &Change, owner: u8, most: usize) -> Option<Place> {
+    pub(super) fn beyond(&self, change: &BookChange, owner: u8, most: usize) -> Option<Place> {
         let is_own = |id: &u64| self.rules.get(id).is_some_and(|rule| rule.spec.owner == owner);
         let own = |place| self.places.carried(place).iter().filter(|id| is_own(id)).count();
-        let stands = |place| usize::from(self.standing.contains_key(&place));
+        let stands = |place| usize::from(self.operators.contains_key(&place));
         let places = change.steps.iter().map(|step| step.place);
         places.into_iter().find(|place| own(*place) + stands(*place) > most)
     }
@@ -103,7 +102,7 @@ impl Book {
         &mut self,
         add: Option<Rule>,
         end: Option<u64>,
-    ) -> Result<Change, Overfull> {
+    ) -> Result<BookChange, Overfull> {
         let places = add.iter().flat_map(Rule::places);
         let ended = end.and_then(|id| self.rules.get(&id)).into_iter().flat_map(Rule::places);
         let mut met = HashSet::new();
@@ -115,11 +114,11 @@ impl Book {
 
         let ended = end.and_then(|id| self.remove(id));
         let added = add.map(|rule| self.insert(rule));
-        let mut change = Change { steps: Vec::with_capacity(touched.len()), added, ended };
+        let mut change = BookChange { steps: Vec::with_capacity(touched.len()), added, ended };
         for (place, before) in touched.into_iter().zip(before) {
             match self.entry(place) {
                 Ok(after) if after == before => {}
-                Ok(after) => change.steps.push(Step { place, before, after }),
+                Ok(after) => change.steps.push(BookStep { place, before, after }),
                 Err(overfull) => {
                     self.revert(change);
                     return Err(overfull);
@@ -136,12 +135,12 @@ impl Book {
         place: Place,
         lease: Lease,
     ) -> Result<(), StoreError> {
-        self.standing.insert(place, lease);
+        self.operators.insert(place, lease);
         put(store, place, self.entry(place).ok().flatten().as_ref())
     }
 
     /// Takes a change back.
-    pub(super) fn revert(&mut self, change: Change) {
+    pub(super) fn revert(&mut self, change: BookChange) {
         if let Some(id) = change.added {
             self.remove(id);
         }
@@ -154,7 +153,7 @@ impl Book {
     pub(super) fn write(
         &mut self,
         store: &mut impl RuleStore,
-        change: &Change,
+        change: &BookChange,
         when_full: WhenFull,
     ) -> Result<(), StoreError> {
         for (done, step) in change.steps.iter().enumerate() {
@@ -172,7 +171,7 @@ impl Book {
     }
 
     /// Takes a change out of the maps again.
-    pub(super) fn unwrite(&mut self, store: &mut impl RuleStore, change: &Change) {
+    pub(super) fn unwrite(&mut self, store: &mut impl RuleStore, change: &BookChange) {
         self.undo(store, &change.steps);
     }
 
@@ -187,8 +186,8 @@ impl Book {
     }
 
     /// Keys that were not there go first, so that a full map has room for the others.
-    fn undo(&mut self, store: &mut impl RuleStore, steps: &[Step]) {
-        let (there, absent): (Vec<&Step>, Vec<&Step>) =
+    fn undo(&mut self, store: &mut impl RuleStore, steps: &[BookStep]) {
+        let (there, absent): (Vec<&BookStep>, Vec<&BookStep>) =
             steps.iter().partition(|step| step.before.is_some());
         for step in absent.into_iter().chain(there) {
             if let Err(error) = put(store, step.place, step.before.as_ref()) {
@@ -223,8 +222,8 @@ impl Book {
 
     fn entry(&self, place: Place) -> Result<Option<Entry>, Overfull> {
         let carried = self.places.carried(place);
-        let standing = self.standing.get(&place).copied();
-        let leases = carried.len() + usize::from(standing.is_some());
+        let operators = self.operators.get(&place).copied();
+        let leases = carried.len() + usize::from(operators.is_some());
         if leases == 0 {
             return Ok(None);
         }
@@ -233,7 +232,7 @@ impl Book {
         }
         let mut entry = Entry::default();
         let rules = carried.iter().filter_map(|id| self.rules.get(id)).map(Rule::lease);
-        for (slot, lease) in entry.slots.iter_mut().zip(standing.into_iter().chain(rules)) {
+        for (slot, lease) in entry.slots.iter_mut().zip(operators.into_iter().chain(rules)) {
             *slot = lease;
         }
         Ok(Some(entry))

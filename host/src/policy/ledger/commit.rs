@@ -7,12 +7,12 @@ use krsi_host_abi::deny::{Mode, SLOTS};
 use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Subject};
 
 use super::Ledger;
-use super::book::{Change, WhenFull};
-use super::lineage::{Held, Kinship, LineageError};
+use super::book::{BookChange, WhenFull};
+use super::identity::{Anchor, RuleIdentity};
+use super::lineage::{Kinship, LineageError, LineageHold};
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
 use super::share::OWNER_SLOTS;
-use super::twin::{Anchor, Twin};
 use crate::kernel::map::prefix::PrefixError;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
@@ -20,7 +20,7 @@ use crate::kernel::map::store::{RuleStore, StoreError};
 const OWNERS: u8 = 63;
 
 /// Why there can be no rules on digests: what attaches the program that has executables hashed says it.
-pub type NoDigests = Arc<dyn Error + Send + Sync>;
+pub(crate) type NoDigests = Arc<dyn Error + Send + Sync>;
 
 /// Why there are no rules on digests before anything is attached.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -54,7 +54,6 @@ pub enum LedgerError {
     /// A rule of a whole hook that names several.
     #[error("a rule of a whole hook names one hook")]
     SeveralHooks,
-    /// No hook.
     #[error("the rule names no hook")]
     NoHook,
     /// A hook that is not attached.
@@ -83,10 +82,7 @@ pub enum LedgerError {
     },
     /// No such rule.
     #[error("no rule has token {token}")]
-    UnknownRule {
-        /// The token.
-        token: u32,
-    },
+    UnknownRule { token: u32 },
     /// The plugin's limit.
     #[error("{max} rules are in force already")]
     TooManyRules {
@@ -185,7 +181,7 @@ impl<S: RuleStore> Ledger<S> {
         &mut self,
         (id, tokens): (u64, Vec<u32>),
         spec: RuleSpec,
-        (twin, hooks): (&Twin, u128),
+        (identity, hooks): (&RuleIdentity, u128),
         now_boot_ns: u64,
         kinship: Kinship<'_>,
     ) -> Result<Rule, LedgerError> {
@@ -201,7 +197,7 @@ impl<S: RuleStore> Ledger<S> {
                 ledger.lineage(root, spec.owner, now_boot_ns, kinship)
             }
         };
-        let place = match twin.anchor {
+        let place = match identity.anchor {
             Anchor::Place(place) => place,
             Anchor::Lineage(root) => Place::Lineage(mark(self, root)?),
         };
@@ -226,13 +222,13 @@ impl<S: RuleStore> Ledger<S> {
     ) -> Result<u64, LedgerError> {
         let (id, held) = self.lineages.acquire(root, owner);
         let marked = match held {
-            Held::First => self
+            LineageHold::First => self
                 .flags
                 .write(&mut self.store, true)
                 .map_err(LineageError::from)
                 .and_then(|()| self.lineages.mark_all(&mut self.store, id, owner, kinship)),
-            Held::ByOneMore => self.lineages.check_share(&self.store, id, owner, kinship),
-            Held::Again => Ok(()),
+            LineageHold::ByOneMore => self.lineages.check_share(&self.store, id, owner, kinship),
+            LineageHold::Again => Ok(()),
         };
         match marked {
             Ok(()) => Ok(id),
@@ -281,7 +277,7 @@ impl<S: RuleStore> Ledger<S> {
     }
 
     /// Puts a rule into the book, within its plugin's shares.
-    fn change(&mut self, rule: Rule, replaced: Option<u64>) -> Result<Change, LedgerError> {
+    fn change(&mut self, rule: Rule, replaced: Option<u64>) -> Result<BookChange, LedgerError> {
         let (owner, places) = (rule.spec.owner, rule.places());
         let holds = |ledger: &Self, place| ledger.book.held().of(owner, place);
         let before: Vec<usize> = places.iter().map(|place| holds(self, *place)).collect();

@@ -30,7 +30,7 @@ pub(in crate::policy) enum Object {
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::policy) struct Maps {
+pub(in crate::policy) struct FakeMaps {
     pub(in crate::policy) entries: HashMap<EntryKey, Entry>,
     pub(in crate::policy) marks: HashMap<ProcessKey, Membership>,
     pub(in crate::policy) flags: HashMap<Hook, u64>,
@@ -39,7 +39,7 @@ pub(in crate::policy) struct Maps {
 
 #[derive(Debug)]
 pub(in crate::policy) struct Fake {
-    pub(in crate::policy) maps: Maps,
+    pub(in crate::policy) maps: FakeMaps,
     /// Keys of all deny maps together.
     pub(in crate::policy) capacity: usize,
     /// Room of each map, as far as shares go.
@@ -56,7 +56,7 @@ impl Default for Fake {
     fn default() -> Self {
         let (capacity, marks_max) = (usize::MAX, usize::MAX);
         let (room, fail_after) = (None, None);
-        Self { maps: Maps::default(), capacity, room, marks_max, old_trie: false, fail_after }
+        Self { maps: FakeMaps::default(), capacity, room, marks_max, old_trie: false, fail_after }
     }
 }
 

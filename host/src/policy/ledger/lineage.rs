@@ -61,7 +61,7 @@ struct Lineage {
 
 /// What is new of a lineage when one more rule holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(super) enum LineageHold {
     /// The lineage: nobody is marked yet.
     First,
     /// The owner.
@@ -70,7 +70,6 @@ pub(super) enum Held {
     Again,
 }
 
-/// The lineages.
 #[derive(Debug, Default)]
 pub(super) struct Lineages {
     last_id: u64,
@@ -95,18 +94,18 @@ impl Lineages {
     }
 
     /// The id of the lineage of `root` for one more rule of a plugin, and what is new of it.
-    pub(super) fn acquire(&mut self, root: ProcessKey, owner: u8) -> (u64, Held) {
+    pub(super) fn acquire(&mut self, root: ProcessKey, owner: u8) -> (u64, LineageHold) {
         if let Some(id) = self.by_root.get(&root).copied()
             && let Some(lineage) = self.live.get_mut(&id)
         {
             let rules = lineage.rules.entry(owner).or_default();
             *rules += 1;
-            return (id, if *rules == 1 { Held::ByOneMore } else { Held::Again });
+            return (id, if *rules == 1 { LineageHold::ByOneMore } else { LineageHold::Again });
         }
         self.last_id += 1;
         self.by_root.insert(root, self.last_id);
         self.live.insert(self.last_id, Lineage { root, rules: [(owner, 1)].into() });
-        (self.last_id, Held::First)
+        (self.last_id, LineageHold::First)
     }
 
     /// That nobody belongs to more lineages of a plugin's rules than one plugin may use up.

@@ -10,12 +10,12 @@ use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// The deny maps, and the updates of them so far.
 #[derive(Debug)]
-pub(super) struct Meter<S> {
+pub(super) struct MeteredStore<S> {
     store: S,
     writes: u64,
 }
 
-impl<S> Meter<S> {
+impl<S> MeteredStore<S> {
     /// No update yet.
     pub(super) const fn new(store: S) -> Self {
         Self { store, writes: 0 }
@@ -27,7 +27,7 @@ impl<S> Meter<S> {
     }
 }
 
-impl<S> Deref for Meter<S> {
+impl<S> Deref for MeteredStore<S> {
     type Target = S;
 
     fn deref(&self) -> &S {
@@ -35,13 +35,13 @@ impl<S> Deref for Meter<S> {
     }
 }
 
-impl<S> DerefMut for Meter<S> {
+impl<S> DerefMut for MeteredStore<S> {
     fn deref_mut(&mut self) -> &mut S {
         &mut self.store
     }
 }
 
-impl<S: RuleStore> RuleStore for Meter<S> {
+impl<S: RuleStore> RuleStore for MeteredStore<S> {
     fn put(&mut self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
         self.writes += 1;
         self.store.put(key, entry)

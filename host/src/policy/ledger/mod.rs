@@ -7,6 +7,7 @@
 mod book;
 mod commit;
 mod flags;
+mod identity;
 mod lineage;
 mod meter;
 mod network;
@@ -15,7 +16,6 @@ mod regrant;
 mod renew;
 mod rule;
 mod share;
-mod twin;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::IpAddr;
@@ -28,18 +28,19 @@ use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
 use self::book::{Book, WhenFull};
 use self::commit::NoProgram;
 use self::flags::FlagWords;
+use self::identity::RuleIdentity;
 use self::lineage::{Lineages, abi};
-use self::meter::Meter;
+use self::meter::MeteredStore;
 use self::place::Place;
 use self::rule::Rule;
-use self::twin::Twin;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
-pub use self::commit::{LedgerError, NoDigests};
-pub use self::lineage::{Kinship, LineageError};
-pub use self::regrant::{GrantVerdict, Regranted};
-pub use self::renew::Made;
-pub use self::rule::{Ending, RuleSpec, RuleView, looked_up};
+pub(crate) use self::commit::{LedgerError, NoDigests};
+pub use self::lineage::Kinship;
+pub(crate) use self::regrant::{GrantVerdict, Regranted};
+pub(crate) use self::renew::MadeRule;
+pub use self::rule::looked_up;
+pub(crate) use self::rule::{Ending, RuleSpec, RuleView};
 
 /// Ended rules of a plugin that can still be explained: a denial's record can arrive after its rule's end.
 const ENDED_MAX: usize = 256;
@@ -51,7 +52,7 @@ const RETRY_NS: u64 = 1_000_000_000;
 /// The rules of all plugins and the maps that enforce them.
 #[derive(Debug)]
 pub struct Ledger<S> {
-    store: Meter<S>,
+    store: MeteredStore<S>,
     /// Hooks that are attached, in the kernel contract's bits.
     attached: u128,
     /// Whether executables are hashed, or why not.
@@ -62,7 +63,7 @@ pub struct Ledger<S> {
     flags: FlagWords,
     by_token: HashMap<(u8, u32), u64>,
     /// What makes each rule the same as one that is made again.
-    twins: HashMap<Twin, u64>,
+    identities: HashMap<RuleIdentity, u64>,
     /// Rules by owner.
     owned: HashMap<u8, usize>,
     /// When rules end, and as what. A rule that ended otherwise leaves its line behind.
@@ -77,7 +78,7 @@ impl<S: RuleStore> Ledger<S> {
     /// An empty ledger over empty maps. Rules on hooks that are not `attached` are refused.
     pub fn new(store: S, attached: impl IntoIterator<Item = AbiHook>) -> Self {
         Self {
-            store: Meter::new(store),
+            store: MeteredStore::new(store),
             attached: attached.into_iter().fold(0, |bits, hook| bits | hook.bit()),
             digests: Err(Arc::new(NoProgram)),
             last_id: 0,
@@ -85,7 +86,7 @@ impl<S: RuleStore> Ledger<S> {
             lineages: Lineages::default(),
             flags: FlagWords::default(),
             by_token: HashMap::new(),
-            twins: HashMap::new(),
+            identities: HashMap::new(),
             owned: HashMap::new(),
             ends: BTreeMap::new(),
             ended: HashMap::new(),
@@ -122,12 +123,12 @@ impl<S: RuleStore> Ledger<S> {
         spec: RuleSpec,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
-    ) -> Result<Made, LedgerError> {
+    ) -> Result<MadeRule, LedgerError> {
         self.sweep(now_boot_ns);
         let (at, max) = ((spec.owner, spec.token), spec.max_rules);
         let hooks = self.check(&spec)?;
-        let twin = Twin::of(&spec, hooks)?;
-        if let Some(id) = self.twins.get(&twin).copied() {
+        let identity = RuleIdentity::of(&spec, hooks)?;
+        if let Some(id) = self.identities.get(&identity).copied() {
             return self.renew(id, spec, now_boot_ns, kinship);
         }
         let replaced = self.by_token.get(&at).copied();
@@ -135,7 +136,7 @@ impl<S: RuleStore> Ledger<S> {
             return Err(LedgerError::TooManyRules { max });
         }
         let named = (self.last_id + 1, vec![at.1]);
-        let rule = self.resolve(named, spec, (&twin, hooks), now_boot_ns, kinship)?;
+        let rule = self.resolve(named, spec, (&identity, hooks), now_boot_ns, kinship)?;
         self.last_id += 1;
         let (id, expires, held) = (rule.id, rule.spec.expires_boot_ns, rule.lineages().collect());
         let ended = match self.commit(rule, replaced) {
@@ -146,7 +147,7 @@ impl<S: RuleStore> Ledger<S> {
             }
         };
         self.by_token.insert(at, id);
-        self.twins.insert(twin, id);
+        self.identities.insert(identity, id);
         *self.owned.entry(at.0).or_default() += 1;
         if expires != 0 {
             self.ends.insert((expires, id), Ending::Expired);
@@ -154,7 +155,7 @@ impl<S: RuleStore> Ledger<S> {
         if let Some(rule) = ended {
             self.conclude(&rule, Ending::Replaced, now_boot_ns);
         }
-        Ok(Made { rule_id: id, renewed: false })
+        Ok(MadeRule { rule_id: id, renewed: false })
     }
 
     /// Ends a rule by its plugin's own name for it.
@@ -311,10 +312,10 @@ impl<S: RuleStore> Ledger<S> {
                 self.by_token.remove(&(owner, *token));
             }
         }
-        if let Ok(twin) = Twin::of(&rule.spec, rule.hooks)
-            && self.twins.get(&twin) == Some(&rule.id)
+        if let Ok(identity) = RuleIdentity::of(&rule.spec, rule.hooks)
+            && self.identities.get(&identity) == Some(&rule.id)
         {
-            self.twins.remove(&twin);
+            self.identities.remove(&identity);
         }
         if let Some(owned) = self.owned.get_mut(&owner) {
             *owned = owned.saturating_sub(1);

@@ -7,13 +7,13 @@ use krsi_host_abi::deny::{LINEAGES, Mode, SLOTS};
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, Subject};
 
-use super::fake::{Decision, Fake, Maps, Object};
+use super::fake::{Decision, Fake, FakeMaps, Object};
 use super::share::{OWNER_LINEAGES, OWNER_SLOTS};
 use super::*;
 
-struct Random(u64);
+struct XorShift(u64);
 
-impl Random {
+impl XorShift {
     /// xorshift64.
     fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
@@ -34,13 +34,13 @@ enum Pending {
 }
 
 /// A rule in force, with all its tokens.
-struct Known {
+struct ModelRule {
     id: u64,
     spec: RuleSpec,
     tokens: BTreeSet<u32>,
 }
 
-impl Known {
+impl ModelRule {
     fn is_named(&self, owner: u8, token: u32) -> bool {
         self.spec.owner == owner && self.tokens.contains(&token)
     }
@@ -57,7 +57,7 @@ fn is_twin(one: &RuleSpec, other: &RuleSpec) -> bool {
 /// The truth: rules as a list, processes as a tree.
 #[derive(Default)]
 struct Truth {
-    rules: Vec<Known>,
+    rules: Vec<ModelRule>,
     /// Running processes with themselves and all their ancestors.
     lines: BTreeMap<ProcessKey, BTreeSet<ProcessKey>>,
     /// The same as far as the host has heard.
@@ -113,7 +113,7 @@ impl Truth {
             .rules
             .iter()
             .filter(|rule| rule.spec.mode != Mode::Off)
-            .filter_map(|Known { id, spec, .. }| {
+            .filter_map(|ModelRule { id, spec, .. }| {
                 let place = match spec.key {
                     RuleKey::Process(key) if key == process => (0, 0),
                     RuleKey::Lineage(root) if line.contains(&root) => {
@@ -155,10 +155,10 @@ impl Truth {
 
     fn drop_rules(&mut self, gone: impl Fn(&RuleSpec) -> bool) {
         self.rules.retain(|rule| !gone(&rule.spec));
-        self.settle();
+        self.drop_unheld_roots();
     }
 
-    fn settle(&mut self) {
+    fn drop_unheld_roots(&mut self) {
         let held: BTreeSet<_> = self.rules.iter().flat_map(|rule| roots_of(&rule.spec)).collect();
         self.roots.retain(|root| held.contains(root));
     }
@@ -206,7 +206,7 @@ impl Truth {
         after().any(overfull).then_some(Refusal::KeyFull)
     }
 
-    fn spec(&self, random: &mut Random) -> RuleSpec {
+    fn spec(&self, random: &mut XorShift) -> RuleSpec {
         let all: Vec<_> = self.lines.keys().copied().collect();
         let process = random.one(&all);
         let key = match random.below(5) {
@@ -249,7 +249,7 @@ impl Truth {
         }
     }
 
-    fn address(&self, random: &mut Random) -> u32 {
+    fn address(&self, random: &mut XorShift) -> u32 {
         random.one(&[0u32, 1, 0x4000_0000, 0x8000_0000, 0x8000_0001, 0x80ff_ffff])
     }
 
@@ -268,7 +268,7 @@ impl Truth {
         };
         let before = ledger.store.maps.clone();
         match ledger.add(spec.clone(), now, kinship) {
-            Ok(Made { rule_id, renewed: true }) => {
+            Ok(MadeRule { rule_id, renewed: true }) => {
                 assert_eq!(expected, None, "{spec:?}");
                 let (owner, token) = (spec.owner, spec.token);
                 self.rules.retain(|rule| rule.id == rule_id || !rule.is_named(owner, token));
@@ -278,9 +278,9 @@ impl Truth {
                 let ends = [rule.spec.expires_boot_ns, spec.expires_boot_ns];
                 let never = ends.contains(&0);
                 rule.spec.expires_boot_ns = if never { 0 } else { ends[0].max(ends[1]) };
-                self.settle();
+                self.drop_unheld_roots();
             }
-            Ok(Made { rule_id: id, renewed: false }) => {
+            Ok(MadeRule { rule_id: id, renewed: false }) => {
                 assert_eq!(expected, None, "{spec:?}");
                 assert!(!self.rules.iter().any(|rule| is_twin(&rule.spec, &spec)), "{spec:?}");
                 for root in roots_of(&spec) {
@@ -290,19 +290,19 @@ impl Truth {
                 }
                 self.rules.retain(|rule| !rule.is_named(spec.owner, spec.token));
                 let tokens = BTreeSet::from([spec.token]);
-                self.rules.push(Known { id, spec, tokens });
-                self.settle();
+                self.rules.push(ModelRule { id, spec, tokens });
+                self.drop_unheld_roots();
             }
             Err(error) => {
                 assert_eq!(Some(error.refusal()), expected, "{error} {spec:?}");
-                let swept = |maps: &Maps| (maps.flags.clone(), maps.hits.len());
+                let swept = |maps: &FakeMaps| (maps.flags.clone(), maps.hits.len());
                 let (old, new) = (swept(&before), swept(&ledger.store.maps));
                 assert!(new.1 <= old.1);
             }
         }
     }
 
-    fn fork(&mut self, ledger: &mut Ledger<Fake>, random: &mut Random) {
+    fn fork(&mut self, ledger: &mut Ledger<Fake>, random: &mut XorShift) {
         let all: Vec<_> = self.lines.keys().copied().collect();
         let parent = random.one(&all);
         self.last_tgid += 1;
@@ -314,7 +314,7 @@ impl Truth {
         self.pending.push_back(Pending::Fork(parent, child));
     }
 
-    fn exit(&mut self, ledger: &mut Ledger<Fake>, random: &mut Random) {
+    fn exit(&mut self, ledger: &mut Ledger<Fake>, random: &mut XorShift) {
         if self.lines.len() > 4 {
             let all: Vec<_> = self.lines.keys().copied().collect();
             let gone = random.one(&all);
@@ -341,7 +341,7 @@ impl Truth {
         }
     }
 
-    fn compare(&self, ledger: &Ledger<Fake>, random: &mut Random) {
+    fn compare(&self, ledger: &Ledger<Fake>, random: &mut XorShift) {
         let (ino, to) = (random.below(4), (self.address(random), random.one(&[443, 80])));
         let file = krsi_host_abi::deny::FileKey { ino, dev: 1, generation: 0 };
         let address = (u128::from(to.0) << 96).to_be_bytes();
@@ -370,7 +370,7 @@ fn normal(key: RuleKey) -> RuleKey {
 #[test]
 fn the_maps_say_what_a_list_of_rules_says() {
     for seed in 1..40u64 {
-        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut random = XorShift(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut ledger = Ledger::new(Fake::default(), HOOKS.iter().map(|row| row.hook));
         let mut truth = Truth { last_tgid: 3, now: 1, ..Truth::default() };
         for tgid in 1..=3u32 {
@@ -390,7 +390,7 @@ fn the_maps_say_what_a_list_of_rules_says() {
                     // A rule whose time is over may have been cleared away.
                     let _known = ledger.revoke(owner, token, truth.now);
                     truth.rules.retain(|rule| !rule.is_named(owner, token));
-                    truth.settle();
+                    truth.drop_unheld_roots();
                 }
                 11..14 => truth.fork(&mut ledger, &mut random),
                 14..16 => truth.exit(&mut ledger, &mut random),
@@ -421,6 +421,6 @@ fn the_maps_say_what_a_list_of_rules_says() {
         for owner in 0..3 {
             ledger.withdraw(owner, truth.now);
         }
-        assert_eq!(ledger.store.maps, Maps::default(), "seed {seed}");
+        assert_eq!(ledger.store.maps, FakeMaps::default(), "seed {seed}");
     }
 }

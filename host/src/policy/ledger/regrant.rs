@@ -3,8 +3,8 @@
 use krsi_host_abi::deny::Mode;
 use krsi_plugin_schema::latest::Refusal;
 
+use super::identity::RuleIdentity;
 use super::rule::{Ending, RuleSpec, RuleView};
-use super::twin::Twin;
 use super::{Kinship, Ledger, LedgerError};
 use crate::kernel::map::store::RuleStore;
 
@@ -70,9 +70,9 @@ impl<S: RuleStore> Ledger<S> {
     ) -> Result<(), LedgerError> {
         let Some(before) = self.book.get(id).cloned() else { return Ok(()) };
         let (spec, hooks) = (RuleSpec { mode, ..before.spec }, before.hooks);
-        let (owner, twin) = (spec.owner, Twin::of(&spec, hooks)?);
+        let (owner, identity) = (spec.owner, RuleIdentity::of(&spec, hooks)?);
         let named = (id, before.tokens);
-        let mut rule = self.resolve(named, spec, (&twin, hooks), now_boot_ns, kinship)?;
+        let mut rule = self.resolve(named, spec, (&identity, hooks), now_boot_ns, kinship)?;
         rule.created_boot_ns = before.created_boot_ns;
         let held = rule.lineages().collect();
         match self.commit(rule, Some(id)) {

@@ -11,8 +11,7 @@ use crate::kernel::map::store::RuleStore;
 
 /// A rule that is in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Made {
-    /// Its id.
+pub struct MadeRule {
     pub rule_id: u64,
     /// Whether it was in force before, and was made again.
     pub renewed: bool,
@@ -31,7 +30,7 @@ impl<S: RuleStore> Ledger<S> {
         spec: RuleSpec,
         now_boot_ns: u64,
         kinship: Kinship<'_>,
-    ) -> Result<Made, LedgerError> {
+    ) -> Result<MadeRule, LedgerError> {
         if let RuleKey::Process(key) = spec.key
             && !(kinship.exists)(key)
         {
@@ -67,7 +66,7 @@ impl<S: RuleStore> Ledger<S> {
         if let Some(other) = named.filter(|other| *other != id) {
             self.try_end(other, Ending::Replaced, now_boot_ns);
         }
-        Ok(Made { rule_id: id, renewed: true })
+        Ok(MadeRule { rule_id: id, renewed: true })
     }
 
     /// Ends a rule of its plugin's `init` of whose tokens none is in `stay`.

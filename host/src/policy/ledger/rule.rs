@@ -23,9 +23,7 @@ pub struct RuleSpec {
     pub token: u32,
     /// Object.
     pub key: RuleKey,
-    /// Subject.
     pub subject: Subject,
-    /// Hooks.
     pub hooks: HookSet,
     /// Errno to answer; unused by an `allow`.
     pub errno: u16,
@@ -217,11 +215,9 @@ impl fmt::Display for Ending {
 /// A rule for people, in force or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RuleView {
-    /// Its id.
     pub rule_id: u64,
     /// Slot of its plugin.
     pub owner: u8,
-    /// Its plugin.
     pub plugin: Arc<str>,
     /// The plugin's own name for it.
     pub token: u32,
@@ -229,7 +225,6 @@ pub struct RuleView {
     pub key: String,
     /// Subject, in words; empty for everybody.
     pub subject: String,
-    /// Hooks.
     pub hooks: HookSet,
     /// Errno it answers.
     pub errno: u16,

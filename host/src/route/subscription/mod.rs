@@ -10,11 +10,11 @@ use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::FrameError;
 use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
 
-use super::batch::{BatchBuilder, Processes};
+use super::batch::{BatchBuilder, ProcessSource};
+use super::buffer_pool::BufferPool;
 use super::filter::{Filter, Sieve};
 use super::queue::{Delivery, Queue};
 use super::scope::Scope;
-use super::spare::Spare;
 use crate::enrich::ProcessChange;
 
 /// Slot of a plugin: owner of rules, index of its queue.
@@ -24,7 +24,6 @@ pub struct PluginSlot(pub u8);
 /// What a plugin is to be sent.
 #[derive(Clone, Debug)]
 pub struct Subscription {
-    /// Its slot.
     pub slot: PluginSlot,
     /// Schema that it reads.
     pub schema: Schema,
@@ -36,7 +35,6 @@ pub struct Subscription {
     pub scope: Scope,
     /// What it wants to see of its hooks.
     pub filters: Arc<[Filter]>,
-    /// Its queue.
     pub queue: Arc<Queue>,
 }
 
@@ -56,7 +54,7 @@ struct View {
 }
 
 impl View {
-    fn new(subscription: &Subscription, spare: &Arc<Spare>) -> Self {
+    fn new(subscription: &Subscription, pool: &Arc<BufferPool>) -> Self {
         Self {
             schema: subscription.schema,
             hooks: subscription.hooks,
@@ -66,7 +64,7 @@ impl View {
             batch: BatchBuilder::new(
                 subscription.scope.clone(),
                 subscription.schema,
-                Arc::clone(spare),
+                Arc::clone(pool),
             ),
             subscribers: Vec::new(),
         }
@@ -90,14 +88,14 @@ pub struct Router {
     shared: Vec<View>,
     own: Vec<View>,
     /// One for all views, so that many of them keep no more than one.
-    spare: Arc<Spare>,
+    pool: Arc<BufferPool>,
 }
 
 impl Router {
     /// Adds a plugin, or moves it to another view. To be called between two flushes.
     pub fn subscribe(&mut self, subscription: &Subscription) {
         self.unsubscribe(subscription.slot);
-        let mut own = View::new(subscription, &self.spare);
+        let mut own = View::new(subscription, &self.pool);
         own.add(subscription);
         self.own.push(own);
         let same = |view: &&mut View| {
@@ -108,7 +106,7 @@ impl Router {
         match self.shared.iter_mut().find(same) {
             Some(view) => view.add(subscription),
             None => {
-                let mut view = View::new(subscription, &self.spare);
+                let mut view = View::new(subscription, &self.pool);
                 view.add(subscription);
                 self.shared.push(view);
             }
@@ -133,7 +131,7 @@ impl Router {
         &mut self,
         event: &Event<'_>,
         owner: Option<PluginSlot>,
-        processes: &impl Processes,
+        processes: &impl ProcessSource,
     ) -> Result<(), FrameError> {
         for view in &mut self.shared {
             if view.wants(event) && view.scope.sees(event, processes) && view.sieve.passes(event) {

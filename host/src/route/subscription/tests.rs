@@ -8,7 +8,7 @@ use super::*;
 
 struct Nobody;
 
-impl Processes for Nobody {
+impl ProcessSource for Nobody {
     fn process(&self, _key: ProcessKey) -> Option<&Process<'static>> {
         None
     }

@@ -5,7 +5,7 @@ use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, MapData, PerCpuArray, RingBuf};
 use aya::programs::Lsm;
 use aya::{Btf, Ebpf, EbpfLoader};
-use krsi_host::kernel::btf::KernelTypes;
+use krsi_host::facade::KernelTypes;
 use krsi_host_abi::deny::{Entry, FileKey, NetworkKey, ProcessKey};
 
 use crate::act::Act;
@@ -38,12 +38,10 @@ pub enum Work {
     Object,
     /// The path of the file.
     Path,
-    /// The record.
     Record,
 }
 
 impl Work {
-    /// All of it.
     pub const ALL: [Work; 5] = [Work::Bare, Work::Process, Work::Object, Work::Path, Work::Record];
 
     /// The program that does it for an act, if there is one.
@@ -99,7 +97,6 @@ impl Baselines {
         Ok(true)
     }
 
-    /// Detaches it.
     pub fn detach(&mut self, act: Act, work: Work) -> anyhow::Result<()> {
         Ok(lsm(&mut self.object, act, work)?.unload()?)
     }

@@ -16,7 +16,7 @@ mod worker;
 use std::collections::HashMap;
 
 use anyhow::{bail, ensure};
-use krsi_host::kernel::btf::KernelTypes;
+use krsi_host::facade::KernelTypes;
 
 use act::Act;
 use baseline::{Baselines, Work};

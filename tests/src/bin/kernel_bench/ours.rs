@@ -4,17 +4,11 @@
 //! it cannot do yet is [`Absent`], with the reason, and shows as not measured.
 
 use anyhow::Context;
-use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::map::lease::EntryKey;
-use krsi_host::kernel::map::store::{RuleStore, StoreError};
-use krsi_host::kernel::map::{Counters, Filters, Flags, Judged, KernelMaps, RuleMaps};
-use krsi_host::kernel::program::backend::BackendKind;
-use krsi_host::kernel::program::job::Job;
-use krsi_host::kernel::program::load::{HookError, Live, Loader};
-use krsi_host::kernel::program::object::ObjectFile;
-use krsi_host::kernel::program::plan::{self, HookPlan};
-use krsi_host::kernel::spec::curated;
-use krsi_host::read::ring::Rings;
+use krsi_host::facade::{
+    BackendKind, Counters, EntryKey, Filters, Flags, HookError, HookPlan, Job, KernelMaps,
+    KernelTypes, LiveProgram, Loader, ObjectFile, Rings, RuleMaps, RuleStore, RulesObeyed,
+    StoreError, curated,
+};
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
 use krsi_host_abi::filter::{Clause, Filter, PREFIX_LEN, test};
@@ -63,7 +57,7 @@ pub enum Setting {
 /// The loaded host object.
 pub struct Ours {
     loader: Loader,
-    live: Vec<Live>,
+    live: Vec<LiveProgram>,
     filters: Filters,
     flags: Flags,
     rules: RuleMaps,
@@ -73,7 +67,7 @@ pub struct Ours {
 
 /// Numbers that show that a measurement was of what it says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Counts {
+pub struct BenchCounts {
     /// Calls in which something was wanted.
     pub seen: u64,
     /// Records that found no room.
@@ -82,7 +76,7 @@ pub struct Counts {
 
 /// Resolves every hook on this kernel.
 pub fn plan(types: &KernelTypes) -> HookPlan {
-    plan::plan(types, |_| true)
+    krsi_host::facade::plan(types, |_| true)
 }
 
 impl Ours {
@@ -90,7 +84,7 @@ impl Ours {
     pub fn load(types: &KernelTypes, plan: &HookPlan) -> anyhow::Result<Self> {
         let (file, mut maps) = ObjectFile::create(&SIZES)?;
         let loader = Loader::new(file, BackendKind::Lsm.backend(), plan, SECRET, types);
-        let maps = KernelMaps::take(&mut maps, SECRET, Judged::Yes)?;
+        let maps = KernelMaps::take(&mut maps, SECRET, RulesObeyed::Yes)?;
         Ok(Self {
             loader,
             live: Vec::new(),
@@ -114,7 +108,6 @@ impl Ours {
         })
     }
 
-    /// Detaches it.
     pub fn detach(&mut self, act: Act) -> anyhow::Result<()> {
         let slot = hook(act)?.id();
         self.live.retain(|live| live.slot != slot);
@@ -191,9 +184,9 @@ impl Ours {
     }
 
     /// The counts of an act's hook.
-    pub fn counts(&self, act: Act) -> anyhow::Result<Counts> {
+    pub fn counts(&self, act: Act) -> anyhow::Result<BenchCounts> {
         let total = |counter| self.counters.total(hook(act)?.id(), counter).context("a counter");
-        Ok(Counts { seen: total(Counter::Seen)?, lost: total(Counter::LostTelemetry)? })
+        Ok(BenchCounts { seen: total(Counter::Seen)?, lost: total(Counter::LostTelemetry)? })
     }
 
     fn filter(
@@ -268,7 +261,7 @@ fn job(types: &KernelTypes, hook: Hook) -> anyhow::Result<Job> {
     if !hook.is_call() {
         return Ok(Job::Own(hook));
     }
-    let row = curated::of(hook).with_context(|| format!("{} has no fields", hook.name()))?;
+    let row = curated(hook).with_context(|| format!("{} has no fields", hook.name()))?;
     let target = BackendKind::Lsm.backend().target(types, hook.name());
     let target = target.with_context(|| format!("no {} here", hook.name()))?;
     let resolved = row.resolve(types, &types.prototype(&target.function)?, None);

@@ -10,7 +10,6 @@ pub const MANY: u32 = 100_000;
 /// The other side of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Against {
-    /// A baseline.
     Baseline(Work),
     /// Ours in another setting.
     Ours(Setting),
@@ -21,7 +20,6 @@ pub enum Against {
 pub struct Row {
     /// What the table calls it.
     pub name: &'static str,
-    /// Ours.
     pub ours: Setting,
     /// What it is measured by.
     pub against: Against,

@@ -28,7 +28,7 @@ pub(super) struct Op {
     pub(super) target: Option<usize>,
     /// It writes to a place of the frame that nobody else has an address of.
     pub(super) is_private: bool,
-    /// Taken out at the next [`Code::compact`].
+    /// Taken out at the next [`ProgramCode::compact`].
     pub(super) gone: bool,
 }
 
@@ -37,7 +37,6 @@ pub(super) struct Op {
 pub(super) enum Flow {
     /// Goes on to the next one.
     Next,
-    /// Jumps.
     Jump(usize),
     /// Jumps or goes on.
     Branch(usize),
@@ -97,14 +96,13 @@ struct Function {
     type_id: u32,
 }
 
-/// A program.
 #[derive(Clone, Debug)]
-pub(super) struct Code {
+pub(super) struct ProgramCode {
     pub(super) ops: Vec<Op>,
     functions: Vec<Function>,
 }
 
-impl Code {
+impl ProgramCode {
     /// Reads a program.
     pub(super) fn read(
         instructions: &[bpf_insn],

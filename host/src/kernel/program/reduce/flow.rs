@@ -8,7 +8,7 @@ use aya_obj::generated::{
 };
 
 use super::ReduceError;
-use super::code::{Code, FRAME, Flow, LOAD_IMMEDIATE, Op};
+use super::code::{FRAME, Flow, LOAD_IMMEDIATE, Op, ProgramCode};
 use super::stack::{BYTES, Stack};
 use super::value::{Value, arithmetic, extended, is_register, is_taken, size};
 
@@ -19,7 +19,7 @@ const ARGUMENTS: std::ops::RangeInclusive<usize> = 1..=5;
 
 /// What is known where an operation is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct OpFacts {
     /// Second operand.
     pub(super) source: Value,
     /// What it leaves in its register.
@@ -31,18 +31,18 @@ pub(super) struct Facts {
 }
 
 /// What is known of each operation that is reached.
-pub(super) type Reached = Vec<Option<Facts>>;
+pub(super) type Reached = Vec<Option<OpFacts>>;
 
 /// Registers and frame at one point of a function.
 #[derive(Clone, Debug)]
-struct State {
+struct FlowState {
     /// Where its function begins.
     function: usize,
     registers: [Value; 11],
     stack: Stack,
 }
 
-impl State {
+impl FlowState {
     fn at_entry(function: usize) -> Self {
         let mut registers = [Value::Any; 11];
         if let Some(frame) = registers.last_mut() {
@@ -89,7 +89,7 @@ impl Addressed {
 type AddressedBy = HashMap<usize, Addressed>;
 
 /// Follows a program's flow.
-pub(super) fn follow(code: &Code, globals: &[u8]) -> Result<Reached, ReduceError> {
+pub(super) fn follow(code: &ProgramCode, globals: &[u8]) -> Result<Reached, ReduceError> {
     let is_leader = leaders(code);
     let mut addressed = AddressedBy::new();
     loop {
@@ -103,7 +103,7 @@ pub(super) fn follow(code: &Code, globals: &[u8]) -> Result<Reached, ReduceError
             waiting: Vec::new(),
             reached: vec![None; code.ops.len()],
         };
-        walk.enter(0, State::at_entry(0));
+        walk.enter(0, FlowState::at_entry(0));
         while let Some(at) = walk.waiting.pop() {
             walk.block(at)?;
         }
@@ -121,7 +121,7 @@ pub(super) fn follow(code: &Code, globals: &[u8]) -> Result<Reached, ReduceError
 }
 
 /// Operations that something else than the one before leads to.
-fn leaders(code: &Code) -> Vec<bool> {
+fn leaders(code: &ProgramCode) -> Vec<bool> {
     let mut leaders = vec![false; code.ops.len()];
     for target in code.ops.iter().filter_map(|op| op.target) {
         if let Some(leader) = leaders.get_mut(target) {
@@ -132,7 +132,7 @@ fn leaders(code: &Code) -> Vec<bool> {
 }
 
 struct Walk<'a> {
-    code: &'a Code,
+    code: &'a ProgramCode,
     globals: &'a [u8],
     is_leader: &'a [bool],
     /// What of frames others may have an address of, as assumed.
@@ -140,7 +140,7 @@ struct Walk<'a> {
     /// The same, as seen.
     seen: AddressedBy,
     /// What is known at leaders, and at the entry.
-    states: Vec<Option<Box<State>>>,
+    states: Vec<Option<Box<FlowState>>>,
     /// Leaders whose state has changed.
     waiting: Vec<usize>,
     reached: Reached,
@@ -148,7 +148,7 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     /// Comes to an operation in a state.
-    fn enter(&mut self, at: usize, state: State) {
+    fn enter(&mut self, at: usize, state: FlowState) {
         let Some(slot) = self.states.get_mut(at) else { return };
         let Some(known) = slot else {
             *slot = Some(Box::new(state));
@@ -216,11 +216,11 @@ impl Walk<'_> {
     }
 
     /// What an operation does to the state.
-    fn step(&mut self, op: &Op, state: &mut State) -> Facts {
+    fn step(&mut self, op: &Op, state: &mut FlowState) -> OpFacts {
         let (left, function) = (state.register(op.dst), state.function);
         let source =
             if is_register(op) { state.register(op.src) } else { Value::Number(extended(op.imm)) };
-        let mut facts = Facts { source, ..Facts::default() };
+        let mut facts = OpFacts { source, ..OpFacts::default() };
         match op.class() {
             BPF_ALU | BPF_ALU64 => {
                 facts.result = arithmetic(op, left, source);
@@ -231,7 +231,7 @@ impl Walk<'_> {
                 facts.result = immediate(op);
                 state.set(op.dst, facts.result);
                 if let (true, Some(target)) = (op.is_function_address(), op.target) {
-                    self.enter(target, State::at_entry(target));
+                    self.enter(target, FlowState::at_entry(target));
                 }
             }
             BPF_LDX => {
@@ -251,7 +251,7 @@ impl Walk<'_> {
             }
             _ if op.is_call() => {
                 if let Some(target) = op.target {
-                    let mut inside = State::at_entry(target);
+                    let mut inside = FlowState::at_entry(target);
                     for number in ARGUMENTS {
                         let value = state.registers.get(number).copied().unwrap_or_default();
                         // The caller's frame is not the callee's.
@@ -323,7 +323,7 @@ impl Walk<'_> {
     }
 
     /// Writes to memory; whether to a place that nobody else has an address of.
-    fn store(&mut self, op: &Op, base: Value, stored: Value, state: &mut State) -> bool {
+    fn store(&mut self, op: &Op, base: Value, stored: Value, state: &mut FlowState) -> bool {
         self.reaches(state.function, op.dst, op.off);
         let is_plain = u32::from(op.code) & MODE == BPF_MEM;
         if stored == Value::Frame(0) {
@@ -359,7 +359,7 @@ fn immediate(op: &Op) -> Value {
 }
 
 /// The state behind a branch that is taken if the operation is of that kind, or is not taken.
-fn narrowed(op: &Op, state: &State, source: Value, kind: u32) -> State {
+fn narrowed(op: &Op, state: &FlowState, source: Value, kind: u32) -> FlowState {
     let mut state = state.clone();
     if op.class() == BPF_JMP
         && op.kind() == kind

@@ -2,7 +2,7 @@
 
 use aya_obj::generated::{BPF_ALU, BPF_ALU64, BPF_LD, BPF_LDX, BPF_MEM, BPF_MOV, BPF_ST, BPF_STX};
 
-use super::code::{Code, FRAME, Flow, LOAD_IMMEDIATE, Op};
+use super::code::{FRAME, Flow, LOAD_IMMEDIATE, Op, ProgramCode};
 use super::stack::{WORDS, words};
 use super::value::{is_register, size};
 
@@ -15,14 +15,14 @@ const ANSWER: u16 = 1;
 
 /// What may still be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wanted {
+struct StillRead {
     registers: u16,
     words: u128,
 }
 
 const _: () = assert!(WORDS == u128::BITS as usize);
 
-impl Wanted {
+impl StillRead {
     fn or(self, other: Self) -> Self {
         Self { registers: self.registers | other.registers, words: self.words | other.words }
     }
@@ -42,12 +42,12 @@ fn touched(op: &Op) -> u128 {
 }
 
 /// Takes out what computes or keeps values that nobody reads; whether there was any.
-pub(super) fn drop_unread(code: &mut Code) -> bool {
-    let mut before = vec![Wanted::default(); code.ops.len() + 1];
-    let after = |before: &[Wanted], at: usize, op: &Op| {
+pub(super) fn drop_unread(code: &mut ProgramCode) -> bool {
+    let mut before = vec![StillRead::default(); code.ops.len() + 1];
+    let after = |before: &[StillRead], at: usize, op: &Op| {
         let of = |at: usize| before.get(at).copied().unwrap_or_default();
         match op.flow() {
-            Flow::Exit => Wanted::default(),
+            Flow::Exit => StillRead::default(),
             Flow::Jump(target) => of(target),
             Flow::Branch(target) => of(target).or(of(at + 1)),
             Flow::Next | Flow::Call(_) => of(at + 1),
@@ -80,7 +80,7 @@ pub(super) fn drop_unread(code: &mut Code) -> bool {
 }
 
 /// Whether all that an operation does is to leave a value that nobody wants.
-fn is_unread(op: &Op, after: Wanted) -> bool {
+fn is_unread(op: &Op, after: StillRead) -> bool {
     match op.class() {
         BPF_ALU | BPF_ALU64 | BPF_LDX => !after.holds(op.dst),
         BPF_LD => op.code == LOAD_IMMEDIATE && !after.holds(op.dst),
@@ -90,12 +90,12 @@ fn is_unread(op: &Op, after: Wanted) -> bool {
 }
 
 /// What is wanted before an operation, by what is wanted after it.
-fn wanted_before(op: &Op, after: Wanted) -> Wanted {
+fn wanted_before(op: &Op, after: StillRead) -> StillRead {
     // What leaves an unwanted value wants nothing for it.
     if op.gone || is_unread(op, after) {
         return after;
     }
-    let Wanted { mut registers, mut words } = after;
+    let StillRead { mut registers, mut words } = after;
     let source = if is_register(op) { bit(op.src) } else { 0 };
     match op.class() {
         BPF_ALU | BPF_ALU64 if op.kind() == BPF_MOV => {
@@ -129,5 +129,5 @@ fn wanted_before(op: &Op, after: Wanted) -> Wanted {
             Flow::Jump(_) | Flow::Next | Flow::Call(_) => {}
         },
     }
-    Wanted { registers, words }
+    StillRead { registers, words }
 }

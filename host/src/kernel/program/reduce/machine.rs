@@ -28,7 +28,7 @@ pub(super) struct Seen {
     pub(super) answer: u64,
 }
 
-struct Machine<'a> {
+struct TestMachine<'a> {
     code: &'a [bpf_insn],
     memory: HashMap<u64, u8>,
     seen: Seen,
@@ -38,12 +38,12 @@ struct Machine<'a> {
 /// Runs a program with a number as its argument.
 pub(super) fn run(code: &[bpf_insn], globals: &[u8], argument: u64) -> Result<Seen, ReduceError> {
     let memory = (GLOBALS_AT..).zip(globals.iter().copied()).collect();
-    let mut machine = Machine { code, memory, seen: Seen::default(), steps: 0 };
+    let mut machine = TestMachine { code, memory, seen: Seen::default(), steps: 0 };
     machine.seen.answer = machine.function(0, [argument, 0, 0, 0, 0], FRAMES)?;
     Ok(machine.seen)
 }
 
-impl Machine<'_> {
+impl TestMachine<'_> {
     fn load(&self, at: u64, size: usize) -> u64 {
         let byte = |n: usize| u64::from(*self.memory.get(&(at + n as u64)).unwrap_or(&0));
         (0..size).fold(0, |word, n| word | byte(n) << (8 * n))

@@ -23,12 +23,12 @@ use std::os::fd::RawFd;
 
 use aya_obj::generated::{bpf_func_info, bpf_insn};
 
-use self::code::Code;
+use self::code::ProgramCode;
 
 pub(super) use self::code::LOAD_IMMEDIATE;
 
 /// Stands for the map of read-only globals until an instance has one; no descriptor has this number.
-pub const GLOBALS: RawFd = RawFd::MAX;
+pub(crate) const GLOBALS: RawFd = RawFd::MAX;
 
 /// Rounds after which little is left to find.
 const ROUNDS: usize = 4;
@@ -58,8 +58,7 @@ pub enum ReduceError {
 
 /// A program that was reduced.
 #[derive(Debug)]
-pub struct Reduced {
-    /// Its instructions.
+pub(crate) struct Reduced {
     pub instructions: Vec<bpf_insn>,
     /// Where its functions begin, and their types.
     pub functions: Vec<bpf_func_info>,
@@ -72,7 +71,7 @@ pub struct Reduced {
 ///
 /// # Errors
 /// When the program is not one that a compiler makes.
-pub fn reduce(
+pub(crate) fn reduce(
     instructions: &[bpf_insn],
     functions: &[bpf_func_info],
     globals: &[u8],
@@ -86,7 +85,7 @@ fn in_rounds(
     functions: &[bpf_func_info],
     globals: &[u8],
 ) -> Result<Reduced, ReduceError> {
-    let mut code = Code::read(instructions, functions)?;
+    let mut code = ProgramCode::read(instructions, functions)?;
     for _ in 0..rounds {
         let reached = flow::follow(&code, globals)?;
         let mut changed = simplify::apply(&mut code, &reached);

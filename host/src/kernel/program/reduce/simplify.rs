@@ -5,8 +5,8 @@ use aya_obj::generated::{
     BPF_MOD, BPF_MOV, BPF_RSH, BPF_X,
 };
 
-use super::code::{Code, Flow, LOAD_IMMEDIATE, Op};
-use super::flow::{Facts, Reached};
+use super::code::{Flow, LOAD_IMMEDIATE, Op, ProgramCode};
+use super::flow::{OpFacts, Reached};
 use super::value::{Value, extended, is_register};
 
 /// Moves an immediate into a register, its sign extended.
@@ -17,7 +17,7 @@ const MOVE_LOW: u8 = (BPF_ALU | BPF_MOV) as u8;
 const HOPS: usize = 8;
 
 /// Writes what is known into a program; whether that changed it.
-pub(super) fn apply(code: &mut Code, reached: &Reached) -> bool {
+pub(super) fn apply(code: &mut ProgramCode, reached: &Reached) -> bool {
     let mut changed = false;
     for (op, facts) in code.ops.iter_mut().zip(reached) {
         let before = *op;
@@ -30,7 +30,7 @@ pub(super) fn apply(code: &mut Code, reached: &Reached) -> bool {
     changed | shorten_jumps(code)
 }
 
-fn simplify(op: &mut Op, facts: &Facts) {
+fn simplify(op: &mut Op, facts: &OpFacts) {
     op.is_private = facts.is_private;
     match (op.flow(), facts.taken) {
         (Flow::Branch(_), Some(true)) => {
@@ -88,7 +88,7 @@ fn use_immediate(op: &mut Op, number: u64) {
 }
 
 /// Makes what leads to a jump lead to where that leads; whether anything did.
-fn shorten_jumps(code: &mut Code) -> bool {
+fn shorten_jumps(code: &mut ProgramCode) -> bool {
     let mut changed = false;
     for at in 0..code.ops.len() {
         let Some(op) = code.ops.get(at) else { continue };

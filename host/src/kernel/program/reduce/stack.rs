@@ -21,7 +21,6 @@ enum Word {
     /// Nothing is known.
     #[default]
     Any,
-    /// This number.
     Number(u32),
     /// The first half of an address.
     Low(Value),

@@ -7,7 +7,7 @@ use aya_obj::generated::{
     BPF_XOR, bpf_func_info, bpf_insn,
 };
 
-use super::code::{Code, LOAD_IMMEDIATE, instruction};
+use super::code::{LOAD_IMMEDIATE, ProgramCode, instruction};
 use super::machine::{Seen, run};
 use super::{GLOBALS, ReduceError, Reduced, in_rounds, reduce};
 
@@ -46,7 +46,7 @@ fn reduced(code: &[bpf_insn]) -> Reduced {
 
 /// The verifier refuses what no way leads to.
 fn assert_reachable(reduced: &Reduced) {
-    let mut code = Code::read(&reduced.instructions, &reduced.functions).unwrap();
+    let mut code = ProgramCode::read(&reduced.instructions, &reduced.functions).unwrap();
     assert!(!code.drop_unreachable(), "unreachable: {:?}", parts(&reduced.instructions));
 }
 

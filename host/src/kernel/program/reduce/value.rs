@@ -14,7 +14,6 @@ pub(super) enum Value {
     /// Nothing.
     #[default]
     Any,
-    /// This number.
     Number(u64),
     /// An address in the read-only globals, by its offset.
     Globals(i64),

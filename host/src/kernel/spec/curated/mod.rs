@@ -19,8 +19,6 @@ mod socket;
 mod task;
 mod uring;
 
-pub use resolve::CuratedSpec;
-
 use krsi_host_abi::hook::Hook;
 
 /// What a path must end in, and how it is read.
@@ -49,7 +47,6 @@ pub enum Shape {
 pub struct CuratedField {
     /// Name in the plugin contract's record.
     pub name: &'static str,
-    /// What it is.
     pub shape: Shape,
     /// Paths, the first one that resolves is taken.
     pub paths: &'static [&'static str],
@@ -69,7 +66,6 @@ pub enum CuratedObject {
 /// A curated hook.
 #[derive(Clone, Copy, Debug)]
 pub struct CuratedRow {
-    /// The hook.
     pub hook: Hook,
     /// Its fields, in the order of the plugin contract's record.
     pub fields: &'static [CuratedField],
@@ -87,7 +83,6 @@ pub struct CuratedRow {
 /// A hook that sees another one's calls, and maybe more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Instead {
-    /// The hook.
     pub hook: Hook,
     /// Which calls are the other's: those where some of these bits of a field are set.
     pub own: Option<Bits>,

@@ -2,7 +2,7 @@
 
 use krsi_host_abi::spec::{ARGS, Capture, HOPS, Read, TEXT_MAX, root};
 
-use super::{Captured, Choice, Field, FieldError, FieldKind, FieldPath, Place, Step};
+use super::{Captured, Field, FieldError, FieldKind, FieldPath, PathStep, Suggestion, WalkPlace};
 use crate::kernel::btf::{Form, Prototype, Sort};
 
 /// Names of arguments that hold the length of a socket address.
@@ -14,7 +14,7 @@ const CAPABILITIES: &str = "kernel_cap_t";
 
 /// Ends a walk.
 pub(super) fn finish(
-    mut place: Place<'_>,
+    mut place: WalkPlace<'_>,
     prototype: &Prototype,
     path: &FieldPath,
 ) -> Result<Captured, FieldError> {
@@ -34,7 +34,7 @@ pub(super) fn finish(
 
 /// Whether a path is that of what the calling task runs: a function of the kernel gives it.
 fn is_own_executable(path: &FieldPath) -> bool {
-    let member = |step: &Step, wanted| matches!(step, Step::Member(name) if name == wanted);
+    let member = |step: &PathStep, wanted| matches!(step, PathStep::Member(name) if name == wanted);
     path.root == "current"
         && matches!(path.steps.as_slice(), [mm, file, rest @ ..]
             if member(mm, "mm") && member(file, "exe_file")
@@ -43,7 +43,7 @@ fn is_own_executable(path: &FieldPath) -> bool {
 
 type End = Result<(FieldKind, Vec<Capture>), FieldError>;
 
-impl Place<'_> {
+impl WalkPlace<'_> {
     fn end(&mut self, prototype: &Prototype, path: &FieldPath, shown: &str) -> End {
         match self.types.shape(self.type_id).form {
             Form::Number { size, signed, sort } => {
@@ -106,7 +106,7 @@ impl Place<'_> {
                 let row = Capture { bound, ..self.row(Read::BytesBehind, shown)? };
                 Ok((FieldKind::Bytes(bound), vec![row]))
             }
-            Form::Void if matches!(path.steps.last(), Some(Step::Member(name)) if name == "msg_name") => {
+            Form::Void if matches!(path.steps.last(), Some(PathStep::Member(name)) if name == "msg_name") => {
                 self.address(prototype, shown)
             }
             Form::Members { id, name, size } => {
@@ -287,7 +287,7 @@ impl Place<'_> {
         FieldError::Structure {
             path: shown.to_owned(),
             type_name: self.types.type_name(self.type_id),
-            choice: Choice::new("", self.types.member_names(id)),
+            choice: Suggestion::new("", self.types.member_names(id)),
         }
     }
 

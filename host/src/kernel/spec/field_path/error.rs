@@ -13,7 +13,7 @@ const RESEMBLING: usize = 12;
 
 /// The names that would have been right, and the one that is nearest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Choice(Box<Names>);
+pub struct Suggestion(Box<Names>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Names {
@@ -22,7 +22,7 @@ struct Names {
     more: usize,
 }
 
-impl Choice {
+impl Suggestion {
     pub(crate) fn new(wanted: &str, mut names: Vec<String>) -> Self {
         let near = nearest(wanted, &names).map(str::to_owned);
         let more = names.len().saturating_sub(LISTED);
@@ -31,7 +31,7 @@ impl Choice {
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for Suggestion {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(names) = self;
         if let Some(near) = &names.near {
@@ -129,7 +129,7 @@ pub enum FieldError {
         /// First name of the path.
         root: String,
         /// What it may start with.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// The kernel's types do not say what the calling task is.
     #[error("{path}: this kernel's types have no struct {structure}, or several")]
@@ -149,7 +149,7 @@ pub enum FieldError {
         /// Member that was looked for.
         member: String,
         /// What the type has.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// A step into something without members.
     #[error("{path}: {type_name} has no members")]
@@ -226,17 +226,15 @@ pub enum FieldError {
     /// The path ends at a structure that is no single value.
     #[error("{path}: {type_name} is no single value, name a member of it; {choice}")]
     Structure {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
         /// Its members.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// The path ends at an array whose elements are no bytes.
     #[error("{path}: {type_name} is no text; name one element, as in {path}[0]")]
     Elements {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -244,7 +242,6 @@ pub enum FieldError {
     /// A bound on something that has a size already.
     #[error("{path}: {type_name} takes no bound; drop [..N]")]
     NoBound {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -252,7 +249,6 @@ pub enum FieldError {
     /// A bound that is larger than the array, or missing where there is no length.
     #[error("{path}: {type_name} needs a bound from 1 to {most}, as in {path}[..{most}]")]
     Bound {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,
@@ -262,7 +258,6 @@ pub enum FieldError {
     /// A type that has no value that can be read.
     #[error("{path}: {type_name} cannot be captured")]
     Unreadable {
-        /// The path.
         path: String,
         /// Type that stands there.
         type_name: String,

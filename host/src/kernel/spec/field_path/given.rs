@@ -2,7 +2,7 @@
 
 use krsi_host_abi::spec::{Read, STRING_LEN, TEXT_MAX};
 
-use super::{Captured, Field, FieldError, FieldKind, FieldPath, Place, Step};
+use super::{Captured, Field, FieldError, FieldKind, FieldPath, PathStep, WalkPlace};
 use crate::kernel::btf::Form;
 
 /// Extended attributes, each by its name.
@@ -14,17 +14,17 @@ const DIGEST_MAX: u16 = 64;
 
 /// The end of a path whose step `at` asks for such a thing, if it does.
 pub(super) fn finish(
-    place: &Place<'_>,
+    place: &WalkPlace<'_>,
     path: &FieldPath,
     at: usize,
 ) -> Result<Option<Captured>, FieldError> {
-    let Some([Step::Member(name), rest @ ..]) = path.steps.get(at..) else { return Ok(None) };
+    let Some([PathStep::Member(name), rest @ ..]) = path.steps.get(at..) else { return Ok(None) };
     if !place.is_file() || !matches!(name.as_str(), XATTR | FSVERITY) {
         return Ok(None);
     }
     let shown = path.text();
     let (kind, read, attribute) = match (name.as_str(), rest) {
-        (XATTR, [Step::Key(key)]) if is_attribute(key) => {
+        (XATTR, [PathStep::Key(key)]) if is_attribute(key) => {
             (FieldKind::Text(bound(TEXT_MAX)), Read::Xattr, Some(key.clone()))
         }
         (FSVERITY, []) => (FieldKind::Digest(DIGEST_MAX), Read::FsVerity, None),
@@ -46,7 +46,7 @@ pub(super) fn finish(
     Ok(Some(Captured { field, rows, attribute }))
 }
 
-impl Place<'_> {
+impl WalkPlace<'_> {
     /// Whether a pointer to a `struct file` stands here.
     fn is_file(&self) -> bool {
         let Form::Pointer { to } = self.types.shape(self.type_id).form else { return false };

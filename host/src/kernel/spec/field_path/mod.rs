@@ -12,13 +12,13 @@ use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
 
 use crate::kernel::btf::{Argument, Form, KernelTypes, Prototype};
 pub(crate) use error::resembling;
-pub use error::{Choice, FieldError};
-pub use step::{FieldPath, Step};
+pub(crate) use error::{FieldError, Suggestion};
+pub(crate) use step::{FieldPath, PathStep};
 pub(crate) use step::{clipped, name, parse};
 
 /// What a captured field is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldKind {
+pub(crate) enum FieldKind {
     /// An unsigned number of that many bits; a truth value has one.
     Unsigned(u8),
     /// A signed number of that many bits.
@@ -42,7 +42,7 @@ pub enum FieldKind {
 impl FieldKind {
     /// Rows of captures that it takes.
     #[must_use]
-    pub const fn rows(self) -> usize {
+    pub(crate) const fn rows(self) -> usize {
         match self {
             Self::Address | Self::Inode => 2,
             _ => 1,
@@ -52,12 +52,11 @@ impl FieldKind {
 
 /// A captured field, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub(crate) struct Field {
     /// Its name: the path as it was written, or what `as` gave it.
     pub name: String,
     /// The path, written with dots.
     pub path: String,
-    /// What it is.
     pub kind: FieldKind,
     /// The type that the kernel gives it, for people.
     pub type_name: String,
@@ -71,8 +70,7 @@ pub struct Field {
 
 /// A field and the rows that capture it: two for an address or an inode, else one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Captured {
-    /// What it is.
+pub(crate) struct Captured {
     pub field: Field,
     /// Rows, in order; rooms are not assigned yet.
     pub rows: Vec<Capture>,
@@ -84,7 +82,7 @@ pub struct Captured {
 ///
 /// # Errors
 /// When the path is malformed, a step is not there, or its end cannot be captured.
-pub fn resolve(
+pub(crate) fn resolve(
     types: &KernelTypes,
     prototype: &Prototype,
     path: &str,
@@ -96,12 +94,12 @@ pub fn resolve(
 ///
 /// # Errors
 /// When a step is not there, or its end cannot be captured.
-pub fn resolve_path(
+pub(crate) fn resolve_path(
     types: &KernelTypes,
     prototype: &Prototype,
     path: &FieldPath,
 ) -> Result<Captured, FieldError> {
-    let mut place = Place::start(types, prototype, path)?;
+    let mut place = WalkPlace::start(types, prototype, path)?;
     for (at, step) in path.steps.iter().enumerate() {
         if let Some(captured) = given::finish(&place, path, at)? {
             return Ok(captured);
@@ -112,7 +110,7 @@ pub fn resolve_path(
 }
 
 /// Where a walk has come to.
-pub(crate) struct Place<'a> {
+pub(crate) struct WalkPlace<'a> {
     types: &'a KernelTypes,
     /// [`root`], [`root::VALUE`] as long as no pointer was followed.
     root: u8,
@@ -128,7 +126,7 @@ pub(crate) struct Place<'a> {
     type_id: u32,
 }
 
-impl<'a> Place<'a> {
+impl<'a> WalkPlace<'a> {
     fn start(
         types: &'a KernelTypes,
         prototype: &Prototype,
@@ -164,17 +162,17 @@ impl<'a> Place<'a> {
             other => Err(FieldError::NoRoot {
                 function: prototype.function.clone(),
                 root: other.to_owned(),
-                choice: Choice::new(other, root_names(prototype)),
+                choice: Suggestion::new(other, root_names(prototype)),
             }),
         }
     }
 
     /// Goes one step on; `shown` is the path up to and with it.
-    fn take(&mut self, step: &Step, shown: &str) -> Result<(), FieldError> {
+    fn take(&mut self, step: &PathStep, shown: &str) -> Result<(), FieldError> {
         match step {
-            Step::Member(name) => self.enter(name, shown),
-            Step::Index(index) => self.index(*index, shown),
-            Step::Key(_) => Err(FieldError::NoKeys {
+            PathStep::Member(name) => self.enter(name, shown),
+            PathStep::Index(index) => self.index(*index, shown),
+            PathStep::Key(_) => Err(FieldError::NoKeys {
                 path: shown.to_owned(),
                 type_name: self.types.type_name(self.type_id),
             }),
@@ -191,7 +189,7 @@ impl<'a> Place<'a> {
                     path: shown.to_owned(),
                     within: self.types.type_name(self.type_id),
                     member: name.to_owned(),
-                    choice: Choice::new(name, self.types.member_names(id)),
+                    choice: Suggestion::new(name, self.types.member_names(id)),
                 })?;
                 self.advance(member.bits, shown)?;
                 (self.width, self.type_id) = (member.width, member.type_id);

@@ -9,9 +9,8 @@ pub(crate) const PATH_TEXT: usize = 512;
 /// Steps of a path.
 const MAX_STEPS: usize = 32;
 
-/// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum PathStep {
     /// `.name` or `->name`.
     Member(String),
     /// `[3]`.
@@ -22,11 +21,10 @@ pub enum Step {
 
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FieldPath {
+pub(crate) struct FieldPath {
     /// What it starts with: an argument, `current` or `current_cred`.
     pub root: String,
-    /// Its steps.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PathStep>,
     /// Bytes that may be taken, from `[..64]`.
     pub bound: Option<u16>,
 }
@@ -34,16 +32,16 @@ pub struct FieldPath {
 impl FieldPath {
     /// The root and the first steps, written with dots.
     #[must_use]
-    pub fn shown(&self, steps: usize) -> String {
+    pub(crate) fn shown(&self, steps: usize) -> String {
         let mut shown = self.root.clone();
         for step in self.steps.iter().take(steps) {
             match step {
-                Step::Member(name) => {
+                PathStep::Member(name) => {
                     shown.push('.');
                     shown.push_str(name);
                 }
-                Step::Index(index) => shown.push_str(&format!("[{index}]")),
-                Step::Key(key) => shown.push_str(&format!("[\"{key}\"]")),
+                PathStep::Index(index) => shown.push_str(&format!("[{index}]")),
+                PathStep::Key(key) => shown.push_str(&format!("[\"{key}\"]")),
             }
         }
         shown
@@ -51,7 +49,7 @@ impl FieldPath {
 
     /// All of it but the bound.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         self.shown(self.steps.len())
     }
 }
@@ -76,7 +74,7 @@ pub(crate) fn parse(text: &str) -> Result<FieldPath, FieldError> {
         if let Some(after) = rest.strip_prefix("->").or_else(|| rest.strip_prefix('.')) {
             let (member, after) =
                 name(after.trim_start()).ok_or_else(|| malformed("has no name after a dot"))?;
-            path.steps.push(Step::Member(member.to_owned()));
+            path.steps.push(PathStep::Member(member.to_owned()));
             rest = after;
         } else if let Some(after) = rest.strip_prefix('[') {
             let (inside, after) = after
@@ -90,8 +88,8 @@ pub(crate) fn parse(text: &str) -> Result<FieldPath, FieldError> {
                         })?)
                 }
                 None => path.steps.push(match quoted(inside.trim()) {
-                    Some(key) => Step::Key(key.to_owned()),
-                    None => Step::Index(
+                    Some(key) => PathStep::Key(key.to_owned()),
+                    None => PathStep::Index(
                         inside
                             .trim()
                             .parse()

@@ -5,7 +5,7 @@
 use krsi_host_abi::spec::{Atom, Compare, STRING_LEN};
 
 use super::super::field_path::{Field, FieldKind};
-use super::syntax::{Constant, Node, Order, Subject, Test, View};
+use super::syntax::{Comparison, Constant, Node, Subject, Test, TestedPart};
 use super::{Lookup, PredicateError};
 
 /// A run of numbers that long is one range: two tests.
@@ -15,11 +15,11 @@ const LOW: u64 = 0xffff_ffff;
 
 /// A predicate of tests that the kernel side knows.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Checked {
+pub(super) enum CheckedPredicate {
     Constant(bool),
-    Not(Box<Checked>),
-    And(Vec<Checked>),
-    Or(Vec<Checked>),
+    Not(Box<CheckedPredicate>),
+    And(Vec<CheckedPredicate>),
+    Or(Vec<CheckedPredicate>),
     Part(Part),
 }
 
@@ -43,15 +43,15 @@ impl Part {
 }
 
 /// Checks a predicate.
-pub(super) fn check(node: &Node, lookup: Lookup<'_>) -> Result<Checked, PredicateError> {
+pub(super) fn check(node: &Node, lookup: Lookup<'_>) -> Result<CheckedPredicate, PredicateError> {
     let mut both = |left: &Node, right: &Node| {
         Ok::<_, PredicateError>(vec![check(left, lookup)?, check(right, lookup)?])
     };
     match node {
-        Node::Constant(value) => Ok(Checked::Constant(*value)),
-        Node::Not(inner) => Ok(Checked::Not(Box::new(check(inner, lookup)?))),
-        Node::And(left, right) => Ok(Checked::And(both(left, right)?)),
-        Node::Or(left, right) => Ok(Checked::Or(both(left, right)?)),
+        Node::Constant(value) => Ok(CheckedPredicate::Constant(*value)),
+        Node::Not(inner) => Ok(CheckedPredicate::Not(Box::new(check(inner, lookup)?))),
+        Node::And(left, right) => Ok(CheckedPredicate::And(both(left, right)?)),
+        Node::Or(left, right) => Ok(CheckedPredicate::Or(both(left, right)?)),
         Node::Test(subject, test, part) => {
             let field = lookup(&subject.path)?;
             Tested { field: &field, subject, part }.test(test)
@@ -67,23 +67,23 @@ struct Tested<'a> {
 }
 
 impl Tested<'_> {
-    fn test(&self, test: &Test) -> Result<Checked, PredicateError> {
+    fn test(&self, test: &Test) -> Result<CheckedPredicate, PredicateError> {
         match test {
-            Test::Present if self.subject.view == View::Whole => {
-                Ok(Checked::Part(Part::present(self.row())))
+            Test::Present if self.subject.view == TestedPart::Whole => {
+                Ok(CheckedPredicate::Part(Part::present(self.row())))
             }
             Test::Present => Err(self.refused("names the field itself, not a part of it")),
             Test::Truth => self.truth(true),
-            Test::Compare(Order::Equal, Constant::Truth(value)) => self.truth(*value),
-            Test::Compare(Order::Unequal, Constant::Truth(value)) => self.truth(!value),
+            Test::Compare(Comparison::Equal, Constant::Truth(value)) => self.truth(*value),
+            Test::Compare(Comparison::Unequal, Constant::Truth(value)) => self.truth(!value),
             Test::Compare(_, Constant::Truth(_)) => Err(self.refused("orders a truth value")),
             Test::Compare(order, Constant::Number(number)) => {
                 self.range()?.compare(*order, *number)
             }
-            Test::Compare(Order::Equal, Constant::Text(text)) => {
+            Test::Compare(Comparison::Equal, Constant::Text(text)) => {
                 self.text(Compare::TextEqual, text)
             }
-            Test::Compare(Order::Unequal, Constant::Text(text)) => {
+            Test::Compare(Comparison::Unequal, Constant::Text(text)) => {
                 Ok(not(self.text(Compare::TextEqual, text)?))
             }
             Test::Compare(_, Constant::Text(_)) => Err(self.refused(
@@ -93,7 +93,12 @@ impl Tested<'_> {
             Test::Any(mask) => {
                 let range = self.range()?;
                 let mask = self.mask(*mask, &range)?;
-                Ok(Checked::Part(Part::number(Compare::AnyBit, range.row, range.mask & mask, 0)))
+                Ok(CheckedPredicate::Part(Part::number(
+                    Compare::AnyBit,
+                    range.row,
+                    range.mask & mask,
+                    0,
+                )))
             }
             Test::Prefix(text) => self.text(Compare::TextPrefix, text),
             Test::Suffix(text) => self.text(Compare::TextSuffix, text),
@@ -104,29 +109,29 @@ impl Tested<'_> {
         u8::try_from(self.field.row).unwrap_or(u8::MAX)
     }
 
-    fn truth(&self, wanted: bool) -> Result<Checked, PredicateError> {
+    fn truth(&self, wanted: bool) -> Result<CheckedPredicate, PredicateError> {
         let one_bit = matches!(self.field.kind, FieldKind::Unsigned(1) | FieldKind::Signed(1));
-        if !one_bit || self.subject.view != View::Whole {
+        if !one_bit || self.subject.view != TestedPart::Whole {
             return Err(self.kind("it is no truth value; compare it, as in x != 0"));
         }
-        let zero = Checked::Part(Part::number(Compare::Equal, self.row(), u64::MAX, 0));
+        let zero = CheckedPredicate::Part(Part::number(Compare::Equal, self.row(), u64::MAX, 0));
         Ok(if wanted { not(zero) } else { zero })
     }
 
-    fn among(&self, list: &[Constant]) -> Result<Checked, PredicateError> {
+    fn among(&self, list: &[Constant]) -> Result<CheckedPredicate, PredicateError> {
         let numbers: Option<Vec<i128>> = list.iter().map(number).collect();
         let texts: Option<Vec<&str>> = list.iter().map(text).collect();
         match (numbers, texts) {
             (Some(numbers), _) if !numbers.is_empty() => self.range()?.among(numbers),
             (_, Some(texts)) if !texts.is_empty() => {
                 let texts = texts.into_iter().map(|text| self.text(Compare::TextEqual, text));
-                Ok(Checked::Or(texts.collect::<Result<_, _>>()?))
+                Ok(CheckedPredicate::Or(texts.collect::<Result<_, _>>()?))
             }
             _ => Err(self.refused("wants a list of numbers, or one of strings, that is not empty")),
         }
     }
 
-    fn text(&self, compare: Compare, text: &str) -> Result<Checked, PredicateError> {
+    fn text(&self, compare: Compare, text: &str) -> Result<CheckedPredicate, PredicateError> {
         let most = match self.field.kind {
             FieldKind::Digest(most) if compare == Compare::TextEqual => {
                 return self.digest(usize::from(most), text);
@@ -135,7 +140,7 @@ impl Tested<'_> {
             FieldKind::Path => STRING_LEN,
             _ => return Err(self.kind(self.advice())),
         };
-        if self.subject.view != View::Whole {
+        if self.subject.view != TestedPart::Whole {
             return Err(self.refused("compares a number with a string"));
         }
         let part = self.part.to_owned();
@@ -151,11 +156,11 @@ impl Tested<'_> {
             return Err(PredicateError::Longer { part, field, most, len: text.len() });
         }
         let atom = Atom { compare: compare as u8, capture: self.row(), len, ..Atom::default() };
-        Ok(Checked::Part(Part { atom, text: Some(text.as_bytes().to_vec()) }))
+        Ok(CheckedPredicate::Part(Part { atom, text: Some(text.as_bytes().to_vec()) }))
     }
 
     /// The bytes of a digest are compared.
-    fn digest(&self, most: usize, text: &str) -> Result<Checked, PredicateError> {
+    fn digest(&self, most: usize, text: &str) -> Result<CheckedPredicate, PredicateError> {
         let digits: Option<Vec<u8>> = text.chars().map(nibble).collect();
         let pairs = digits.iter().flat_map(|digits| digits.chunks(2));
         let bytes: Vec<u8> =
@@ -167,7 +172,7 @@ impl Tested<'_> {
         let len = u8::try_from(bytes.len()).unwrap_or(u8::MAX);
         let compare = Compare::TextEqual as u8;
         let atom = Atom { compare, capture: self.row(), len, ..Atom::default() };
-        Ok(Checked::Part(Part { atom, text: Some(bytes) }))
+        Ok(CheckedPredicate::Part(Part { atom, text: Some(bytes) }))
     }
 
     /// What of the field is a number, and which ones it can be.
@@ -177,23 +182,27 @@ impl Tested<'_> {
             Ok(Range { tested: self, row, mask, shift, low, high, signed })
         };
         match (self.subject.view, self.field.kind) {
-            (View::Whole, FieldKind::Unsigned(bits)) => {
+            (TestedPart::Whole, FieldKind::Unsigned(bits)) => {
                 range(row, all, 0, 0, (1 << bits.min(64)) - 1, false)
             }
-            (View::Whole, FieldKind::Signed(bits)) => {
+            (TestedPart::Whole, FieldKind::Signed(bits)) => {
                 let half = 1i128 << bits.clamp(1, 64).saturating_sub(1);
                 range(row, all, 0, -half, half - 1, true)
             }
-            (View::Bits(mask), FieldKind::Unsigned(bits) | FieldKind::Signed(bits)) => {
+            (TestedPart::Bits(mask), FieldKind::Unsigned(bits) | FieldKind::Signed(bits)) => {
                 let whole = range(row, all, 0, 0, (1 << bits.min(64)) - 1, false)?;
                 let mask = self.mask(mask, &whole)?;
                 range(row, mask, 0, 0, i128::from(mask), false)
             }
-            (View::Family, FieldKind::Address) => range(row + 1, 0xffff, 0, 0, 0xffff, false),
-            (View::Port, FieldKind::Address) => range(row + 1, 0xffff_0000, 16, 0, 0xffff, false),
-            (View::Ino, FieldKind::Inode) => range(row, all, 0, 0, u64::MAX.into(), false),
-            (View::Dev, FieldKind::Inode) => range(row + 1, LOW, 0, 0, u32::MAX.into(), false),
-            (View::Generation, FieldKind::Inode) => {
+            (TestedPart::Family, FieldKind::Address) => range(row + 1, 0xffff, 0, 0, 0xffff, false),
+            (TestedPart::Port, FieldKind::Address) => {
+                range(row + 1, 0xffff_0000, 16, 0, 0xffff, false)
+            }
+            (TestedPart::Ino, FieldKind::Inode) => range(row, all, 0, 0, u64::MAX.into(), false),
+            (TestedPart::Dev, FieldKind::Inode) => {
+                range(row + 1, LOW, 0, 0, u32::MAX.into(), false)
+            }
+            (TestedPart::Generation, FieldKind::Inode) => {
                 range(row + 1, !LOW, 32, 0, u32::MAX.into(), false)
             }
             _ => Err(self.kind(self.advice())),
@@ -261,19 +270,19 @@ struct Range<'a> {
 }
 
 impl Range<'_> {
-    fn compare(&self, order: Order, number: i128) -> Result<Checked, PredicateError> {
+    fn compare(&self, order: Comparison, number: i128) -> Result<CheckedPredicate, PredicateError> {
         self.inside(number)?;
         Ok(match order {
-            Order::Equal => self.equal(number)?,
-            Order::Unequal => not(self.equal(number)?),
-            Order::Less => self.less(number),
-            Order::LessEqual => self.less_equal(number),
-            Order::Greater => not(self.less_equal(number)),
-            Order::GreaterEqual => not(self.less(number)),
+            Comparison::Equal => self.equal(number)?,
+            Comparison::Unequal => not(self.equal(number)?),
+            Comparison::Less => self.less(number),
+            Comparison::LessEqual => self.less_equal(number),
+            Comparison::Greater => not(self.less_equal(number)),
+            Comparison::GreaterEqual => not(self.less(number)),
         })
     }
 
-    fn among(&self, mut numbers: Vec<i128>) -> Result<Checked, PredicateError> {
+    fn among(&self, mut numbers: Vec<i128>) -> Result<CheckedPredicate, PredicateError> {
         numbers.sort_unstable();
         numbers.dedup();
         let mut any = Vec::new();
@@ -281,15 +290,18 @@ impl Range<'_> {
             let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
             self.inside(*first)?;
             self.inside(*last)?;
-            if run.len() >= RUN && !matches!(self.tested.subject.view, View::Bits(_)) {
-                any.push(Checked::And(vec![not(self.less(*first)), self.less_equal(*last)]));
+            if run.len() >= RUN && !matches!(self.tested.subject.view, TestedPart::Bits(_)) {
+                any.push(CheckedPredicate::And(vec![
+                    not(self.less(*first)),
+                    self.less_equal(*last),
+                ]));
             } else {
                 for number in run {
                     any.push(self.equal(*number)?);
                 }
             }
         }
-        Ok(Checked::Or(any))
+        Ok(CheckedPredicate::Or(any))
     }
 
     fn inside(&self, number: i128) -> Result<(), PredicateError> {
@@ -299,25 +311,25 @@ impl Range<'_> {
         Err(self.tested.outside(number, self.low, self.high))
     }
 
-    fn equal(&self, number: i128) -> Result<Checked, PredicateError> {
+    fn equal(&self, number: i128) -> Result<CheckedPredicate, PredicateError> {
         let number = self.encoded(number);
         if number & !self.mask != 0 {
             return Err(self
                 .tested
                 .refused("is never true: the number has bits outside of the mask"));
         }
-        Ok(Checked::Part(Part::number(Compare::Equal, self.row, self.mask, number)))
+        Ok(CheckedPredicate::Part(Part::number(Compare::Equal, self.row, self.mask, number)))
     }
 
-    fn less(&self, number: i128) -> Checked {
+    fn less(&self, number: i128) -> CheckedPredicate {
         let compare = if self.signed { Compare::BelowSigned } else { Compare::Below };
-        Checked::Part(Part::number(compare, self.row, self.mask, self.encoded(number)))
+        CheckedPredicate::Part(Part::number(compare, self.row, self.mask, self.encoded(number)))
     }
 
     /// Below the next number; of the largest one there is no next, but every number is at most it.
-    fn less_equal(&self, number: i128) -> Checked {
+    fn less_equal(&self, number: i128) -> CheckedPredicate {
         if number == self.high {
-            return not(Checked::Part(Part::number(Compare::AnyBit, self.row, 0, 0)));
+            return not(CheckedPredicate::Part(Part::number(Compare::AnyBit, self.row, 0, 0)));
         }
         self.less(number + 1)
     }
@@ -333,8 +345,8 @@ fn nibble(digit: char) -> Option<u8> {
     digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
-fn not(checked: Checked) -> Checked {
-    Checked::Not(Box::new(checked))
+fn not(checked: CheckedPredicate) -> CheckedPredicate {
+    CheckedPredicate::Not(Box::new(checked))
 }
 
 fn number(constant: &Constant) -> Option<i128> {

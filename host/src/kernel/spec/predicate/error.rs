@@ -10,7 +10,6 @@ pub enum PredicateError {
     Zeros {
         /// Column in the watch, from 1.
         column: usize,
-        /// The number.
         number: String,
         /// What it may mean.
         instead: String,
@@ -20,7 +19,6 @@ pub enum PredicateError {
     Octal {
         /// Column in the watch, from 1.
         column: usize,
-        /// The number.
         number: String,
     },
     /// A sign or a word that CEL does not have.
@@ -28,7 +26,6 @@ pub enum PredicateError {
     Sign {
         /// Column in the watch, from 1.
         column: usize,
-        /// The sign.
         sign: String,
         /// What to write instead.
         why: &'static str,
@@ -62,7 +59,6 @@ pub enum PredicateError {
         part: String,
         /// Field that is tested.
         field: String,
-        /// What it is.
         kind: &'static str,
         /// What applies to it.
         why: &'static str,
@@ -74,7 +70,6 @@ pub enum PredicateError {
         part: String,
         /// Field that is tested.
         field: String,
-        /// The number.
         number: i128,
         /// Smallest value of the field.
         low: i128,

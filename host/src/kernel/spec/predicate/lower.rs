@@ -3,12 +3,12 @@
 use krsi_host_abi::spec::{ATOMS, Atom, Compare, STRING_LEN, STRINGS, TERMS, Term};
 
 use super::PredicateError;
-use super::check::{Checked, Part};
+use super::check::{CheckedPredicate, Part};
 use super::terms::{Alternatives, WORK_ATOMS};
 
 /// A predicate as the kernel evaluates it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Lowered {
+pub(crate) struct Lowered {
     /// Tests.
     pub atoms: Vec<Atom>,
     /// Alternatives; none is never true. One without tests is always true, see [`Self::is_true`].
@@ -20,13 +20,13 @@ pub struct Lowered {
 impl Lowered {
     /// Whether it holds whatever the fields are: there is nothing to evaluate.
     #[must_use]
-    pub fn is_true(&self) -> bool {
+    pub(crate) fn is_true(&self) -> bool {
         self.terms.iter().any(|term| term.care == 0)
     }
 }
 
 /// Lowers a checked predicate.
-pub(super) fn lower(checked: &Checked) -> Result<Lowered, PredicateError> {
+pub(super) fn lower(checked: &CheckedPredicate) -> Result<Lowered, PredicateError> {
     let mut lowering = Lowering { atoms: Vec::new(), strings: Vec::new() };
     let alternatives = lowering.node(checked, true)?;
     lowering.finish(alternatives)
@@ -39,12 +39,16 @@ struct Lowering {
 
 impl Lowering {
     /// The alternatives in which `checked` is `wanted`.
-    fn node(&mut self, checked: &Checked, wanted: bool) -> Result<Alternatives, PredicateError> {
+    fn node(
+        &mut self,
+        checked: &CheckedPredicate,
+        wanted: bool,
+    ) -> Result<Alternatives, PredicateError> {
         match checked {
-            Checked::Constant(value) => Ok(Alternatives::constant(*value == wanted)),
-            Checked::Not(inner) => self.node(inner, !wanted),
-            Checked::And(parts) | Checked::Or(parts) => {
-                let all = matches!(checked, Checked::And(_)) == wanted;
+            CheckedPredicate::Constant(value) => Ok(Alternatives::constant(*value == wanted)),
+            CheckedPredicate::Not(inner) => self.node(inner, !wanted),
+            CheckedPredicate::And(parts) | CheckedPredicate::Or(parts) => {
+                let all = matches!(checked, CheckedPredicate::And(_)) == wanted;
                 let mut joined = Alternatives::constant(all);
                 for part in parts {
                     let part = self.node(part, wanted)?;
@@ -56,7 +60,7 @@ impl Lowering {
                 }
                 Ok(joined)
             }
-            Checked::Part(part) => self.part(part, wanted),
+            CheckedPredicate::Part(part) => self.part(part, wanted),
         }
     }
 

@@ -12,8 +12,8 @@ mod terms;
 mod token;
 
 use super::field_path::{Field, FieldError, FieldPath};
-pub use error::PredicateError;
-pub use lower::Lowered;
+pub(crate) use error::PredicateError;
+pub(crate) use lower::Lowered;
 pub(crate) use token::{numbers, outside_strings};
 
 /// The field of a path; it is captured when it was not.
@@ -21,7 +21,7 @@ pub(crate) type Lookup<'a> = &'a mut dyn FnMut(&FieldPath) -> Result<Field, Fiel
 
 /// A predicate whose fields are not known yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Predicate {
+pub(crate) struct Predicate {
     node: syntax::Node,
 }
 
@@ -30,7 +30,7 @@ impl Predicate {
     ///
     /// # Errors
     /// When it is no CEL, or CEL that no kernel test stands for; columns count from the start of the watch.
-    pub fn parse(before: &str, text: &str) -> Result<Self, PredicateError> {
+    pub(crate) fn parse(before: &str, text: &str) -> Result<Self, PredicateError> {
         Ok(Self { node: syntax::parse(before, text)? })
     }
 

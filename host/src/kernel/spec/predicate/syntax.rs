@@ -5,7 +5,7 @@
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 use cel::parser::Parser;
 
-use super::super::field_path::{FieldPath, Step};
+use super::super::field_path::{FieldPath, PathStep};
 use super::PredicateError;
 use super::token::{self, outside_strings};
 
@@ -36,14 +36,12 @@ pub(crate) enum Node {
 pub(crate) struct Subject {
     /// The field.
     pub(crate) path: FieldPath,
-    /// What of it.
-    pub(crate) view: View,
+    pub(crate) view: TestedPart,
 }
 
 /// What of a field is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum View {
-    /// All of it.
+pub(crate) enum TestedPart {
     Whole,
     /// `bits(x, MASK)`.
     Bits(i128),
@@ -67,7 +65,7 @@ pub(crate) enum Test {
     /// `has(x)`.
     Present,
     /// `x OP constant`.
-    Compare(Order, Constant),
+    Compare(Comparison, Constant),
     /// `x in [a, b]`.
     Among(Vec<Constant>),
     /// `any(x, MASK)`.
@@ -78,9 +76,8 @@ pub(crate) enum Test {
     Suffix(String),
 }
 
-/// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum Comparison {
     /// `==`.
     Equal,
     /// `!=`.
@@ -95,7 +92,7 @@ pub(crate) enum Order {
     GreaterEqual,
 }
 
-impl Order {
+impl Comparison {
     fn of(operator: &str) -> Option<Self> {
         Some(match operator {
             operators::EQUALS => Self::Equal,
@@ -123,9 +120,7 @@ impl Order {
 /// A constant of a test.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Constant {
-    /// A number.
     Number(i128),
-    /// A string.
     Text(String),
     /// `true` or `false`.
     Truth(bool),
@@ -143,7 +138,7 @@ pub(crate) fn parse(before: &str, text: &str) -> Result<Node, PredicateError> {
     let parser = Parser::new().max_recursion_depth(PARSER_DEPTH).error_recovery_limit(4);
     match parser.parse_with_source_info(&parsed) {
         // Messages show it as it was written, which has as many letters.
-        Ok((tree, source)) => Reader { text: &written, source }.node(&tree, 0),
+        Ok((tree, source)) => PredicateReader { text: &written, source }.node(&tree, 0),
         Err(errors) => {
             if let Some(error) = token::word(&written) {
                 return Err(error);
@@ -212,12 +207,12 @@ fn is_name(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || letter == '_'
 }
 
-struct Reader<'a> {
+struct PredicateReader<'a> {
     text: &'a str,
     source: SourceInfo,
 }
 
-impl Reader<'_> {
+impl PredicateReader<'_> {
     fn node(&self, tree: &IdedExpr, depth: usize) -> Result<Node, PredicateError> {
         if depth > MAX_DEPTH {
             return Err(PredicateError::Nested);
@@ -227,11 +222,11 @@ impl Reader<'_> {
             Expr::Call(call) => self.call(tree, call, depth),
             Expr::Select(select) if select.test => {
                 let mut path = self.path(&select.operand)?;
-                path.steps.push(Step::Member(select.field.clone()));
-                Ok(self.test(tree, Subject { path, view: View::Whole }, Test::Present))
+                path.steps.push(PathStep::Member(select.field.clone()));
+                Ok(self.test(tree, Subject { path, view: TestedPart::Whole }, Test::Present))
             }
             Expr::Ident(_) | Expr::Select(_) => {
-                let subject = Subject { path: self.path(tree)?, view: View::Whole };
+                let subject = Subject { path: self.path(tree)?, view: TestedPart::Whole };
                 Ok(self.test(tree, subject, Test::Truth))
             }
             _ => Err(self.refused(tree, "is no test of a field")),
@@ -266,11 +261,11 @@ impl Reader<'_> {
                 Ok(self.test(tree, self.subject(of)?, Test::Suffix(self.string(text)?)))
             }
             (operators::INDEX, None, _) => {
-                let subject = Subject { path: self.path(tree)?, view: View::Whole };
+                let subject = Subject { path: self.path(tree)?, view: TestedPart::Whole };
                 Ok(self.test(tree, subject, Test::Truth))
             }
-            (operator, None, [left, right]) if Order::of(operator).is_some() => {
-                let order = Order::of(operator).unwrap_or(Order::Equal);
+            (operator, None, [left, right]) if Comparison::of(operator).is_some() => {
+                let order = Comparison::of(operator).unwrap_or(Comparison::Equal);
                 self.compare(tree, order, left, right)
             }
             (name, ..) if is_function(name) => Err(self.refused(tree, token::function(name))),
@@ -285,7 +280,7 @@ impl Reader<'_> {
     fn compare(
         &self,
         tree: &IdedExpr,
-        order: Order,
+        order: Comparison,
         left: &IdedExpr,
         right: &IdedExpr,
     ) -> Result<Node, PredicateError> {
@@ -315,17 +310,17 @@ impl Reader<'_> {
 
     fn subject(&self, tree: &IdedExpr) -> Result<Subject, PredicateError> {
         let Expr::Call(call) = &tree.expr else {
-            return Ok(Subject { path: self.path(tree)?, view: View::Whole });
+            return Ok(Subject { path: self.path(tree)?, view: TestedPart::Whole });
         };
         let (of, view) = match (call.func_name.as_str(), call.args.as_slice()) {
-            ("bits", [of, mask]) => (of, View::Bits(self.number(mask)?)),
-            ("family", [of]) => (of, View::Family),
-            ("port", [of]) => (of, View::Port),
-            ("ino", [of]) => (of, View::Ino),
-            ("dev", [of]) => (of, View::Dev),
-            ("generation", [of]) => (of, View::Generation),
+            ("bits", [of, mask]) => (of, TestedPart::Bits(self.number(mask)?)),
+            ("family", [of]) => (of, TestedPart::Family),
+            ("port", [of]) => (of, TestedPart::Port),
+            ("ino", [of]) => (of, TestedPart::Ino),
+            ("dev", [of]) => (of, TestedPart::Dev),
+            ("generation", [of]) => (of, TestedPart::Generation),
             (name, _) if is_function(name) => return Err(self.refused(tree, token::function(name))),
-            _ => (tree, View::Whole),
+            _ => (tree, TestedPart::Whole),
         };
         Ok(Subject { path: self.path(of)?, view })
     }
@@ -340,7 +335,7 @@ impl Reader<'_> {
                     return Ok(FieldPath { root: root.clone(), steps, bound: None });
                 }
                 Expr::Select(select) if !select.test => {
-                    steps.push(Step::Member(select.field.clone()));
+                    steps.push(PathStep::Member(select.field.clone()));
                     here = &select.operand;
                 }
                 Expr::Call(CallExpr { func_name, target: None, args })
@@ -348,8 +343,8 @@ impl Reader<'_> {
                 {
                     let [of, index] = args.as_slice() else { break };
                     steps.push(match self.constant(index)? {
-                        Constant::Text(key) => Step::Key(key),
-                        _ => Step::Index(
+                        Constant::Text(key) => PathStep::Key(key),
+                        _ => PathStep::Index(
                             u32::try_from(self.number(index)?)
                                 .map_err(|_| self.refused(index, "is no index"))?,
                         ),

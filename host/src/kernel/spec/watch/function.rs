@@ -9,7 +9,7 @@ use super::WatchError;
 use crate::kernel::btf::kfunc::Kfuncs;
 
 /// Settles how each row is read.
-pub(super) fn settle(
+pub(super) fn choose_reads(
     rows: &mut [Capture],
     fields: &[Field],
     lowered: Option<&Lowered>,

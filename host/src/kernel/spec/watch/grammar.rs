@@ -39,7 +39,7 @@ const RESERVED: &[&str] = &[
 
 /// What a watch does with a call that it matches, beyond recording it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchVerdict {
+pub(crate) enum WatchVerdict {
     /// Refuses it with that errno.
     Deny(u16),
     /// Reports that it would have refused it with that errno.
@@ -48,17 +48,17 @@ pub enum WatchVerdict {
 
 /// A field that a watch asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Asked {
+pub(crate) struct AskedField {
     pub(crate) path: FieldPath,
     pub(crate) name: Option<String>,
 }
 
 /// A watch whose fields are not resolved yet.
 #[derive(Clone, Debug, PartialEq)]
-pub struct WatchSpec {
+pub(crate) struct WatchSpec {
     /// LSM hook, without `bpf_lsm_` or `security_`.
     pub hook: String,
-    pub(crate) asked: Vec<Asked>,
+    pub(crate) asked: Vec<AskedField>,
     pub(crate) predicate: Option<Predicate>,
     /// What it does with a call that it matches.
     pub verdict: Option<WatchVerdict>,
@@ -67,7 +67,7 @@ pub struct WatchSpec {
 impl WatchSpec {
     /// Whether it says which calls it matches, by more than the word `true`.
     #[must_use]
-    pub fn has_predicate(&self) -> bool {
+    pub(crate) fn has_predicate(&self) -> bool {
         self.predicate.as_ref().is_some_and(|predicate| !predicate.is_true())
     }
 }
@@ -76,7 +76,10 @@ impl WatchSpec {
 ///
 /// # Errors
 /// When the text is too long or not of that form.
-pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpec, WatchError> {
+pub(crate) fn parse(
+    text: &str,
+    errno: impl Fn(&str) -> Option<u16>,
+) -> Result<WatchSpec, WatchError> {
     if text.len() > WATCH_TEXT {
         return Err(WatchError::Long { len: text.len() });
     }
@@ -96,7 +99,7 @@ pub fn parse(text: &str, errno: impl Fn(&str) -> Option<u16>) -> Result<WatchSpe
 
 /// Whether the text of a watch names that hook.
 #[must_use]
-pub fn is_on(text: &str, hook: &str) -> bool {
+pub(crate) fn is_on(text: &str, hook: &str) -> bool {
     let head = Parts::of(text).head;
     head.split_once(':').map_or(head, |(name, _)| name).trim() == hook
 }
@@ -171,27 +174,27 @@ fn hook_name(text: &str) -> Result<String, WatchError> {
     Ok(text.to_owned())
 }
 
-fn asked(text: &str) -> Result<Vec<Asked>, WatchError> {
+fn asked(text: &str) -> Result<Vec<AskedField>, WatchError> {
     if text.trim().is_empty() {
         return Ok(Vec::new());
     }
     text.split(',').map(|item| field(item.trim())).collect()
 }
 
-fn field(item: &str) -> Result<Asked, WatchError> {
+fn field(item: &str) -> Result<AskedField, WatchError> {
     if item.is_empty() {
         return Err(WatchError::EmptyField);
     }
     let words: Vec<(usize, &str)> = words(item);
     let [before @ .., (keyword_at, "as"), (_, name)] = words.as_slice() else {
-        return Ok(Asked { path: field_path::parse(item)?, name: None });
+        return Ok(AskedField { path: field_path::parse(item)?, name: None });
     };
     let path = item.get(..*keyword_at).filter(|_| !before.is_empty()).unwrap_or_default();
     let whole = field_path::name(name).is_some_and(|(_, rest)| rest.is_empty());
     if !whole || name.len() > NAME || RESERVED.contains(name) {
         return Err(WatchError::FieldName { name: field_path::clipped(name) });
     }
-    Ok(Asked { path: field_path::parse(path)?, name: Some((*name).to_owned()) })
+    Ok(AskedField { path: field_path::parse(path)?, name: Some((*name).to_owned()) })
 }
 
 fn verdict_of(

@@ -7,16 +7,16 @@ mod grammar;
 mod reach;
 mod resolve;
 
-use super::field_path::{Choice, Field, FieldError};
+use super::field_path::{Field, FieldError, Suggestion};
 use super::predicate::PredicateError;
 use crate::kernel::btf::PrototypeError;
-pub use grammar::{WatchSpec, WatchVerdict, is_on, parse};
+pub(crate) use grammar::{WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
-pub use reach::ReachError;
+pub(crate) use reach::ReachError;
 
 /// A watch that this kernel can run.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// What the template program is frozen with; slot, rule id and owner are 0.
     pub spec: Spec,
     /// The fields, in the order of their rows.
@@ -54,10 +54,7 @@ pub enum WatchError {
     EmptyField,
     /// A name that fields cannot have.
     #[error("watch: {name:?} is no name that a field can have after `as`")]
-    FieldName {
-        /// The name.
-        name: String,
-    },
+    FieldName { name: String },
     /// `if` and nothing.
     #[error("watch: there is no predicate after `if`")]
     NoPredicate,
@@ -70,32 +67,23 @@ pub enum WatchError {
     /// No such hook on this kernel.
     #[error("{hook}: this kernel has no such LSM hook; {choice}")]
     NoHook {
-        /// The hook.
         hook: String,
         /// Hooks that there are.
-        choice: Choice,
+        choice: Suggestion,
     },
     /// The prototype of the hook.
     #[error(transparent)]
     Prototype(#[from] PrototypeError),
-    /// A field.
     #[error(transparent)]
     Field(#[from] FieldError),
-    /// The predicate.
     #[error(transparent)]
     Predicate(#[from] PredicateError),
     /// One name twice.
     #[error("{name}: two fields have this name; give one another with `as`")]
-    Twice {
-        /// The name.
-        name: String,
-    },
+    Twice { name: String },
     /// A name that means an argument too.
     #[error("{name}: an argument of the hook has this name; give the field another with `as`")]
-    Shadows {
-        /// The name.
-        name: String,
-    },
+    Shadows { name: String },
     /// Too many captures.
     #[error(
         "{field}: does not fit, a watch has 12 captures (an address or an inode is two); drop a field"
@@ -117,7 +105,6 @@ pub enum WatchError {
         "{field}: needs {function}, which kernels from {since} give to LSM programs (backend lsm)"
     )]
     Function {
-        /// The field.
         field: String,
         /// The kernel's function.
         function: &'static str,
@@ -126,10 +113,7 @@ pub enum WatchError {
     },
     /// The path is put together in user space, after the predicate.
     #[error("{field}: cannot be tested, the kernel does not resolve this path; test members of it")]
-    Unresolved {
-        /// The field.
-        field: String,
-    },
+    Unresolved { field: String },
     /// Too many strings, with the names of attributes.
     #[error(
         "{name}: does not fit, a watch has 8 strings, names of attributes among them; drop one"
@@ -140,12 +124,7 @@ pub enum WatchError {
     },
     /// The hook cannot refuse.
     #[error("{hook}: cannot refuse a call, {why}; drop `deny`")]
-    CannotDeny {
-        /// The hook.
-        hook: String,
-        /// Why.
-        why: &'static str,
-    },
+    CannotDeny { hook: String, why: &'static str },
 }
 
 #[cfg(test)]

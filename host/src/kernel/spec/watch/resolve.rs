@@ -2,7 +2,7 @@
 
 use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
-use super::super::field_path::{self, Captured, Choice, Field, FieldKind, FieldPath};
+use super::super::field_path::{self, Captured, Field, FieldKind, FieldPath, Suggestion};
 use super::super::predicate::Lowered;
 use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, reach};
 use crate::kernel::btf::kfunc::Kfuncs;
@@ -18,7 +18,7 @@ impl WatchSpec {
     ///
     /// # Errors
     /// When the hook, a field or a test is not possible on this kernel, or there is too much.
-    pub fn resolve(
+    pub(crate) fn resolve(
         &self,
         types: &KernelTypes,
         kfuncs: &Kfuncs,
@@ -42,7 +42,7 @@ impl WatchSpec {
         }
         let lowered = self.lower(&mut rows)?;
         let executed = if self.verdict.is_some() { rows.executed(&self.hook) } else { None };
-        function::settle(&mut rows.rows, &rows.fields, lowered.as_ref(), kfuncs)?;
+        function::choose_reads(&mut rows.rows, &rows.fields, lowered.as_ref(), kfuncs)?;
         let mut spec = rows.spec();
         if let Some(row) = executed {
             spec.object = ObjectKind::File as u32;
@@ -73,7 +73,7 @@ impl WatchSpec {
                 let names = if near.is_empty() { names } else { near };
                 WatchError::NoHook {
                     hook: self.hook.clone(),
-                    choice: Choice::new(&self.hook, names),
+                    choice: Suggestion::new(&self.hook, names),
                 }
             }
             other => other.into(),

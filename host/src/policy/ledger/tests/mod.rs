@@ -12,7 +12,7 @@ use krsi_plugin_schema::latest::{
 
 use crate::kernel::map::lease::EntryKey;
 
-use super::fake::{Decision, Fake, Maps, Object};
+use super::fake::{Decision, Fake, FakeMaps, Object};
 use super::*;
 
 const NOW: u64 = 1_000;
@@ -117,7 +117,7 @@ fn a_path_is_decided_by_the_longest_prefix_and_those_that_hold_it() {
     ledger.withdraw(0, NOW);
     check(&ledger, "/etc/passwd", Some(root));
     ledger.withdraw(1, NOW);
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_rule_on_a_path_may_apply_to_what_cannot_be_resolved() {
     assert_eq!(add(&mut ledger, apply(5)), Err(Refusal::KeyFull));
     ledger.withdraw(0, NOW);
     ledger.withdraw(1, NOW);
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }
 
 #[test]
@@ -180,7 +180,7 @@ fn expiry_is_the_kernels_and_clearing_up_is_ours() {
     let ended = ledger.expire(2000);
     assert_eq!(ended[0].ending, Some(Ending::Expired));
     assert_eq!(ledger.explain(id), Some(ended[0].clone()));
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
     assert!(matches!(ledger.revoke(0, 1, NOW), Err(LedgerError::UnknownRule { .. })));
 }
 
@@ -289,7 +289,7 @@ fn a_token_names_one_rule() {
     assert_eq!(add(&mut ledger, one.clone()), Err(Refusal::TooManyRules));
     add(&mut ledger, RuleSpec { token: 1, ..one }).unwrap();
     ledger.revoke(0, 1, NOW).unwrap();
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn a_longer_prefix_carries_what_covers_it() {
     let mapped = add(&mut ledger, spec(1, net("::ffff:192.0.2.77/120", 25))).unwrap();
     assert_eq!(connects(&ledger, "192.0.2.1", 25), Some((mapped, true)));
     ledger.withdraw(0, NOW);
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }
 
 #[test]
@@ -351,7 +351,7 @@ fn a_full_map_harms_nothing_that_is_in_force() {
         assert!(covering.is_ok() || ledger.store.maps == before);
         ledger.store.capacity = ledger.store.maps.entries.len();
         assert_eq!(ledger.withdraw(0, NOW).len(), if old_trie { 2 } else { 3 });
-        assert_eq!(ledger.store.maps, Maps::default());
+        assert_eq!(ledger.store.maps, FakeMaps::default());
     }
 }
 
@@ -412,7 +412,7 @@ fn a_lineage_is_root_descendants_and_their_children() {
     ledger.revoke(0, 2, NOW).unwrap();
     assert_eq!(ledger.store.maps.marks.len(), 1);
     ledger.on_fork(process(21), process(22));
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
     ledger.expire(u64::MAX);
     assert_eq!(
         add(&mut ledger, spec(3, RuleKey::Lineage(process(99)))),
@@ -422,7 +422,7 @@ fn a_lineage_is_root_descendants_and_their_children() {
         add(&mut ledger, spec(3, RuleKey::Process(process(99)))),
         Err(Refusal::UnknownProcess)
     );
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }
 
 #[test]
@@ -461,7 +461,7 @@ fn a_rule_ends_with_its_process() {
     let ended: Vec<_> = ledger.expire(NOW).iter().map(|view| view.ending).collect();
     assert_eq!(ended, [Some(Ending::Exited)]);
     ledger.withdraw(0, NOW);
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }
 
 #[test]
@@ -495,5 +495,5 @@ fn hooks_must_look_up_the_key_and_be_attached() {
     let nobody = RuleSpec { hooks: HookSet(0), ..spec(1, file(1)) };
     assert_eq!(add(&mut ledger, nobody), Err(Refusal::Invalid));
     assert_eq!(add(&mut ledger, RuleSpec { owner: 63, ..spec(1, file(1)) }), Err(Refusal::Invalid));
-    assert_eq!(ledger.store.maps, Maps::default());
+    assert_eq!(ledger.store.maps, FakeMaps::default());
 }

@@ -9,9 +9,9 @@ use super::super::field_path::FieldKind;
 use super::*;
 
 /// A number generator that needs no crate: splitmix64.
-struct Random(u64);
+struct SplitMix(u64);
 
-impl Random {
+impl SplitMix {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -31,12 +31,12 @@ impl Random {
 
 /// What a row holds; `None` could not be read.
 #[derive(Clone, Debug)]
-enum Held {
+enum CapturedValue {
     Number(u64),
     Text(Vec<u8>),
 }
 
-type Call = Vec<Option<Held>>;
+type CapturedCall = Vec<Option<CapturedValue>>;
 
 /// The fields that tests use, with their rows.
 fn fields() -> Vec<Field> {
@@ -81,20 +81,20 @@ fn lowered(text: &str) -> Result<Lowered, PredicateError> {
 }
 
 /// One atom, as `ebpf/abi/src/spec.rs` defines it.
-fn holds(atom: &Atom, strings: &[[u8; 64]], call: &Call) -> bool {
+fn holds(atom: &Atom, strings: &[[u8; 64]], call: &CapturedCall) -> bool {
     let Some(held) = call.get(usize::from(atom.capture)).cloned().flatten() else { return false };
     if atom.compare == Compare::Present as u8 {
         return true;
     }
     match held {
-        Held::Number(value) => match atom.compare {
+        CapturedValue::Number(value) => match atom.compare {
             c if c == Compare::Equal as u8 => value & atom.mask == atom.number,
             c if c == Compare::Below as u8 => value & atom.mask < atom.number,
             c if c == Compare::BelowSigned as u8 => (value as i64) < atom.number as i64,
             c if c == Compare::AnyBit as u8 => value & atom.mask != 0,
             other => panic!("test {other} on a number"),
         },
-        Held::Text(text) => {
+        CapturedValue::Text(text) => {
             let string = &strings[usize::try_from(atom.number).unwrap()][..usize::from(atom.len)];
             match atom.compare {
                 c if c == Compare::TextEqual as u8 => text == string,
@@ -107,7 +107,7 @@ fn holds(atom: &Atom, strings: &[[u8; 64]], call: &Call) -> bool {
 }
 
 /// The predicate as the kernel evaluates it.
-fn evaluated(lowered: &Lowered, call: &Call) -> bool {
+fn evaluated(lowered: &Lowered, call: &CapturedCall) -> bool {
     let mut word = 0u32;
     for (at, atom) in lowered.atoms.iter().enumerate() {
         word |= u32::from(holds(atom, &lowered.strings, call)) << at;
@@ -168,7 +168,7 @@ impl Means {
 const WORDS: [&str; 6] = ["", "a", "ab", "abc", "/usr/bin/", "b"];
 
 impl Meaning {
-    fn random(random: &mut Random, depth: usize) -> (String, Self) {
+    fn random(random: &mut SplitMix, depth: usize) -> (String, Self) {
         if depth > 0 && random.below(4) > 0 {
             let (left, left_means) = Self::random(random, depth - 1);
             if random.below(4) == 0 {
@@ -185,7 +185,7 @@ impl Meaning {
         Self::test(random)
     }
 
-    fn test(random: &mut Random) -> (String, Self) {
+    fn test(random: &mut SplitMix) -> (String, Self) {
         let numbers = [("u", 0), ("s", 1), ("big", 2), ("deep", 3)];
         let (name, row) = *random.of(&numbers);
         let (operator, means) = *random.of(&ORDERS);
@@ -243,19 +243,19 @@ impl Meaning {
 
     /// What the predicate is for a call, with `wanted` false for what stands under a `!`: a test of
     /// what cannot be read is never as wanted.
-    fn is(&self, call: &Call, wanted: bool) -> bool {
-        let test = |row: usize, found: &dyn Fn(&Held) -> bool| {
+    fn is(&self, call: &CapturedCall, wanted: bool) -> bool {
+        let test = |row: usize, found: &dyn Fn(&CapturedValue) -> bool| {
             call[row].as_ref().is_some_and(|held| found(held) == wanted)
         };
-        let number = |held: &Held| match held {
-            Held::Number(number) => *number,
-            Held::Text(_) => panic!("a text where a number should be"),
+        let number = |held: &CapturedValue| match held {
+            CapturedValue::Number(number) => *number,
+            CapturedValue::Text(_) => panic!("a text where a number should be"),
         };
-        let text = |held: &Held| match held {
-            Held::Text(text) => text.clone(),
-            Held::Number(_) => panic!("a number where a text should be"),
+        let text = |held: &CapturedValue| match held {
+            CapturedValue::Text(text) => text.clone(),
+            CapturedValue::Number(_) => panic!("a number where a text should be"),
         };
-        let value = |row: usize, held: &Held| match row {
+        let value = |row: usize, held: &CapturedValue| match row {
             1 | 3 => i128::from(number(held) as i64),
             _ => i128::from(number(held)),
         };
@@ -298,7 +298,7 @@ fn written(number: i128) -> String {
     }
 }
 
-impl Random {
+impl SplitMix {
     /// A constant that the field of a row can have, often an interesting one.
     fn number(&mut self, row: usize) -> i128 {
         let (low, high): (i128, i128) = match row {
@@ -312,16 +312,18 @@ impl Random {
         *self.of(&[low, high, small.max(low), small.max(low), small.max(low), any])
     }
 
-    fn call(&mut self) -> Call {
-        let mut call: Call = Vec::new();
+    fn call(&mut self) -> CapturedCall {
+        let mut call: CapturedCall = Vec::new();
         for row in 0..11 {
             let held = match row {
-                0..=3 => Held::Number(self.number(row).rem_euclid(1 << 64) as u64),
-                4 => Held::Number(self.next() & 1),
-                5 | 6 => Held::Text(self.of(&WORDS).as_bytes().to_vec()),
-                8 => Held::Number([22 << 16 | 2, 443 << 16 | 10, 2, 0xffff_ffff][self.below(4)]),
-                10 => Held::Number([22, 443 << 32 | 22, 22 << 32][self.below(3)]),
-                _ => Held::Number([0, 22, 443, 0xffff][self.below(4)]),
+                0..=3 => CapturedValue::Number(self.number(row).rem_euclid(1 << 64) as u64),
+                4 => CapturedValue::Number(self.next() & 1),
+                5 | 6 => CapturedValue::Text(self.of(&WORDS).as_bytes().to_vec()),
+                8 => CapturedValue::Number(
+                    [22 << 16 | 2, 443 << 16 | 10, 2, 0xffff_ffff][self.below(4)],
+                ),
+                10 => CapturedValue::Number([22, 443 << 32 | 22, 22 << 32][self.below(3)]),
+                _ => CapturedValue::Number([0, 22, 443, 0xffff][self.below(4)]),
             };
             call.push((self.below(8) > 0).then_some(held));
         }
@@ -331,7 +333,7 @@ impl Random {
 
 #[test]
 fn atoms_and_terms_mean_what_the_text_says() {
-    let mut random = Random(20);
+    let mut random = SplitMix(20);
     let (mut fitting, mut matched) = (0, 0);
     for _ in 0..3000 {
         let (text, meaning) = Meaning::random(&mut random, 4);
@@ -355,7 +357,7 @@ fn atoms_and_terms_mean_what_the_text_says() {
 /// The same texts, judged by the interpreter of the crate `cel` where every field can be read.
 #[test]
 fn cel_itself_agrees() {
-    let mut random = Random(4);
+    let mut random = SplitMix(4);
     let mut judged = 0;
     while judged < 300 {
         let (text, _) = Meaning::random(&mut random, 3);
@@ -369,7 +371,7 @@ fn cel_itself_agrees() {
         let (Ok(lowered), Ok(program)) = (lowered(&text), cel::Program::compile(&text)) else {
             continue;
         };
-        let call: Call = std::iter::repeat_with(|| random.call())
+        let call: CapturedCall = std::iter::repeat_with(|| random.call())
             .find(|call| call.iter().all(Option::is_some))
             .unwrap();
         let mut context = cel::Context::default();
@@ -377,16 +379,16 @@ fn cel_itself_agrees() {
             [(0, "u"), (1, "s"), (2, "big"), (3, "deep"), (4, "yes"), (5, "t"), (6, "p")]
         {
             match call[row].clone().unwrap() {
-                Held::Number(number) if row == 4 => {
+                CapturedValue::Number(number) if row == 4 => {
                     context.add_variable_from_value(name, cel::Value::Bool(number == 1));
                 }
-                Held::Number(number) if row == 2 => {
+                CapturedValue::Number(number) if row == 2 => {
                     context.add_variable_from_value(name, cel::Value::UInt(number));
                 }
-                Held::Number(number) => {
+                CapturedValue::Number(number) => {
                     context.add_variable_from_value(name, cel::Value::Int(number as i64));
                 }
-                Held::Text(text) => {
+                CapturedValue::Text(text) => {
                     let text = String::from_utf8(text).unwrap();
                     context.add_variable_from_value(name, cel::Value::String(text.into()));
                 }
@@ -400,7 +402,7 @@ fn cel_itself_agrees() {
 
 #[test]
 fn what_cannot_be_read_is_no_match_negated_or_not() {
-    let nothing: Call = vec![None; 16];
+    let nothing: CapturedCall = vec![None; 16];
     for text in [
         "u == 1",
         "u != 1",

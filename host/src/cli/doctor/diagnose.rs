@@ -36,7 +36,7 @@ pub(super) struct Finding {
 /// How programs would get onto the hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Choice {
+pub(super) enum BackendChoice {
     /// As LSM programs.
     Lsm,
     /// On the return values of `security_*` functions.
@@ -53,7 +53,7 @@ pub(super) struct Diagnosis {
     /// The verdict.
     pub(super) health: Health,
     /// The backend that would be chosen.
-    pub(super) backend: Choice,
+    pub(super) backend: BackendChoice,
     /// What was found, the gravest first.
     pub(super) findings: Vec<Finding>,
 }
@@ -68,7 +68,7 @@ pub(super) fn finding(
 }
 
 /// Judges a machine.
-pub(super) fn judge(facts: &Facts) -> Diagnosis {
+pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     let backend = backend(facts);
     let mut findings = Vec::new();
     findings.extend(privilege(facts));
@@ -99,16 +99,16 @@ fn lists_bpf(facts: &Facts) -> Option<bool> {
     Some(facts.lsm.as_ref()?.iter().any(|name| name == "bpf"))
 }
 
-fn backend(facts: &Facts) -> Choice {
+fn backend(facts: &Facts) -> BackendChoice {
     let accepted = |outcome: &Outcome| *outcome == Outcome::Accepted;
     if lists_bpf(facts) != Some(false) && accepted(&facts.lsm_trial) {
-        Choice::Lsm
+        BackendChoice::Lsm
     } else if accepted(&facts.fmod_ret_trial) {
-        Choice::FmodRet
+        BackendChoice::FmodRet
     } else if accepted(&facts.observe_trial) {
-        Choice::ObserveOnly
+        BackendChoice::ObserveOnly
     } else {
-        Choice::None
+        BackendChoice::None
     }
 }
 
@@ -165,7 +165,7 @@ fn types(facts: &Facts) -> Option<Finding> {
 const FIXED: [&str; 3] = ["capability", "ima", "evm"];
 
 /// Whether and how programs can be had on hooks; silent where nobody could try.
-fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
+fn way(facts: &Facts, backend: BackendChoice) -> Option<Finding> {
     // Where capabilities are missing, that is told already.
     let told = is_forbidden(facts) && facts.capabilities.is_some_and(|set| !may_load(set));
     if facts.lsm_trial == Outcome::Untried || told {
@@ -179,14 +179,14 @@ fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
         order.join(",")
     );
     match (backend, lists_bpf(facts)) {
-        (Choice::Lsm, Some(true)) => None,
-        (Choice::Lsm, _) => Some(finding(
+        (BackendChoice::Lsm, Some(true)) => None,
+        (BackendChoice::Lsm, _) => Some(finding(
             Severity::Limits,
             "the list of active LSMs cannot be read",
             "whether the BPF LSM is active shows only when krsi-host starts",
             "mount -t securityfs securityfs /sys/kernel/security",
         )),
-        (Choice::FmodRet, _) => Some(finding(
+        (BackendChoice::FmodRet, _) => Some(finding(
             Severity::Limits,
             format!("{}: backend fmod_ret", reason(facts, &list)),
             "no rules on digests of executables; whole paths only of file_open, file_permission, \
@@ -195,7 +195,7 @@ fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
              counted as missed",
             boot,
         )),
-        (Choice::ObserveOnly, _) => Some(finding(
+        (BackendChoice::ObserveOnly, _) => Some(finding(
             Severity::Limits,
             format!(
                 "{}, and the kernel takes no fmod_ret program{}",
@@ -205,7 +205,7 @@ fn way(facts: &Facts, backend: Choice) -> Option<Finding> {
             "plugins see events, but nothing can be denied",
             boot,
         )),
-        (Choice::None, _) => Some(refused(facts)),
+        (BackendChoice::None, _) => Some(refused(facts)),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use krsi_host::plugin::compile_here;
+use crate::plugin::compile_here;
 
-use crate::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{Outcome, Target, outcome, words};
 
 pub(crate) const TARGET: Target = Target {
     name: "plugin modules",
@@ -24,6 +24,7 @@ pub(crate) const TARGET: Target = Target {
     run,
     // A child is given a minute, and killed.
     slow: Duration::from_secs(60),
+    longest: 256 << 10,
 };
 
 /// What `cargo xtask fuzz` had made by `wasm-smith`: lengths and modules; and more where a folder is named.

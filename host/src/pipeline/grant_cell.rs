@@ -14,7 +14,7 @@ const TOLD_MAX: usize = 1 << 18;
 
 /// Shared by the steward, who changes it, and the plugin's thread.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(super) struct GrantCell {
     spec: Mutex<GrantSpec>,
     /// Held for as long as the word may not change.
     turn: Turn<()>,
@@ -23,7 +23,7 @@ pub(super) struct Words {
     waits: AtomicBool,
 }
 
-impl Words {
+impl GrantCell {
     pub(super) fn new(spec: GrantSpec) -> Self {
         let (turn, told, waits) = (Turn::default(), Mutex::default(), AtomicBool::new(false));
         Self { spec: Mutex::new(spec), turn, told, waits }

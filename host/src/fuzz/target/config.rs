@@ -4,12 +4,12 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use krsi_host::cause::chain;
-use krsi_host::config::{Config, Format, ModeArg, Settings, Source};
-use krsi_host::output::Colour;
-use krsi_host::plugin::CompileLimits;
+use crate::cause::chain;
+use crate::config::{Config, Format, ModeArg, Settings, Source};
+use crate::output::Colour;
+use crate::plugin::CompileLimits;
 
-use crate::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{Outcome, Target, outcome, words};
 
 pub(crate) const TARGET: Target = Target {
     name: "configuration",
@@ -38,6 +38,7 @@ pub(crate) const TARGET: Target = Target {
     ],
     run,
     slow: Duration::from_secs(10),
+    longest: 4096,
 };
 
 fn seeds() -> Vec<Vec<u8>> {

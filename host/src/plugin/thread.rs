@@ -8,37 +8,37 @@ use krsi_plugin_schema::latest::{Lost, LostOf, LostWhere};
 
 use super::candidate::{Candidate, start};
 use super::lifecycle::{Input, Life, Next, State};
-use super::live::{Begun, Live};
+use super::live::{Begun, RunningVersion};
 use super::shadow::{Shadow, ShadowSink};
-use super::worker::{About, Desk, Order, Successor, Swapped, since};
+use super::worker::{About, Desk, Successor, Swapped, WorkerOrder, since};
 use super::world::{CallError, StartError};
 use crate::route::queue::{Batch, Delivery, Pause};
 
 /// What the thread holds.
-pub(super) struct Tenure {
+pub(super) struct PluginThread {
     desk: Arc<Desk>,
     life: Life,
-    live: Live,
+    live: RunningVersion,
     /// The version before, while the new one is in probation.
-    predecessor: Option<Live>,
+    predecessor: Option<RunningVersion>,
     restart_at: Option<Instant>,
     /// When it was last told the time.
     ticked: Instant,
 }
 
 /// What a version is given.
-enum Step {
+enum VersionInput {
     Tick,
     Batch(Arc<Batch>),
     /// What is left to tell before the end.
     End,
 }
 
-impl Step {
+impl VersionInput {
     fn records(&self) -> u64 {
         match self {
-            Step::Tick | Step::End => 0,
-            Step::Batch(batch) => u64::from(batch.records()),
+            VersionInput::Tick | VersionInput::End => 0,
+            VersionInput::Batch(batch) => u64::from(batch.records()),
         }
     }
 
@@ -46,15 +46,15 @@ impl Step {
     fn lost(&self) -> impl Iterator<Item = Lost> {
         let own = Lost { place: LostWhere::Plugin, records: self.records(), of: LostOf::Any };
         let told: &[Lost] = match self {
-            Step::Tick | Step::End => &[],
-            Step::Batch(batch) => batch.lost(),
+            VersionInput::Tick | VersionInput::End => &[],
+            VersionInput::Batch(batch) => batch.lost(),
         };
         told.iter().copied().chain([own])
     }
 }
 
-impl Tenure {
-    pub(super) fn new(desk: Arc<Desk>, mut life: Life, live: Live) -> Self {
+impl PluginThread {
+    pub(super) fn new(desk: Arc<Desk>, mut life: Life, live: RunningVersion) -> Self {
         life.after(Input::Started);
         desk.stats.set_state(life.state());
         Self { desk, life, live, predecessor: None, restart_at: None, ticked: Instant::now() }
@@ -65,25 +65,25 @@ impl Tenure {
         loop {
             match self.life.state() {
                 State::Running => match self.desk.queue.pop(self.tick_at()) {
-                    Delivery::Knock => self.orders(),
+                    Delivery::Order => self.orders(),
                     Delivery::Tick => {
                         self.ticked = Instant::now();
-                        self.step(&Step::Tick);
+                        self.step(&VersionInput::Tick);
                     }
-                    Delivery::Batch(batch) => self.step(&Step::Batch(batch)),
+                    Delivery::Batch(batch) => self.step(&VersionInput::Batch(batch)),
                     Delivery::Stop => {
-                        self.step(&Step::End);
+                        self.step(&VersionInput::End);
                         break;
                     }
                 },
                 State::Waiting => match self.desk.queue.pause(self.restart_at) {
                     Pause::Over => self.restart(),
-                    Pause::Knock => self.orders(),
+                    Pause::Order => self.orders(),
                     Pause::Stop => break,
                 },
                 State::Loaded | State::Quarantined | State::Stopped => {
                     match self.desk.queue.pause(None) {
-                        Pause::Knock => self.orders(),
+                        Pause::Order => self.orders(),
                         Pause::Stop | Pause::Over => break,
                     }
                 }
@@ -106,21 +106,21 @@ impl Tenure {
         next
     }
 
-    fn step(&mut self, step: &Step) {
+    fn step(&mut self, step: &VersionInput) {
         let lost = self.desk.queue.take_owed();
         let result = match step {
-            Step::Tick => self.live.tick(&lost),
-            Step::Batch(batch) => self.live.batch(batch, &lost),
-            Step::End => self.live.reports(&lost),
+            VersionInput::Tick => self.live.tick(&lost),
+            VersionInput::Batch(batch) => self.live.batch(batch, &lost),
+            VersionInput::End => self.live.reports(&lost),
         };
         let stats = &self.desk.stats;
         stats.log_dropped.store(self.live.log_dropped(), Ordering::Relaxed);
         match result {
             Ok(()) => {
                 stats.records.fetch_add(step.records(), Ordering::Relaxed);
-                if self.input(Input::Handled) == Next::Settle {
+                if self.input(Input::Handled) == Next::EndProbation {
                     self.predecessor = None;
-                    self.live.sink.settled();
+                    self.live.sink.probation_ended();
                 }
             }
             Err(error) => {
@@ -132,7 +132,7 @@ impl Tenure {
 
     /// A call failed: the predecessor comes back and is given the same step, or this version is
     /// started again without it, or given up.
-    fn fault(&mut self, error: &CallError, step: Option<&Step>) {
+    fn fault(&mut self, error: &CallError, step: Option<&VersionInput>) {
         self.desk.stats.faults.fetch_add(1, Ordering::Relaxed);
         let (boot_ns, _) = self.live.sink.now();
         let mut next = self.input(Input::Fault { boot_ns });
@@ -145,8 +145,8 @@ impl Tenure {
                 None => next = self.input(Input::Fault { boot_ns }),
             }
         }
-        self.desk.stats.lost.fetch_add(step.map_or(0, Step::records), Ordering::Relaxed);
-        self.desk.queue.owe(step.into_iter().flat_map(Step::lost));
+        self.desk.stats.lost.fetch_add(step.map_or(0, VersionInput::records), Ordering::Relaxed);
+        self.desk.queue.owe(step.into_iter().flat_map(VersionInput::lost));
         self.live.sink.failed(error, next);
         self.live.shadow = None;
         match next {
@@ -155,7 +155,7 @@ impl Tenure {
             }
             Next::RestartAt { .. } => self.restart(),
             Next::Quarantine => self.desk.queue.discard(),
-            Next::Go | Next::Settle | Next::FallBack => {}
+            Next::Go | Next::EndProbation | Next::FallBack => {}
         }
     }
 
@@ -172,7 +172,7 @@ impl Tenure {
         }
     }
 
-    fn fall_back(&mut self, predecessor: Live, step: Option<&Step>) {
+    fn fall_back(&mut self, predecessor: RunningVersion, step: Option<&VersionInput>) {
         self.live = predecessor;
         self.desk.set_about(Arc::clone(&self.live.about));
         match self.live.resume() {
@@ -188,9 +188,8 @@ impl Tenure {
     fn orders(&mut self) {
         for order in self.desk.orders() {
             match order {
-                Order::Swap(successor) => self.swap(*successor),
-                Order::Shadow(successor, sink) => self.shadow(*successor, sink),
-                Order::Unshadow => self.live.shadow = None,
+                WorkerOrder::Swap(successor) => self.swap(*successor),
+                WorkerOrder::Shadow(successor, sink) => self.shadow(*successor, sink),
             }
         }
     }
@@ -210,7 +209,8 @@ impl Tenure {
                 let outcomes = sink.begin(&first);
                 let about = Arc::new(About { manifest, identity });
                 let begun = Begun { first, outcomes };
-                let mut live = Live::new(Arc::clone(&about), pre, world, begin, sink, begun);
+                let mut live =
+                    RunningVersion::new(Arc::clone(&about), pre, world, begin, sink, begun);
                 live.keep(state);
                 let predecessor = std::mem::replace(&mut self.live, live);
                 let revocable = alive && failed.is_none() && self.life.tries_versions();

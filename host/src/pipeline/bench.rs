@@ -7,10 +7,10 @@ use std::thread::JoinHandle;
 use krsi_host_abi::hook::HOOKS;
 
 use super::RunError;
-use super::mailbox::{Change, Mailbox};
+use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Wider;
 use super::reader::Reader;
-use super::reports::{self, Waiting};
+use super::reports::{self, ReportReceiver};
 use super::roster::Roster;
 use super::shared::Shared;
 use super::start::compiler;
@@ -23,20 +23,20 @@ use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Ring, Rings};
 
 /// Everything after the hooks, reading a ring that somebody else fills.
-pub struct Rig {
+pub struct BenchPipeline {
     shared: Arc<Shared>,
     roster: Roster,
     mailbox: Arc<Mailbox>,
     reader: Option<Reader>,
     thread: Option<JoinHandle<Result<(), ReadError>>>,
     /// What was reported, alerts and failures among it.
-    pub reports: Waiting,
+    pub reports: ReportReceiver,
     /// Keeps the maps.
     _hooks: Hooks,
 }
 
-impl Rig {
-    /// Creates the maps and starts the plugins, compiled by a child of `program`, a krsi-host; nothing is read before [`Rig::go`].
+impl BenchPipeline {
+    /// Creates the maps and starts the plugins, compiled by a child of `program`, a krsi-host; nothing is read before [`BenchPipeline::go`].
     ///
     /// # Errors
     /// When a map or a plugin cannot be had.
@@ -114,7 +114,7 @@ impl Rig {
     /// # Errors
     /// When the ring could not be read.
     pub fn stop(self) -> Result<Vec<PluginSummary>, RunError> {
-        self.mailbox.post(Change::Stop);
+        self.mailbox.post(ReaderChange::Stop);
         if let Some(thread) = self.thread {
             let read = thread
                 .join()

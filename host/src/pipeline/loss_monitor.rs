@@ -11,8 +11,8 @@ use krsi_host_abi::hook::{HOOK_SLOTS, Hook};
 use krsi_plugin_schema::latest::{Event, Lost, LostWhere, Verdict};
 
 use super::clock;
+use super::hook_counts::Counted;
 use super::shared::Shared;
-use super::tally::Counted;
 use crate::attach::published::{LossSource, LossSubject};
 use crate::kernel::map::Counters;
 use crate::route::subscription::{PluginSlot, Router};
@@ -51,7 +51,7 @@ impl Due {
 }
 
 /// The reader's eye on the kernel's counters.
-pub(super) struct Lookout {
+pub(super) struct LossMonitor {
     counters: Arc<Counters>,
     programs: Arc<Vec<LossSource>>,
     /// Misses of each program at the last look.
@@ -64,7 +64,7 @@ pub(super) struct Lookout {
     due: Due,
 }
 
-impl Lookout {
+impl LossMonitor {
     pub(super) fn new(counters: Arc<Counters>) -> Self {
         Self {
             counters,
@@ -148,12 +148,12 @@ impl Lookout {
                 grown(LostWhere::Verdicts, verdicts, sum(|[_, verdicts]| *verdicts));
             }
             let calls = grown(LostWhere::Recursion, missed, program.misses.count());
-            shared.tally.add(program.slot, Counted::Missed, calls);
+            shared.hook_counts.add(program.slot, Counted::Missed, calls);
         }
     }
 
     /// Tells what was lost before an event.
-    pub(super) fn tell_before(&mut self, event: &Event<'_>, router: &mut Router) {
+    pub(super) fn deliver_before(&mut self, event: &Event<'_>, router: &mut Router) {
         let decided = event.meta.verdict != Verdict::None;
         for DueLoss { lost, owner } in self.due.before(event.meta.boot_ns, decided) {
             router.lose(lost, owner);
@@ -161,14 +161,14 @@ impl Lookout {
     }
 
     /// Tells what is left to tell.
-    pub(super) fn tell_rest(&mut self, router: &mut Router) {
+    pub(super) fn deliver_rest(&mut self, router: &mut Router) {
         for DueLoss { lost, owner } in std::mem::take(&mut self.due.losses) {
             router.lose(lost, owner);
         }
     }
 
     /// Tells of a record of a slot that was read and came to nothing.
-    pub(super) fn tell_one(&self, slot: u16, router: &mut Router) {
+    pub(super) fn deliver_undecoded(&self, slot: u16, router: &mut Router) {
         let mut programs = self.programs.iter();
         let program = programs.find(|program| program.slot == slot);
         let LossSubject { of, owner } = program.map(|program| program.subject).unwrap_or_default();

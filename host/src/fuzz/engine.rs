@@ -8,8 +8,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// Inputs that are kept.
 const KEPT_MAX: usize = 4096;
-/// Longest input that is made of others.
-const INPUT_MAX: usize = 64 << 10;
 /// Changes of one input.
 const CHANGES_MAX: usize = 6;
 
@@ -25,6 +23,8 @@ pub(crate) struct Target {
     pub(crate) run: fn(&[u8]) -> Outcome,
     /// An input that takes longer is a finding.
     pub(crate) slow: Duration,
+    /// Longest input, bytes: longer ones would only be fewer.
+    pub(crate) longest: usize,
 }
 
 /// What an input came to: two that are told apart are worth keeping both.
@@ -96,7 +96,8 @@ pub(crate) fn fuzz(target: &Target) {
     }
     let (mut executions, mut slowest) = (kept.len() as u64, Duration::ZERO);
     while began.elapsed().as_secs_f64() < seconds {
-        let input = mutated(&kept, target.words, &mut numbers);
+        let mut input = mutated(&kept, target.words, &mut numbers);
+        input.truncate(target.longest);
         let one = Instant::now();
         let outcome = run(target, &input, seed);
         slowest = slowest.max(one.elapsed());
@@ -131,7 +132,7 @@ fn run(target: &Target, input: &[u8], seed: u64) -> Outcome {
 }
 
 fn left(target: &Target, input: &[u8]) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz/findings");
     std::fs::create_dir_all(&folder).unwrap();
     let name = target.name.replace(' ', "-");
     let file = folder.join(format!("{name}-{:016x}", outcome(input).0));
@@ -193,6 +194,5 @@ fn mutated(kept: &[Vec<u8>], words: &[&str], numbers: &mut Numbers) -> Vec<u8> {
             _ => input.truncate(at),
         }
     }
-    input.truncate(INPUT_MAX.max(kept.iter().map(Vec::len).max().unwrap_or(0)));
     input
 }

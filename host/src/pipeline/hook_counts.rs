@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use krsi_host_abi::hook::HOOK_SLOTS;
 
-/// One count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Counted {
@@ -23,17 +22,17 @@ pub(super) enum Counted {
 const COUNTED: usize = 5;
 
 /// Counts by hook slot.
-pub(super) struct Tally {
+pub(super) struct HookCounters {
     slots: [[AtomicU64; COUNTED]; HOOK_SLOTS],
 }
 
-impl Default for Tally {
+impl Default for HookCounters {
     fn default() -> Self {
         Self { slots: [const { [const { AtomicU64::new(0) }; COUNTED] }; HOOK_SLOTS] }
     }
 }
 
-impl Tally {
+impl HookCounters {
     /// Adds to a count of a hook.
     pub(super) fn add(&self, slot: u16, counted: Counted, more: u64) {
         if let Some(count) = self.count(slot, counted).filter(|_| more > 0) {

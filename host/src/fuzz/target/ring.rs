@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use crate::decode::{self, CallLayout, CallLayouts};
+use crate::read::record::RawRecord;
 use arbitrary::Unstructured;
-use krsi_host::decode::{self, CallLayout, CallLayouts};
-use krsi_host::read::record::RawRecord;
 use krsi_host_abi::ABI_VERSION;
 use krsi_host_abi::hook::HOOKS;
 use krsi_host_abi::record::Header;
@@ -14,7 +14,7 @@ use krsi_plugin_schema::latest::{Hook, RecordRef};
 use krsi_plugin_schema::{Schema, lower};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{Outcome, Target, outcome, words};
 
 pub(crate) const TARGET: Target = Target {
     name: "ring records",
@@ -22,6 +22,7 @@ pub(crate) const TARGET: Target = Target {
     words: &["\0", "/etc/shadow\0", "x\0-o\0", "\u{202e}", "\n", "\\x"],
     run,
     slow: Duration::from_secs(10),
+    longest: 4096,
 };
 
 /// A slot that no curated hook has.

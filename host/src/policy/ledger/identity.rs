@@ -25,7 +25,7 @@ pub(super) enum Anchor {
 
 /// What two rules of a plugin have in common that are one. Texts, times and tokens do not count.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Twin {
+pub(super) struct RuleIdentity {
     owner: u8,
     pub(super) anchor: Anchor,
     protocol: u16,
@@ -37,7 +37,7 @@ pub(super) struct Twin {
     asked: u8,
 }
 
-impl Twin {
+impl RuleIdentity {
     /// What makes a rule the same as another one.
     ///
     /// # Errors

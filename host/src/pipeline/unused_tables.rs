@@ -7,14 +7,14 @@ const LETTERS: usize = 2;
 
 impl Steward {
     /// Tells of tables that name no plugin. It may be one that comes later, so that nothing is refused.
-    pub(super) fn tell_nobodys(&mut self) {
+    pub(super) fn report_unused_tables(&mut self) {
         let names: Vec<String> =
             self.roster.entries().iter().map(|entry| entry.name.clone()).collect();
         let tables: Vec<String> = self.roster.policies.named().map(str::to_owned).collect();
         for table in tables.into_iter().filter(|table| !names.contains(table)) {
-            if !self.nobodys.contains(&table) {
+            if !self.unused_tables.contains(&table) {
                 self.shared.note(words(&table, &names));
-                self.nobodys.insert(table);
+                self.unused_tables.insert(table);
             }
         }
     }

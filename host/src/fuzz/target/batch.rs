@@ -6,8 +6,8 @@ use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Action, Filter, Hook, Manifest, RecordRef};
 use krsi_plugin_schema::{Schema, lower};
 
-use crate::engine::{Outcome, Target, outcome};
-use crate::seed::actions;
+use crate::fuzz::engine::{Outcome, Target, outcome};
+use crate::fuzz::seed::actions;
 
 pub(crate) const TARGET: Target = Target {
     name: "batches and actions",
@@ -15,6 +15,7 @@ pub(crate) const TARGET: Target = Target {
     words: &["\u{1}\0\0\0", "\0\0", "file_open", "/etc"],
     run,
     slow: Duration::from_secs(10),
+    longest: 16 << 10,
 };
 
 const SCHEMAS: [Schema; 2] = [Schema::V0_1, Schema::V0_2];

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use krsi_host::control::{Answer, Query, Server};
+use crate::control::{Answer, Query, Server};
 
-use crate::engine::{Outcome, Target, outcome};
+use crate::fuzz::engine::{Outcome, Target, outcome};
 
 pub(crate) const TARGET: Target = Target {
     name: "control messages",
@@ -26,10 +26,11 @@ pub(crate) const TARGET: Target = Target {
     ],
     run,
     slow: Duration::from_secs(10),
+    longest: 8 << 10,
 };
 
 fn seeds() -> Vec<Vec<u8>> {
-    let status = krsi_host::output::Status::default();
+    let status = crate::output::Status::default();
     let answers = [
         Answer::Status(status),
         Answer::Reloaded(vec![Ok("a".into()), Err("b".into())]),

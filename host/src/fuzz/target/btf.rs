@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use krsi_host::errno::errno_number;
-use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::btf::kfunc::Kfuncs;
-use krsi_host::kernel::program::plan::plan;
-use krsi_host::kernel::spec::watch;
+use crate::errno::errno_number;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::kfunc::Kfuncs;
+use crate::kernel::program::plan::plan;
+use crate::kernel::spec::watch;
 
-use crate::engine::{Outcome, Target, outcome, words};
-use crate::seed::types;
+use crate::fuzz::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::seed::types;
 
 pub(crate) const TARGET: Target = Target {
     name: "btf",
@@ -17,6 +17,7 @@ pub(crate) const TARGET: Target = Target {
     words: &["\u{1}\0\0\0", "\0\0\0\u{4}", "\0\0\0\u{2}", "file", "bpf_lsm_file_open"],
     run,
     slow: Duration::from_secs(10),
+    longest: 64 << 10,
 };
 
 const WATCHES: [&str; 3] = [

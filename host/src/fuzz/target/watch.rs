@@ -3,12 +3,12 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use krsi_host::errno::errno_number;
-use krsi_host::kernel::btf::KernelTypes;
-use krsi_host::kernel::btf::kfunc::Kfuncs;
-use krsi_host::kernel::spec::watch::{self, is_on};
+use crate::errno::errno_number;
+use crate::kernel::btf::KernelTypes;
+use crate::kernel::btf::kfunc::Kfuncs;
+use crate::kernel::spec::watch::{self, is_on};
 
-use crate::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{Outcome, Target, outcome, words};
 
 pub(crate) const TARGET: Target = Target {
     name: "watches",
@@ -57,6 +57,7 @@ pub(crate) const TARGET: Target = Target {
     ],
     run,
     slow: Duration::from_secs(10),
+    longest: 5000,
 };
 
 fn seeds() -> Vec<Vec<u8>> {
@@ -76,7 +77,7 @@ fn seeds() -> Vec<Vec<u8>> {
 }
 
 /// Types of hooks and of what they are given, of a kernel of the matrix.
-const TYPES: &[u8] = include_bytes!("../../../src/kernel/btf/6.12.btf");
+const TYPES: &[u8] = include_bytes!("../../kernel/btf/6.12.btf");
 
 static KERNEL: LazyLock<KernelTypes> =
     LazyLock::new(|| KernelTypes::parse(TYPES, "6.12.btf").unwrap());

@@ -11,9 +11,9 @@ use crate::route::scope::Scope;
 
 /// What is shown of the plugins while the roster is busy.
 #[derive(Clone)]
-pub(super) struct Board(pub(super) Arc<Mutex<Vec<Entry>>>, pub(super) Arc<Shared>);
+pub(super) struct StatusReader(pub(super) Arc<Mutex<Vec<Entry>>>, pub(super) Arc<Shared>);
 
-impl Board {
+impl StatusReader {
     /// Every plugin as it is now.
     pub(super) fn status(&self) -> Vec<PluginStatus> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use krsi_host::output::{
+use crate::output::{
     AlertReport, CallObject, Colour, Decider, FailureReport, FieldValue, Json, Output,
     RefusalReport, Report, RuleEndReport, RuleReport, Terminal, VerdictReport, WatchReport,
 };
-use krsi_host::text::{Escaped, Quoted, cut};
+use crate::text::{Escaped, Quoted, cut};
 
-use crate::engine::{Outcome, Target, outcome};
+use crate::fuzz::engine::{Outcome, Target, outcome};
 
 pub(crate) const TARGET: Target = Target {
     name: "paths and names",
@@ -44,6 +44,7 @@ pub(crate) const TARGET: Target = Target {
     ],
     run,
     slow: Duration::from_secs(10),
+    longest: 512,
 };
 
 /// What an escaped text was.
