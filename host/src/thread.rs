@@ -21,7 +21,7 @@ pub(crate) enum Task {
 
 /// How a thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum ThreadEnding {
     /// Its function returned.
     Returned,
     /// It panicked.
@@ -34,14 +34,14 @@ pub struct ThreadEnd {
     /// The thread's name.
     pub thread: String,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: ThreadEnding,
 }
 
 impl Display for ThreadEnd {
     fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
         let how = match self.ending {
-            Ending::Returned => "ended",
-            Ending::Panicked => "panicked",
+            ThreadEnding::Returned => "ended",
+            ThreadEnding::Panicked => "panicked",
         };
         write!(formatter, "the thread {} {how}", self.thread)
     }
@@ -90,8 +90,8 @@ struct Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let ending = if panicking() { Ending::Panicked } else { Ending::Returned };
-        if ending == Ending::Returned && self.task == Task::Passing {
+        let ending = if panicking() { ThreadEnding::Panicked } else { ThreadEnding::Returned };
+        if ending == ThreadEnding::Returned && self.task == Task::Passing {
             return;
         }
         let end = ThreadEnd { thread: std::mem::take(&mut self.thread), ending };

@@ -12,7 +12,7 @@ const KEPT_MAX: usize = 4096;
 const CHANGES_MAX: usize = 6;
 
 /// Something that reads foreign bytes.
-pub(crate) struct Target {
+pub(crate) struct FuzzTarget {
     /// Its name.
     pub(crate) name: &'static str,
     /// Inputs to begin with.
@@ -20,7 +20,7 @@ pub(crate) struct Target {
     /// What stands in such inputs, to be put into others.
     pub(crate) words: &'static [&'static str],
     /// Runs it on an input and says what it came to; a finding is a panic.
-    pub(crate) run: fn(&[u8]) -> Outcome,
+    pub(crate) run: fn(&[u8]) -> FuzzOutcome,
     /// An input that takes longer is a finding.
     pub(crate) slow: Duration,
     /// Longest input, bytes: longer ones would only be fewer.
@@ -29,17 +29,17 @@ pub(crate) struct Target {
 
 /// What an input came to: two that are told apart are worth keeping both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Outcome(u64);
+pub(crate) struct FuzzOutcome(u64);
 
 /// An outcome by whatever tells it from others.
-pub(crate) fn outcome(of: impl Hash) -> Outcome {
+pub(crate) fn outcome(of: impl Hash) -> FuzzOutcome {
     let mut hasher = DefaultHasher::new();
     of.hash(&mut hasher);
-    Outcome(hasher.finish())
+    FuzzOutcome(hasher.finish())
 }
 
 /// An outcome by the words of an error, without what they quote and count.
-pub(crate) fn words(text: &str) -> Outcome {
+pub(crate) fn words(text: &str) -> FuzzOutcome {
     let mut is_quoted = false;
     let kept = text.chars().filter(|letter| {
         is_quoted ^= matches!(letter, '"' | '`');
@@ -48,10 +48,10 @@ pub(crate) fn words(text: &str) -> Outcome {
     outcome(kept.take(64).collect::<String>())
 }
 
-/// Numbers that follow from a seed (`splitmix64`).
-pub(crate) struct Numbers(u64);
+/// SeededNumbers that follow from a seed (`splitmix64`).
+pub(crate) struct SeededNumbers(u64);
 
-impl Numbers {
+impl SeededNumbers {
     pub(crate) const fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -78,7 +78,7 @@ fn set(name: &str) -> Option<String> {
 }
 
 /// Runs a target for its time.
-pub(crate) fn fuzz(target: &Target) {
+pub(crate) fn fuzz(target: &FuzzTarget) {
     if let Some(file) = set("KRSI_FUZZ_INPUT") {
         let input = std::fs::read(&file).unwrap();
         println!("fuzz {}: {file} came to {:?}", target.name, (target.run)(&input));
@@ -87,7 +87,7 @@ pub(crate) fn fuzz(target: &Target) {
     let seconds = set("KRSI_FUZZ_SECONDS").map_or(5.0, |text| text.parse().unwrap());
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos() as u64;
     let seed = set("KRSI_FUZZ_SEED").map_or(now, |text| text.parse().unwrap());
-    let (mut numbers, began) = (Numbers::new(seed), Instant::now());
+    let (mut numbers, began) = (SeededNumbers::new(seed), Instant::now());
     let mut kept = (target.seeds)();
     let mut seen = HashSet::new();
     // Seeds are inputs too.
@@ -116,7 +116,7 @@ pub(crate) fn fuzz(target: &Target) {
 }
 
 /// Runs an input; one that is a finding is left in a file.
-fn run(target: &Target, input: &[u8], seed: u64) -> Outcome {
+fn run(target: &FuzzTarget, input: &[u8], seed: u64) -> FuzzOutcome {
     let began = Instant::now();
     let result = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
     let took = began.elapsed();
@@ -131,7 +131,7 @@ fn run(target: &Target, input: &[u8], seed: u64) -> Outcome {
     })
 }
 
-fn left(target: &Target, input: &[u8]) -> PathBuf {
+fn left(target: &FuzzTarget, input: &[u8]) -> PathBuf {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/fuzz/findings");
     std::fs::create_dir_all(&folder).unwrap();
     let name = target.name.replace(' ', "-");
@@ -140,11 +140,11 @@ fn left(target: &Target, input: &[u8]) -> PathBuf {
     file
 }
 
-/// Numbers at the edges of what fields hold.
+/// SeededNumbers at the edges of what fields hold.
 const EDGES: [u64; 12] =
     [0, 1, 7, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX >> 1, u64::MAX];
 
-fn mutated(kept: &[Vec<u8>], words: &[&str], numbers: &mut Numbers) -> Vec<u8> {
+fn mutated(kept: &[Vec<u8>], words: &[&str], numbers: &mut SeededNumbers) -> Vec<u8> {
     if kept.is_empty() || numbers.below(64) == 0 {
         let len = numbers.below(512);
         return numbers.bytes(len);

@@ -7,13 +7,6 @@
 //! | `KRSI_FUZZ_SEED` | where the numbers begin; the time unless said, and printed |
 //! | `KRSI_FUZZ_INPUT` | a file with the one input to run, as a finding leaves it |
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a finding is a panic"
-)]
-
 mod engine;
 mod seed;
 mod target;

@@ -82,7 +82,7 @@ struct Rate {
 
 /// Reports that wait, and what the outputs do.
 #[derive(Debug, Default)]
-struct Way {
+struct ReportQueue {
     inside: Mutex<Inside>,
     news: Condvar,
 }
@@ -112,7 +112,7 @@ impl Inside {
     }
 }
 
-impl Way {
+impl ReportQueue {
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,17 +121,17 @@ impl Way {
 /// Where reports go in.
 #[derive(Debug)]
 pub(super) struct Reports {
-    way: Arc<Way>,
+    way: Arc<ReportQueue>,
     rates: Mutex<BTreeMap<(ReportKind, String), Rate>>,
 }
 
 /// Where they come out.
 #[derive(Debug)]
-pub struct ReportReceiver(Arc<Way>);
+pub struct ReportReceiver(Arc<ReportQueue>);
 
 /// A way for reports.
 pub(super) fn channel() -> (Reports, ReportReceiver) {
-    let way: Arc<Way> = Arc::default();
+    let way: Arc<ReportQueue> = Arc::default();
     (Reports { way: Arc::clone(&way), rates: Mutex::default() }, ReportReceiver(way))
 }
 

@@ -27,7 +27,7 @@ use crate::kernel::map::Counters;
 use crate::kernel::survey::probe;
 use crate::loss::Loss;
 use crate::output::{OutputStatus, Report, Status, lost_lines};
-use crate::thread::{self, Ending};
+use crate::thread::{self, ThreadEnding};
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -88,7 +88,7 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
     send(&commands, Command::Stop(reply));
     // None if the steward itself has ended.
     let ended = ended.await.ok();
-    let panicked = ends.try_recv().ok().filter(|end| end.ending == Ending::Panicked);
+    let panicked = ends.try_recv().ok().filter(|end| end.ending == ThreadEnding::Panicked);
     let lost = lost.or(panicked);
     shared.reports.report_left_out();
     let summary = ended.as_ref().map(|ended| summary(&shared, &counters, ended)).transpose();

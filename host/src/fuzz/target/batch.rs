@@ -6,10 +6,10 @@ use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Action, Filter, Hook, Manifest, RecordRef};
 use krsi_plugin_schema::{Schema, lower};
 
-use crate::fuzz::engine::{Outcome, Target, outcome};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome};
 use crate::fuzz::seed::actions;
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "batches and actions",
     seeds,
     words: &["\u{1}\0\0\0", "\0\0", "file_open", "/etc"],
@@ -46,7 +46,7 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let mut kinds = Vec::new();
     for schema in SCHEMAS {
         for frame in Frames::new(input) {

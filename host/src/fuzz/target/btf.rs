@@ -8,10 +8,10 @@ use crate::kernel::btf::kfunc::Kfuncs;
 use crate::kernel::program::plan::plan;
 use crate::kernel::spec::watch;
 
-use crate::fuzz::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome, words};
 use crate::fuzz::seed::types;
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "btf",
     seeds: || vec![types()],
     words: &["\u{1}\0\0\0", "\0\0\0\u{4}", "\0\0\0\u{2}", "file", "bpf_lsm_file_open"],
@@ -26,7 +26,7 @@ const WATCHES: [&str; 3] = [
     "path_chmod: path, path.dentry.d_inode.i_uid",
 ];
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let types = match KernelTypes::parse(input, "fuzz") {
         Ok(types) => types,
         Err(error) => {

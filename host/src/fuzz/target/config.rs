@@ -9,9 +9,9 @@ use crate::config::{Config, Format, ModeArg, Settings, Source};
 use crate::output::Colour;
 use crate::plugin::CompileLimits;
 
-use crate::fuzz::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome, words};
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "configuration",
     seeds,
     words: &[
@@ -66,7 +66,7 @@ fn source(text: &[u8]) -> Source {
     Source::open(format!("/proc/self/fd/{}", reader.as_raw_fd()).into()).unwrap()
 }
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let config = Config {
         plugins: Vec::new(),
         plugin_dirs: Vec::new(),

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use crate::control::{Answer, Query, Server};
 
-use crate::fuzz::engine::{Outcome, Target, outcome};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome};
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "control messages",
     seeds,
     words: &[
@@ -66,7 +66,7 @@ static SERVER: LazyLock<PathBuf> = LazyLock::new(|| {
     path
 });
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let mut stream = UnixStream::connect(&*SERVER).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
     // It may have been answered before it was read to its end.

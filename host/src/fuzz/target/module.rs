@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::plugin::compile_here;
 
-use crate::fuzz::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome, words};
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "plugin modules",
     seeds,
     words: &[
@@ -64,7 +64,7 @@ fn dummy(text: &str) -> Vec<u8> {
     module
 }
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     match compile_here(input.to_vec()) {
         Ok(code) => {
             assert!(!code.is_empty());

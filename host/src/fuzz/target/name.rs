@@ -8,9 +8,9 @@ use crate::output::{
 };
 use crate::text::{Escaped, Quoted, cut};
 
-use crate::fuzz::engine::{Outcome, Target, outcome};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome};
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "paths and names",
     seeds: || {
         vec![
@@ -133,7 +133,7 @@ fn reports(name: &str, other: &str) -> Vec<Report> {
     ]
 }
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let text = String::from_utf8_lossy(input);
     let half = cut(&text, text.len() / 2);
     assert!(text.starts_with(half));

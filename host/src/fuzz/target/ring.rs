@@ -14,9 +14,9 @@ use krsi_plugin_schema::latest::{Hook, RecordRef};
 use krsi_plugin_schema::{Schema, lower};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::fuzz::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome, words};
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "ring records",
     seeds,
     words: &["\0", "/etc/shadow\0", "x\0-o\0", "\u{202e}", "\n", "\\x"],
@@ -72,7 +72,7 @@ fn layouts(bytes: &[u8]) -> CallLayouts {
     layouts
 }
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let (told, record) = input.split_at(input.len().min(LAYOUTS));
     let layouts = layouts(told);
     let record = match RawRecord::parse(record) {

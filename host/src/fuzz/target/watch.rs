@@ -8,9 +8,9 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
 use crate::kernel::spec::watch::{self, is_on};
 
-use crate::fuzz::engine::{Outcome, Target, outcome, words};
+use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome, words};
 
-pub(crate) const TARGET: Target = Target {
+pub(crate) const TARGET: FuzzTarget = FuzzTarget {
     name: "watches",
     seeds,
     words: &[
@@ -82,7 +82,7 @@ const TYPES: &[u8] = include_bytes!("../../kernel/btf/6.12.btf");
 static KERNEL: LazyLock<KernelTypes> =
     LazyLock::new(|| KernelTypes::parse(TYPES, "6.12.btf").unwrap());
 
-fn run(input: &[u8]) -> Outcome {
+fn run(input: &[u8]) -> FuzzOutcome {
     let text = String::from_utf8_lossy(input);
     let kernel = &*KERNEL;
     let parsed = watch::parse(&text, errno_number);
