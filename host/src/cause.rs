@@ -26,10 +26,15 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// Whether an error comes from the kernel's `EPERM`.
 pub(crate) fn is_not_permitted(error: &(dyn Error + 'static)) -> bool {
+    has_errno(error, libc::EPERM)
+}
+
+/// Whether an error comes from an errno of the kernel's.
+pub(crate) fn has_errno(error: &(dyn Error + 'static), errno: i32) -> bool {
     let mut here = Some(error);
     while let Some(cause) = here {
         let refused = cause.downcast_ref::<std::io::Error>();
-        if refused.is_some_and(|refused| refused.raw_os_error() == Some(libc::EPERM)) {
+        if refused.is_some_and(|refused| refused.raw_os_error() == Some(errno)) {
             return true;
         }
         here = cause.source();

@@ -31,6 +31,10 @@ mod loss;
 mod pipeline;
 mod record;
 mod text;
+mod thread;
+
+#[cfg(test)]
+mod fuzz;
 
 pub mod facade;
 

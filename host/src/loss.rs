@@ -9,13 +9,15 @@ pub(crate) enum Loss {
     Decode,
     /// An event that was too long for a frame.
     Encode,
-    /// A line that the output could not take in time.
+    /// A report that standard output could not take in time.
     Output,
+    /// A line of the host's own log that standard error could not take in time.
+    Log,
 }
 
 impl Loss {
     /// Every place, in the order of the flow.
-    pub(crate) const ALL: [Loss; 3] = [Loss::Decode, Loss::Encode, Loss::Output];
+    pub(crate) const ALL: [Loss; 4] = [Loss::Decode, Loss::Encode, Loss::Output, Loss::Log];
 
     /// Name in the summary.
     #[must_use]
@@ -24,6 +26,7 @@ impl Loss {
             Loss::Decode => "decode",
             Loss::Encode => "encode",
             Loss::Output => "output",
+            Loss::Log => "log",
         }
     }
 }

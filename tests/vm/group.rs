@@ -146,6 +146,9 @@ impl Group {
         if soaks() {
             vm.arg("KRSI_SOAK=1");
         }
+        if let Ok(seed) = std::env::var("KRSI_SEED") {
+            vm.arg(format!("KRSI_SEED={seed}"));
+        }
         vm.arg("/krsi/vm-tests").args(&self.tests);
         let vm = vm.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = vm.spawn().context("starting xtask")?;

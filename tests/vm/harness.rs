@@ -7,7 +7,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -208,6 +208,15 @@ impl Guest {
 
     /// Starts krsi-host with arguments and waits until it is ready.
     pub(crate) fn start(&self, arguments: &[String]) -> anyhow::Result<Host> {
+        self.start_as(arguments, |_| {})
+    }
+
+    /// The same with what else is to be said of the command.
+    pub(crate) fn start_as(
+        &self,
+        arguments: &[String],
+        prepare: impl FnOnce(&mut Command),
+    ) -> anyhow::Result<Host> {
         let ready = self.path("ready");
         let _absent = fs::remove_file(&ready);
         let (out, err) = (self.path("host.out"), self.path("host.err"));
@@ -221,6 +230,7 @@ impl Guest {
         command.args(arguments).current_dir(&self.folder);
         command.arg("--ready-file").arg(&ready);
         command.stdin(Stdio::null()).stdout(File::create(&out)?).stderr(File::create(&err)?);
+        prepare(&mut command);
         let child = command.spawn().context("krsi-host")?;
         let judged = arguments.iter().any(|word| word == "--witness");
         let mut host = Host { child, out, err, control, judged };
@@ -327,7 +337,12 @@ impl Host {
         Ok(serde_json::from_value(self.whole_status()?["unproven"].take())?)
     }
 
-    /// What its status says.
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
+    /// Everything that its status says.
     pub(crate) fn whole_status(&self) -> anyhow::Result<Value> {
         let text = self.converse("{\"ask\":\"status\"}\n")?;
         let mut answer: Value = serde_json::from_str(&text).context(text)?;

@@ -22,6 +22,7 @@ mod kfunc;
 mod label;
 mod loss;
 mod mode;
+mod model;
 mod plugin;
 mod record;
 mod reload;
@@ -30,6 +31,7 @@ mod runner;
 mod runtime;
 mod socket;
 mod subject;
+mod surroundings;
 mod task;
 mod tools;
 mod verified;
@@ -82,9 +84,11 @@ fn tests() -> Vec<Test> {
         record::TESTS,
         reload::TESTS,
         files::TESTS,
+        model::TESTS,
         rule::TESTS,
         runtime::TESTS,
         host::TESTS,
+        surroundings::TESTS,
         kfunc::TESTS,
         label::TESTS,
         census::TESTS,

@@ -327,7 +327,29 @@ fn folder(guest: &mut Guest) -> anyhow::Result<()> {
     host.note(&["census unloaded", "1 rules withdrawn"])?;
     File::open(&denied)?;
     ensure!(host.status("census")?.is_null(), "still there");
+    comes_again(&host, &folder)?;
     host.stop(Signal::INT).map(drop)
+}
+
+/// What comes by the name of a plugin that was unloaded is no first load: it may ask for what was accepted, and for
+/// more when the operator says so.
+fn comes_again(host: &Host, folder: &Path) -> anyhow::Result<()> {
+    let file = folder.join("census.wasm");
+    put(&file, &fs::read("/krsi/census_wide.wasm")?)?;
+    host.note(&["census.wasm: census asks for more than before", "it does not run"])?;
+    ensure!(host.status("census")?.is_null(), "it runs unasked");
+    put(&file, &census("1.0.004", "TRAP-OFF")?)?;
+    host.note(&["census 1.0.004 runs"])?;
+    fs::remove_file(&file)?;
+    wait_for("the second end", || Ok(host.status("census")?.is_null().then_some(())))?;
+    put(&file, &fs::read("/krsi/census_wide.wasm")?)?;
+    wait_for("the refusal", || {
+        let (_, text) = host.ask(&["status"])?;
+        Ok(text.contains("census asks for more than before").then_some(()))
+    })?;
+    let (done, text) = host.ask(&["reload", "census", "--accept"])?;
+    ensure!(done && text.contains("census: loaded"), "{text}");
+    Ok(())
 }
 
 /// The file of another plugin becomes a plugin of the census's name: it is refused, and nothing of either is

@@ -19,8 +19,9 @@ use crate::harness::soaks;
 const BOOTS: [Boot; 2] = [Boot::Default, Boot::WithoutBpf];
 
 /// Tests that ask [`crate::harness::repeats`].
-const SOAK: [&str; 5] = [
+const SOAK: [&str; 6] = [
     "reload_200_versions",
+    "reload_by_a_model",
     "evasion_argv_race",
     "evasion_exec_path_race",
     "evasion_open_and_fork_flood",

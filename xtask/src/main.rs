@@ -3,6 +3,7 @@
 mod artefact;
 mod bench_kernel;
 mod demo;
+mod fuzz;
 mod initramfs;
 mod kernel;
 mod setup;
@@ -33,6 +34,8 @@ enum Verb {
     Test(test::Args),
     /// Runs the VM tests that repeat something, far more often than `test` does.
     Soak(test::SoakArgs),
+    /// Gives foreign bytes to everything that reads them, for as long as is asked.
+    Fuzz(fuzz::Args),
     /// Prices the programs in the kernel, in instructions, beside minimal ones.
     BenchKernel(bench_kernel::Args),
     /// Tests the house itself: layers, names, confinement, documents.
@@ -58,6 +61,7 @@ fn run(verb: Verb) -> anyhow::Result<ExitCode> {
         Verb::Build => artefact::build(&root).map(|_| ExitCode::SUCCESS),
         Verb::Test(args) => test::run(&root, &args),
         Verb::Soak(args) => test::soak(&root, &args),
+        Verb::Fuzz(args) => fuzz::run(&root, &args),
         Verb::BenchKernel(args) => bench_kernel::run(&root, &args),
         Verb::Tidy => tidy::run(&root),
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{bail, ensure};
 
-use crate::{artefact, kernel, setup, tidy};
+use crate::{artefact, fuzz, kernel, setup, tidy};
 
 /// The whole never takes longer: guests that still run then are given up, and their tests have failed.
 const SUITE: Duration = Duration::from_secs(80 * 60);
@@ -63,6 +63,7 @@ pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
 pub(crate) fn soak(root: &Path, args: &SoakArgs) -> anyhow::Result<ExitCode> {
     set_up(root, &args.kernel)?;
     let artefacts = phase("build", || artefact::build(root))?;
+    phase("fuzz", || fuzz::soak(root))?;
     let mut vm = vm(root, &artefacts, &args.kernel)?;
     vm.env("KRSI_SOAK", "1");
     eprintln!("xtask: soak; the result belongs into docs/reliability.md");

@@ -1,7 +1,6 @@
 //! Error → message with the fix, and exit code: the one place where users are told how a run ended.
 
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -86,7 +85,7 @@ fn say_all(texts: &[impl AsRef<str>], fix: &str) {
         lines.push_str(fix);
         lines.push('\n');
     }
-    let _said = std::io::stderr().write_all(lines.as_bytes());
+    let _said = crate::output::say(lines.as_bytes());
 }
 
 const fn code(error: &RunError) -> ExitReason {
@@ -107,6 +106,7 @@ const fn code(error: &RunError) -> ExitReason {
         )
         | RunError::Control(ControlError::NoSocket { .. }) => ExitReason::Usage,
         RunError::Probe(_)
+        | RunError::NoCode(_)
         | RunError::Cgroups { .. }
         | RunError::Attach(
             AttachError::Canary(CanaryError::Silent { .. })
@@ -120,6 +120,7 @@ const fn code(error: &RunError) -> ExitReason {
         | RunError::OnError(_)
         | RunError::Read(_)
         | RunError::Thread(_)
+        | RunError::ThreadEnded { .. }
         | RunError::Runtime(_)
         | RunError::Engine(_)
         | RunError::Cache(_)

@@ -10,12 +10,15 @@ mod replay;
 mod run;
 mod verb;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
 use self::print::print;
+
+use crate::output::end_log;
 
 /// Parses the command line and runs.
 #[must_use]
@@ -36,9 +39,15 @@ pub fn main() -> ExitCode {
     if let Some(verb) = args.verb {
         return verb.run();
     }
-    run::log(&args);
-    match run::run(args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => exit::report(&error),
+    if let Err(error) = run::log(&args) {
+        return exit::refuse(&error, "", exit::ExitReason::Internal);
     }
+    let code = match catch_unwind(AssertUnwindSafe(|| run::run(args))) {
+        Ok(Ok(())) => ExitCode::SUCCESS,
+        Ok(Err(error)) => exit::report(&error),
+        // A panic of the main thread is in the log, which is written yet.
+        Err(_) => exit::ExitReason::Internal.into(),
+    };
+    end_log();
+    code
 }

@@ -10,11 +10,15 @@ use tracing_subscriber::EnvFilter;
 use super::verb::{CONTROL, Verb};
 use crate::config::{Config, ConfigError, Format, ModeArg, PluginSpec, Settings, Source};
 use crate::kernel::program::backend::BackendKind;
-use crate::output::Colour;
+use crate::output::{Colour, LogWriter, start_log};
 use crate::pipeline::{self, RunError};
 use crate::plugin::{CompileLimits, Limits};
 use crate::policy::GrantSpec;
 use crate::record::Options;
+use crate::text::Escaped;
+
+/// Where compiled plugins are kept unless said otherwise.
+pub(super) const CACHE: &str = "/var/cache/krsi-host";
 
 /// Runs plugins on the kernel's LSM hooks and enforces what they decide.
 #[derive(Debug, Parser)]
@@ -89,7 +93,7 @@ pub(super) struct Args {
     #[arg(long)]
     allow_writable: bool,
     /// Keeps compiled plugins in this folder.
-    #[arg(long, value_name = "DIR", default_value = "/var/cache/krsi-host")]
+    #[arg(long, value_name = "DIR", default_value = CACHE)]
     cache_dir: PathBuf,
     /// Compiles plugins again at every start.
     #[arg(long)]
@@ -180,15 +184,22 @@ enum ColourArg {
     Never,
 }
 
-/// Starts the host's own log on standard error; `KRSI_LOG` chooses what is shown.
-pub(super) fn log(args: &Args) {
+/// Starts the host's own log on standard error; `KRSI_LOG` chooses what is shown. Panics are told there too.
+pub(super) fn log(args: &Args) -> std::io::Result<()> {
+    start_log()?;
     let filter = EnvFilter::try_from_env("KRSI_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(LogWriter)
         .with_ansi(coloured(args.color, std::io::stderr().is_terminal()) == Colour::On)
         .with_target(false)
         .init();
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let (name, panic) = (thread.name().unwrap_or_default(), panic.to_string());
+        tracing::error!("the thread {name} {}", Escaped(&panic));
+    }));
+    Ok(())
 }
 
 /// Runs the host until a signal ends it.

@@ -13,7 +13,7 @@ use super::replay::ReplayArgs;
 use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
-use crate::output::{ProcessCounts, Status, WatchCount};
+use crate::output::{OutputStatus, ProcessCounts, Status, WatchCount};
 use crate::plugin::{COMPILE_VERB, Cache, CompileLimits, Limits, compile_child, precompile};
 use crate::text::{Escaped, Quoted};
 
@@ -230,10 +230,29 @@ fn text(status: &Status) -> String {
     for row in &status.labels {
         let _ok = writeln!(out, "label {}: {} processes", Quoted(&row.label), row.processes);
     }
+    outputs(&mut out, &status.output);
     for rejected in &status.rejected {
         let _ok = writeln!(out, "\nnot run: {}", Escaped(&rejected.reason));
     }
     out
+}
+
+/// What standard output and standard error did not take.
+fn outputs(out: &mut String, output: &OutputStatus) {
+    let OutputStatus { waiting, lost, stalled_s, log_lost } = output;
+    // Writing to a String cannot fail, here and below.
+    if *stalled_s > 0 {
+        let _ok = writeln!(
+            out,
+            "\nstandard output has taken nothing for {stalled_s} s: {waiting} reports wait"
+        );
+    }
+    if *lost > 0 {
+        let _ok = writeln!(out, "\nreports that standard output did not take: {lost}");
+    }
+    if *log_lost > 0 {
+        let _ok = writeln!(out, "\nlines of the log that standard error did not take: {log_lost}");
+    }
 }
 
 /// The watches with a program, a line each.

@@ -1,6 +1,7 @@
 //! The output room: what is told to people and machines, and `trait Output`, one sink each.
 
 mod json;
+mod log;
 mod report;
 mod status;
 mod terminal;
@@ -9,13 +10,14 @@ mod value;
 use std::io::{self, Write};
 
 pub(crate) use json::Json;
+pub(crate) use log::{LogWriter, end_log, lost_lines, say, start_log};
 pub(crate) use report::{
     AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
     RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
     Witnessed,
 };
 pub(crate) use status::{
-    HookCount, LabelCount, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
+    HookCount, LabelCount, OutputStatus, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
 };
 pub(crate) use terminal::{Colour, Terminal};
 pub(crate) use value::{CallObject, FieldValue};

@@ -6,133 +6,149 @@ use serde::{Deserialize, Serialize};
 
 use super::ProcessCounts;
 
+/// What becomes of reports and of the host's own log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OutputStatus {
+    /// Reports that wait for standard output.
+    pub(crate) waiting: u64,
+    /// Reports that it could not take in time.
+    pub(crate) lost: u64,
+    /// For how many seconds it has taken nothing; 0 while it does.
+    pub(crate) stalled_s: u64,
+    /// Lines of the host's log that standard error could not take in time.
+    pub(crate) log_lost: u64,
+}
+
 /// One plugin, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PluginStatus {
     /// The plugin's name.
-    pub plugin: String,
-    pub version: String,
+    pub(crate) plugin: String,
+    pub(crate) version: String,
     /// The stage of the plugin's life.
-    pub state: String,
+    pub(crate) state: String,
     /// The plugin's Wasm file.
-    pub file: String,
+    pub(crate) file: String,
     /// SHA-256 of the file.
-    pub sha256: String,
+    pub(crate) sha256: String,
     /// Id of the key that signed it; `None` when none was required.
-    pub signed_by: Option<String>,
+    pub(crate) signed_by: Option<String>,
     /// Contract that it implements.
-    pub contract: String,
+    pub(crate) contract: String,
     /// Part of the system that it sees.
-    pub scope: String,
+    pub(crate) scope: String,
     /// What it may do, in words.
-    pub may: Vec<String>,
+    pub(crate) may: Vec<String>,
     /// Rules of its that are in force.
-    pub rules: u64,
+    pub(crate) rules: u64,
     /// Records that wait for it.
-    pub waiting: u64,
+    pub(crate) waiting: u64,
     /// Records it handled.
-    pub records: u64,
+    pub(crate) records: u64,
     /// Records its queue had no room for.
-    pub lost_queue: u64,
+    pub(crate) lost_queue: u64,
     /// Records it failed on.
-    pub lost_plugin: u64,
+    pub(crate) lost_plugin: u64,
     /// Calls that failed.
-    pub faults: u64,
+    pub(crate) faults: u64,
     /// Times that it was started again after one.
-    pub restarts: u64,
+    pub(crate) restarts: u64,
     /// New versions that took over.
-    pub swaps: u64,
+    pub(crate) swaps: u64,
     /// Values of its metrics, by name.
     #[serde(default)]
-    pub metrics: BTreeMap<String, f64>,
+    pub(crate) metrics: BTreeMap<String, f64>,
     /// The version that runs beside it, if one does.
-    pub shadow: Option<ShadowStatus>,
+    pub(crate) shadow: Option<ShadowStatus>,
 }
 
 /// A version that runs without effect.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ShadowStatus {
-    pub version: String,
+    pub(crate) version: String,
     /// Batches in which it wanted the same.
-    pub same: u64,
+    pub(crate) same: u64,
     /// Batches in which it did not.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Batches that were not compared.
-    pub skipped: u64,
+    pub(crate) skipped: u64,
 }
 
 /// What was counted at one hook so far, by its own program and by those of its watches.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct HookCount {
-    pub hook: String,
+    pub(crate) hook: String,
     /// Calls in which somebody wanted something: of the program that saw the most.
-    pub seen: u64,
+    pub(crate) seen: u64,
     /// Calls denied, by all of them.
-    pub denied: u64,
+    pub(crate) denied: u64,
 }
 
 /// What was counted at one watch so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct WatchCount {
     /// The plugin whose watch it is, or `administrator`.
-    pub plugin: String,
-    pub hook: String,
+    pub(crate) plugin: String,
+    pub(crate) hook: String,
     /// As it was written.
-    pub watch: String,
+    pub(crate) watch: String,
     /// Calls of the hook while it was there.
-    pub seen: u64,
+    pub(crate) seen: u64,
     /// Those that it matched, whether their record found room or not.
-    pub matched: u64,
-    pub denied: u64,
+    pub(crate) matched: u64,
+    pub(crate) denied: u64,
     /// Those that it would have denied.
-    pub audited: u64,
+    pub(crate) audited: u64,
     /// Those in which what it tests could not be read.
-    pub errors: u64,
+    pub(crate) errors: u64,
 }
 
 /// A label, and how many processes have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LabelCount {
     /// `plugin.name`.
-    pub label: String,
+    pub(crate) label: String,
     /// Processes.
-    pub processes: usize,
+    pub(crate) processes: usize,
 }
 
 /// The host, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// Version of the host.
-    pub version: String,
-    pub kernel: String,
+    pub(crate) version: String,
+    pub(crate) kernel: String,
     /// Hooks with a live program.
-    pub hooks: Vec<String>,
+    pub(crate) hooks: Vec<String>,
     /// Those of them that were not seen to be called, with the reason.
     #[serde(default)]
-    pub unproven: Vec<String>,
+    pub(crate) unproven: Vec<String>,
     /// What was counted at each of them.
     #[serde(default)]
-    pub counts: Vec<HookCount>,
+    pub(crate) counts: Vec<HookCount>,
     /// Watches with a program, and what was counted at each.
     #[serde(default)]
-    pub watches: Vec<WatchCount>,
+    pub(crate) watches: Vec<WatchCount>,
     /// Labels in use.
     #[serde(default)]
-    pub labels: Vec<LabelCount>,
+    pub(crate) labels: Vec<LabelCount>,
     /// What was counted of processes.
     #[serde(default)]
-    pub processes: ProcessCounts,
+    pub(crate) processes: ProcessCounts,
     /// Plugins, by name.
-    pub plugins: Vec<PluginStatus>,
+    pub(crate) plugins: Vec<PluginStatus>,
     /// Files that do not run.
     #[serde(default)]
-    pub rejected: Vec<RejectedFile>,
+    pub(crate) rejected: Vec<RejectedFile>,
+    /// What becomes of reports.
+    #[serde(default)]
+    pub(crate) output: OutputStatus,
 }
 
 /// A plugin's file, or a new version of it, that does not run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RejectedFile {
-    pub file: String,
+    pub(crate) file: String,
     /// Why, and what to do about it.
-    pub reason: String,
+    pub(crate) reason: String,
 }

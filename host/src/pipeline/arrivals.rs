@@ -1,16 +1,16 @@
 //! Files of plugins that come, change and go, and what becomes of the plugin of each.
 
 use std::collections::HashSet;
-use std::fmt::{self, Display, Formatter};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
+use super::reloaded::Reloaded;
 use super::steward::Steward;
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
-use crate::plugin::Swapped;
 
 /// Why a plugin is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,47 +19,6 @@ enum Cause {
     File,
     /// Somebody wants it, or its configuration has changed.
     Order,
-}
-
-/// What became of a plugin that was to be loaded.
-#[derive(Debug)]
-pub(super) enum Reloaded {
-    /// The same version runs on.
-    Unchanged {
-        /// Name of the plugin.
-        name: String,
-    },
-    /// It replaced the version before.
-    TookOver {
-        /// Name of the plugin.
-        name: String,
-        /// What it took over from, and how long that took.
-        swapped: Swapped,
-    },
-    /// It runs; none of its name did.
-    Loaded {
-        /// Name of the plugin.
-        name: String,
-    },
-    /// It runs no more: its file is gone from its folder.
-    Unloaded {
-        /// Name of the plugin.
-        name: String,
-    },
-}
-
-impl Display for Reloaded {
-    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
-        match self {
-            Reloaded::Unchanged { name } => write!(formatter, "{name}: runs already"),
-            Reloaded::TookOver { name, swapped } => {
-                let (from, pause) = (&swapped.from, swapped.pause.as_micros());
-                write!(formatter, "{name}: took over from {from} in {pause} µs")
-            }
-            Reloaded::Loaded { name } => write!(formatter, "{name}: loaded"),
-            Reloaded::Unloaded { name } => write!(formatter, "{name}: unloaded, its file is gone"),
-        }
-    }
 }
 
 /// Files that wait for something else than themselves.
@@ -102,8 +61,9 @@ impl Steward {
         name: Option<&str>,
         wider: Wider,
     ) -> Vec<Result<Reloaded, RunError>> {
+        let shared = Arc::clone(&self.shared);
         let refused = |error: RunError| {
-            self.shared.note(error.line());
+            shared.note(error.line());
             vec![Err(error)]
         };
         match self.config.policies() {
@@ -118,10 +78,13 @@ impl Steward {
             None => self.roster.specs(),
             Some(name) => match self.roster.spec(name) {
                 Some(spec) => vec![spec],
-                None => {
-                    let error = ReloadError::Unknown { name: name.into() };
-                    return refused(RunError::Reload(error));
-                }
+                None => match self.come_by_name(name, wider) {
+                    Some(result) => return vec![result],
+                    None => {
+                        let error = ReloadError::Unknown { name: name.into() };
+                        return refused(RunError::Reload(error));
+                    }
+                },
             },
         };
         let mut results = Vec::new();
@@ -141,7 +104,7 @@ impl Steward {
             let files = self.folders();
             let places: Vec<PluginPlace> = files.iter().cloned().map(PluginPlace::beside).collect();
             self.files.take(&places, Instant::now());
-            results.extend(files.into_iter().map(|file| self.come(&file)));
+            results.extend(files.into_iter().map(|file| self.come(&file, wider)));
             let waiting: Vec<PathBuf> = self.waiting.shadows.iter().cloned().collect();
             self.shadow_files(&waiting);
         }
@@ -196,7 +159,7 @@ impl Steward {
                 self.shadow_files(std::slice::from_ref(file))
             }
             None => {
-                let _noted = self.come(file);
+                let _noted = self.come(file, Wider::Refuse);
             }
         }
     }
@@ -259,7 +222,7 @@ impl Steward {
         self.shared.accept(gone);
         for file in self.waiting.names.clone() {
             // What became of it is noted.
-            let _noted = self.come(&file);
+            let _noted = self.come(&file, Wider::Refuse);
         }
         Some(Ok(Reloaded::Unloaded { name }))
     }
@@ -316,8 +279,8 @@ impl Steward {
     }
 
     /// Loads a file that does not run yet, and the shadows that wait for its plugin.
-    fn come(&mut self, file: &Path) -> Result<Reloaded, RunError> {
-        let result = self.load_file(file.to_owned());
+    fn come(&mut self, file: &Path, wider: Wider) -> Result<Reloaded, RunError> {
+        let result = self.load_file(file.to_owned(), wider);
         let result = self.became(file, result);
         if matches!(result, Ok(Reloaded::Loaded { .. })) {
             let waiting: Vec<PathBuf> = self.waiting.shadows.iter().cloned().collect();
@@ -326,7 +289,18 @@ impl Steward {
         result
     }
 
-    fn load_file(&mut self, file: PathBuf) -> Result<Reloaded, RunError> {
+    /// Loads the file in the folders that gives itself a name, by which no plugin runs.
+    fn come_by_name(&mut self, name: &str, wider: Wider) -> Option<Result<Reloaded, RunError>> {
+        let named = self.folders().into_iter().find(|file| {
+            let prepared = self.roster.prepare(PluginSpec::beside(file.clone()));
+            prepared.is_ok_and(|prepared| prepared.name() == name)
+        });
+        let result = self.come(&named?, wider);
+        self.update_hooks();
+        Some(result)
+    }
+
+    fn load_file(&mut self, file: PathBuf, wider: Wider) -> Result<Reloaded, RunError> {
         let prepared = self.roster.prepare(PluginSpec::beside(file.clone()))?;
         let name = prepared.name().to_owned();
         if let Some(before) = self.roster.spec(&name).map(|spec| spec.file)
@@ -335,6 +309,9 @@ impl Steward {
         {
             self.roster.move_to(&name, PluginSpec::beside(file));
             return self.take_over(prepared, Wider::Refuse, Cause::File);
+        }
+        if self.roster.spec(&name).is_none() {
+            self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         }
         self.attach_for(&prepared)?;
         self.roster.add(prepared)?;

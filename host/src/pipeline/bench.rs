@@ -49,7 +49,7 @@ impl BenchPipeline {
         let shared =
             Arc::new(Shared::new(ledger, ProcessTable::default(), Machine::default(), sender));
         let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
-        let compiler = compiler(config, program)?;
+        let (compiler, _) = compiler(config, program)?;
         // Nothing is attached that a version could lack: nobody needs to be told.
         let (steward, _) = std::sync::mpsc::channel();
         let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));

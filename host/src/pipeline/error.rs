@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attach::{AttachError, LeftOut};
-use crate::cause::{chain, is_not_permitted};
+use crate::cause::{chain, has_errno, is_not_permitted};
 use crate::config::{ConfigError, PinError};
 use crate::control::ControlError;
 use crate::kernel::btf::BtfError;
@@ -16,6 +16,7 @@ use crate::kernel::survey::probe::ProbeError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
+use crate::thread::ThreadEnd;
 
 /// Why a plugin was not replaced.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,8 @@ pub enum ReloadError {
         /// Name of the plugin.
         name: String,
         more: Vec<String>,
+        /// Whether the version before runs; it may have been unloaded.
+        is_running: bool,
     },
 }
 
@@ -108,6 +111,9 @@ pub enum RunError {
         /// Why cgroups tell nobody apart.
         why: CgroupError,
     },
+    /// Plugins cannot run, whatever they are.
+    #[error("memory cannot be made executable, so no plugin can run")]
+    NoCode(#[source] std::io::Error),
     /// Compiled code cannot be kept.
     #[error(transparent)]
     Cache(#[from] CacheError),
@@ -123,6 +129,15 @@ pub enum RunError {
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A thread that no run goes on without has ended.
+    #[error("{end}: the run was ended")]
+    ThreadEnded {
+        /// The thread, and how it ended.
+        end: ThreadEnd,
+        /// Why, where it said so.
+        #[source]
+        why: Option<Box<RunError>>,
+    },
     /// Signals cannot be waited for.
     #[error("the control plane cannot be set up")]
     Runtime(#[source] std::io::Error),
@@ -141,6 +156,9 @@ pub enum RunError {
     },
 }
 
+const DESCRIPTORS: &str =
+    "raise the limit of open files: LimitNOFILE=65536 in the service, or ulimit -n 65536";
+
 const DOCTOR: &str = "`krsi-host doctor` says what is missing here";
 
 const ENABLE_BPF_LSM: &str = "enable it: add bpf to the lsm= parameter of the kernel's command line, \
@@ -151,7 +169,13 @@ impl RunError {
     /// What to do about it; empty where only a report helps.
     #[must_use]
     pub fn fix(&self) -> &'static str {
-        if self.is_not_permitted() { DOCTOR } else { self.own_fix() }
+        if has_errno(self, libc::EMFILE) {
+            DESCRIPTORS
+        } else if self.is_not_permitted() {
+            DOCTOR
+        } else {
+            self.own_fix()
+        }
     }
 
     const fn own_fix(&self) -> &'static str {
@@ -195,8 +219,17 @@ impl RunError {
             RunError::Reload(ReloadError::Alone { .. }) => {
                 "it will once one does: give its --plugin, or the --plugin-dir where it lies"
             }
+            RunError::Reload(ReloadError::Wider { is_running: false, .. }) => {
+                "it does not run; `krsi-host reload NAME --accept` grants it, or the configuration file"
+            }
             RunError::Reload(ReloadError::Wider { .. }) => {
                 "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
+            }
+            RunError::Probe(ProbeError::NoCapability) => {
+                "give the service CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: docker --cap-add, AmbientCapabilities="
+            }
+            RunError::NoCode(_) => {
+                "set MemoryDenyWriteExecute=no in the service: the code of plugins is made executable once it is written"
             }
             RunError::Cache(_) => "give --cache-dir a folder that only its owner may enter",
             RunError::Key(_) => {
@@ -204,6 +237,7 @@ impl RunError {
             }
             RunError::Control(error) => error.fix(),
             RunError::Record(error) => error.fix(),
+            RunError::ThreadEnded { .. } => "please report this with what krsi-host said before",
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Attach(AttachError::Map(_))
             | RunError::Map(_)

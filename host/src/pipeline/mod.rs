@@ -4,12 +4,14 @@
 //! reader thread:  rings → decode → enrich → route → queues          (owns rings and views)
 //! plugin threads: queue → guest → actions → policy → maps           (one each)
 //! steward thread: plugins and hooks come and go                     (one command at a time)
-//! main thread:    signals, watched files, control, expiry, reports → standard output (tokio)
+//! output thread:  reports → standard output                         (waits for nobody else)
+//! main thread:    signals, watched files, control, expiry           (tokio)
 //! ```
 
 mod arrivals;
 mod ask;
 pub(crate) mod bench;
+mod blind;
 mod bounds;
 mod census;
 mod clock;
@@ -21,12 +23,14 @@ mod hook_counts;
 mod loss_monitor;
 mod mailbox;
 mod on_error;
+mod outlet;
 mod plugin_status;
 mod prepare;
 mod reader;
 mod ready;
 mod recording;
 mod regrant;
+mod reloaded;
 mod report;
 mod reports;
 mod roster;

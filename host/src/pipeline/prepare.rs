@@ -97,14 +97,12 @@ impl Roster {
         same.any(|entry| entry.worker.about().identity.sha256 == *sha256)
     }
 
-    /// Whether a version may take over the plugin of its name, from the operator's side.
+    /// Whether a version may take over the plugin of its name, or come after it, from the operator's side.
     pub(super) fn check(&self, prepared: &Prepared, wider: Wider) -> Result<(), ReloadError> {
         let name = prepared.name().to_owned();
-        let entries = self.entries();
-        let entry = entries.iter().find(|entry| entry.name == name);
-        let entry = entry.ok_or_else(|| ReloadError::Unknown { name: name.clone() })?;
+        let Some((accepted, is_running)) = self.accepted(&name) else { return Ok(()) };
         let spec = &prepared.settings.grant;
-        let (asked, accepted) = (&prepared.asked, &entry.current.asked);
+        let asked = &prepared.asked;
         // Where the operator's configuration speaks, it decides; elsewhere the first manifest does.
         let bounded = asked.watches.iter().filter(|watch| {
             let words = if watch.denies() { spec.deny_hooks } else { spec.hooks };
@@ -125,7 +123,8 @@ impl Roster {
         };
         let more = asked.beyond(&bound);
         if !more.is_empty() && wider == Wider::Refuse {
-            return Err(ReloadError::Wider { file: prepared.spec.file.clone(), name, more });
+            let file = prepared.spec.file.clone();
+            return Err(ReloadError::Wider { file, name, more, is_running });
         }
         Ok(())
     }

@@ -4,10 +4,9 @@
 //! Each kind of each plugin has a rate of its own, so that a flood of one takes no room from another. What is
 //! left out is counted, and a line a second says how much of what it was.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-
-use tokio::sync::mpsc;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::clock;
 use crate::output::{NoteReport, Report};
@@ -81,25 +80,59 @@ struct Rate {
     left_out: u64,
 }
 
+/// Reports that wait, and what the outputs do.
+#[derive(Debug, Default)]
+struct ReportQueue {
+    inside: Mutex<Inside>,
+    news: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    classes: [VecDeque<Report>; CLASSES],
+    /// The host's last word, once nothing else comes.
+    last: Option<Report>,
+    is_ended: bool,
+    /// Since when the outputs have been writing what they took, and how many reports that is.
+    taken: Option<(Instant, u64)>,
+    /// Reports that were written, or lost by the outputs.
+    done: u64,
+}
+
+impl Inside {
+    fn pop(&mut self) -> Option<Report> {
+        self.classes.iter_mut().find_map(VecDeque::pop_front)
+    }
+
+    /// Reports that are not written yet.
+    fn left(&self) -> u64 {
+        let waiting: usize = self.classes.iter().map(VecDeque::len).sum();
+        let taken = self.taken.map_or(0, |(_, reports)| reports);
+        waiting as u64 + taken + u64::from(self.last.is_some())
+    }
+}
+
+impl ReportQueue {
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The sending end of the report queues.
 #[derive(Debug)]
 pub(super) struct Reports {
-    classes: [mpsc::Sender<Report>; CLASSES],
+    way: Arc<ReportQueue>,
     rates: Mutex<BTreeMap<(ReportKind, String), Rate>>,
 }
 
 /// The receiving end of the report queues.
 #[derive(Debug)]
-pub struct ReportReceiver {
-    classes: [mpsc::Receiver<Report>; CLASSES],
-}
+pub struct ReportReceiver(Arc<ReportQueue>);
 
 /// A way for reports.
 pub(super) fn channel() -> (Reports, ReportReceiver) {
-    let ways: [_; CLASSES] = std::array::from_fn(|_| mpsc::channel(WAITING_MAX));
-    let [(denials, first), (urgent, second), (rest, third)] = ways;
-    let reports = Reports { classes: [denials, urgent, rest], rates: Mutex::default() };
-    (reports, ReportReceiver { classes: [first, second, third] })
+    let way: Arc<ReportQueue> = Arc::default();
+    (Reports { way: Arc::clone(&way), rates: Mutex::default() }, ReportReceiver(way))
 }
 
 impl Reports {
@@ -125,14 +158,46 @@ impl Reports {
         }
     }
 
+    /// Says that nothing comes any more, but for the host's last word.
+    pub(super) fn end(&self, last: Option<Report>) {
+        let mut inside = self.way.lock();
+        (inside.last, inside.is_ended) = (last, true);
+        self.way.news.notify_all();
+    }
+
+    /// How long the outputs have been at what they write, and how many reports are left to write.
+    pub(super) fn state(&self) -> (Duration, u64) {
+        let inside = self.way.lock();
+        let busy = inside.taken.map(|(since, _)| since.elapsed());
+        (busy.unwrap_or_default(), inside.left())
+    }
+
+    /// Waits until all is written: no longer than `patience` while nothing is, and than `at_most` in all. How much
+    /// is left.
+    pub(super) fn rest(&self, patience: Duration, at_most: Duration) -> u64 {
+        let (began, mut inside) = (Instant::now(), self.way.lock());
+        let (mut done, mut since) = (inside.done, began);
+        while inside.left() > 0 && since.elapsed() < patience && began.elapsed() < at_most {
+            let look = patience.saturating_sub(since.elapsed());
+            let waited = self.way.news.wait_timeout(inside, look);
+            inside = waited.unwrap_or_else(PoisonError::into_inner).0;
+            if inside.done != done {
+                (done, since) = (inside.done, Instant::now());
+            }
+        }
+        inside.left()
+    }
+
     fn push(&self, report: Report) -> bool {
-        let [denials, urgent, rest] = &self.classes;
-        let way = match class_of(&report) {
-            Class::Denials => denials,
-            Class::Urgent => urgent,
-            Class::Rest => rest,
-        };
-        way.try_send(report).is_ok()
+        let mut inside = self.way.lock();
+        let class = class_of(&report) as usize;
+        let Some(waiting) = inside.classes.get_mut(class) else { return false };
+        let has_room = waiting.len() < WAITING_MAX;
+        if has_room {
+            waiting.push_back(report);
+            self.way.news.notify_all();
+        }
+        has_room
     }
 
     fn is_within_rate(&self, report: &Report, now_boot_ns: u64) -> bool {
@@ -148,20 +213,36 @@ impl Reports {
 }
 
 impl ReportReceiver {
-    /// The next report, of the first class that has one; none once nobody can send one.
-    pub(super) async fn recv(&mut self) -> Option<Report> {
-        let [denials, urgent, rest] = &mut self.classes;
-        tokio::select! {
-            biased;
-            Some(denial) = denials.recv() => Some(denial),
-            Some(report) = urgent.recv() => Some(report),
-            report = rest.recv() => report,
+    /// The next report, of the first class that has one, which is written from now on; none once nobody sends one
+    /// any more.
+    pub(super) fn recv(&self) -> Option<Report> {
+        let mut inside = self.0.lock();
+        loop {
+            let next = inside.pop();
+            let next = next.or_else(|| if inside.is_ended { inside.last.take() } else { None });
+            if next.is_some() || inside.is_ended {
+                inside.taken = next.as_ref().map(|_| (Instant::now(), 1));
+                return next;
+            }
+            inside = self.0.news.wait(inside).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    /// The next one that is there, of the first class that has one.
+    /// The next one that is there, of the first class that has one: written along with what was taken before.
     pub fn try_recv(&mut self) -> Option<Report> {
-        self.classes.iter_mut().find_map(|class| class.try_recv().ok())
+        let mut inside = self.0.lock();
+        let next = inside.pop()?;
+        if let Some((_, reports)) = &mut inside.taken {
+            *reports += 1;
+        }
+        Some(next)
+    }
+
+    /// Says that what was taken is written, or lost.
+    pub(super) fn done(&self) {
+        let mut inside = self.0.lock();
+        inside.done += inside.taken.take().map_or(0, |(_, reports)| reports);
+        self.0.news.notify_all();
     }
 }
 

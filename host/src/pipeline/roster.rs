@@ -47,7 +47,7 @@ impl Entry {
     }
 
     /// What it wants of the kernel. Nothing of it goes while a version that needs it can come back.
-    fn wanted(&self) -> Wanted {
+    pub(super) fn wanted(&self) -> Wanted {
         let spec = self.words.spec();
         let kept = self.before.as_ref().map(|before| before.kept(self.slot, &spec));
         kept.into_iter().fold(self.current.wanted(self.slot, &spec), Wanted::and)
@@ -70,6 +70,8 @@ pub(super) struct Roster {
     versions: u64,
     /// Plugins that are gone, for the summary.
     gone: Vec<PluginSummary>,
+    /// What was accepted of plugins that are gone, by name: their file's return is no first load.
+    accepted: HashMap<String, Asked>,
     /// Files that others may change, as they were told.
     writable: HashMap<PathBuf, String>,
 }
@@ -93,6 +95,7 @@ impl Roster {
             next_slot: 0,
             versions: 0,
             gone: Vec::new(),
+            accepted: HashMap::new(),
             writable: HashMap::new(),
         }
     }
@@ -173,6 +176,14 @@ impl Roster {
         self.shared.note(format!("{name} {hello}"));
         self.report_watches(&name, &current.asked, &words);
         Ok(())
+    }
+
+    /// What was accepted of the plugin of a name, and whether it runs; `None` of one that never ran.
+    pub(super) fn accepted(&self, name: &str) -> Option<(Asked, bool)> {
+        let entries = self.entries();
+        let running = entries.iter().find(|entry| entry.name == name);
+        let running = running.map(|entry| (entry.current.asked.clone(), true));
+        running.or_else(|| Some((self.accepted.get(name)?.clone(), false)))
     }
 
     /// The name that the plugin of a file runs by: the first one that the file gave itself.
@@ -270,6 +281,7 @@ impl Roster {
             tracing::warn!(%error, "labels of a plugin that is gone are still in use");
         }
         self.gone.push(summary(&entry));
+        self.accepted.insert(entry.name.clone(), entry.current.asked.clone());
         self.shared.note(format!("{} unloaded, {ended} rules withdrawn", entry.name));
     }
 

@@ -1,36 +1,36 @@
-//! The main thread: signals, watched files, the control socket, expiry and outputs, and the orderly end.
+//! The main thread: signals, watched files, the control socket and expiry, and the orderly end.
 
-use std::io::{self, Write};
-use std::sync::Arc;
+use std::io;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::interval;
 
 use super::RunError;
-use super::arrivals::Reloaded;
 use super::clock;
+use super::outlet::{self, STALLED};
 use super::plugin_status::StatusReader;
 use super::prepare::Wider;
 use super::ready::ReadyFile;
 use super::recording::Recordable;
+use super::reloaded::Reloaded;
 use super::report;
-use super::reports::ReportReceiver;
 use super::shared::Shared;
 use super::start::RunningHost;
 use super::steward::Command;
 use super::summary::{counts, processes, summary, watch_counts};
 use super::watch::FolderWatch;
-use crate::config::{Config, Format};
+use crate::config::Config;
 use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
 use crate::kernel::survey::probe;
 use crate::loss::Loss;
-use crate::output::{Json, LabelCount, Output, Report, Status, Terminal};
+use crate::output::{LabelCount, OutputStatus, Report, Status, lost_lines};
 use crate::policy::LabelView;
 use crate::record::Options;
+use crate::thread::{self, ThreadEnding};
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -46,8 +46,11 @@ pub(super) fn serve(running: RunningHost, config: &Config) -> Result<(), RunErro
 }
 
 async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
-    let RunningHost { shared, counters, commands, statuses, mut reports, mut ready } = running;
-    let mut sink = Sink::new(config, Arc::clone(&shared));
+    let RunningHost { shared, counters, commands, statuses, reports, mut ready } = running;
+    outlet::start(config, &shared, reports)?;
+    let (told, mut ends) = mpsc::unbounded_channel();
+    // Nobody is told any more once the run ends.
+    thread::listen(move |end| _ = told.send(end));
     let [mut interrupt, mut terminate, mut hangup] =
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
@@ -59,11 +62,15 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
         None => None,
     };
     let mut expiry = interval(EXPIRY);
+    let mut is_stalled = false;
     report_ready(&mut ready, &shared)?;
-    loop {
+    let lost = loop {
         tokio::select! {
-            Some(report) = reports.recv() => sink.write(&report, &mut reports),
-            _ = expiry.tick() => expire(&shared),
+            Some(end) = ends.recv() => break Some(end),
+            _ = expiry.tick() => {
+                expire(&shared);
+                report_stalled(&shared, &mut is_stalled);
+            }
             files = watch.complete() => send(&commands, Command::Complete(files)),
             (query, reply) = asked(&mut server) => {
                 answer(query, reply, &commands, &statuses, &shared, &counters);
@@ -71,28 +78,46 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
             _ = hangup.recv() => {
                 send(&commands, Command::Reload { name: None, wider: Wider::Refuse, reply: None });
             }
-            _ = interrupt.recv() => break,
-            _ = terminate.recv() => break,
-        }
-    }
-    drop(server);
-    drop(ready);
-    let (reply, mut ended) = oneshot::channel();
-    send(&commands, Command::Stop(reply));
-    let ended = loop {
-        tokio::select! {
-            Some(report) = reports.recv() => sink.write(&report, &mut reports),
-            ended = &mut ended => break ended,
+            _ = interrupt.recv() => break None,
+            _ = terminate.recv() => break None,
         }
     };
-    let ended = ended.map_err(|_| RunError::Thread(io::Error::other("the steward panicked")))?;
-    shared.reports.report_left_out();
-    while let Some(report) = reports.try_recv() {
-        sink.write(&report, &mut reports);
+    drop(server);
+    drop(ready);
+    if let Some(end) = &lost {
+        shared.note(format!("{end}, which no run goes on without: it ends"));
     }
-    let summary = summary(&shared, &counters, &ended)?;
-    sink.write(&Report::Summary(summary), &mut reports);
-    ended.read
+    let (reply, ended) = oneshot::channel();
+    send(&commands, Command::Stop(reply));
+    // None if the steward itself has ended.
+    let ended = ended.await.ok();
+    let panicked = ends.try_recv().ok().filter(|end| end.ending == ThreadEnding::Panicked);
+    let lost = lost.or(panicked);
+    shared.reports.report_left_out();
+    let summary = ended.as_ref().map(|ended| summary(&shared, &counters, ended)).transpose();
+    let (last, summed) = match summary {
+        Ok(summary) => (summary.map(Report::Summary), Ok(())),
+        Err(error) => (None, Err(RunError::Map(error))),
+    };
+    outlet::finish(&shared, last);
+    let read = ended.map_or(Ok(()), |ended| ended.read);
+    match lost {
+        Some(end) => Err(RunError::ThreadEnded { end, why: read.err().map(Box::new) }),
+        None => read.and(summed),
+    }
+}
+
+/// Says once that standard output takes nothing, and by the status how much is lost.
+fn report_stalled(shared: &Shared, is_stalled: &mut bool) {
+    let (busy, left) = shared.reports.state();
+    let stalls = busy >= STALLED;
+    if stalls && !*is_stalled {
+        let seconds = busy.as_secs();
+        tracing::warn!(
+            "standard output has taken nothing for {seconds} s: {left} reports wait, and what finds no room is lost"
+        );
+    }
+    *is_stalled = stalls;
 }
 
 type Signals = tokio::signal::unix::Signal;
@@ -102,7 +127,7 @@ fn live(signal: &mut io::Result<Signals>) -> Result<&mut Signals, RunError> {
 }
 
 fn send(commands: &Sender<Command>, command: Command) {
-    // A steward that panicked is found out by the stop.
+    // That a steward has ended is told by its thread.
     let _sent = commands.send(command);
 }
 
@@ -136,6 +161,7 @@ fn answer(
                 processes: processes(shared),
                 plugins: statuses.status(),
                 rejected: shared.rejected(),
+                output: output(shared),
             };
             // Whoever asked may be gone.
             let _told = reply.send(Answer::Status(Box::new(status)));
@@ -154,6 +180,17 @@ fn answer(
                 let _told = reply.send(Answer::Reloaded(lines(results.await.unwrap_or_default())));
             });
         }
+    }
+}
+
+/// What becomes of reports.
+fn output(shared: &Shared) -> OutputStatus {
+    let (busy, waiting) = shared.reports.state();
+    OutputStatus {
+        waiting,
+        lost: shared.losses.count(Loss::Output),
+        stalled_s: if busy >= STALLED { busy.as_secs() } else { 0 },
+        log_lost: lost_lines(),
     }
 }
 
@@ -215,41 +252,5 @@ fn expire(shared: &Shared) {
     shared.reports.report_left_out();
     for rule in shared.turns.expire(clock::boot_ns()) {
         shared.report(report::rule_end(&rule));
-    }
-}
-
-/// Standard output, in the format that the operator chose.
-struct Sink {
-    output: Box<dyn Output>,
-    shared: Arc<Shared>,
-    lines: Vec<u8>,
-}
-
-impl Sink {
-    fn new(config: &Config, shared: Arc<Shared>) -> Self {
-        let output: Box<dyn Output> = match config.format {
-            Format::Json => Box::new(Json),
-            Format::Terminal(colour) => Box::new(Terminal::new(colour)),
-        };
-        Self { output, shared, lines: Vec::new() }
-    }
-
-    /// Writes a report and whatever else waits, in one system call.
-    fn write(&mut self, report: &Report, waiting: &mut ReportReceiver) {
-        self.lines.clear();
-        let mut reports = 1;
-        let mut result = self.output.write(report, &mut self.lines);
-        while result.is_ok()
-            && self.lines.len() < 1 << 16
-            && let Some(report) = waiting.try_recv()
-        {
-            reports += 1;
-            result = self.output.write(&report, &mut self.lines);
-        }
-        let mut out = io::stdout().lock();
-        let written = result.and_then(|()| out.write_all(&self.lines)).and_then(|()| out.flush());
-        if written.is_err() {
-            self.shared.losses.add(Loss::Output, reports);
-        }
     }
 }

@@ -27,15 +27,18 @@ use super::vital;
 use crate::attach::hooks::Hooks;
 use crate::attach::left_out::NotAttached;
 use crate::attach::watches::ADMINISTRATOR;
+use crate::cause::chain;
 use crate::config::{Config, PluginSpec};
 use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::program::processes::TaskIterator;
-use crate::kernel::survey::probe;
-use crate::plugin::{Cache, Compiler, TrustedKey};
+use crate::kernel::survey::{privilege, probe};
+use crate::plugin::{Cache, CacheError, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Rings};
+use crate::read::ring::Rings;
+use crate::thread::{self, Task};
 
 /// Everything that runs.
 pub(super) struct RunningHost {
@@ -51,9 +54,21 @@ pub(super) struct RunningHost {
 pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
     let ready = vacate(&config)?;
     probe::check(config.backend)?;
+    let missing = privilege::prepare()?;
+    // What is missing may be why nothing comes of it.
+    begin(config, ready, &missing).inspect_err(|_| {
+        missing.iter().for_each(|text| tracing::warn!("{text}"));
+    })
+}
+
+/// Starts everything on a machine that takes it; `missing` is what is to be told of the process.
+fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<RunningHost, RunError> {
+    if !(config.plugins.is_empty() && config.plugin_dirs.is_empty()) {
+        may_make_code().map_err(RunError::NoCode)?;
+    }
     let policies = config.policies()?;
     // The running binary, whatever has happened to its file.
-    let compiler = compiler(&config, "/proc/self/exe".into())?;
+    let (compiler, without_cache) = compiler(&config, "/proc/self/exe".into())?;
     let rules = policies.rules().clone();
     let (mut hooks, maps) = Hooks::load(&config, &rules)?;
     let mut exempt = ExemptProcesses::new(maps.exempt, &rules);
@@ -83,7 +98,7 @@ pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
-    notes.into_iter().for_each(|text| shared.note(text));
+    missing.iter().cloned().chain(without_cache).chain(notes).for_each(|text| shared.note(text));
     let rejected = add(&mut roster, named, found, rejected)?;
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
@@ -92,6 +107,7 @@ pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
     let statuses = roster.statuses();
     let mut steward = Steward {
         refused: HashSet::new(),
+        blind: HashSet::new(),
         config: config.clone(),
         hooks,
         exempt,
@@ -116,8 +132,7 @@ fn spawn(
     reader: Reader,
     bell: Arc<Mailbox>,
 ) -> Result<JoinHandle<Result<(), ReadError>>, RunError> {
-    let thread = std::thread::Builder::new().name("reader".into());
-    thread.spawn(move || reader.run(&bell)).map_err(RunError::Thread)
+    thread::spawn("reader", Task::Lasting, move || reader.run(&bell)).map_err(RunError::Thread)
 }
 
 /// Looks, before anything is attached, whether something lies in the way of the control socket or the ready file.
@@ -198,9 +213,19 @@ fn add(
     Ok(rejected)
 }
 
-/// `program` is a krsi-host, whose child compiles.
-pub(super) fn compiler(config: &Config, program: PathBuf) -> Result<Compiler, RunError> {
+/// `program` is a krsi-host, whose child compiles. And what is to be told where the code cannot be kept.
+pub(super) fn compiler(
+    config: &Config,
+    program: PathBuf,
+) -> Result<(Compiler, Option<String>), RunError> {
     let key = config.require_signed.as_deref().map(TrustedKey::read).transpose()?;
-    let cache = config.cache.as_deref().map(Cache::open).transpose()?;
-    Ok(Compiler::new(program, config.compile, cache, key))
+    let (cache, told) = match config.cache.as_deref().map(Cache::open).transpose() {
+        Ok(cache) => (cache, None),
+        Err(error @ CacheError::Io { .. }) => {
+            let why = chain(&error);
+            (None, Some(format!("{why}: plugins are compiled at every start (--cache-dir)")))
+        }
+        Err(error) => return Err(error.into()),
+    };
+    Ok((Compiler::new(program, config.compile, cache, key), told))
 }

@@ -12,7 +12,7 @@ use krsi_plugin_schema::latest::RuleMode;
 use tokio::sync::oneshot;
 
 use super::RunError;
-use super::arrivals::{Reloaded, WaitingFiles};
+use super::arrivals::WaitingFiles;
 use super::census::Census;
 use super::exempt::ExemptProcesses;
 use super::files::PluginFiles;
@@ -20,6 +20,7 @@ use super::hook_counts::Counted;
 use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Wider;
 use super::recording::{Recordable, Recording};
+use super::reloaded::Reloaded;
 use super::roster::Roster;
 use super::shared::Shared;
 use crate::attach::hooks::Hooks;
@@ -30,6 +31,7 @@ use crate::config::Config;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
+use crate::thread::{self, Task};
 
 /// A program that runs while its link goes may still count and report.
 const LINGER: Duration = Duration::from_millis(50);
@@ -109,6 +111,8 @@ pub(super) struct Ended {
 pub(super) struct Steward {
     /// What was told of hooks and watches that have no program.
     pub(super) refused: HashSet<String>,
+    /// Plugins that were told to see nothing.
+    pub(super) blind: HashSet<String>,
     pub(super) config: Config,
     pub(super) hooks: Hooks,
     pub(super) exempt: ExemptProcesses,
@@ -127,15 +131,14 @@ pub(super) struct Steward {
 impl Steward {
     /// Starts the thread.
     pub(super) fn spawn(self, commands: Receiver<Command>) -> Result<(), RunError> {
-        std::thread::Builder::new()
-            .name("steward".into())
-            .spawn(move || self.run(&commands))
-            .map_err(RunError::Thread)?;
-        Ok(())
+        thread::spawn("steward", Task::Lasting, move || self.run(&commands))
+            .map(drop)
+            .map_err(RunError::Thread)
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
         self.report_not_attached();
+        self.report_blind();
         self.report_unused_tables();
         let mut missed = 0;
         let (mut looked, mut segment) = (Instant::now(), Instant::now());
@@ -231,6 +234,19 @@ impl Steward {
             self.shared.note(RunError::Attach(error).line());
         }
         self.shared.publish(self.hooks.published());
+        self.report_blind();
+    }
+
+    /// Tells of plugins that run and have no hook or watch with a program.
+    fn report_blind(&mut self) {
+        let blind = self.roster.blind(&self.shared.hooks(), self.hooks.refused());
+        for name in blind.iter().filter(|name| !self.blind.contains(*name)) {
+            self.shared.note(format!(
+                "{name} runs and sees nothing: no hook or watch that it asks for is to be had here (`krsi-host doctor` \
+                 says what is missing)"
+            ));
+        }
+        self.blind = blind;
     }
 
     fn record(&mut self, what: Recordable) -> Result<String, RunError> {
@@ -286,7 +302,8 @@ impl Steward {
         self.mailbox.post(ReaderChange::Stop);
         let read = match self.reader.join() {
             Ok(read) => read.map_err(RunError::Read),
-            Err(_) => Err(RunError::Thread(std::io::Error::other("the reader panicked"))),
+            // That is told by the thread itself.
+            Err(_) => Ok(()),
         };
         self.roster.stop();
         if let Some(recording) = self.recording.take() {

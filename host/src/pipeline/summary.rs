@@ -15,7 +15,7 @@ use crate::attach::watches::{ToldWatch, ToldWatches};
 use crate::enrich::TableCounts;
 use crate::kernel::map::{Counters, MapError};
 use crate::loss::Loss;
-use crate::output::{HookCount, HookSummary, ProcessCounts, Summary, WatchCount};
+use crate::output::{HookCount, HookSummary, ProcessCounts, Summary, WatchCount, lost_lines};
 
 /// The host's last word.
 pub(super) fn summary(
@@ -31,7 +31,7 @@ pub(super) fn summary(
         hooks: rows?,
         witness: ended.witnessed.clone(),
         plugins: ended.plugins.clone(),
-        lost: Loss::ALL.map(|loss| (loss.name(), shared.losses.count(loss))).to_vec(),
+        lost: Loss::ALL.map(|loss| (loss.name(), lost(shared, loss))).to_vec(),
         rules: shared.rules.load(Ordering::Relaxed),
         map_full: shared.map_full.load(Ordering::Relaxed),
         processes: processes(shared),
@@ -40,6 +40,12 @@ pub(super) fn summary(
         delay_p50_ns,
         delay_p99_ns,
     })
+}
+
+/// What was lost at a place of the host so far.
+fn lost(shared: &Shared, loss: Loss) -> u64 {
+    // Whoever logs knows nothing of the run.
+    if loss == Loss::Log { lost_lines() } else { shared.losses.count(loss) }
 }
 
 /// What was counted of processes so far.

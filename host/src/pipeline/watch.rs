@@ -18,6 +18,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::RunError;
 use crate::config::{Config, Source};
+use crate::thread::{self, Task};
 
 /// After the last sign of completion; a burst of renames is one change.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -91,9 +92,8 @@ impl FolderWatch {
             }
         }
         let (sender, signs) = mpsc::channel(SIGNS_MAX);
-        std::thread::Builder::new()
-            .name("watch".into())
-            .spawn(move || read(&events, &folders, &sender))
+        // Where it returns, the looks find what its signs would have told.
+        thread::spawn("watch", Task::Passing, move || read(&events, &folders, &sender))
             .map_err(RunError::Thread)?;
         Ok((Self { signs: Some(signs), changes: FileChanges::default() }, deaf))
     }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use wasmtime::Config;
 
+use crate::thread::{self, Task};
+
 /// Time between two epochs: how exact a deadline is.
 const TICK: Duration = Duration::from_millis(5);
 
@@ -47,9 +49,7 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config).map_err(EngineError::Config)?;
         let running = Arc::new(RunningCalls::default());
         let clock = (wasm.weak(), Arc::clone(&running));
-        std::thread::Builder::new()
-            .name("wasm-clock".into())
-            .spawn(move || tick(&clock.0, &clock.1))
+        thread::spawn("wasm-clock", Task::Passing, move || tick(&clock.0, &clock.1))
             .map_err(EngineError::Thread)?;
         Ok(Self { wasm, running })
     }

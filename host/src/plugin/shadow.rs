@@ -21,6 +21,7 @@ use super::world::{CallError, StartError, World};
 use crate::route::batch::fit;
 use crate::route::queue::Batch;
 use crate::text::Quoted;
+use crate::thread::{self, Task};
 
 /// Batches that wait for a shadow.
 const WAITING_MAX: usize = 256;
@@ -79,9 +80,8 @@ impl Shadow {
         }
         let (feed, fed) = sync_channel(WAITING_MAX);
         let counts = Arc::clone(&stats);
-        std::thread::Builder::new()
-            .name("shadow".into())
-            .spawn(move || run(&fed, (world, manifest.schema), live, &counts.shadow, sink))
+        let body = move || run(&fed, (world, manifest.schema), live, &counts.shadow, sink);
+        thread::spawn("shadow", Task::Passing, body)
             .map_err(|source| StartError::Thread { file: identity.file.clone(), source })?;
         Ok(Self { feed, stats })
     }

@@ -17,6 +17,7 @@ use super::thread::PluginThread;
 use super::world::{CallError, Manifest, StartError};
 use crate::record::Cause;
 use crate::route::queue::{Batch, Delivery, Queue};
+use crate::thread::{self, Task};
 
 /// Where a plugin's actions go.
 pub trait ActionSink: Send {
@@ -169,7 +170,7 @@ impl Worker {
         let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, Cause::Started);
         let first = start(&mut world, &begin, None).map_err(|why| why.of(&identity))?;
         let outcomes = sink.begin(&first);
-        let name: String = format!("plugin-{}", manifest.name).chars().take(15).collect();
+        let name = format!("plugin-{}", manifest.name);
         let about = Arc::new(About { manifest, identity });
         let desk = Arc::new(Desk {
             queue,
@@ -185,10 +186,8 @@ impl Worker {
             sink,
             Begun { first, outcomes },
         );
-        let mut thread = PluginThread::new(Arc::clone(&desk), Life::new(policy), live);
-        let thread = std::thread::Builder::new()
-            .name(name)
-            .spawn(move || thread.run())
+        let mut running = PluginThread::new(Arc::clone(&desk), Life::new(policy), live);
+        let thread = thread::spawn(&name, Task::Passing, move || running.run())
             .map_err(|source| StartError::Thread { file: about.identity.file.clone(), source })?;
         Ok(Self { desk, thread: Mutex::new(Some(thread)) })
     }
@@ -259,7 +258,7 @@ impl Worker {
         self.desk.queue.push(Delivery::Stop);
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
-            // A thread that panicked has nothing more to say.
+            // That one panicked is told by itself.
             let _ended = thread.join();
         }
     }

@@ -4,6 +4,7 @@
 //! way; one rule on the act's own hook is told from them by what the caller then sees.
 
 pub(crate) mod call;
+pub(crate) mod confined;
 mod deny;
 mod enforce;
 mod file;

@@ -39,7 +39,16 @@ const CONFINED: &[(&str, &[&str])] = &[
         ],
     ),
     ("clap", &["host/src/cli/", "xtask/src/"]),
-    ("tokio", &["host/src/control/", "host/src/output/", "host/src/cli/", "host/src/pipeline"]),
+    (
+        "tokio",
+        &[
+            "host/src/control/",
+            "host/src/output/",
+            "host/src/cli/",
+            "host/src/fuzz/",
+            "host/src/pipeline",
+        ],
+    ),
     (
         "anyhow",
         &[

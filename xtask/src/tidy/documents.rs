@@ -86,13 +86,39 @@ pub(crate) fn contract(root: &Path) -> anyhow::Result<Vec<Finding>> {
 /// The table of evasions.
 pub(crate) const EVASIONS: &str = "docs/evasions.md";
 
-/// The last column of the table of evasions names tests that exist, and every test of an evasion.
-pub(crate) fn evasions(text: &str, files: &[File]) -> Vec<Finding> {
-    let tests = files.iter().filter(|file| file.path.starts_with("tests/vm/"));
-    let tests: Vec<&str> = tests
+/// What is promised, and which test shows it.
+pub(crate) const RELIABILITY: &str = "docs/reliability.md";
+
+/// Names of the VM tests.
+fn vm_tests(files: &[File]) -> Vec<&str> {
+    let files = files.iter().filter(|file| file.path.starts_with("tests/vm/"));
+    files
         .flat_map(|file| file.text.split("(\"").skip(1))
         .filter_map(|rest| rest.split_once("\", Boot::").map(|(name, _)| name))
-        .collect();
+        .collect()
+}
+
+/// The last column of each table of promises names tests that exist: of a VM, or functions.
+pub(crate) fn promises(text: &str, files: &[File]) -> Vec<Finding> {
+    let tests = vm_tests(files);
+    let exists = |name: &str| {
+        let function = format!("fn {name}(");
+        tests.contains(&name) || files.iter().any(|file| file.text.contains(&function))
+    };
+    let rows = text.lines().enumerate().filter(|(_, line)| line.starts_with('|'));
+    let named = rows.flat_map(|(at, line)| {
+        let last = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        last.split('`').skip(1).step_by(2).map(move |name| (at, name))
+    });
+    let absent = named.filter(|(_, name)| !name.contains(['/', ' ']) && !exists(name));
+    absent
+        .map(|(at, name)| Finding::new(RELIABILITY, at + 1, format!("there is no test {name}")))
+        .collect()
+}
+
+/// The last column of the table of evasions names tests that exist, and every test of an evasion.
+pub(crate) fn evasions(text: &str, files: &[File]) -> Vec<Finding> {
+    let tests = vm_tests(files);
     let mut findings = Vec::new();
     let mut named = Vec::new();
     for (at, line) in text.lines().enumerate() {
@@ -142,6 +168,13 @@ mod tests {
         assert_eq!(evasions("| `act` | holds | `evasion_a`, `file_b` |\n", &tests).len(), 0);
         assert_eq!(evasions("| act | holds | `evasion_a`, `file_c` |\n", &tests).len(), 1);
         assert_eq!(evasions("| act | holds | `file_b` |\n`evasion_a`\n", &tests).len(), 1);
+        let unit = File { path: "host/src/a.rs".into(), text: "fn it_holds() {".into() };
+        let all: Vec<File> = tests.into_iter().chain([unit]).collect();
+        assert_eq!(
+            promises("| it holds | `evasion_a`, `it_holds`, `host/src/` |\n", &all).len(),
+            0
+        );
+        assert_eq!(promises("| it holds | `it_does_not` |\n`neither`\n", &all).len(), 1);
         assert_eq!(checksum(b"a"), "af63dc4c8601ec8c");
     }
 }

@@ -57,6 +57,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     findings.extend(documents::adr_links(root, &files)?);
     findings.extend(documents::contract(root)?);
     findings.extend(documents::evasions(&read(documents::EVASIONS)?, &files));
+    findings.extend(documents::promises(&read(documents::RELIABILITY)?, &files));
     for file in files.iter().filter(|file| file.text.lines().count() > LONG) {
         println!("tidy: note: {} has {} lines", file.path, file.text.lines().count());
     }

@@ -3,13 +3,10 @@
 use serde::Serialize;
 
 use super::super::exit::Health;
+use super::room;
 use crate::kernel::program::trial::{Grounds, Outcome};
 use crate::kernel::survey::facts::{Facts, LackingHook, LackingMember, OPTIONAL_FUNCTIONS};
-
-/// Memory below which a cgroup is too small for maps, one plugin and the host itself.
-const MEMORY_BYTES: u64 = 256 << 20;
-/// The kernel's own default of locked memory is far below what the maps take.
-const MEMLOCK_BYTES: u64 = 128 << 20;
+use crate::kernel::survey::privilege::{Needed, may_load, missing};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -61,7 +58,7 @@ pub(super) struct Diagnosis {
     pub(super) findings: Vec<Finding>,
 }
 
-fn finding(
+pub(super) fn finding(
     severity: Severity,
     what: impl Into<String>,
     cost: impl Into<String>,
@@ -85,7 +82,8 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
         let absent = |name: &&&str| !facts.functions.contains(*name);
         findings.extend(OPTIONAL_FUNCTIONS.iter().filter(absent).map(|name| function(name)));
     }
-    findings.extend(memory(facts));
+    findings.extend(room::memory(facts));
+    findings.extend(room::code(facts));
     findings.extend(settings(facts));
     // Stable: within a severity, the order above.
     findings.sort_by_key(|finding| finding.severity);
@@ -114,19 +112,6 @@ fn backend(facts: &Facts) -> BackendChoice {
     }
 }
 
-/// A capability: its bit, its name, what is lost without it.
-const CAPABILITIES: &[(u32, &str, &str)] = &[
-    (5, "CAP_KILL", "a plugin's kill of another user's process fails"),
-    (19, "CAP_SYS_PTRACE", "executables of other users' earlier processes stay unknown"),
-    (21, "CAP_SYS_ADMIN", "`krsi-host hooks` cannot list what is attached"),
-];
-
-/// `CAP_SYS_ADMIN`, or else `CAP_BPF` and `CAP_PERFMON`.
-const fn may_load(capabilities: u64) -> bool {
-    let (admin, bpf) = (1 << 21, 1 << 39 | 1 << 38);
-    capabilities & admin != 0 || capabilities & bpf == bpf
-}
-
 fn is_forbidden(facts: &Facts) -> bool {
     matches!(&facts.lsm_trial, Outcome::Refused(obstacle) if obstacle.grounds == Grounds::NotPermitted)
 }
@@ -138,7 +123,6 @@ fn privilege(facts: &Facts) -> Vec<Finding> {
         return vec![finding(Severity::Blocks, "the effective user is not root", cost, fix)];
     }
     let Some(capabilities) = facts.capabilities else { return Vec::new() };
-    let has = |bit: u32| capabilities & (1 << bit) != 0;
     let mut findings = Vec::new();
     if !may_load(capabilities) {
         findings.push(finding(
@@ -148,10 +132,9 @@ fn privilege(facts: &Facts) -> Vec<Finding> {
             "give the service these capabilities: docker --cap-add, AmbientCapabilities=",
         ));
     }
-    let missing = CAPABILITIES.iter().filter(|(bit, ..)| !has(*bit));
-    findings.extend(missing.map(|(_, name, cost)| {
+    findings.extend(missing(capabilities).map(|Needed { name, cost, .. }| {
         let fix = format!("give the service {name}");
-        finding(Severity::Limits, format!("{name} is missing"), *cost, fix)
+        finding(Severity::Limits, format!("{name} is missing"), cost, fix)
     }));
     findings
 }
@@ -362,34 +345,6 @@ fn function(name: &str) -> Finding {
         ),
     };
     finding(Severity::Limits, format!("the kernel does not have {name}"), cost, fix)
-}
-
-fn memory(facts: &Facts) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    let raises = facts.capabilities.is_none_or(|set| set & (1 << 24) != 0);
-    if let Some(bytes) = facts.memlock_bytes
-        && facts.memlock_counts
-        && !raises
-        && bytes < MEMLOCK_BYTES
-    {
-        findings.push(finding(
-            Severity::Blocks,
-            format!("RLIMIT_MEMLOCK is {bytes} bytes, it counts BPF memory on this kernel, and CAP_SYS_RESOURCE is missing"),
-            "maps cannot be made",
-            "LimitMEMLOCK=infinity in the service, or ulimit -l unlimited",
-        ));
-    }
-    if let Some(bytes) = facts.memory_max_bytes
-        && bytes < MEMORY_BYTES
-    {
-        findings.push(finding(
-            Severity::Limits,
-            format!("memory.max of this cgroup is {bytes} bytes"),
-            "maps, plugins and compiled code count towards it: some may find no room",
-            format!("MemoryMax={}M or more in the service", MEMORY_BYTES >> 20),
-        ));
-    }
-    findings
 }
 
 /// LSMs that deny by policies of their own.

@@ -1,15 +1,18 @@
 //! `krsi-host doctor`: how well this machine can run krsi-host, and what would make it better.
 
 mod diagnose;
+mod room;
 mod text;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use self::diagnose::{Diagnosis, diagnose};
-use super::run::OutputArg;
+use super::run::{CACHE, OutputArg};
 use crate::kernel::survey::facts::{self, Facts};
+use crate::plugin::{Cache, may_make_code};
 
 /// The answer as JSON: one object on one line.
 #[derive(Serialize)]
@@ -22,7 +25,9 @@ struct Examination<'a> {
 
 /// Looks, judges, tells; the exit code is the verdict.
 pub(super) fn run(output: OutputArg) -> ExitCode {
-    let facts = facts::gather();
+    let mut facts = facts::gather();
+    facts.code_error = may_make_code().err().map(|error| error.to_string());
+    facts.cache_error = Cache::doubt(Path::new(CACHE));
     let diagnosis = diagnose(&facts);
     match output {
         OutputArg::Text => {

@@ -160,6 +160,23 @@ fn what_limits() {
     check(|facts| facts.lsm = None, Limited, Lsm, Limits, &["cannot be read", "securityfs"]);
     let no_kill = |facts: &mut Facts| facts.capabilities = Some(0x1ff_ffff_ffff & !(1 << 5));
     check(no_kill, Limited, Lsm, Limits, &["CAP_KILL", "kill"]);
+    let no_setuid = |facts: &mut Facts| facts.capabilities = Some(0x1ff_ffff_ffff & !(1 << 7));
+    check(no_setuid, Limited, Lsm, Limits, &["CAP_SETUID", "compiled by a child that stays root"]);
+    let written = |facts: &mut Facts| facts.code_error = Some("Permission denied".into());
+    check(
+        written,
+        Health::Unable,
+        Lsm,
+        Severity::Blocks,
+        &["made executable", "MemoryDenyWriteExecute=no"],
+    );
+    let noexec = |facts: &mut Facts| facts.cache_error = Some("/c: mounted noexec".into());
+    check(noexec, Health::Fine, Lsm, Severity::Note, &["noexec", "copied", "--cache-dir"]);
+    let few = |facts: &mut Facts| {
+        facts.capabilities = Some(0x1ff_ffff_ffff & !(1 << 24));
+        facts.descriptors = Some(64);
+    };
+    check(few, Limited, Lsm, Limits, &["RLIMIT_NOFILE", "64", "LimitNOFILE"]);
     let lacks = |hook: &'static str| {
         move |facts: &mut Facts| facts.lacking.push(LackingHook { hook, why: "not there".into() })
     };

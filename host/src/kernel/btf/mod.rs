@@ -83,15 +83,25 @@ impl KernelTypes {
         if !path.exists() {
             return Err(BtfError::Missing { path: shown });
         }
+        let invalid = |source| BtfError::Invalid { path: shown.clone(), source };
         // Read at once: the parser seeks before each type, a quarter of a million times.
         let parse = || {
-            fs::read(path).map_err(btf_rs::Error::from).and_then(|bytes| Btf::from_bytes(&bytes))
+            let bytes = fs::read(path).map_err(|error| invalid(error.into()))?;
+            Self::parse(&bytes, &shown)
         };
         // On a thread: its allocations stand apart from those that stay, and can be given back whole.
         let parsed = std::thread::scope(|scope| scope.spawn(parse).join());
-        match parsed.unwrap_or_else(|panic| std::panic::resume_unwind(panic)) {
+        parsed.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Raw BTF that came from a place.
+    ///
+    /// # Errors
+    /// When it does not parse.
+    pub fn parse(bytes: &[u8], place: &str) -> Result<Self, BtfError> {
+        match Btf::from_bytes(bytes) {
             Ok(btf) => Ok(Self { btf }),
-            Err(source) => Err(BtfError::Invalid { path: shown, source }),
+            Err(source) => Err(BtfError::Invalid { path: place.to_owned(), source }),
         }
     }
 

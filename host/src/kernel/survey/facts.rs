@@ -9,6 +9,7 @@ use krsi_host_abi::hook::{Attach, HOOKS};
 use rustix::process::{Resource, getrlimit};
 use serde::Serialize;
 
+use super::privilege;
 use super::probe::{self, LSM_LIST};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::signature::Signature;
@@ -81,6 +82,12 @@ pub(crate) struct Facts {
     pub memlock_bytes: Option<u64>,
     /// `memory.max` of the caller's cgroup in bytes; `None` for no limit.
     pub memory_max_bytes: Option<u64>,
+    /// Hard `RLIMIT_NOFILE`; `None` for no limit.
+    pub descriptors: Option<u64>,
+    /// Why memory cannot be made executable; `None` when it can.
+    pub code_error: Option<String>,
+    /// What is wrong with the place of compiled code; `None` when nothing is.
+    pub cache_error: Option<String>,
 }
 
 /// A hook that cannot be had.
@@ -110,7 +117,7 @@ pub(crate) fn gather() -> Facts {
         root: rustix::process::geteuid().is_root(),
         pids_error: namespace::pids().err().map(|error| error.to_string()),
         cgroups_error: namespace::cgroups().err().map(|error| error.to_string()),
-        capabilities: capabilities(&own),
+        capabilities: privilege::effective(&own),
         lockdown: read("/sys/kernel/security/lockdown").and_then(|text| chosen(&text)),
         unprivileged_bpf_disabled: sysctl("kernel/unprivileged_bpf_disabled"),
         bpf_jit_enable: sysctl("net/core/bpf_jit_enable"),
@@ -118,6 +125,7 @@ pub(crate) fn gather() -> Facts {
         ftrace_enabled: sysctl("kernel/ftrace_enabled"),
         memlock_bytes: getrlimit(Resource::Memlock).current,
         memory_max_bytes: memory_max(),
+        descriptors: getrlimit(Resource::Nofile).maximum,
         ..Facts::default()
     };
     match KernelTypes::running() {
@@ -191,12 +199,6 @@ fn sysctl(name: &str) -> Option<u32> {
     read(Path::new("/proc/sys").join(name))?.parse().ok()
 }
 
-/// The effective capabilities of a `/proc/PID/status`.
-fn capabilities(status: &str) -> Option<u64> {
-    let value = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(value.trim(), 16).ok()
-}
-
 /// The word in brackets.
 fn chosen(text: &str) -> Option<String> {
     let (_, rest) = text.split_once('[')?;
@@ -218,10 +220,6 @@ mod tests {
 
     #[test]
     fn files_of_the_kernel_are_read_as_they_are_written() {
-        let status = "Name:\tcat\nCapPrm:\t0000000000000000\nCapEff:\t000001ffffffffff\n";
-        assert_eq!(capabilities(status), Some(0x1ff_ffff_ffff));
-        assert_eq!(capabilities("CapEff:\tmany\n"), None);
-        assert_eq!(capabilities(""), None);
         assert_eq!(chosen("none [integrity] confidentiality").as_deref(), Some("integrity"));
         assert_eq!(chosen("none integrity"), None);
         assert_eq!(sysctl("kernel/no_such_sysctl"), None);

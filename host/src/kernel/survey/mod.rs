@@ -2,6 +2,7 @@
 
 pub(crate) mod attached;
 pub(crate) mod facts;
+pub(crate) mod privilege;
 pub(crate) mod probe;
 
 use serde::Serialize;

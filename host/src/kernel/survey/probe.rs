@@ -15,6 +15,11 @@ pub enum ProbeError {
     /// Not enough privilege.
     #[error("not root: loading BPF LSM programs needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN")]
     NotRoot,
+    /// Nothing can be loaded without these.
+    #[error(
+        "CAP_BPF with CAP_PERFMON is missing, and so is CAP_SYS_ADMIN: no program can be loaded"
+    )]
+    NoCapability,
     /// Numbers of processes would be strangers'.
     #[error(transparent)]
     Pids(#[from] PidsError),

@@ -137,6 +137,7 @@ fn rule_text(rule: &RuleReport) -> String {
 fn end_text(end: &RuleEndReport) -> String {
     let RuleEndReport { rule_id, plugin, text, reason, ending, hits, .. } = end;
     let (name, text, reason) = (rule_name(plugin, *rule_id), Escaped(text), Escaped(reason));
+    let ending = Escaped(ending);
     format!("{name}  {text}  {ending}; it decided {hits} calls: {reason}")
 }
 
@@ -166,11 +167,11 @@ fn if_any(before: &str, text: &str) -> String {
 }
 
 fn watch_text(watch: &WatchReport) -> String {
-    let fields = watch.fields.iter().map(|(name, value)| format!("{name}={value}"));
+    let fields = watch.fields.iter().map(|(name, value)| format!("{}={value}", Quoted(name)));
     let fields: Vec<String> = fields.collect();
     format!(
         "{:<20} {}  by {} uid {} ({})",
-        watch.hook,
+        Quoted(&watch.hook),
         fields.join(" "),
         who(watch.tgid, &watch.exe),
         watch.uid,
@@ -182,7 +183,7 @@ fn verdict_text(verdict: &VerdictReport) -> String {
     format!(
         "{:<8} {:<20} {}  by {} uid {} ({})  {}",
         verdict.errno,
-        verdict.hook,
+        Quoted(&verdict.hook),
         verdict.object,
         who(verdict.tgid, &verdict.exe),
         verdict.uid,
@@ -204,7 +205,7 @@ fn decider(verdict: &VerdictReport) -> String {
             let until = match (verdict.ending.as_str(), verdict.until_unix_ns) {
                 ("", None) => "without end".into(),
                 ("", Some(until)) => format!("until {}", clock(until)),
-                (ending, _) => format!("ended since, {ending}"),
+                (ending, _) => format!("ended since, {}", Escaped(ending)),
             };
             format!("rule {name} {until}: {reason}")
         }

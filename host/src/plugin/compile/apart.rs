@@ -14,8 +14,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
-use rustix::thread::{set_no_new_privs, set_thread_gid, set_thread_groups, set_thread_uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_gid,
+    set_thread_groups, set_thread_uid,
+};
 
 use super::fault::Fault;
 use super::recognise;
@@ -82,8 +85,10 @@ pub(super) fn compile(
     if status.success() && !code.is_empty() && (code.len() as u64) < CODE_MAX {
         return Ok(code);
     }
+    // The last line; what a library said while it panicked stands before it.
+    let last = errors.trim_ascii_end().rsplit(|byte| *byte == b'\n').next();
     if status.code() == Some(i32::from(REFUSED))
-        && let Ok(fault) = serde_json::from_slice(&errors)
+        && let Ok(fault) = serde_json::from_slice(last.unwrap_or_default())
     {
         return Err(fault);
     }
@@ -188,13 +193,20 @@ fn confine(limits: CompileLimits) -> rustix::io::Result<()> {
     setrlimit(Resource::Fsize, limit(0))?;
     setrlimit(Resource::Nofile, limit(3))?;
     set_no_new_privs(true)?;
-    if rustix::process::geteuid().is_root() {
-        let nobody =
-            (rustix::process::Uid::from_raw(NOBODY), rustix::process::Gid::from_raw(NOBODY));
-        // One thread runs so far: it is the whole process. Without root there is nothing to give up.
-        set_thread_groups(&[])?;
-        set_thread_gid(nobody.1)?;
-        set_thread_uid(nobody.0)?;
+    // One thread runs so far: it is the whole process. Without root there is nothing to give up.
+    if rustix::process::geteuid().is_root() && become_nobody().is_err() {
+        // Without CAP_SETUID or CAP_SETGID it stays root: one that can open nothing, and has no privilege.
+        let none = CapabilitySet::empty();
+        set_capabilities(
+            None,
+            CapabilitySets { effective: none, permitted: none, inheritable: none },
+        )?;
     }
     Ok(())
+}
+
+fn become_nobody() -> rustix::io::Result<()> {
+    set_thread_groups(&[])?;
+    set_thread_gid(Gid::from_raw(NOBODY))?;
+    set_thread_uid(Uid::from_raw(NOBODY))
 }

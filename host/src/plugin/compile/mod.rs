@@ -182,7 +182,20 @@ impl Compiler {
             for name in [Some(name), portable.ok().as_ref()].into_iter().flatten() {
                 match cache.find(engine, name) {
                     CacheLookup::Code(component) => return Ok((component, CodeOrigin::Cached)),
+                    CacheLookup::Copied(component, why) => {
+                        tracing::warn!(
+                            folder = %cache.folder().display(),
+                            "compiled code is copied, as it cannot be mapped from there: {why}"
+                        );
+                        return Ok((component, CodeOrigin::Cached));
+                    }
                     CacheLookup::Nothing => {}
+                    CacheLookup::Torn => {
+                        tracing::warn!(
+                            entry = name,
+                            "cached code was not written whole: compiled anew"
+                        );
+                    }
                     CacheLookup::Tampered => {
                         tracing::warn!(
                             entry = name,
@@ -197,12 +210,22 @@ impl Compiler {
         if let Some((cache, name)) = &name
             && let Err(error) = cache.keep(name, &code)
         {
-            tracing::warn!(%error, "compiled code could not be kept");
+            let folder = cache.folder().display();
+            tracing::warn!(%folder, %error, "compiled code is not kept");
         }
         let component = native::take(engine, &code)
             .map_err(|error| Fault::Compiler { reason: Fault::words(&error) })?;
         Ok((component, origin))
     }
+}
+
+/// Compiles a plugin's bytes in this process, as the child does, with nothing that bounds what it takes: for fuzzing.
+///
+/// # Errors
+/// What is wrong with the bytes.
+#[cfg(test)]
+pub(crate) fn compile_here(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    apart::code(bytes)
 }
 
 /// Compiles a plugin for every processor of this architecture, in this process, and keeps the code for hosts
@@ -221,6 +244,14 @@ pub(crate) fn precompile(cache: &Cache, file: &Path, binary_bytes: u64) -> Resul
         kept.map_err(|error| failed(format!("keeping the code: {error}")))
     };
     compiled().map_err(|fault| LoadError::Fault { file: file.into(), fault })
+}
+
+/// Whether this process may make memory executable, as the code of a plugin is.
+///
+/// # Errors
+/// When it may not, as with `MemoryDenyWriteExecute=yes` in a systemd unit.
+pub(crate) fn may_make_code() -> io::Result<()> {
+    native::may_make_code()
 }
 
 impl PluginPre {

@@ -2,6 +2,8 @@
 //!
 //! Everything here parses hostile bytes, so it runs in the compiler's child.
 
+use std::panic::catch_unwind;
+
 use wasmtime::component::Component;
 use wasmtime::component::types::{ComponentItem, Type};
 use wit_component::{ComponentEncoder, metadata};
@@ -21,7 +23,11 @@ pub(super) fn componentise(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     let (version, _) = rest.split_first_chunk::<4>().ok_or(Fault::NotWasm)?;
     match (*magic, *version) {
         (MAGIC, COMPONENT) => Ok(bytes),
-        (MAGIC, CORE) => encode(&bytes),
+        // The encoder trusts lengths that it finds in a module, and panics where it should not.
+        (MAGIC, CORE) => catch_unwind(|| encode(&bytes)).unwrap_or_else(|panic| {
+            let reason = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            Err(Fault::Encode { reason: format!("what is said of its types is damaged: {reason}") })
+        }),
         _ => Err(Fault::NotWasm),
     }
 }

@@ -17,6 +17,14 @@ fn what_is_no_plugin_is_refused_in_its_own_words() {
     check(b"\0asm\x0d\0\x01\0\xff\xff", "not a valid component");
     let import = [&b"\0asm\x01\0\0\0\x02\x1c\x01\x16wasi_snapshot_preview1\x01f\0\0"[..]].concat();
     check(&import, "built for WASI");
+    // Cut within what says its types: a panic of the encoder.
+    let damaged = [&PINNED[..PINNED.len() - 9], &[0xff; 9]].concat();
+    let cut = (1..PINNED.len()).rev().step_by(PINNED.len() / 16).map(|at| &PINNED[..at]);
+    for bytes in cut.chain([&damaged[..]]) {
+        let fault = apart::code(bytes.to_vec()).err();
+        let is_report = fault.as_ref().is_some_and(|fault| fault.fix().contains("report"));
+        assert!(!is_report, "{fault:?}");
+    }
 }
 
 #[test]
