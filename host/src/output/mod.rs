@@ -17,7 +17,8 @@ pub(crate) use report::{
     Witnessed,
 };
 pub(crate) use status::{
-    HookCount, LabelCount, OutputStatus, PluginStatus, RejectedFile, ShadowStatus, Status, WatchCount,
+    HookCount, LabelCount, OutputStatus, PluginStatus, RejectedFile, ShadowStatus, Status,
+    WatchCount,
 };
 pub(crate) use terminal::{Colour, Terminal};
 pub(crate) use value::{CallObject, FieldValue};
