@@ -1,8 +1,8 @@
 //! Inputs to begin with that several targets share: actions, and types as a kernel would tell them.
 
 use krsi_plugin_schema::latest::{
-    Action, Alert, Deny, FileKey, HookSet, IfUnread, IfUnresolved, Kill, Metric, ProcessKey,
-    Revoke, Rule, RuleKey, RuleMode, Subject,
+    Action, Alert, Deny, FileKey, HookSet, IfUnread, IfUnresolved, Kill, LabelRule, LabelTest,
+    Metric, ProcessKey, Revoke, Rule, RuleKey, RuleMode, SetLabel, Subject,
 };
 
 /// Lists of one action each.
@@ -23,6 +23,7 @@ pub(crate) fn actions() -> Vec<Vec<u8>> {
         cause_boot_ns: 99,
         key,
         subject: Subject::Lineage(process),
+        labels: LabelTest { has: vec!["keep".into()], lacks: vec!["drop".into()] },
         hooks: HookSet(6),
         ttl_ms: 60_000,
         reason: "fuzz".into(),
@@ -36,6 +37,8 @@ pub(crate) fn actions() -> Vec<Vec<u8>> {
         Action::Kill(Kill { token: 4, process }),
         Action::Alert(Alert { text: "seen".into(), technique: "T1496".into(), ..Alert::default() }),
         Action::Metric(Metric { name: "opens".into(), value: 1.5, ..Metric::default() }),
+        Action::LabelRule(LabelRule { rule: rule(RuleKey::Hook), label: "keep".into() }),
+        Action::SetLabel(SetLabel { token: 5, process, gives: true, ..SetLabel::default() }),
         Action::Unknown(77),
     ];
     let all = keys.into_iter().map(deny).chain(others);

@@ -36,7 +36,6 @@ use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::survey::{privilege, probe};
 use crate::plugin::{Cache, CacheError, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
-use crate::read::ring::Rings;
 use crate::read::ring::{ReadError, Rings};
 use crate::thread::{self, Task};
 

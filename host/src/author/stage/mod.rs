@@ -11,7 +11,7 @@ use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Outcome, Process, ProcessKey, Record, RecordRef, SCHEMA, Tick,
+    Action, Outcome, Process, ProcessKey, Record, RecordRef, RuleKey, SCHEMA, Tick,
 };
 use krsi_plugin_schema::lower;
 
@@ -20,7 +20,7 @@ use crate::pipeline::asked;
 use crate::plugin::{CallError, KeptLog, PluginPre, StartError, Stepped, words};
 use crate::policy::{
     ActionContext, Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert,
-    RuleView, Turns, apply,
+    RuleView, Turns, Undeclared, apply,
 };
 use crate::route::batch::private;
 use crate::route::queue::Batch;
@@ -90,6 +90,12 @@ pub(crate) enum StageError {
         /// In its own words.
         reason: String,
     },
+    /// It declares labels that no plugin can have.
+    #[error("it cannot have its labels: {reason}")]
+    Labels {
+        /// Why.
+        reason: String,
+    },
 }
 
 impl Stage {
@@ -108,6 +114,9 @@ impl Stage {
         let mut ledger = Ledger::new(MemoryStore::default(), HOOKS.iter().map(|row| row.hook));
         // A rule on a digest is taken, and applies to nothing, as no file of a stage has bytes.
         ledger.set_digests(Ok(()));
+        let labels =
+            ledger.declare_labels(SLOT, &principal.plugin, &manifest.labels, Undeclared::End);
+        labels.map_err(|error| StageError::Labels { reason: error.to_string() })?;
         let tick_ns = manifest.tick.map(nanoseconds);
         let mut stage = Self {
             stepped,
@@ -275,10 +284,11 @@ impl Stage {
         let processes = &self.processes;
         let exists = |key: ProcessKey| processes.contains_key(&key);
         let descendants = |root: ProcessKey| descendants(processes, root);
+        let running = |key: &RuleKey| running(processes, key);
         let within = |_: ProcessKey| true;
         let around = ActionContext {
             now_boot_ns: self.boot_ns,
-            kinship: Kinship { exists: &exists, descendants: &descendants },
+            kinship: Kinship { exists: &exists, descendants: &descendants, running: &running },
             machine: &self.machine,
             within: &within,
             bounds: Bounds::default(),
@@ -302,6 +312,19 @@ fn descendants(
         found.extend_from_slice(&children);
         parents.append(&mut children);
     }
+    found
+}
+
+/// Processes that run a file, or what lies at a path or below it, in the order of their keys.
+fn running(processes: &HashMap<ProcessKey, Process<'static>>, key: &RuleKey) -> Vec<ProcessKey> {
+    let runs = |process: &&Process<'static>| match key {
+        RuleKey::File(file) => process.file == *file,
+        RuleKey::Path { prefix, .. } => judge::below(&process.exe, prefix),
+        _ => false,
+    };
+    let mut found: Vec<ProcessKey> =
+        processes.values().filter(runs).map(|process| process.key).collect();
+    found.sort_unstable_by_key(|key| (key.start_boot_ns, key.tgid));
     found
 }
 

@@ -86,6 +86,8 @@ fn run(input: &[u8]) -> FuzzOutcome {
         allow_writable: false,
         control: None,
         ready_file: None,
+        flight_bytes: 0,
+        record: None,
     };
     let policies = match config.policies() {
         Ok(policies) => policies,
