@@ -20,7 +20,7 @@ struct Examination<'a> {
     facts: &'a Facts,
 }
 
-/// Looks, judges, tells; the exit code is the verdict.
+/// Gathers facts, diagnoses and prints; the exit code is the result.
 pub(super) fn run(output: OutputArg) -> ExitCode {
     let facts = facts::gather();
     let diagnosis = diagnose(&facts);
