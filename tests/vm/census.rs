@@ -112,7 +112,7 @@ fn full(guest: &mut Guest) -> anyhow::Result<()> {
     let mut child = Command::new(&root).args(["sleep", "1000"]).spawn()?;
     host.note(&["sentry: rule", "may miss descendants"])?;
     let (answered, said) = host.ask(&["status"])?;
-    ensure!(answered && said.contains("that run outside it"), "{said}");
+    ensure!(answered && said.contains("running outside it"), "{said}");
     child.kill()?;
     child.wait()?;
     let summary = host.stop(Signal::INT)?;

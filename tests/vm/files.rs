@@ -227,7 +227,7 @@ fn refused_by_name(guest: &mut Guest) -> anyhow::Result<()> {
             2,
             "precious: is there already and is not a socket",
         ),
-        (&["--plugin", plugin, "--ready-file", &path], 2, "precious: lies there already"),
+        (&["--plugin", plugin, "--ready-file", &path], 2, "precious: is already there"),
         (&["--plugin", plugin, "--config", "/dev/zero"], 2, "/dev/zero: longer than"),
         (
             &["--plugin", plugin, "--plugin-config", &path, "--plugin-config", "b.toml"],

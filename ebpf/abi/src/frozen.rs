@@ -3,7 +3,7 @@
 /// Section of the object with its [`crate::ABI_VERSION`], four bytes, the least first. No program
 /// reads it: the host does, and takes it out before it makes the object's maps.
 pub const ABI_SECTION: &str = ".rodata.abi";
-/// The host's thread group id: its own calls are never judged nor reported. `u32`.
+/// The host's thread group id: no rule decides its own calls, and none is reported. `u32`.
 pub const HOST_TGID: &str = "HOST_TGID";
 /// How paths are resolved: one of [`d_path`]. `u32`.
 pub const D_PATH: &str = "D_PATH";
@@ -21,7 +21,7 @@ pub const TASK_BTF: &str = "TASK_BTF";
 /// 1 where leases that changed meanwhile are read again: a kernel that verifies each function at each place
 /// that calls it (5.10) takes twice as long to load a program that does. `u32`.
 pub const READS_AGAIN: &str = "READS_AGAIN";
-/// 1 where programs are told the cgroups above the caller's (5.15); elsewhere bounds by cgroup are judged by the
+/// 1 where programs are told the cgroups above the caller's (5.15); elsewhere bounds by cgroup are checked by the
 /// host alone, when a rule is made. `u32`.
 pub const ANCESTORS: &str = "ANCESTORS";
 /// What calls of this program can be about: bits of [`objects`]. `u32`.

@@ -237,7 +237,7 @@ pub struct Spec {
     pub second_path_row: u32,
     /// Row plus one of the name that is joined to that.
     pub second_name_row: u32,
-    /// Row plus one of a number that is not 0 for the hook's own calls: of others nothing is judged and
+    /// Row plus one of a number that is not 0 for the hook's own calls: of others nothing is decided and
     /// nothing told. 0 where all calls are its own.
     pub gate_row: u32,
     /// Row plus one of the socket's protocol, which rules may name; 0 without one.

@@ -95,7 +95,7 @@ pub fn exec(call: &Call, file: Result<FileKey, Skip>) {
     }
 }
 
-/// What an executable makes of the caller: judged by the real user, which no set-uid bit changes.
+/// What an executable makes of the caller: decided by the real user, which no set-uid bit changes.
 #[inline(always)]
 fn granted(call: &Call, file: Result<FileKey, Skip>) -> u64 {
     let Ok(file) = file else { return 0 };

@@ -79,7 +79,7 @@ static DIGEST_MIB: u32 = 0;
 #[unsafe(no_mangle)]
 static ZERO: i64 = 0;
 
-/// The host's thread group id: its own calls are never judged nor reported.
+/// The host's thread group id: no rule decides its own calls, and none is reported.
 #[inline(always)]
 pub fn host_tgid() -> u32 {
     // SAFETY: a shared reference to a static is always readable.

@@ -45,7 +45,7 @@ pub enum ModeArg {
     Enforce,
     /// It is let through and reported.
     Audit,
-    /// No call is judged.
+    /// No rule is evaluated.
     Off,
 }
 

@@ -232,7 +232,7 @@ pub struct HookSummary {
     /// Processes that were forked without the marks of their lineage, as there was no room for them: no rule
     /// on the lineage holds for them.
     pub lost_marks: u64,
-    /// Processes that are exempt from rules, and are judged by them, as there was no room to note them.
+    /// Exempt processes to which rules apply, because the map of exemptions is full.
     pub lost_exempt: u64,
     /// Labels that found no room.
     pub lost_labels: u64,

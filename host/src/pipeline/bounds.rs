@@ -1,4 +1,4 @@
-//! A plugin's scope as the kernel judges it, in every call that one of its rules is about.
+//! A plugin's scope as the kernel checks it, in every call that one of its rules applies to.
 
 use std::path::Path;
 

@@ -194,7 +194,7 @@ impl ExemptProcesses {
         }
     }
 
-    /// What is left of the reasons for which a process is exempt: whose executable it was judged by does not
+    /// What is left of the reasons for which a process is exempt: whose executable made it exempt does not
     /// change while it runs it.
     fn kept(&self, in_ticks: AbiProcessKey, why: u64) -> u64 {
         let tgid = in_ticks.tgid;

@@ -30,7 +30,7 @@ impl GrantCell {
     }
 
     /// Keeps the word from changing while this is held: a plugin's thread holds it for a list of actions,
-    /// and the steward while it has rules in force judged anew. Whoever only reads the word waits for nobody.
+    /// and the steward while it has rules in force checked again. Whoever only reads the word waits for nobody.
     pub(super) fn hold(&self) -> TurnGuard<'_, ()> {
         self.turn.lock()
     }

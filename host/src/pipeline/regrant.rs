@@ -61,7 +61,7 @@ impl Roster {
         self.without_before(slot, failed, |entry| entry.before.clone());
     }
 
-    /// Lets a plugin have one version, and has its grant judge the rules that the other one made.
+    /// Lets a plugin have one version, and has its grant checked against the rules that the other one made.
     fn without_before(
         &mut self,
         slot: u8,
@@ -108,7 +108,7 @@ impl Roster {
     }
 }
 
-/// The rules in force of a plugin, and whose grant judges them.
+/// The rules in force of a plugin, and the grants that they are checked against.
 struct RulesOf {
     slot: u8,
     name: String,
@@ -127,7 +127,7 @@ impl RulesOf {
         Self { slot: entry.slot, name, worker, words, versions }
     }
 
-    /// Has the plugin's grant judge its rules in force, by another word of the operator's if there is one.
+    /// Checks the plugin's rules in force against its grant, a changed one if there is one.
     /// While a version can come back, its rules stay that only its own manifest asked for.
     fn recheck_rules(&self, shared: &Shared, spec: Option<GrantSpec>) -> RegrantOutcome {
         // No list of actions is half done under the old word.

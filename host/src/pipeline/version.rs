@@ -65,7 +65,7 @@ impl Version {
     }
 
     /// The same of one that another version took over from and that can come back: its hooks stay, so that
-    /// its rules are judged without a gap. Its watches do not, as their records are its own.
+    /// its rules apply without a gap. Its watches do not, as their records are its own.
     pub(super) fn kept(&self, slot: u8, spec: &GrantSpec) -> Wanted {
         Wanted { watches: Vec::new(), ..self.wanted(slot, spec) }
     }

@@ -179,7 +179,7 @@ mod tests {
         let (mut changes, start) = (FileChanges::default(), Instant::now());
         let [a, b] = ["a.wasm", "b.wasm"].map(PathBuf::from);
         let ms = |ms| start + Duration::from_millis(ms);
-        // Closed, and closed again before it has settled.
+        // Closed, and closed again before it is complete.
         for at in [0, 60, 120] {
             changes.note((a.clone(), SETTLE), ms(at));
             assert!(changes.take(ms(at + 50)).is_empty());

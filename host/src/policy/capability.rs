@@ -107,7 +107,7 @@ pub enum CapabilityError {
         hook = hook.name()
     )]
     UnaskedHook {
-        /// The hook whose calls the rule would judge.
+        /// The hook whose calls the rule would decide.
         hook: Hook,
     },
     /// A label that the plugin's manifest does not declare.
@@ -134,7 +134,7 @@ pub enum CapabilityError {
     /// A hook that was not granted.
     #[error("rules on {hook} are not granted", hook = hook.name())]
     Hook {
-        /// The hook whose calls the rule would judge.
+        /// The hook whose calls the rule would decide.
         hook: Hook,
     },
     #[error("the rule names no hook")]

@@ -142,5 +142,5 @@ fn left_alone(guest: &Guest) -> anyhow::Result<()> {
     let watch = ["--watch", "task_kill: sig", "--without"];
     refused(&[&watch[..], &["task_kill"]].concat(), "left out by --without")?;
     refused(&[&watch[..], &["task_kil"]].concat(), "--without task_kil: there is no such hook")?;
-    refused(&[&watch[..], &["sched_process_fork"]].concat(), "processes are followed by it")
+    refused(&[&watch[..], &["sched_process_fork"]].concat(), "krsi-host follows processes by it")
 }

@@ -2,7 +2,7 @@
 //!
 //! Rows are unrolled, so that the verifier sees constants and drops what a spec does not ask for.
 //! Rules and filters come first, on the object alone; then numbers are read, and the part of the
-//! predicate that needs no text. A watch that refuses judges texts in a room of the caller's own; any other
+//! predicate that needs no text. A watch that refuses tests texts in a room of the caller's own; any other
 //! spec reads them straight into a record.
 
 use aya_ebpf::macros::lsm;
@@ -233,7 +233,7 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
     Recorded::Done
 }
 
-/// Judges texts in a room that the call lends, as whoever floods a ring must not decide what is refused;
+/// Tests texts in a room that the call lends, as whoever floods a ring must not decide what is refused;
 /// then copies them into a record.
 #[inline(always)]
 fn decide_by_texts<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
@@ -287,7 +287,7 @@ fn of_watch(state: &mut State) {
     state.decision.forget(&state.call.facts);
 }
 
-/// Judges a call by its object.
+/// Decides a call by its object.
 #[inline(always)]
 fn decide_object(state: &mut State, path_row: u32, name_row: u32) {
     if spec::has(spec_flag::PATH_UNTOLD) {
@@ -298,7 +298,7 @@ fn decide_object(state: &mut State, path_row: u32, name_row: u32) {
     verdict::decide_into(&state.call, &mut state.traits.object, &mut state.decision);
 }
 
-/// Judges a call by the second file that it is about; what is allowed of one says nothing of the
+/// Decides a call by the second file that it is about; what is allowed of one says nothing of the
 /// other.
 #[inline(always)]
 fn second(state: &mut State) {

@@ -67,7 +67,7 @@ pub(super) fn finding(
     Finding { severity, what: what.into(), cost: cost.into(), fix: fix.into() }
 }
 
-/// Judges a machine.
+/// Derives the findings about a machine from its facts.
 pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     let backend = backend(facts);
     let mut findings = Vec::new();

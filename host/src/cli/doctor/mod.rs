@@ -23,7 +23,7 @@ struct Examination<'a> {
     facts: &'a Facts,
 }
 
-/// Looks, judges, tells; the exit code is the verdict.
+/// Gathers facts, diagnoses and prints; the exit code is the result.
 pub(super) fn run(output: OutputArg) -> ExitCode {
     let mut facts = facts::gather();
     facts.code_error = may_make_code().err().map(|error| error.to_string());

@@ -1,4 +1,4 @@
-//! What decides how krsi-host can work on this machine: gathered here, judged by `krsi-host doctor`.
+//! What decides how krsi-host can work on this machine: gathered here, diagnosed by `krsi-host doctor`.
 //!
 //! Gathering changes nothing: files are read and programs are loaded that are attached to nothing.
 

@@ -119,7 +119,7 @@ fn explain(status: std::process::ExitStatus, errors: &[u8], limits: CompileLimit
 
 fn read(from: impl Read, limit: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What was read before an error is judged with the child's exit.
+    // What was read before an error is looked at with the child's exit.
     let _read = from.take(limit).read_to_end(&mut bytes);
     bytes
 }

@@ -86,7 +86,7 @@ pub struct ActionContext<'a> {
     pub machine: &'a Machine,
     /// Whether a process lies within the plugin's scope.
     pub within: &'a dyn Fn(ProcessKey) -> bool,
-    /// The scope, as the kernel judges it in every call.
+    /// The scope, as the kernel checks it in every call.
     pub bounds: Bounds,
 }
 

@@ -83,7 +83,7 @@ places! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Lifts,
-    Judges,
+    Decides,
     /// Not in the maps.
     Off,
 }
@@ -94,7 +94,7 @@ type Ranked = (Rank, u64);
 const fn ranked(mode: Mode, rule_id: u64) -> Ranked {
     let rank = match mode {
         Mode::Allow => Rank::Lifts,
-        Mode::Enforce | Mode::Audit | Mode::Label => Rank::Judges,
+        Mode::Enforce | Mode::Audit | Mode::Label => Rank::Decides,
         Mode::Off => Rank::Off,
     };
     (rank, rule_id)

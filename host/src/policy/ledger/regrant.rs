@@ -39,7 +39,7 @@ impl<S: RuleStore> Ledger<S> {
         self.book.get(id).map(|rule| &rule.spec)
     }
 
-    /// Has a grant judge a rule in force. A rule that cannot be in force as it is granted now, for want of
+    /// Checks a rule in force against a grant. A rule that cannot be in force as it is granted now, for want of
     /// room, ends and says why.
     pub fn regrant(
         &mut self,

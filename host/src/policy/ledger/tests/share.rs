@@ -1,4 +1,4 @@
-//! Rules that are made again, rules that are judged again, and what one plugin leaves to others.
+//! Rules that are made again, rules that are checked again, and what one plugin leaves to others.
 
 use super::*;
 
