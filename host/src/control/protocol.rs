@@ -28,7 +28,7 @@ pub(crate) enum Query {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
     /// What runs.
-    Status(Status),
+    Status(Box<Status>),
     /// What became of each plugin.
     Reloaded(Vec<Result<String, String>>),
     /// The question is none.

@@ -160,7 +160,7 @@ fn answer(
                 output: output(shared),
             };
             // Whoever asked may be gone.
-            let _told = reply.send(Answer::Status(status));
+            let _told = reply.send(Answer::Status(Box::new(status)));
         }
         Query::Reload { plugin, accept } => {
             let wider = if accept { Wider::Accept } else { Wider::Refuse };

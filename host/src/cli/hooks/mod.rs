@@ -88,7 +88,7 @@ fn no_hook(name: &str, all: &[String]) -> String {
 /// What a running host tells; nothing where none runs.
 fn status(control: &Path) -> Status {
     match ask(control, &Query::Status) {
-        Ok(Answer::Status(status)) => status,
+        Ok(Answer::Status(status)) => *status,
         _ => Status::default(),
     }
 }

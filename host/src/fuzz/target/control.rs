@@ -32,7 +32,7 @@ pub(crate) const TARGET: FuzzTarget = FuzzTarget {
 fn seeds() -> Vec<Vec<u8>> {
     let status = crate::output::Status::default();
     let answers = [
-        Answer::Status(status),
+        Answer::Status(Box::new(status)),
         Answer::Reloaded(vec![Ok("a".into()), Err("b".into())]),
         Answer::Refused("c".into()),
     ];
