@@ -290,8 +290,8 @@ fn clock_jumps(host: &Host, secret: &Path) -> anyhow::Result<()> {
     let denied = wait_for("a denial of that day", || {
         let is_later =
             |unix_ns: u64| Duration::from_nanos(unix_ns) > before - Duration::from_secs(60);
-        let denials = host.reports()?.into_iter().filter(|report| report["verdict"] == "denied");
-        Ok(denials.last().filter(|last| number(last, "unix_ns").is_ok_and(is_later)))
+        let denied = host.reports()?.into_iter().rfind(|report| report["verdict"] == "denied");
+        Ok(denied.filter(|last| number(last, "unix_ns").is_ok_and(is_later)))
     })?;
     let told = Duration::from_nanos(number(&denied, "unix_ns")?);
     ensure!(told < before + Duration::from_secs(600), "{told:?}, and it is {before:?}");

@@ -80,7 +80,7 @@ impl Types {
     }
 
     fn add(&mut self, name: &str, kind: u32, len: usize, size: u32, body: &[u32]) -> u32 {
-        let words = [self.name(name), kind << 24 | len as u32, size];
+        let words = [self.name(name), (kind << 24) | len as u32, size];
         for word in words.iter().chain(body) {
             self.types.extend(word.to_le_bytes());
         }
@@ -110,7 +110,7 @@ impl Types {
 pub(crate) fn types() -> Vec<u8> {
     let mut types = Types { strings: vec![0], ..Types::default() };
     let int = |types: &mut Types, name, bytes: u32, encoding: u32| {
-        types.add(name, INT, 0, bytes, &[encoding << 24 | bytes * 8])
+        types.add(name, INT, 0, bytes, &[(encoding << 24) | (bytes * 8)])
     };
     let (signed, long) = (int(&mut types, "int", 4, 1), int(&mut types, "long unsigned int", 8, 0));
     let (short, letter) =

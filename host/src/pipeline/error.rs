@@ -212,19 +212,7 @@ impl RunError {
                 "state, rules and grants belong to a plugin's name: give each plugin its own, or take the other file away to let this one follow it"
             }
             RunError::Pin(error) => error.fix(),
-            RunError::Reload(ReloadError::Renamed { .. }) => {
-                "the old version runs on; give the other plugin a file of its own"
-            }
-            RunError::Reload(ReloadError::Unknown { .. }) => "`krsi-host status` lists the plugins",
-            RunError::Reload(ReloadError::Alone { .. }) => {
-                "it will once one does: give its --plugin, or the --plugin-dir where it lies"
-            }
-            RunError::Reload(ReloadError::Wider { is_running: false, .. }) => {
-                "it does not run; `krsi-host reload NAME --accept` grants it, or the configuration file"
-            }
-            RunError::Reload(ReloadError::Wider { .. }) => {
-                "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
-            }
+            RunError::Reload(error) => of_reload(error),
             RunError::Probe(ProbeError::NoCapability) => {
                 "give the service CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN: docker --cap-add, AmbientCapabilities="
             }
@@ -287,6 +275,25 @@ impl RunError {
         match self.fix() {
             "" => self.chain(),
             fix => format!("{} ({fix})", self.chain()),
+        }
+    }
+}
+
+/// What to do about a plugin that was not reloaded.
+const fn of_reload(error: &ReloadError) -> &'static str {
+    match error {
+        ReloadError::Renamed { .. } => {
+            "the old version runs on; give the other plugin a file of its own"
+        }
+        ReloadError::Unknown { .. } => "`krsi-host status` lists the plugins",
+        ReloadError::Alone { .. } => {
+            "it will once one does: give its --plugin, or the --plugin-dir where it lies"
+        }
+        ReloadError::Wider { is_running: false, .. } => {
+            "it does not run; `krsi-host reload NAME --accept` grants it, or the configuration file"
+        }
+        ReloadError::Wider { .. } => {
+            "the old version runs on; `krsi-host reload NAME --accept` grants it, or the configuration file"
         }
     }
 }

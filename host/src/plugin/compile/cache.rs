@@ -335,9 +335,10 @@ mod tests {
 
     #[test]
     fn an_entry_that_is_torn_is_not_called_tampered() {
+        type Tear = (&'static str, fn(&Path), bool);
         let (folder, engine) = (folder("torn"), Engine::new(64 << 10).unwrap());
         let cache = Cache::open(&folder).unwrap();
-        let tear: [(&str, fn(&Path), bool); 5] = [
+        let tear: [Tear; 5] = [
             ("a.code", |path| fs::write(path, b"").unwrap(), false),
             ("a.tag", |path| fs::write(path, [7; TAG_BYTES - 1]).unwrap(), false),
             ("a.tag", |path| fs::remove_file(path).unwrap(), false),
