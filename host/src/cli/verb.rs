@@ -163,7 +163,7 @@ fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
                 if failed { exit::ExitReason::Plugin.into() } else { ExitCode::SUCCESS },
             )
         }
-        Ok(Answer::Recording(text)) => super::print(&format!("{text}\n"), ExitCode::SUCCESS),
+        Ok(Answer::Recording(text)) => super::print::print(&format!("{text}\n"), ExitCode::SUCCESS),
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
             exit::ExitReason::Usage.into()

@@ -11,7 +11,7 @@ use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Outcome, Process, ProcessKey, Record, RecordRef, SCHEMA, Tick,
+    Action, Outcome, Process, ProcessKey, Record, RecordRef, RuleKey, SCHEMA, Tick,
 };
 use krsi_plugin_schema::lower;
 
@@ -275,10 +275,11 @@ impl Stage {
         let processes = &self.processes;
         let exists = |key: ProcessKey| processes.contains_key(&key);
         let descendants = |root: ProcessKey| descendants(processes, root);
+        let running = |key: &RuleKey| running(processes, key);
         let within = |_: ProcessKey| true;
         let around = ActionContext {
             now_boot_ns: self.boot_ns,
-            kinship: Kinship { exists: &exists, descendants: &descendants },
+            kinship: Kinship { exists: &exists, descendants: &descendants, running: &running },
             machine: &self.machine,
             within: &within,
             bounds: Bounds::default(),
@@ -302,6 +303,19 @@ fn descendants(
         found.extend_from_slice(&children);
         parents.append(&mut children);
     }
+    found
+}
+
+/// Processes that run a file, or what lies at a path or below it, in the order of their keys.
+fn running(processes: &HashMap<ProcessKey, Process<'static>>, key: &RuleKey) -> Vec<ProcessKey> {
+    let runs = |process: &&Process<'static>| match key {
+        RuleKey::File(file) => process.file == *file,
+        RuleKey::Path { prefix, .. } => judge::below(&process.exe, prefix),
+        _ => false,
+    };
+    let mut found: Vec<ProcessKey> =
+        processes.values().filter(runs).map(|process| process.key).collect();
+    found.sort_unstable_by_key(|key| (key.start_boot_ns, key.tgid));
     found
 }
 
