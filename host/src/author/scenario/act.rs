@@ -23,11 +23,11 @@ const EXECUTABLE: (u32, u32) = (0x20, 0o100_755);
 #[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) boot_ns: u64,
-    processes: BTreeMap<u32, Known>,
+    processes: BTreeMap<u32, KnownProcess>,
 }
 
 #[derive(Clone, Debug)]
-struct Known {
+struct KnownProcess {
     process: Process<'static>,
     comm: String,
     /// What of the description the plugin was not told.
@@ -140,7 +140,7 @@ impl World {
             let parent = self.processes.get(&pid).cloned();
             let Some(known) = parent else { return Ok(Doing::Wait) };
             let process = Process { key: key(child), parent: key(pid), ..known.process };
-            self.processes.insert(child, Known { process, is_new: true, comm: known.comm });
+            self.processes.insert(child, KnownProcess { process, is_new: true, comm: known.comm });
             let fork = Body::SchedProcessFork(Fork { child: key(child) });
             return Ok(Doing::Calls(vec![self.step(pid, fork)]));
         }
@@ -207,7 +207,7 @@ impl World {
         let known = self.processes.entry(pid).or_insert_with(|| {
             let parent = if pid == INIT { key(0) } else { key(parent) };
             let process = Process { key: key(pid), parent, ..Process::default() };
-            Known { process, comm: String::new(), is_new: true }
+            KnownProcess { process, comm: String::new(), is_new: true }
         });
         if let Some(uid) = act.uid {
             known.process.uid = uid;
