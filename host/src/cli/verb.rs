@@ -13,7 +13,7 @@ use super::replay::ReplayArgs;
 use super::run::OutputArg;
 use super::{doctor, exit, hooks};
 use crate::control::{Answer, Query, ask};
-use crate::output::{OutputStatus, ProcessCounts, Status, WatchCount};
+use crate::output::{LabelCount, OutputStatus, ProcessCounts, Status, WatchCount};
 use crate::plugin::{COMPILE_VERB, Cache, CompileLimits, Limits, compile_child, precompile};
 use crate::text::{Escaped, Quoted};
 
@@ -227,9 +227,7 @@ fn text(status: &Status) -> String {
             let _ok = writeln!(out, "  may {}", Escaped(&row.may.join(", ")));
         }
     }
-    for row in &status.labels {
-        let _ok = writeln!(out, "label {}: {} processes", Quoted(&row.label), row.processes);
-    }
+    labels(&mut out, &status.labels);
     outputs(&mut out, &status.output);
     for rejected in &status.rejected {
         let _ok = writeln!(out, "\nnot run: {}", Escaped(&rejected.reason));
@@ -252,6 +250,14 @@ fn outputs(out: &mut String, output: &OutputStatus) {
     }
     if *log_lost > 0 {
         let _ok = writeln!(out, "\nlines of the log that standard error did not take: {log_lost}");
+    }
+}
+
+/// Writes the labels in use, a line each.
+fn labels(out: &mut String, labels: &[LabelCount]) {
+    for row in labels {
+        // Writing to a String cannot fail.
+        let _ok = writeln!(out, "label {}: {} processes", Quoted(&row.label), row.processes);
     }
 }
 

@@ -34,12 +34,12 @@ enum Who {
 /// The way to standard error.
 #[derive(Debug, Default)]
 struct Lines {
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<WaitingLines>,
     news: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingLines {
     lines: VecDeque<Vec<u8>>,
     bytes: usize,
     /// Lines that the thread has taken and not written yet.
@@ -53,7 +53,7 @@ struct Waiting {
 }
 
 static LINES: Lines = Lines {
-    waiting: Mutex::new(Waiting {
+    waiting: Mutex::new(WaitingLines {
         lines: VecDeque::new(),
         bytes: 0,
         taken: 0,
@@ -100,7 +100,7 @@ pub(crate) fn end_log() {
 }
 
 impl Lines {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, WaitingLines> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
