@@ -264,11 +264,11 @@ fn cached(guest: &mut Guest) -> anyhow::Result<()> {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     OpenOptions::new().write(true).mode(0o600).open(&code[0])?.write_all(&bytes)?;
-    start(&["census 1.0.000 runs", "not to be trusted"])?;
+    start(&["census 1.0.000 runs", "failed its check"])?;
     start(&["census 1.0.000 runs", "from the cache"])?;
     // Code of another host, well tagged there, is foreign here.
     fs::write(folder.join("key"), [7; 64])?;
-    start(&["census 1.0.000 runs", "not to be trusted"])?;
+    start(&["census 1.0.000 runs", "failed its check"])?;
     // A folder that others may enter is refused.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
     let mut command = Command::new("/krsi/krsi-host");
