@@ -67,8 +67,11 @@ pub fn give(call: &Call, decision: &mut Decision) {
             (Verdict::Denied, Counter::Denied)
         };
         call.counts.add(counter);
-        decision.set(map::label_rules().full_rule, EAGAIN, ADMINISTRATOR, verdict);
-        decision.forget(facts);
+        // What would be refused hides no other report.
+        if !audits || !decision.is_made() {
+            decision.set(map::label_rules().full_rule, EAGAIN, ADMINISTRATOR, verdict);
+            decision.forget(facts);
+        }
     }
 }
 
@@ -108,16 +111,15 @@ extern "C" fn krsi_label_set(
     unknown_zero: u64,
 ) -> u32 {
     let process = ProcessKey { start_boot_ns, tgid: tgid as u32, pad: 0 };
-    let Some(labels) = map::labelled(&process, takes == 0) else {
-        return u32::from(takes == 0 || gives != 0) ^ unknown_zero as u32;
+    // Who only loses some needs no room.
+    let makes = gives != 0 || takes == 0;
+    let Some(labels) = map::labelled(&process, makes) else {
+        return u32::from(makes) ^ unknown_zero as u32;
     };
     let mut at = 0;
     while at < LABELS as u64 {
-        if takes >> at & 1 != 0 {
-            map::set_label(labels, at, 0);
-        }
-        if gives >> at & 1 != 0 {
-            map::set_label(labels, at, 1);
+        if (gives | takes) >> at & 1 != 0 {
+            map::set_label(labels, at, (gives >> at & 1) as u8);
         }
         at = global::written(at + 1);
     }

@@ -509,7 +509,12 @@ pub fn label_rules() -> LabelRules {
 #[inline(always)]
 pub fn labels(process: &ProcessKey) -> u64 {
     // SAFETY: memory of a map stays readable. The element of a process that calls is not used again for another.
-    let Some(labels) = (unsafe { LABELS.get(process) }) else { return 0 };
+    unsafe { LABELS.get(process) }.map_or(0, bits)
+}
+
+/// Labels as bits.
+#[inline(always)]
+fn bits(labels: &Labels) -> u64 {
     let words = core::ptr::from_ref(labels).cast::<[u64; LABEL_COUNT / 8]>();
     macro_rules! gathered {
         ($($at:literal)*) => {
@@ -553,8 +558,9 @@ pub fn set_label(labels: *mut Labels, at: u64, has: u8) {
 pub fn inherit_labels(parent: &ProcessKey, child: &ProcessKey) -> bool {
     // SAFETY: as in `labels`.
     match unsafe { LABELS.get(parent) } {
-        Some(labels) => LABELS.insert(child, labels, 0).is_ok(),
-        None => true,
+        // An element whose labels have all gone is no reason for another.
+        Some(labels) if bits(labels) != 0 => LABELS.insert(child, labels, 0).is_ok(),
+        _ => true,
     }
 }
 

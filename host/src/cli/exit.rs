@@ -91,6 +91,7 @@ fn say_all(texts: &[impl AsRef<str>], fix: &str) {
 const fn code(error: &RunError) -> ExitReason {
     match error {
         RunError::Config(_)
+        | RunError::Labels { .. }
         | RunError::SameName { .. }
         | RunError::Pin(_)
         | RunError::Key(_)

@@ -14,6 +14,7 @@ use crate::kernel::map::store::StoreError;
 use crate::kernel::program::proof::CanaryError;
 use crate::kernel::survey::probe::ProbeError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
+use crate::policy::LabelError;
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
 use crate::thread::ThreadEnd;
@@ -85,6 +86,13 @@ pub enum RunError {
     /// A plugin could not be started.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A plugin declares more labels than are free.
+    #[error("{}: {source}", file.display())]
+    Labels {
+        file: PathBuf,
+        #[source]
+        source: LabelError,
+    },
     /// Two plugins with one name.
     #[error("{}: its name {name:?} is taken by {}", file.display(), taken_by.display())]
     SameName {
@@ -208,6 +216,9 @@ impl RunError {
             }
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
+            RunError::Labels { .. } => {
+                "`krsi-host status` lists the labels in use: run fewer plugins that declare some"
+            }
             RunError::SameName { .. } => {
                 "state, rules and grants belong to a plugin's name: give each plugin its own, or take the other file away to let this one follow it"
             }

@@ -142,6 +142,7 @@ impl Roster {
         if let Some(taken_by) = self.spec(&name).map(|spec| spec.file) {
             return Err(RunError::SameName { file: spec.file, name, taken_by });
         }
+        self.check_labels(&spec.file, &name, &asked)?;
         let slot = self
             .free_slot()
             .ok_or(crate::config::ConfigError::TooManyPlugins { count: PLUGINS_MAX + 1 })?;
@@ -178,6 +179,12 @@ impl Roster {
         Ok(())
     }
 
+    /// That a plugin can have the labels that it declares.
+    fn check_labels(&self, file: &Path, name: &str, asked: &Asked) -> Result<(), RunError> {
+        let checked = self.shared.turns.turn(|ledger| ledger.check_labels(name, &asked.labels));
+        checked.map_err(|source| RunError::Labels { file: file.to_owned(), source })
+    }
+
     /// What was accepted of the plugin of a name, and whether it runs; `None` of one that never ran.
     pub(super) fn accepted(&self, name: &str) -> Option<(Asked, bool)> {
         let entries = self.entries();
@@ -212,6 +219,7 @@ impl Roster {
         ) else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
         };
+        self.check_labels(&spec.file, &name, &asked)?;
         let (slot, words) = (common.slot, Arc::clone(&common.words));
         let version = self.version(&candidate, asked);
         let grant = version.grant(words.spec());
@@ -276,7 +284,7 @@ impl Roster {
         let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
         let name = entry.name.as_str().into();
         let turns = &self.shared.turns;
-        let gone = turns.turn(|all| all.declare_labels(entry.slot, &name, &[], Undeclared::End));
+        let gone = turns.turn(|all| all.declare_labels(&name, &[], Undeclared::End));
         if let Err(error) = gone {
             tracing::warn!(%error, "labels of a plugin that is gone are still in use");
         }

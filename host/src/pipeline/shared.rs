@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use hdrhistogram::Histogram;
 use krsi_host_abi::deny::TICK_NS;
 use krsi_host_abi::hook::HOOK_SLOTS;
-use krsi_plugin_schema::latest::{Process, ProcessKey, RuleKey};
+use krsi_plugin_schema::latest::{FileKey, Process, ProcessKey, RuleKey};
 use parking_lot::MutexGuard as TurnGuard;
 
 use super::hook_counts::{Counted, HookCounters};
@@ -96,24 +96,27 @@ impl Shared {
 
     /// Processes that run a file, or what lies at a path, of a rule.
     pub(super) fn running(&self, key: &RuleKey) -> Vec<ProcessKey> {
-        let is_below =
-            |exe: &str, prefix: &str| match (PathPrefix::new(exe), PathPrefix::new(prefix)) {
-                (Ok(exe), Ok(prefix)) => prefix.covers(&exe),
-                _ => false,
-            };
-        let is_one = |process: &Process<'_>| match key {
+        match key {
             RuleKey::File(file) => {
-                process.file.is_numbered_as(file) || enrich::runs(process.key.tgid, file)
+                let processes = self.processes();
+                let all = processes.iter().map(|process| (process.key, process.file));
+                let all: Vec<(ProcessKey, FileKey)> = all.collect();
+                // What is asked of `/proc` is asked without the table.
+                drop(processes);
+                let runs = |(key, known): &(ProcessKey, FileKey)| {
+                    known.is_numbered_as(file) || enrich::runs(key.tgid, file)
+                };
+                all.into_iter().filter(runs).map(|(key, _)| key).collect()
             }
-            RuleKey::Path { prefix, .. } => is_below(&process.exe, prefix),
-            _ => false,
-        };
-        // What is asked of `/proc` is asked without the table.
-        let all: Vec<Process<'static>> = match key {
-            RuleKey::File(_) | RuleKey::Path { .. } => self.processes().iter().cloned().collect(),
+            RuleKey::Path { prefix, .. } => {
+                let Ok(prefix) = PathPrefix::new(prefix) else { return Vec::new() };
+                let runs = |process: &&Process<'static>| {
+                    PathPrefix::new(&process.exe).is_ok_and(|exe| prefix.covers(&exe))
+                };
+                self.processes().iter().filter(runs).map(|process| process.key).collect()
+            }
             _ => Vec::new(),
-        };
-        all.iter().filter(|process| is_one(process)).map(|process| process.key).collect()
+        }
     }
 
     /// Returns the name of the backend.

@@ -149,10 +149,10 @@ impl PolicySink {
 
     /// Has the plugin own the labels of this version.
     fn declare_labels(&self, others: Undeclared) {
-        let Principal { slot, plugin, grant, .. } = &self.principal;
+        let Principal { plugin, grant, .. } = &self.principal;
         let labels = &grant.may().labels;
         let declared =
-            self.shared.turns.turn(|ledger| ledger.declare_labels(*slot, plugin, labels, others));
+            self.shared.turns.turn(|ledger| ledger.declare_labels(plugin, labels, others));
         if let Err(error) = declared {
             self.shared.note(format!("{plugin}: its labels are not in force: {error}"));
         }

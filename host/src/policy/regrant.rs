@@ -130,7 +130,7 @@ mod tests {
             ..Asked::default()
         };
         let (grant, machine) = (Grant::new(asked, spec), Machine::default());
-        recheck_rule((&grant, &machine), rule, &Vec::new, NOW, &|key| key.tgid == 7)
+        recheck_rule((&grant, &machine), rule, &|_| (), NOW, &|key| key.tgid == 7)
     }
 
     #[test]
@@ -148,7 +148,9 @@ mod tests {
         let judged = |broad, rule: &RuleSpec, others: &[(&str, u8)]| {
             let spec = GrantSpec { broad, ..GrantSpec::default() };
             let (grant, machine) = (Grant::new(asked.clone(), spec), Machine::default());
-            let others = || others.iter().map(|(ip, bits)| (ip.parse().unwrap(), *bits)).collect();
+            let others: Vec<RuleSpec> =
+                others.iter().map(|(ip, bits)| network(ip, *bits)).collect();
+            let others = |see: &mut dyn FnMut(&RuleSpec)| others.iter().for_each(see);
             recheck_rule((&grant, &machine), rule, &others, NOW, &|_| true)
         };
         let refused = |verdict| match verdict {

@@ -4,15 +4,14 @@
 //! whoever has waited longest.
 
 use std::collections::HashSet;
-use std::net::IpAddr;
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::ledger::{GrantVerdict, Kinship, Ledger, Regranted, RuleSpec, RuleView};
 use crate::kernel::map::store::RuleStore;
 
-/// Tells the destinations of a plugin's other denials that are about everybody.
-pub(crate) type Others<'l> = &'l dyn Fn() -> Vec<(IpAddr, u8)>;
+/// Shows the other rules of a plugin that are in force.
+pub(crate) type Others<'l> = &'l dyn Fn(&mut dyn FnMut(&RuleSpec));
 
 /// The ledger of all plugins.
 #[derive(Debug)]
@@ -68,8 +67,8 @@ impl<S: RuleStore> Turns<S> {
         }
     }
 
-    /// Has a grant recheck a plugin's rules in force, the oldest first, each with the destinations of those
-    /// of the others that are still in force.
+    /// Has a grant recheck a plugin's rules in force, the oldest first, each beside the others that are still in
+    /// force.
     pub fn regrant(
         &self,
         owner: u8,
@@ -81,7 +80,7 @@ impl<S: RuleStore> Turns<S> {
         let one = |id| {
             self.turn(|ledger| {
                 let rule = ledger.spec(id)?;
-                let verdict = recheck(rule, &|| ledger.networks(owner, rule.token));
+                let verdict = recheck(rule, &|see| ledger.own_rules((owner, rule.token), see));
                 ledger.regrant(id, verdict, now_boot_ns, kinship)
             })
         };

@@ -114,8 +114,7 @@ impl Stage {
         let mut ledger = Ledger::new(MemoryStore::default(), HOOKS.iter().map(|row| row.hook));
         // A rule on a digest is taken, and applies to nothing, as no file of a stage has bytes.
         ledger.set_digests(Ok(()));
-        let labels =
-            ledger.declare_labels(SLOT, &principal.plugin, &manifest.labels, Undeclared::End);
+        let labels = ledger.declare_labels(&principal.plugin, &manifest.labels, Undeclared::End);
         labels.map_err(|error| StageError::Labels { reason: error.to_string() })?;
         let tick_ns = manifest.tick.map(nanoseconds);
         let mut stage = Self {

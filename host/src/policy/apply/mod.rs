@@ -221,8 +221,10 @@ fn one<S: RuleStore>(
         applied.refuse(token, error.refusal(), error.to_string());
         return;
     }
-    let others = || ledger.turn(|ledger| ledger.networks(principal.slot, token));
-    if let Err(error) = capability::check_on(context.machine, &principal.grant, action, others) {
+    let others = |see: &mut dyn FnMut(&RuleSpec)| {
+        ledger.turn(|ledger| ledger.own_rules((principal.slot, token), see));
+    };
+    if let Err(error) = capability::check_on(context.machine, &principal.grant, action, &others) {
         applied.refuse(token, error.refusal(), error.to_string());
         return;
     }
@@ -295,7 +297,7 @@ fn set_label<S: RuleStore>(
 ) {
     let done = ledger.turn(|ledger| {
         let before = ledger.writes();
-        let done = ledger.set_label(principal.slot, set, context.kinship);
+        let done = ledger.set_label(&principal.plugin, set, context.kinship);
         budget.writes += ledger.writes() - before;
         done
     });

@@ -9,8 +9,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use krsi_host_abi::deny::{Digest, FileKey, ProcessKey as AbiProcessKey};
-use krsi_plugin_schema::latest::{Deny, Hook, HookSet, ProcessKey, RuleKey, RuleMode, Subject};
+use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey as AbiProcessKey};
+use krsi_plugin_schema::latest::{
+    Deny, Hook, HookSet, ProcessKey, Rule, RuleKey, RuleMode, Subject,
+};
+
+use super::ledger::RuleSpec;
+use super::turns::Others;
 
 use crate::kernel::map::namespace::CgroupError;
 
@@ -96,37 +101,72 @@ impl fmt::Display for Breadth {
     }
 }
 
+/// Nobody's rules.
+const ALONE: Others<'static> = &|_| ();
+
 impl Machine {
-    /// How a denial is broad, if it is. One that only reports is not. `others` are the destinations of the
-    /// plugin's other denials that are about everybody; only one of a destination asks for them.
-    pub fn breadth(
-        &self,
-        denial: &Deny<'_>,
-        others: impl FnOnce() -> Vec<(IpAddr, u8)>,
-    ) -> Option<Breadth> {
+    /// How a denial is broad, if it is. One that only reports is not, nor is one that asks for a label which not
+    /// everybody can have. `others` shows the plugin's other rules.
+    pub fn breadth(&self, denial: &Deny<'_>, others: Others<'_>) -> Option<Breadth> {
         if denial.mode != RuleMode::Enforce {
             return None;
         }
         let rule = &denial.rule;
-        match (&rule.key, rule.subject) {
-            // Nobody has a label of the plugin's before it gives one.
-            _ if !rule.labels.has.is_empty() => None,
+        let breadth = self.width((&rule.key, rule.subject, rule.hooks), others)?;
+        let everybody_has = |label: &str| {
+            let mut given = false;
+            others(&mut |spec| {
+                given |= spec.gives.as_deref() == Some(label) && self.is_wide(spec);
+            });
+            given
+        };
+        rule.labels.has.iter().all(|label| everybody_has(label)).then_some(breadth)
+    }
+
+    /// How a rule that gives a label is broad: it gives everybody a label, and a denial that is in force asks for it
+    /// and would be broad without.
+    pub(super) fn label_breadth(
+        &self,
+        rule: &Rule<'_>,
+        label: &str,
+        others: Others<'_>,
+    ) -> Option<Breadth> {
+        let breadth = self.width((&rule.key, rule.subject, rule.hooks), ALONE)?;
+        let mut asked = false;
+        others(&mut |spec| {
+            asked |= spec.mode == Mode::Enforce
+                && spec.labels.has.iter().any(|other| other == label)
+                && self.is_wide(spec);
+        });
+        asked.then_some(breadth)
+    }
+
+    /// How a label of a process is broad: its descendants are everybody.
+    pub(super) fn root_breadth(&self, process: ProcessKey) -> Option<Breadth> {
+        self.is_root(process).then_some(Breadth::Lineage(process.tgid))
+    }
+
+    /// Whether a rule would be about everybody if it asked for no label.
+    fn is_wide(&self, spec: &RuleSpec) -> bool {
+        self.width((&spec.key, spec.subject, spec.hooks), ALONE).is_some()
+    }
+
+    /// How what a rule is about is broad, whatever labels it asks for.
+    fn width(
+        &self,
+        (key, subject, hooks): (&RuleKey, Subject, HookSet),
+        others: Others<'_>,
+    ) -> Option<Breadth> {
+        match (key, subject) {
             (_, Subject::Lineage(root)) if !self.is_root(root) => None,
             (RuleKey::Process(_), _) => None,
-            (RuleKey::Lineage(root), _) => {
-                self.is_root(*root).then_some(Breadth::Lineage(root.tgid))
-            }
-            (key, _) => self.everybody(key, rule.hooks, others),
+            (RuleKey::Lineage(root), _) => self.root_breadth(*root),
+            (key, _) => self.everybody(key, hooks, others),
         }
     }
 
     /// The same of a denial that is about everybody.
-    fn everybody(
-        &self,
-        key: &RuleKey,
-        hooks: HookSet,
-        others: impl FnOnce() -> Vec<(IpAddr, u8)>,
-    ) -> Option<Breadth> {
+    fn everybody(&self, key: &RuleKey, hooks: HookSet, others: Others<'_>) -> Option<Breadth> {
         match key {
             RuleKey::Hook | RuleKey::Cgroup(_) if hooks.contains(Hook::TaskKill) => {
                 Some(Breadth::Kill)
@@ -173,18 +213,27 @@ impl Machine {
     }
 }
 
-fn network(
-    address: IpAddr,
-    prefix: u8,
-    others: impl FnOnce() -> Vec<(IpAddr, u8)>,
-) -> Option<Breadth> {
+/// The addresses of a denial that is about everybody.
+fn block(spec: &RuleSpec) -> Option<Block> {
+    let is_everybodys =
+        spec.mode == Mode::Enforce && spec.subject == Subject::Any && spec.labels.has.is_empty();
+    match spec.key {
+        RuleKey::Network { address, prefix, .. } | RuleKey::Transport { address, prefix, .. }
+            if is_everybodys =>
+        {
+            Some(Block::new(address, prefix))
+        }
+        _ => None,
+    }
+}
+
+fn network(address: IpAddr, prefix: u8, others: Others<'_>) -> Option<Breadth> {
     let own = Block::new(address, prefix);
     if own.is_broad() {
         return Some(Breadth::Network(format!("{address}/{prefix}")));
     }
-    let others = others().into_iter().map(|(address, prefix)| Block::new(address, prefix));
-    let mut all: Vec<Block> =
-        others.chain([own]).filter(|block| block.is_v4 == own.is_v4).collect();
+    let mut all = vec![own];
+    others(&mut |spec| all.extend(block(spec).filter(|block| block.is_v4 == own.is_v4)));
     all.sort_unstable();
     (covered(&all) >= own.broad_size()).then_some(Breadth::Networks)
 }

@@ -1,6 +1,6 @@
 //! What is broad and what is next to it and is not.
 
-use krsi_plugin_schema::latest::{FileKey as PluginFile, IfUnread, IfUnresolved, Rule};
+use krsi_plugin_schema::latest::{FileKey as PluginFile, IfUnread, IfUnresolved, LabelTest, Rule};
 
 use super::*;
 
@@ -32,7 +32,7 @@ fn denial(key: RuleKey) -> Deny<'static> {
         cause_boot_ns: 0,
         key,
         subject: Subject::Any,
-        labels: krsi_plugin_schema::latest::LabelTest::default(),
+        labels: LabelTest::default(),
         hooks: HookSet::default().with(Hook::FileOpen),
         ttl_ms: 1000,
         reason: "".into(),
@@ -40,9 +40,31 @@ fn denial(key: RuleKey) -> Deny<'static> {
     Deny { rule, errno: 1, mode: RuleMode::Enforce, if_unread: IfUnread::Pass }
 }
 
+/// A denial in force.
+fn in_force(key: RuleKey) -> RuleSpec {
+    RuleSpec {
+        owner: 1,
+        plugin: "p".into(),
+        token: 2,
+        key,
+        subject: Subject::Any,
+        hooks: HookSet::default().with(Hook::FileOpen),
+        errno: 1,
+        asked: Mode::Enforce,
+        mode: Mode::Enforce,
+        labels: LabelTest::default(),
+        gives: None,
+        if_unread: IfUnread::Pass,
+        expires_boot_ns: 0,
+        reason: String::new(),
+        cause_boot_ns: 0,
+        max_rules: 1,
+    }
+}
+
 fn check(key: RuleKey, expected: Option<Breadth>) {
     let told = format!("{key:?}");
-    assert_eq!(machine().breadth(&denial(key), Vec::new), expected, "{told}");
+    assert_eq!(machine().breadth(&denial(key), ALONE), expected, "{told}");
 }
 
 fn path(prefix: &str) -> RuleKey {
@@ -58,21 +80,21 @@ fn a_whole_hook_is_broad_unless_it_is_about_somebody() {
     check(RuleKey::Hook, Some(Breadth::WholeHook(Hook::FileOpen)));
     let mut rule = denial(RuleKey::Hook);
     rule.rule.subject = Subject::Lineage(process(51, 9));
-    assert_eq!(machine().breadth(&rule, Vec::new), None);
+    assert_eq!(machine().breadth(&rule, ALONE), None);
     // The descendants of PID 1 are everybody.
     rule.rule.subject = Subject::Lineage(process(1, 0));
     let whole = Some(Breadth::WholeHook(Hook::FileOpen));
-    assert_eq!(machine().breadth(&rule, Vec::new), whole);
+    assert_eq!(machine().breadth(&rule, ALONE), whole);
     for mode in [RuleMode::Audit, RuleMode::Off] {
         rule.mode = mode;
-        assert_eq!(machine().breadth(&rule, Vec::new), None, "it refuses nothing");
+        assert_eq!(machine().breadth(&rule, ALONE), None, "it refuses nothing");
     }
     let mut kill = denial(RuleKey::Cgroup(99));
-    assert_eq!(machine().breadth(&kill, Vec::new), None);
+    assert_eq!(machine().breadth(&kill, ALONE), None);
     kill.rule.hooks = kill.rule.hooks.with(Hook::TaskKill);
-    assert_eq!(machine().breadth(&kill, Vec::new), Some(Breadth::Kill));
+    assert_eq!(machine().breadth(&kill, ALONE), Some(Breadth::Kill));
     kill.rule.key = RuleKey::Process(process(51, 9));
-    assert_eq!(machine().breadth(&kill, Vec::new), None);
+    assert_eq!(machine().breadth(&kill, ALONE), None);
 }
 
 #[test]
@@ -124,8 +146,9 @@ fn networks_are_broad_alone_or_together() {
         check(network(address, prefix), None);
     }
     let together = |others: &[(&str, u8)], key: RuleKey| {
-        let others = others.iter().map(|(text, bits)| (text.parse().unwrap(), *bits)).collect();
-        machine().breadth(&denial(key), || others)
+        let others: Vec<RuleSpec> =
+            others.iter().map(|(text, bits)| in_force(network(text, *bits))).collect();
+        machine().breadth(&denial(key), &|see| others.iter().for_each(see))
     };
     let (low, high) = ("10.0.0.0", "10.128.0.0");
     let both = Some(Breadth::Networks);
@@ -142,4 +165,36 @@ fn networks_are_broad_alone_or_together() {
     assert_eq!(together(&[("2001:db8::", 33)], network("2001:db8:8000::", 33)), both);
     let others = [("0.0.0.0", 9), (high, 9)];
     assert_eq!(together(&others, network("2001:db8::", 33)), None, "of the family of the rule");
+}
+
+#[test]
+fn a_label_that_everybody_can_have_spares_nobody() {
+    let labels = LabelTest { has: vec!["a".into()], lacks: Vec::new() };
+    let mut asks = denial(RuleKey::Hook);
+    asks.rule.labels = labels.clone();
+    let gives = |key: RuleKey| RuleSpec {
+        mode: Mode::Label,
+        asked: Mode::Label,
+        gives: Some("a".into()),
+        ..in_force(key)
+    };
+    let with = |spec: &RuleSpec| machine().breadth(&asks, &|see| see(spec));
+    let whole = Some(Breadth::WholeHook(Hook::FileOpen));
+    // Nobody has it yet, or whoever opens one file.
+    assert_eq!(machine().breadth(&asks, ALONE), None);
+    assert_eq!(with(&gives(path("/etc/shadow"))), None);
+    assert_eq!(with(&gives(RuleKey::Hook)), whole);
+    assert_eq!(with(&gives(path("/usr"))), whole);
+    assert_eq!(with(&RuleSpec { gives: Some("b".into()), ..gives(RuleKey::Hook) }), None);
+    // The other way round, too.
+    let denies = RuleSpec { labels, ..in_force(RuleKey::Hook) };
+    let label = |key: RuleKey, spec: &RuleSpec| {
+        machine().label_breadth(&denial(key).rule, "a", &|see| see(spec))
+    };
+    assert_eq!(label(RuleKey::Hook, &denies), whole);
+    assert_eq!(label(path("/etc/shadow"), &denies), None);
+    assert_eq!(label(RuleKey::Hook, &RuleSpec { mode: Mode::Audit, ..denies.clone() }), None);
+    assert_eq!(label(RuleKey::Hook, &RuleSpec { key: path("/etc/shadow"), ..denies }), None);
+    assert_eq!(machine().root_breadth(process(1, 0)), Some(Breadth::Lineage(1)));
+    assert_eq!(machine().root_breadth(process(51, 9)), None);
 }

@@ -204,7 +204,7 @@ impl<S: RuleStore> Ledger<S> {
         {
             return Err(LedgerError::UnknownProcess { tgid: key.tgid });
         }
-        let labels = self.labels.bits(spec.owner, &spec.labels, spec.gives.as_deref())?;
+        let labels = self.labels.bits(&spec.plugin, &spec.labels, spec.gives.as_deref())?;
         // A rule that is off takes no mark.
         let mark = |ledger: &mut Self, root| match spec.mode {
             Mode::Off => Ok(0),

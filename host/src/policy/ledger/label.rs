@@ -33,7 +33,7 @@ pub enum LabelError {
         label: String,
     },
     /// All numbers are in use.
-    #[error("no label is free: plugins have {} of {}", LABELS - KEPT, LABELS - KEPT)]
+    #[error("no label is free: plugins have all {} of theirs", LABELS - KEPT)]
     NoneFree,
 }
 
@@ -66,7 +66,6 @@ impl LabelBits {
 
 #[derive(Clone, Debug)]
 struct Known {
-    owner: u8,
     plugin: Arc<str>,
     label: Label,
     /// Whether the running version of the plugin declares it.
@@ -106,60 +105,59 @@ impl LabelBook {
     /// nothing names them.
     pub(super) fn declare(
         &mut self,
-        (owner, plugin): (u8, &Arc<str>),
+        plugin: &Arc<str>,
         wanted: &[Label],
         others: Undeclared,
     ) -> Result<(), LabelError> {
-        let room = self.known.iter().take(LABELS - KEPT).filter(|known| known.is_none()).count();
-        let is_new = |label: &&Label| self.number(owner, &label.name).is_none();
-        if wanted.iter().filter(is_new).count() > room {
-            return Err(LabelError::NoneFree);
-        }
-        for known in self.known.iter_mut().flatten().filter(|known| known.owner == owner) {
+        self.check(plugin, wanted)?;
+        for known in self.known.iter_mut().flatten().filter(|known| known.plugin == *plugin) {
             known.is_declared &= others == Undeclared::Stay;
         }
         for label in wanted {
-            let own = self.number(owner, &label.name).map(usize::from);
+            let own = self.number(plugin, &label.name).map(usize::from);
             let free = || self.known.iter().take(LABELS - KEPT).position(Option::is_none);
             let at = own.or_else(free).and_then(|at| self.known.get_mut(at));
-            *at.ok_or(LabelError::NoneFree)? = Some(Known {
-                owner,
-                plugin: Arc::clone(plugin),
-                label: label.clone(),
-                is_declared: true,
-            });
+            *at.ok_or(LabelError::NoneFree)? =
+                Some(Known { plugin: Arc::clone(plugin), label: label.clone(), is_declared: true });
         }
         Ok(())
     }
 
-    fn number(&self, owner: u8, name: &str) -> Option<u8> {
-        let is_it = |known: &Known| known.owner == owner && known.label.name == name;
+    /// That there is room for the labels of a plugin.
+    pub(super) fn check(&self, plugin: &str, wanted: &[Label]) -> Result<(), LabelError> {
+        let room = self.known.iter().take(LABELS - KEPT).filter(|known| known.is_none()).count();
+        let is_new = |label: &&Label| self.number(plugin, &label.name).is_none();
+        if wanted.iter().filter(is_new).count() > room { Err(LabelError::NoneFree) } else { Ok(()) }
+    }
+
+    fn number(&self, plugin: &str, name: &str) -> Option<u8> {
+        let is_it = |known: &Known| &*known.plugin == plugin && known.label.name == name;
         let mut known = (0..).zip(&self.known);
         known.find(|(_, known)| known.as_ref().is_some_and(is_it)).map(|(at, _)| at)
     }
 
     /// The number of a plugin's label.
-    pub(super) fn of(&self, owner: u8, name: &str) -> Result<u8, LabelError> {
-        self.number(owner, name).ok_or_else(|| LabelError::Undeclared { label: name.to_owned() })
+    pub(super) fn of(&self, plugin: &str, name: &str) -> Result<u8, LabelError> {
+        self.number(plugin, name).ok_or_else(|| LabelError::Undeclared { label: name.to_owned() })
     }
 
     /// What a rule asks and gives.
     pub(super) fn bits(
         &self,
-        owner: u8,
+        plugin: &str,
         test: &LabelTest<'_>,
         gives: Option<&str>,
     ) -> Result<LabelBits, LabelError> {
         let all = |names: &[Cow<'_, str>]| {
-            names.iter().try_fold(0, |bits, name| Ok(bits | 1u64 << self.of(owner, name)?))
+            names.iter().try_fold(0, |bits, name| Ok(bits | 1u64 << self.of(plugin, name)?))
         };
-        let gives = gives.map(|name| self.of(owner, name)).transpose()?;
+        let gives = gives.map(|name| self.of(plugin, name)).transpose()?;
         Ok(LabelBits { gives, has: all(&test.has)?, lacks: all(&test.lacks)? })
     }
 
-    /// How many labels of a plugin are in use.
-    pub(super) fn declared(&self, owner: u8) -> usize {
-        self.known.iter().flatten().filter(|known| known.owner == owner).count()
+    /// Whether a plugin has labels.
+    fn has_some(&self, plugin: &str) -> bool {
+        self.known.iter().flatten().any(|known| &*known.plugin == plugin)
     }
 
     /// What the kernel is told.
@@ -211,6 +209,8 @@ impl LabelBook {
 
 /// Passes over all processes in which a label is given or taken: a child can come of each one while it runs.
 const PASSES: usize = 8;
+/// Updates of maps that a look at all processes counts as, in what a call of a plugin may cost.
+const LOOK_WRITES: u64 = 128;
 
 impl<S: RuleStore> Ledger<S> {
     /// Has a plugin own the labels that its running version declares, and those of an earlier one that rules name.
@@ -219,16 +219,15 @@ impl<S: RuleStore> Ledger<S> {
     /// When no label is free or the kernel refuses; then nothing has changed.
     pub(crate) fn declare_labels(
         &mut self,
-        owner: u8,
         plugin: &Arc<str>,
         wanted: &[Label],
         others: Undeclared,
     ) -> Result<(), LedgerError> {
-        if wanted.is_empty() && self.labels.declared(owner) == 0 {
+        if wanted.is_empty() && !self.labels.has_some(plugin) {
             return Ok(());
         }
         let before = self.labels.clone();
-        self.labels.declare((owner, plugin), wanted, others)?;
+        self.labels.declare(plugin, wanted, others)?;
         let written = self.store.set_label_rules(self.labels.rules());
         if let Err(error) = written.and_then(|()| self.write_flags()) {
             self.labels = before;
@@ -237,17 +236,25 @@ impl<S: RuleStore> Ledger<S> {
         Ok(())
     }
 
+    /// That a plugin can have the labels that it declares.
+    ///
+    /// # Errors
+    /// When too few are free.
+    pub(crate) fn check_labels(&self, plugin: &str, wanted: &[Label]) -> Result<(), LabelError> {
+        self.labels.check(plugin, wanted)
+    }
+
     /// Gives a process a label of a plugin's, or takes it away.
     ///
     /// # Errors
     /// When the plugin has no such label, there is no such process, or there is no room.
     pub(crate) fn set_label(
         &mut self,
-        owner: u8,
+        plugin: &str,
         set: &SetLabel<'_>,
         kinship: Kinship<'_>,
     ) -> Result<(), LedgerError> {
-        let bit = 1 << self.labels.of(owner, &set.label)?;
+        let bit = 1 << self.labels.of(plugin, &set.label)?;
         let (gives, takes) = if set.gives { (bit, 0) } else { (0, bit) };
         let exists = (kinship.exists)(set.process);
         if !set.descendants {
@@ -292,8 +299,9 @@ impl<S: RuleStore> Ledger<S> {
     /// Gives a label to what runs already as if it were executed now: rules that ask for it come later.
     pub(super) fn label_running(&mut self, bit: u64, key: &RuleKey, kinship: Kinship<'_>) {
         let is_kept = self.labels.rules().dropped_at_exec & bit == 0;
-        let mut done = HashSet::new();
+        let (mut done, mut failed) = (HashSet::new(), 0);
         for _ in 0..PASSES {
+            self.store.charge(LOOK_WRITES);
             let mut all = (kinship.running)(key);
             if is_kept {
                 all.extend(all.clone().into_iter().flat_map(kinship.descendants));
@@ -301,13 +309,17 @@ impl<S: RuleStore> Ledger<S> {
             let fresh: Vec<ProcessKey> =
                 all.into_iter().filter(|process| done.insert(*process)).collect();
             if fresh.is_empty() {
-                return;
+                break;
             }
-            for process in fresh {
-                if let Err(error) = self.store.set_labels(abi(process), bit, 0) {
-                    tracing::warn!(tgid = process.tgid, %error, "a process that runs has no label");
-                }
-            }
+            let given =
+                fresh.into_iter().map(|process| self.store.set_labels(abi(process), bit, 0));
+            failed += given.filter(Result::is_err).count();
+        }
+        if failed > 0 {
+            tracing::warn!(
+                processes = failed,
+                "processes that run already have no room for a label"
+            );
         }
     }
 
@@ -385,18 +397,18 @@ mod tests {
         let (mut book, a, b) = (LabelBook::default(), "a".into(), "b".into());
         let one = label("one", LabelExec::Keep, LabelFull::Count);
         let two = label("two", LabelExec::Drop, LabelFull::Refuse);
-        book.declare((1, &a), &[one.clone(), two.clone()], Undeclared::End).unwrap();
-        book.declare((2, &b), std::slice::from_ref(&one), Undeclared::End).unwrap();
+        book.declare(&a, &[one.clone(), two.clone()], Undeclared::End).unwrap();
+        book.declare(&b, std::slice::from_ref(&one), Undeclared::End).unwrap();
         assert_eq!(
-            (book.of(1, "one"), book.of(1, "two"), book.of(2, "one")),
+            (book.of("a", "one"), book.of("a", "two"), book.of("b", "one")),
             (Ok(0), Ok(1), Ok(2))
         );
-        assert!(matches!(book.of(2, "two"), Err(LabelError::Undeclared { .. })));
+        assert!(matches!(book.of("b", "two"), Err(LabelError::Undeclared { .. })));
         let rules = book.rules();
         assert_eq!((rules.live, rules.dropped_at_exec, rules.refused_when_full), (7, 2, 2));
         // The next version has another order, and one label less.
-        book.declare((1, &a), std::slice::from_ref(&two), Undeclared::End).unwrap();
-        assert_eq!((book.of(1, "two"), book.undeclared()), (Ok(1), 1));
+        book.declare(&a, std::slice::from_ref(&two), Undeclared::End).unwrap();
+        assert_eq!((book.of("a", "two"), book.undeclared()), (Ok(1), 1));
         book.free(1);
         assert_eq!(book.rules().live, 6);
         let names: Vec<String> = book.views().into_iter().map(|view| view.name).collect();
@@ -411,15 +423,16 @@ mod tests {
                 .map(|at| label(&format!("l{owner}-{at}"), LabelExec::Keep, LabelFull::Count))
                 .collect()
         };
+        let plugin = |number: u8| -> Arc<str> { format!("p{number}").into() };
         for owner in 0..7 {
-            book.declare((owner, &"p".into()), &eight(owner), Undeclared::End).unwrap();
+            book.declare(&plugin(owner), &eight(owner), Undeclared::End).unwrap();
         }
         assert_eq!(
-            book.declare((7, &"p".into()), &eight(7)[..1], Undeclared::End),
+            book.declare(&plugin(7), &eight(7)[..1], Undeclared::End),
             Err(LabelError::NoneFree)
         );
         assert_eq!(book.rules().live, u64::MAX >> 8);
         // Nothing has changed, and who has them keeps them.
-        book.declare((6, &"p".into()), &eight(6), Undeclared::Stay).unwrap();
+        book.declare(&plugin(6), &eight(6), Undeclared::Stay).unwrap();
     }
 }

@@ -21,6 +21,11 @@ impl<S> MeteredStore<S> {
         Self { store, writes: 0 }
     }
 
+    /// Counts work that is no update as so many.
+    pub(super) const fn charge(&mut self, writes: u64) {
+        self.writes += writes;
+    }
+
     /// Updates so far.
     pub(super) const fn writes(&self) -> u64 {
         self.writes

@@ -19,12 +19,11 @@ mod rule;
 mod share;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Bounds, Lease, flag};
 use krsi_host_abi::hook::Hook as AbiHook;
-use krsi_plugin_schema::latest::{ProcessKey, RuleKey};
+use krsi_plugin_schema::latest::ProcessKey;
 
 use self::book::{Book, WhenFull};
 use self::commit::NoProgram;
@@ -38,7 +37,7 @@ use self::rule::Rule;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 pub(crate) use self::commit::{LedgerError, NoDigests};
-pub(crate) use self::label::{LabelView, NO_ROOM, Undeclared};
+pub(crate) use self::label::{LabelError, LabelView, NO_ROOM, Undeclared};
 pub use self::lineage::Kinship;
 pub(crate) use self::regrant::{GrantVerdict, Regranted};
 pub(crate) use self::renew::MadeRule;
@@ -237,18 +236,10 @@ impl<S: RuleStore> Ledger<S> {
         self.owned.get(&owner).copied().unwrap_or(0)
     }
 
-    /// Destinations of a plugin's denials that are about everybody, but for the one with a token.
-    #[must_use]
-    pub fn networks(&self, owner: u8, but: u32) -> Vec<(IpAddr, u8)> {
-        let own = self.book.iter().filter(|rule| {
-            rule.spec.owner == owner && rule.spec.token != but && rule.refuses_everybody()
-        });
-        own.filter_map(|rule| match rule.spec.key {
-            RuleKey::Network { address, prefix, .. }
-            | RuleKey::Transport { address, prefix, .. } => Some((address, prefix)),
-            _ => None,
-        })
-        .collect()
+    /// Shows the rules of a plugin that are in force, but for the one with a token.
+    pub(crate) fn own_rules(&self, (owner, but): (u8, u32), see: &mut dyn FnMut(&RuleSpec)) {
+        let own = self.book.iter().map(|rule| &rule.spec);
+        own.filter(|spec| spec.owner == owner && spec.token != but).for_each(see);
     }
 
     /// Every rule in force, in the order of ids.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use krsi_host_abi::deny::{LINEAGES, Mode, SLOTS};
 use krsi_host_abi::hook::HOOKS;
-use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, Subject};
+use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, RuleKey, Subject};
 
 use super::fake::{Decision, Fake, FakeMaps, Object};
 use super::share::{OWNER_LINEAGES, OWNER_SLOTS};

@@ -132,11 +132,6 @@ impl Rule {
         if self.applies_to_unread() { bits | flag::ERROR_RULE } else { bits }
     }
 
-    /// Whether it is a denial without a subject.
-    pub(super) fn refuses_everybody(&self) -> bool {
-        self.spec.mode == Mode::Enforce && self.spec.subject == Subject::Any
-    }
-
     const fn applies_to_unread(&self) -> bool {
         matches!(self.spec.if_unread, IfUnread::Apply)
             && matches!(

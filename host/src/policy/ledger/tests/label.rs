@@ -12,7 +12,7 @@ fn declared(ledger: &mut Ledger<Fake>, names: &[(&str, LabelExec)], others: Unde
         full: LabelFull::Count,
     };
     let labels: Vec<Label> = names.iter().map(label).collect();
-    ledger.declare_labels(0, &"p".into(), &labels, others).unwrap();
+    ledger.declare_labels(&"p".into(), &labels, others).unwrap();
 }
 
 fn gives(label: &str, spec: RuleSpec) -> RuleSpec {
@@ -78,9 +78,9 @@ fn what_runs_already_is_labelled_with_its_descendants_if_they_would_keep_it() {
             label: "a".into(),
             gives: false,
         };
-        ledger.set_label(0, &set, kinship).unwrap();
+        ledger.set_label("p", &set, kinship).unwrap();
         assert_eq!(ledger.labels()[0].processes, 0);
-        let error = ledger.set_label(0, &SetLabel { label: "b".into(), ..set }, kinship);
+        let error = ledger.set_label("p", &SetLabel { label: "b".into(), ..set }, kinship);
         assert!(matches!(error, Err(LedgerError::Label(LabelError::Undeclared { .. }))));
     }
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use krsi_host_abi::deny::{Lease, Mode, flag, halves};
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{
-    FileKey, Hook, HookSet, IfUnread, IfUnresolved, Refusal, Subject,
+    FileKey, Hook, HookSet, IfUnread, IfUnresolved, Refusal, RuleKey, Subject,
 };
 
 use crate::kernel::map::lease::EntryKey;
