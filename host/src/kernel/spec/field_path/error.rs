@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text::Escaped;
+
 /// Names that are listed in a message.
 const LISTED: usize = 24;
 /// Bytes of a name that is compared with others.
@@ -114,7 +116,7 @@ fn distance(left: &str, right: &str) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
     /// The text is no path.
-    #[error("{path}: the path {why}")]
+    #[error("{path}: the path {why}", path = Escaped(.path))]
     Malformed {
         /// The text, or its start.
         path: String,
@@ -122,7 +124,11 @@ pub enum FieldError {
         why: &'static str,
     },
     /// It starts with something that the hook does not have.
-    #[error("{root}: {function} has no such argument; {choice}")]
+    #[error(
+        "{root}: {function} has no such argument; {choice}",
+        function = Escaped(.function),
+        root = Escaped(.root)
+    )]
     NoRoot {
         /// Function whose prototype was asked.
         function: String,
@@ -132,7 +138,10 @@ pub enum FieldError {
         choice: Suggestion,
     },
     /// The kernel's types do not say what the calling task is.
-    #[error("{path}: this kernel's types have no struct {structure}, or several")]
+    #[error(
+        "{path}: this kernel's types have no struct {structure}, or several",
+        path = Escaped(.path)
+    )]
     NoCurrent {
         /// First name of the path.
         path: String,
@@ -140,7 +149,12 @@ pub enum FieldError {
         structure: &'static str,
     },
     /// No such member.
-    #[error("{path}: {within} has no member {member}; {choice}")]
+    #[error(
+        "{path}: {within} has no member {member}; {choice}",
+        member = Escaped(.member),
+        path = Escaped(.path),
+        within = Escaped(.within)
+    )]
     NoMember {
         /// Path up to the bad step.
         path: String,
@@ -152,7 +166,11 @@ pub enum FieldError {
         choice: Suggestion,
     },
     /// A step into something without members.
-    #[error("{path}: {type_name} has no members")]
+    #[error(
+        "{path}: {type_name} has no members",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     NoMembers {
         /// Path up to the bad step.
         path: String,
@@ -160,7 +178,11 @@ pub enum FieldError {
         type_name: String,
     },
     /// A step into a type that is declared only.
-    #[error("{path}: {type_name} is declared in this kernel's types, not defined")]
+    #[error(
+        "{path}: {type_name} is declared in this kernel's types, not defined",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     Declared {
         /// Path up to the bad step.
         path: String,
@@ -168,7 +190,11 @@ pub enum FieldError {
         type_name: String,
     },
     /// An index into something that is no array.
-    #[error("{path}: {type_name} is no array")]
+    #[error(
+        "{path}: {type_name} is no array",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     NoArray {
         /// Path up to the bad step.
         path: String,
@@ -176,7 +202,11 @@ pub enum FieldError {
         type_name: String,
     },
     /// A name in brackets behind something else than attributes.
-    #[error("{path}: {type_name} has nothing by a name; only the xattr of a struct file has")]
+    #[error(
+        "{path}: {type_name} has nothing by a name; only the xattr of a struct file has",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     NoKeys {
         /// Path up to the bad step.
         path: String,
@@ -184,7 +214,10 @@ pub enum FieldError {
         type_name: String,
     },
     /// No name that an extended attribute can have there.
-    #[error("{path}: write the attribute's name, as in xattr[\"user.mark\"], at most {most} bytes")]
+    #[error(
+        "{path}: write the attribute's name, as in xattr[\"user.mark\"], at most {most} bytes",
+        path = Escaped(.path)
+    )]
     Attribute {
         /// Path up to the bad step.
         path: String,
@@ -192,7 +225,11 @@ pub enum FieldError {
         most: usize,
     },
     /// An index beyond the array.
-    #[error("{path}: {type_name} has {len} elements, counted from 0")]
+    #[error(
+        "{path}: {type_name} has {len} elements, counted from 0",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     Index {
         /// Path up to the bad step.
         path: String,
@@ -202,7 +239,12 @@ pub enum FieldError {
         len: u32,
     },
     /// A pointer into memory that is not the kernel's.
-    #[error("{path}: {type_name} points to {tag} memory, which is not read")]
+    #[error(
+        "{path}: {type_name} points to {tag} memory, which is not read",
+        path = Escaped(.path),
+        tag = Escaped(.tag),
+        type_name = Escaped(.type_name)
+    )]
     Foreign {
         /// Path up to the bad step.
         path: String,
@@ -212,19 +254,23 @@ pub enum FieldError {
         tag: String,
     },
     /// Too many pointers.
-    #[error("{path}: follows more than 6 pointers behind its argument")]
+    #[error("{path}: follows more than 6 pointers behind its argument", path = Escaped(.path))]
     Hops {
         /// Path up to the bad step.
         path: String,
     },
     /// An argument that BPF does not pass.
-    #[error("{path}: BPF programs get the first 6 arguments only")]
+    #[error("{path}: BPF programs get the first 6 arguments only", path = Escaped(.path))]
     Argument {
         /// First name of the path.
         path: String,
     },
     /// The path ends at a structure that is no single value.
-    #[error("{path}: {type_name} is no single value, name a member of it; {choice}")]
+    #[error(
+        "{path}: {type_name} is no single value, name a member of it; {choice}",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     Structure {
         path: String,
         /// Type that stands there.
@@ -233,21 +279,33 @@ pub enum FieldError {
         choice: Suggestion,
     },
     /// The path ends at an array whose elements are no bytes.
-    #[error("{path}: {type_name} is no text; name one element, as in {path}[0]")]
+    #[error(
+        "{path}: {type_name} is no text; name one element, as in {path}[0]",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     Elements {
         path: String,
         /// Type that stands there.
         type_name: String,
     },
     /// A bound on something that has a size already.
-    #[error("{path}: {type_name} takes no bound; drop [..N]")]
+    #[error(
+        "{path}: {type_name} takes no bound; drop [..N]",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     NoBound {
         path: String,
         /// Type that stands there.
         type_name: String,
     },
     /// A bound that is larger than the array, or missing where there is no length.
-    #[error("{path}: {type_name} needs a bound from 1 to {most}, as in {path}[..{most}]")]
+    #[error(
+        "{path}: {type_name} needs a bound from 1 to {most}, as in {path}[..{most}]",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     Bound {
         path: String,
         /// Type that stands there.
@@ -256,7 +314,11 @@ pub enum FieldError {
         most: u32,
     },
     /// A type that has no value that can be read.
-    #[error("{path}: {type_name} cannot be captured")]
+    #[error(
+        "{path}: {type_name} cannot be captured",
+        path = Escaped(.path),
+        type_name = Escaped(.type_name)
+    )]
     Unreadable {
         path: String,
         /// Type that stands there.

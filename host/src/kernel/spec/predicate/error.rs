@@ -1,12 +1,16 @@
 //! Why a predicate is refused, with the part that is wrong and what to write instead.
 
 use super::super::field_path::FieldError;
+use crate::text::Escaped;
 
 /// Why a predicate is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PredicateError {
     /// A number that some read as octal and some as decimal.
-    #[error("watch, column {column}: {number} starts with a zero; write {instead}")]
+    #[error(
+        "watch, column {column}: {number} starts with a zero; write {instead}",
+        number = Escaped(.number)
+    )]
     Zeros {
         /// Column in the watch, from 1.
         column: usize,
@@ -15,14 +19,17 @@ pub enum PredicateError {
         instead: String,
     },
     /// No octal number.
-    #[error("watch, column {column}: {number} is no octal number; write 0o and digits from 0 to 7")]
+    #[error(
+        "watch, column {column}: {number} is no octal number; write 0o and digits from 0 to 7",
+        number = Escaped(.number)
+    )]
     Octal {
         /// Column in the watch, from 1.
         column: usize,
         number: String,
     },
     /// A sign or a word that CEL does not have.
-    #[error("watch, column {column}: {sign} {why}")]
+    #[error("watch, column {column}: {sign} {why}", sign = Escaped(.sign))]
     Sign {
         /// Column in the watch, from 1.
         column: usize,
@@ -31,7 +38,7 @@ pub enum PredicateError {
         why: &'static str,
     },
     /// The text is no CEL.
-    #[error("watch, column {column}: {message}")]
+    #[error("watch, column {column}: {message}", message = Escaped(.message))]
     Syntax {
         /// Column in the watch, from 1.
         column: usize,
@@ -42,7 +49,7 @@ pub enum PredicateError {
     #[error("predicate: brackets are nested more than 16 deep")]
     Nested,
     /// CEL that the kernel side has no test for.
-    #[error("{part}: {why}")]
+    #[error("{part}: {why}", part = Escaped(.part))]
     Refused {
         /// The part of the text.
         part: String,
@@ -53,7 +60,7 @@ pub enum PredicateError {
     #[error(transparent)]
     Field(#[from] FieldError),
     /// A test that does not apply to what the field is.
-    #[error("{part}: {field} is {kind}; {why}")]
+    #[error("{part}: {field} is {kind}; {why}", field = Escaped(.field), part = Escaped(.part))]
     Kind {
         /// The part of the text.
         part: String,
@@ -64,7 +71,11 @@ pub enum PredicateError {
         why: &'static str,
     },
     /// A number that the field can never have.
-    #[error("{part}: {number} is outside of what {field} can be, {low} to {high}")]
+    #[error(
+        "{part}: {number} is outside of what {field} can be, {low} to {high}",
+        field = Escaped(.field),
+        part = Escaped(.part)
+    )]
     Range {
         /// The part of the text.
         part: String,
@@ -77,7 +88,11 @@ pub enum PredicateError {
         high: i128,
     },
     /// A string that the field can never hold.
-    #[error("{part}: {field} holds at most {most} bytes, the string has {len}")]
+    #[error(
+        "{part}: {field} holds at most {most} bytes, the string has {len}",
+        field = Escaped(.field),
+        part = Escaped(.part)
+    )]
     Longer {
         /// The part of the text.
         part: String,
@@ -89,7 +104,10 @@ pub enum PredicateError {
         len: usize,
     },
     /// A string that the kernel side has no room for.
-    #[error("{part}: a string has at most 64 bytes, this one has {len}; test its start or its end")]
+    #[error(
+        "{part}: a string has at most 64 bytes, this one has {len}; test its start or its end",
+        part = Escaped(.part)
+    )]
     String {
         /// The part of the text.
         part: String,

@@ -10,6 +10,7 @@ mod resolve;
 use super::field_path::{Field, FieldError, Suggestion};
 use super::predicate::PredicateError;
 use crate::kernel::btf::PrototypeError;
+use crate::text::Escaped;
 pub(crate) use grammar::{WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
 pub(crate) use reach::ReachError;
@@ -65,7 +66,7 @@ pub enum WatchError {
         text: String,
     },
     /// No such hook on this kernel.
-    #[error("{hook}: this kernel has no such LSM hook; {choice}")]
+    #[error("{hook}: this kernel has no such LSM hook; {choice}", hook = Escaped(.hook))]
     NoHook {
         hook: String,
         /// Hooks that there are.
@@ -79,14 +80,18 @@ pub enum WatchError {
     #[error(transparent)]
     Predicate(#[from] PredicateError),
     /// One name twice.
-    #[error("{name}: two fields have this name; give one another with `as`")]
+    #[error("{name}: two fields have this name; give one another with `as`", name = Escaped(.name))]
     Twice { name: String },
     /// A name that means an argument too.
-    #[error("{name}: an argument of the hook has this name; give the field another with `as`")]
+    #[error(
+        "{name}: an argument of the hook has this name; give the field another with `as`",
+        name = Escaped(.name)
+    )]
     Shadows { name: String },
     /// Too many captures.
     #[error(
-        "{field}: does not fit, a watch has 12 captures (an address or an inode is two); drop a field"
+        "{field}: does not fit, a watch has 12 captures (an address or an inode is two); drop a field",
+        field = Escaped(.field)
     )]
     Captures {
         /// The field that does not fit.
@@ -94,7 +99,8 @@ pub enum WatchError {
     },
     /// Too many texts.
     #[error(
-        "{field}: does not fit, a watch has room for 4 texts, paths, byte ranges and addresses; drop one"
+        "{field}: does not fit, a watch has room for 4 texts, paths, byte ranges and addresses; drop one",
+        field = Escaped(.field)
     )]
     Rooms {
         /// The field that does not fit.
@@ -102,7 +108,8 @@ pub enum WatchError {
     },
     /// The kernel does not give it, or not to these programs.
     #[error(
-        "{field}: needs {function}, which kernels from {since} give to LSM programs (backend lsm)"
+        "{field}: needs {function}, which kernels from {since} give to LSM programs (backend lsm)",
+        field = Escaped(.field)
     )]
     Function {
         field: String,
@@ -112,18 +119,22 @@ pub enum WatchError {
         since: &'static str,
     },
     /// The path is put together in user space, after the predicate.
-    #[error("{field}: cannot be tested, the kernel does not resolve this path; test members of it")]
+    #[error(
+        "{field}: cannot be tested, the kernel does not resolve this path; test members of it",
+        field = Escaped(.field)
+    )]
     Unresolved { field: String },
     /// Too many strings, with the names of attributes.
     #[error(
-        "{name}: does not fit, a watch has 8 strings, names of attributes among them; drop one"
+        "{name}: does not fit, a watch has 8 strings, names of attributes among them; drop one",
+        name = Escaped(.name)
     )]
     Attributes {
         /// The attribute that does not fit.
         name: String,
     },
     /// The hook cannot refuse.
-    #[error("{hook}: cannot refuse a call, {why}; drop `deny`")]
+    #[error("{hook}: cannot refuse a call, {why}; drop `deny`", hook = Escaped(.hook))]
     CannotDeny { hook: String, why: &'static str },
 }
 

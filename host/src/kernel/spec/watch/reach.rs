@@ -7,6 +7,7 @@ use krsi_host_abi::spec::{Capture, root};
 use super::super::curated;
 use super::super::field_path::{self, Field, FieldKind};
 use crate::kernel::btf::{KernelTypes, Prototype};
+use crate::text::Escaped;
 
 /// What is told of the caller in events too.
 const CALLER: &[&str] = &[
@@ -38,14 +39,18 @@ const ALIKE: &[(&str, Hook)] = &[
 pub enum ReachError {
     /// Neither an argument's own value, nor of docs/hooks.md, nor told of every caller.
     #[error(
-        "{field}: is read from the kernel's memory behind the hook's arguments; `deep = true` grants it"
+        "{field}: is read from the kernel's memory behind the hook's arguments; `deep = true` grants it",
+        field = Escaped(.field)
     )]
     Deep {
         /// Path of the field, as the watch writes it.
         field: String,
     },
     /// An address of the kernel's.
-    #[error("{field}: is an address in the kernel, which no plugin is told")]
+    #[error(
+        "{field}: is an address in the kernel, which no plugin is told",
+        field = Escaped(.field)
+    )]
     Address {
         /// Path of the field, as the watch writes it.
         field: String,
