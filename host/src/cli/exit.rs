@@ -121,6 +121,7 @@ const fn code(error: &RunError) -> ExitReason {
         | RunError::OnError(_)
         | RunError::Read(_)
         | RunError::Thread(_)
+        | RunError::EndedTwice
         | RunError::ThreadEnded { .. }
         | RunError::Runtime(_)
         | RunError::Engine(_)

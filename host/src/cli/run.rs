@@ -1,5 +1,6 @@
 //! `krsi-host --plugin FILE…`: its arguments, and the run itself.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -197,7 +198,14 @@ pub(super) fn log(args: &Args) -> std::io::Result<()> {
     std::panic::set_hook(Box::new(|panic| {
         let thread = std::thread::current();
         let (name, panic) = (thread.name().unwrap_or_default(), panic.to_string());
-        tracing::error!("the thread {name} {}", Escaped(&panic));
+        // Whatever `KRSI_LOG` leaves out; a backtrace is there if `RUST_BACKTRACE` asks for it.
+        let backtrace = Backtrace::capture();
+        let backtrace = match backtrace.status() {
+            BacktraceStatus::Captured => format!("{backtrace}\n"),
+            _ => String::new(),
+        };
+        let line = format!("krsi-host: the thread {name} {}\n{backtrace}", Escaped(&panic));
+        let _said = crate::output::say(line.as_bytes());
     }));
     Ok(())
 }

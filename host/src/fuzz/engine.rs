@@ -48,7 +48,7 @@ pub(crate) fn words(text: &str) -> FuzzOutcome {
     outcome(kept.take(64).collect::<String>())
 }
 
-/// SeededNumbers that follow from a seed (`splitmix64`).
+/// Numbers that follow from a seed (`splitmix64`).
 pub(crate) struct SeededNumbers(u64);
 
 impl SeededNumbers {
@@ -94,7 +94,7 @@ pub(crate) fn fuzz(target: &FuzzTarget) {
     for input in &kept {
         seen.insert(run(target, input, seed));
     }
-    let (mut executions, mut slowest) = (kept.len() as u64, Duration::ZERO);
+    let (mut executions, mut slowest) = (0u64, Duration::ZERO);
     while began.elapsed().as_secs_f64() < seconds {
         let mut input = mutated(&kept, target.words, &mut numbers);
         input.truncate(target.longest);
@@ -112,7 +112,7 @@ pub(crate) fn fuzz(target: &FuzzTarget) {
         began.elapsed().as_secs_f64(),
         seen.len(),
     );
-    assert!(executions > kept.len() as u64 / 2, "nothing was tried");
+    assert!(executions > 0, "nothing was tried but the seeds");
 }
 
 /// Runs an input; one that is a finding is left in a file.
@@ -140,7 +140,7 @@ fn left(target: &FuzzTarget, input: &[u8]) -> PathBuf {
     file
 }
 
-/// SeededNumbers at the edges of what fields hold.
+/// Numbers at the edges of what fields hold.
 const EDGES: [u64; 12] =
     [0, 1, 7, 0x7f, 0x80, 0xff, 0x7fff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX >> 1, u64::MAX];
 

@@ -4,11 +4,11 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::patience::{IDLE, IN_ALL, Patience};
 use crate::thread::{self, Task};
 
 /// Bytes that wait; lines that find no room are counted as lost.
@@ -17,12 +17,6 @@ const ROOM: usize = 1 << 20;
 const PLUGINS_ROOM: usize = ROOM / 2;
 /// Bytes that are written at once.
 const CHUNK: usize = 64 << 10;
-/// How long the end waits for a standard error that takes nothing.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the end looks whether anything was written.
-const LOOK: Duration = Duration::from_millis(500);
-/// And how long for one that is slow.
-const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Who logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,8 +64,9 @@ static LINES: Lines = Lines {
 /// # Errors
 /// When the kernel gives no thread.
 pub(crate) fn start_log() -> io::Result<()> {
+    thread::spawn("log", Task::Lasting, || LINES.write(&mut io::stderr()))?;
     LINES.lock().is_started = true;
-    thread::spawn("log", Task::Lasting, || LINES.write(&mut io::stderr())).map(drop)
+    Ok(())
 }
 
 /// Writes lines to standard error: by the thread where there is one, else at once.
@@ -111,9 +106,13 @@ impl Lines {
             waiting.lost += 1;
             return;
         }
+        // The thread waits for the first line only: each further one costs no system call.
+        let is_first = waiting.lines.is_empty();
         waiting.bytes += line.len();
         waiting.lines.push_back(line.to_owned());
-        self.news.notify_all();
+        if is_first {
+            self.news.notify_all();
+        }
     }
 
     /// The next lines, and how many they are; waits for some.
@@ -165,20 +164,12 @@ impl Lines {
     /// Waits until nothing waits any more, while something is written.
     fn wait(&self) {
         let mut waiting = self.lock();
-        let (mut before, mut still, mut all) = (waiting.written, Duration::ZERO, Duration::ZERO);
-        while !waiting.lines.is_empty() || waiting.taken > 0 {
-            if still >= PATIENCE || all >= PATIENCE_MAX {
-                return;
-            }
-            let (next, waited) =
-                self.news.wait_timeout(waiting, LOOK).unwrap_or_else(PoisonError::into_inner);
-            waiting = next;
-            if waited.timed_out() {
-                (still, all) = (still + LOOK, all + LOOK);
-            }
-            if waiting.written != before {
-                (before, still) = (waiting.written, Duration::ZERO);
-            }
+        let mut patience = Patience::new(waiting.written, (IDLE, IN_ALL));
+        while (!waiting.lines.is_empty() || waiting.taken > 0)
+            && let Some(left) = patience.left(waiting.written)
+        {
+            let waited = self.news.wait_timeout(waiting, left);
+            waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
@@ -238,7 +229,7 @@ mod tests {
         assert_eq!(lines.lock().lost, lost, "a plugin's log left the host no room");
         let began = Instant::now();
         lines.wait();
-        assert!((PATIENCE..PATIENCE_MAX).contains(&began.elapsed()), "{:?}", began.elapsed());
+        assert!((IDLE..IN_ALL).contains(&began.elapsed()), "{:?}", began.elapsed());
         // Somebody reads after all: everything that waited comes, and what is missing is told.
         let mut text = Vec::new();
         while !text.ends_with(b"the host's\n") {

@@ -2,6 +2,7 @@
 
 mod json;
 mod log;
+mod patience;
 mod report;
 mod status;
 mod terminal;
@@ -11,6 +12,7 @@ use std::io::{self, Write};
 
 pub(crate) use json::Json;
 pub(crate) use log::{LogWriter, end_log, lost_lines, say, start_log};
+pub(crate) use patience::{IDLE, IN_ALL, Patience};
 pub(crate) use report::{
     AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
     RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,

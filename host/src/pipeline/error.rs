@@ -137,6 +137,11 @@ pub enum RunError {
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),
+    /// A second signal came while the run ended.
+    #[error(
+        "a second signal ended the run before it had ended in order: reports and the summary are incomplete"
+    )]
+    EndedTwice,
     /// A thread that no run goes on without has ended.
     #[error("{end}: the run was ended")]
     ThreadEnded {
@@ -216,9 +221,7 @@ impl RunError {
             }
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
-            RunError::Labels { .. } => {
-                "`krsi-host status` lists the labels in use: run fewer plugins that declare some"
-            }
+            RunError::Labels { .. } => "run fewer plugins with labels: `krsi-host status`",
             RunError::SameName { .. } => {
                 "state, rules and grants belong to a plugin's name: give each plugin its own, or take the other file away to let this one follow it"
             }
@@ -236,6 +239,7 @@ impl RunError {
             }
             RunError::Control(error) => error.fix(),
             RunError::Record(error) => error.fix(),
+            RunError::EndedTwice => "wait for the first signal to end the run",
             RunError::ThreadEnded { .. } => "please report this with what krsi-host said before",
             RunError::ReadyFileTaken { .. } => "give another path; krsi-host left the file alone",
             RunError::Attach(AttachError::Map(_))

@@ -13,17 +13,13 @@ use super::reports::ReportReceiver;
 use super::shared::Shared;
 use crate::config::{Config, Format};
 use crate::loss::Loss;
-use crate::output::{Json, Output, Report, Terminal};
+use crate::output::{IDLE, IN_ALL, Json, Output, Report, Terminal};
 use crate::thread::{self, Task};
 
 /// Bytes that are written at once.
 const CHUNK: usize = 64 << 10;
 /// A write that takes longer is told.
 pub(super) const STALLED: Duration = Duration::from_secs(5);
-/// How long the host's end waits while standard output takes nothing …
-const PATIENCE: Duration = Duration::from_secs(2);
-/// … and how long while it takes something.
-const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Starts the thread, which ends once no report comes any more.
 pub(super) fn start(
@@ -46,7 +42,7 @@ pub(super) fn start(
 /// Waits until everything is written, as long as something is; tells what is left.
 pub(super) fn finish(shared: &Shared, last: Option<Report>) {
     shared.reports.end(last);
-    let left = shared.reports.rest(PATIENCE, PATIENCE_MAX);
+    let left = shared.reports.rest((IDLE, IN_ALL));
     if left > 0 {
         let lost = shared.losses.count(Loss::Output) + left;
         tracing::warn!(

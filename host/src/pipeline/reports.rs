@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clock;
-use crate::output::{NoteReport, Report};
+use crate::output::{NoteReport, Patience, Report};
 use crate::policy::Allowance;
 
 /// Reports that wait for the outputs in each class; beyond, they are counted as lost.
@@ -141,7 +141,7 @@ impl Reports {
         self.is_within_rate(&report, clock::boot_ns()) && self.push(report)
     }
 
-    /// Says what was left out since it was last said; how much.
+    /// Says what was left out since it was last said, and how much.
     pub(super) fn report_left_out(&self) {
         let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
         for ((kind, whose), rate) in &mut *rates {
@@ -172,30 +172,32 @@ impl Reports {
         (busy.unwrap_or_default(), inside.left())
     }
 
-    /// Waits until all is written: no longer than `patience` while nothing is, and than `at_most` in all. How much
-    /// is left.
-    pub(super) fn rest(&self, patience: Duration, at_most: Duration) -> u64 {
-        let (began, mut inside) = (Instant::now(), self.way.lock());
-        let (mut done, mut since) = (inside.done, began);
-        while inside.left() > 0 && since.elapsed() < patience && began.elapsed() < at_most {
-            let look = patience.saturating_sub(since.elapsed());
-            let waited = self.way.news.wait_timeout(inside, look);
+    /// Waits until all is written: no longer than the first of `bounds` while nothing is, and than the second in all.
+    /// Returns how much is left.
+    pub(super) fn rest(&self, bounds: (Duration, Duration)) -> u64 {
+        let mut inside = self.way.lock();
+        let mut patience = Patience::new(inside.done, bounds);
+        while inside.left() > 0
+            && let Some(left) = patience.left(inside.done)
+        {
+            let waited = self.way.news.wait_timeout(inside, left);
             inside = waited.unwrap_or_else(PoisonError::into_inner).0;
-            if inside.done != done {
-                (done, since) = (inside.done, Instant::now());
-            }
         }
         inside.left()
     }
 
     fn push(&self, report: Report) -> bool {
         let mut inside = self.way.lock();
+        // Whoever takes reports waits for the first only: each further one costs no system call.
+        let is_first = inside.classes.iter().all(VecDeque::is_empty);
         let class = class_of(&report) as usize;
         let Some(waiting) = inside.classes.get_mut(class) else { return false };
         let has_room = waiting.len() < WAITING_MAX;
         if has_room {
             waiting.push_back(report);
-            self.way.news.notify_all();
+            if is_first {
+                self.way.news.notify_all();
+            }
         }
         has_room
     }

@@ -54,7 +54,7 @@ impl Entry {
     }
 }
 
-/// Returns all of them.
+/// The plugins that run, and what starting another takes.
 pub(super) struct Roster {
     pub(super) compiler: Compiler,
     /// One engine for each limit of stack.

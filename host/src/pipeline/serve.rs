@@ -19,7 +19,7 @@ use super::reloaded::Reloaded;
 use super::report;
 use super::shared::Shared;
 use super::start::RunningHost;
-use super::steward::Command;
+use super::steward::{Command, Ended};
 use super::summary::{counts, processes, summary, watch_counts};
 use super::watch::FolderWatch;
 use crate::config::Config;
@@ -30,7 +30,7 @@ use crate::loss::Loss;
 use crate::output::{LabelCount, OutputStatus, Report, Status, lost_lines};
 use crate::policy::LabelView;
 use crate::record::Options;
-use crate::thread::{self, ThreadEnding};
+use crate::thread::{self, ThreadEnd, ThreadEnding};
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -87,12 +87,10 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
     if let Some(end) = &lost {
         shared.note(format!("{end}, which no run goes on without: it ends"));
     }
-    let (reply, ended) = oneshot::channel();
-    send(&commands, Command::Stop(reply));
-    // None if the steward itself has ended.
-    let ended = ended.await.ok();
-    let panicked = ends.try_recv().ok().filter(|end| end.ending == ThreadEnding::Panicked);
-    let lost = lost.or(panicked);
+    let ended = stop(&commands, [interrupt, terminate]).await?;
+    let mut later = std::iter::from_fn(|| ends.try_recv().ok());
+    let panicked = later.find(|end| end.ending == ThreadEnding::Panicked);
+    let lost = lost.or(panicked).or_else(|| ended.is_none().then(steward_panicked));
     shared.reports.report_left_out();
     let summary = ended.as_ref().map(|ended| summary(&shared, &counters, ended)).transpose();
     let (last, summed) = match summary {
@@ -105,6 +103,26 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
         Some(end) => Err(RunError::ThreadEnded { end, why: read.err().map(Box::new) }),
         None => read.and(summed),
     }
+}
+
+/// Has the steward end the run; `None` if it has ended itself. A further signal ends the wait.
+async fn stop(
+    commands: &Sender<Command>,
+    [interrupt, terminate]: [&mut Signals; 2],
+) -> Result<Option<Ended>, RunError> {
+    let (reply, ended) = oneshot::channel();
+    send(commands, Command::Stop(reply));
+    tokio::select! {
+        ended = ended => Ok(ended.ok()),
+        // Whoever asks twice does not want to wait: the kernel detaches what this process held.
+        _ = interrupt.recv() => Err(RunError::EndedTwice),
+        _ = terminate.recv() => Err(RunError::EndedTwice),
+    }
+}
+
+/// What is known of a steward that did not answer: it ends by an answer, or by a panic.
+fn steward_panicked() -> ThreadEnd {
+    ThreadEnd { thread: "steward".to_owned(), ending: ThreadEnding::Panicked }
 }
 
 /// Says once that standard output takes nothing, and by the status how much is lost.

@@ -129,17 +129,32 @@ pub(super) struct Successor {
 pub(super) struct Desk {
     pub(super) queue: Arc<Queue>,
     pub(super) stats: Arc<WorkerStats>,
-    orders: Mutex<Vec<WorkerOrder>>,
+    /// None once the thread has ended: nobody takes them any more.
+    orders: Mutex<Option<Vec<WorkerOrder>>>,
     about: Mutex<Arc<About>>,
 }
 
 impl Desk {
     pub(super) fn orders(&self) -> Vec<WorkerOrder> {
-        std::mem::take(&mut *lock(&self.orders))
+        lock(&self.orders).as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Takes no more orders; those that wait are dropped, and so is whoever waits for their answers.
+    fn close(&self) {
+        *lock(&self.orders) = None;
     }
 
     pub(super) fn set_about(&self, about: Arc<About>) {
         *lock(&self.about) = about;
+    }
+}
+
+/// Closes a desk when its thread ends, by a panic too.
+struct ClosesDesk(Arc<Desk>);
+
+impl Drop for ClosesDesk {
+    fn drop(&mut self) {
+        self.0.close();
     }
 }
 
@@ -175,7 +190,7 @@ impl Worker {
         let desk = Arc::new(Desk {
             queue,
             stats: Arc::default(),
-            orders: Mutex::default(),
+            orders: Mutex::new(Some(Vec::new())),
             about: Mutex::new(Arc::clone(&about)),
         });
         let live = RunningVersion::new(
@@ -187,7 +202,12 @@ impl Worker {
             Begun { first, outcomes },
         );
         let mut running = PluginThread::new(Arc::clone(&desk), Life::new(policy), live);
-        let thread = thread::spawn(&name, Task::Passing, move || running.run())
+        let closing = ClosesDesk(Arc::clone(&desk));
+        let body = move || {
+            let _closing = closing;
+            running.run();
+        };
+        let thread = thread::spawn(&name, Task::Passing, body)
             .map_err(|source| StartError::Thread { file: about.identity.file.clone(), source })?;
         Ok(Self { desk, thread: Mutex::new(Some(thread)) })
     }
@@ -249,7 +269,9 @@ impl Worker {
     }
 
     fn order(&self, order: WorkerOrder) {
-        lock(&self.desk.orders).push(order);
+        if let Some(orders) = &mut *lock(&self.desk.orders) {
+            orders.push(order);
+        }
         self.desk.queue.push(Delivery::Order);
     }
 

@@ -1,4 +1,4 @@
-//! Types of a kernel: whatever the bytes, answers or errors, and never a field outside of its structure.
+//! Types of a kernel: whatever the bytes, answers or errors, and the same ones each time.
 
 use std::time::Duration;
 
@@ -41,6 +41,8 @@ fn run(input: &[u8]) -> FuzzOutcome {
             |(structure, member)| types.offset(structure, member).map_err(|why| why.to_string()),
         );
     let planned = plan(&types, |_| true);
+    let again = KernelTypes::parse(input, "fuzz").map(|types| plan(&types, |_| true).offsets);
+    assert_eq!(again.ok(), Some(planned.offsets.clone()), "the same bytes mean two things");
     let kfuncs = Kfuncs::of(&types);
     let resolved = WATCHES.map(|text| {
         let prototype = |hook: &str| types.prototype(&format!("bpf_lsm_{hook}"));

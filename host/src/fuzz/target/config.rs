@@ -97,7 +97,7 @@ fn run(input: &[u8]) -> FuzzOutcome {
     let of = |name: &str| {
         let settings = policies.of(name).map_err(|error| chain(&error))?;
         let limits = settings.limits;
-        assert!(limits.memory_bytes > 0 || limits.queue_records > 0, "{limits:?}");
+        assert!(limits.memory_bytes > 0 && limits.queue_records > 0, "{limits:?}");
         Ok::<_, String>(settings.grant.kill)
     };
     let kills: Vec<_> = names.iter().map(String::as_str).chain(["a", "miner"]).map(of).collect();

@@ -34,11 +34,14 @@ fn seeds() -> Vec<Vec<u8>> {
     let answers = [
         Answer::Status(Box::new(status)),
         Answer::Reloaded(vec![Ok("a".into()), Err("b".into())]),
+        Answer::Recording("to c".into()),
         Answer::Refused("c".into()),
     ];
     let questions = [
         &b"{\"ask\":\"status\"}\n"[..],
         b"{\"ask\":\"reload\",\"plugin\":\"miner\",\"accept\":true}\n",
+        b"{\"ask\":\"record\",\"file\":\"/a\",\"bytes_max\":7,\"redacted\":true}\n",
+        b"{\"ask\":\"dump\",\"file\":\"/a\"}\n{\"ask\":\"end-recording\"}\n",
         b"{\"ask\":\"reload\",\"plugin\":null,\"accept\":false}\n{\"ask\":\"status\"}\n",
     ];
     let answers = answers.iter().map(|answer| serde_json::to_vec(answer).unwrap());

@@ -107,6 +107,7 @@ fn run(input: &[u8]) -> FuzzOutcome {
         Err(error) => {
             let told = error.to_string();
             assert!(!told.is_empty() && told.len() < 64 << 10, "{} bytes", told.len());
+            assert!(!told.chars().any(char::is_control), "more than a line: {told:?}");
             words(&told)
         }
     }

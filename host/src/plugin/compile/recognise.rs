@@ -25,7 +25,8 @@ pub(super) fn componentise(bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
         (MAGIC, COMPONENT) => Ok(bytes),
         // The encoder trusts lengths that it finds in a module, and panics where it should not.
         (MAGIC, CORE) => catch_unwind(|| encode(&bytes)).unwrap_or_else(|panic| {
-            let reason = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let reason = panic.downcast_ref::<String>().cloned().or(text).unwrap_or_default();
             Err(Fault::Encode { reason: format!("what is said of its types is damaged: {reason}") })
         }),
         _ => Err(Fault::NotWasm),
