@@ -1,4 +1,5 @@
-//! Every drop in the process, counted where it happens: the one place the summary reads.
+//! Losses inside the host's process, each counted where it happens. The kernel's counters and the plugins' queues
+//! have counts of their own.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,6 +10,8 @@ pub(crate) enum Loss {
     Decode,
     /// An event that was too long for a frame.
     Encode,
+    /// A report beyond the rate of its kind.
+    Rate,
     /// A report that standard output could not take in time.
     Output,
     /// A line of the host's own log that standard error could not take in time.
@@ -17,7 +20,8 @@ pub(crate) enum Loss {
 
 impl Loss {
     /// Every place, in the order of the flow.
-    pub(crate) const ALL: [Loss; 4] = [Loss::Decode, Loss::Encode, Loss::Output, Loss::Log];
+    pub(crate) const ALL: [Loss; 5] =
+        [Loss::Decode, Loss::Encode, Loss::Rate, Loss::Output, Loss::Log];
 
     /// Name in the summary.
     #[must_use]
@@ -25,6 +29,7 @@ impl Loss {
         match self {
             Loss::Decode => "decode",
             Loss::Encode => "encode",
+            Loss::Rate => "rate",
             Loss::Output => "output",
             Loss::Log => "log",
         }

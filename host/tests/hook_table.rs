@@ -70,12 +70,13 @@ fn table() -> String {
         Generated from the code by a test (`KRSI_BLESS=1 cargo test -p krsi-host --test hook_table`); \
         do not edit.\n\n\
         A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
-        `krsi_plugin::record`, or of its own body for the first six. A field that a kernel lacks, or that cannot be\n\
-        read, is `None`. The field in parentheses, and its path, is compared with the file, address or path of a\n\
-        rule; of two fields, each is compared. *Kernel* is the oldest version with the hook.\n\n\
+        `krsi_plugin::record`. The first six hooks have types of their own, such as `Exec`. A field that a kernel\n\
+        lacks, or that cannot be read, is `None`. The field in parentheses is the one that a rule on a file, a path or\n\
+        an address applies to; if there are two, the rule applies to each. *Kernel* is the oldest version with the\n\
+        hook.\n\n\
         If a hook is missing, or left out by `--without`, the hook behind *or* is attached as its substitute, under\n\
-        the same name. It denies by the same keys, but it knows names within their mount only: there the\n\
-        `if_unresolved` of rules on paths decides.\n\n\
+        the same name. Rules on the same keys apply to it. It cannot resolve a full path: of rules on paths,\n\
+        `if_unresolved` decides there.\n\n\
         | hook | record fields | deny keys that apply | can deny | kernel |\n\
         | --- | --- | --- | --- | --- |\n",
     );

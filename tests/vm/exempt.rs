@@ -14,6 +14,7 @@ use rustix::process::Signal;
 
 use super::{Boot, Test, evasion};
 use crate::harness::{Guest, Host, expect_errno, wait_for};
+use crate::reload::{census, put};
 use crate::rule::{folder, ruled, verdict};
 
 pub(crate) const TESTS: &[Test] = &[
@@ -145,10 +146,20 @@ fn operator(guest: &mut Guest) -> anyhow::Result<()> {
     locked(0)?;
     verdict(&host, &[("plugin", "ruler"), ("verdict", "denied")])?;
     host.stop(Signal::TERM)?;
-    let watch = ["--watch", "bprm_check_security deny EPERM"].map(str::to_owned);
-    let host = guest.start(&watch)?;
+    let folder = guest.path("plugins");
+    fs::create_dir(&folder)?;
+    let words = ["--watch", "bprm_check_security deny EPERM", "--plugin-dir", "plugins"];
+    let host = guest.start(&words.map(str::to_owned))?;
     locked(0)?;
     verbs(&host, "krsi-host")?;
+    // A plugin that comes now is compiled, and hooks that it is the first to want are proven, all by children.
+    put(&folder.join("census.wasm"), &census("1.0.000", "TRAP-OFF")?)?;
+    host.note(&["census 1.0.000 runs"])?;
+    let (hooks, unproven) = (host.hooks()?, host.unproven()?);
+    ensure!(hooks.iter().any(|hook| hook == "file_open") && unproven.is_empty(), "{unproven:?}");
+    let (reloaded, said) = host.ask(&["reload", "census"])?;
+    ensure!(reloaded && said.contains("took over"), "{said}");
+    locked(0)?;
     host.stop(Signal::TERM)?;
     let run = Command::new("/bin/busybox").arg("true").status()?;
     ensure!(run.success() && TcpStream::connect("127.0.0.1:1").is_err(), "{run}");

@@ -69,7 +69,7 @@ fn as_they_come(guest: &mut Guest) -> anyhow::Result<()> {
     // What was moved over a file that was named by a relative path.
     put(&guest.path("beside.wasm"), &census("2.0.001", "TRAP-OFF")?)?;
     host.note(&["census: shadow 2.0.001 runs without effect"])?;
-    put(&guest.path("ruler.conf"), format!("{rule} audit").as_bytes())?;
+    put(&guest.path("ruler.conf"), format!("{rule}\n").as_bytes())?;
     host.note(&["ruler 0.1.0 runs", "in place of 0.1.0"])?;
     put(&guest.path("ruler.wasm"), &[&ruler, SECTION].concat())?;
     wait_for("the second swap", || Ok((host.status("ruler")?["swaps"] == 2).then_some(())))?;
@@ -84,12 +84,15 @@ fn as_they_come(guest: &mut Guest) -> anyhow::Result<()> {
         let has = |name: &str| rejected.iter().any(|file| file.ends_with(name));
         Ok((!has("fifo.wasm") && has("again.wasm") && rejected.len() == 3).then_some(()))
     })?;
-    // Everything is read again, but for what came from a pipe: the rule is as harmless as before.
+    comes_later(guest, &host)?;
+    // Everything is read again, but for what came from a pipe: the rule is as harmless as before, and there.
+    audits(&host, &audited)?;
     host.signal(Signal::HUP)?;
     wait_for("the reload", || Ok((host.status("ruler")?["swaps"] == 3).then_some(())))?;
-    File::open(&audited)?;
+    audits(&host, &audited)?;
     tells_numbers(guest, &host)?;
     outputs(guest, &host)?;
+    fifo_instead(guest, &host)?;
     let ready = guest.path("ready");
     ensure!(ready.exists(), "no ready file");
     let summary = host.stop(Signal::TERM)?;
@@ -97,6 +100,26 @@ fn as_they_come(guest: &mut Guest) -> anyhow::Result<()> {
     let rows = summary["plugins"].as_array().cloned().unwrap_or_default();
     let row = rows.iter().find(|row| row["plugin"] == "census");
     ensure!(row.is_some_and(|row| row["metrics"]["reports"] == 1.0), "{summary}");
+    Ok(())
+}
+
+/// A folder and a FIFO that come later.
+fn comes_later(guest: &Guest, host: &Host) -> anyhow::Result<()> {
+    fs::create_dir(guest.path("later"))?;
+    fs::hard_link(guest.path("ruler.wasm"), guest.path("later/again.wasm")).context("a link")?;
+    host.note(&["later/again.wasm: its name \"ruler\" is taken by"])?;
+    mkfifoat(CWD, guest.path("sub/late.wasm"), Mode::RUSR)?;
+    host.note(&["late.wasm: cannot be read: a FIFO lies there"]).map(drop)
+}
+
+/// A FIFO in the place of the file of a plugin that runs.
+fn fifo_instead(guest: &Guest, host: &Host) -> anyhow::Result<()> {
+    let fifo = guest.path("fifo");
+    mkfifoat(CWD, &fifo, Mode::RUSR)?;
+    fs::rename(&fifo, guest.path("ruler.wasm"))?;
+    host.note(&["ruler.wasm: cannot be read: a FIFO lies there"])?;
+    let status = host.status("ruler")?;
+    ensure!(status["state"] == "running" && status["swaps"] == 5, "{status}");
     Ok(())
 }
 
@@ -121,6 +144,22 @@ fn rejected(host: &Host) -> anyhow::Result<Vec<String>> {
     let status: serde_json::Value = serde_json::from_str(&text)?;
     let rows = status["rejected"].as_array().cloned().unwrap_or_default();
     Ok(rows.iter().map(|row| row["file"].as_str().unwrap_or_default().to_owned()).collect())
+}
+
+/// That the rule on a file is there, and only reports.
+fn audits(host: &Host, audited: &Path) -> anyhow::Result<()> {
+    let object = audited.display().to_string();
+    let told = || -> anyhow::Result<usize> {
+        let is_told = |report: &serde_json::Value| {
+            report["verdict"] == "audited" && report["object"] == *object
+        };
+        Ok(host.reports()?.iter().filter(|report| is_told(report)).count())
+    };
+    let before = told()?;
+    wait_for("an audited open", || {
+        File::open(audited)?;
+        Ok((told()? > before).then_some(()))
+    })
 }
 
 /// What a plugin measures is told by the status.
@@ -212,7 +251,13 @@ fn refused_by_name(guest: &mut Guest) -> anyhow::Result<()> {
     fs::create_dir(&open)?;
     fs::set_permissions(&open, Permissions::from_mode(0o777))?;
     put(&open.join("census.wasm"), &census("1.0.000", "TRAP-OFF")?)?;
-    let cases: [(&[&str], i32, &str); 9] = [
+    fs::write(open.join("host.toml"), "")?;
+    let cases: [(&[&str], i32, &str); 10] = [
+        (
+            &["--plugin", plugin, "--config", "open/host.toml"],
+            2,
+            "open: everybody may write there, as its mode is 0777",
+        ),
         (
             &["--plugin", "open/census.wasm"],
             2,
@@ -243,15 +288,23 @@ fn refused_by_name(guest: &mut Guest) -> anyhow::Result<()> {
         ensure!(refused.stderr.contains(words), "{arguments:?}: {}", refused.stderr);
     }
     ensure!(fs::read(&precious)? == b"precious", "it is not what it was");
-    // In a folder it is told and stops nothing; where the operator says so, it runs.
+    others_may_change(guest)
+}
+
+/// In a folder it is told and stops nothing; where the operator says so, it runs.
+fn others_may_change(guest: &Guest) -> anyhow::Result<()> {
     let host =
         limited("max_user_watches", || guest.start(&["--plugin-dir", "open"].map(str::to_owned)))?;
     host.note(&["the kernel does not tell of files that change", "no inotify watch is left"])?;
     host.note(&["open/census.wasm: others may change", "--allow-writable"])?;
     ensure!(rejected(&host)?.len() == 1, "{:?}", rejected(&host));
     host.stop(Signal::TERM)?;
-    let host = guest.start(&["--plugin-dir", "open", "--allow-writable"].map(str::to_owned))?;
+    let words = ["--plugin-dir", "open", "--config", "open/host.toml", "--allow-writable"];
+    let host = limited("max_user_watches", || guest.start(&words.map(str::to_owned)))?;
     host.note(&["open/census.wasm: others may change", "allowed by"])?;
+    host.note(&["open/host.toml: others may change", "allowed by"])?;
     host.note(&["census 1.0.000 runs"])?;
+    host.signal(Signal::HUP)?;
+    host.note(&["census 1.0.000 runs", "in place of 1.0.000"])?;
     host.stop(Signal::TERM).map(drop)
 }

@@ -377,7 +377,7 @@ fn version_in_the_name(host: &Host, folder: &Path, denied: &Path) -> anyhow::Res
     ensure!(host.status("census")?["version"] == "1.0.001", "{}", host.status("census")?);
     fs::remove_file(first)?;
     host.note(&["census 1.0.003 runs", "in place of 1.0.001"])?;
-    for _ in 0..4 {
+    for _ in 0..10 {
         fs::rename(&at, &to)?;
         let expected = to.display().to_string();
         wait_for("the plugin to be that of the new file", || {

@@ -1,9 +1,9 @@
 //! What a machine, a service manager and a careless operator leave krsi-host without: outputs that nobody reads,
 //! threads, capabilities, limits, a place for compiled code, and a clock that stands where it stood.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{PipeReader, PipeWriter, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
@@ -29,6 +29,8 @@ pub(crate) const TESTS: &[Test] = &[
 const EACCES: i32 = 13;
 /// How long a run may take to end, whatever its outputs do: twice what it waits for them.
 const END: Duration = Duration::from_secs(20);
+/// How long it may take after a second signal: less than it would wait for one output.
+const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// A pipe that takes nothing any more, and that nobody reads.
 fn stuffed() -> anyhow::Result<(PipeReader, PipeWriter)> {
@@ -85,6 +87,28 @@ fn outputs_nobody_reads(guest: &mut Guest) -> anyhow::Result<()> {
     out.read_to_string(&mut text)?;
     ensure!(text.trim_start_matches('-').lines().count() <= 1, "{text}");
     err.read_to_string(&mut text)?;
+    ends_at_a_second_signal(guest)
+}
+
+/// The wait at the end for outputs that nobody reads is over with a second signal.
+fn ends_at_a_second_signal(guest: &Guest) -> anyhow::Result<()> {
+    let ((_out, stdout), (_err, stderr)) = (stuffed()?, stuffed()?);
+    let mut host =
+        guest.start_as(&["--plugin", "/krsi/tracer.wasm"].map(str::to_owned), |command| {
+            command.stdout(stdout).stderr(stderr);
+        })?;
+    host.signal(Signal::TERM)?;
+    let threads = format!("/proc/{}/task", host.pid());
+    wait_for("the wait for the outputs", || {
+        let mut names =
+            fs::read_dir(&threads)?.map(|thread| fs::read_to_string(thread?.path().join("comm")));
+        Ok(names.any(|name| name.is_ok_and(|name| name.trim_end() == "finish")).then_some(()))
+    })?;
+    let began = Instant::now();
+    host.signal(Signal::INT)?;
+    let status = wait_for("krsi-host to end", || host.ended())?;
+    let took = began.elapsed();
+    ensure!(status.code() == Some(1) && took < AT_ONCE, "{status} after {took:?}");
     Ok(())
 }
 
@@ -139,11 +163,13 @@ fn hardened(guest: &mut Guest) -> anyhow::Result<()> {
     let few = Without { all_but: kept, network: true, ..Without::default() };
     let folder = guest.path("plugins");
     fs::create_dir(&folder)?;
-    put(&folder.join("census.wasm"), &census("1.0.000", "TRAP-OFF")?)?;
-    let arguments = ["--plugin-dir", "plugins", "--no-cache"].map(str::to_owned);
+    // What runs at the start needs no compiler: what is missing is told all the same, not at the first upgrade.
+    fs::copy("/krsi/census.wasm", folder.join("census.wasm"))?;
+    let cache = guest.copied_code()?.display().to_string();
+    let arguments = ["--plugin-dir", "plugins", "--cache-dir", &cache].map(str::to_owned);
     let host = guest.start_as(&arguments, |command| confine(command, few))?;
     host.note(&["CAP_SETUID is missing", "compiled by a child that stays root"])?;
-    host.note(&["census 1.0.000 runs", "compiled"])?;
+    host.note(&["census 1.0.000 runs", "from the cache"])?;
     put(&folder.join("census.wasm"), &census("1.0.001", "TRAP-OFF")?)?;
     host.note(&["census 1.0.001 runs", "in place of 1.0.000"])?;
     let mut doctor = Command::new("/krsi/krsi-host");
@@ -180,6 +206,8 @@ fn mistakes_are_told(guest: &mut Guest) -> anyhow::Result<()> {
     // Cut where a library that reads it panics: a damaged file, and nothing to report.
     let whole = fs::read("/krsi/tracer.wasm")?;
     put(&folder.join("cut.wasm"), &whole[..whole.len() - 40])?;
+    put(&folder.join("ruler.wasm"), &fs::read("/krsi/ruler.wasm")?)?;
+    host.note(&["ruler: shadow 0.1.0 runs without effect"])?;
     let told = host.note(&["cut.wasm"])?;
     ensure!(!told.to_string().contains("please report"), "{told}");
     let (done, text) = host.ask(&["status"])?;
@@ -247,6 +275,7 @@ fn without_a_place_for_code(guest: &mut Guest) -> anyhow::Result<()> {
     host.note(&["/proc/krsi-host: cannot be used for compiled code", "compiled at every start"])?;
     host.note(&["tracer", "runs", "compiled"])?;
     host.stop(Signal::TERM)?;
+    read_only_cache(guest)?;
     let full = guest.path("full");
     mounted(&full, "size=8k,mode=700", || {
         // And nobody reads what is reported.
@@ -271,6 +300,26 @@ fn without_a_place_for_code(guest: &mut Guest) -> anyhow::Result<()> {
         let status = wait_for("krsi-host to end", || host.ended())?;
         ensure!(status.success(), "{status}");
         Ok(())
+    })
+}
+
+/// On a file system that is mounted read-only nothing is kept, and plugins run.
+fn read_only_cache(guest: &Guest) -> anyhow::Result<()> {
+    let read_only = guest.path("read-only");
+    mounted(&read_only, "mode=700", || {
+        fs::write(read_only.join("key"), [7; 64])?;
+        fs::set_permissions(read_only.join("key"), Permissions::from_mode(0o600))?;
+        let path = read_only.display().to_string();
+        let words = ["--plugin", "/krsi/tracer.wasm", "--cache-dir", &path].map(str::to_owned);
+        let remounted = Command::new("/bin/busybox")
+            .args(["mount", "-o", "remount,ro", "none", &path])
+            .status()?;
+        ensure!(remounted.success(), "remount");
+        let host = guest.start(&words)?;
+        host.note(&["tracer", "runs", "compiled"])?;
+        let said = host.stderr();
+        ensure!(said.contains("compiled code is not kept"), "{said}");
+        host.stop(Signal::TERM).map(drop)
     })
 }
 

@@ -148,9 +148,9 @@ impl fmt::Display for Description {
             lines(f, "its rules may refuse calls of", self.deny_hooks.iter())?;
             lines(f, "by", self.deny_keys.iter())?;
             let end = if self.rules_end_with_it {
-                "end when it stops"
+                "end when it is quarantined or unloaded"
             } else {
-                "stand until they expire"
+                "stay in force when it is quarantined, until they expire, and end when it is unloaded"
             };
             writeln!(f, "  its rules {end}")?;
         }

@@ -237,13 +237,16 @@ fn text(status: &Status) -> String {
 
 /// What standard output and standard error did not take.
 fn outputs(out: &mut String, output: &OutputStatus) {
-    let OutputStatus { waiting, lost, stalled_s, log_lost } = output;
+    let OutputStatus { waiting, left_out, lost, stalled_s, log_lost } = output;
     // Writing to a String cannot fail, here and below.
     if *stalled_s > 0 {
         let _ok = writeln!(
             out,
             "\nstandard output has taken nothing for {stalled_s} s: {waiting} reports wait"
         );
+    }
+    if *left_out > 0 {
+        let _ok = writeln!(out, "\nreports beyond the rate of their kind, not written: {left_out}");
     }
     if *lost > 0 {
         let _ok = writeln!(out, "\nreports that standard output did not take: {lost}");

@@ -12,7 +12,7 @@
 //! was when the plugin was first loaded.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKind, KeyKinds, RuleMode};
@@ -114,6 +114,11 @@ impl File {
     /// Names of the plugins that have a table.
     pub(super) fn named(&self) -> impl Iterator<Item = &str> {
         self.plugin.keys().map(String::as_str)
+    }
+
+    /// Files of the public keys that plugins are pinned to.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &Path> {
+        self.plugin.values().filter_map(|table| table.key.as_deref())
     }
 
     /// Returns the settings of all rules.

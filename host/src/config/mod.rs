@@ -123,6 +123,8 @@ pub struct Policies {
     file: file::File,
     rules: RuleSettings,
     allow_writable: bool,
+    /// Files of the host's own that others may change, with what is to be told of it.
+    writable: Vec<(PathBuf, String)>,
 }
 
 impl Policies {
@@ -135,24 +137,17 @@ impl Policies {
         self.file.apply(name, self.base.clone()).map_err(wrong)
     }
 
-    /// Looks whether others may change a plugin's file or its configuration; what is to be told of it where that is
-    /// allowed.
+    /// Looks whether others may change a plugin's file, its configuration or what the host itself goes by; the files
+    /// of which that is to be told, where it is allowed.
     ///
     /// # Errors
     /// When it is not allowed.
-    pub fn check_writers(&self, spec: &PluginSpec) -> Result<Option<String>, ConfigError> {
+    pub fn check_writers(&self, spec: &PluginSpec) -> Result<Vec<(PathBuf, String)>, ConfigError> {
         let config = spec.config.as_ref().filter(|config| config.is_file()).map(Source::path);
-        for file in [Some(spec.file.as_path()), config].into_iter().flatten() {
-            if let Some(Writable { path, why }) = writable_by_others(file) {
-                let refused = ConfigError::Writable { file: file.into(), path, why };
-                return if self.allow_writable {
-                    Ok(Some(refused.to_string()))
-                } else {
-                    Err(refused)
-                };
-            }
-        }
-        Ok(None)
+        let files = [Some(spec.file.as_path()), config].into_iter().flatten();
+        let mut told = writable(files, self.allow_writable)?;
+        told.extend_from_slice(&self.writable);
+        Ok(told)
     }
 
     /// Names of the plugins that something is said of by name.
@@ -195,7 +190,7 @@ pub enum ConfigError {
     /// Others may change what a plugin is made of.
     #[error("{}: others may change {}: {why}", file.display(), path.display())]
     Writable {
-        /// The plugin's file or its configuration.
+        /// The plugin's file, its configuration, or a file of the host's own.
         file: PathBuf,
         /// What they may change: the file itself, or a folder on the way to it.
         path: PathBuf,
@@ -251,13 +246,37 @@ impl Config {
     /// # Errors
     /// Names the file, the line and the key.
     pub fn policies(&self) -> Result<Policies, ConfigError> {
+        let own = self.file.as_ref().filter(|file| file.is_file()).map(Source::path);
+        let own = own.into_iter().chain(self.require_signed.as_deref());
+        let mut writable_own = writable(own, self.allow_writable)?;
         let file = self.file.as_ref().map(file::File::read).transpose()?.unwrap_or_default();
+        writable_own.extend(writable(file.keys(), self.allow_writable)?);
         let path = || self.file.as_ref().map(|file| file.path().to_owned()).unwrap_or_default();
         let wrong = |reason| ConfigError::File { file: path(), reason };
         let rules = file.rules().map_err(wrong)?;
         let (base, allow_writable) = (self.base.clone(), self.allow_writable);
-        Ok(Policies { base, file, rules, allow_writable })
+        Ok(Policies { base, file, rules, allow_writable, writable: writable_own })
     }
+}
+
+/// Which of some files others may change, with what is to be told of it where that is allowed.
+///
+/// # Errors
+/// When it is not allowed.
+fn writable<'f>(
+    files: impl IntoIterator<Item = &'f Path>,
+    is_allowed: bool,
+) -> Result<Vec<(PathBuf, String)>, ConfigError> {
+    let mut told = Vec::new();
+    for file in files {
+        let Some(Writable { path, why }) = writable_by_others(file) else { continue };
+        let refused = ConfigError::Writable { file: file.into(), path, why };
+        if !is_allowed {
+            return Err(refused);
+        }
+        told.push((file.to_owned(), refused.to_string()));
+    }
+    Ok(told)
 }
 
 impl PluginSpec {

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tracing::Metadata;
 use tracing_subscriber::fmt::MakeWriter;
@@ -15,6 +16,8 @@ use crate::thread::{self, Task};
 const ROOM: usize = 1 << 20;
 /// What of it lines of plugins may take, so that theirs never cost the host its own.
 const PLUGINS_ROOM: usize = ROOM / 2;
+/// How long the end waits for standard error when it is not to wait: what a line takes that somebody reads.
+const HURRIED: Duration = Duration::from_millis(100);
 /// Bytes that are written at once.
 const CHUNK: usize = 64 << 10;
 
@@ -42,6 +45,10 @@ struct WaitingLines {
     lost: u64,
     /// Of the lost ones, those that were told on standard error itself.
     told: u64,
+    /// How many were written when a wait was given up, if one was.
+    given_up_at: Option<u64>,
+    /// Whether the end is not to wait.
+    is_hurried: bool,
     /// Whether a thread writes.
     is_started: bool,
 }
@@ -54,6 +61,8 @@ static LINES: Lines = Lines {
         written: 0,
         lost: 0,
         told: 0,
+        given_up_at: None,
+        is_hurried: false,
         is_started: false,
     }),
     news: Condvar::new(),
@@ -87,7 +96,12 @@ pub(crate) fn lost_lines() -> u64 {
     LINES.lock().lost
 }
 
-/// Waits until what was logged is written; not for long where standard error takes nothing.
+/// Has the end of the log wait no longer than a line takes that somebody reads.
+pub(crate) fn hurry_log() {
+    LINES.lock().is_hurried = true;
+}
+
+/// Waits until what was logged is written; not for long where standard error takes nothing, and not twice for that.
 pub(crate) fn end_log() {
     if LINES.lock().is_started {
         LINES.wait();
@@ -164,10 +178,15 @@ impl Lines {
     /// Waits until nothing waits any more, while something is written.
     fn wait(&self) {
         let mut waiting = self.lock();
-        let mut patience = Patience::new(waiting.written, (IDLE, IN_ALL));
-        while (!waiting.lines.is_empty() || waiting.taken > 0)
-            && let Some(left) = patience.left(waiting.written)
-        {
+        let is_stuck = waiting.given_up_at == Some(waiting.written);
+        let bounds =
+            if waiting.is_hurried || is_stuck { (HURRIED, HURRIED) } else { (IDLE, IN_ALL) };
+        let mut patience = Patience::new(waiting.written, bounds);
+        while !waiting.lines.is_empty() || waiting.taken > 0 {
+            let Some(left) = patience.left(waiting.written) else {
+                waiting.given_up_at = Some(waiting.written);
+                return;
+            };
             let waited = self.news.wait_timeout(waiting, left);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -230,6 +249,14 @@ mod tests {
         let began = Instant::now();
         lines.wait();
         assert!((IDLE..IN_ALL).contains(&began.elapsed()), "{:?}", began.elapsed());
+        // Nobody waits as long a second time, nor at all who is told to hurry.
+        let again = Instant::now();
+        lines.wait();
+        lines.lock().given_up_at = None;
+        lines.lock().is_hurried = true;
+        lines.wait();
+        assert!(again.elapsed() < IDLE, "{:?}", again.elapsed());
+        lines.lock().is_hurried = false;
         // Somebody reads after all: everything that waited comes, and what is missing is told.
         let mut text = Vec::new();
         while !text.ends_with(b"the host's\n") {
@@ -243,5 +270,27 @@ mod tests {
         let missing = format!("krsi-host: {lost} lines of this log were lost");
         assert!(text.contains(&missing), "{}", text.len());
         assert_eq!(text.matches("pppp\n").count() as u64, 2048 - lost);
+    }
+
+    #[test]
+    fn a_standard_error_that_is_closed_or_full_costs_its_lines_and_no_wait() {
+        struct Closed;
+        impl Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let lines: &'static Lines = Box::leak(Box::default());
+        std::thread::spawn(move || lines.write(&mut Closed));
+        for line in [b"a\n", b"b\n", b"c\n"] {
+            lines.push(line, Who::Host);
+        }
+        let began = Instant::now();
+        lines.wait();
+        assert!(began.elapsed() < IDLE, "{:?}", began.elapsed());
+        assert_eq!(lines.lock().lost, 3);
     }
 }

@@ -11,7 +11,7 @@ mod value;
 use std::io::{self, Write};
 
 pub(crate) use json::Json;
-pub(crate) use log::{LogWriter, end_log, lost_lines, say, start_log};
+pub(crate) use log::{LogWriter, end_log, hurry_log, lost_lines, say, start_log};
 pub(crate) use patience::{IDLE, IN_ALL, Patience};
 pub(crate) use report::{
     AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,

@@ -11,7 +11,9 @@ use super::ProcessCounts;
 pub(crate) struct OutputStatus {
     /// Reports that wait for standard output.
     pub(crate) waiting: u64,
-    /// Reports that it could not take in time.
+    /// Reports beyond the rate of their kind.
+    pub(crate) left_out: u64,
+    /// Reports that standard output could not take in time.
     pub(crate) lost: u64,
     /// For how many seconds it has taken nothing; 0 while it does.
     pub(crate) stalled_s: u64,

@@ -47,6 +47,7 @@ mod watch;
 
 pub(crate) use self::ask::asked;
 pub(crate) use self::error::{ReloadError, RunError};
+pub(crate) use self::watch::inotify_error;
 
 use crate::config::Config;
 

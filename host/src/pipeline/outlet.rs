@@ -40,8 +40,7 @@ pub(super) fn start(
 }
 
 /// Waits until everything is written, as long as something is; tells what is left.
-pub(super) fn finish(shared: &Shared, last: Option<Report>) {
-    shared.reports.end(last);
+pub(super) fn finish(shared: &Shared) {
     let left = shared.reports.rest((IDLE, IN_ALL));
     if left > 0 {
         let lost = shared.losses.count(Loss::Output) + left;

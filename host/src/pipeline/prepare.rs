@@ -58,8 +58,8 @@ impl Roster {
     /// are pinned, but signed with the pinned key.
     pub(super) fn prepare_beside(&mut self, spec: PluginSpec) -> Result<Prepared, RunError> {
         // Before it is read: whoever may write there decides what it is.
-        if let Some(text) = self.policies.check_writers(&spec)? {
-            self.report_once(&spec.file, text);
+        for (file, text) in self.policies.check_writers(&spec)? {
+            self.report_once(&file, text);
         }
         let stem = spec.file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let settings = self.policies.of(&stem)?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::clock;
+use crate::loss::Loss;
 use crate::output::{NoteReport, Patience, Report};
 use crate::policy::Allowance;
 
@@ -136,9 +137,15 @@ pub(super) fn channel() -> (Reports, ReportReceiver) {
 }
 
 impl Reports {
-    /// Sends a report, if its rate and the outputs have room for it; whether they have.
-    pub(super) fn send(&self, report: Report) -> bool {
-        self.is_within_rate(&report, clock::boot_ns()) && self.push(report)
+    /// Sends a report, if its rate and the outputs have room for it.
+    ///
+    /// # Errors
+    /// Where it is lost.
+    pub(super) fn send(&self, report: Report) -> Result<(), Loss> {
+        if !self.is_within_rate(&report, clock::boot_ns()) {
+            return Err(Loss::Rate);
+        }
+        if self.push(report) { Ok(()) } else { Err(Loss::Output) }
     }
 
     /// Says what was left out since it was last said, and how much.
@@ -292,18 +299,24 @@ mod tests {
         }
         let (unix_ns, text) = (0, "loaded".to_owned());
         let note = Report::Note(NoteReport { unix_ns, text });
-        assert!(reports.send(note.clone()) && reports.send(denial()));
+        assert_eq!([note.clone(), denial()].map(|report| reports.send(report)), [Ok(()), Ok(())]);
         let told = taken(&mut waiting);
         assert_eq!(told[..2], [denial(), note], "the denial is told first");
         assert_eq!(told.len(), WAITING_MAX + 2);
+        // What no rate holds back, and finds no room, is standard output's loss.
+        let sent: Vec<_> = (0..=WAITING_MAX).map(|_| reports.send(denial())).collect();
+        assert_eq!(sent.last(), Some(&Err(Loss::Output)));
+        assert_eq!(sent.iter().filter(|sent| sent.is_err()).count(), 1);
     }
 
     #[test]
     fn each_plugin_has_its_own_rate_and_what_it_left_out_is_told() {
         let (reports, mut waiting) = channel();
-        let sent = |plugin| (0..250).filter(|_| reports.send(refusal(plugin))).count();
-        let (flooder, quiet) = (sent("flooder"), reports.send(refusal("quiet")));
-        assert!((100..110).contains(&flooder) && quiet, "{flooder}");
+        let sent: Vec<_> = (0..250).map(|_| reports.send(refusal("flooder"))).collect();
+        let flooder = sent.iter().filter(|sent| sent.is_ok()).count();
+        assert!((100..110).contains(&flooder), "{flooder}");
+        assert!(sent.iter().flat_map(|sent| sent.err()).all(|loss| loss == Loss::Rate));
+        assert_eq!(reports.send(refusal("quiet")), Ok(()));
         drop(taken(&mut waiting));
         reports.report_left_out();
         let [Report::Note(note)] = &taken(&mut waiting)[..] else { panic!("one note") };

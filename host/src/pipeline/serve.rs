@@ -1,6 +1,7 @@
 //! The main thread: signals, watched files, the control socket and expiry, and the orderly end.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -27,10 +28,10 @@ use crate::control::{Answer, Query, Server};
 use crate::kernel::map::Counters;
 use crate::kernel::survey::probe;
 use crate::loss::Loss;
-use crate::output::{LabelCount, OutputStatus, Report, Status, lost_lines};
+use crate::output::{LabelCount, OutputStatus, Report, Status, end_log, hurry_log, lost_lines};
 use crate::policy::LabelView;
 use crate::record::Options;
-use crate::thread::{self, ThreadEnd, ThreadEnding};
+use crate::thread::{self, Task, ThreadEnd, ThreadEnding};
 
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
@@ -46,7 +47,8 @@ pub(super) fn serve(running: RunningHost, config: &Config) -> Result<(), RunErro
 }
 
 async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
-    let RunningHost { shared, counters, commands, statuses, reports, mut ready } = running;
+    let RunningHost { shared, counters, commands, statuses, reports, mut ready, compiling } =
+        running;
     outlet::start(config, &shared, reports)?;
     let (told, mut ends) = mpsc::unbounded_channel();
     // Nobody is told any more once the run ends.
@@ -87,7 +89,9 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
     if let Some(end) = &lost {
         shared.note(format!("{end}, which no run goes on without: it ends"));
     }
-    let ended = stop(&commands, [interrupt, terminate]).await?;
+    // A steward that has a plugin compiled answers once that has ended.
+    compiling.stop();
+    let ended = stop(&commands, [&mut *interrupt, &mut *terminate]).await?;
     let mut later = std::iter::from_fn(|| ends.try_recv().ok());
     let panicked = later.find(|end| end.ending == ThreadEnding::Panicked);
     let lost = lost.or(panicked).or_else(|| ended.is_none().then(steward_panicked));
@@ -97,7 +101,7 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
         Ok(summary) => (summary.map(Report::Summary), Ok(())),
         Err(error) => (None, Err(RunError::Map(error))),
     };
-    outlet::finish(&shared, last);
+    until_signal([interrupt, terminate], finish(&shared, last)).await?;
     let read = ended.map_or(Ok(()), |ended| ended.read);
     match lost {
         Some(end) => Err(RunError::ThreadEnded { end, why: read.err().map(Box::new) }),
@@ -108,16 +112,43 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
 /// Has the steward end the run; `None` if it has ended itself. A further signal ends the wait.
 async fn stop(
     commands: &Sender<Command>,
-    [interrupt, terminate]: [&mut Signals; 2],
+    signals: [&mut Signals; 2],
 ) -> Result<Option<Ended>, RunError> {
     let (reply, ended) = oneshot::channel();
     send(commands, Command::Stop(reply));
+    until_signal(signals, ended).await.map(Result::ok)
+}
+
+/// Waits, until a signal says not to.
+async fn until_signal<T>(
+    [interrupt, terminate]: [&mut Signals; 2],
+    awaited: impl Future<Output = T>,
+) -> Result<T, RunError> {
     tokio::select! {
-        ended = ended => Ok(ended.ok()),
-        // Whoever asks twice does not want to wait: the kernel detaches what this process held.
-        _ = interrupt.recv() => Err(RunError::EndedTwice),
-        _ = terminate.recv() => Err(RunError::EndedTwice),
+        done = awaited => return Ok(done),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
     }
+    // Whoever asks twice does not want to wait: the kernel detaches what this process held.
+    hurry_log();
+    Err(RunError::EndedTwice)
+}
+
+/// Writes what waits for standard output and standard error, by a thread of its own, so that a signal can end the wait.
+async fn finish(shared: &Arc<Shared>, last: Option<Report>) {
+    let (done, finished) = oneshot::channel();
+    let waits = Arc::clone(shared);
+    shared.reports.end(last);
+    let spawned = thread::spawn("finish", Task::Passing, move || {
+        outlet::finish(&waits);
+        end_log();
+        let _told = done.send(());
+    });
+    if spawned.is_err() {
+        outlet::finish(shared);
+    }
+    // Without an answer the thread is gone.
+    let _finished = finished.await;
 }
 
 /// What is known of a steward that did not answer: it ends by an answer, or by a panic.
@@ -206,6 +237,7 @@ fn output(shared: &Shared) -> OutputStatus {
     let (busy, waiting) = shared.reports.state();
     OutputStatus {
         waiting,
+        left_out: shared.losses.count(Loss::Rate),
         lost: shared.losses.count(Loss::Output),
         stalled_s: if busy >= STALLED { busy.as_secs() } else { 0 },
         log_lost: lost_lines(),

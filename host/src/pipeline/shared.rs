@@ -192,10 +192,10 @@ impl Shared {
                 .is_some_and(|stat| stat.start_ticks == ticks)
     }
 
-    /// Tells something; what its rate does not allow, or the outputs cannot take in time, is counted.
+    /// Tells something; a report that its rate does not allow, or that standard output cannot take in time, is counted.
     pub(super) fn report(&self, report: Report) {
-        if !self.reports.send(report) {
-            self.losses.add(Loss::Output, 1);
+        if let Err(loss) = self.reports.send(report) {
+            self.losses.add(loss, 1);
         }
     }
 

@@ -200,7 +200,7 @@ impl PolicySink {
                 reason: refused.detail.clone(),
             }));
         }
-        self.shared.losses.add(Loss::Output, applied.alerts_dropped);
+        self.shared.losses.add(Loss::Rate, applied.alerts_dropped);
         let count =
             |count: &AtomicU64, more: usize| count.fetch_add(more as u64, Ordering::Relaxed);
         count(&self.common.counts.alerts, applied.alerts.len());

@@ -34,7 +34,7 @@ use crate::enrich::ProcessTable;
 use crate::kernel::map::Counters;
 use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::survey::{privilege, probe};
-use crate::plugin::{Cache, CacheError, Compiler, TrustedKey, may_make_code};
+use crate::plugin::{Cache, CacheError, CompileStop, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Rings};
 use crate::thread::{self, Task};
@@ -47,6 +47,8 @@ pub(super) struct RunningHost {
     pub(super) statuses: StatusReader,
     pub(super) reports: ReportReceiver,
     pub(super) ready: ReadyFile,
+    /// Ends the compiling of a plugin when the run ends.
+    pub(super) compiling: CompileStop,
 }
 
 /// Starts everything; on an error nothing stays attached.
@@ -103,7 +105,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
     let reader = spawn(reader, Arc::clone(&mailbox))?;
-    let statuses = roster.statuses();
+    let (statuses, compiling) = (roster.statuses(), roster.compiler.stop_handle());
     let mut steward = Steward {
         refused: HashSet::new(),
         blind: HashSet::new(),
@@ -123,7 +125,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     steward.report_rejected(rejected);
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
-    Ok(RunningHost { shared, counters, commands, statuses, reports, ready })
+    Ok(RunningHost { shared, counters, commands, statuses, reports, ready, compiling })
 }
 
 /// Starts the reader's thread.

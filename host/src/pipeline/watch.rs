@@ -124,13 +124,24 @@ async fn next(signs: &mut Option<mpsc::Receiver<Sign>>) -> Sign {
     }
 }
 
-/// What the operator is told where the kernel does not say what happens in folders.
-fn without_signs(errno: Errno) -> String {
-    let why = match errno {
+/// Why the kernel would not tell a host of files that change; `None` when it would.
+pub(crate) fn inotify_error() -> Option<String> {
+    let events = inotify::init(CreateFlags::CLOEXEC);
+    let watched = events.and_then(|events| inotify::add_watch(&events, "/", WatchFlags::MOVED_TO));
+    watched.err().map(why)
+}
+
+fn why(errno: Errno) -> String {
+    match errno {
         Errno::MFILE => "no inotify instance is left".to_owned(),
         Errno::NOSPC => "no inotify watch is left".to_owned(),
         errno => std::io::Error::from(errno).to_string(),
-    };
+    }
+}
+
+/// What the operator is told where the kernel does not say what happens in folders.
+fn without_signs(errno: Errno) -> String {
+    let why = why(errno);
     format!(
         "the kernel does not tell of files that change ({why}): they are looked at every second, and a change is \
          taken up a few seconds later (fs.inotify.max_user_instances and max_user_watches are the limits)"

@@ -18,8 +18,8 @@ pub use candidate::{Candidate, Start};
 #[cfg(test)]
 pub(crate) use compile::compile_here;
 pub(crate) use compile::{
-    Cache, CacheError, CodeOrigin, Identity, LoadError, PluginPre, SignatureError, TrustedKey,
-    child as compile_child, may_make_code, precompile, signature_of,
+    Cache, CacheError, CodeOrigin, CompileStop, Identity, LoadError, PluginPre, SignatureError,
+    TrustedKey, child as compile_child, may_make_code, precompile, signature_of,
 };
 pub use compile::{CompileLimits, Compiler, VERB as COMPILE_VERB};
 pub use engine::Engine;

@@ -84,6 +84,7 @@ pub(super) fn diagnose(facts: &Facts) -> Diagnosis {
     }
     findings.extend(room::memory(facts));
     findings.extend(room::code(facts));
+    findings.extend(room::signs(facts));
     findings.extend(settings(facts));
     // Stable: within a severity, the order above.
     findings.sort_by_key(|finding| finding.severity);

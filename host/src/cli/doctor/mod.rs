@@ -12,6 +12,7 @@ use serde::Serialize;
 use self::diagnose::{Diagnosis, diagnose};
 use super::run::{CACHE, OutputArg};
 use crate::kernel::survey::facts::{self, Facts};
+use crate::pipeline::inotify_error;
 use crate::plugin::{Cache, may_make_code};
 
 /// The answer as JSON: one object on one line.
@@ -28,6 +29,7 @@ pub(super) fn run(output: OutputArg) -> ExitCode {
     let mut facts = facts::gather();
     facts.code_error = may_make_code().err().map(|error| error.to_string());
     facts.cache_error = Cache::doubt(Path::new(CACHE));
+    facts.inotify_error = inotify_error();
     let diagnosis = diagnose(&facts);
     match output {
         OutputArg::Text => {

@@ -61,3 +61,12 @@ pub(super) fn code(facts: &Facts) -> Vec<Finding> {
     });
     executable.chain(kept).collect()
 }
+
+/// Whether the kernel tells of files that change.
+pub(super) fn signs(facts: &Facts) -> Option<Finding> {
+    facts.inotify_error.as_ref().map(|error| {
+        let cost = "files of plugins are looked at every second, and a change is taken up a few seconds later";
+        let fix = "raise fs.inotify.max_user_instances and fs.inotify.max_user_watches";
+        finding(Severity::Note, format!("the kernel does not tell of files that change: {error}"), cost, fix)
+    })
+}

@@ -210,6 +210,8 @@ fn what_is_only_worth_knowing() {
         facts.lsm = Some(["capability", "apparmor", "bpf"].map(str::to_owned).to_vec());
     };
     check(late, Fine, Lsm, Note, &["apparmor before bpf"]);
+    let deaf = |facts: &mut Facts| facts.inotify_error = Some("no inotify watch is left".into());
+    check(deaf, Fine, Lsm, Note, &["no inotify watch is left", "fs.inotify.max_user_watches"]);
     // Memory that the host may raise is no finding.
     let mut facts = Facts { memlock_counts: true, memlock_bytes: Some(65536), ..whole() };
     assert_eq!(diagnose(&facts).findings, []);

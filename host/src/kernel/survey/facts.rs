@@ -88,6 +88,8 @@ pub(crate) struct Facts {
     pub code_error: Option<String>,
     /// What is wrong with the place of compiled code; `None` when nothing is.
     pub cache_error: Option<String>,
+    /// Why the kernel does not tell of files that change; `None` when it does.
+    pub inotify_error: Option<String>,
 }
 
 /// A hook that cannot be had.

@@ -156,4 +156,15 @@ fn a_folder_that_is_gone_says_nothing_of_its_files() {
     assert_eq!(folder.look(0, &[]), []);
     assert_eq!(folder.look(2, &[]), [("named.wasm".to_owned(), true, false)]);
     fs::remove_dir_all(&away).unwrap();
+    // Another folder is moved to its place at once: its file is a new version, and none was ever gone.
+    folder.put("named.wasm", "2");
+    assert_eq!(folder.look(2, &["named.wasm"]), came("named.wasm"));
+    let new = folder.path.with_extension("new");
+    fs::create_dir(&new).unwrap();
+    fs::write(new.join("named.wasm"), "3").unwrap();
+    fs::rename(&folder.path, &away).unwrap();
+    fs::rename(&new, &folder.path).unwrap();
+    let found: Vec<_> = (0..3).flat_map(|_| folder.look(1, &["named.wasm"])).collect();
+    assert_eq!(found, came("named.wasm"));
+    fs::remove_dir_all(&away).unwrap();
 }

@@ -12,6 +12,8 @@
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Gid, Resource, Rlimit, Uid, setrlimit};
@@ -52,11 +54,27 @@ impl Default for CompileLimits {
     }
 }
 
+/// Ends the compiling children of a host that is to end, which does not wait for what they would answer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CompileStop(Arc<AtomicBool>);
+
+impl CompileStop {
+    /// Ends the child that compiles now, and each one later.
+    pub(crate) fn stop(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Compiles in a child of `program`.
 pub(super) fn compile(
     program: &Path,
     bytes: &[u8],
     limits: CompileLimits,
+    stop: &CompileStop,
 ) -> Result<Vec<u8>, Fault> {
     let failed =
         |what: &str, error: io::Error| Fault::Compiler { reason: format!("{what}: {error}") };
@@ -75,11 +93,14 @@ pub(super) fn compile(
         let errors = scope.spawn(|| read(errors, ERROR_MAX));
         // A child that refuses early does not read on; its own words say why.
         scope.spawn(move || drop(input.write_all(bytes)));
-        let ended = wait(&mut child, Duration::from_secs(limits.seconds.saturating_mul(4)));
+        let ended = wait(&mut child, Duration::from_secs(limits.seconds.saturating_mul(4)), stop);
         (code.join().unwrap_or_default(), errors.join().unwrap_or_default(), ended)
     });
     let ended = ended.map_err(|error| failed("waiting for it", error))?;
     let Some(status) = ended else {
+        if stop.is_told() {
+            return Err(Fault::Stopped);
+        }
         return Err(Fault::TooCostly { limit: format!("{} s of waiting", limits.seconds * 4) });
     };
     if status.success() && !code.is_empty() && (code.len() as u64) < CODE_MAX {
@@ -124,15 +145,19 @@ fn read(from: impl Read, limit: u64) -> Vec<u8> {
     bytes
 }
 
-/// Waits for the child, or kills it: then `None`.
-fn wait(child: &mut Child, patience: Duration) -> io::Result<Option<std::process::ExitStatus>> {
+/// Waits for the child, or kills it when it takes too long or the host ends: then `None`.
+fn wait(
+    child: &mut Child,
+    patience: Duration,
+    stop: &CompileStop,
+) -> io::Result<Option<std::process::ExitStatus>> {
     let deadline = Instant::now() + patience;
     let mut look = Duration::from_micros(500);
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
-        if Instant::now() >= deadline {
+        if stop.is_told() || Instant::now() >= deadline {
             child.kill()?;
             child.wait()?;
             return Ok(None);

@@ -334,6 +334,21 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_others_may_enter_is_doubted() {
+        let folder = folder("doubt");
+        let doubt = |mode| {
+            fs::create_dir_all(&folder).unwrap();
+            fs::set_permissions(&folder, fs::Permissions::from_mode(mode)).unwrap();
+            Cache::doubt(&folder).unwrap_or_default()
+        };
+        let [open, own] = [0o755, 0o700].map(doubt);
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(open.contains("others than its owner may enter it"), "{open}");
+        // The folder of tests may lie on a mount that is noexec; then that is the doubt.
+        assert!(!own.contains("others"), "{own}");
+    }
+
+    #[test]
     fn an_entry_that_is_torn_is_not_called_tampered() {
         type Tear = (&'static str, fn(&Path), bool);
         let (folder, engine) = (folder("torn"), Engine::new(64 << 10).unwrap());

@@ -46,6 +46,9 @@ pub enum Fault {
         /// The limit that was met, with its unit.
         limit: String,
     },
+    /// The host ends before it is compiled.
+    #[error("not compiled, as the host ends")]
+    Stopped,
     /// The compiling process went wrong.
     #[error("the compiler failed: {reason}")]
     Compiler { reason: String },
@@ -73,6 +76,7 @@ impl Fault {
             Fault::TooCostly { .. } => {
                 "do not trust this file; if you do, raise compile-memory-mib or compile-seconds"
             }
+            Fault::Stopped => "it is compiled at the next start",
             Fault::Compiler { .. } => "please report this with the plugin",
         }
     }

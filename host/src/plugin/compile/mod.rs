@@ -15,7 +15,7 @@ use wasmtime::component::Component;
 
 pub use self::apart::CompileLimits;
 pub use self::apart::VERB;
-pub(crate) use self::apart::child;
+pub(crate) use self::apart::{CompileStop, child};
 pub(crate) use self::cache::{Cache, CacheError};
 pub(crate) use self::fault::Fault;
 pub(crate) use self::signature::{SignatureError, TrustedKey, signature_of};
@@ -77,6 +77,7 @@ pub struct Compiler {
     limits: CompileLimits,
     cache: Option<Cache>,
     key: Option<TrustedKey>,
+    stop: CompileStop,
 }
 
 /// Where a plugin's code came from.
@@ -115,13 +116,18 @@ pub struct PluginPre {
 impl Compiler {
     /// A compiler that starts `program` as its child, and may keep what it compiled.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         program: PathBuf,
         limits: CompileLimits,
         cache: Option<Cache>,
         key: Option<TrustedKey>,
     ) -> Self {
-        Self { program, limits, cache, key }
+        Self { program, limits, cache, key, stop: CompileStop::default() }
+    }
+
+    /// By which another thread ends the compiling.
+    pub(crate) fn stop_handle(&self) -> CompileStop {
+        self.stop.clone()
     }
 
     /// Reads, checks and compiles a plugin, or takes its code from the cache.
@@ -206,7 +212,7 @@ impl Compiler {
                 }
             }
         }
-        let code = apart::compile(&self.program, bytes, self.limits)?;
+        let code = apart::compile(&self.program, bytes, self.limits, &self.stop)?;
         if let Some((cache, name)) = &name
             && let Err(error) = cache.keep(name, &code)
         {

@@ -161,3 +161,33 @@ fn code_for_every_processor_is_taken_where_there_is_none_for_this_one() {
     assert_eq!(found.unwrap(), CodeOrigin::Cached);
     assert!(compiled.is_err());
 }
+
+#[test]
+fn a_host_that_ends_waits_for_no_compiler() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = std::env::temp_dir().join(format!("krsi-compile-stop-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (file, child) = (folder.join("census.wasm"), folder.join("child"));
+    std::fs::write(&file, PINNED).unwrap();
+    std::fs::write(&child, "#!/bin/sh\nexec /bin/sleep 100\n").unwrap();
+    std::fs::set_permissions(&child, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let limits = Limits::default();
+    let engine = Engine::new(limits.stack_bytes).unwrap();
+    let compiler = Compiler::new(child, CompileLimits::default(), None, None);
+    let stop = compiler.stop_handle();
+    let started = std::time::Instant::now();
+    let ender = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        stop.stop();
+    });
+    let tell = || match compiler.load(&engine, &file, limits) {
+        Err(LoadError::Fault { fault, .. }) => fault,
+        other => panic!("{:?}", other.map(|pre| pre.identity().clone())),
+    };
+    // The one that runs, and each one later.
+    let faults = [tell(), tell()];
+    ender.join().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(faults, [Fault::Stopped, Fault::Stopped]);
+    assert!(started.elapsed() < std::time::Duration::from_secs(50), "{:?}", started.elapsed());
+}

@@ -106,7 +106,9 @@ fn every_kind_of_key_is_granted_by_its_own_word() {
             mode: RuleMode::Enforce,
             if_unread: IfUnread::Pass,
         });
-        assert_eq!(check(&grant(), &action), Err(CapabilityError::UnaskedKey { key: kind }));
+        let unasked = check(&grant(), &action).unwrap_err();
+        assert_eq!(unasked, CapabilityError::UnaskedKey { key: kind });
+        assert!(unasked.to_string().contains("manifest does not ask"), "{unasked}");
         let granted = Grant::new(Asked { deny_keys: only(kind), ..asked() }, GrantSpec::default());
         assert_eq!(check(&granted, &action), Ok(()));
     }

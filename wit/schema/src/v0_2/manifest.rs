@@ -28,13 +28,13 @@ pub mod field {
 }
 
 words! {
-    /// What becomes of a plugin's rules when it stops and the host goes on.
+    /// What becomes of a plugin's rules when it is quarantined. The rules of an unloaded plugin always end.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum OnStop ("on-stop") {
-        /// They stand until they expire.
+        /// The rules stay in force until they expire.
         #[default]
         Keep = 0,
-        /// They are withdrawn at once.
+        /// The rules are withdrawn at once.
         Clear = 1,
     }
 }
@@ -154,7 +154,8 @@ impl Manifest {
         self
     }
 
-    /// Says what becomes of its rules when it stops; they are kept unless said otherwise.
+    /// Says what becomes of the plugin's rules when it is quarantined; they stay in force unless said otherwise. The
+    /// rules of an unloaded plugin always end.
     #[must_use]
     pub const fn on_stop(mut self, on_stop: OnStop) -> Self {
         self.on_stop = on_stop;
