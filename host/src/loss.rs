@@ -31,7 +31,7 @@ impl Loss {
     }
 }
 
-/// The counts.
+/// Counts of every loss in the host, by its place.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     counts: [AtomicU64; Loss::ALL.len()],

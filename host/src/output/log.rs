@@ -18,7 +18,7 @@ const PLUGINS_ROOM: usize = ROOM / 2;
 /// Bytes that are written at once.
 const CHUNK: usize = 64 << 10;
 
-/// Who logs.
+/// Origin of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Host,
@@ -174,7 +174,7 @@ impl Lines {
     }
 }
 
-/// Where `tracing` writes.
+/// Writer of `tracing` to the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogWriter;
 
