@@ -38,11 +38,11 @@ impl Protocol {
     pub const ICMP: Protocol = Protocol(1);
     /// TCP, by MPTCP too.
     pub const TCP: Protocol = Protocol(6);
-    /// UDP.
+    /// The protocol UDP.
     pub const UDP: Protocol = Protocol(17);
     /// Internet control messages of IPv6.
     pub const ICMPV6: Protocol = Protocol(58);
-    /// SCTP.
+    /// The protocol SCTP.
     pub const SCTP: Protocol = Protocol(132);
 }
 

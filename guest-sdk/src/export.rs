@@ -44,7 +44,7 @@ pub struct Instance<P> {
 }
 
 impl<P> Instance<P> {
-    /// Before `init`.
+    /// An instance before its `init`.
     #[must_use]
     pub const fn new() -> Self {
         Self { live: None }

@@ -65,9 +65,9 @@ struct LabelsPage;
 /// Severity of a line in the host's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Something is broken.
+    /// The plugin, or what it needs, is broken.
     Error,
-    /// Something is odd.
+    /// The plugin found something odd.
     Warn,
     /// Worth knowing.
     Info,

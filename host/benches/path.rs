@@ -22,7 +22,7 @@ use krsi_plugin_schema::latest::HookSet;
 
 /// Records of one iteration.
 const RECORDS: u64 = 1 << 18;
-/// Room for them.
+/// Bytes of a ring that holds all records of an iteration.
 const RING_BYTES: u32 = 1 << 26;
 /// Mask of the 64 processes they come from.
 const PROCESSES: u64 = 63;

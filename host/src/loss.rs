@@ -36,7 +36,7 @@ impl Loss {
     }
 }
 
-/// The counts.
+/// Counts of every loss in the host, by its place.
 #[derive(Debug, Default)]
 pub(crate) struct Losses {
     counts: [AtomicU64; Loss::ALL.len()],

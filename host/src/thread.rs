@@ -22,18 +22,16 @@ pub(crate) enum Task {
 /// How a thread ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadEnding {
-    /// Its function returned.
+    /// The thread's function returned.
     Returned,
-    /// It panicked.
+    /// The thread panicked.
     Panicked,
 }
 
 /// A thread that has ended while the host runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadEnd {
-    /// The thread's name.
     pub thread: String,
-    /// How it ended.
     pub ending: ThreadEnding,
 }
 

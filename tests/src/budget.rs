@@ -14,19 +14,19 @@ pub const FILE: &str = "budgets.toml";
 /// How much more than its budget a boot may take.
 pub const GROWTH_PERCENT: u64 = 25;
 
-/// Their first lines.
+/// First lines of the file of budgets.
 const HEAD: &str = "\
 # What the tests of a boot take, in runs of the calibrating loop of tests/vm/calibrate.rs, by kernel and boot.
 # Growth over 25 % fails `cargo xtask test`. Written by `cargo xtask test --bless-budgets`, on a machine that does
 # nothing else; a budget is raised only with the reason in the commit.
 ";
 
-/// What was measured of one boot.
+/// Measured times of a boot.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Measured {
-    /// What all its tests took, one after the other.
+    /// Time of all tests together.
     pub tests: Duration,
-    /// What the loop took, on average.
+    /// Average time of the calibrating loop.
     pub run: Duration,
 }
 

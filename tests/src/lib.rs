@@ -1,4 +1,4 @@
-//! What the tests in VMs know that can be tested without one.
+//! Parts of the VM tests that can be tested without a VM.
 
 pub mod budget;
 pub mod list;

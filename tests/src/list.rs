@@ -8,10 +8,10 @@
 
 use std::collections::BTreeSet;
 
-/// Where it lies, below this crate.
+/// Name of the list, below this crate.
 pub const FILE: &str = "vm_tests.txt";
 
-/// Its first lines.
+/// First lines of the file of VM tests.
 const HEAD: &str = "\
 # Every VM test: kernel, boot, name. A line that goes takes assertions along: say in the commit where they are
 # now. Written by `KRSI_BLESS=1 cargo xtask test list::`.

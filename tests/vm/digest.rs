@@ -114,7 +114,7 @@ fn denies_interpreter(guest: &mut Guest) -> anyhow::Result<()> {
 
 /// Bytes of a file that nobody wrote: hashing them would take hours, whatever signal comes.
 const SPARSE_BYTES: u64 = 100 << 30;
-/// What executing it may take.
+/// Time that executing such a file may take.
 const SOON: Duration = Duration::from_secs(20);
 
 /// An executable that is too long to be hashed passes, and is counted; a rule can say that it is refused.

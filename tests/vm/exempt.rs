@@ -50,7 +50,7 @@ impl WaitingShell {
         Ok(Self(command.stdin(Stdio::piped()).stderr(Stdio::null()).spawn()?))
     }
 
-    /// Whether it could.
+    /// Tells the shell to read, and whether it could.
     fn reads(mut self) -> anyhow::Result<bool> {
         self.0.stdin.take().context("its input")?.write_all(b"go\n")?;
         Ok(self.0.wait()?.success())

@@ -34,7 +34,7 @@ const TEST_TIME: Duration = Duration::from_secs(1800);
 /// The same in a soak.
 const SOAK_TIME: Duration = Duration::from_secs(4 * 3600);
 
-/// What a test came to.
+/// Result of a test.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Said {
     pub(crate) test: String,
@@ -45,7 +45,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    /// By name.
+    /// Name of the test, and its failure if there is one.
     pub(crate) fn result(self) -> (String, Result<(), String>) {
         (self.test, self.failure.map_or(Ok(()), Err))
     }
@@ -140,7 +140,7 @@ impl Guest {
         Ok(Guest { folder, boot: self.boot })
     }
 
-    /// How it was booted.
+    /// Boot of this guest.
     pub(crate) fn boot(&self) -> Boot {
         self.boot
     }
@@ -361,7 +361,7 @@ impl Host {
         .with_context(|| format!("reports: {:#?}\n{}", self.reports(), self.stderr()))
     }
 
-    /// Its process id.
+    /// Process id of the host.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
@@ -495,7 +495,7 @@ impl Connecting {
         Ok(Self { child, out })
     }
 
-    /// The process id.
+    /// Process id of the child.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

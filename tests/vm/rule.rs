@@ -280,7 +280,7 @@ fn read_by(shell: &Path, file: &Path, command: &str) -> anyhow::Result<ExitStatu
     Ok(child.status()?)
 }
 
-/// Reads once.
+/// Shell command that reads a file once.
 const READ: &str = "read line < \"$1\"";
 
 fn exempt_by_tgid(guest: &mut Guest) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! What a VM runs: the host and the fixtures, static, and the plugins.
+//! Files that a VM runs: the host and the fixtures, static, and the plugins.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
 /// Paths of what was built.
 pub(crate) struct Artefacts {
-    /// Where the binaries lie.
+    /// Folder of the binaries.
     folder: PathBuf,
     binaries: &'static [&'static str],
     plugins: Vec<PathBuf>,

@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use crate::initramfs::Placed;
 use crate::{artefact, kernel, setup, verified};
 
-/// Where the table goes.
+/// Document that holds the table.
 const DOCUMENT: &str = "docs/performance.md";
 /// The line before it.
 const BEGIN: &str = "<!-- cargo xtask bench-kernel --update -->";
@@ -38,7 +38,7 @@ pub(crate) struct Args {
     bless: bool,
 }
 
-/// What one kernel came to.
+/// Results of one kernel.
 struct Measured {
     kernel: String,
     release: String,
@@ -63,12 +63,12 @@ struct Row {
     result: Outcome,
 }
 
-/// What a comparison came to.
+/// Result of a comparison.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     /// Instructions that ours added, and the other side.
     Added { ours: f64, against: f64 },
-    /// Why there is nothing to show.
+    /// Why nothing was measured.
     NotMeasured(String),
 }
 

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     bless_modules: bool,
 }
 
-/// Fuzzes.
+/// Fuzzes one target or all of them.
 pub(crate) fn run(root: &Path, args: &Args) -> anyhow::Result<ExitCode> {
     if args.bless_modules {
         return bless(root);

@@ -10,9 +10,9 @@ use anyhow::{Context, ensure};
 use crate::initramfs::Placed;
 use crate::kernel;
 
-/// The list.
+/// File of the verified instructions, below the root.
 const LIST: &str = "tests/verified_instructions.toml";
-/// Its first lines.
+/// First lines of that file.
 const HEAD: &str = "\
 # Instructions that the verifier goes through in each program, by kernel; 5.10 tells none.
 # Growth over 10 % fails `cargo xtask test`. Written by `cargo xtask bench-kernel --bless`.

@@ -50,7 +50,7 @@ pub(crate) struct Args {
     command: Vec<String>,
 }
 
-/// What a boot is made of.
+/// Kernel, machine and command of a boot.
 pub(crate) struct Boot<'a> {
     pub(crate) kernel: &'a Kernel,
     pub(crate) append: &'a str,
@@ -66,7 +66,7 @@ pub(crate) struct Boot<'a> {
 /// What the guest's clock counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Clock {
-    /// Time.
+    /// Time as the machine has it.
     Time,
     /// Instructions, a nanosecond each; such a guest has one CPU.
     Instructions,

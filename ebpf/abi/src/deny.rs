@@ -37,7 +37,7 @@ pub struct ProcessKey {
     pub start_boot_ns: u64,
     /// `task->tgid` in the initial pid namespace.
     pub tgid: u32,
-    /// Zero.
+    /// Padding, zero.
     pub pad: u32,
 }
 
@@ -62,7 +62,7 @@ pub struct ProcessKey {
 )]
 #[repr(C)]
 pub struct FileKey {
-    /// `inode->i_ino`.
+    /// Inode number, `inode->i_ino`.
     pub ino: u64,
     /// `inode->i_sb->s_dev`, the kernel's internal encoding.
     pub dev: u32,
@@ -159,7 +159,7 @@ pub const NETWORK_FIXED_BITS: u32 = 32;
 pub struct NetworkKey {
     /// Matched bits: [`NETWORK_FIXED_BITS`] plus the address prefix.
     pub prefix_bits: u32,
-    /// `AF_INET` or `AF_INET6`.
+    /// Address family, `AF_INET` or `AF_INET6`.
     pub family: u16,
     /// Port in network byte order, or 0.
     pub port_be: u16,
@@ -209,9 +209,9 @@ pub struct Lease {
     pub subject_id: u64,
     /// Errno to answer, positive, at most [`MAX_ERRNO`].
     pub errno: u16,
-    /// [`Mode`].
+    /// Number of the lease's [`Mode`].
     pub mode: u8,
-    /// [`Subject`].
+    /// Number of the lease's [`Subject`].
     pub subject: u8,
     /// Slot of the owning plugin, below 64; the administrator is 63.
     pub owner: u8,
@@ -246,10 +246,10 @@ pub struct Labels {
 }
 
 impl Labels {
-    /// None of them.
+    /// No label.
     pub const NONE: Self = Self { has: [0; LABELS] };
 
-    /// As bits.
+    /// The labels as bits, by their numbers.
     #[must_use]
     pub fn bits(&self) -> u64 {
         (0..).zip(self.has).fold(0, |bits, (at, has)| bits | u64::from(has & 1) << at)
@@ -309,9 +309,9 @@ pub struct Bounds {
 pub mod bounds {
     /// No bound: the leases concern everybody.
     pub const NONE: u32 = 0;
-    /// Who runs under a user id.
+    /// Processes of a real user id.
     pub const UID: u32 = 1;
-    /// Who runs in a cgroup or below it.
+    /// Processes in a cgroup or below it.
     pub const CGROUP: u32 = 2;
 }
 

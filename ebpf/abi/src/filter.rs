@@ -30,7 +30,7 @@ pub mod test {
     pub const RATE: u32 = 1 << 7;
 }
 
-/// What one subscriber asks.
+/// Conditions of one subscriber.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
@@ -54,7 +54,7 @@ pub struct Clause {
     pub owner: u32,
 }
 
-/// What a hook's subscribers ask.
+/// Conditions of all subscribers of a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Filter {
@@ -124,9 +124,9 @@ pub struct SeenKey {
 )]
 #[repr(C)]
 pub struct Rate {
-    /// The second, `CLOCK_BOOTTIME`.
+    /// The current second of `CLOCK_BOOTTIME`.
     pub second: u64,
-    /// Records in it.
+    /// Records in the current second.
     pub records: u64,
 }
 

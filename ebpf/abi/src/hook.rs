@@ -42,7 +42,7 @@ impl Keys {
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct HookRow {
-    /// The hook.
+    /// The hook of this row.
     pub hook: Hook,
     /// The kernel's name of it.
     pub name: &'static str,
@@ -233,7 +233,7 @@ impl Hook {
         self as u16
     }
 
-    /// The kernel's name.
+    /// The kernel's name of the hook.
     #[must_use]
     pub const fn name(self) -> &'static str {
         self.row().name

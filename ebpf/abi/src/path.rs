@@ -34,7 +34,7 @@ pub struct PathKey {
     pub hash: u64,
     /// Bytes of the prefix, 0 for the root; or [`UNRESOLVED`].
     pub len: u32,
-    /// Zero.
+    /// Padding, zero.
     pub pad: u32,
 }
 

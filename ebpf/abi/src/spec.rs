@@ -85,15 +85,15 @@ pub enum Read {
     FsVerity = 14,
 }
 
-/// One capture.
+/// A value that the template reads from a call.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
 #[repr(C)]
 pub struct Capture {
-    /// [`Read`].
+    /// How the value is read: number of a [`Read`].
     pub read: u8,
-    /// [`root`].
+    /// Where the path starts: a number of [`root`].
     pub root: u8,
     /// Index of the argument.
     pub arg: u8,
@@ -151,17 +151,17 @@ pub enum Compare {
 )]
 #[repr(C)]
 pub struct Atom {
-    /// [`Compare`].
+    /// How the capture is compared: number of a [`Compare`].
     pub compare: u8,
     /// Capture that is tested.
     pub capture: u8,
     /// Length of the string of a text test.
     pub len: u8,
-    /// Zero.
+    /// Padding, zero.
     pub pad: [u8; 5],
-    /// Bits that count.
+    /// Bits of the capture that are compared.
     pub mask: u64,
-    /// What is compared with.
+    /// Number, or number of a string, that the capture is compared with.
     pub number: u64,
 }
 
@@ -173,7 +173,7 @@ pub struct Atom {
 pub struct Term {
     /// Atoms that matter, as bits. 0 in an unused row.
     pub care: u32,
-    /// What they must be.
+    /// Truth that each atom of `care` must have, as bits.
     pub value: u32,
 }
 
@@ -208,7 +208,7 @@ pub mod spec_flag {
     pub const EXECUTES: u32 = 1 << 6;
 }
 
-/// All of it.
+/// Everything that an instance of the template is frozen with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Spec {
@@ -222,7 +222,7 @@ pub struct Spec {
     pub errno: u32,
     /// Rule id of a watch that refuses.
     pub rule_id: u64,
-    /// [`ObjectKind`].
+    /// Kind of the call's object: number of an [`ObjectKind`].
     pub object: u32,
     /// Capture that the object is taken from.
     pub object_capture: u32,
@@ -242,7 +242,7 @@ pub struct Spec {
     pub gate_row: u32,
     /// Row plus one of the socket's protocol, which rules may name; 0 without one.
     pub protocol_row: u32,
-    /// Zero.
+    /// Padding, zero.
     pub pad: u32,
     /// Captures in use.
     pub capture_count: u32,
@@ -254,13 +254,13 @@ pub struct Spec {
     pub owner: u32,
     /// Row of each room's capture plus one; 0 for a room that nobody takes ([`Spec::seal`]).
     pub room_rows: [u32; ROOMS],
-    /// Captures.
+    /// Rows of captures, `capture_count` of them in use.
     pub captures: [Capture; CAPTURES],
-    /// Tests.
+    /// Rows of tests, `atom_count` of them in use.
     pub atoms: [Atom; ATOMS],
-    /// Alternatives.
+    /// Rows of alternatives, `term_count` of them in use.
     pub terms: [Term; TERMS],
-    /// Strings.
+    /// Strings that tests and extended attributes name, filled up with zeros.
     pub strings: [[u8; STRING_LEN]; STRINGS],
 }
 

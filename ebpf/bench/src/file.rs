@@ -8,7 +8,7 @@ use krsi_host_abi::record::{Exec, FileOpen, PATH_SHORT, Text};
 use crate::read::{self, Ptr, offset};
 use crate::{record, rule};
 
-/// Nothing.
+/// `file_open` with an empty program.
 #[lsm(hook = "file_open")]
 pub fn open_bare(_: LsmContext) -> i32 {
     0
@@ -35,7 +35,7 @@ pub fn open_path(ctx: LsmContext) -> i32 {
     0
 }
 
-/// The record.
+/// `file_open` with a record of it.
 #[lsm(hook = "file_open")]
 pub fn open_record(ctx: LsmContext) -> i32 {
     let Some(file) = Ptr::arg::<0>(&ctx) else { return 0 };
@@ -50,7 +50,7 @@ pub fn open_record(ctx: LsmContext) -> i32 {
     0
 }
 
-/// Nothing.
+/// `bprm_check_security` with an empty program.
 #[lsm(hook = "bprm_check_security")]
 pub fn exec_bare(_: LsmContext) -> i32 {
     0

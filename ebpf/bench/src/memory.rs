@@ -9,7 +9,7 @@ use krsi_host_abi::spec::{CAPTURES, ROOMS};
 use crate::read::{self, Ptr, offset};
 use crate::{record, rule};
 
-/// Nothing.
+/// `file_mprotect` with an empty program.
 #[lsm(hook = "file_mprotect")]
 pub fn mprotect_bare(_: LsmContext) -> i32 {
     0

@@ -134,7 +134,7 @@ pub fn address(from: Ptr) -> Option<[u8; 16]> {
     if failed == 0 { Some(out) } else { None }
 }
 
-/// What helpers know of the caller.
+/// Facts about the caller that helpers give.
 pub struct Caller {
     /// Thread id.
     pub tid: u32,
@@ -142,7 +142,7 @@ pub struct Caller {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
-    /// CPU.
+    /// Number of the CPU.
     pub cpu: u32,
     /// Cgroup id.
     pub cgroup_id: u64,
@@ -150,7 +150,7 @@ pub struct Caller {
     pub boot_ns: u64,
 }
 
-/// The caller.
+/// Asks the helpers about the caller.
 #[inline(always)]
 pub fn caller() -> Caller {
     // SAFETY: no preconditions.

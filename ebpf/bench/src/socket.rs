@@ -8,7 +8,7 @@ use krsi_host_abi::record::Connect;
 use crate::read::{self, Ptr, offset};
 use crate::{record, rule};
 
-/// Nothing.
+/// `socket_connect` with an empty program.
 #[lsm(hook = "socket_connect")]
 pub fn connect_bare(_: LsmContext) -> i32 {
     0
@@ -26,7 +26,7 @@ pub fn connect_object(ctx: LsmContext) -> i32 {
     rule::network(&ctx)
 }
 
-/// The record.
+/// `socket_connect` with a record of it.
 #[lsm(hook = "socket_connect")]
 pub fn connect_record(ctx: LsmContext) -> i32 {
     let (Some(socket), Some(address)) = (Ptr::arg::<0>(&ctx), Ptr::arg::<1>(&ctx)) else {

@@ -43,7 +43,7 @@ impl Facts {
 /// A call that somebody wants something of.
 #[derive(Clone, Copy)]
 pub struct Call {
-    /// What is known of it.
+    /// Facts for global functions.
     pub facts: Facts,
     /// The calling task.
     pub task: Task,

@@ -85,7 +85,7 @@ impl Ptr {
         if pointer.is_null() { Err(Skip::Null) } else { Ok(Self(pointer)) }
     }
 
-    /// Its number.
+    /// The address that the pointer holds.
     #[inline(always)]
     pub fn address(self) -> u64 {
         self.0 as u64
@@ -159,7 +159,7 @@ impl Task {
         if pointer.is_null() { Err(Skip::Null) } else { Ok(Self(pointer)) }
     }
 
-    /// Its number.
+    /// The address of the task.
     #[inline(always)]
     pub fn address(self) -> u64 {
         self.0 as u64
@@ -443,7 +443,7 @@ pub fn ancestor_cgroup_id(level: u32) -> u64 {
 
 /// Facts of the calling task that helpers give.
 pub struct Caller {
-    /// Its thread id.
+    /// Thread id of the caller, in the initial pid namespace.
     pub tid: u32,
     /// Its user id, in the initial user namespace.
     pub uid: u32,
@@ -455,7 +455,7 @@ pub struct Caller {
     pub cpu: u32,
 }
 
-/// Asks for them.
+/// Asks the helpers about the caller.
 #[inline(always)]
 pub fn caller() -> Caller {
     // SAFETY: no preconditions.

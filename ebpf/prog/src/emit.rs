@@ -27,7 +27,7 @@ pub struct Slot<B, T> {
 
 /// What filling a record came to.
 pub enum Fill {
-    /// Submit it.
+    /// The record is complete and is submitted.
     Done,
     /// Its path is not what the filter asks for.
     Unwanted,
@@ -37,9 +37,9 @@ pub enum Fill {
 
 /// Where a record's body and tail are written.
 pub struct Room<B, T> {
-    /// The body.
+    /// Room for the record's body.
     pub body: *mut B,
-    /// The tail.
+    /// Room for the record's tail.
     pub tail: *mut T,
 }
 
@@ -55,7 +55,7 @@ impl<B, T> Room<B, T> {
 /// Whether a call has a record, and where.
 #[derive(Clone, Copy)]
 pub struct Wanted {
-    /// What was decided.
+    /// The decision on the call.
     pub decision: Decision,
     /// Whether telemetry is wanted.
     pub passes: Passes,

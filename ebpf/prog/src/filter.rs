@@ -1,4 +1,4 @@
-//! Who is worth a look, and what of it is worth a record: the flags word first, the filter last.
+//! Decides which calls are looked at, and which get a record: the flags word first, the filter last.
 
 use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::flag;
@@ -194,9 +194,9 @@ impl Traits {
 /// Whether telemetry of this call is wanted as far as can be told without its path.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Passes {
-    /// No.
+    /// Telemetry is not wanted.
     No,
-    /// Yes.
+    /// Telemetry is wanted.
     Yes,
     /// If its path starts as a clause asks.
     IfPath,

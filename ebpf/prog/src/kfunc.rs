@@ -20,7 +20,7 @@ const ENODATA: i64 = 61;
 const EOPNOTSUPP: i64 = 95;
 /// Bytes before the digest in a `struct fsverity_digest` of `include/uapi/linux/fsverity.h`.
 const DIGEST_HEADER: usize = 4;
-/// Where its size stands there.
+/// Offset of the digest's size in it.
 const DIGEST_SIZE: usize = 2;
 /// Bytes of the longest digest, SHA-512.
 const DIGEST_MAX: usize = 64;

@@ -32,7 +32,7 @@ static mut CHANGES: u64 = 0;
 #[unsafe(link_section = ".data.bounds")]
 #[unsafe(no_mangle)]
 static mut BOUNDS: [Bounds; OWNERS] = [Bounds { id: 0, kind: bounds::NONE, level: 0 }; OWNERS];
-/// What holds of labels. Written by the host.
+/// Rules of the labels themselves. Written by the host.
 #[unsafe(link_section = ".data.labels")]
 #[unsafe(no_mangle)]
 static mut LABEL_RULES: LabelRules =
@@ -117,7 +117,7 @@ static HITS: HashMap<u64, u64> = HashMap::with_max_entries(65536, 0);
 
 /// Bytes for a path, a slash and a name.
 pub const SCRATCH_LEN: usize = PATH_LONG + 264;
-/// Those bytes.
+/// Room for a path, a slash and a name.
 pub type Scratch = [u8; SCRATCH_LEN];
 
 /// Texts of a call, as long as they may be.
@@ -272,7 +272,7 @@ pub fn tell_hashed(answer: i64) {
 
 /// Room of a CPU or a thread, until it is let go of.
 pub struct Lent<T> {
-    /// The room.
+    /// Address of the room.
     pub bytes: *mut T,
     /// Claims of the CPU's room; NULL when it is the thread's.
     claims: *mut u64,
@@ -331,7 +331,7 @@ fn of_thread<T>(rooms: &HashMap<u64, T>, thread: &u64, blank: &T) -> Option<*mut
 }
 
 impl Lent<Scratch> {
-    /// Gives it back.
+    /// Gives the room back.
     #[inline(always)]
     pub fn let_go(self, thread: &u64) {
         give_back(self.claims, &SCRATCH, thread);
@@ -339,7 +339,7 @@ impl Lent<Scratch> {
 }
 
 impl Lent<Texts> {
-    /// Gives it back.
+    /// Gives the room back.
     #[inline(always)]
     pub fn let_go(self, thread: &u64) {
         give_back(self.claims, &TEXTS_OF_THREAD, thread);
@@ -498,7 +498,7 @@ pub fn unmark(key: &ProcessKey) {
     let _absent = MEMBER.remove(key);
 }
 
-/// What holds of labels.
+/// Rules of the labels themselves.
 #[inline(always)]
 pub fn label_rules() -> LabelRules {
     // SAFETY: always readable; each word is written by the host at once.

@@ -1,4 +1,4 @@
-//! What a call is about, in the words of rule keys: a file, a destination, a path.
+//! Object of a call, in the words of rule keys: a file, a destination, a path.
 
 use krsi_host_abi::deny::{FileKey, NETWORK_FIXED_BITS, NetworkKey};
 use krsi_host_abi::frozen::objects;

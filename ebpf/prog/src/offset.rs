@@ -154,7 +154,7 @@ pub fn walk_names() -> u32 {
     unsafe { core::ptr::read_volatile(&raw const WALK_NAMES) }
 }
 
-/// What hashes of paths start with.
+/// Secret with which hashes of paths start.
 #[inline(always)]
 pub fn path_secret() -> u64 {
     // SAFETY: a shared reference to a static is always readable.

@@ -1,11 +1,11 @@
-//! What became of a path that a program asked for.
+//! Result of reading a path.
 
 use crate::skip::Skip;
 
 /// `ENAMETOOLONG` of `include/uapi/asm-generic/errno.h`.
 const ENAMETOOLONG: i64 = 36;
 
-/// What became of a path.
+/// Result of reading a path.
 pub enum PathRead {
     /// It stands in the buffer.
     Whole(u16),

@@ -110,11 +110,11 @@ macro_rules! capture_fields {
 }
 
 capture_fields! {
-    /// What is read.
+    /// How the value is read, a number of `Read`.
     read: u8;
-    /// Where it starts.
+    /// Where the path starts, a number of `root`.
     root: u8;
-    /// Which argument.
+    /// Index of the argument.
     arg: u8;
     /// Pointers to follow.
     hops: u8;
@@ -122,11 +122,11 @@ capture_fields! {
     size: u8;
     /// Bits to drop.
     shift: u8;
-    /// Bits that count.
+    /// Bits that count after the shift; 0 for all.
     width: u8;
     /// Whether the highest bit is a sign.
     signed: u8;
-    /// Bytes at most.
+    /// Bytes at most of a text or byte range.
     bound: u16;
     /// Room in the tail.
     room: u16;
@@ -147,7 +147,7 @@ impl Row {
         if row == 0 { None } else { Some(Self::new(row - 1)) }
     }
 
-    /// Its number.
+    /// Number of the row.
     #[inline(always)]
     pub fn at(self) -> usize {
         self.0
@@ -177,22 +177,22 @@ impl Row {
 }
 
 row_fields! { Test, atoms, I:
-    /// How it compares.
+    /// How the capture is compared, a number of `Compare`.
     compare: u8;
-    /// Which capture.
+    /// Number of the capture that is tested.
     capture: u8;
     /// Length of its string.
     len: u8;
-    /// Bits that count.
+    /// Bits of the capture that are compared.
     mask: u64;
-    /// What is compared with.
+    /// Number, or number of a string, that the capture is compared with.
     number: u64;
 }
 
 row_fields! { Alternative, terms, I:
-    /// Atoms that matter.
+    /// Atoms that matter, as bits.
     care: u32;
-    /// What they must be.
+    /// Truth that each atom of `care` must have, as bits.
     value: u32;
 }
 

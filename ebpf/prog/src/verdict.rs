@@ -19,7 +19,7 @@ use crate::hook::{AF_INET, AF_INET6};
 use crate::object::Object;
 use crate::{capture, exempt, global, label, map, offset};
 
-/// What a call came to.
+/// Decision on a call.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Decision {
@@ -61,7 +61,7 @@ impl Decision {
         (self.word >> 16) as u8
     }
 
-    /// What is answered.
+    /// The verdict of the decision.
     #[inline(always)]
     pub fn verdict(&self) -> Verdict {
         match (global::anew(&self.word) >> 24) as u8 {

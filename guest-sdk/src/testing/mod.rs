@@ -30,11 +30,11 @@ pub struct Spawn<'a> {
     pub tgid: u32,
     /// Its parent's id, 0 for none.
     pub parent: u32,
-    /// Its executable.
+    /// Path of the executable.
     pub exe: &'a str,
-    /// Its arguments.
+    /// Arguments of the process.
     pub argv: &'a [&'a str],
-    /// Kind of executable.
+    /// Kind of the executable.
     pub flags: ExecFlags,
 }
 

@@ -12,17 +12,17 @@ use krsi_plugin_schema::latest::{
 pub enum Seen {
     /// A deny rule.
     Deny {
-        /// Object.
+        /// Object of the rule.
         key: RuleKey,
-        /// Subject.
+        /// Subject of the rule.
         subject: Subject,
         /// Names of its hooks.
         hooks: Vec<&'static str>,
-        /// Errno.
+        /// Errno that the rule answers.
         errno: u16,
         /// Whether it refuses.
         mode: RuleMode,
-        /// How long, milliseconds; 0 for ever.
+        /// Duration of the rule, milliseconds; 0 for ever.
         ttl_ms: u64,
         /// Why, in the plugin's words.
         reason: String,
@@ -31,9 +31,9 @@ pub enum Seen {
     Alert {
         /// ATT&CK technique.
         technique: String,
-        /// How bad.
+        /// Severity of the alert.
         severity: Severity,
-        /// Text.
+        /// Text of the alert.
         text: String,
     },
     /// What a host would not do, or not send: the manifest does not ask for it.

@@ -74,18 +74,18 @@ impl Feeder {
         Ok(Self { object, order, counts })
     }
 
-    /// The ring; once.
+    /// The ring that records are read from; it can be taken once.
     pub fn ring(&mut self) -> anyhow::Result<Ring> {
         Ok(Ring::try_from(self.object.take_map("RECORDS").context("taken")?)?)
     }
 
-    /// What each call writes.
+    /// Sets the records that each call writes, the mask of their order, and the flags they are submitted with.
     pub fn order(&mut self, records: u64, mask: u64, flags: u64) -> anyhow::Result<()> {
         ensure!(records <= BURST, "{records} records");
         Ok(self.order.set(0, [records, mask, flags], 0)?)
     }
 
-    /// One call.
+    /// Makes the system call that the object writes records on.
     pub fn fire(&self) {
         let _parent = rustix::process::getppid();
     }

@@ -17,10 +17,10 @@ struct HookClause {
     path: Vec<u8>,
 }
 
-/// What subscribers ask of each hook. A hook of which somebody wants everything has no filter.
+/// Conditions of all subscribers, by hook. A hook of which somebody wants everything has no filter.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct AskedFilters {
-    /// What each subscriber lets pass.
+    /// Clauses of the subscribers' filters.
     clauses: Vec<HookClause>,
     /// Hooks of which somebody wants everything.
     whole: Vec<Hook>,

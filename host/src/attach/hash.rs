@@ -7,7 +7,7 @@ use crate::kernel::program::load::HookError;
 /// Why there can be no rules on digests.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HashError {
-    /// Nobody wants it.
+    /// No plugin wants digests of executables.
     #[error("no plugin's manifest asks for rules on digests")]
     Unasked,
     /// The backend in use cannot.
@@ -31,7 +31,7 @@ pub(crate) enum HashError {
     /// IMA refused.
     #[error("IMA hashes no file: {}", errno_name(*errno))]
     Refused {
-        /// What it answered, positive.
+        /// Errno of IMA, positive.
         errno: u16,
     },
     /// IMA uses another algorithm than rules do.

@@ -9,7 +9,7 @@ use crate::kernel::btf::PrototypeError;
 use crate::kernel::program::load::HookError;
 use crate::kernel::spec::watch::{ReachError, WatchError};
 
-/// Why there is no program.
+/// Why a hook or a watch has no program.
 #[derive(Debug, thiserror::Error)]
 pub enum LeftOut {
     /// The kernel has no place for it.
@@ -51,7 +51,7 @@ pub enum LeftOut {
     /// What plugins may take of the slots of all watches.
     #[error("the plugin has {most} watches already, which is its share of the slots")]
     WatchShare {
-        /// How many it may have.
+        /// Watches that a plugin may have.
         most: usize,
     },
     /// What plugins may take of a hook.
@@ -86,7 +86,7 @@ pub(crate) struct NotAttached {
     pub(crate) what: String,
     /// Slot of the plugin whose watch it is.
     pub(crate) owner: Option<u8>,
-    /// Why it has none.
+    /// Why the hook or the watch has no program.
     pub(crate) why: Arc<LeftOut>,
 }
 

@@ -1,4 +1,4 @@
-//! What is attached now, as everybody else is told of it: a value, made anew after every change.
+//! State of all attached programs as other stages see it: a value, made anew after every change.
 
 use krsi_host_abi::hook::Hook;
 use krsi_plugin_schema::latest::LostOf;
@@ -21,7 +21,7 @@ pub(crate) struct Published {
     pub(crate) digests: Result<(), NoDigests>,
     /// How records of the template program are read.
     pub(crate) layouts: CallLayouts,
-    /// What is told of each watch.
+    /// Plugin, hook, text and fields of each watch.
     pub(crate) watches: ToldWatches,
     /// What is attached and was not seen to be called, in words.
     pub(crate) unproven: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Published {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LossSubject {
     pub(crate) of: LostOf,
-    /// Whose watch it is.
+    /// Plugin that owns the watch; `None` for a hook's loss.
     pub(crate) owner: Option<PluginSlot>,
 }
 

@@ -1,4 +1,4 @@
-//! What everybody together asks of the kernel.
+//! Hooks, filters and watches that all plugins and the operator together ask of the kernel.
 
 use krsi_plugin_schema::latest::HookSet;
 

@@ -71,7 +71,7 @@ pub(crate) struct ToldWatch {
     pub(crate) hook: String,
     /// As it was written.
     pub(crate) text: String,
-    /// What its values are.
+    /// Fields of the watch, in the order of its values.
     pub(crate) fields: Vec<ToldField>,
 }
 

@@ -42,7 +42,7 @@ pub(crate) struct Witnesses {
 
 struct Witness {
     program: LiveProgram,
-    /// What had been counted before.
+    /// Counts from before the witness was attached.
     before: WitnessCounts,
 }
 
@@ -128,7 +128,7 @@ impl Witnesses {
         }
     }
 
-    /// What was seen at each hook. The hooks' programs are gone.
+    /// Counts of the witnesses, by hook. The hooks' programs are gone.
     pub(crate) fn end(&mut self, told: HookCounts<'_>) -> Vec<Witnessed> {
         self.keep(&[], told);
         std::mem::take(&mut self.past)

@@ -1,4 +1,4 @@
-//! What of a plugin a kernel does not have.
+//! Hooks and watches of a plugin that a kernel does not have.
 
 use std::fmt;
 

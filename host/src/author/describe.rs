@@ -40,7 +40,7 @@ impl DescribeError {
 /// A plugin, described.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Description {
-    /// The plugin's file.
+    /// The plugin's Wasm file.
     pub file: PathBuf,
     /// Length of the file.
     pub bytes: u64,
@@ -54,7 +54,6 @@ pub(crate) struct Description {
     pub schema: u16,
     /// The plugin's name, which rules belong to.
     pub name: String,
-    /// The plugin's version.
     pub version: String,
     /// Hooks whose calls it sees.
     pub hooks: Vec<&'static str>,

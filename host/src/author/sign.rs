@@ -18,7 +18,6 @@ pub(crate) enum SignError {
     /// A file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
@@ -27,7 +26,6 @@ pub(crate) enum SignError {
     /// A file cannot be written.
     #[error("{}: cannot be written", file.display())]
     Write {
-        /// The file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
@@ -36,7 +34,6 @@ pub(crate) enum SignError {
     /// The file holds no secret key, or one of another password.
     #[error("{}: is no secret key of minisign's, or its password is another: {reason}", file.display())]
     Key {
-        /// The file.
         file: PathBuf,
         /// What the check said.
         reason: String,
@@ -44,9 +41,9 @@ pub(crate) enum SignError {
     /// The key does not sign.
     #[error("{}: cannot be signed: {reason}", file.display())]
     Sign {
-        /// The plugin.
+        /// Wasm file of the plugin.
         file: PathBuf,
-        /// Why.
+        /// What minisign says.
         reason: String,
     },
 }

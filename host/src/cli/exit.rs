@@ -39,7 +39,7 @@ pub(super) enum Health {
     Fine = 0,
     /// It works, within limits.
     Limited = 1,
-    /// It cannot work.
+    /// krsi-host cannot work on this machine.
     Unable = ExitReason::Machine as u8,
 }
 

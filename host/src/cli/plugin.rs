@@ -74,7 +74,7 @@ pub(super) enum PluginVerb {
     },
 }
 
-/// What is tested.
+/// Arguments of `krsi-host plugin test`.
 #[derive(Debug, Args)]
 pub(super) struct TestArgs {
     /// Folder of the crate; its scenarios lie in `scenarios/`.

@@ -101,7 +101,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// Where its control socket is.
+    /// Path of the host's control socket.
     pub(super) fn path(&self) -> &Path {
         &self.control
     }

@@ -56,7 +56,7 @@ struct PluginTable {
     output_kib: Option<u16>,
     /// What `snapshot` may return, KiB.
     state_kib: Option<u32>,
-    /// Records that wait.
+    /// Records that may wait in the plugin's queue.
     queue_records: Option<u32>,
     /// Bytes of its log in a second.
     log_bytes_per_second: Option<u32>,
@@ -91,7 +91,7 @@ struct PluginTable {
     alerts_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,
-    /// What its rules do.
+    /// Mode of the plugin's rules.
     mode: Option<ModeWord>,
     /// The only file that may be the plugin.
     file: Option<PathBuf>,

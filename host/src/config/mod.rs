@@ -31,7 +31,7 @@ pub(crate) const PLUGINS_MAX: usize = 63;
 /// One plugin to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSpec {
-    /// Its Wasm file.
+    /// Wasm file of the plugin.
     pub file: PathBuf,
     /// Its configuration, if it has one.
     pub config: Option<Source>,
@@ -40,7 +40,7 @@ pub struct PluginSpec {
 /// What becomes of what rules refuse.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModeArg {
-    /// It is refused.
+    /// Rules refuse calls.
     #[default]
     Enforce,
     /// It is let through and reported.
@@ -200,7 +200,7 @@ pub enum ConfigError {
     /// A configuration without its plugin.
     #[error("--plugin-config {}: there are fewer --plugin than --plugin-config", config.display())]
     NoPluginOf {
-        /// The configuration.
+        /// The configuration without a plugin.
         config: PathBuf,
     },
     /// A folder of plugins that is none.
@@ -209,7 +209,7 @@ pub enum ConfigError {
         /// As it was given, from the root on.
         folder: PathBuf,
     },
-    /// Nothing to run.
+    /// There is no plugin to run.
     #[error("no plugin: neither --plugin nor --plugin-dir is given")]
     NoPlugin,
     /// A configuration file beyond [`PLUGIN_CONFIG_MAX`].

@@ -36,7 +36,7 @@ pub enum PinError {
         file: PathBuf,
         /// The name it gives itself.
         plugin: String,
-        /// The file's digest.
+        /// SHA-256 of the file, in hexadecimal.
         sha256: String,
         /// The digest that may have the name.
         pinned: String,

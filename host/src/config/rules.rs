@@ -65,7 +65,7 @@ pub(super) struct RulesTable {
 /// What a hook answers when the object of a rule cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnError {
-    /// The errno.
+    /// The call is refused with this errno.
     Deny(u16),
     /// Nothing, but it reports that it would have been the errno.
     Audit(u16),
@@ -108,7 +108,7 @@ impl Default for RuleSettings {
 }
 
 impl RulesTable {
-    /// Checks it.
+    /// Checks the values of the table.
     pub(super) fn settings(&self) -> Result<RuleSettings, SettingError> {
         for (key, paths) in [
             ("exempt-executables", &self.exempt_executables),

@@ -21,7 +21,7 @@ pub enum SettingError {
     #[error("{key} = {value} is not from {least} to {most}")]
     Range {
         key: String,
-        /// As it was given.
+        /// The number, as it was given.
         value: usize,
         /// The least that may be.
         least: usize,
@@ -31,51 +31,51 @@ pub enum SettingError {
     /// A name that is none of those that can stand there.
     #[error("{name:?} is none of {}", known.join(", "))]
     Unknown {
-        /// As it was given.
+        /// The name, as it was given.
         name: String,
-        /// Those that can.
+        /// Names that can stand there.
         known: Vec<&'static str>,
     },
     /// A name that no hook has.
     #[error("{name:?} is no hook")]
     Hook {
-        /// As it was given.
+        /// The name, as it was given.
         name: String,
     },
     /// A name that no errno has.
     #[error("{name:?} is no errno")]
     Errno {
-        /// As it was given.
+        /// The name, as it was given.
         name: String,
     },
     /// A scope that is none.
     #[error("scope = {text:?} is not \"system\", \"uid:N\" or \"cgroup:/PATH\"")]
     Scope {
-        /// As it was given.
+        /// The text, as it was given.
         text: String,
     },
     /// An answer to errors that is none.
     #[error("{text:?} is not \"pass\", \"deny ERRNO\" or \"audit ERRNO\"")]
     Answer {
-        /// As it was given.
+        /// The text, as it was given.
         text: String,
     },
     /// A digest that is none.
     #[error("sha256 = {text:?} is not 64 hexadecimal digits")]
     Digest {
-        /// As it was given.
+        /// The text, as it was given.
         text: String,
     },
     /// A pin of every plugin.
     #[error("{key} pins one plugin: it stands in a table [plugin.NAME]")]
     PinOfAll {
-        /// Which.
+        /// Name of the key.
         key: &'static str,
     },
     /// A path that does not begin at the root.
     #[error("{path:?} is not absolute")]
     Relative {
-        /// As it was given.
+        /// The path, as it was given.
         path: PathBuf,
     },
 }

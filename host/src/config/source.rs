@@ -36,7 +36,7 @@ impl Source {
         Ok(Self { path, once: Some(once) })
     }
 
-    /// Where it is, or was.
+    /// Path of the file, which may be gone.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -18,9 +18,9 @@ const LINKS_MAX: usize = 40;
 /// What others may change on the way to a file, and why they may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Writable {
-    /// What they may change.
+    /// Path of the file or folder.
     pub path: PathBuf,
-    /// What lets others change it.
+    /// Why others may change it.
     pub why: Access,
 }
 
@@ -36,12 +36,11 @@ pub enum Access {
     /// Its group may write, and is not root's.
     #[error("group {gid} may write there, as its mode is {mode:04o}")]
     Group {
-        /// The group's id.
         gid: u32,
         /// Mode of what may be changed.
         mode: u32,
     },
-    /// Everybody may write.
+    /// Everybody may write to it.
     #[error("everybody may write there, as its mode is {mode:04o}")]
     All {
         /// Mode of what may be changed.

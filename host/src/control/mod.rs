@@ -30,14 +30,14 @@ pub enum ControlError {
     /// Another host listens there.
     #[error("{}: another krsi-host listens there", path.display())]
     Taken { path: PathBuf },
-    /// Nobody listens there.
+    /// No host listens at the path.
     #[error("{}: no krsi-host answers there", path.display())]
     Connect {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// No answer comes.
+    /// The host's answer does not come.
     #[error("{}: the answer cannot be read", path.display())]
     Read {
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! What can be asked of a running host, and what it answers: JSON, one line each.
+//! Questions to a running host and its answers: JSON, one line each.
 
 use std::path::PathBuf;
 
@@ -45,7 +45,7 @@ pub(crate) enum Query {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Answer {
-    /// What runs.
+    /// State of the host and of its plugins.
     Status(Box<Status>),
     /// The result for each plugin.
     Reloaded(Vec<Result<String, String>>),

@@ -27,19 +27,19 @@ pub enum DecodeError {
     /// Shorter than its header or body.
     #[error("record of {len} bytes is cut off")]
     Cut {
-        /// Bytes there are.
+        /// Bytes of the record.
         len: usize,
     },
     /// Written by an object of another version.
     #[error("record of layout version {abi}, this host reads {ABI_VERSION}")]
     Version {
-        /// Version it claims.
+        /// Layout version that the record claims.
         abi: u16,
     },
     /// No hook of that id, or a call whose layout was never told.
     #[error("record of unknown hook {hook}")]
     Hook {
-        /// Id it claims.
+        /// Hook id that the record claims.
         hook: u16,
     },
     /// A string lies outside the record.
@@ -53,7 +53,7 @@ pub enum DecodeError {
     Verdict {
         /// Slot of its hook.
         slot: u16,
-        /// What it claims.
+        /// Number of the verdict that the record claims.
         verdict: u8,
     },
 }
@@ -75,7 +75,7 @@ fn slot_name(slot: u16) -> Cow<'static, str> {
 /// A decoded record: the event and what only the host needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded<'a> {
-    /// What plugins see.
+    /// The event, as plugins see it.
     pub event: Event<'a>,
     /// The caller's real parent.
     pub parent: ProcessKey,

@@ -7,7 +7,7 @@ use krsi_plugin_schema::latest::{Body, Event, Exec, ProcessKey};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ProcessChange<'a> {
     Forked {
-        /// The parent.
+        /// The process that forked.
         parent: ProcessKey,
         /// The new process.
         child: ProcessKey,

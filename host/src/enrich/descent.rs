@@ -1,4 +1,4 @@
-//! Who was forked by whom, across reparenting and the end of those in between.
+//! Parents and children of processes, across reparenting and the end of those in between.
 
 use std::collections::{BTreeSet, HashMap};
 

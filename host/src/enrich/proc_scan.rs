@@ -29,7 +29,7 @@ const STARTTIME: usize = 19;
 #[derive(Debug, thiserror::Error)]
 #[error("{}: cannot be listed", root.display())]
 pub(crate) struct ScanError {
-    /// Where it was looked for.
+    /// Folder of the process file system.
     root: std::path::PathBuf,
     #[source]
     source: std::io::Error,

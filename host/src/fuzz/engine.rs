@@ -13,7 +13,7 @@ const CHANGES_MAX: usize = 6;
 
 /// Something that reads foreign bytes.
 pub(crate) struct FuzzTarget {
-    /// Its name.
+    /// Name of the target.
     pub(crate) name: &'static str,
     /// Inputs to begin with.
     pub(crate) seeds: fn() -> Vec<Vec<u8>>,

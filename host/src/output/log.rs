@@ -21,7 +21,7 @@ const HURRIED: Duration = Duration::from_millis(100);
 /// Bytes that are written at once.
 const CHUNK: usize = 64 << 10;
 
-/// Who logs.
+/// Origin of a line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Who {
     Host,
@@ -193,7 +193,7 @@ impl Lines {
     }
 }
 
-/// Where `tracing` writes.
+/// Writer of `tracing` to the log.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogWriter;
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-/// How long, while nothing is taken.
+/// Longest wait while nothing is taken.
 pub(crate) const IDLE: Duration = Duration::from_secs(2);
-/// How long in all.
+/// Longest wait in all.
 pub(crate) const IN_ALL: Duration = Duration::from_secs(10);
 
 /// A wait that goes on as long as something is taken, and not for ever.

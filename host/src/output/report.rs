@@ -56,7 +56,7 @@ pub struct NoteReport {
 pub struct AlertReport {
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// Which plugin.
+    /// Name of the plugin.
     pub plugin: String,
     /// MITRE ATT&CK technique; empty without one.
     pub technique: String,
@@ -66,7 +66,7 @@ pub struct AlertReport {
     pub tgid: u32,
     /// Its executable; empty when unknown.
     pub exe: String,
-    /// What was seen.
+    /// The plugin's text about it.
     pub text: String,
 }
 
@@ -75,9 +75,9 @@ pub struct AlertReport {
 pub struct VerdictReport {
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// `denied` or `audited`.
+    /// Verdict of the rule: `denied` or `audited`.
     pub verdict: &'static str,
-    /// Which hook.
+    /// The kernel's name of the hook.
     pub hook: String,
     /// Name of the errno.
     pub errno: String,
@@ -93,12 +93,12 @@ pub struct VerdictReport {
     pub exe: String,
     /// Cgroup of the caller; empty when unknown.
     pub cgroup: String,
-    /// Rule that decided.
+    /// Id of the rule that decided.
     #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
     /// Plugin that owns the rule or the watch; empty when it is no longer known.
     pub plugin: String,
-    /// Why the rule exists.
+    /// Reason of the rule, in the plugin's words.
     pub reason: String,
     /// Until when, nanoseconds since the Unix epoch; `None` for no end.
     #[serde(serialize_with = "as_text_if_any")]
@@ -130,7 +130,7 @@ pub struct WatchReport {
     pub unix_ns: i64,
     /// Place of the watch on the command line, from 0.
     pub watch: u16,
-    /// Which hook.
+    /// The kernel's name of the hook.
     pub hook: String,
     /// What was read, by field.
     pub fields: Vec<(String, FieldValue)>,
@@ -155,7 +155,7 @@ pub struct RuleReport {
     pub rule_id: u64,
     /// The plugin that owns the rule.
     pub plugin: String,
-    /// What it does, in words.
+    /// Effect of the rule, in words.
     pub text: String,
     pub reason: String,
 }
@@ -168,11 +168,11 @@ pub struct RuleEndReport {
     pub rule_id: u64,
     /// The plugin whose rule it was.
     pub plugin: String,
-    /// What it did, in words.
+    /// Effect of the rule, in words.
     pub text: String,
-    /// Why it was made.
+    /// Reason of the rule, in the plugin's words.
     pub reason: String,
-    /// How it ended, in words.
+    /// End of the rule, in words.
     pub ending: String,
     /// Calls that it decided.
     pub hits: u64,
@@ -194,7 +194,7 @@ pub struct RefusalReport {
 pub struct FailureReport {
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// Which.
+    /// Name of the plugin.
     pub plugin: String,
     pub reason: String,
     /// What becomes of it and its rules.
@@ -273,13 +273,13 @@ pub struct PluginSummary {
     pub lost_queue: u64,
     /// Records it failed on or that came after its end.
     pub lost_plugin: u64,
-    /// Alerts it raised.
+    /// Alerts that the plugin raised.
     pub alerts: u64,
     /// Rules it put in force.
     pub rules: u64,
     /// Actions of its that were refused.
     pub refused: u64,
-    /// Calls that failed.
+    /// Calls into the plugin that failed.
     pub faults: u64,
     /// Times that it was started again after one.
     pub restarts: u64,
@@ -324,11 +324,11 @@ impl Display for ProcessCounts {
 pub struct Summary {
     #[serde(serialize_with = "as_text")]
     pub unix_ns: i64,
-    /// Every attached hook.
+    /// A summary of each hook that was attached.
     pub hooks: Vec<HookSummary>,
     /// What the witness saw, with `--witness`.
     pub witness: Vec<Witnessed>,
-    /// Every plugin.
+    /// A summary of each plugin.
     pub plugins: Vec<PluginSummary>,
     /// Losses in the host, by place.
     pub lost: Vec<(&'static str, u64)>,

@@ -1,4 +1,4 @@
-//! What a running host answers when it is asked how it is.
+//! Status of a running host, of its hooks and of its plugins.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(crate) struct OutputStatus {
 /// One plugin, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PluginStatus {
-    /// The plugin's name.
+    /// Name of the plugin.
     pub(crate) plugin: String,
     pub(crate) version: String,
     /// The stage of the plugin's life.
@@ -39,19 +39,19 @@ pub(crate) struct PluginStatus {
     pub(crate) contract: String,
     /// Part of the system that it sees.
     pub(crate) scope: String,
-    /// What it may do, in words.
+    /// Grant of the plugin, in words.
     pub(crate) may: Vec<String>,
     /// Rules of its that are in force.
     pub(crate) rules: u64,
     /// Records that wait for it.
     pub(crate) waiting: u64,
-    /// Records it handled.
+    /// Records that the plugin handled.
     pub(crate) records: u64,
     /// Records its queue had no room for.
     pub(crate) lost_queue: u64,
     /// Records it failed on.
     pub(crate) lost_plugin: u64,
-    /// Calls that failed.
+    /// Calls into the plugin that failed.
     pub(crate) faults: u64,
     /// Times that it was started again after one.
     pub(crate) restarts: u64,
@@ -108,9 +108,9 @@ pub(crate) struct WatchCount {
 /// A label, and how many processes have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LabelCount {
-    /// `plugin.name`.
+    /// Name of the label, `plugin.name`.
     pub(crate) label: String,
-    /// Processes.
+    /// Processes that have the label.
     pub(crate) processes: usize,
 }
 
@@ -134,7 +134,7 @@ pub(crate) struct Status {
     /// Labels in use.
     #[serde(default)]
     pub(crate) labels: Vec<LabelCount>,
-    /// What was counted of processes.
+    /// Counts of the process table.
     #[serde(default)]
     pub(crate) processes: ProcessCounts,
     /// Plugins, by name.
@@ -142,7 +142,7 @@ pub(crate) struct Status {
     /// Files that do not run.
     #[serde(default)]
     pub(crate) rejected: Vec<RejectedFile>,
-    /// What becomes of reports.
+    /// Reports and log lines that wait or were lost.
     #[serde(default)]
     pub(crate) output: OutputStatus,
 }

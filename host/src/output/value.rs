@@ -1,4 +1,4 @@
-//! What was read of a call, as people and machines are told it.
+//! Values that were read of a call, as reports show them to people and machines.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -17,7 +17,7 @@ pub enum FieldValue {
     Text(String),
 }
 
-/// What was acted upon. As JSON it is one text.
+/// Object of a call, for reports. As JSON it is one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallObject {
     /// A path or an address, as it is.

@@ -96,7 +96,7 @@ pub enum RunError {
     /// Two plugins with one name.
     #[error("{}: its name {name:?} is taken by {}", file.display(), taken_by.display())]
     SameName {
-        /// The later file.
+        /// The later plugin's Wasm file.
         file: PathBuf,
         /// The name of both.
         name: String,
@@ -157,7 +157,7 @@ pub enum RunError {
     /// Something lies where the ready file is to be.
     #[error("--ready-file {}: is already there and is not a ready file, which would be empty", file.display())]
     ReadyFileTaken { file: PathBuf },
-    /// Nothing is recorded.
+    /// The recording cannot be started.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The ready file cannot be created.

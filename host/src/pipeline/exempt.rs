@@ -34,7 +34,7 @@ struct Executable {
     path: PathBuf,
     /// Bits of [`exempt`].
     why: u64,
-    /// What is there now.
+    /// The file that lies at the path now.
     held: Option<HeldFile>,
     /// Device and number of what was there before: what runs of it stays exempt, wherever it was moved.
     former: HashSet<(u64, u64)>,

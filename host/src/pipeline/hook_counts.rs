@@ -1,4 +1,4 @@
-//! What the host counts of each hook, for the summary.
+//! Counts of each hook in the host, for the summary.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

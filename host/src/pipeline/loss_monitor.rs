@@ -31,7 +31,7 @@ struct DueLoss {
 /// Losses that wait for their place.
 #[derive(Debug, Default)]
 struct Due {
-    /// They happened before.
+    /// Time before which the losses happened, nanoseconds of `CLOCK_BOOTTIME`.
     boot_ns: u64,
     losses: Vec<DueLoss>,
 }

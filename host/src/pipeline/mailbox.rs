@@ -1,4 +1,4 @@
-//! What the reader is told from outside: who wants what from now on, and when to stop.
+//! Changes that the reader is told from outside: who wants what from now on, and when to stop.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -48,7 +48,7 @@ impl Mailbox {
         std::mem::take(&mut *self.changes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Whether changes wait.
+    /// Whether changes wait for the reader.
     pub(super) fn is_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire)
     }

@@ -91,7 +91,7 @@ struct Outlet<W> {
     output: Box<dyn Output>,
     out: W,
     lines: Vec<u8>,
-    /// Where each line in `lines` ends.
+    /// End of each line in `lines`, in bytes.
     ends: Vec<usize>,
     /// Whether the first of them is the rest of one that was torn.
     has_rest: bool,

@@ -1,4 +1,4 @@
-//! What is told of the plugins that run: their status while they do, their counts at the end.
+//! Reports on plugins that run: their status while they do, their counts at the end.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -22,7 +22,7 @@ use crate::policy::{
 pub(super) struct RegrantOutcome {
     /// Rules that do something else than before.
     pub(super) changed: usize,
-    /// Rules that ended.
+    /// Rules that the new grant ended.
     pub(super) ended: usize,
 }
 

@@ -1,4 +1,4 @@
-//! What became of a plugin that was to be loaded, in a value and in words.
+//! Result of loading a plugin, as a value and in words.
 
 use std::fmt::{self, Display, Formatter};
 

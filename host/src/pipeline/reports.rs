@@ -50,7 +50,7 @@ enum Class {
     Denials = 0,
     /// What a person is called for.
     Urgent = 1,
-    /// Everything else.
+    /// Reports of all other kinds.
     Rest = 2,
 }
 

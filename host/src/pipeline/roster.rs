@@ -41,7 +41,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// What it may do now.
+    /// Grant of the running version.
     pub(super) fn grant(&self) -> Grant {
         self.current.grant(self.words.spec())
     }

@@ -1,4 +1,4 @@
-//! What threads share: the ledger, the process table, the accounts, and the way to the outputs.
+//! State that threads share: the ledger, the process table, the accounts, and the way to the outputs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -39,7 +39,7 @@ use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Rings};
 use crate::thread::{self, Task};
 
-/// Everything that runs.
+/// Everything that runs once the host is ready.
 pub(super) struct RunningHost {
     pub(super) shared: Arc<Shared>,
     pub(super) counters: Arc<Counters>,

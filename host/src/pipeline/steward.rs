@@ -50,7 +50,7 @@ pub(super) type Reply<T> = oneshot::Sender<T>;
 pub(super) enum Command {
     /// Load the plugin of this name, or every one, from its file again.
     Reload {
-        /// Which; `None` for all.
+        /// Name of the plugin; `None` for all.
         name: Option<String>,
         /// Whether more than before is granted.
         wider: Wider,
@@ -75,7 +75,7 @@ pub(super) enum Command {
     },
     /// Record from here on, write what the flight recorder holds, or end a recording and say what became of it.
     Record {
-        /// What.
+        /// The recording that is begun, written or ended.
         what: Recordable,
         /// What became of it, in words.
         reply: Reply<Result<String, RunError>>,

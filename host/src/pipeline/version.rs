@@ -21,7 +21,7 @@ pub(super) struct Version {
     pub(super) number: u64,
     /// Name of its plugin.
     pub(super) name: String,
-    /// What its manifest asked for.
+    /// Capabilities that the version's manifest asked for.
     pub(super) asked: Asked,
     schema: Schema,
     filters: Arc<[Filter]>,

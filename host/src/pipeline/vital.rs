@@ -1,4 +1,4 @@
-//! What nobody comes into this machine without, and who holds it up: looked at once, at the start.
+//! Files without which nobody comes into this machine, and processes that hold it up: looked at once, at the start.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};

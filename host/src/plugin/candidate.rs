@@ -14,7 +14,7 @@ pub struct Candidate {
     pub(super) world: Box<dyn World>,
 }
 
-/// What a plugin is started with.
+/// Arguments with which a plugin is started.
 #[derive(Clone)]
 pub struct Start {
     /// Configuration, as the operator wrote it.

@@ -53,7 +53,7 @@ pub(crate) enum Input {
     Handled,
     /// A call failed.
     Fault {
-        /// When, nanoseconds of `CLOCK_BOOTTIME`.
+        /// Time of the fault, nanoseconds of `CLOCK_BOOTTIME`.
         boot_ns: u64,
     },
     /// A new version took over.
@@ -68,7 +68,7 @@ pub(crate) enum Input {
 /// What a plugin's thread has to do after an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Nothing in particular.
+    /// Go on as before.
     Go,
     /// The new version has proven itself: the old one can go.
     EndProbation,
@@ -79,7 +79,7 @@ pub enum Next {
         /// Nanoseconds of `CLOCK_BOOTTIME`.
         boot_ns: u64,
     },
-    /// Give it up.
+    /// Give the plugin up.
     Quarantine,
 }
 
@@ -92,7 +92,7 @@ pub struct RestartPolicy {
     pub calm: Duration,
     /// Wait before the second restart; the first is at once, each later one waits twice as long.
     pub wait: Duration,
-    /// Longest wait.
+    /// Longest wait before a restart.
     pub wait_max: Duration,
     /// Batches that a new version must handle before the old one is let go.
     pub probation_batches: u32,

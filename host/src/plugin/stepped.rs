@@ -28,13 +28,13 @@ impl Stepped {
         Ok(Self { manifest, identity: pre.identity().clone(), world })
     }
 
-    /// What it asks for.
+    /// The plugin's manifest.
     #[must_use]
     pub(crate) const fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// Who it is.
+    /// File, digest, signer and contract of the plugin.
     #[must_use]
     pub(crate) const fn identity(&self) -> &Identity {
         &self.identity

@@ -28,7 +28,7 @@ pub(super) struct PluginThread {
     ticked: Instant,
 }
 
-/// What a version is called with.
+/// Input of a version's calls: ticks, batches, and the end.
 enum VersionInput {
     Tick,
     Batch(Arc<Batch>),

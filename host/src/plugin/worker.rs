@@ -19,7 +19,7 @@ use crate::record::Cause;
 use crate::route::queue::{Batch, Delivery, Queue};
 use crate::thread::{self, Task};
 
-/// Where a plugin's actions go.
+/// Receiver of a plugin's actions.
 pub trait ActionSink: Send {
     /// Puts the actions of `init` into force and withdraws those of an earlier `init` that are not
     /// among them; returns the framed outcomes.
@@ -59,7 +59,7 @@ pub struct WorkerStats {
     pub lost: AtomicU64,
     /// Lines of its log that were dropped.
     pub log_dropped: AtomicU64,
-    /// Calls that failed.
+    /// Calls into the plugin that failed.
     pub faults: AtomicU64,
     /// Times that it was started again after one.
     pub restarts: AtomicU64,
@@ -67,7 +67,7 @@ pub struct WorkerStats {
     pub restart_us: AtomicU64,
     /// New versions that took over.
     pub swaps: AtomicU64,
-    /// What a shadow differed in.
+    /// Batches in which a shadow was compared.
     pub shadow: ShadowStats,
     state: AtomicU8,
 }
@@ -101,7 +101,7 @@ pub struct Swapped {
     pub from: String,
     /// Bytes of state that were handed over.
     pub state_bytes: usize,
-    /// How long no batch was handled.
+    /// Time in which no batch was handled.
     pub pause: Duration,
     /// Number of the version that comes back if the new one fails early.
     pub before: Option<u64>,

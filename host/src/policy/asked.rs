@@ -27,7 +27,7 @@ pub struct Asked {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AskedFilter {
     pub hook: Hook,
-    /// What passes, in words.
+    /// Condition of the filter, in words.
     pub text: String,
 }
 

@@ -23,7 +23,7 @@ pub(crate) enum KillError {
     /// It ended, or the id belongs to another process now.
     #[error("process {tgid} is not there any more")]
     Gone { tgid: u32 },
-    /// The kernel refused.
+    /// The kernel refused to send the signal.
     #[error("process {tgid}: the kernel refused")]
     Kernel {
         tgid: u32,
@@ -33,7 +33,7 @@ pub(crate) enum KillError {
 }
 
 impl KillError {
-    /// What the plugin is told.
+    /// The refusal that the plugin gets.
     #[must_use]
     pub(crate) const fn refusal(&self) -> Refusal {
         match self {

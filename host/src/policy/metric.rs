@@ -16,7 +16,7 @@ pub struct MetricValue {
     pub name: String,
     /// Whether it is added to what was, or takes its place.
     pub kind: MetricKind,
-    /// The value, finite.
+    /// Value of the metric, a finite number.
     pub value: f64,
 }
 

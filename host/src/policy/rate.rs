@@ -1,4 +1,4 @@
-//! How many of something a plugin may do a second.
+//! Allowances: how many actions of a kind a plugin may do a second.
 
 /// Nanoseconds of a second.
 const SECOND_NS: u64 = 1_000_000_000;

@@ -42,7 +42,7 @@ pub enum WatchGrantError {
     /// It covers a whole hook, or everybody's signals.
     #[error("it denies {what}, and broad denials are not granted: `broad = true` grants them")]
     Broad {
-        /// What it denies, in words.
+        /// Calls that the watch denies, in words.
         what: &'static str,
     },
     /// A watch denies everybody.

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("record of {len} bytes is cut off")]
 pub struct CutRecord {
-    /// Bytes there are.
+    /// Bytes of the record.
     pub len: usize,
 }
 
@@ -18,7 +18,7 @@ pub struct RawRecord<'a> {
     /// The header's `comm`, where it lies in the record: the header is a copy, and a name that is
     /// to live as long as the record cannot be borrowed from it.
     pub comm: &'a [u8],
-    /// Body and tail.
+    /// Body and tail of the record.
     pub payload: &'a [u8],
 }
 
@@ -36,7 +36,7 @@ impl<'a> RawRecord<'a> {
         Ok(Self { header, comm, payload })
     }
 
-    /// How long it is, bytes.
+    /// Size of the record, bytes.
     #[must_use]
     pub const fn size(&self) -> usize {
         size_of::<Header>() + self.payload.len()

@@ -16,7 +16,7 @@ pub enum ReadError {
     Poll(#[source] Errno),
 }
 
-/// What ended a wait.
+/// Reason why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// A ring may hold records, or the time is up.

@@ -43,13 +43,13 @@ pub(super) struct BlockHead {
     pub(super) stored: u32,
     /// Length of what they decode to.
     pub(super) plain: u32,
-    /// What it holds.
+    /// Kind of the block, such as [`ENTRIES`].
     pub(super) kind: u16,
     /// Its number, from 0 on.
     pub(super) sequence: u64,
     /// Times of its first and last entry, nanoseconds of `CLOCK_BOOTTIME`.
     pub(super) boot_ns: (u64, u64),
-    /// What it must sum to.
+    /// Start of the SHA-256 that the block must have.
     pub(super) sum: [u8; 16],
 }
 

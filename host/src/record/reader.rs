@@ -15,24 +15,24 @@ pub(crate) enum RecordingError {
     /// It cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
+        /// Path of the recording.
         file: PathBuf,
         /// What the kernel says.
         #[source]
         source: io::Error,
     },
-    /// It starts otherwise.
+    /// The file starts with other bytes than a recording.
     #[error("{}: is no recording of krsi-host", file.display())]
     Foreign {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
     /// It was written by a later version in another format.
     #[error("{}: is of format {format}, this krsi-host reads {FORMAT}", file.display())]
     Format {
-        /// The file.
+        /// Path of the recording.
         file: PathBuf,
-        /// Its format.
+        /// Number of the recording's format.
         format: u32,
     },
 }
@@ -49,15 +49,15 @@ pub(crate) enum Damage {
     /// A block is not what it says that it is.
     #[error("the block at byte {at} is damaged, and what follows it was not read")]
     Block {
-        /// Where it starts.
+        /// Offset of the block, bytes.
         at: u64,
     },
     /// Blocks are missing.
     #[error("{blocks} blocks are missing before byte {at}")]
     Missing {
-        /// Where the next one starts.
+        /// Offset of the next block, bytes.
         at: u64,
-        /// How many.
+        /// Number of blocks that are missing.
         blocks: u64,
     },
 }

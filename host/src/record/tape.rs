@@ -23,9 +23,9 @@ pub enum TapedOutcome<'a> {
     Unmade,
     /// It returned something, or nothing.
     Returned(&'a [u8]),
-    /// It refused.
+    /// The plugin refused, with its reason.
     Refused(&'a str),
-    /// It failed.
+    /// The call failed, in these words.
     Failed(Failing, &'a str),
 }
 

@@ -45,7 +45,7 @@ pub(crate) struct BatchBuilder {
     pool: Arc<BufferPool>,
     /// Whom its readers may know of.
     scope: Scope,
-    /// What they read.
+    /// Schema of the batches.
     schema: Schema,
 }
 

@@ -14,7 +14,7 @@ pub struct BufferPool(Mutex<Kept>);
 #[derive(Debug, Default)]
 struct Kept {
     buffers: Vec<Vec<u8>>,
-    /// Their capacity together.
+    /// Capacity of all buffers together, bytes.
     bytes: usize,
 }
 

@@ -16,14 +16,14 @@ pub(super) const HEAD_ROOM: usize = 64;
 #[derive(Debug)]
 pub struct Batch {
     bytes: Vec<u8>,
-    /// Where its first frame starts.
+    /// Offset of the first frame in `bytes`.
     start: usize,
     records: u32,
     /// Losses told in it.
     lost: Vec<Lost>,
     /// Files that it names, where its schema does not tell them from later ones.
     files: Vec<FileKey>,
-    /// Where the buffer goes afterwards.
+    /// Pool that takes the buffer back.
     home: Option<Arc<BufferPool>>,
 }
 
@@ -74,7 +74,7 @@ impl Batch {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// Events in it.
+    /// Events in the batch.
     #[must_use]
     pub const fn records(&self) -> u32 {
         self.records
@@ -108,7 +108,7 @@ impl Drop for Batch {
 pub enum Delivery {
     /// An order lies ready elsewhere.
     Order,
-    /// Events.
+    /// A batch of events.
     Batch(Arc<Batch>),
     /// Time has passed.
     Tick,
@@ -123,7 +123,7 @@ pub enum Pause {
     Over,
     /// An order lies ready.
     Order,
-    /// The end.
+    /// The plugin's thread is to end.
     Stop,
 }
 
@@ -281,7 +281,7 @@ impl Queue {
         waiting.records = 0;
     }
 
-    /// Records that wait.
+    /// Records that wait in the queue.
     pub fn depth(&self) -> usize {
         self.lock().records
     }

@@ -12,7 +12,7 @@ const LOGIN: &[&str] =
 /// A Monero address, plain and integrated (95 and 106 characters of base 58, which start with 4 or 8).
 const MONERO: [usize; 2] = [95, 106];
 
-/// What a command line says.
+/// Evidence in a command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Told {
     /// Kinds of evidence in it, bits of [`kind`].

@@ -66,7 +66,7 @@ const KINDS: &[(u32, u32, &str)] = &[
 ];
 
 impl Evidence {
-    /// What an exec shows.
+    /// Evidence of an exec.
     pub(crate) fn of_exec(config: &Config, exec: &Exec<'_>) -> Self {
         let name = |path: &str| {
             let last = path.rsplit('/').next().unwrap_or(path);
@@ -127,7 +127,7 @@ impl Evidence {
         Self { kinds: self.kinds & !(kind::TOLD | kind::TOLD_MORE), port: self.port }
     }
 
-    /// Both.
+    /// The evidence of both together.
     pub(crate) const fn with(self, other: Self) -> Self {
         let port = if other.port == 0 { self.port } else { other.port };
         Self { kinds: self.kinds | other.kinds, port }

@@ -17,7 +17,7 @@ use evidence::Evidence;
 use lineage::Lineages;
 use response::Responses;
 
-/// The plugin.
+/// Detects miners of cryptocurrency by the evidence in each process tree.
 pub struct Miner {
     config: Config,
     lineages: Lineages,

@@ -16,7 +16,7 @@ const PROCESSES_MAX: usize = 16_384;
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Lineages(BTreeMap<ProcessKey, Evidence>);
 
-/// What speaks against a process tree.
+/// Evidence against a process tree.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Case {
     /// The topmost ancestor with evidence of mining: the tree that is answered.
@@ -25,12 +25,12 @@ pub(crate) struct Case {
     pub(crate) process: ProcessKey,
     /// All processes of the lineage with evidence of mining, the process first.
     pub(crate) members: Vec<ProcessKey>,
-    /// All evidence.
+    /// Evidence of all members together.
     pub(crate) evidence: Evidence,
 }
 
 impl Lineages {
-    /// What a process has shown.
+    /// Evidence of a process.
     pub(crate) fn of(&self, process: ProcessKey) -> Evidence {
         self.0.get(&process).copied().unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! What follows a detection: deny the files, deny the tree every connection and every message, alert, once.
+//! Response to a detection: deny the files, deny the tree every connection and every message, alert, once.
 
 use std::collections::BTreeMap;
 

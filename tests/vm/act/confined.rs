@@ -13,7 +13,7 @@ const LAST_CAPABILITY: usize = 40;
 /// `PR_SET_MDWE` with `PR_MDWE_REFUSE_EXEC_GAIN`, from Linux 6.3 on.
 const PR_SET_MDWE: usize = 65;
 
-/// What a child does without.
+/// Rights and resources that a child goes without.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Without {
     /// Every capability but these, a bit each.

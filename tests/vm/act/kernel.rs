@@ -14,9 +14,9 @@ const BPF_PROG_LOAD: usize = 5;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
 const BPF_PROG_TYPE_SOCKET_FILTER: u32 = 1;
 const PERF_TYPE_SOFTWARE: u32 = 1;
-/// `PERF_ATTR_SIZE_VER0`.
+/// Bytes of the first `perf_event_attr`, `PERF_ATTR_SIZE_VER0`.
 const PERF_ATTR_BYTES: u32 = 64;
-/// `SYSLOG_ACTION_SIZE_BUFFER`.
+/// Action of syslog(2), `SYSLOG_ACTION_SIZE_BUFFER`.
 const LOG_SIZE: usize = 10;
 /// A family that no kernel here has built in.
 const AF_X25: usize = 9;

@@ -41,7 +41,7 @@ pub(crate) const TESTS: &[Test] = &[
 /// What the caller of a denied act sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
-    /// The hook's errno.
+    /// The errno that the hook answered.
     Errno,
     /// This errno, whatever the hook said.
     As(i32),
@@ -64,7 +64,7 @@ pub(crate) struct Act {
     pub(crate) hook: &'static str,
     /// The hook that it reaches on a kernel without that one.
     pub(crate) fallback: Option<&'static str>,
-    /// Whose call it is.
+    /// Process that makes the call.
     pub(crate) caller: Caller,
     /// What the caller sees of a denial.
     pub(crate) denial: Denial,

@@ -13,7 +13,7 @@ use crate::harness::{Guest, wait_for};
 pub(super) enum Is {
     /// A number or an address, as it is told.
     Value(&'static str),
-    /// Any value.
+    /// The field has a value, whatever it is.
     There,
     Text(&'static str),
     /// A path that ends so.

@@ -9,7 +9,7 @@ use rustix::process::{Signal, setpriority_process};
 use super::watches;
 use crate::harness::{Guest, kernel, repeats, soaks};
 
-/// Denied to everybody.
+/// Nice value that is denied to everybody.
 const NICE: i32 = 7;
 const WATCH: &str = "task_setnice: nice if nice == 7 deny EACCES";
 /// Tasks that share the cores.

@@ -23,7 +23,7 @@ const FLOOD: usize = 5000;
 const RULED: usize = 30;
 /// Denied opens amid a running flood, usually and in a soak.
 const ACTS: [usize; 2] = [300, 10_000];
-/// Threads that flood.
+/// Threads that make the flood of opens.
 const FLOODERS: usize = 4;
 /// Folders of a path beyond `PATH_MAX`, and the bytes of each name.
 const DEPTH: usize = 20;

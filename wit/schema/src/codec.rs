@@ -12,7 +12,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-/// Longest number, bytes.
+/// Bytes of the longest encoded number.
 const NUMBER_MAX: usize = 10;
 /// Largest length that needs one byte.
 const SHORT: usize = 0x7f;
@@ -30,22 +30,22 @@ pub enum CodecError {
     /// A word of a later version, where none may be left out.
     #[error("{what} {number} is not known to this version")]
     Unknown {
-        /// What it is one of.
+        /// Kind of the word, as messages name it.
         what: &'static str,
-        /// Its number.
+        /// Number of the word.
         number: u64,
     },
 }
 
-/// What can be written.
+/// A value that can be written.
 pub trait Encode {
-    /// Appends it.
+    /// Appends the encoded value to `out`.
     fn encode(&self, out: &mut Vec<u8>);
 }
 
-/// What can be read.
+/// A value that can be read.
 pub trait Decode<'a>: Sized {
-    /// Takes it from the front.
+    /// Takes the value from the front.
     ///
     /// # Errors
     /// When it is not there.

@@ -32,7 +32,7 @@ pub enum FrameError {
     TooLong {
         /// Position of the frame.
         at: usize,
-        /// What it claims.
+        /// Bytes that the frame's head claims.
         len: usize,
     },
     /// The body is not what its kind says.
@@ -40,27 +40,27 @@ pub enum FrameError {
     Body {
         /// Position of the frame.
         at: usize,
-        /// Its kind.
+        /// Kind of the frame.
         kind: u16,
     },
     /// The body says something that this version does not know and must not leave out.
     #[error("{what} {number} is not known to this version")]
     Unknown {
-        /// What it is one of.
+        /// Kind of the word, as messages name it.
         what: &'static str,
-        /// Its number.
+        /// Number of the word.
         number: u64,
     },
 }
 
-/// One frame.
+/// A frame of a list; its body is not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
     /// Position in the list, for error messages.
     pub at: usize,
-    /// Kind.
+    /// Number of the frame's kind.
     pub kind: u16,
-    /// Body.
+    /// Bytes after the frame's head.
     pub body: &'a [u8],
 }
 

@@ -1,4 +1,4 @@
-//! Who may know whom in `host/src`: the table in ARCHITECTURE.md, checked against the imports.
+//! Layers of `host/src`, which module may import which: the table in ARCHITECTURE.md, checked against the imports.
 //!
 //! The table is the block fenced as `layers`: one line a room, `room: rooms it may import`. A room in a room is
 //! `outer/inner`; whoever may import the outer one may import what is in it.

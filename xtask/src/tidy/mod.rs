@@ -2,6 +2,7 @@
 
 mod confine;
 mod documents;
+mod fillers;
 mod layers;
 mod names;
 mod references;
@@ -48,6 +49,7 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     for file in &files {
         findings.extend(source::check(file));
         findings.extend(confine::check(file));
+        findings.extend(fillers::check(file));
     }
     findings.extend(layers::check(&read("ARCHITECTURE.md")?, &files));
     findings.extend(names::check(&files));

@@ -19,7 +19,7 @@ pub enum MissingTool {
     /// No compiler for BPF.
     #[error("the BPF toolchain is missing (no rustc with {BPF_TARGET}): run `cargo xtask setup`")]
     BpfCompiler,
-    /// No bpf-linker.
+    /// No `bpf-linker` was found.
     #[error("the BPF toolchain is missing (no bpf-linker): run `cargo xtask setup`")]
     BpfLinker,
     /// No compiler for Wasm.

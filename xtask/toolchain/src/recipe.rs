@@ -17,7 +17,7 @@ pub enum BuildError {
     Start {
         /// What was to be built.
         what: &'static str,
-        /// Why not.
+        /// Error of the operating system.
         #[source]
         source: std::io::Error,
     },

@@ -23,7 +23,7 @@ pub mod text_value {
     pub const MOUNT_BLIND: u64 = 4;
 }
 
-/// One call.
+/// Captures of a call, as the template read them.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Call {

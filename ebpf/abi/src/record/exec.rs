@@ -23,7 +23,7 @@ pub struct Exec {
     pub path: Text,
     /// argv, NUL separated; empty in `bprm_check_security`.
     pub argv: Text,
-    /// `bprm->argc`.
+    /// Number of arguments, `bprm->argc`.
     pub argc: u32,
     /// Bits of [`exec_flag`].
     pub flags: u32,

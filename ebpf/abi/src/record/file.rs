@@ -9,13 +9,13 @@ use crate::deny::FileKey;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct FileOpen {
-    /// The file.
+    /// The file that is being opened.
     pub file: FileKey,
     /// Resolved path, mount aware.
     pub path: Text,
     /// `file->f_flags` (`O_*` of `include/uapi/asm-generic/fcntl.h`).
     pub flags: u32,
-    /// `inode->i_mode`.
+    /// Type and permission bits of the file, `inode->i_mode`.
     pub mode: u32,
 }
 

@@ -58,9 +58,9 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Header {
-    /// [`crate::ABI_VERSION`].
+    /// Layout version of the record, [`crate::ABI_VERSION`].
     pub abi: u16,
-    /// [`crate::hook::Hook::id`].
+    /// Id of the hook, [`crate::hook::Hook::id`], or the slot of a watch.
     pub hook: u16,
     /// CPU the hook ran on.
     pub cpu: u32,
@@ -68,7 +68,7 @@ pub struct Header {
     pub boot_ns: u64,
     /// The calling process.
     pub process: ProcessKey,
-    /// Its real parent.
+    /// Real parent of the calling process.
     pub parent: ProcessKey,
     /// Calling thread.
     pub tid: u32,
@@ -84,11 +84,11 @@ pub struct Header {
     pub rule_id: u64,
     /// Errno of the verdict, positive.
     pub errno: u16,
-    /// [`Verdict`].
+    /// Number of the [`Verdict`].
     pub verdict: u8,
     /// Owner slot of the rule.
     pub owner: u8,
-    /// Zero.
+    /// Padding, zero.
     pub pad: u32,
     /// Thread name, NUL padded.
     pub comm: [u8; COMM_LEN],
@@ -104,7 +104,7 @@ pub struct Text {
     pub len: u16,
     /// Bits of [`text_flag`].
     pub flags: u16,
-    /// Zero.
+    /// Padding, zero.
     pub pad: u16,
 }
 

@@ -8,7 +8,7 @@ use crate::deny::ProcessKey;
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C)]
 pub struct Fork {
-    /// The child.
+    /// The process that was created.
     pub child: ProcessKey,
 }
 
@@ -18,7 +18,7 @@ pub struct Fork {
 pub struct Exit {
     /// `task->exit_code` as `wait(2)` encodes it.
     pub code: u32,
-    /// Zero.
+    /// Padding, zero.
     pub pad: u32,
 }
 

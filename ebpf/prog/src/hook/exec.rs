@@ -18,7 +18,7 @@ use crate::{exempt, label, offset, prefix};
 #[derive(Clone, Copy)]
 pub(super) struct Image {
     file: Ptr,
-    /// Its identity.
+    /// Identity of the executable.
     pub(super) key: FileKey,
     flags: u32,
     argc: u32,

@@ -7,7 +7,7 @@ use crate::emit::{Fill, Wanted};
 use crate::filter::{self, Call, Traits};
 use crate::resolve::{self, PathRead};
 
-/// What became of a path.
+/// Result of writing a path.
 pub enum Outcome {
     /// It stands in the room.
     Text(Text),

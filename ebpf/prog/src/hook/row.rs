@@ -139,7 +139,7 @@ fn inode_row(state: &mut State, at: usize) -> u32 {
 
 /// Where a row ends: the pointer after its hops, and whether the kernel types it.
 pub enum End {
-    /// The kernel does.
+    /// A pointer that the kernel types.
     Typed(Ptr),
     /// It is reached from the caller's task, by probes where need be.
     Task(Task),

@@ -1,4 +1,4 @@
-//! What is known of a call while the template works on it: what was read, and what was decided.
+//! State of a call while the template works on it: what was read, and what was decided.
 
 use aya_ebpf::EbpfContext;
 use krsi_host_abi::spec::{ARGS, CAPTURES};
@@ -11,13 +11,13 @@ use crate::{global, spec};
 /// What is known of a call. It stays in one place on the stack, and functions of their own work on
 /// it: inlined for each row, the template would be too long for a jump.
 pub struct State {
-    /// The call.
+    /// The call that the template works on.
     pub call: Call,
-    /// What was read.
+    /// Values that rows have read.
     pub values: Values,
-    /// What a filter asks about.
+    /// Traits of the call that filters ask about.
     pub traits: Traits,
-    /// What was decided.
+    /// The decision on the call.
     pub decision: Decision,
     ctx: *const u64,
     /// Arguments that are NULL, as bits.
@@ -74,11 +74,11 @@ fn may_be_null(ctx: *const u64) -> bool {
     any!(0 1 2 3 4 5)
 }
 
-/// What was read.
+/// Values that rows have read.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct Values {
-    /// What each row holds.
+    /// Value of each row.
     pub numbers: [u64; CAPTURES],
     /// Rows that were read, as bits.
     pub read: u32,

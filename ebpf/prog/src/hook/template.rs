@@ -94,7 +94,7 @@ const REFUSING: u32 = spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT;
 /// What became of a record.
 #[derive(PartialEq, Eq)]
 enum Recorded {
-    /// All is decided.
+    /// The record is sent, or none is wanted.
     Done,
     /// A text is too long for the rooms, and nothing is counted yet.
     TooLong,

@@ -35,19 +35,19 @@ macro_rules! sixteen {
 
 /// Bit of an unknown atom, above that of a true one.
 const UNKNOWN: u32 = 16;
-/// What an atom comes to.
+/// Values of an atom.
 const FALSE: u32 = 0;
 const TRUE: u32 = 1;
 const UNDECIDED: u32 = 1 << UNKNOWN;
 
-/// What a predicate comes to.
+/// Truth of a predicate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Truth {
     /// It does not hold.
     No,
     /// What could be read does not decide it.
     Unknown,
-    /// It holds.
+    /// The predicate holds.
     Yes,
 }
 
@@ -118,7 +118,7 @@ fn all_texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     bits
 }
 
-/// What the predicate comes to.
+/// Truth of the predicate.
 #[inline(always)]
 pub fn holds(bits: u32) -> Truth {
     // Bit 0: some alternative is unknown; bit 1: some holds.

@@ -42,7 +42,7 @@ pub(crate) struct Hooks {
     live: Vec<LiveProgram>,
     watches: Watches,
     layouts: CallLayouts,
-    /// What changes labels.
+    /// Program that changes the labels of processes, run by the host.
     labels: LabelProgram,
     flags: Flags,
     filters: Filters,

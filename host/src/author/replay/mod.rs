@@ -49,7 +49,7 @@ pub(crate) enum ReplayError {
     /// Two files are one plugin.
     #[error("{}: its name {name:?} is that of {} too", file.display(), other.display())]
     SameName {
-        /// The later file.
+        /// The later plugin's Wasm file.
         file: PathBuf,
         /// The name of both.
         name: String,
@@ -59,9 +59,8 @@ pub(crate) enum ReplayError {
     /// A plugin does not start on the stream.
     #[error("{name}: {why}")]
     Stage {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
-        /// Why.
         #[source]
         why: StageError,
     },
@@ -90,7 +89,7 @@ impl ReplayError {
     }
 }
 
-/// What a replay came to.
+/// Counts of a replay: what was played, and with what result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
     /// Tapes that were played.
@@ -124,14 +123,14 @@ pub(crate) enum On {
     Stream,
 }
 
-/// What is replayed, and with what.
+/// Input of a replay: the recording and the plugins that are played.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    /// The recording.
+    /// File of the recording.
     pub(crate) file: PathBuf,
     /// Files of plugins, each with its configuration for the stream.
     pub(crate) plugins: Vec<(PathBuf, Vec<u8>)>,
-    /// What they are played on.
+    /// Part of the recording that the plugins are played on.
     pub(crate) on: On,
     /// Where code that was compiled before lies.
     pub(crate) cache: Option<PathBuf>,
@@ -139,7 +138,7 @@ pub(crate) struct Replay {
     pub(crate) program: PathBuf,
 }
 
-/// Who follows a replay.
+/// Receiver of what a replay tells.
 pub(crate) trait Follower {
     /// Is told something.
     ///

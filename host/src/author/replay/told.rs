@@ -14,7 +14,6 @@ pub(crate) struct Told {
     pub(crate) after_ns: u64,
     /// Name of the plugin, or empty.
     pub(crate) plugin: String,
-    /// What.
     #[serde(flatten)]
     pub(crate) what: What,
 }
@@ -23,9 +22,9 @@ pub(crate) struct Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
-    /// Something is broken.
+    /// The plugin, or what it needs, is broken.
     Error,
-    /// Something is odd.
+    /// The plugin found something odd.
     Warn,
     /// Worth knowing.
     Info,
@@ -76,7 +75,7 @@ pub(crate) struct Score {
 pub(crate) enum What {
     /// What the recording is of.
     Recording {
-        /// Its head.
+        /// Head of the recording.
         #[serde(serialize_with = "of_head")]
         head: Head,
     },
@@ -86,7 +85,7 @@ pub(crate) enum What {
         version: String,
         /// Version that was recorded.
         recorded: String,
-        /// Why it begins.
+        /// Why the tape begins.
         #[serde(serialize_with = "of_cause")]
         cause: Cause,
         /// Whether it is the very file that was recorded.
@@ -99,26 +98,26 @@ pub(crate) enum What {
     },
     /// The plugin wants something.
     Action {
-        /// In words.
+        /// The action, in words.
         text: String,
     },
     /// A host would not do what it wants.
     NotDone {
-        /// Why.
+        /// Why the host would not do it.
         text: String,
     },
     /// A call that happened, and that its rules would have refused: what follows might not have happened.
     WouldRefuse {
-        /// The hook.
+        /// Hook that was called.
         hook: &'static str,
-        /// Who called.
+        /// Process id of the caller.
         tgid: u32,
         /// Errno of the answer.
         errno: u16,
     },
     /// A plugin that is played on the stream.
     OnStream {
-        /// Its version.
+        /// Version of the plugin.
         version: String,
         /// What it asks for and the recording does not have.
         lacks: Vec<String>,
@@ -127,61 +126,60 @@ pub(crate) enum What {
     Only {
         /// Whose wish it is: `old` or `new`.
         who: &'static str,
-        /// In words.
+        /// The action, in words.
         text: String,
     },
     /// The plugin logs something.
     Log {
-        /// How bad.
+        /// Severity of the line.
         level: LogLevel,
-        /// Its words.
+        /// Text of the line.
         text: String,
     },
     /// The plugin refuses its configuration or a state.
     Refused {
-        /// Its words.
+        /// The plugin's reason.
         text: String,
     },
     /// A call fails.
     Failed {
-        /// How.
+        /// The failure, in words.
         text: String,
     },
     /// A call does not do what the tape says.
     Differs {
         /// Number of the call on its tape.
         call: u64,
-        /// Which function.
+        /// Function that was called.
         act: &'static str,
-        /// In what.
+        /// The differences, a line each.
         lines: Vec<String>,
     },
     /// No more calls of this tape are made.
     Ends {
         /// Number of the first call that is not made, or not compared.
         call: u64,
-        /// Why.
+        /// Why no more calls are made.
         why: String,
     },
     /// Entries did not reach the recording.
     Gap {
-        /// How many.
+        /// Number of entries that are missing.
         entries: u64,
     },
     /// The recording was ended.
     Closed {
-        /// Why.
+        /// Why the recording was ended.
         why: String,
     },
     /// How often a plugin did what its tape says.
     Score {
-        /// The counts.
         #[serde(flatten)]
         score: Score,
     },
     /// The recording is not whole.
     Damaged {
-        /// Where and how.
+        /// Place and kind of the damage, in words.
         damage: String,
     },
 }

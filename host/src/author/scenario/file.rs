@@ -29,7 +29,6 @@ pub(crate) enum ScenarioError {
     /// A file is none of scenarios.
     #[error("{}: {reason}", file.display())]
     File {
-        /// The file.
         file: PathBuf,
         /// What is wrong, and where.
         reason: String,
@@ -41,7 +40,7 @@ pub(crate) enum ScenarioError {
         scenario: String,
         /// Number of the act, from 1 on.
         act: usize,
-        /// What is wrong.
+        /// What is wrong with the act.
         reason: String,
     },
 }
@@ -58,7 +57,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Its word.
+    /// The word of a scenario file that means this kind.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -166,7 +165,7 @@ pub(super) struct Scenario {
     pub(super) alerts: Vec<String>,
     pub(super) twin_of: Option<String>,
     pub(super) variant_of: Option<String>,
-    /// The plugin's configuration.
+    /// Bytes of the plugin's configuration, as `init` gets them.
     pub(super) config: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! What became of scenarios, for people, for JUnit's readers, and for GitHub's.
+//! Results of scenarios, for people, for JUnit's readers, and for GitHub's.
 
 use std::fmt::Write;
 

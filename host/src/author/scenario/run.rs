@@ -23,7 +23,6 @@ pub(crate) enum TestError {
     Stage {
         /// Name of the scenario.
         scenario: String,
-        /// Why.
         #[source]
         source: Box<StageError>,
     },
@@ -34,18 +33,18 @@ const START_NS: u64 = 1_000_000_000_000;
 /// What is added to it for the time of day: 2026.
 const UNIX_OFFSET_NS: i64 = 1_767_225_600_000_000_000;
 
-/// What became of one scenario.
+/// Result of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// Its file.
+    /// File of the scenario.
     pub(crate) file: PathBuf,
-    /// What it is for.
+    /// Purpose of the scenario.
     pub(crate) kind: Kind,
-    /// Its name.
+    /// Name of the scenario.
     pub(crate) name: String,
     /// What is wrong; nothing when it passed.
     pub(crate) failures: Vec<String>,
-    /// How long it took.
+    /// Time that the scenario took.
     pub(crate) took: Duration,
     /// Of an attack that was found, what of it matters.
     pub(crate) mutations: Option<Mutations>,
@@ -53,12 +52,12 @@ pub(crate) struct Case {
     pub(crate) variants: usize,
 }
 
-/// What became of all.
+/// Results of all scenarios.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TestResults {
     /// The scenarios, in their order.
     pub(crate) cases: Vec<Case>,
-    /// What there is no scenario for.
+    /// Kinds of scenarios that the plugin lacks.
     pub(crate) untested: Vec<String>,
 }
 

@@ -28,7 +28,7 @@ pub(in crate::author) enum Judged {
     Passes,
     /// It would be refused.
     Refused {
-        /// Rule that refuses.
+        /// Id of the rule that refuses the call.
         rule_id: u64,
         /// Errno of the answer.
         errno: u16,

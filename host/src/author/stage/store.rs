@@ -8,7 +8,7 @@ use krsi_host_abi::hook::Hook;
 use crate::kernel::map::lease::EntryKey;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
-/// The maps.
+/// Deny maps in memory: marks and labels of processes, and nothing else.
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
     marks: HashMap<ProcessKey, Membership>,

@@ -23,13 +23,13 @@ pub(super) enum Severity {
 /// Something that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
-    /// How grave it is.
+    /// Severity of the finding.
     pub(super) severity: Severity,
-    /// What.
+    /// The finding, in words.
     pub(super) what: String,
-    /// What it costs the user.
+    /// Consequence for the user.
     pub(super) cost: String,
-    /// What to do about it.
+    /// Advice to the user.
     pub(super) fix: String,
 }
 
@@ -37,24 +37,24 @@ pub(super) struct Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum BackendChoice {
-    /// As LSM programs.
+    /// Programs of the BPF LSM.
     Lsm,
     /// On the return values of `security_*` functions.
     FmodRet,
     /// On their entries: nothing can be denied.
     ObserveOnly,
-    /// Not at all.
+    /// Programs cannot be attached at all.
     None,
 }
 
 /// What is to be said of a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Diagnosis {
-    /// The verdict.
+    /// How well krsi-host can work on the machine.
     pub(super) health: Health,
     /// The backend that would be chosen.
     pub(super) backend: BackendChoice,
-    /// What was found, the gravest first.
+    /// The findings, the gravest first.
     pub(super) findings: Vec<Finding>,
 }
 

@@ -25,7 +25,7 @@ pub enum LayoutError {
     #[error("{hook} has {wanted} fields, rows are given for {given}", hook = hook.name())]
     Fields {
         hook: Hook,
-        /// Its fields.
+        /// Fields that the hook has.
         wanted: usize,
         /// Fields that were given.
         given: usize,
@@ -56,7 +56,7 @@ enum ValueShape {
 const TEXTS: [Read; 6] =
     [Read::Text, Read::TextInline, Read::Path, Read::Dentry, Read::TaskExe, Read::Xattr];
 
-/// Where one value stands.
+/// Place of a field's value in a record: its first row and its shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ValuePlace {
     row: u8,
@@ -110,7 +110,7 @@ impl ValuePlace {
     }
 }
 
-/// Whose records a slot's are.
+/// Hook or watch whose records have a slot.
 #[derive(Clone, Debug)]
 enum SlotOrigin {
     Hook(Hook),

@@ -39,7 +39,7 @@ pub struct Observation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Joined {
     pub parent: ProcessKey,
-    /// The process.
+    /// The process that came to be known.
     pub child: ProcessKey,
 }
 
@@ -57,7 +57,7 @@ enum ProcessState {
     Exited,
 }
 
-/// The processes.
+/// The table of processes: running ones, and for a time those that ended.
 #[derive(Debug)]
 pub struct ProcessTable {
     rows: BTreeMap<ProcessKey, Row>,
@@ -184,7 +184,7 @@ impl ProcessTable {
         self.rows.len()
     }
 
-    /// Whether none is.
+    /// Whether no process is in the table.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()

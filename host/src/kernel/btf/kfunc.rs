@@ -9,7 +9,7 @@ use super::KernelTypes;
 pub struct Kfuncs(Vec<(i32, u32)>);
 
 impl Kfuncs {
-    /// Looks them up.
+    /// Looks the functions up in the kernel's types.
     #[must_use]
     pub fn of(types: &KernelTypes) -> Self {
         let id = |(number, name): (i32, &str)| Some((number, types.function_id(name)?));

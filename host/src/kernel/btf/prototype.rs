@@ -34,7 +34,7 @@ pub enum Returns {
     Void,
     /// An `int`: 0 or a negative errno, for nearly all hooks.
     Int,
-    /// Anything else.
+    /// A value of any other type.
     Other,
 }
 

@@ -12,11 +12,11 @@ const MAX_CHAIN: u32 = 32;
 /// What a type is, modifiers and typedefs looked through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// `void`.
+    /// The type `void`.
     Void,
     /// An integer, an enum or a truth value.
     Number {
-        /// Bytes.
+        /// Size of the number, bytes.
         size: u32,
         /// Whether the highest bit is a sign.
         signed: bool,
@@ -35,11 +35,11 @@ pub enum Form {
     },
     /// A struct or union with members.
     Members {
-        /// Its own id.
+        /// BTF id of the struct or union.
         id: u32,
         /// Its name; empty for an anonymous one.
         name: String,
-        /// Bytes.
+        /// Size of the struct or union, bytes.
         size: u32,
     },
     /// A struct or union that is declared and defined nowhere in these types.
@@ -55,16 +55,15 @@ pub enum Sort {
     Char,
     /// `unsigned char` or `signed char`.
     Byte,
-    /// `_Bool`.
+    /// The truth value `_Bool`.
     Bool,
-    /// Any other.
+    /// A number without any of these meanings.
     Plain,
 }
 
 /// A type with what stood before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeShape {
-    /// The type itself.
     pub form: Form,
     /// The first typedef that was looked through.
     pub typedef: Option<String>,

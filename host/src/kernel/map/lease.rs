@@ -94,7 +94,7 @@ macro_rules! lease_maps {
 
         /// The maps of leases.
         pub(super) struct LeaseMaps {
-            /// What hashes of paths start with.
+            /// Secret with which hashes of paths start.
             path_secret: u64,
             $($field: $map,)*
         }

@@ -56,7 +56,7 @@ pub enum MapError {
     Access {
         /// Name of the map.
         name: &'static str,
-        /// What aya said.
+        /// Error that aya gave.
         #[source]
         source: maps::MapError,
     },
@@ -72,15 +72,15 @@ pub struct KernelMaps {
     pub counters: std::sync::Arc<Counters>,
     /// Deny maps.
     pub rules: RuleMaps,
-    /// What changes labels.
+    /// Program that changes the labels of processes, run by the host.
     pub(crate) labels: LabelProgram,
     /// Filters of telemetry.
     pub filters: Filters,
-    /// What was hashed last.
+    /// The kernel's answer about the last file that was to be hashed.
     pub hashed: Hashed,
-    /// Whom no rule refuses.
+    /// Executables and processes that no rule refuses.
     pub exempt: ExemptMaps,
-    /// What proves a backend.
+    /// Evidence that a backend's programs are called.
     pub proofs: std::sync::Arc<Proofs>,
     /// Ring of denials.
     pub verdicts: RingBuf<MapData>,
@@ -309,7 +309,7 @@ impl Proofs {
         map.set(0, bytes(&proof), 0).map_err(|source| MapError::Access { name: "PROOF", source })
     }
 
-    /// What was told so far.
+    /// Evidence that programs have written so far.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -320,7 +320,7 @@ impl Proofs {
     }
 }
 
-/// The deny maps.
+/// Deny maps, and what programs look at before them: flags, bounds, marks, hits.
 pub struct RuleMaps {
     flags: Flags,
     bounds: OwnerBounds,
@@ -363,7 +363,7 @@ struct OwnerBounds {
 /// Whether rules in the maps are obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RulesObeyed {
-    /// They are.
+    /// Calls look rules up.
     Yes,
     /// No call looks them up (`--mode off`).
     No,

@@ -47,7 +47,7 @@ fn check_pids(shown: Option<&Path>, own: &str, namespace: Option<u64>) -> Result
 /// Why ids of cgroups tell nobody from anybody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CgroupError {
-    /// No cgroup2 hierarchy.
+    /// No cgroup2 hierarchy is mounted.
     #[error("no cgroup2 hierarchy is mounted, so every process has the same cgroup id")]
     None,
     /// It is there, and unused.

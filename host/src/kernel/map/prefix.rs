@@ -14,7 +14,7 @@ pub struct PathPrefix {
 /// Why a text is no prefix that a path can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PrefixError {
-    /// Not absolute.
+    /// The path is not absolute.
     #[error("a path prefix starts with a slash")]
     Relative,
     /// Too long for a key.

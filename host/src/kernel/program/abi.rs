@@ -10,10 +10,10 @@ pub enum AbiError {
     /// It does not say.
     #[error("the BPF object does not say which layout version it has")]
     Unknown,
-    /// It has another.
+    /// The object has another layout version.
     #[error("the BPF object has layout version {object}, this host reads {ABI_VERSION}")]
     Other {
-        /// The object's.
+        /// Layout version of the object.
         object: u32,
     },
 }

@@ -30,7 +30,6 @@ impl BackendKind {
         }
     }
 
-    /// The backend itself.
     #[must_use]
     pub fn backend(self) -> &'static dyn Backend {
         match self {
@@ -44,7 +43,7 @@ impl BackendKind {
 /// What a program of a hook is loaded for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// The kernel's function.
+    /// Name of the kernel's function.
     pub function: String,
     /// How a program is attached to it.
     pub attach_type: AttachType,
@@ -52,7 +51,6 @@ pub struct Target {
 
 /// A way to attach programs to hooks.
 pub trait Backend: Sync {
-    /// Which one.
     fn kind(&self) -> BackendKind;
     /// The function of a hook, without `bpf_lsm_`, on this kernel.
     fn target(&self, types: &KernelTypes, hook: &str) -> Option<Target>;

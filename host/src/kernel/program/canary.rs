@@ -27,7 +27,7 @@ enum Act {
     Socket,
     /// A child is forked and ends.
     Fork,
-    /// It executes.
+    /// A child is forked and executes a file.
     Exec,
 }
 

@@ -1,4 +1,4 @@
-//! What a program is to be made for.
+//! The job of a program: the hook, watch or proof that it is made for.
 
 use krsi_host_abi::frozen::objects;
 use krsi_host_abi::hook::{Attach, Hook, Keys};
@@ -26,14 +26,14 @@ pub enum Job {
     Template {
         /// Name of the LSM hook.
         hook: String,
-        /// What it does.
+        /// Captures, predicate and verdict of the instance.
         spec: Box<Spec>,
     },
     /// Sees what the LSMs together answered at a hook.
     Witness {
         /// Name of the LSM hook.
         hook: String,
-        /// Where it counts.
+        /// Slot at which the witness counts.
         slot: u16,
         /// Words of the function's arguments: the answer stands behind them.
         answer: u32,

@@ -117,7 +117,7 @@ pub struct Loader {
     file: ObjectFile,
     backend: &'static dyn Backend,
     offsets: Vec<(&'static str, u32)>,
-    /// What hashes of paths start with.
+    /// Secret with which hashes of paths start.
     path_secret: u64,
     /// What every program needs and this kernel lacks.
     vital: Option<MissingField>,

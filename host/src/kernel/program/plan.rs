@@ -21,7 +21,7 @@ pub enum Lacking {
 pub struct MissingField {
     pub structure: &'static str,
     pub member: &'static str,
-    /// Why it has no offset.
+    /// Why the member has no offset.
     pub why: OffsetError,
 }
 

@@ -34,7 +34,7 @@ pub enum AttachType {
 /// Whether a program may sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sleep {
-    /// It may not.
+    /// The program may not sleep.
     Never,
     /// It may, and so may call helpers that read user memory.
     Allowed,
@@ -45,7 +45,7 @@ pub enum Sleep {
 pub(crate) struct Program<'a> {
     /// Its name, for people; cut to 15 bytes.
     pub name: &'a str,
-    /// Its instructions, relocated.
+    /// Instructions of the program, relocated.
     pub instructions: &'a [bpf_insn],
     /// How it is attached to its function.
     pub attach_type: AttachType,
@@ -61,7 +61,7 @@ pub(crate) struct Program<'a> {
 #[derive(Debug, thiserror::Error)]
 #[error("the kernel refuses the program: {source}{}", said(log))]
 pub struct Refusal {
-    /// The errno.
+    /// Errno of the system call.
     #[source]
     pub source: io::Error,
     /// The verifier's last words, if it said any.

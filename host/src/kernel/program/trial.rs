@@ -16,7 +16,7 @@ const CALL: u8 = 0x85;
 /// `exit`: `BPF_JMP | BPF_EXIT`.
 const EXIT: u8 = 0x95;
 
-/// What is tried.
+/// A kind of program that the kernel is tried with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
     /// A program of type LSM, on the hook's `bpf_lsm_*` function.
@@ -29,25 +29,25 @@ pub(crate) enum Attempt {
     Observe,
 }
 
-/// What became of it.
+/// Result of an attempt.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Outcome {
-    /// Nobody tried.
+    /// The kernel was not tried.
     #[default]
     Untried,
     /// The kernel would take it.
     Accepted,
     /// The kernel has no such function.
     NoFunction,
-    /// The kernel refuses.
+    /// The kernel refused the program.
     Refused(Obstacle),
 }
 
 /// A obstacle in the kernel's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Obstacle {
-    /// What it means.
+    /// What the obstacle means.
     pub grounds: Grounds,
     pub errno: i32,
     /// What the verifier said; empty when it said nothing.
@@ -66,7 +66,7 @@ pub(crate) enum Grounds {
     NotSleepable,
     /// The caller may not load programs.
     NotPermitted,
-    /// Anything else.
+    /// An obstacle of any other kind.
     Other,
 }
 

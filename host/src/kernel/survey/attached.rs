@@ -32,7 +32,7 @@ pub(crate) enum AttachedError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AttachedAs {
-    /// As LSM program.
+    /// An LSM program.
     Lsm,
     /// It modifies the return value.
     FmodRet,

@@ -33,12 +33,12 @@ const SAMPLE: &str = "file_open";
 /// Longest text that is taken from a file of the kernel.
 const TEXT_MAX: usize = 4096;
 
-/// What this machine is.
+/// Facts about this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Facts {
     /// Release of the kernel.
     pub release: String,
-    /// Its architecture.
+    /// Architecture of the machine.
     pub machine: String,
     /// Active LSMs in order; `None` where the list cannot be read.
     pub lsm: Option<Vec<String>>,
@@ -56,13 +56,13 @@ pub(crate) struct Facts {
     pub capabilities: Option<u64>,
     /// Lockdown mode: `none`, `integrity` or `confidentiality`; `None` without lockdown.
     pub lockdown: Option<String>,
-    /// `kernel.unprivileged_bpf_disabled`.
+    /// Sysctl `kernel.unprivileged_bpf_disabled`.
     pub unprivileged_bpf_disabled: Option<u32>,
-    /// `net.core.bpf_jit_enable`.
+    /// Sysctl `net.core.bpf_jit_enable`.
     pub bpf_jit_enable: Option<u32>,
-    /// `kernel.bpf_stats_enabled`.
+    /// Sysctl `kernel.bpf_stats_enabled`.
     pub bpf_stats_enabled: Option<u32>,
-    /// `kernel.ftrace_enabled`.
+    /// Sysctl `kernel.ftrace_enabled`.
     pub ftrace_enabled: Option<u32>,
     /// What became of a program of type LSM.
     pub lsm_trial: Outcome,

@@ -13,7 +13,7 @@ use crate::kernel::btf::signature::Signature;
 use crate::kernel::program::target::security_function;
 use crate::kernel::program::trial::{self, Attempt, Grounds, Outcome};
 
-/// What could be found out.
+/// Hooks of this kernel, with the programs that are attached to them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Survey {
     /// Hooks by name, the BPF LSM's own functions among them: a trial load tells them apart.
@@ -29,7 +29,7 @@ pub(crate) struct SurveyedHook {
     pub hook: String,
     /// BTF id of its `bpf_lsm_*` function.
     pub btf_id: u32,
-    /// Its prototype.
+    /// Prototype of the hook, in C.
     pub signature: String,
     /// Whether it can refuse: void hooks cannot.
     pub can_deny: bool,

@@ -9,11 +9,11 @@ use super::probe::{ProbeError, release};
 /// A capability that something depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Needed {
-    /// Its bit (`include/uapi/linux/capability.h`).
+    /// Number of the capability's bit (`include/uapi/linux/capability.h`).
     pub(crate) bit: u32,
-    /// Its name.
+    /// Name of the capability, `CAP_*`.
     pub(crate) name: &'static str,
-    /// What is lost without it.
+    /// Consequence of lacking the capability.
     pub(crate) cost: &'static str,
 }
 

@@ -18,9 +18,9 @@ const CLOCK: usize = "2026-01-01T00:00:00.000Z".len();
 /// Whether escape sequences are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colour {
-    /// Yes.
+    /// Escape sequences are written.
     On,
-    /// No.
+    /// No escape sequences are written.
     Off,
 }
 

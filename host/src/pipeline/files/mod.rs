@@ -53,7 +53,7 @@ struct Stamps {
     config: Option<Stamp>,
 }
 
-/// Where a plugin lies.
+/// Paths of a plugin's file and configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PluginPlace {
     pub(super) file: PathBuf,
@@ -79,7 +79,6 @@ impl PluginPlace {
 /// A plugin's file that has to be loaded, reloaded or unloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct DueFile {
-    /// The plugin's file.
     pub(super) file: PathBuf,
     /// Whether there is none any more.
     pub(super) is_gone: bool,
@@ -90,9 +89,9 @@ pub(super) struct DueFile {
 /// What was seen last at a plugin's place.
 #[derive(Clone, Copy, Debug)]
 struct KnownFile {
-    /// What was last dealt with.
+    /// The files as they were when they were last dealt with.
     dealt: Stamps,
-    /// What was last seen there.
+    /// The files as they were last seen.
     seen: Stamps,
     /// Since when that is there.
     since: Instant,

@@ -28,7 +28,7 @@ use crate::plugin::engine::Engine;
 
 /// As many as a block of SHA-256, so that none is lost on the way into the HMAC.
 const KEY_BYTES: usize = 64;
-/// Of HMAC-SHA-256.
+/// Bytes of an HMAC-SHA-256.
 const TAG_BYTES: usize = 32;
 /// Larger files are not ours.
 const CODE_MAX: u64 = 256 << 20;
@@ -39,7 +39,7 @@ pub enum CacheError {
     /// A file or the folder cannot be had.
     #[error("{}: cannot be used for compiled code", path.display())]
     Io {
-        /// Which.
+        /// The file or folder.
         path: PathBuf,
         #[source]
         source: io::Error,
@@ -47,7 +47,7 @@ pub enum CacheError {
     /// Others can write there.
     #[error("{}: others than its owner may enter it, or its owner is not this user", path.display())]
     Open {
-        /// The folder.
+        /// Folder of the compiled code.
         path: PathBuf,
     },
 }

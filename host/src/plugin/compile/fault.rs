@@ -18,7 +18,7 @@ pub enum Fault {
     /// A contract or version that this host does not serve.
     #[error("implements {found}, this host serves {served}")]
     WrongContract {
-        /// What it implements.
+        /// The contract that the plugin implements.
         found: String,
         served: String,
     },

@@ -26,7 +26,7 @@ pub enum SignatureError {
     /// No signature beside the plugin.
     #[error("{}: not signed, there is no {}", file.display(), signature.display())]
     Unsigned {
-        /// The plugin.
+        /// Wasm file of the plugin.
         file: PathBuf,
         /// Where its signature was looked for.
         signature: PathBuf,
@@ -34,7 +34,7 @@ pub enum SignatureError {
     /// A signature that is none, or not by this key over these bytes.
     #[error("{}: its signature is not one of key {key} over this file: {reason}", file.display())]
     Wrong {
-        /// The plugin.
+        /// Wasm file of the plugin.
         file: PathBuf,
         /// Id of the required key.
         key: String,

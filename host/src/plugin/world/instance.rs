@@ -18,7 +18,7 @@ use crate::text::cut;
 const COPY_SLACK: usize = 16 << 20;
 /// Lines of a backtrace that are told.
 const FRAMES: usize = 16;
-/// Longest of them.
+/// Bytes of a backtrace's line that are told.
 const FRAME_BYTES: usize = 256;
 /// Longest refusal text that is told.
 const REFUSAL_BYTES: usize = 2048;
@@ -44,7 +44,7 @@ pub(super) trait Bindings: Sized + Send + 'static {
     fn link(linker: &mut Linker<Host>) -> wasmtime::Result<()>;
     /// Finds the exports.
     fn pre(pre: InstancePre<Host>) -> wasmtime::Result<Self::Pre>;
-    /// Makes it live.
+    /// Makes a live instance of a compiled plugin.
     fn instantiate(pre: &Self::Pre, store: &mut Store<Host>) -> wasmtime::Result<Self>;
     /// Calls `describe`.
     fn describe(&self, store: &mut Store<Host>) -> wasmtime::Result<RawManifest>;

@@ -21,7 +21,7 @@ pub(super) enum Level {
 /// What a plugin logged during a call, before any limit of time: the same calls log the same again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptLog {
-    /// The lines.
+    /// Lines that were kept, the oldest first.
     pub(crate) lines: Vec<LogLine>,
     /// Lines beyond those that are kept.
     pub(crate) more: u64,

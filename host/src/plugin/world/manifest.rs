@@ -29,7 +29,7 @@ const FILTERS_MAX: usize = 256;
 /// What a plugin asks for, validated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// Name, `[a-z0-9-]`.
+    /// Name of the plugin, `[a-z0-9-]`.
     pub name: String,
     pub version: String,
     /// Schema of the batches that it is sent: its contract's.
@@ -70,7 +70,7 @@ pub enum ManifestError {
     #[error("schema {schema} is not that of its contract, {} is", contract.number())]
     Schema {
         schema: u16,
-        /// The contract's.
+        /// Schema of the contract.
         contract: Schema,
     },
     /// Too many watches or filters.
@@ -82,7 +82,7 @@ pub enum ManifestError {
     /// A label's name.
     #[error("the label {name:?} is there twice, or is not 1 to {LABEL_NAME_MAX} of a-z, 0-9 and -")]
     Label {
-        /// The name.
+        /// Name of the label.
         name: String,
     },
     /// A filter of a hook that it does not subscribe to.
@@ -97,7 +97,7 @@ pub enum ManifestError {
     /// Ticks that come too fast.
     #[error("a tick every {tick_ms} ms is more often than every {TICK_MIN_MS} ms")]
     Tick {
-        /// The interval.
+        /// The interval that is asked for, milliseconds.
         tick_ms: u32,
     },
 }

@@ -41,7 +41,7 @@ pub(super) struct ContractRow {
     pub(super) exports: &'static [&'static str],
     /// What a plugin may import, functions and types.
     pub(super) imports: &'static [&'static str],
-    /// What its `describe` returns.
+    /// Form of the manifest that `describe` returns.
     pub(super) describes: Describes,
     /// Binds a component to it.
     pub(super) bind: fn(&Engine, &Component) -> wasmtime::Result<Contract>,
@@ -81,7 +81,7 @@ pub enum CallError {
     /// It trapped; the text holds what it said last and a backtrace.
     #[error("trapped in {call}: {text}")]
     Trap {
-        /// Which call.
+        /// Function that was called.
         call: &'static str,
         /// Last words and reason.
         text: String,
@@ -91,7 +91,7 @@ pub enum CallError {
     /// It took too long.
     #[error("{call} took longer than its deadline of {} ms", deadline.as_millis())]
     Deadline {
-        /// Which call.
+        /// Function that was called.
         call: &'static str,
         deadline: Duration,
         /// Where it was, the innermost frame first.
@@ -100,16 +100,16 @@ pub enum CallError {
     /// It asked for more than it may have.
     #[error("{call} asked for {} of {what}, the limit is {}", amount(what, *asked), amount(what, *limit))]
     Limit {
-        /// Which call.
+        /// Function that was called.
         call: &'static str,
         what: &'static str,
         asked: usize,
         limit: usize,
     },
-    /// Its stack overflowed.
+    /// The plugin's stack overflowed.
     #[error("{call} overflowed its stack, the limit is {} KiB", limit >> 10)]
     Stack {
-        /// Which call.
+        /// Function that was called.
         call: &'static str,
         limit: usize,
         /// Where it was, the innermost frame first.
@@ -118,7 +118,7 @@ pub enum CallError {
     /// It returned more than it may.
     #[error("{call} returned {bytes} bytes, the limit is {limit}")]
     Output {
-        /// Which call.
+        /// Function that was called.
         call: &'static str,
         bytes: usize,
         limit: usize,

@@ -39,9 +39,9 @@ pub struct Principal {
     /// Its slot, below 63.
     pub slot: u8,
     pub plugin: Arc<str>,
-    /// What its actions are written in.
+    /// Schema of the plugin's actions.
     pub schema: Schema,
-    /// What it may do.
+    /// Grant of the plugin.
     pub grant: Grant,
     alerts: Allowance,
     /// Names of its metrics.
@@ -80,7 +80,7 @@ impl Principal {
 pub struct ActionContext<'a> {
     /// Now, `CLOCK_BOOTTIME`.
     pub now_boot_ns: u64,
-    /// What is known of processes.
+    /// Look-ups of processes, of their descendants and of what they run.
     pub kinship: Kinship<'a>,
     /// What denials may be too much for.
     pub machine: &'a Machine,
@@ -97,7 +97,7 @@ pub struct RaisedAlert {
     pub technique: String,
     pub severity: Severity,
     pub process: ProcessKey,
-    /// What was seen.
+    /// The plugin's text about it.
     pub text: String,
 }
 

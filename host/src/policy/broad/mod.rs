@@ -31,15 +31,15 @@ const MAPPED_BITS: u8 = 96;
 /// A file that nobody comes in without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VitalFile {
-    /// What it is, for people.
+    /// Name of the file, for people.
     pub what: &'static str,
     /// Where it is found, by each of its names and with links resolved.
     pub paths: Vec<PathBuf>,
-    /// What it is to programs.
+    /// Key of the file, as programs see it.
     pub key: FileKey,
 }
 
-/// What files are, by their digests.
+/// Names of vital files, by their digests.
 pub(crate) type VitalDigests = HashMap<Digest, &'static str>;
 
 /// What of this machine decides whether a denial is broad.
@@ -57,7 +57,7 @@ pub struct Machine {
     pub has_generations: Option<fn(u32) -> bool>,
     /// Digests of the files, taken when they are first asked for.
     pub digests: OnceLock<VitalDigests>,
-    /// Takes them.
+    /// Function that hashes the files; `None` where there are no rules on digests.
     pub hash: Option<fn(&[VitalFile]) -> VitalDigests>,
 }
 

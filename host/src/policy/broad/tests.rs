@@ -1,4 +1,4 @@
-//! What is broad and what is next to it and is not.
+//! Denials that are broad, and their neighbours that are not.
 
 use krsi_plugin_schema::latest::{FileKey as PluginFile, IfUnread, IfUnresolved, LabelTest, Rule};
 

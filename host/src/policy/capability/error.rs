@@ -14,7 +14,7 @@ pub enum CapabilityError {
     /// A kind of key that the plugin's manifest does not ask for.
     #[error("the plugin's manifest does not ask for rules on {key} keys")]
     UnaskedKey {
-        /// The kind.
+        /// Kind of the key.
         key: KeyKind,
     },
     /// A hook that the plugin's manifest does not ask for.
@@ -38,7 +38,7 @@ pub enum CapabilityError {
     /// A kind of key that was not granted.
     #[error("rules on {key} keys are not granted")]
     Key {
-        /// The kind.
+        /// Kind of the key.
         key: KeyKind,
     },
     /// A hook that was not granted.
@@ -61,7 +61,7 @@ pub enum CapabilityError {
     /// A life that is too long.
     #[error("a life of {ttl_ms} ms is not granted, at most {max_ms} ms are")]
     Ttl { ttl_ms: u64, max_ms: u64 },
-    /// No end.
+    /// A denial that never ends.
     #[error("a denial without end is not granted, at most {max_ms} ms are")]
     Permanent { max_ms: u64 },
     /// Too much at once.
@@ -94,13 +94,13 @@ pub enum CapabilityError {
     /// Not a metric's name.
     #[error("the metric's name is not 1 to 64 of a-z, 0-9 and _")]
     MetricName,
-    /// Not a number.
+    /// A metric's value that is no finite number.
     #[error("the metric's value is not a finite number")]
     MetricValue,
 }
 
 impl CapabilityError {
-    /// What the plugin is told.
+    /// The refusal that the plugin gets.
     #[must_use]
     pub const fn refusal(&self) -> Refusal {
         match self {

@@ -130,7 +130,7 @@ impl Grant {
         &self.may
     }
 
-    /// The operator's numbers.
+    /// Limits that the operator chose.
     #[must_use]
     pub const fn spec(&self) -> &GrantSpec {
         &self.spec

@@ -43,7 +43,7 @@ pub enum LedgerError {
     /// Digests, which this kernel does not tell.
     #[error("rules on digests cannot be enforced here: {why}")]
     Digest {
-        /// Why it does not.
+        /// Why there are no rules on digests.
         why: NoDigests,
     },
     /// No path starts so.
@@ -66,13 +66,13 @@ pub enum LedgerError {
     /// A protocol that no socket has by which a rule could know it.
     #[error("{protocol} is no protocol: 1 to 255 are (IPPROTO_*)")]
     Protocol { protocol: u16 },
-    /// No such process.
+    /// No process with this id runs.
     #[error("process {tgid} is not running")]
     UnknownProcess { tgid: u32 },
-    /// No such rule.
+    /// The plugin has no rule with this token.
     #[error("no rule has token {token}")]
     UnknownRule { token: u32 },
-    /// The plugin's limit.
+    /// The plugin has as many rules as it may.
     #[error("{max} rules are in force already")]
     TooManyRules {
         /// Rules it may have.
@@ -106,7 +106,7 @@ pub enum LedgerError {
     /// A hook at which no label is given.
     #[error("{hook} gives no labels: a rule on bprm_check_security gives an exec's", hook = hook.name())]
     LabelHook {
-        /// The hook.
+        /// Hook that the rule names.
         hook: Hook,
     },
     /// A key that gives no label.
@@ -115,13 +115,13 @@ pub enum LedgerError {
     /// The lineage could not be had.
     #[error(transparent)]
     Lineage(#[from] LineageError),
-    /// The map refused.
+    /// A deny map refused the update.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl LedgerError {
-    /// What the plugin is told.
+    /// The refusal that the plugin gets.
     #[must_use]
     pub const fn refusal(&self) -> Refusal {
         match self {

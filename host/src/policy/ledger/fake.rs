@@ -46,7 +46,7 @@ pub(in crate::policy) struct Fake {
     pub(in crate::policy) capacity: usize,
     /// Room of each map, as far as shares go.
     pub(in crate::policy) room: Option<usize>,
-    /// Marked processes.
+    /// Marked processes that the map has room for.
     pub(in crate::policy) marks_max: usize,
     /// A full trie refuses to replace, as before 6.13.
     pub(in crate::policy) old_trie: bool,
@@ -86,7 +86,7 @@ impl Fake {
         self.maps.flags.get(&hook).copied().unwrap_or(0)
     }
 
-    /// `sched_process_fork`.
+    /// The kernel's part at `sched_process_fork`.
     pub(in crate::policy) fn kernel_fork(&mut self, parent: ProcessKey, child: ProcessKey) {
         if self.flag(Hook::SchedProcessFork) & flag::MEMBERSHIP != 0
             && let Some(marks) = self.maps.marks.get(&parent).copied()
@@ -95,7 +95,7 @@ impl Fake {
         }
     }
 
-    /// `sched_process_exit`.
+    /// The kernel's part at `sched_process_exit`.
     pub(in crate::policy) fn kernel_exit(&mut self, gone: ProcessKey) {
         if self.flag(Hook::SchedProcessExit) & flag::MEMBERSHIP != 0 {
             self.maps.marks.remove(&gone);

@@ -14,7 +14,7 @@ pub(super) fn needs(place: Place, subject_lineage: u64) -> u64 {
     if subject_lineage == 0 { key } else { key | flag::MEMBERSHIP }
 }
 
-/// What follows processes, beside the rules.
+/// Marks and labels, for which programs follow processes beside the rules.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Followed {
     /// Whether any process is marked.

@@ -29,7 +29,7 @@ pub enum LabelError {
     /// No manifest of the plugin declares it.
     #[error("the plugin's manifest declares no label {label:?}")]
     Undeclared {
-        /// Its name.
+        /// Name of the label, without the plugin's.
         label: String,
     },
     /// All numbers are in use.
@@ -75,9 +75,9 @@ struct Known {
 /// A label in use, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LabelView {
-    /// `plugin.name`.
+    /// Name of the label, `plugin.name`.
     pub name: String,
-    /// Its bit.
+    /// The label as a bit.
     pub bit: u64,
     /// Processes that have it.
     pub processes: usize,
@@ -141,7 +141,7 @@ impl LabelBook {
         self.number(plugin, name).ok_or_else(|| LabelError::Undeclared { label: name.to_owned() })
     }
 
-    /// What a rule asks and gives.
+    /// Bits of the labels that a rule asks for and gives.
     pub(super) fn bits(
         &self,
         plugin: &str,
@@ -160,7 +160,7 @@ impl LabelBook {
         self.known.iter().flatten().any(|known| &*known.plugin == plugin)
     }
 
-    /// What the kernel is told.
+    /// The rules of labels as the kernel reads them.
     pub(super) fn rules(&self) -> LabelRules {
         let mut rules = LabelRules { full_rule: NO_ROOM, ..LabelRules::default() };
         for (at, known) in self.known.iter().enumerate() {

@@ -32,7 +32,7 @@ pub enum LineageError {
     /// Neither the root nor a descendant is running.
     #[error("process {tgid} is not known, nor is a descendant of it")]
     Unknown {
-        /// The root.
+        /// Process id of the lineage's root.
         tgid: u32,
     },
     /// A member belongs to as many lineages of one plugin's rules as it may.
@@ -40,16 +40,16 @@ pub enum LineageError {
         "process {tgid} belongs to {OWNER_LINEAGES} of the {LINEAGES} lineages that it can already, by this plugin's rules: others need the rest"
     )]
     Share {
-        /// The member.
+        /// Process id of the member.
         tgid: u32,
     },
     /// A member belongs to as many lineages as it can.
     #[error("process {tgid} belongs to {LINEAGES} lineages already")]
     Full {
-        /// The member.
+        /// Process id of the member.
         tgid: u32,
     },
-    /// The map refused.
+    /// The map of marks refused the update.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -66,9 +66,9 @@ struct Lineage {
 pub(super) enum LineageHold {
     /// The lineage: nobody is marked yet.
     First,
-    /// The owner.
+    /// The owner: others hold the lineage already.
     ByOneMore,
-    /// Nothing.
+    /// Nothing is new: the owner holds the lineage already.
     Again,
 }
 

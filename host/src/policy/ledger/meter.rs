@@ -16,7 +16,7 @@ pub(super) struct MeteredStore<S> {
 }
 
 impl<S> MeteredStore<S> {
-    /// No update yet.
+    /// A store with no update counted yet.
     pub(super) const fn new(store: S) -> Self {
         Self { store, writes: 0 }
     }

@@ -69,7 +69,7 @@ pub struct Ledger<S> {
     identities: HashMap<RuleIdentity, u64>,
     /// Rules by owner.
     owned: HashMap<u8, usize>,
-    /// When rules end, and as what. A rule that ended otherwise leaves its line behind.
+    /// Ends of rules, by time. A rule that ended otherwise leaves its line behind.
     ends: BTreeMap<(u64, u64), Ending>,
     /// The last of each plugin that ended, oldest first.
     ended: HashMap<u8, VecDeque<RuleView>>,

@@ -14,7 +14,7 @@ use super::*;
 struct XorShift(u64);
 
 impl XorShift {
-    /// xorshift64.
+    /// A random number below `end`, by xorshift64.
     fn below(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -21,7 +21,7 @@ pub struct RuleSpec {
     pub plugin: Arc<str>,
     /// The plugin's own name for the rule.
     pub token: u32,
-    /// Object.
+    /// Object of the rule.
     pub key: RuleKey,
     pub subject: Subject,
     pub hooks: HookSet,
@@ -82,7 +82,7 @@ impl Rule {
         (self.tokens.len() > TOKENS_MAX).then(|| self.tokens.remove(1))
     }
 
-    /// What the kernel is told.
+    /// The rule as the kernel reads it.
     pub(super) fn lease(&self) -> Lease {
         let subject = if self.subject_lineage == 0 { AbiSubject::Any } else { AbiSubject::Lineage };
         Lease {
@@ -176,7 +176,7 @@ impl Rule {
         Some((bit, self.spec.key.clone()))
     }
 
-    /// How it reads.
+    /// The rule for people.
     pub(super) fn view(&self, hits: u64, ending: Option<Ending>) -> RuleView {
         let key = match self.spec.key {
             RuleKey::Lineage(root) => format!("lineage of process {}", root.tgid),
@@ -246,14 +246,14 @@ pub struct RuleView {
     pub plugin: Arc<str>,
     /// The plugin's own name for it.
     pub token: u32,
-    /// Object, in words.
+    /// Object of the rule, in words.
     pub key: String,
     /// Subject, in words; empty for everybody.
     pub subject: String,
     pub hooks: HookSet,
-    /// Errno it answers.
+    /// Errno that the rule answers.
     pub errno: u16,
-    /// What it does.
+    /// The mode in force.
     pub mode: Mode,
     /// Label that it gives, of a rule that gives one.
     pub gives: Option<Arc<str>>,
@@ -261,11 +261,11 @@ pub struct RuleView {
     pub reason: String,
     /// Time of the event that caused it; 0 without one.
     pub cause_boot_ns: u64,
-    /// When it came into force.
+    /// Time at which the rule came into force, nanoseconds of `CLOCK_BOOTTIME`.
     pub created_boot_ns: u64,
-    /// When it ends; 0 for never.
+    /// Time at which the rule ends, nanoseconds of `CLOCK_BOOTTIME`; 0 for never.
     pub expires_boot_ns: u64,
-    /// Calls it decided.
+    /// Calls that the rule decided.
     pub hits: u64,
     /// How it ended; `None` while in force.
     pub ending: Option<Ending>,

@@ -19,7 +19,7 @@ pub(super) enum Cut {
     Failed(io::Error),
 }
 
-/// Where blocks go.
+/// Place to which blocks are written.
 pub(super) enum Place {
     /// A file, its path, and how long it may be.
     File(File, PathBuf, u64),

@@ -1,4 +1,4 @@
-//! Who wants what: plugins with the same hooks, scope and schema share one view, encoded once for all of them.
+//! Subscriptions: plugins with the same hooks, scope and schema share one view, encoded once for all of them.
 //!
 //! A denial reaches the plugin that owns its rule also when that plugin does not subscribe to the
 //! hook, and what a watch saw only the plugin that the watch belongs to; such events go through a
@@ -21,19 +21,19 @@ use crate::enrich::ProcessChange;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PluginSlot(pub u8);
 
-/// What a plugin subscribes to.
+/// Subscription of a plugin.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     pub slot: PluginSlot,
     /// Schema that it reads.
     pub schema: Schema,
-    /// Hooks it wants.
+    /// Hooks that the plugin subscribes to.
     pub hooks: HookSet,
     /// Hooks that its rules may refuse: it is sent what they decide.
     pub denied: HookSet,
-    /// Whose events it may see.
+    /// Processes whose events the plugin may see.
     pub scope: Scope,
-    /// What it wants to see of its hooks.
+    /// Filters on the hooks; a hook without one is seen whole.
     pub filters: Arc<[Filter]>,
     pub queue: Arc<Queue>,
 }

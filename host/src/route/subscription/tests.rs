@@ -1,4 +1,4 @@
-//! Who is sent what, and told of which losses.
+//! Batches and losses that each subscriber is sent.
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{Call, Connect, Hook, Meta, Process, ProcessKey, Record, Watch};

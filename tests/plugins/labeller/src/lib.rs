@@ -19,14 +19,14 @@ use krsi_plugin::{
 /// Labels that a configuration can name.
 const LABELS: [&str; 4] = ["keep", "drop", "few", "count"];
 
-/// What a line says.
+/// Action that a line asks for.
 #[derive(Clone)]
 enum Verb {
     Label(&'static str),
     Deny { errno: u16, has: Vec<&'static str>, lacks: Vec<&'static str> },
 }
 
-/// A line.
+/// A line of the configuration.
 #[derive(Clone)]
 struct Line {
     verb: Verb,

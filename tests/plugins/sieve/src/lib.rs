@@ -21,7 +21,7 @@ const O_TRUNC: u32 = 0o1000;
 /// Where executables are told.
 const KEPT: &str = "/tmp/filter_path_prefix/kept/";
 
-/// Keeps nothing.
+/// A plugin without state.
 struct Sieve;
 
 impl Plugin for Sieve {

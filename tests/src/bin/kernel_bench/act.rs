@@ -42,7 +42,6 @@ pub enum Act {
 }
 
 impl Act {
-    /// All of them.
     pub const ALL: [Act; 4] = [Act::Open, Act::Exec, Act::Connect, Act::Mprotect];
 
     /// The kernel's name of the hook.
@@ -158,7 +157,7 @@ impl Page {
         Ok(Self { address, writable: true })
     }
 
-    /// Changes its protection.
+    /// Changes the protection of the page.
     fn flip(&mut self) -> anyhow::Result<()> {
         self.writable = !self.writable;
         let write = if self.writable { MprotectFlags::WRITE } else { MprotectFlags::empty() };

@@ -30,7 +30,7 @@ const ENTRY: usize = size_of::<Entry>();
 /// What a baseline does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Work {
-    /// Nothing.
+    /// An empty program.
     Bare,
     /// One look-up of the calling process.
     Process,
@@ -57,7 +57,7 @@ impl Work {
     }
 }
 
-/// The loaded object.
+/// The BPF object of the baselines, loaded.
 pub struct Baselines {
     object: Ebpf,
     btf: Btf,
@@ -124,7 +124,7 @@ impl Ballast {
     /// Entries of a map, each a piece of memory of its own, as small as pieces are.
     const ENTRIES: u32 = 200;
 
-    /// Takes some more.
+    /// Takes memory for another map of [`Self::ENTRIES`] entries.
     pub fn more(&mut self) -> anyhow::Result<()> {
         self.0.push(PerCpuArray::create(Self::ENTRIES, 0)?);
         Ok(())

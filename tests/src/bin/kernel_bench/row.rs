@@ -1,4 +1,4 @@
-//! What is compared with what, and how much more ours may cost.
+//! Rows of the table: ours, the other side, and how much more ours may cost.
 
 use crate::act::Act;
 use crate::baseline::Work;
@@ -18,16 +18,16 @@ pub enum Against {
 /// One comparison, for every act that has both sides.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
-    /// What the table calls it.
+    /// Name of the row in the table.
     pub name: &'static str,
     pub ours: Setting,
-    /// What it is measured by.
+    /// The other side of the comparison.
     pub against: Against,
     /// The most that ours may cost, in hundredths of that.
     pub target_percent: u32,
 }
 
-/// The table.
+/// Rows of the table, in the order in which they are printed.
 pub const ROWS: &[Row] = &[
     row("nothing wanted", Setting::Clear, Against::Baseline(Work::Bare), 130),
     row("process rules, a miss", Setting::Processes(1), Against::Baseline(Work::Process), 130),

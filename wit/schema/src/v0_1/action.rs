@@ -12,7 +12,7 @@ use crate::frame::{Frame, FrameError};
 /// Object of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RuleKey {
-    /// One process.
+    /// A process.
     Process(ProcessKey),
     /// A process and all its descendants, present and future.
     Lineage(ProcessKey),
@@ -32,7 +32,7 @@ pub enum RuleKey {
 /// Whom a rule concerns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Subject {
-    /// Everybody.
+    /// Every process.
     #[default]
     Any,
     /// A process and all its descendants.
@@ -47,9 +47,9 @@ pub struct Rule<'a> {
     pub token: u32,
     /// Time of the event that caused it, 0 without one; only measured, never trusted.
     pub cause_boot_ns: u64,
-    /// Object.
+    /// Object of the rule.
     pub key: RuleKey,
-    /// Subject.
+    /// Subject of the rule.
     pub subject: Subject,
     /// Hooks it applies to.
     pub hooks: HookSet,
@@ -63,7 +63,7 @@ pub struct Rule<'a> {
 /// Refuse calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deny<'a> {
-    /// What, whom, how long.
+    /// Key, subject and duration of the rule.
     #[serde(borrow)]
     pub rule: Rule<'a>,
     /// Errno to answer, 1 to 4095.
@@ -75,7 +75,7 @@ pub struct Deny<'a> {
 /// Lift this plugin's own denials on a more specific key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Allow<'a> {
-    /// What, whom, how long.
+    /// Key, subject and duration of the rule.
     #[serde(borrow)]
     pub rule: Rule<'a>,
 }
@@ -90,13 +90,13 @@ pub struct Revoke {
 /// Send `SIGKILL`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kill {
-    /// For the outcome.
+    /// The plugin's number for this action, which the outcome names.
     pub token: u32,
-    /// The process.
+    /// The process that is killed.
     pub process: ProcessKey,
 }
 
-/// How bad.
+/// Severity of an alert, ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Severity {
     /// Worth keeping.
@@ -117,7 +117,7 @@ pub struct Alert<'a> {
     /// MITRE ATT&CK technique, such as `T1496`; empty without one.
     #[serde(borrow)]
     pub technique: Cow<'a, str>,
-    /// How bad.
+    /// Severity of the alert.
     pub severity: Severity,
     /// Who; a tgid of 0 for nobody in particular.
     pub process: ProcessKey,
@@ -137,15 +137,15 @@ pub enum MetricKind {
     Gauge,
 }
 
-/// A number.
+/// A value that the plugin counts or measures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric<'a> {
     /// Name, `[a-z0-9_]`, at most 64 bytes.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// How values add up.
+    /// How the metric's values add up.
     pub kind: MetricKind,
-    /// Value.
+    /// Value of the metric, a finite number.
     pub value: f64,
 }
 

@@ -26,7 +26,7 @@ macro_rules! hooks {
                 match id { $($id => Some(Hook::$variant),)* _ => None }
             }
 
-            /// The kernel's name.
+            /// The kernel's name of the hook.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Hook::$variant => $name,)* }
@@ -140,9 +140,9 @@ pub enum Verdict {
     /// No rule applied.
     #[default]
     None,
-    /// Refused.
+    /// The call was refused.
     Denied {
-        /// Rule that refused.
+        /// Id of the rule that refused.
         rule_id: u64,
         /// Errno of the answer, positive.
         errno: u16,
@@ -176,16 +176,16 @@ pub struct Meta<'a> {
     /// Name of the calling thread.
     #[serde(borrow)]
     pub comm: Cow<'a, str>,
-    /// The kernel's answer.
+    /// What the kernel answered.
     pub verdict: Verdict,
 }
 
 /// One call of a hook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// Who, when, and with what answer.
+    /// Time, caller and verdict of the call.
     pub meta: Meta<'a>,
-    /// Which hook, with what.
+    /// Hook of the call, and its arguments.
     pub body: Body<'a>,
 }
 
@@ -217,7 +217,7 @@ impl ExecFlags {
 pub struct Exec<'a> {
     /// Identity of the file; of a script, its interpreter's once committed.
     pub file: FileKey,
-    /// Resolved path.
+    /// Resolved path of the executable.
     #[serde(borrow)]
     pub path: Cow<'a, str>,
     /// The path is cut or could not be resolved in full.
@@ -225,7 +225,7 @@ pub struct Exec<'a> {
     /// Arguments; empty before the exec is committed.
     #[serde(borrow)]
     pub argv: Argv<'a>,
-    /// Kind of file.
+    /// Kind of the executable file.
     pub flags: ExecFlags,
 }
 
@@ -234,7 +234,7 @@ pub struct Exec<'a> {
 pub struct FileOpen<'a> {
     /// Identity of the file.
     pub file: FileKey,
-    /// Resolved path.
+    /// Resolved path of the file.
     #[serde(borrow)]
     pub path: Cow<'a, str>,
     /// The path is cut or could not be resolved in full.
@@ -252,18 +252,18 @@ pub struct Connect {
     pub address: Option<core::net::IpAddr>,
     /// Destination port, 0 without one.
     pub port: u16,
-    /// `AF_*`.
+    /// Address family, `AF_*`.
     pub family: u16,
-    /// `IPPROTO_*`.
+    /// Protocol, `IPPROTO_*`.
     pub protocol: u16,
-    /// `SOCK_*`.
+    /// Socket type, `SOCK_*`.
     pub kind: u16,
 }
 
 /// A process that was created; [`Meta::process`] is its parent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fork {
-    /// The child.
+    /// The process that was created.
     pub child: ProcessKey,
 }
 

@@ -33,7 +33,7 @@ pub struct Argv<'a> {
     /// Arguments, each ended by a NUL; the last may be cut.
     #[serde(borrow)]
     pub joined: Cow<'a, str>,
-    /// How many the process was given.
+    /// Number of arguments that the process was given.
     pub argc: u32,
     /// Whether some are missing or cut here.
     pub truncated: bool,
@@ -56,14 +56,14 @@ impl<'a> Argv<'a> {
 /// What is known of a process; sent before the first record that refers to it, and again after an exec.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process<'a> {
-    /// The process.
+    /// Key of the process.
     pub key: ProcessKey,
     /// Its parent at fork; a tgid of 0 when unknown.
     pub parent: ProcessKey,
     /// Path of the executable; empty when unknown.
     #[serde(borrow)]
     pub exe: Cow<'a, str>,
-    /// Its arguments.
+    /// Arguments of the process.
     #[serde(borrow)]
     pub argv: Argv<'a>,
     /// Executable's identity; zero when unknown.
@@ -97,7 +97,7 @@ impl Process<'_> {
 /// A process that was described has ended; nothing later refers to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gone {
-    /// The process.
+    /// Key of the process that ended.
     pub key: ProcessKey,
 }
 

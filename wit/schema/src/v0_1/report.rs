@@ -72,9 +72,9 @@ pub enum LostWhere {
 /// Records that never reached the plugin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
-    /// Where.
+    /// Place at which the records were lost.
     pub place: LostWhere,
-    /// How many since the last report.
+    /// Records that were lost since the last report.
     pub records: u64,
 }
 

@@ -19,7 +19,7 @@ use crate::{composite, words};
 /// Whom a rule concerns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// Everybody.
+    /// Every process.
     #[default]
     Any,
     /// A process and all its descendants.
@@ -54,9 +54,9 @@ pub struct Rule<'a> {
     pub token: u32,
     /// Time of the event that caused it, 0 without one; only measured, never trusted.
     pub cause_boot_ns: u64,
-    /// Object.
+    /// Object of the rule.
     pub key: RuleKey,
-    /// Subject.
+    /// Subject of the rule.
     pub subject: Subject,
     /// Labels that the caller must have or lack.
     pub labels: LabelTest<'a>,
@@ -106,7 +106,7 @@ words! {
     /// What a rule does.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub enum RuleMode ("mode of a rule") {
-        /// It refuses.
+        /// The rule refuses calls.
         #[default]
         Enforce = 0,
         /// It reports what it would have refused.
@@ -132,11 +132,11 @@ words! {
 /// Refuse calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deny<'a> {
-    /// What, whom, how long.
+    /// Key, subject and duration of the rule.
     pub rule: Rule<'a>,
     /// Errno to answer, 1 to 4095.
     pub errno: u16,
-    /// Whether it does.
+    /// Whether the rule refuses, only reports, or does nothing.
     pub mode: RuleMode,
     /// What a call means whose file or destination could not be read; of no meaning to rules on other
     /// keys.
@@ -146,7 +146,7 @@ pub struct Deny<'a> {
 /// Lift this plugin's own denials on a more specific key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Allow<'a> {
-    /// What, whom, how long.
+    /// Key, subject and duration of the rule.
     pub rule: Rule<'a>,
 }
 
@@ -163,15 +163,15 @@ composite! {
     /// Send `SIGKILL`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Kill {
-        /// For the outcome.
+        /// The plugin's number for this action, which the outcome names.
         pub token: u32,
-        /// The process.
+        /// The process that is killed.
         pub process: ProcessKey,
     }
 }
 
 words! {
-    /// How bad.
+    /// Severity of an alert, ascending.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
     pub enum Severity ("severity") {
         /// Worth keeping.
@@ -194,7 +194,7 @@ composite! {
     pub struct Alert<'a> {
         /// MITRE ATT&CK technique, such as `T1496`; empty without one.
         pub technique: Cow<'a, str>,
-        /// How bad.
+        /// Severity of the alert.
         pub severity: Severity,
         /// Who; a tgid of 0 for nobody in particular.
         pub process: ProcessKey,
@@ -218,14 +218,14 @@ words! {
 }
 
 composite! {
-    /// A number.
+    /// A value that the plugin counts or measures.
     #[derive(Clone, Debug, Default, PartialEq)]
     pub struct Metric<'a> {
         /// Name, `[a-z0-9_]`, at most 64 bytes.
         pub name: Cow<'a, str>,
-        /// How values add up.
+        /// How the metric's values add up.
         pub kind: MetricKind,
-        /// Value.
+        /// Value of the metric, a finite number.
         pub value: f64,
     }
 }

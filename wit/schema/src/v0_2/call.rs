@@ -16,7 +16,7 @@ use crate::{composite, words};
 /// `FileMprotect::try_from(&call)`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call<'a> {
-    /// The hook.
+    /// Hook that was called.
     pub hook: Hook,
     /// The values, in the order of [`Hook::fields`]. A later version may append some.
     pub values: Vec<Value<'a>>,
@@ -49,10 +49,10 @@ words! {
     }
 }
 
-/// One value.
+/// Value of a field.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value<'a> {
-    /// There is none.
+    /// The value is not there.
     Absent(Why),
     /// A number without a sign, flags, an address of user space.
     Number(u64),
@@ -60,7 +60,7 @@ pub enum Value<'a> {
     Signed(i64),
     /// A string, a name, a path.
     Text(Text<'a>),
-    /// Bytes.
+    /// A byte range, such as a digest.
     Bytes(Cow<'a, [u8]>),
     /// A socket address.
     Address(Address<'a>),
@@ -150,7 +150,7 @@ composite! {
 }
 
 impl Text<'_> {
-    /// The same, borrowed.
+    /// The text without its own copy of the string.
     #[must_use]
     pub fn borrowed(&self) -> Text<'_> {
         Text { text: Cow::Borrowed(&self.text), flags: self.flags }
@@ -161,7 +161,7 @@ composite! {
     /// A socket address.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Address<'a> {
-        /// `AF_*`.
+        /// Address family, `AF_*`.
         pub family: u16,
         /// Address of IPv4 and IPv6; IPv4-mapped is IPv4.
         pub ip: Option<IpAddr>,
@@ -173,7 +173,7 @@ composite! {
 }
 
 impl Address<'_> {
-    /// The same, borrowed.
+    /// The address without its own copy of the path.
     #[must_use]
     pub fn borrowed(&self) -> Address<'_> {
         Address { path: Cow::Borrowed(&self.path), ..*self }
@@ -204,7 +204,7 @@ pub struct FieldRow {
     pub name: &'static str,
     /// Kind of its value.
     pub kind: Kind,
-    /// What it is, in words.
+    /// Meaning of the field, in words.
     pub doc: &'static str,
 }
 

@@ -19,9 +19,9 @@ pub enum Verdict {
     /// No rule applied. A verdict of a later version reads as none.
     #[default]
     None,
-    /// Refused.
+    /// The call was refused.
     Denied {
-        /// Rule that refused.
+        /// Id of the rule that refused.
         rule_id: u64,
         /// Errno of the answer, positive.
         errno: u16,
@@ -82,7 +82,7 @@ composite! {
         pub cgroup_id: u64,
         /// Name of the calling thread.
         pub comm: Cow<'a, str>,
-        /// The kernel's answer.
+        /// What the kernel answered.
         pub verdict: Verdict,
     }
 }
@@ -105,13 +105,13 @@ composite! {
     pub struct Exec<'a> {
         /// Identity of the file; of a script, its interpreter's once committed.
         pub file: FileKey,
-        /// Resolved path.
+        /// Resolved path of the executable.
         pub path: Cow<'a, str>,
         /// The path is cut or could not be resolved in full.
         pub path_truncated: bool,
         /// Arguments; empty before the exec is committed.
         pub argv: Argv<'a>,
-        /// Kind of file.
+        /// Kind of the executable file.
         pub flags: ExecFlags,
     }
 }
@@ -122,7 +122,7 @@ composite! {
     pub struct FileOpen<'a> {
         /// Identity of the file.
         pub file: FileKey,
-        /// Resolved path.
+        /// Resolved path of the file.
         pub path: Cow<'a, str>,
         /// The path is cut or could not be resolved in full.
         pub path_truncated: bool,
@@ -141,11 +141,11 @@ composite! {
         pub address: Option<core::net::IpAddr>,
         /// Destination port, 0 without one.
         pub port: u16,
-        /// `AF_*`.
+        /// Address family, `AF_*`.
         pub family: u16,
-        /// `IPPROTO_*`.
+        /// Protocol, `IPPROTO_*`.
         pub protocol: u16,
-        /// `SOCK_*`.
+        /// Socket type, `SOCK_*`.
         pub kind: u16,
     }
 }
@@ -154,7 +154,7 @@ composite! {
     /// A process that was created; [`Meta::process`] is its parent.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Fork {
-        /// The child.
+        /// The process that was created.
         pub child: ProcessKey,
     }
 }
@@ -218,9 +218,9 @@ impl Body<'_> {
 /// One call of a hook.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// Who, when, and with what answer.
+    /// Time, caller and verdict of the call.
     pub meta: Meta<'a>,
-    /// Which hook, with what.
+    /// Hook of the call, and its arguments.
     pub body: Body<'a>,
 }
 

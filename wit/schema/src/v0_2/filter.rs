@@ -1,4 +1,4 @@
-//! What of a hook a plugin wants to see: the one list of conditions that a filter can have.
+//! Conditions of filters: the one list of what a plugin can ask of a hook's calls.
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -33,7 +33,7 @@ macro_rules! hooks {
                 }
             }
 
-            /// The kernel's name.
+            /// The kernel's name of the hook.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {

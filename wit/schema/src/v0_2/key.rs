@@ -21,10 +21,10 @@ macro_rules! kinds {
         pub enum KeyKind { $($(#[$doc])* $kind,)* }
 
         impl KeyKind {
-            /// Every kind.
+            /// Every kind of keys.
             pub const ALL: &'static [KeyKind] = &[$(KeyKind::$kind,)*];
 
-            /// Its name.
+            /// Name of the kind.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(KeyKind::$kind => $name,)* }
@@ -43,7 +43,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// One process.
+    /// A process.
     Process = "process", deny_by_process;
     /// A process and its descendants, as key or as subject.
     Lineage = "lineage", deny_by_lineage;
@@ -157,7 +157,7 @@ macro_rules! keys {
         }
 
         impl RuleKey {
-            /// Its kind.
+            /// Kind of the key.
             #[must_use]
             pub const fn kind(&self) -> KeyKind {
                 match self { $(RuleKey::$key { .. } => KeyKind::$kind,)* }
@@ -190,7 +190,7 @@ macro_rules! keys {
 }
 
 keys! {
-    /// One process.
+    /// A process.
     Process(key: ProcessKey) = 0, Process;
     /// A process and all its descendants, present and future.
     Lineage(root: ProcessKey) = 1, Lineage;

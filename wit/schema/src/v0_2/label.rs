@@ -39,9 +39,9 @@ composite! {
     pub struct Label {
         /// Name, `[a-z0-9-]`, at most 32 bytes; the operator sees it behind the plugin's name and a point.
         pub name: String,
-        /// What an exec does to it.
+        /// Effect of an exec on the label.
         pub exec: LabelExec,
-        /// What happens without room for it.
+        /// Consequence of a map without room for the label.
         pub full: LabelFull,
     }
 }
@@ -50,9 +50,9 @@ composite! {
     /// Which of the plugin's own labels the caller must have, and which not, for a rule to apply.
     #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
     pub struct LabelTest<'a> {
-        /// All of these.
+        /// Labels that the caller must have, all of them.
         pub has: Vec<Cow<'a, str>>,
-        /// None of these.
+        /// Labels of which the caller must have none.
         pub lacks: Vec<Cow<'a, str>>,
     }
 }
@@ -68,7 +68,7 @@ impl LabelTest<'_> {
 /// Give whoever makes a call a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LabelRule<'a> {
-    /// What, whom, how long.
+    /// Key, subject and duration of the rule.
     pub rule: Rule<'a>,
     /// Name of the label.
     pub label: Cow<'a, str>,
@@ -78,9 +78,9 @@ composite! {
     /// Give a process a label, or take it away.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct SetLabel<'a> {
-        /// For the outcome.
+        /// The plugin's number for this action, which the outcome names.
         pub token: u32,
-        /// The process.
+        /// The process whose label is changed.
         pub process: ProcessKey,
         /// Whether its descendants that are alive are meant too.
         pub descendants: bool,

@@ -77,9 +77,9 @@ pub enum ManifestFault {
     /// A field's value does not decode.
     #[error("the field {name:?} {error}")]
     Field {
-        /// The field.
+        /// Name of the field.
         name: String,
-        /// What is wrong.
+        /// What is wrong with the field's value.
         error: CodecError,
     },
     /// A requirement that this version does not have.

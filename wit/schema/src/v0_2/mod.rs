@@ -38,7 +38,7 @@ use crate::Schema;
 use crate::codec::Composite;
 use crate::frame::{Frame, FrameError, write};
 
-/// This schema.
+/// The schema of this module, 0.2.
 pub const SCHEMA: Schema = Schema::V0_2;
 
 /// Kinds of frames in a batch. But for the batch start, none is a kind of schema 0.1: a reader that is

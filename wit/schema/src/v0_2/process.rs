@@ -68,7 +68,7 @@ composite! {
     pub struct Argv<'a> {
         /// Arguments, each ended by a NUL; the last may be cut.
         pub joined: Cow<'a, str>,
-        /// How many the process was given.
+        /// Number of arguments that the process was given.
         pub argc: u32,
         /// Whether some are missing or cut here.
         pub truncated: bool,
@@ -94,13 +94,13 @@ composite! {
     /// exec.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Process<'a> {
-        /// The process.
+        /// Key of the process.
         pub key: ProcessKey,
         /// Its parent at fork; a tgid of 0 when unknown.
         pub parent: ProcessKey,
         /// Path of the executable; empty when unknown.
         pub exe: Cow<'a, str>,
-        /// Its arguments.
+        /// Arguments of the process.
         pub argv: Argv<'a>,
         /// Executable's identity; zero when unknown.
         pub file: FileKey,
@@ -134,7 +134,7 @@ composite! {
     /// A process that was described has ended; nothing later refers to it.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Gone {
-        /// The process.
+        /// Key of the process that ended.
         pub key: ProcessKey,
     }
 }

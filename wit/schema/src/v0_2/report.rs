@@ -93,7 +93,7 @@ words! {
     }
 }
 
-/// What was lost.
+/// Kind of the records that were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LostOf {
     /// Records of any hook that the plugin sees, or of what a later version tells apart.
@@ -142,11 +142,11 @@ composite! {
     /// whatever the plugin's scope and filters.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Lost {
-        /// Where.
+        /// Place at which the records were lost.
         pub place: LostWhere,
-        /// How many since the last report of the same place and hook.
+        /// Records that were lost since the last report of the same place and hook.
         pub records: u64,
-        /// Of what.
+        /// Hook or watch whose records were lost.
         pub of: LostOf,
     }
 }

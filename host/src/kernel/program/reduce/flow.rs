@@ -20,9 +20,9 @@ const ARGUMENTS: std::ops::RangeInclusive<usize> = 1..=5;
 /// What is known where an operation is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct OpFacts {
-    /// Second operand.
+    /// Value of the operation's second operand.
     pub(super) source: Value,
-    /// What it leaves in its register.
+    /// Value that the operation leaves in its register.
     pub(super) result: Value,
     /// Whether its branch is taken, where that is decided.
     pub(super) taken: Option<bool>,
@@ -85,7 +85,7 @@ impl Addressed {
     }
 }
 
-/// By function.
+/// [`Addressed`] of each function, by its first operation.
 type AddressedBy = HashMap<usize, Addressed>;
 
 /// Follows a program's flow.

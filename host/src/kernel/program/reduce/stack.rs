@@ -1,4 +1,4 @@
-//! What is known of a function's frame, word by word.
+//! Known values in a function's frame, word by word.
 //!
 //! A compiler puts values that it has no register for into places of their own, which it reads and writes
 //! by the frame pointer alone. Whatever has its address taken lies above those: from the lowest address
@@ -18,7 +18,7 @@ pub(super) const WORDS: usize = (BYTES / WORD) as usize;
 /// A word of a frame.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Word {
-    /// Nothing is known.
+    /// A word of which nothing is known.
     #[default]
     Any,
     Number(u32),

@@ -1,4 +1,4 @@
-//! What is known of a register, and the arithmetic on what is known.
+//! Known values of registers, and the arithmetic on them.
 
 use aya_obj::generated::{
     BPF_ADD, BPF_ALU, BPF_ALU64, BPF_AND, BPF_ARSH, BPF_B, BPF_DW, BPF_H, BPF_JEQ, BPF_JGE,
@@ -11,7 +11,7 @@ use super::code::Op;
 /// What is known of a register or of a place on the stack.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Value {
-    /// Nothing.
+    /// A value of which nothing is known.
     #[default]
     Any,
     Number(u64),

@@ -69,7 +69,7 @@ pub struct CuratedRow {
     pub hook: Hook,
     /// Its fields, in the order of the plugin contract's record.
     pub fields: &'static [CuratedField],
-    /// What is denied by.
+    /// Object of a call, which rules deny by.
     pub object: CuratedObject,
     /// First kernel that has it; 5.10 for those that are older too.
     pub since: &'static str,
@@ -93,7 +93,7 @@ pub struct Instead {
 pub struct Bits {
     /// Path of the field.
     pub path: &'static str,
-    /// The lowest bit.
+    /// Number of the lowest bit.
     pub shift: u8,
     pub width: u8,
 }
@@ -154,7 +154,7 @@ impl CuratedRow {
     }
 }
 
-/// Every family's rows.
+/// Rows of every family.
 const FAMILIES: &[&[CuratedRow]] = &[
     exec::ROWS,
     file::ROWS,

@@ -120,7 +120,7 @@ pub enum FieldError {
     Malformed {
         /// The text, or its start.
         path: String,
-        /// What is wrong with it.
+        /// What is wrong with the step.
         why: &'static str,
     },
     /// It starts with something that the hook does not have.
@@ -134,7 +134,7 @@ pub enum FieldError {
         function: String,
         /// First name of the path.
         root: String,
-        /// What it may start with.
+        /// Names that the path may start with.
         choice: Suggestion,
     },
     /// The kernel's types do not say what the calling task is.
@@ -145,10 +145,10 @@ pub enum FieldError {
     NoCurrent {
         /// First name of the path.
         path: String,
-        /// What is missing.
+        /// Name of the structure that is missing.
         structure: &'static str,
     },
-    /// No such member.
+    /// A member that the structure does not have.
     #[error(
         "{path}: {within} has no member {member}; {choice}",
         member = Escaped(.member),
@@ -162,7 +162,7 @@ pub enum FieldError {
         within: String,
         /// Member that was looked for.
         member: String,
-        /// What the type has.
+        /// Members of the type.
         choice: Suggestion,
     },
     /// A step into something without members.
@@ -221,7 +221,7 @@ pub enum FieldError {
     Attribute {
         /// Path up to the bad step.
         path: String,
-        /// The longest one.
+        /// Bytes of the longest name.
         most: usize,
     },
     /// An index beyond the array.
@@ -235,7 +235,7 @@ pub enum FieldError {
         path: String,
         /// Type of the array.
         type_name: String,
-        /// Its length.
+        /// Elements of the array.
         len: u32,
     },
     /// A pointer into memory that is not the kernel's.
@@ -250,7 +250,7 @@ pub enum FieldError {
         path: String,
         /// Type of the pointer.
         type_name: String,
-        /// `user` or `percpu`.
+        /// Kind of memory: `user` or `percpu`.
         tag: String,
     },
     /// Too many pointers.
@@ -275,7 +275,7 @@ pub enum FieldError {
         path: String,
         /// Type that stands there.
         type_name: String,
-        /// Its members.
+        /// Members of the structure.
         choice: Suggestion,
     },
     /// The path ends at an array whose elements are no bytes.
@@ -310,7 +310,7 @@ pub enum FieldError {
         path: String,
         /// Type that stands there.
         type_name: String,
-        /// The largest one.
+        /// The largest bound.
         most: u32,
     },
     /// A type that has no value that can be read.

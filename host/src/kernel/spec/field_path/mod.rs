@@ -25,7 +25,7 @@ pub(crate) enum FieldKind {
     Signed(u8),
     /// A string of at most that many bytes.
     Text(u16),
-    /// That many bytes.
+    /// A byte range of that many bytes.
     Bytes(u16),
     /// An absolute path, as `bpf_d_path` gives it.
     Path,

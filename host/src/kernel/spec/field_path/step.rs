@@ -11,11 +11,11 @@ const MAX_STEPS: usize = 32;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum PathStep {
-    /// `.name` or `->name`.
+    /// A member, `.name` or `->name`.
     Member(String),
-    /// `[3]`.
+    /// An element of an array, `[3]`.
     Index(u32),
-    /// `["user.mark"]`.
+    /// An element by name, `["user.mark"]`.
     Key(String),
 }
 

@@ -15,10 +15,10 @@ pub enum PredicateError {
         /// Column in the watch, from 1.
         column: usize,
         number: String,
-        /// What it may mean.
+        /// Numbers that may be meant.
         instead: String,
     },
-    /// No octal number.
+    /// A number that is not octal.
     #[error(
         "watch, column {column}: {number} is no octal number; write 0o and digits from 0 to 7",
         number = Escaped(.number)
@@ -42,7 +42,7 @@ pub enum PredicateError {
     Syntax {
         /// Column in the watch, from 1.
         column: usize,
-        /// What the parser said.
+        /// Message of the parser.
         message: String,
     },
     /// Brackets in brackets.
@@ -67,7 +67,7 @@ pub enum PredicateError {
         /// Field that is tested.
         field: String,
         kind: &'static str,
-        /// What applies to it.
+        /// Tests that apply to the field.
         why: &'static str,
     },
     /// A number that the field can never have.

@@ -9,7 +9,7 @@ use super::terms::{Alternatives, WORK_ATOMS};
 /// A predicate as the kernel evaluates it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Lowered {
-    /// Tests.
+    /// Tests of the predicate.
     pub atoms: Vec<Atom>,
     /// Alternatives; none is never true. One without tests is always true, see [`Self::is_true`].
     pub terms: Vec<Term>,

@@ -19,7 +19,7 @@ const PARSER_DEPTH: u16 = 24;
 /// A predicate, or a part of one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Node {
-    /// `true` or `false`.
+    /// A truth value, `true` or `false`.
     Constant(bool),
     /// `!a`.
     Not(Box<Node>),
@@ -31,10 +31,10 @@ pub(crate) enum Node {
     Test(Subject, Test, String),
 }
 
-/// What is tested.
+/// The field that a test looks at, and the part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Subject {
-    /// The field.
+    /// Path of the field.
     pub(crate) path: FieldPath,
     pub(crate) view: TestedPart,
 }
@@ -122,7 +122,7 @@ impl Comparison {
 pub(crate) enum Constant {
     Number(i128),
     Text(String),
-    /// `true` or `false`.
+    /// A truth value, `true` or `false`.
     Truth(bool),
 }
 

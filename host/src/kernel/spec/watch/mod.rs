@@ -36,7 +36,7 @@ pub enum WatchError {
     /// The text is too long.
     #[error("watch: has {len} bytes, at most 4096 are read")]
     Long {
-        /// Its length.
+        /// Bytes of the text.
         len: usize,
     },
     /// Strings of several lines.
@@ -59,10 +59,10 @@ pub enum WatchError {
     /// `if` and nothing.
     #[error("watch: there is no predicate after `if`")]
     NoPredicate,
-    /// No errno.
+    /// A text that is no errno.
     #[error("watch: {text:?} is no errno; write deny EPERM, or a number from 1 to 4095")]
     Errno {
-        /// What stands there.
+        /// What stands in place of the errno.
         text: String,
     },
     /// No such hook on this kernel.
@@ -79,7 +79,7 @@ pub enum WatchError {
     Field(#[from] FieldError),
     #[error(transparent)]
     Predicate(#[from] PredicateError),
-    /// One name twice.
+    /// Two fields with one name.
     #[error("{name}: two fields have this name; give one another with `as`", name = Escaped(.name))]
     Twice { name: String },
     /// A name that means an argument too.
@@ -113,9 +113,9 @@ pub enum WatchError {
     )]
     Function {
         field: String,
-        /// The kernel's function.
+        /// Name of the kernel's function.
         function: &'static str,
-        /// First kernel.
+        /// The first kernel that has the function.
         since: &'static str,
     },
     /// The path is put together in user space, after the predicate.

@@ -11,9 +11,9 @@ records! {
         name: Text<'a>,
         /// Path of the interpreter, the same as `name` without one.
         interpreter: Text<'a>,
-        /// How many arguments.
+        /// Number of arguments.
         argc: Number,
-        /// How many environment strings.
+        /// Number of environment strings.
         envc: Number,
     }
 

@@ -5,7 +5,7 @@ records! {
     FilePermission<'a> {
         /// Identity of the file.
         file: File,
-        /// Resolved path.
+        /// Resolved path of the file.
         path: Text<'a>,
         /// `MAY_*`: 4 to read, 2 to write, 8 to append.
         mask: Number,

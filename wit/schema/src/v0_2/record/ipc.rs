@@ -5,7 +5,7 @@ records! {
     KeyAlloc<'a> {
         /// Type of the key.
         kind: Text<'a>,
-        /// Its description.
+        /// Description of the key.
         description: Text<'a>,
         /// Owner of the key.
         uid: Number,
@@ -15,7 +15,7 @@ records! {
 
     /// A key is used.
     KeyPermission {
-        /// `KEY_NEED_*`: what for.
+        /// Use of the key, `KEY_NEED_*`.
         need: Number,
         /// User id it is used by.
         uid: Number,
@@ -71,7 +71,7 @@ records! {
         id: Signed,
         /// Owner of the object.
         uid: Number,
-        /// How many operations.
+        /// Number of operations.
         operations: Number,
         /// 1 when they change a value.
         alters: Number,

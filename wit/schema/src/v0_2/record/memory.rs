@@ -5,7 +5,7 @@ records! {
     MmapFile<'a> {
         /// Identity of the file.
         file: File,
-        /// Resolved path.
+        /// Resolved path of the file.
         path: Text<'a>,
         /// `PROT_*` that was asked for.
         requested: Number,
@@ -34,9 +34,9 @@ records! {
     }
 }
 
-/// `PROT_WRITE` and `VM_WRITE`.
+/// Bit of `PROT_WRITE` and `VM_WRITE`.
 const WRITE: u64 = 2;
-/// `PROT_EXEC` and `VM_EXEC`.
+/// Bit of `PROT_EXEC` and `VM_EXEC`.
 const EXEC: u64 = 4;
 
 impl MmapFile<'_> {

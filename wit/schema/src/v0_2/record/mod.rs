@@ -24,11 +24,11 @@ pub enum RecordError {
     /// A value is not of its field's kind.
     #[error("field {field} of {hook} is not a {kind:?}", hook = hook.name())]
     Kind {
-        /// The hook.
+        /// Hook of the call.
         hook: Hook,
-        /// The field.
+        /// Name of the field.
         field: &'static str,
-        /// What it should be.
+        /// Kind that the value should be of.
         kind: Kind,
     },
 }

@@ -5,7 +5,7 @@ records! {
     KernelReadFile<'a> {
         /// Identity of the file.
         file: File,
-        /// Resolved path.
+        /// Resolved path of the file.
         path: Text<'a>,
         /// `READING_*` of `include/linux/kernel_read_file.h`: 1 firmware, 2 module, 3 kexec image.
         purpose: Number,
@@ -41,9 +41,9 @@ records! {
     BpfProg<'a> {
         /// Id of the program; 0 while it is new.
         id: Number,
-        /// `BPF_PROG_TYPE_*`.
+        /// Type of the program, `BPF_PROG_TYPE_*`.
         kind: Number,
-        /// Its name.
+        /// Name of the program.
         name: Text<'a>,
         /// Its tag, a hash of its instructions.
         tag: Bytes<'a>,
@@ -53,9 +53,9 @@ records! {
     BpfMap<'a> {
         /// Id of the map; 0 while it is new.
         id: Number,
-        /// `BPF_MAP_TYPE_*`.
+        /// Type of the map, `BPF_MAP_TYPE_*`.
         kind: Number,
-        /// Its name.
+        /// Name of the map.
         name: Text<'a>,
         /// `FMODE_*`: 1 to read, 2 to write.
         mode: Number,

@@ -7,7 +7,7 @@ records! {
         file: File,
         /// Resolved path of the folder.
         folder: Text<'a>,
-        /// Name in it.
+        /// Name that is removed from the folder.
         name: Text<'a>,
         /// Identity of the folder.
         parent: File,
@@ -21,11 +21,11 @@ records! {
         replaced: File,
         /// Resolved path of the folder it leaves.
         folder: Text<'a>,
-        /// Name in it.
+        /// Name of the file in the folder it leaves.
         name: Text<'a>,
         /// Resolved path of the folder it comes to.
         new_folder: Text<'a>,
-        /// Name in that.
+        /// Name of the file in the folder it comes to.
         new_name: Text<'a>,
         /// `RENAME_*` flags.
         flags: Number,
@@ -37,7 +37,7 @@ records! {
         parent: File,
         /// Resolved path of that folder.
         folder: Text<'a>,
-        /// Name in it.
+        /// Name of the new folder.
         name: Text<'a>,
         /// Permission bits.
         mode: Number,
@@ -49,7 +49,7 @@ records! {
         file: File,
         /// Resolved path of the folder it is in.
         folder: Text<'a>,
-        /// Name in it.
+        /// Name of the folder that is removed.
         name: Text<'a>,
         /// Identity of the folder it is in.
         parent: File,
@@ -61,7 +61,7 @@ records! {
         parent: File,
         /// Resolved path of that folder.
         folder: Text<'a>,
-        /// Name in it.
+        /// Name of the symbolic link.
         name: Text<'a>,
         /// What it points to, as it was given.
         target: Text<'a>,
@@ -75,7 +75,7 @@ records! {
         source: Text<'a>,
         /// Resolved path of the folder the new name is in.
         folder: Text<'a>,
-        /// The new name.
+        /// Name of the hard link.
         name: Text<'a>,
     }
 
@@ -83,7 +83,7 @@ records! {
     PathChmod<'a> {
         /// Identity of the file.
         file: File,
-        /// Resolved path.
+        /// Resolved path of the file.
         path: Text<'a>,
         /// Permission bits to be.
         mode: Number,
@@ -93,7 +93,7 @@ records! {
     PathChown<'a> {
         /// Identity of the file.
         file: File,
-        /// Resolved path.
+        /// Resolved path of the file.
         path: Text<'a>,
         /// Owner to be; 4294967295 for no change.
         uid: Number,
@@ -105,7 +105,7 @@ records! {
     PathTruncate<'a> {
         /// Identity of the file.
         file: File,
-        /// Resolved path.
+        /// Resolved path of the file.
         path: Text<'a>,
     }
 
@@ -115,7 +115,7 @@ records! {
         parent: File,
         /// Resolved path of that folder.
         folder: Text<'a>,
-        /// Name in it.
+        /// Name of what is made.
         name: Text<'a>,
         /// File type and permission bits.
         mode: Number,

@@ -3,9 +3,9 @@
 records! {
     /// A socket is made.
     SocketCreate {
-        /// `AF_*`.
+        /// Address family, `AF_*`.
         family: Number,
-        /// `SOCK_*`.
+        /// Socket type, `SOCK_*`.
         kind: Number,
         /// `IPPROTO_*`, or what the family makes of it.
         protocol: Signed,
@@ -15,23 +15,23 @@ records! {
 
     /// A socket is given a local address.
     SocketBind<'a> {
-        /// The address.
+        /// Local address that the socket is given.
         address: Address<'a>,
         /// `AF_*` of the socket.
         family: Number,
-        /// `SOCK_*`.
+        /// Socket type, `SOCK_*`.
         kind: Number,
-        /// `IPPROTO_*`.
+        /// Protocol, `IPPROTO_*`.
         protocol: Number,
     }
 
     /// A socket is to accept connections.
     SocketListen {
-        /// `AF_*`.
+        /// Address family, `AF_*`.
         family: Number,
-        /// `SOCK_*`.
+        /// Socket type, `SOCK_*`.
         kind: Number,
-        /// `IPPROTO_*`.
+        /// Protocol, `IPPROTO_*`.
         protocol: Number,
         /// Local port.
         port: Number,
@@ -41,11 +41,11 @@ records! {
 
     /// A connection is accepted.
     SocketAccept {
-        /// `AF_*`.
+        /// Address family, `AF_*`.
         family: Number,
-        /// `SOCK_*`.
+        /// Socket type, `SOCK_*`.
         kind: Number,
-        /// `IPPROTO_*`.
+        /// Protocol, `IPPROTO_*`.
         protocol: Number,
         /// Local port.
         port: Number,
@@ -57,11 +57,11 @@ records! {
         address: Address<'a>,
         /// `AF_*` of the socket.
         family: Number,
-        /// `SOCK_*`.
+        /// Socket type, `SOCK_*`.
         kind: Number,
-        /// `IPPROTO_*`.
+        /// Protocol, `IPPROTO_*`.
         protocol: Number,
-        /// Bytes.
+        /// Bytes of the message.
         size: Signed,
     }
 }

@@ -9,7 +9,7 @@ records! {
         target_tgid: Number,
         /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
         target_start_boot_ns: Number,
-        /// Its name.
+        /// Thread name of the other one.
         target_comm: Text<'a>,
         /// `PTRACE_MODE_*`: 1 to read, 2 to attach.
         mode: Number,
@@ -21,7 +21,7 @@ records! {
         tracer_tgid: Number,
         /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
         tracer_start_boot_ns: Number,
-        /// Its name.
+        /// Thread name of the parent.
         tracer_comm: Text<'a>,
     }
 
@@ -31,7 +31,7 @@ records! {
         target_tgid: Number,
         /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
         target_start_boot_ns: Number,
-        /// Its name.
+        /// Thread name of the receiver.
         target_comm: Text<'a>,
         /// The signal; 0 only asks whether it may be sent.
         signal: Number,
@@ -71,7 +71,7 @@ records! {
 
     /// A capability is used.
     Capable {
-        /// `CAP_*`.
+        /// Capability, `CAP_*`.
         capability: Number,
         /// `CAP_OPT_*`: 2 when it is not to be audited.
         options: Number,
@@ -95,11 +95,11 @@ records! {
 
     /// A task's memory goes, late.
     TaskFree<'a> {
-        /// Its process id.
+        /// Process id of the task.
         tgid: Number,
-        /// Its thread id.
+        /// Thread id of the task.
         tid: Number,
-        /// Its name.
+        /// Thread name of the task.
         comm: Text<'a>,
     }
 }
@@ -109,7 +109,7 @@ fn key(tgid: Option<u64>, start_boot_ns: Option<u64>) -> Option<ProcessKey> {
 }
 
 impl PtraceAccessCheck<'_> {
-    /// The other process.
+    /// Key of the process that is looked into.
     #[must_use]
     pub fn target(&self) -> Option<ProcessKey> {
         key(self.target_tgid, self.target_start_boot_ns)
@@ -117,7 +117,7 @@ impl PtraceAccessCheck<'_> {
 }
 
 impl PtraceTraceme<'_> {
-    /// The parent.
+    /// Key of the parent, which is to trace.
     #[must_use]
     pub fn tracer(&self) -> Option<ProcessKey> {
         key(self.tracer_tgid, self.tracer_start_boot_ns)
@@ -125,7 +125,7 @@ impl PtraceTraceme<'_> {
 }
 
 impl TaskKill<'_> {
-    /// The receiver.
+    /// Key of the process that receives the signal.
     #[must_use]
     pub fn target(&self) -> Option<ProcessKey> {
         key(self.target_tgid, self.target_start_boot_ns)
