@@ -131,7 +131,7 @@ fn floods(guest: &mut Guest) -> anyhow::Result<()> {
     // What a rate left out is no loss of standard output.
     let output = host.whole_status()?["output"].clone();
     let left_out = output["left_out"].as_u64();
-    ensure!(output["lost"] == 0 && left_out > Some(3000), "{output}");
+    ensure!(output["lost"] == 0 && left_out > Some(800), "{output}");
     let (done, text) = host.ask(&["status"])?;
     ensure!(done && text.contains("beyond the rate") && !text.contains("did not take"), "{text}");
     let summary = host.stop(Signal::INT)?;

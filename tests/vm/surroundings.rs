@@ -206,12 +206,13 @@ fn mistakes_are_told(guest: &mut Guest) -> anyhow::Result<()> {
     // Cut where a library that reads it panics: a damaged file, and nothing to report.
     let whole = fs::read("/krsi/tracer.wasm")?;
     put(&folder.join("cut.wasm"), &whole[..whole.len() - 40])?;
-    put(&folder.join("ruler.wasm"), &fs::read("/krsi/ruler.wasm")?)?;
-    host.note(&["ruler: shadow 0.1.0 runs without effect"])?;
     let told = host.note(&["cut.wasm"])?;
     ensure!(!told.to_string().contains("please report"), "{told}");
     let (done, text) = host.ask(&["status"])?;
     ensure!(done && text.contains("cut.wasm") && text.contains("could run beside"), "{text}");
+    // The plugin that the shadow waits for comes.
+    put(&folder.join("ruler.wasm"), &fs::read("/krsi/ruler.wasm")?)?;
+    host.note(&["ruler: shadow 0.1.0 runs without effect"])?;
     // Another folder is mounted over it, and taken away again: what then lies there runs, and nothing is unloaded.
     let over = guest.path("over");
     fs::create_dir(&over)?;
