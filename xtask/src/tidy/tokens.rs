@@ -123,9 +123,13 @@ fn tree(tokens: &[Token], at: usize, mut names: Vec<String>, found: &mut Vec<Nam
         match token.text.as_str() {
             "{" => {
                 at += 1;
-                while tokens.get(at).is_some_and(|token| token.text != "}") {
-                    let next = tree(tokens, at, names.clone(), found);
-                    at = next.max(at + 1);
+                while let Some(token) = tokens.get(at).filter(|token| token.text != "}") {
+                    at = match token.text.as_str() {
+                        "," => at + 1,
+                        // And the name that it has here.
+                        "as" => at + 2,
+                        _ => tree(tokens, at, names.clone(), found).max(at + 1),
+                    };
                 }
                 return at + 1;
             }
