@@ -75,8 +75,8 @@ fn table() -> String {
         an address applies to; if there are two, the rule applies to each. *Kernel* is the oldest version with the\n\
         hook.\n\n\
         If a hook is missing, or left out by `--without`, the hook behind *or* is attached as its substitute, under\n\
-        the same name. Rules on the same keys apply to it. It cannot resolve a full path: of rules on paths,\n\
-        `if_unresolved` decides there.\n\n\
+        the same name. Rules on the same keys apply to it. A substitute cannot resolve a full path: there the rule's\n\
+        `if_unresolved` decides whether a rule on a path applies.\n\n\
         | hook | record fields | deny keys that apply | can deny | kernel |\n\
         | --- | --- | --- | --- | --- |\n",
     );

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, ensure};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{Boot, Test, evasion};
 use crate::harness::{Guest, Host, expect_errno, wait_for};
@@ -144,6 +144,7 @@ fn operator(guest: &mut Guest) -> anyhow::Result<()> {
     let (reloaded, said) = host.ask(&["reload", "ruler"])?;
     ensure!(reloaded && said.contains("took over"), "{said}");
     locked(0)?;
+    init_goes_on()?;
     verdict(&host, &[("plugin", "ruler"), ("verdict", "denied")])?;
     host.stop(Signal::TERM)?;
     let folder = guest.path("plugins");
@@ -171,6 +172,16 @@ fn refused<T: Debug>(result: io::Result<T>) -> anyhow::Result<()> {
     let errno = result.as_ref().err().and_then(io::Error::raw_os_error);
     ensure!(matches!(errno, Some(EPERM | EACCES)), "{result:?}");
     Ok(())
+}
+
+/// PID 1 opens files, where opens are denied below `/`.
+fn init_goes_on() -> anyhow::Result<()> {
+    let [reads, writes] = ["/tmp/init-reads", "/tmp/init-writes"];
+    fs::write(reads, "word\n")?;
+    kill_process(Pid::INIT, Signal::USR1)?;
+    wait_for("PID 1", || {
+        Ok(fs::read_to_string(writes).is_ok_and(|text| text == "word\n").then_some(()))
+    })
 }
 
 /// Root's verbs work.
