@@ -175,6 +175,34 @@ fn executable(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The administrator sees who has a label, and takes it from a process, which then may what its twin may not.
+fn cleared(host: &Host, give: &Path, target: &Path) -> anyhow::Result<()> {
+    let (give, target) = (give.display(), target.display());
+    let reader = format!("read a < {give}; read go; read b < {target}");
+    let busybox = Path::new("/bin/busybox");
+    let mut shells = [waiting(busybox, &reader)?, waiting(busybox, &reader)?];
+    for shell in &mut shells {
+        shell.stdin.as_mut().context("its input")?.write_all(b"go\n")?;
+    }
+    wait_for("both labels", || {
+        Ok(labels(host)?.contains(&("labeller.keep".into(), 2)).then_some(()))
+    })?;
+    let [first, twin] = shells.each_ref().map(|shell| shell.id().to_string());
+    let (done, list) = host.ask(&["label", "list"])?;
+    let has = |pid: &str| list.lines().any(|row| row.trim() == format!("{pid}  labeller.keep"));
+    ensure!(done && has(&first) && has(&twin), "{list}");
+    let (done, said) = host.ask(&["label", "clear", &first])?;
+    ensure!(done && said.contains("labeller.keep"), "{said}");
+    host.note(&[&format!("process {first}: the administrator took the labels labeller.keep")])?;
+    let (done, said) = host.ask(&["label", "clear", &first])?;
+    ensure!(!done && said.contains("has no label"), "{said}");
+    for (mut shell, passes) in shells.into_iter().zip([true, false]) {
+        shell.stdin.take().context("its input")?.write_all(b"go\n")?;
+        ensure!(shell.wait()?.success() == passes, "not {passes}");
+    }
+    wait_for("their end", || Ok(labels(host)?.contains(&("labeller.keep".into(), 0)).then_some(())))
+}
+
 fn by_hand(guest: &mut Guest) -> anyhow::Result<()> {
     let (target, few) = (file(guest, "target")?, file(guest, "few")?);
     let (give, take) = (file(guest, "label-me")?, file(guest, "unlabel-me")?);
@@ -186,6 +214,7 @@ fn by_hand(guest: &mut Guest) -> anyhow::Result<()> {
     let host = labelled(guest, &lines, config)?;
     teach(&host, &target)?;
     teach(&host, &few)?;
+    cleared(&host, &give, &target)?;
     let says = |text: &str| host.report(&[("kind", "alert"), ("text", text)]);
     let (target, few) = (target.display(), few.display());
     let mut shell = waiting(

@@ -3,6 +3,7 @@
 mod doctor;
 mod exit;
 mod hooks;
+mod label;
 mod plugin;
 mod print;
 mod record;

@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit;
 use super::run::RecordArgs;
-use super::verb::Socket;
-use crate::control::{Answer, Query, ask};
+use super::verb::{Socket, query_host};
+use crate::control::Query;
 use crate::pipeline::RunError;
 use crate::record::Options;
 
@@ -29,10 +29,11 @@ pub(super) struct RecordVerb {
     #[arg(long, conflicts_with = "seconds")]
     detach: bool,
     /// Writes what the host's flight recorder holds (`--flight-mib`), instead of recording from now on.
-    #[arg(long, requires = "file", conflicts_with_all = ["seconds", "detach"])]
+    /// That recorder's size and redaction are said when the host starts.
+    #[arg(long, requires = "file", conflicts_with_all = ["seconds", "detach", "redacted", "mib"])]
     now: bool,
     /// Ends the recording that runs.
-    #[arg(long, conflicts_with_all = ["file", "seconds", "detach", "now"])]
+    #[arg(long, conflicts_with_all = ["file", "seconds", "detach", "now", "redacted", "mib"])]
     stop: bool,
     #[command(flatten)]
     socket: Socket,
@@ -41,18 +42,18 @@ pub(super) struct RecordVerb {
 impl RecordVerb {
     pub(super) fn run(self) -> ExitCode {
         let Some(file) = self.file.filter(|_| !self.stop) else {
-            return tell(&self.socket, &Query::EndRecording);
+            return query_host(&self.socket, &Query::EndRecording, false);
         };
         let Options { file, bytes_max, redacted } = self.how.to(file);
         if self.now {
-            return tell(&self.socket, &Query::Dump { file });
+            return query_host(&self.socket, &Query::Dump { file }, false);
         }
-        let code = tell(&self.socket, &Query::Record { file, bytes_max, redacted });
+        let code = query_host(&self.socket, &Query::Record { file, bytes_max, redacted }, false);
         if code != ExitCode::SUCCESS || self.detach {
             return code;
         }
         match wait(self.seconds.map(Duration::from_secs)) {
-            Ok(()) => tell(&self.socket, &Query::EndRecording),
+            Ok(()) => query_host(&self.socket, &Query::EndRecording, false),
             Err(error) => exit::report(&RunError::Runtime(error)),
         }
     }
@@ -79,17 +80,22 @@ fn wait(most: Option<Duration>) -> std::io::Result<()> {
     })
 }
 
-fn tell(socket: &Socket, query: &Query) -> ExitCode {
-    match ask(socket.path(), query) {
-        Err(error) => exit::report_control(error),
-        Ok(Answer::Recording(text)) => super::print::print(&format!("{text}\n"), ExitCode::SUCCESS),
-        Ok(Answer::Refused(reason)) => {
-            exit::say(&reason, "");
-            exit::ExitReason::Usage.into()
-        }
-        Ok(Answer::Status(_) | Answer::Reloaded(_)) => {
-            exit::say("the host answers something else", "");
-            exit::ExitReason::Internal.into()
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_a_flight_recorder_holds_is_as_the_host_was_told_at_its_start() {
+        let is_taken = |words: &[&str]| {
+            let verb = RecordVerb::augment_args(Command::new("record"));
+            verb.try_get_matches_from([&["record"], words].concat()).is_ok()
+        };
+        assert!(is_taken(&["--now", "-o", "a"]) && is_taken(&["--record-redacted", "-o", "a"]));
+        for how in [&["--record-redacted"][..], &["--record-mib", "5"]] {
+            assert!(!is_taken(&[&["--now", "-o", "a"], how].concat()), "{how:?}");
+            assert!(!is_taken(&[&["--stop"], how].concat()), "{how:?}");
         }
     }
 }

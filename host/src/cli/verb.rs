@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use super::label::{self, LabelVerb};
 use super::plugin::PluginVerb;
 use super::record::RecordVerb;
 use super::replay::ReplayArgs;
@@ -58,6 +59,11 @@ pub(super) enum Verb {
         #[command(subcommand)]
         verb: PluginVerb,
     },
+    /// Lists the processes that have labels, or takes them from one.
+    Label {
+        #[command(subcommand)]
+        verb: LabelVerb,
+    },
     /// Has a running host record what its hooks see and what its plugins are called with, from now on until a
     /// signal.
     Record(RecordVerb),
@@ -100,13 +106,6 @@ pub(super) struct Socket {
     control: PathBuf,
 }
 
-impl Socket {
-    /// Path of the host's control socket.
-    pub(super) fn path(&self) -> &Path {
-        &self.control
-    }
-}
-
 impl Verb {
     pub(super) fn run(self) -> ExitCode {
         match self {
@@ -116,6 +115,7 @@ impl Verb {
             Verb::Precompile { cache_dir, plugins } => keep_compiled(&cache_dir, &plugins),
             Verb::Hooks { names, output, socket } => hooks::run(output, &socket.control, &names),
             Verb::Plugin { verb } => verb.run(),
+            Verb::Label { verb } => verb.run(),
             Verb::Record(record) => record.run(),
             Verb::Replay(replay) => replay.run(),
             Verb::Doctor { output } => doctor::run(output),
@@ -143,7 +143,7 @@ fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     code
 }
 
-fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
+pub(super) fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::report_control(error),
         Ok(Answer::Status(status)) if json => {
@@ -164,6 +164,16 @@ fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
             )
         }
         Ok(Answer::Recording(text)) => super::print::print(&format!("{text}\n"), ExitCode::SUCCESS),
+        Ok(Answer::Labels(labelled)) if json => {
+            super::print::print(&super::print::line(&labelled), ExitCode::SUCCESS)
+        }
+        Ok(Answer::Labels(labelled)) => {
+            super::print::print(&label::text(&labelled), ExitCode::SUCCESS)
+        }
+        Ok(Answer::Cleared(labels)) => {
+            let text = format!("took {}\n", Escaped(&labels.join(", ")));
+            super::print::print(&text, ExitCode::SUCCESS)
+        }
         Ok(Answer::Refused(reason)) => {
             exit::say(&reason, "");
             exit::ExitReason::Usage.into()

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub(crate) use self::client::ask;
-pub(crate) use self::protocol::{Answer, Query};
+pub(crate) use self::protocol::{Answer, LabelledProcesses, Query};
 pub(crate) use self::server::Server;
 
 /// Why the control socket does not work.

@@ -1,5 +1,6 @@
 //! Questions to a running host and its answers: JSON, one line each.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,22 @@ pub(crate) enum Query {
     },
     /// End the recording.
     EndRecording,
+    /// Which processes have labels.
+    Labels,
+    /// Take all labels from a process.
+    ClearLabels {
+        /// The process's id, as the host's PID namespace has it.
+        tgid: u32,
+    },
+}
+
+/// Processes that have labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LabelledProcesses {
+    /// The labels of each, by process id.
+    pub(crate) processes: BTreeMap<u32, Vec<String>>,
+    /// How many more there are than one answer has room for.
+    pub(crate) more: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,6 +68,10 @@ pub(crate) enum Answer {
     Reloaded(Vec<Result<String, String>>),
     /// What is recorded, or was, in words.
     Recording(String),
+    /// Which processes have labels.
+    Labels(LabelledProcesses),
+    /// The labels that were taken from a process.
+    Cleared(Vec<String>),
     /// The question is none, or was refused.
     Refused(String),
 }

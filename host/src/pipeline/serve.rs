@@ -23,8 +23,9 @@ use super::start::RunningHost;
 use super::steward::{Command, Ended};
 use super::summary::{counts, processes, summary, watch_counts};
 use super::watch::FolderWatch;
+use crate::cause::chain;
 use crate::config::Config;
-use crate::control::{Answer, Query, Server};
+use crate::control::{Answer, LabelledProcesses, Query, Server};
 use crate::kernel::map::Counters;
 use crate::kernel::survey::probe;
 use crate::loss::Loss;
@@ -33,6 +34,8 @@ use crate::policy::LabelView;
 use crate::record::Options;
 use crate::thread::{self, Task, ThreadEnd, ThreadEnding};
 
+/// Processes with labels that one answer names: some 300 bytes each fit an answer.
+const LABELLED_MAX: usize = 2048;
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
 
@@ -219,6 +222,13 @@ fn answer(
             let options = Options { file, bytes_max, redacted };
             record(Recordable::From(options), reply, commands);
         }
+        Query::Labels => {
+            // Whoever asked may be gone, here and below.
+            let _told = reply.send(labelled(shared));
+        }
+        Query::ClearLabels { tgid } => {
+            let _told = reply.send(clear_labels(shared, tgid));
+        }
         Query::Dump { file } => record(Recordable::Held(file), reply, commands),
         Query::EndRecording => record(Recordable::End, reply, commands),
         Query::Reload { plugin, accept } => {
@@ -256,6 +266,35 @@ fn record(what: Recordable, reply: oneshot::Sender<Answer>, commands: &Sender<Co
         };
         let _told = reply.send(answer);
     });
+}
+
+/// Which processes have labels.
+fn labelled(shared: &Shared) -> Answer {
+    match shared.turns.turn(|ledger| ledger.labelled()) {
+        Ok(mut processes) => {
+            let more = processes.len().saturating_sub(LABELLED_MAX);
+            while processes.len() > LABELLED_MAX {
+                processes.pop_last();
+            }
+            Answer::Labels(LabelledProcesses { processes, more })
+        }
+        Err(error) => Answer::Refused(chain(&error)),
+    }
+}
+
+/// Takes all labels from a process, and says so.
+fn clear_labels(shared: &Shared, tgid: u32) -> Answer {
+    match shared.turns.turn(|ledger| ledger.clear_labels(tgid)) {
+        Ok(cleared) if cleared.is_empty() => {
+            Answer::Refused(format!("process {tgid} has no label"))
+        }
+        Ok(cleared) => {
+            let labels = cleared.join(", ");
+            shared.note(format!("process {tgid}: the administrator took the labels {labels}"));
+            Answer::Cleared(cleared)
+        }
+        Err(error) => Answer::Refused(chain(&error)),
+    }
 }
 
 /// Labels in use.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::control::{Answer, Query, Server};
+use crate::control::{Answer, LabelledProcesses, Query, Server};
 
 use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome};
 
@@ -35,12 +35,15 @@ fn seeds() -> Vec<Vec<u8>> {
         Answer::Status(Box::new(status)),
         Answer::Reloaded(vec![Ok("a".into()), Err("b".into())]),
         Answer::Recording("to c".into()),
+        Answer::Labels(LabelledProcesses::default()),
+        Answer::Cleared(vec!["d.e".into()]),
         Answer::Refused("c".into()),
     ];
     let questions = [
         &b"{\"ask\":\"status\"}\n"[..],
         b"{\"ask\":\"reload\",\"plugin\":\"miner\",\"accept\":true}\n",
         b"{\"ask\":\"record\",\"file\":\"/a\",\"bytes_max\":7,\"redacted\":true}\n",
+        b"{\"ask\":\"clear-labels\",\"tgid\":7}\n{\"ask\":\"labels\"}\n",
         b"{\"ask\":\"dump\",\"file\":\"/a\"}\n{\"ask\":\"end-recording\"}\n",
         b"{\"ask\":\"reload\",\"plugin\":null,\"accept\":false}\n{\"ask\":\"status\"}\n",
     ];

@@ -9,6 +9,7 @@ mod commit;
 mod flags;
 mod identity;
 mod label;
+mod labelled;
 mod lineage;
 mod meter;
 mod network;

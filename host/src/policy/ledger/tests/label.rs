@@ -116,3 +116,24 @@ fn a_label_that_is_declared_no_more_ends_when_no_rule_names_it() {
     ledger.expire(NOW);
     assert_eq!(flag_at(&ledger, AbiHook::SchedProcessFork), 0);
 }
+
+#[test]
+fn the_administrator_sees_who_has_which_label_and_clears_a_process() {
+    let mut ledger = ledger();
+    declared(&mut ledger, &[("a", LabelExec::Keep), ("b", LabelExec::Drop)], Undeclared::End);
+    let kinship =
+        Kinship { exists: &|_| true, descendants: &|_| Vec::new(), running: &|_| Vec::new() };
+    for (tgid, label) in [(11, "a"), (10, "a"), (10, "b")] {
+        let (process, label) = (process(tgid), label.into());
+        let set = SetLabel { token: 1, process, descendants: false, label, gives: true };
+        ledger.set_label("p", &set, kinship).unwrap();
+    }
+    let has = |ledger: &Ledger<_>| -> Vec<(u32, String)> {
+        let labelled = ledger.labelled().unwrap().into_iter();
+        labelled.map(|(tgid, labels)| (tgid, labels.join(" "))).collect()
+    };
+    assert_eq!(has(&ledger), [(10, "p.a p.b".to_owned()), (11, "p.a".to_owned())]);
+    assert_eq!(ledger.clear_labels(10).unwrap(), ["p.a", "p.b"]);
+    assert_eq!(has(&ledger), [(11, "p.a".to_owned())]);
+    assert_eq!(ledger.clear_labels(10).unwrap(), [""; 0]);
+}
