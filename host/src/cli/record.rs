@@ -29,10 +29,11 @@ pub(super) struct RecordVerb {
     #[arg(long, conflicts_with = "seconds")]
     detach: bool,
     /// Writes what the host's flight recorder holds (`--flight-mib`), instead of recording from now on.
-    #[arg(long, requires = "file", conflicts_with_all = ["seconds", "detach"])]
+    /// That recorder's size and redaction are said when the host starts.
+    #[arg(long, requires = "file", conflicts_with_all = ["seconds", "detach", "redacted", "mib"])]
     now: bool,
     /// Ends the recording that runs.
-    #[arg(long, conflicts_with_all = ["file", "seconds", "detach", "now"])]
+    #[arg(long, conflicts_with_all = ["file", "seconds", "detach", "now", "redacted", "mib"])]
     stop: bool,
     #[command(flatten)]
     socket: Socket,
@@ -90,6 +91,26 @@ fn tell(socket: &Socket, query: &Query) -> ExitCode {
         Ok(Answer::Status(_) | Answer::Reloaded(_)) => {
             exit::say("the host answers something else", "");
             exit::ExitReason::Internal.into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Command;
+
+    use super::*;
+
+    #[test]
+    fn what_a_flight_recorder_holds_is_as_the_host_was_told_at_its_start() {
+        let is_taken = |words: &[&str]| {
+            let verb = RecordVerb::augment_args(Command::new("record"));
+            verb.try_get_matches_from([&["record"], words].concat()).is_ok()
+        };
+        assert!(is_taken(&["--now", "-o", "a"]) && is_taken(&["--record-redacted", "-o", "a"]));
+        for how in [&["--record-redacted"][..], &["--record-mib", "5"]] {
+            assert!(!is_taken(&[&["--now", "-o", "a"], how].concat()), "{how:?}");
+            assert!(!is_taken(&[&["--stop"], how].concat()), "{how:?}");
         }
     }
 }

@@ -153,6 +153,11 @@ fn blocks_of_a_later_version_are_stepped_over_and_missing_ones_are_told() {
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
 
+/// Bytes that do not compress.
+fn noise(seed: u32) -> Vec<u8> {
+    (0..100_000u32).map(|at| ((at ^ seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+}
+
 #[test]
 fn a_recording_ends_at_its_size_and_says_so() {
     let file = place("size");
@@ -160,10 +165,6 @@ fn a_recording_ends_at_its_size_and_says_so() {
     let options = Options { bytes_max: 2 << 20, ..options(&file) };
     let recorder =
         Recorder::start(&options, Head::default(), move |why| told.send(why).unwrap()).unwrap();
-    // What does not compress.
-    let noise = |seed: u32| -> Vec<u8> {
-        (0..100_000u32).map(|at| ((at ^ seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect()
-    };
     let mut at = 0;
     while !recorder.is_over() {
         recorder.stream(1, &noise(at));
@@ -176,6 +177,50 @@ fn a_recording_ends_at_its_size_and_says_so() {
     assert!(recorded.bytes <= (2 << 20) + 1024 && recorded.cut_short.is_some(), "{recorded:?}");
     let (words, damage) = read(&file);
     assert_eq!((words.last().map(String::as_str), damage), (Some("Closing"), None));
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn what_a_cut_leaves_out_is_counted() {
+    let file = place("cut");
+    let recorder = Recorder::without_thread(0, QUEUE_BYTES);
+    recorder.write(&RecordEntry::Head(Head::default()));
+    for seed in 0..40 {
+        recorder.stream(1, &noise(seed));
+    }
+    let most = 2 << 20;
+    let place = Place::File(super::file::create(&file).unwrap(), file.clone(), most);
+    run(&recorder.0, BlockWriter::new(place, None), drop);
+    let recorded = recorder.stop();
+    let (words, damage) = read(&file);
+    assert_eq!((words.last().map(String::as_str), damage), (Some("Closing"), None));
+    let there = words.len() as u64;
+    // What is there without the end, and what is not, is all that was handed over.
+    assert_eq!((recorded.entries, there - 1 + recorded.lost), (there, 41), "{recorded:?}");
+    assert!(recorded.lost > 0 && recorded.bytes == fs::metadata(&file).unwrap().len());
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_panicked() {
+    let file = place("panic");
+    let recorder = Recorder::without_thread(0, QUEUE_BYTES);
+    recorder.write(&RecordEntry::Head(Head::default()));
+    let shared = Arc::clone(&recorder.0);
+    let thread = std::thread::spawn(move || {
+        let memory = FlightMemory::new(Head::default(), 1 << 20);
+        let writer = BlockWriter::new(Place::Memory(memory), None);
+        let _end = RecordingEnd { shared: &shared, writer, cut_short: None };
+        while lock(&shared.waiting).items.len() < 2 {
+            std::thread::yield_now();
+        }
+        panic!("told to");
+    });
+    assert!(matches!(recorder.dump(&file), Err(RecordError::Create { .. })));
+    assert!(recorder.is_over() && thread.join().is_err() && !file.exists());
+    let recorded = recorder.stop();
+    assert_eq!((recorded.entries, recorded.lost), (0, 1));
+    assert!(recorded.cut_short.is_some_and(|why| why.contains("panicked")));
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
 
