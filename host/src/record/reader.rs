@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::block::{self, BLOCK_HEAD, BlockHead, ENTRIES, FILE_HEAD, FORMAT};
 use super::entry::RecordEntry;
+use crate::regular;
 
 /// Why a file is no recording.
 #[derive(Debug, thiserror::Error)]
@@ -52,12 +53,18 @@ pub(crate) enum Damage {
         /// Where it starts.
         at: u64,
     },
+    /// The file ends without saying why.
+    #[error("the recording breaks off at byte {at}: the host or the machine stopped before it was ended")]
+    Unended {
+        /// Where the file ends.
+        at: u64,
+    },
     /// Blocks are missing.
     #[error("{blocks} blocks are missing before byte {at}")]
     Missing {
         /// Where the next one starts.
         at: u64,
-        /// How many.
+        /// How many blocks are missing.
         blocks: u64,
     },
 }
@@ -74,6 +81,8 @@ pub(crate) struct RecordingReader {
     plain: Vec<u8>,
     read: usize,
     damage: Option<Damage>,
+    /// Whether it says that it ends here.
+    is_ended: bool,
 }
 
 impl RecordingReader {
@@ -83,7 +92,7 @@ impl RecordingReader {
     /// When it cannot be read, or is none.
     pub(crate) fn open(file: &Path) -> Result<Self, RecordingError> {
         let failed = |source| RecordingError::Read { file: file.to_owned(), source };
-        let opened = File::open(file).map_err(failed)?;
+        let opened = regular::open(file).map_err(failed)?;
         let length = opened.metadata().map_err(failed)?.len();
         let mut source = io::BufReader::new(opened);
         let mut head = [0; FILE_HEAD];
@@ -102,6 +111,7 @@ impl RecordingReader {
                 plain: Vec::new(),
                 read: 0,
                 damage: None,
+                is_ended: false,
             }),
             Some(format) => Err(RecordingError::Format { file: file.to_owned(), format }),
         }
@@ -123,6 +133,7 @@ impl RecordingReader {
         match RecordEntry::take(rest) {
             Ok((entry, after)) => {
                 self.read = self.plain.len() - after.len();
+                self.is_ended |= matches!(entry, RecordEntry::Closing(_));
                 Ok(Some(entry))
             }
             Err(_) => {
@@ -151,7 +162,12 @@ impl RecordingReader {
         let at = self.at;
         let mut head = [0; BLOCK_HEAD];
         match self.fill(&mut head)? {
-            0 => return Ok(false),
+            0 => {
+                // What is missing before is told rather than that the end is.
+                let unended = (!self.is_ended).then_some(Damage::Unended { at });
+                self.damage = self.damage.or(unended);
+                return Ok(false);
+            }
             BLOCK_HEAD => {}
             _ => return Ok(self.end(Damage::Torn { at })),
         }

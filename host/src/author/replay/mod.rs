@@ -12,8 +12,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use krsi_plugin_schema::Schema;
-
 pub(crate) use self::compare::compare;
 use self::play::Play;
 use self::stream::Streaming;
@@ -27,6 +25,11 @@ use crate::record::{Damage, Head, Opened, RecordEntry, RecordingError, Recording
 
 /// Time that a call may take, whatever it had live: only one that never ends should meet it.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Instances that wait for their next call at a time: more than a host runs.
+const LIVE_MAX: usize = 128;
+/// Sets of limits that tapes may have, beside the default ones of each plugin: each is a compilation.
+const LIMITS_MAX: usize = 32;
 
 /// Why nothing is replayed.
 #[derive(Debug, thiserror::Error)]
@@ -109,8 +112,10 @@ pub(crate) struct Replayed {
     pub(crate) records: u64,
     /// Whether a plugin asks for what the recording does not have.
     pub(crate) lacking: bool,
-    /// Whether the recording itself is not whole.
+    /// Whether the recording itself is not whole: entries are missing in it, or its end.
     pub(crate) damaged: bool,
+    /// Plugins that were given and that no tape is of.
+    pub(crate) without_tape: u64,
 }
 
 /// What plugins are played on.
@@ -157,14 +162,19 @@ struct GivenPlugin {
     file: PathBuf,
     config: Vec<u8>,
     compiled: Vec<(Limits, PluginPre)>,
+    is_played: bool,
 }
 
 struct Player<'f> {
     compiler: Compiler,
     engines: Vec<(usize, Engine)>,
+    /// Sets of limits that tapes asked for.
+    limits: usize,
     given: BTreeMap<String, GivenPlugin>,
     /// Tapes that are played, by number.
     plays: BTreeMap<u32, Play>,
+    /// Calls of tapes so far.
+    calls: u64,
     /// Plugins on the stream, by name.
     streams: BTreeMap<String, Streaming>,
     on: On,
@@ -172,7 +182,6 @@ struct Player<'f> {
     replayed: Replayed,
     /// Start of the recording.
     start_ns: u64,
-    redacted: bool,
 }
 
 /// Plays a recording.
@@ -188,14 +197,15 @@ pub(crate) fn replay(
     let mut player = Player {
         compiler,
         engines: Vec::new(),
+        limits: 0,
         given: BTreeMap::new(),
         plays: BTreeMap::new(),
+        calls: 0,
         streams: BTreeMap::new(),
         on: replay.on,
         follower,
         replayed: Replayed::default(),
         start_ns: 0,
-        redacted: false,
     };
     for (file, config) in &replay.plugins {
         player.give(file, config)?;
@@ -219,7 +229,7 @@ impl Player<'_> {
         let pre = self.load(file, limits)?;
         let name = Stepped::new(&pre)?.manifest().name.clone();
         let (owned, config) = (file.to_owned(), config.to_vec());
-        let given = GivenPlugin { file: owned, config, compiled: vec![(limits, pre)] };
+        let given = GivenPlugin { file: owned, config, compiled: vec![(limits, pre)], is_played: false };
         match self.given.get(&name) {
             Some(other) => Err(ReplayError::SameName {
                 file: file.to_owned(),
@@ -252,6 +262,8 @@ impl Player<'_> {
             RecordEntry::Opened(opened) => self.open(&opened),
             RecordEntry::Call(call) => {
                 let Some(play) = self.plays.get_mut(&call.tape) else { return Ok(()) };
+                self.calls += 1;
+                play.last = self.calls;
                 let after_ns = call.boot_ns.saturating_sub(self.start_ns);
                 self.follower.reach(after_ns);
                 let mut telling = Vec::new();
@@ -263,7 +275,10 @@ impl Player<'_> {
                 }
                 Ok(())
             }
-            RecordEntry::Gap(gap) => self.tell("", What::Gap { entries: gap.entries }),
+            RecordEntry::Gap(gap) => {
+                self.replayed.damaged = true;
+                self.tell("", What::Gap { entries: gap.entries })
+            }
             RecordEntry::Closing(closing) => self.tell("", What::Closed { why: closing.why }),
             RecordEntry::Streamed(batch) => self.streamed(&batch),
             RecordEntry::Unknown(_) => Ok(()),
@@ -271,7 +286,7 @@ impl Player<'_> {
     }
 
     fn head(&mut self, head: &Head) -> Result<(), ReplayError> {
-        (self.start_ns, self.redacted) = (head.boot_ns, head.redacted);
+        self.start_ns = head.boot_ns;
         if head.redacted {
             self.on = On::Stream;
         }
@@ -280,7 +295,8 @@ impl Player<'_> {
             return Ok(());
         }
         let mut told = Vec::new();
-        for (name, given) in &self.given {
+        for (name, given) in &mut self.given {
+            given.is_played = true;
             let Some((_, pre)) = given.compiled.first() else { continue };
             let mut tell = |what| told.push((name.clone(), what));
             let failed = |why| ReplayError::Stage { name: name.clone(), why };
@@ -319,11 +335,19 @@ impl Player<'_> {
             return Ok(());
         }
         let limits = limits(opened);
-        let Some(given) = self.given.get(&opened.plugin) else {
+        let Some(given) = self.given.get_mut(&opened.plugin) else {
             self.replayed.left_out += 1;
             return self.tell(&opened.plugin, What::LeftOut { version: opened.version.clone() });
         };
-        if !given.compiled.iter().any(|(with, _)| *with == limits) {
+        given.is_played = true;
+        let is_with = |(with, _): &&(Limits, PluginPre)| *with == limits;
+        if !given.compiled.iter().any(|with| is_with(&with)) {
+            if self.limits == LIMITS_MAX {
+                let version = opened.version.clone();
+                self.replayed.unplayed += 1;
+                return self.tell(&opened.plugin, What::TooManyLimits { version });
+            }
+            self.limits += 1;
             let file = given.file.clone();
             let pre = self.load(&file, limits)?;
             if let Some(given) = self.given.get_mut(&opened.plugin) {
@@ -331,11 +355,11 @@ impl Player<'_> {
             }
         }
         let given = self.given.get(&opened.plugin);
-        let pre = given.and_then(|given| given.compiled.iter().find(|(with, _)| *with == limits));
-        let Some((_, pre)) = pre else { return Ok(()) };
+        let Some((_, pre)) = given.and_then(|given| given.compiled.iter().find(is_with)) else {
+            return Ok(());
+        };
         let stepped = Stepped::new(pre)?;
-        let recorded = Schema::from_number(opened.schema);
-        let play = Play::new(stepped, opened, (recorded, self.redacted));
+        let play = Play::new(stepped, opened, self.calls);
         self.replayed.played += 1;
         let what = What::Begins {
             version: play.version().to_owned(),
@@ -343,8 +367,33 @@ impl Player<'_> {
             cause: opened.cause,
             exact: play.is_exact(),
         };
+        self.score(opened.tape)?;
         self.plays.insert(opened.tape, play);
+        self.make_room();
         self.tell(&opened.plugin, what)
+    }
+
+    /// Lets go of the instance that waits longest, if there are more than a host runs: most likely its tape is over,
+    /// which no recording says.
+    fn make_room(&mut self) {
+        let live = || self.plays.values().filter(|play| play.is_live());
+        if live().count() > LIVE_MAX
+            && let Some(last) = live().map(|play| play.last).min()
+        {
+            let idle = self.plays.values_mut().filter(|play| play.last == last && play.is_live());
+            idle.take(1).for_each(Play::let_go);
+        }
+    }
+
+    /// Tells what a tape came to, if there is one of that number.
+    fn score(&mut self, tape: u32) -> Result<(), ReplayError> {
+        let Some(play) = self.plays.remove(&tape) else { return Ok(()) };
+        let score = play.score();
+        self.replayed.calls += score.calls;
+        self.replayed.same += score.same;
+        self.replayed.different += score.different;
+        self.replayed.unplayed += score.unplayed;
+        self.tell(play.name(), What::Score { score })
     }
 
     fn tell(&mut self, plugin: &str, what: What) -> Result<(), ReplayError> {
@@ -353,19 +402,19 @@ impl Player<'_> {
     }
 
     fn end(mut self, damage: Option<Damage>) -> Result<Replayed, ReplayError> {
-        for play in std::mem::take(&mut self.plays).into_values() {
-            let score = play.score();
-            self.replayed.calls += score.calls;
-            self.replayed.same += score.same;
-            self.replayed.different += score.different;
-            self.replayed.unplayed += score.unplayed;
-            self.tell(play.name(), What::Score { score })?;
-        }
+        let tapes: Vec<u32> = self.plays.keys().copied().collect();
+        tapes.into_iter().try_for_each(|tape| self.score(tape))?;
         for (name, streaming) in std::mem::take(&mut self.streams) {
             let score = streaming.score();
             self.replayed.calls += score.calls;
             self.replayed.unplayed += score.unplayed;
             self.tell(&name, What::Score { score })?;
+        }
+        let names = self.given.iter().filter(|(_, given)| !given.is_played);
+        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.replayed.without_tape += 1;
+            self.tell(&name, What::WithoutTape)?;
         }
         if let Some(damage) = damage {
             self.replayed.damaged = true;

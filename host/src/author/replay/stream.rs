@@ -108,6 +108,10 @@ impl Streaming {
         self.score.actions += happened.wanted.len() as u64;
         happened.wanted.into_iter().for_each(|text| tell(What::Action { text }));
         happened.refused.into_iter().for_each(|text| tell(What::NotDone { text }));
+        if happened.ticks_left_out > 0 {
+            self.score.unplayed += 1;
+            tell(What::TicksLeftOut { ticks: happened.ticks_left_out });
+        }
         if let Some(error) = happened.failed {
             self.spent = true;
             tell(What::Failed { text: error.to_string() });

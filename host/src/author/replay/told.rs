@@ -53,6 +53,28 @@ impl LogLevel {
     }
 }
 
+/// What only one of two plugins does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnlyKind {
+    /// It wants something.
+    Wants,
+    /// A host would not do something that it wants.
+    NotDone,
+    /// It fails, and is called no more.
+    Failed,
+}
+
+impl OnlyKind {
+    const fn words(self) -> &'static str {
+        match self {
+            OnlyKind::Wants => "wants to",
+            OnlyKind::NotDone => "is not answered as it would like:",
+            OnlyKind::Failed => "failed:",
+        }
+    }
+}
+
 /// How often a plugin did what its tape says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Score {
@@ -97,6 +119,18 @@ pub(crate) enum What {
         /// Version that was recorded.
         version: String,
     },
+    /// A tape that is not played, as tapes before it had other limits, too many sets of them.
+    TooManyLimits {
+        /// Version that was recorded.
+        version: String,
+    },
+    /// A plugin that was given has no tape.
+    WithoutTape,
+    /// Ticks were due between two events and were not given, as there were too many.
+    TicksLeftOut {
+        /// How many ticks.
+        ticks: u64,
+    },
     /// The plugin wants something.
     Action {
         /// In words.
@@ -123,10 +157,12 @@ pub(crate) enum What {
         /// What it asks for and the recording does not have.
         lacks: Vec<String>,
     },
-    /// One of two plugins wants something that the other does not.
+    /// One of two plugins does something that the other does not.
     Only {
-        /// Whose wish it is: `old` or `new`.
+        /// Whose it is: `old` or `new`.
         who: &'static str,
+        /// Whether it is something that it wants, that a host would not do, or that it fails with.
+        kind: OnlyKind,
         /// In words.
         text: String,
     },
@@ -265,7 +301,17 @@ impl fmt::Display for What {
                     "{hook} of process {tgid} would be refused with errno {errno}; it was not"
                 )
             }
-            What::Only { who, text } => write!(f, "only the {who} one wants to {}", Escaped(text)),
+            What::Only { who, kind, text } => {
+                write!(f, "only the {who} one {} {}", kind.words(), Escaped(text))
+            }
+            What::TooManyLimits { version } => {
+                let version = Quoted(version);
+                write!(f, "{version} was recorded, and is not played: too many sets of limits")
+            }
+            What::WithoutTape => f.write_str("the recording has no tape of it"),
+            What::TicksLeftOut { ticks } => {
+                write!(f, "{ticks} ticks were due and are left out: nothing happened for too long")
+            }
             What::Log { level, text } => write!(f, "logs ({}): {}", level.name(), Escaped(text)),
             What::Refused { text } => write!(f, "refuses: {}", Escaped(text)),
             What::Failed { text } => write!(f, "failed: {}", Escaped(text)),

@@ -118,7 +118,8 @@ impl World {
                     .into(),
             );
         }
-        self.boot_ns += act.after_ms.unwrap_or(1).saturating_mul(1_000_000);
+        let after_ns = act.after_ms.unwrap_or(1).saturating_mul(1_000_000);
+        self.boot_ns = self.boot_ns.saturating_add(after_ns);
         let pid = act.pid.unwrap_or(PID);
         if let Some(milliseconds) = act.wait_ms {
             self.boot_ns = self.boot_ns.saturating_add(milliseconds.saturating_mul(1_000_000));

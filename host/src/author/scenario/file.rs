@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// Largest file of scenarios.
+use crate::regular;
+
+/// Largest file of scenarios, and largest configuration beside it.
 const FILE_MAX: u64 = 1 << 20;
 /// Acts of a scenario.
 const ACTS_MAX: usize = 1000;
@@ -195,17 +197,14 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Scenario>, ScenarioError> {
 fn of_file(path: &Path) -> Result<Vec<Scenario>, ScenarioError> {
     let failed = |source| ScenarioError::Read { file: path.to_owned(), source };
     let wrong = |reason: String| ScenarioError::File { file: path.to_owned(), reason };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
-        return Err(wrong(format!("longer than {FILE_MAX} bytes")));
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
+    let text = regular::read_text(path, FILE_MAX).map_err(failed)?;
     let file: ScenarioFile =
         toml::from_str(&text).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
     let config = match file.config {
         None => Vec::new(),
         Some(name) => {
             let beside = path.parent().unwrap_or(Path::new(".")).join(name);
-            fs::read(&beside).map_err(|source| ScenarioError::Read { file: beside, source })?
+            regular::read(&beside, FILE_MAX).map_err(|source| ScenarioError::Read { file: beside, source })?
         }
     };
     let each =
@@ -253,6 +252,8 @@ fn check(kind: Kind, one: &Written) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
 
     #[test]
@@ -279,6 +280,13 @@ mod tests {
         check("[[benign]]\nname = \"a\"\nacts = [{ exce = \"/x\" }]", "exce");
         check("[[attak]]\nname = \"a\"", "attak");
         check("config = \"none.toml\"", "none.toml: cannot be read");
+        // What never ends, what waits for a writer, and what is too long is refused, whichever file it is.
+        check("config = \"/dev/zero\"", "/dev/zero: cannot be read");
+        let long = " ".repeat(usize::try_from(FILE_MAX).unwrap() + 1);
+        check(&long, "a.toml: cannot be read");
+        check("", "0 scenarios");
+        mkfifoat(CWD, folder.join("b.toml"), Mode::RUSR | Mode::WUSR).unwrap();
+        check("", "b.toml: cannot be read");
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -29,8 +29,8 @@ pub(super) use self::judge::{Judged, JudgedObject};
 
 /// The slot of the one plugin.
 const SLOT: u8 = 0;
-/// Ticks that are given at a time: a wait is not for ever.
-const TICKS_MAX: u64 = 10_000;
+/// Ticks that are given at a time: a wait is not for ever, and what is left out of it is told.
+pub(super) const TICKS_MAX: u64 = 10_000;
 
 /// A plugin, its ledger, and the processes that it was told of.
 pub(super) struct Stage {
@@ -60,6 +60,8 @@ pub(super) struct Happened {
     pub(super) log: KeptLog,
     /// How a call failed; the plugin is spent then.
     pub(super) failed: Option<CallError>,
+    /// Ticks that were due and were left out, as there were too many.
+    pub(super) ticks_left_out: u64,
 }
 
 impl Happened {
@@ -72,6 +74,7 @@ impl Happened {
         self.log.lines.extend(later.log.lines);
         self.log.more += later.log.more;
         self.failed = self.failed.take().or(later.failed);
+        self.ticks_left_out = self.ticks_left_out.saturating_add(later.ticks_left_out);
     }
 }
 
@@ -151,29 +154,41 @@ impl Stage {
         happened
     }
 
-    /// Lets time pass: ticks come when they are due, rules end.
+    /// Lets time pass: ticks come when they are due, and what is wanted then is answered; rules end.
     pub(super) fn advance(&mut self, to_boot_ns: u64) -> Happened {
         let mut happened = Happened::default();
         let mut ticks = 0;
-        let period = self.stepped.manifest().tick.map(nanoseconds);
-        while let (Some(at), Some(period)) =
-            (self.next_tick_ns.filter(|at| *at <= to_boot_ns), period)
-        {
-            ticks += 1;
-            if ticks > TICKS_MAX || happened.failed.is_some() {
-                self.next_tick_ns = Some(to_boot_ns.saturating_add(period));
+        let period = self.stepped.manifest().tick.map_or(1, nanoseconds).max(1);
+        while let Some(at) = self.next_tick_ns.filter(|at| *at <= to_boot_ns) {
+            if happened.failed.is_some() {
+                self.next_tick_ns = None;
                 break;
             }
-            self.boot_ns = self.boot_ns.max(at);
-            self.next_tick_ns = Some(at.saturating_add(period.max(1)));
+            if ticks == TICKS_MAX {
+                happened.ticks_left_out = (to_boot_ns - at) / period + 1;
+                self.next_tick_ns = to_boot_ns.checked_add(period);
+                break;
+            }
+            ticks += 1;
+            self.pass(at);
+            // At the end of time there is no next one.
+            self.next_tick_ns = at.checked_add(period);
             let mut batch = private((self.boot_ns, self.unix_offset_ns));
             // A tick is an empty body.
             let _fits = RecordRef::Tick(Tick {}).push(&mut batch);
             happened.and(self.handle(&batch));
+            if happened.failed.is_none() {
+                happened.and(self.answers());
+            }
         }
+        self.pass(to_boot_ns);
+        happened
+    }
+
+    /// Lets the clock go on to a time, up to which rules end.
+    fn pass(&mut self, to_boot_ns: u64) {
         self.boot_ns = self.boot_ns.max(to_boot_ns);
         let _ended = self.turns.expire(self.boot_ns);
-        happened
     }
 
     /// What the rules in force make of a call.

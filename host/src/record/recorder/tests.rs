@@ -155,7 +155,12 @@ fn blocks_of_a_later_version_are_stepped_over_and_missing_ones_are_told() {
 
 /// Bytes that do not compress.
 fn noise(seed: u32) -> Vec<u8> {
-    (0..100_000u32).map(|at| ((at ^ seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect()
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..100_000).map(next).collect()
 }
 
 #[test]
@@ -188,6 +193,7 @@ fn what_a_cut_leaves_out_is_counted() {
     for seed in 0..40 {
         recorder.stream(1, &noise(seed));
     }
+    lock(&recorder.0.waiting).over = true;
     let most = 2 << 20;
     let place = Place::File(super::file::create(&file).unwrap(), file.clone(), most);
     run(&recorder.0, BlockWriter::new(place, None), drop);
