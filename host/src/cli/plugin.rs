@@ -179,9 +179,8 @@ fn sign(file: &Path, key: &Path, password: Option<&Path>, make_key: bool) -> Exi
     // It may be a pipe of a password manager's.
     let read = |file| regular::bounded(File::open(file)?, PASSWORD_MAX);
     let password = match password.map(read).transpose() {
-        Ok(bytes) => bytes.and_then(|bytes| {
-            String::from_utf8_lossy(&bytes).lines().next().map(str::to_owned)
-        }),
+        Ok(bytes) => bytes
+            .and_then(|bytes| String::from_utf8_lossy(&bytes).lines().next().map(str::to_owned)),
         Err(error) => {
             exit::say(&format!("the password's file cannot be read: {error}"), "");
             return exit::ExitReason::Usage.into();

@@ -54,7 +54,9 @@ pub(crate) enum Damage {
         at: u64,
     },
     /// The file ends without saying why.
-    #[error("the recording breaks off at byte {at}: the host or the machine stopped before it was ended")]
+    #[error(
+        "the recording breaks off at byte {at}: the host or the machine stopped before it was ended"
+    )]
     Unended {
         /// Where the file ends.
         at: u64,

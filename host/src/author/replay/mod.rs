@@ -229,7 +229,8 @@ impl Player<'_> {
         let pre = self.load(file, limits)?;
         let name = Stepped::new(&pre)?.manifest().name.clone();
         let (owned, config) = (file.to_owned(), config.to_vec());
-        let given = GivenPlugin { file: owned, config, compiled: vec![(limits, pre)], is_played: false };
+        let given =
+            GivenPlugin { file: owned, config, compiled: vec![(limits, pre)], is_played: false };
         match self.given.get(&name) {
             Some(other) => Err(ReplayError::SameName {
                 file: file.to_owned(),

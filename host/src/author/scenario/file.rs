@@ -204,7 +204,8 @@ fn of_file(path: &Path) -> Result<Vec<Scenario>, ScenarioError> {
         None => Vec::new(),
         Some(name) => {
             let beside = path.parent().unwrap_or(Path::new(".")).join(name);
-            regular::read(&beside, FILE_MAX).map_err(|source| ScenarioError::Read { file: beside, source })?
+            regular::read(&beside, FILE_MAX)
+                .map_err(|source| ScenarioError::Read { file: beside, source })?
         }
     };
     let each =

@@ -10,6 +10,7 @@ mod flags;
 mod identity;
 mod label;
 mod lineage;
+pub(crate) mod memory;
 mod meter;
 mod network;
 mod place;

@@ -7,7 +7,8 @@ use krsi_host_abi::deny::{LINEAGES, Mode, SLOTS};
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, RuleKey, Subject};
 
-use super::fake::{Decision, Fake, FakeMaps, Object};
+use super::fake::{Decision, Fake, Object};
+use super::memory::MemoryMaps;
 use super::share::{OWNER_LINEAGES, OWNER_SLOTS};
 use super::*;
 
@@ -298,7 +299,7 @@ impl Truth {
             }
             Err(error) => {
                 assert_eq!(Some(error.refusal()), expected, "{error} {spec:?}");
-                let swept = |maps: &FakeMaps| (maps.flags.clone(), maps.hits.len());
+                let swept = |maps: &MemoryMaps| (maps.flags.clone(), maps.hits.len());
                 let (old, new) = (swept(&before), swept(&ledger.store.maps));
                 assert!(new.1 <= old.1);
             }
@@ -310,7 +311,7 @@ impl Truth {
         let parent = random.one(&all);
         self.last_tgid += 1;
         let child = ProcessKey { start_boot_ns: u64::from(self.last_tgid), tgid: self.last_tgid };
-        ledger.store.kernel_fork(abi(parent), abi(child));
+        ledger.store.maps.fork(abi(parent), abi(child));
         let mut line = self.lines[&parent].clone();
         line.insert(child);
         self.lines.insert(child, line);
@@ -321,7 +322,7 @@ impl Truth {
         if self.lines.len() > 4 {
             let all: Vec<_> = self.lines.keys().copied().collect();
             let gone = random.one(&all);
-            ledger.store.kernel_exit(abi(gone));
+            ledger.store.maps.exit(abi(gone));
             self.lines.remove(&gone);
             self.pending.push_back(Pending::Exit(gone));
         }
@@ -424,6 +425,6 @@ fn the_maps_say_what_a_list_of_rules_says() {
         for owner in 0..3 {
             ledger.withdraw(owner, truth.now);
         }
-        assert_eq!(ledger.store.maps, FakeMaps::default(), "seed {seed}");
+        assert_eq!(ledger.store.maps, MemoryMaps::default(), "seed {seed}");
     }
 }

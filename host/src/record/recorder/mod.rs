@@ -142,8 +142,7 @@ impl Recorder {
         let recorder = Self::without_thread(boot_ns, queue_bytes);
         let shared = Arc::clone(&recorder.0);
         let body = move || run(&shared, writer, tell);
-        let thread =
-            thread::spawn("recorder", Task::Passing, body).map_err(RecordError::Thread)?;
+        let thread = thread::spawn("recorder", Task::Passing, body).map_err(RecordError::Thread)?;
         *lock(&recorder.0.thread) = Some(thread);
         Ok(recorder)
     }

@@ -128,6 +128,19 @@ fn a_torn_tail_and_a_flipped_bit_are_told_with_their_place() {
 }
 
 #[test]
+fn a_file_that_breaks_off_between_two_blocks_is_not_whole() {
+    let file = place("unended");
+    let mut entries = Vec::new();
+    RecordEntry::Head(Head::default()).push(&mut entries);
+    let block = super::super::block::block(&entries, 0, (0, 0));
+    let whole = [&super::super::block::file_head()[..], &block].concat();
+    fs::write(&file, &whole).unwrap();
+    let at = whole.len() as u64;
+    assert_eq!(read(&file), (vec!["Head".to_owned()], Some(Damage::Unended { at })));
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
 fn blocks_of_a_later_version_are_stepped_over_and_missing_ones_are_told() {
     let file = recorded("later", 3);
     let whole = fs::read(&file).unwrap();
