@@ -257,6 +257,14 @@ fn the_first_call_that_differs_is_named() {
     assert!(!text.contains("call 3 (handle) differs"), "{text}");
     assert!(text.contains("played up to call 4: not repeated: handle took longer"), "{text}");
     assert!(text.contains("2 calls as on the tape, 2 not, 1 not played"), "{text}");
+    // Of another file it is said what it wants, and which of the two does.
+    let mut other = fs::read(&plugin).unwrap();
+    other.extend_from_slice(b"\0\x05\x04note");
+    let changed = folder.join("other.wasm");
+    fs::write(&changed, &other).unwrap();
+    let other = [words[0], "--plugin", changed.to_str().unwrap()];
+    let (_, text) = replay(&other);
+    assert!(text.contains("only this version wants to") && !text.contains("shadow"), "{text}");
 
     // Torn, it is played up to the tear.
     let whole = fs::read(&file).unwrap();

@@ -22,7 +22,7 @@ pub(crate) enum SignError {
     /// A file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
@@ -31,7 +31,7 @@ pub(crate) enum SignError {
     /// A file cannot be written.
     #[error("{}: cannot be written", file.display())]
     Write {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
@@ -40,7 +40,7 @@ pub(crate) enum SignError {
     /// The file holds no secret key, or one of another password.
     #[error("{}: is no secret key of minisign's, or its password is another: {reason}", file.display())]
     Key {
-        /// The file.
+        /// Path of the key.
         file: PathBuf,
         /// What the check said.
         reason: String,
@@ -48,9 +48,9 @@ pub(crate) enum SignError {
     /// The key does not sign.
     #[error("{}: cannot be signed: {reason}", file.display())]
     Sign {
-        /// The plugin.
+        /// File of the plugin.
         file: PathBuf,
-        /// Why.
+        /// Why it cannot be signed.
         reason: String,
     },
 }

@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit;
 use super::run::RecordArgs;
-use super::verb::Socket;
-use crate::control::{Answer, Query, ask};
+use super::verb::{Socket, query_host};
+use crate::control::Query;
 use crate::pipeline::RunError;
 use crate::record::Options;
 
@@ -42,18 +42,18 @@ pub(super) struct RecordVerb {
 impl RecordVerb {
     pub(super) fn run(self) -> ExitCode {
         let Some(file) = self.file.filter(|_| !self.stop) else {
-            return tell(&self.socket, &Query::EndRecording);
+            return query_host(&self.socket, &Query::EndRecording, false);
         };
         let Options { file, bytes_max, redacted } = self.how.to(file);
         if self.now {
-            return tell(&self.socket, &Query::Dump { file });
+            return query_host(&self.socket, &Query::Dump { file }, false);
         }
-        let code = tell(&self.socket, &Query::Record { file, bytes_max, redacted });
+        let code = query_host(&self.socket, &Query::Record { file, bytes_max, redacted }, false);
         if code != ExitCode::SUCCESS || self.detach {
             return code;
         }
         match wait(self.seconds.map(Duration::from_secs)) {
-            Ok(()) => tell(&self.socket, &Query::EndRecording),
+            Ok(()) => query_host(&self.socket, &Query::EndRecording, false),
             Err(error) => exit::report(&RunError::Runtime(error)),
         }
     }
@@ -78,21 +78,6 @@ fn wait(most: Option<Duration>) -> std::io::Result<()> {
         }
         Ok(())
     })
-}
-
-fn tell(socket: &Socket, query: &Query) -> ExitCode {
-    match ask(socket.path(), query) {
-        Err(error) => exit::report_control(error),
-        Ok(Answer::Recording(text)) => super::print::print(&format!("{text}\n"), ExitCode::SUCCESS),
-        Ok(Answer::Refused(reason)) => {
-            exit::say(&reason, "");
-            exit::ExitReason::Usage.into()
-        }
-        Ok(Answer::Status(_) | Answer::Reloaded(_)) => {
-            exit::say("the host answers something else", "");
-            exit::ExitReason::Internal.into()
-        }
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum};
 
 use super::exit;
 use super::run::OutputArg;
-use crate::author::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
+use crate::author::{
+    DescribeError, Follower, On, Replay, ReplayError, Replayed, Told, compare, replay,
+};
 use crate::config::{ConfigError, Source};
 use crate::record::RecordingError;
 
@@ -164,10 +166,10 @@ impl ReplayArgs {
                     | ReplayError::Cache(_)
                     | ReplayError::SameName { .. } => exit::ExitReason::Usage,
                     ReplayError::Read(_) => exit::ExitReason::Machine,
-                    ReplayError::Load(_) | ReplayError::Start(_) | ReplayError::Stage { .. } => {
-                        exit::ExitReason::Plugin
+                    ReplayError::Plugin(DescribeError::Engine(_)) | ReplayError::Tell(_) => {
+                        exit::ExitReason::Internal
                     }
-                    ReplayError::Engine(_) | ReplayError::Tell(_) => exit::ExitReason::Internal,
+                    ReplayError::Plugin(_) | ReplayError::Stage { .. } => exit::ExitReason::Plugin,
                 };
                 exit::refuse(&error, error.fix(), code)
             }

@@ -143,7 +143,7 @@ fn keep_compiled(folder: &Path, plugins: &[PathBuf]) -> ExitCode {
     code
 }
 
-fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
+pub(super) fn query_host(socket: &Socket, query: &Query, json: bool) -> ExitCode {
     match ask(&socket.control, query) {
         Err(error) => exit::report_control(error),
         Ok(Answer::Status(status)) if json => {

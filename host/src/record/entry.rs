@@ -40,7 +40,7 @@ words! {
     /// Why a tape begins.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Cause ("cause of a tape" else Other) {
-        /// The plugin came.
+        /// The plugin came, and starts anew.
         #[default]
         Started = 0,
         /// It failed, and was started from its last checkpoint.
@@ -62,11 +62,11 @@ composite! {
         pub tape: u32,
         /// Name of the plugin.
         pub plugin: String,
-        /// Its version.
+        /// Version of the plugin.
         pub version: String,
         /// SHA-256 of its file, hexadecimal.
         pub sha256: String,
-        /// Its contract.
+        /// Contract of the plugin.
         pub contract: String,
         /// Schema of its batches.
         pub schema: u16,
@@ -98,7 +98,7 @@ words! {
         Restore = 1,
         /// `handle`: the input is the batch.
         Handle = 2,
-        /// `snapshot`.
+        /// `snapshot`: there is no input.
         Snapshot = 3,
         /// A function of a later contract.
         Other = 255,
@@ -106,7 +106,7 @@ words! {
 }
 
 words! {
-    /// What came back.
+    /// What came back of a call.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Answer ("answer" else Other) {
         /// The call was not made of the plugin: there is nothing to compare with.
@@ -127,7 +127,7 @@ words! {
     /// What made a call fail.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Failing ("failure" else Machine) {
-        /// Nothing did.
+        /// Nothing made it fail.
         #[default]
         Nothing = 0,
         /// A trap: the same input makes it again.
@@ -147,7 +147,7 @@ composite! {
     pub struct LogLine {
         /// 0 error, 1 warning, 2 information, 3 for whoever looks for a fault.
         pub level: u8,
-        /// The line.
+        /// The words of the line.
         pub text: String,
     }
 }
@@ -162,17 +162,17 @@ composite! {
         pub number: u64,
         /// Time of the batch; of other calls that of the batch before.
         pub boot_ns: u64,
-        /// Which function.
+        /// Which function of the plugin was called.
         pub act: Act,
-        /// Its input.
+        /// What the function was given.
         pub input: Cow<'a, [u8]>,
         /// Of `restore`, the version that wrote the state.
         pub from: Cow<'a, str>,
         /// Of `init`, the seed.
         pub seed: u64,
-        /// What came back.
+        /// How the call ended.
         pub answer: Answer,
-        /// What was returned.
+        /// Bytes that the call returned.
         pub output: Cow<'a, [u8]>,
         /// Reason of a refusal or a failure.
         pub text: Cow<'a, str>,
@@ -191,7 +191,7 @@ composite! {
     pub struct Streamed<'a> {
         /// Time of the batch.
         pub boot_ns: u64,
-        /// Events in it.
+        /// Events in the batch.
         pub records: u32,
         /// Frames, a batch start first.
         pub batch: Cow<'a, [u8]>,
@@ -202,7 +202,7 @@ composite! {
     /// Entries that did not reach the file, for the recorder was too slow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Gap {
-        /// How many.
+        /// Entries that are missing.
         pub entries: u64,
         /// How long they were, bytes.
         pub bytes: u64,
@@ -211,7 +211,7 @@ composite! {
 
 /// Why a recording ends.
 pub(crate) mod ended {
-    /// It was stopped.
+    /// Somebody stopped the recording.
     pub(crate) const STOPPED: &str = "stopped";
     /// It is what a flight recorder held.
     pub(crate) const DUMPED: &str = "what the flight recorder held";
@@ -273,7 +273,7 @@ impl<'a> RecordEntry<'a> {
         }
     }
 
-    /// Appends the entry.
+    /// Appends the entry to some bytes.
     pub(super) fn push(&self, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(&[0; ENTRY_HEAD]);

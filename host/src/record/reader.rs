@@ -16,24 +16,24 @@ pub(crate) enum RecordingError {
     /// It cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
         source: io::Error,
     },
-    /// It starts otherwise.
+    /// The file does not start as recordings do.
     #[error("{}: is no recording of krsi-host", file.display())]
     Foreign {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
     },
     /// It was written by a later version in another format.
     #[error("{}: is of format {format}, this krsi-host reads {FORMAT}", file.display())]
     Format {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
-        /// Its format.
+        /// Format that the file says.
         format: u32,
     },
 }
@@ -50,7 +50,7 @@ pub(crate) enum Damage {
     /// A block is not what it says that it is.
     #[error("the block at byte {at} is damaged, and what follows it was not read")]
     Block {
-        /// Where it starts.
+        /// Byte at which the block starts.
         at: u64,
     },
     /// The file ends without saying why.
@@ -61,7 +61,7 @@ pub(crate) enum Damage {
         /// Where the file ends.
         at: u64,
     },
-    /// Blocks are missing.
+    /// Blocks are missing between two others.
     #[error("{blocks} blocks are missing before byte {at}")]
     Missing {
         /// Where the next one starts.
@@ -88,7 +88,7 @@ pub(crate) struct RecordingReader {
 }
 
 impl RecordingReader {
-    /// Opens a recording.
+    /// Opens a recording at its start.
     ///
     /// # Errors
     /// When it cannot be read, or is none.

@@ -16,10 +16,10 @@ pub(crate) use self::compare::compare;
 use self::play::Play;
 use self::stream::Streaming;
 pub(crate) use self::told::{Told, What};
+use super::describe::DescribeError;
 use super::stage::StageError;
 use crate::plugin::{
-    Cache, CacheError, CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre,
-    StartError, Stepped,
+    Cache, CacheError, CompileLimits, Compiler, Engine, Limits, PluginPre, Stepped,
 };
 use crate::record::{Damage, Head, Opened, RecordEntry, RecordingError, RecordingReader, Streamed};
 
@@ -40,19 +40,13 @@ pub(crate) enum ReplayError {
     /// The folder of compiled code is none.
     #[error(transparent)]
     Cache(#[from] CacheError),
-    /// There is no engine on this machine.
+    /// A host would not run a plugin.
     #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A file is no plugin.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// A plugin fails before its first call.
-    #[error(transparent)]
-    Start(#[from] StartError),
+    Plugin(#[from] DescribeError),
     /// Two files are one plugin.
     #[error("{}: its name {name:?} is that of {} too", file.display(), other.display())]
     SameName {
-        /// The later file.
+        /// Path of the later file.
         file: PathBuf,
         /// The name of both.
         name: String,
@@ -62,9 +56,9 @@ pub(crate) enum ReplayError {
     /// A plugin does not start on the stream.
     #[error("{name}: {why}")]
     Stage {
-        /// The plugin.
+        /// Name of the plugin.
         name: String,
-        /// Why.
+        /// Why it does not start.
         #[source]
         why: StageError,
     },
@@ -78,15 +72,13 @@ impl ReplayError {
     #[must_use]
     pub(crate) const fn fix(&self) -> &'static str {
         match self {
-            ReplayError::Load(error) => error.fix(),
-            ReplayError::Start(error) => error.fix(),
+            ReplayError::Plugin(error) => error.fix(),
             ReplayError::Read(RecordingError::Format { .. }) => {
                 "replay it with the krsi-host that wrote it, or a later one"
             }
             ReplayError::Cache(_)
             | ReplayError::Stage { .. }
             | ReplayError::Read(_)
-            | ReplayError::Engine(_)
             | ReplayError::SameName { .. }
             | ReplayError::Tell(_) => "",
         }
@@ -132,7 +124,7 @@ pub(crate) enum On {
 /// What is replayed, and with what.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    /// The recording.
+    /// Path of the recording.
     pub(crate) file: PathBuf,
     /// Files of plugins, each with its configuration for the stream.
     pub(crate) plugins: Vec<(PathBuf, Vec<u8>)>,
@@ -146,7 +138,7 @@ pub(crate) struct Replay {
 
 /// Who follows a replay.
 pub(crate) trait Follower {
-    /// Is told something.
+    /// Is told what the replay came to next.
     ///
     /// # Errors
     /// When it cannot be passed on; the replay ends.
@@ -184,7 +176,7 @@ struct Player<'f> {
     start_ns: u64,
 }
 
-/// Plays a recording.
+/// Plays a recording from its start to its end.
 ///
 /// # Errors
 /// When it is none, or a plugin cannot be run at all.
@@ -227,7 +219,7 @@ impl Player<'_> {
     fn give(&mut self, file: &Path, config: &[u8]) -> Result<(), ReplayError> {
         let limits = Limits { call_deadline: CALL_DEADLINE, ..Limits::default() };
         let pre = self.load(file, limits)?;
-        let name = Stepped::new(&pre)?.manifest().name.clone();
+        let name = stepped(&pre)?.manifest().name.clone();
         let (owned, config) = (file.to_owned(), config.to_vec());
         let given =
             GivenPlugin { file: owned, config, compiled: vec![(limits, pre)], is_played: false };
@@ -244,7 +236,7 @@ impl Player<'_> {
         }
     }
 
-    fn load(&mut self, file: &Path, limits: Limits) -> Result<PluginPre, ReplayError> {
+    fn load(&mut self, file: &Path, limits: Limits) -> Result<PluginPre, DescribeError> {
         let found = self.engines.iter().find(|(bytes, _)| *bytes == limits.stack_bytes);
         let engine = match found {
             Some((_, engine)) => engine.clone(),
@@ -301,7 +293,7 @@ impl Player<'_> {
             let Some((_, pre)) = given.compiled.first() else { continue };
             let mut tell = |what| told.push((name.clone(), what));
             let failed = |why| ReplayError::Stage { name: name.clone(), why };
-            let manifest = Stepped::new(pre)?.manifest().clone();
+            let manifest = stepped(pre)?.manifest().clone();
             let lacks = stream::lacks(&manifest, head);
             self.replayed.lacking |= !lacks.is_empty();
             tell(What::OnStream { version: manifest.version, lacks });
@@ -359,7 +351,7 @@ impl Player<'_> {
         let Some((_, pre)) = given.and_then(|given| given.compiled.iter().find(is_with)) else {
             return Ok(());
         };
-        let stepped = Stepped::new(pre)?;
+        let stepped = stepped(pre)?;
         let play = Play::new(stepped, opened, self.calls);
         self.replayed.played += 1;
         let what = What::Begins {
@@ -423,6 +415,11 @@ impl Player<'_> {
         }
         Ok(self.replayed)
     }
+}
+
+/// A fresh instance of a plugin.
+fn stepped(pre: &PluginPre) -> Result<Stepped, DescribeError> {
+    Ok(Stepped::new(pre)?)
 }
 
 /// Limits of a tape, as far as they are those of some host: the file may lie.

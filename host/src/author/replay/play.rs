@@ -176,7 +176,8 @@ impl Play {
         }
         match (call.act, self.recorded) {
             (Act::Init | Act::Handle, Some(recorded)) => {
-                differences((&call.output, recorded), (&made.output, self.own))
+                let (then, now) = ((&*call.output, recorded), (&*made.output, self.own));
+                differences((then, "the recorded version"), (now, "this version"))
             }
             _ => Vec::new(),
         }

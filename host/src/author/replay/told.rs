@@ -14,7 +14,7 @@ pub(crate) struct Told {
     pub(crate) after_ns: u64,
     /// Name of the plugin, or empty.
     pub(crate) plugin: String,
-    /// What.
+    /// What the replay tells.
     #[serde(flatten)]
     pub(crate) what: What,
 }
@@ -23,11 +23,11 @@ pub(crate) struct Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
-    /// Something is broken.
+    /// Severity of what is broken.
     Error,
-    /// Something is odd.
+    /// Severity of what is odd.
     Warn,
-    /// Worth knowing.
+    /// Severity of what is worth knowing.
     Info,
     /// For whoever looks for a fault.
     Debug,
@@ -57,7 +57,7 @@ impl LogLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum OnlyKind {
-    /// It wants something.
+    /// The plugin wants something.
     Wants,
     /// A host would not do something that it wants.
     NotDone,
@@ -98,17 +98,17 @@ pub(crate) struct Score {
 pub(crate) enum What {
     /// What the recording is of.
     Recording {
-        /// Its head.
+        /// Head of the recording.
         #[serde(serialize_with = "of_head")]
         head: Head,
     },
-    /// A tape begins.
+    /// The first call of a tape follows.
     Begins {
         /// Version that is played.
         version: String,
         /// Version that was recorded.
         recorded: String,
-        /// Why it begins.
+        /// Why the tape begins.
         #[serde(serialize_with = "of_cause")]
         cause: Cause,
         /// Whether it is the very file that was recorded.
@@ -128,31 +128,31 @@ pub(crate) enum What {
     WithoutTape,
     /// Ticks were due between two events and were not given, as there were too many.
     TicksLeftOut {
-        /// How many ticks.
+        /// Ticks that were not given.
         ticks: u64,
     },
     /// The plugin wants something.
     Action {
-        /// In words.
+        /// The action in words.
         text: String,
     },
     /// A host would not do what it wants.
     NotDone {
-        /// Why.
+        /// Why a host would not do it.
         text: String,
     },
     /// A call that happened, and that its rules would have refused: what follows might not have happened.
     WouldRefuse {
-        /// The hook.
+        /// Name of the hook.
         hook: &'static str,
-        /// Who called.
+        /// Id of the process that called.
         tgid: u32,
         /// Errno of the answer.
         errno: u16,
     },
     /// A plugin that is played on the stream.
     OnStream {
-        /// Its version.
+        /// Version of the plugin.
         version: String,
         /// What it asks for and the recording does not have.
         lacks: Vec<String>,
@@ -163,61 +163,61 @@ pub(crate) enum What {
         who: &'static str,
         /// Whether it is something that it wants, that a host would not do, or that it fails with.
         kind: OnlyKind,
-        /// In words.
+        /// What the one does, in words.
         text: String,
     },
     /// The plugin logs something.
     Log {
-        /// How bad.
+        /// Severity of the line.
         level: LogLevel,
-        /// Its words.
+        /// Words of the line.
         text: String,
     },
     /// The plugin refuses its configuration or a state.
     Refused {
-        /// Its words.
+        /// Words of the plugin.
         text: String,
     },
-    /// A call fails.
+    /// A call of the plugin fails.
     Failed {
-        /// How.
+        /// How the call fails.
         text: String,
     },
     /// A call does not do what the tape says.
     Differs {
         /// Number of the call on its tape.
         call: u64,
-        /// Which function.
+        /// Which function was called.
         act: &'static str,
-        /// In what.
+        /// What differs, a line for each difference.
         lines: Vec<String>,
     },
     /// No more calls of this tape are made.
     Ends {
         /// Number of the first call that is not made, or not compared.
         call: u64,
-        /// Why.
+        /// Why the tape ends there.
         why: String,
     },
     /// Entries did not reach the recording.
     Gap {
-        /// How many.
+        /// Entries that are missing.
         entries: u64,
     },
     /// The recording was ended.
     Closed {
-        /// Why.
+        /// Why the recording ends.
         why: String,
     },
     /// How often a plugin did what its tape says.
     Score {
-        /// The counts.
+        /// Counts of calls and actions.
         #[serde(flatten)]
         score: Score,
     },
     /// The recording is not whole.
     Damaged {
-        /// Where and how.
+        /// Where the recording is damaged, and how.
         damage: String,
     },
 }

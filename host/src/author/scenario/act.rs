@@ -77,9 +77,9 @@ fn cgroup_id(path: &str) -> u64 {
 pub(super) enum Doing {
     /// Calls of hooks, in the order in which the kernel makes them; the first that is refused ends the act.
     Calls(Vec<Step>),
-    /// Time passes.
+    /// Time passes, and nothing else happens.
     Wait,
-    /// Records are lost.
+    /// So many records are lost.
     Lost(Lost),
     /// A process ends: its call, and that it is gone.
     Exit(Box<Step>, Gone),

@@ -31,7 +31,7 @@ pub(crate) enum ScenarioError {
     /// A file is none of scenarios.
     #[error("{}: {reason}", file.display())]
     File {
-        /// The file.
+        /// Path of the file.
         file: PathBuf,
         /// What is wrong, and where.
         reason: String,
@@ -43,7 +43,7 @@ pub(crate) enum ScenarioError {
         scenario: String,
         /// Number of the act, from 1 on.
         act: usize,
-        /// What is wrong.
+        /// What is wrong with the act.
         reason: String,
     },
 }
@@ -60,7 +60,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// Its word.
+    /// The word for the kind.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -104,7 +104,7 @@ struct Written {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum GivenValue {
-    /// A number.
+    /// A whole number.
     Number(i64),
     /// A text, path, or address.
     Text(String),
@@ -158,7 +158,7 @@ pub(super) struct ScenarioAct {
     pub(super) lost: Option<u64>,
 }
 
-/// A scenario.
+/// A scenario that was read and checked.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) file: PathBuf,
@@ -168,7 +168,7 @@ pub(super) struct Scenario {
     pub(super) alerts: Vec<String>,
     pub(super) twin_of: Option<String>,
     pub(super) variant_of: Option<String>,
-    /// The plugin's configuration.
+    /// Bytes of the configuration that the plugin starts with.
     pub(super) config: Vec<u8>,
 }
 

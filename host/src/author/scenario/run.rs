@@ -23,7 +23,7 @@ pub(crate) enum TestError {
     Stage {
         /// Name of the scenario.
         scenario: String,
-        /// Why.
+        /// Why the plugin does not start.
         #[source]
         source: Box<StageError>,
     },
@@ -37,11 +37,11 @@ const UNIX_OFFSET_NS: i64 = 1_767_225_600_000_000_000;
 /// What became of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// Its file.
+    /// File that the scenario is from.
     pub(crate) file: PathBuf,
-    /// What it is for.
+    /// What the scenario is for.
     pub(crate) kind: Kind,
-    /// Its name.
+    /// Name of the scenario.
     pub(crate) name: String,
     /// What is wrong; nothing when it passed.
     pub(crate) failures: Vec<String>,

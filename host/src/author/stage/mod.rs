@@ -52,7 +52,7 @@ pub(super) struct Stage {
 /// What a plugin did in one or several calls.
 #[derive(Debug, Default)]
 pub(super) struct Happened {
-    /// Its alerts.
+    /// Alerts that the plugin raised.
     pub(super) alerts: Vec<RaisedAlert>,
     /// Rules that came into force.
     pub(super) rules: Vec<RuleView>,
@@ -60,7 +60,7 @@ pub(super) struct Happened {
     pub(super) refused: Vec<String>,
     /// Everything that it wanted, in words.
     pub(super) wanted: Vec<String>,
-    /// What it logged.
+    /// Lines that the plugin logged.
     pub(super) log: KeptLog,
     /// How a call failed; the plugin is spent then.
     pub(super) failed: Option<CallError>,
@@ -88,7 +88,7 @@ pub(crate) enum StageError {
     /// It fails before its first call.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// Its `init` failed.
+    /// The call of `init` failed.
     #[error("init failed: {0}")]
     Call(#[source] CallError),
     /// It refuses its configuration.
@@ -100,7 +100,7 @@ pub(crate) enum StageError {
     /// It declares labels that no plugin can have.
     #[error("it cannot have its labels: {reason}")]
     Labels {
-        /// Why.
+        /// Why it cannot have them.
         reason: String,
     },
 }
@@ -140,7 +140,7 @@ impl Stage {
         Ok((stage, happened))
     }
 
-    /// The plugin.
+    /// The plugin that is on the stage.
     pub(super) const fn plugin(&self) -> &Stepped {
         &self.stepped
     }

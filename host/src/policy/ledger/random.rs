@@ -107,6 +107,12 @@ fn covers(cover: &RuleKey, key: &RuleKey) -> bool {
     }
 }
 
+/// What is looked up of a destination, in order: it, and the loopback address where it is unspecified.
+fn destinations((address, port): (u32, u16)) -> impl Iterator<Item = (u32, (u32, u16))> {
+    let loopback = (address == 0).then_some((2, (Ipv4Addr::LOCALHOST.to_bits(), port)));
+    [(0, (address, port))].into_iter().chain(loopback)
+}
+
 impl Truth {
     fn verdict(&self, hook: Hook, process: ProcessKey, file: u64, to: (u32, u16)) -> Decision {
         let line = &self.lines[&process];
@@ -114,8 +120,13 @@ impl Truth {
             .rules
             .iter()
             .filter(|rule| rule.spec.mode != Mode::Off)
-            .filter_map(|ModelRule { id, spec, .. }| {
+            .flat_map(|rule| destinations(to).map(move |(at, to)| (rule, at, to)))
+            .filter_map(|(ModelRule { id, spec, .. }, at, to)| {
                 let place = match spec.key {
+                    // Who calls and a file are asked for once.
+                    RuleKey::Process(_) | RuleKey::Lineage(_) | RuleKey::File(_) if at > 0 => {
+                        return None;
+                    }
                     RuleKey::Process(key) if key == process => (0, 0),
                     RuleKey::Lineage(root) if line.contains(&root) => {
                         (1, self.roots.iter().position(|other| *other == root).unwrap())
@@ -123,9 +134,9 @@ impl Truth {
                     RuleKey::File(key) if key.ino == file && hook == Hook::FileOpen => (2, 0),
                     _ if hook == Hook::SocketConnect => match network(&spec.key) {
                         Some((a, p, port)) if to.0 & mask(p) == a && port == to.1 => {
-                            (3, 32 - p as usize)
+                            (at + 3, 32 - p as usize)
                         }
-                        Some((a, p, 0)) if to.0 & mask(p) == a => (4, 32 - p as usize),
+                        Some((a, p, 0)) if to.0 & mask(p) == a => (at + 4, 32 - p as usize),
                         _ => return None,
                     },
                     _ => return None,

@@ -42,7 +42,7 @@ enum Item {
 /// How something is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The file.
+    /// Path of the file that is made.
     pub file: PathBuf,
     /// Longest file, bytes; the recording ends before it.
     pub bytes_max: u64,

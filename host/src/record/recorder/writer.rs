@@ -20,7 +20,7 @@ pub(super) enum Cut {
     Failed(io::Error),
 }
 
-/// Where blocks go.
+/// Where blocks are put.
 pub(super) enum Place {
     /// A file, its path, and how long it may be.
     File(File, PathBuf, u64),
