@@ -157,24 +157,27 @@ impl ReplayArgs {
                     code(replayed, self.allow_missing)
                 }),
             ),
-            Err(ReplayError::Tell(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                let code = match &error {
-                    ReplayError::Read(RecordingError::Read { .. })
-                    | ReplayError::Cache(_)
-                    | ReplayError::SameName { .. } => exit::ExitReason::Usage,
-                    ReplayError::Read(_) => exit::ExitReason::Machine,
-                    ReplayError::Plugin(DescribeError::Engine(_)) | ReplayError::Tell(_) => {
-                        exit::ExitReason::Internal
-                    }
-                    ReplayError::Plugin(_) | ReplayError::Stage { .. } => exit::ExitReason::Plugin,
-                };
-                exit::refuse(&error, error.fix(), code)
-            }
+            Err(error) => failed(&error),
         }
     }
+}
+
+/// Says why nothing more is replayed. A reader that has seen enough is no failure.
+fn failed(error: &ReplayError) -> ExitCode {
+    let code = match error {
+        ReplayError::Tell(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
+        }
+        ReplayError::Read(RecordingError::Read { .. })
+        | ReplayError::Cache(_)
+        | ReplayError::SameName { .. } => exit::ExitReason::Usage,
+        ReplayError::Read(_) => exit::ExitReason::Machine,
+        ReplayError::Plugin(DescribeError::Engine(_)) | ReplayError::Tell(_) => {
+            exit::ExitReason::Internal
+        }
+        ReplayError::Plugin(_) | ReplayError::Stage { .. } => exit::ExitReason::Plugin,
+    };
+    exit::refuse(error, error.fix(), code)
 }
 
 /// 5 when something differs, 3 when something could not be played or compared, else 0.

@@ -100,13 +100,6 @@ pub(super) struct Socket {
     control: PathBuf,
 }
 
-impl Socket {
-    /// Where its control socket is.
-    pub(super) fn path(&self) -> &Path {
-        &self.control
-    }
-}
-
 impl Verb {
     pub(super) fn run(self) -> ExitCode {
         match self {

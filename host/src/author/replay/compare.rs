@@ -8,11 +8,11 @@ use super::told::{OnlyKind, What};
 use super::{Follower, On, Replay, ReplayError, Replayed, Told, replay};
 
 /// Something that a plugin does, with its time and the plugin's name.
-type Done = (u64, String, (OnlyKind, String));
+type Deed = (u64, String, (OnlyKind, String));
 
 /// Collects what a plugin wants and how it fails, and hands on progress and what is about the recording.
 struct Wishes<'f> {
-    wishes: Vec<Done>,
+    wishes: Vec<Deed>,
     /// Whether what is about the recording, and not about a plugin, is told.
     is_first: bool,
     follower: &'f mut dyn Follower,

@@ -4,6 +4,7 @@
 //! recording and the plugins' files. Why: docs/adr/0027-recordings.md.
 
 mod compare;
+mod error;
 mod play;
 mod stream;
 mod told;
@@ -13,15 +14,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use self::compare::compare;
+pub(crate) use self::error::ReplayError;
 use self::play::Play;
 use self::stream::Streaming;
 pub(crate) use self::told::{Told, What};
 use super::describe::DescribeError;
-use super::stage::StageError;
-use crate::plugin::{
-    Cache, CacheError, CompileLimits, Compiler, Engine, Limits, PluginPre, Stepped,
-};
-use crate::record::{Damage, Head, Opened, RecordEntry, RecordingError, RecordingReader, Streamed};
+use crate::plugin::{Cache, CompileLimits, Compiler, Engine, Limits, PluginPre, Stepped};
+use crate::record::{Damage, Head, Opened, RecordEntry, RecordingReader, Streamed};
 
 /// Time that a call may take, whatever it had live: only one that never ends should meet it.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
@@ -30,60 +29,6 @@ const CALL_DEADLINE: Duration = Duration::from_secs(60);
 const LIVE_MAX: usize = 128;
 /// Sets of limits that tapes may have, beside the default ones of each plugin: each is a compilation.
 const LIMITS_MAX: usize = 32;
-
-/// Why nothing is replayed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReplayError {
-    /// The file is no recording, or cannot be read.
-    #[error(transparent)]
-    Read(#[from] RecordingError),
-    /// The folder of compiled code is none.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// A host would not run a plugin.
-    #[error(transparent)]
-    Plugin(#[from] DescribeError),
-    /// Two files are one plugin.
-    #[error("{}: its name {name:?} is that of {} too", file.display(), other.display())]
-    SameName {
-        /// Path of the later file.
-        file: PathBuf,
-        /// The name of both.
-        name: String,
-        /// The file before it.
-        other: PathBuf,
-    },
-    /// A plugin does not start on the stream.
-    #[error("{name}: {why}")]
-    Stage {
-        /// Name of the plugin.
-        name: String,
-        /// Why it does not start.
-        #[source]
-        why: StageError,
-    },
-    /// What is told cannot be written.
-    #[error("what is replayed cannot be told")]
-    Tell(#[source] std::io::Error),
-}
-
-impl ReplayError {
-    /// What to do about it; empty when the error says it.
-    #[must_use]
-    pub(crate) const fn fix(&self) -> &'static str {
-        match self {
-            ReplayError::Plugin(error) => error.fix(),
-            ReplayError::Read(RecordingError::Format { .. }) => {
-                "replay it with the krsi-host that wrote it, or a later one"
-            }
-            ReplayError::Cache(_)
-            | ReplayError::Stage { .. }
-            | ReplayError::Read(_)
-            | ReplayError::SameName { .. }
-            | ReplayError::Tell(_) => "",
-        }
-    }
-}
 
 /// What a replay came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -217,7 +162,8 @@ pub(crate) fn replay(
 impl Player<'_> {
     /// Takes a plugin's file, by the name that it gives itself.
     fn give(&mut self, file: &Path, config: &[u8]) -> Result<(), ReplayError> {
-        let limits = Limits { call_deadline: CALL_DEADLINE, ..Limits::default() };
+        let own = Limits::default();
+        let limits = Limits { call_deadline: CALL_DEADLINE, init_deadline: CALL_DEADLINE, ..own };
         let pre = self.load(file, limits)?;
         let name = stepped(&pre)?.manifest().name.clone();
         let (owned, config) = (file.to_owned(), config.to_vec());

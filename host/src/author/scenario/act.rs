@@ -12,7 +12,7 @@ use krsi_plugin_schema::latest::{
 
 use super::super::stage::{Stage, object};
 use super::file::{GivenValue, ScenarioAct};
-use crate::policy::ledger::memory::{CallObject, CallPath};
+use crate::policy::ledger::memory::{CallKeys, CallPath};
 
 /// Who acts unless an act says otherwise.
 const PID: u32 = 100;
@@ -45,7 +45,7 @@ pub(super) struct Step {
 
 impl Step {
     /// What rules make of it, who is asked.
-    pub(super) fn object(&self) -> CallObject<'_> {
+    pub(super) fn object(&self) -> CallKeys<'_> {
         let object = object(&self.event);
         let own = match object.path {
             CallPath::At(path) => Some(file(path)),
@@ -53,7 +53,7 @@ impl Step {
         };
         // A path is a file of its own, also where a call is given the path alone.
         let own = own.map(|FileKey { ino, dev, generation }| AbiFile { ino, dev, generation });
-        CallObject { file: object.file.or(own), ..object }
+        CallKeys { file: object.file.or(own), ..object }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use krsi_host_abi::deny::FileKey as AbiFile;
 use krsi_plugin_schema::latest::{Body, Event, FileKey, Value};
 
-use crate::policy::ledger::memory::{CallAddress, CallObject, CallPath, Decided};
+use crate::policy::ledger::memory::{CallAddress, CallKeys, CallPath, Ruling};
 
 /// `__FMODE_EXEC` of `include/linux/fs.h`: an open on the way to an exec.
 const FMODE_EXEC: u32 = 0x20;
@@ -32,7 +32,7 @@ pub(in crate::author) enum Judged {
 }
 
 impl Judged {
-    pub(super) fn of(decided: Decided) -> Self {
+    pub(super) fn of(decided: Ruling) -> Self {
         match decided.by {
             None => Judged::Passes,
             Some((rule_id, errno)) if decided.is_denied => Judged::Refused { rule_id, errno },
@@ -42,13 +42,13 @@ impl Judged {
 }
 
 /// What an event's call is about. No file of a stage has bytes, so none has a digest.
-pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallObject<'e> {
-    let none = CallObject { cgroup: event.meta.cgroup_id, ..CallObject::default() };
+pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallKeys<'e> {
+    let none = CallKeys { cgroup: event.meta.cgroup_id, ..CallKeys::default() };
     match &event.body {
         Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
-            CallObject { file: Some(abi(exec.file)), path: at(&exec.path), ..none }
+            CallKeys { file: Some(abi(exec.file)), path: at(&exec.path), ..none }
         }
-        Body::FileOpen(open) => CallObject {
+        Body::FileOpen(open) => CallKeys {
             file: Some(abi(open.file)),
             path: at(&open.path),
             is_executed: open.flags & FMODE_EXEC != 0,
@@ -57,7 +57,7 @@ pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallObject<'e> {
         Body::SocketConnect(connect) => {
             let to = connect.address.map(|address| SocketAddr::new(address, connect.port));
             let to = to.map(|to| CallAddress::new(to, connect.protocol));
-            CallObject { to, ..none }
+            CallKeys { to, ..none }
         }
         Body::Call(call) => {
             let mut object = none;

@@ -17,7 +17,7 @@ use krsi_plugin_schema::lower;
 use crate::kernel::map::prefix::PathPrefix;
 use crate::pipeline::asked;
 use crate::plugin::{CallError, KeptLog, PluginPre, StartError, Stepped, words};
-use crate::policy::ledger::memory::{CallObject, MemoryMaps};
+use crate::policy::ledger::memory::{CallKeys, MemoryMaps};
 use crate::policy::{
     ActionContext, Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert,
     RuleView, Turns, Undeclared, apply,
@@ -196,7 +196,7 @@ impl Stage {
     }
 
     /// What the rules in force make of a call at a time; labels that it gives are given.
-    pub(super) fn judge(&self, event: &Event<'_>, object: &CallObject<'_>) -> Judged {
+    pub(super) fn judge(&self, event: &Event<'_>, object: &CallKeys<'_>) -> Judged {
         let Some(hook) = event.body.hook() else { return Judged::Passes };
         let (process, now) = (event.meta.process, event.meta.boot_ns.max(self.boot_ns));
         let decided = self.turns.turn(|ledger| ledger.called(hook, process, object, now));

@@ -3,7 +3,7 @@
 use krsi_host_abi::deny::{Bounds, Entry, FileKey, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
-use super::memory::{CallAddress, CallObject, CallPath, MemoryMaps};
+use super::memory::{CallAddress, CallKeys, CallPath, MemoryMaps};
 use crate::kernel::map::lease::EntryKey;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
@@ -25,17 +25,17 @@ pub(in crate::policy) enum Object {
 }
 
 impl Object {
-    fn of_call(self) -> CallObject<'static> {
-        let none = CallObject::default();
+    fn of_call(self) -> CallKeys<'static> {
+        let none = CallKeys::default();
         match self {
-            Object::File(file) => CallObject { file: Some(file), ..none },
+            Object::File(file) => CallKeys { file: Some(file), ..none },
             Object::Network(family, port, address) => {
                 let to = CallAddress { family, port, address, protocol: 0 };
-                CallObject { to: Some(to), ..none }
+                CallKeys { to: Some(to), ..none }
             }
-            Object::Path(path) => CallObject { path: CallPath::At(path), ..none },
-            Object::Unresolved => CallObject { path: CallPath::Unresolved, ..none },
-            Object::Unread => CallObject { is_unread: true, ..none },
+            Object::Path(path) => CallKeys { path: CallPath::At(path), ..none },
+            Object::Unresolved => CallKeys { path: CallPath::Unresolved, ..none },
+            Object::Unread => CallKeys { is_unread: true, ..none },
         }
     }
 }

@@ -85,7 +85,7 @@ impl CallAddress {
 
 /// What a call is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct CallObject<'a> {
+pub(crate) struct CallKeys<'a> {
     /// Cgroup of the caller.
     pub(crate) cgroup: u64,
     /// The call's file.
@@ -104,7 +104,7 @@ pub(crate) struct CallObject<'a> {
 
 /// What rules in force make of a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Decided {
+pub(crate) struct Ruling {
     /// The rule that refuses, or that reports what would be refused, and its errno.
     pub(crate) by: Option<(u64, u16)>,
     /// Whether the call is refused.
@@ -163,9 +163,9 @@ impl MemoryMaps {
         &mut self,
         hook: Hook,
         process: ProcessKey,
-        object: &CallObject<'_>,
+        object: &CallKeys<'_>,
         now: u64,
-    ) -> Decided {
+    ) -> Ruling {
         if hook == Hook::BprmCheckSecurity {
             self.waiting.remove(&process);
         }
@@ -186,9 +186,9 @@ impl Ledger<MemoryMaps> {
         &mut self,
         hook: latest::Hook,
         process: latest::ProcessKey,
-        object: &CallObject<'_>,
+        object: &CallKeys<'_>,
         now_boot_ns: u64,
-    ) -> Decided {
+    ) -> Ruling {
         let hook = Hook::from_name(hook.name());
         let decide = |hook| self.store.call(hook, abi(process), object, now_boot_ns);
         hook.map(decide).unwrap_or_default()

@@ -6,7 +6,7 @@ use krsi_host_abi::deny::{
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PREFIX_MAX;
 
-use super::{AF_INET, AF_INET6, CallAddress, CallObject, CallPath, Decided, MemoryMaps};
+use super::{AF_INET, AF_INET6, CallAddress, CallKeys, CallPath, MemoryMaps, Ruling};
 use crate::kernel::map::lease::EntryKey;
 use crate::kernel::map::prefix::PathPrefix;
 
@@ -19,55 +19,57 @@ impl MemoryMaps {
         &self,
         hook: Hook,
         process: ProcessKey,
-        object: &CallObject<'_>,
+        object: &CallKeys<'_>,
         now: u64,
-    ) -> Decided {
-        let mut walk = Walk::new(self, (hook, process), object, now);
+    ) -> Ruling {
+        let mut walk = KeyWalk::new(self, (hook, process), object, now);
         if walk.caller() || walk.object() || self.flag(hook) & flag::DIGEST == 0 {
             return walk.decided;
         }
         // A program of its own: what rules on the caller say is the affair of the other.
         let Some(digest) = object.digest else { return walk.decided };
-        let mut by_digest = Walk::new(self, (hook, process), object, now);
+        let mut by_digest = KeyWalk::new(self, (hook, process), object, now);
         let is_refused = by_digest.caller();
-        by_digest.decided = Decided::default();
+        by_digest.decided = Ruling::default();
         if !is_refused {
             by_digest.entry(EntryKey::Digest(digest));
         }
         let (first, second) = (walk.decided, by_digest.decided);
         let by = if second.is_denied { second.by } else { first.by.or(second.by) };
-        Decided { by, is_denied: second.is_denied, gives: first.gives }
+        Ruling { by, is_denied: second.is_denied, gives: first.gives }
     }
 }
 
 /// As much of a path as a prefix can be long: whole components.
 fn within_key(path: &str) -> &str {
-    let is_end = |(at, letter): &(usize, char)| *at > 0 && *at < PREFIX_MAX && *letter == '/';
-    let last = path.char_indices().filter(is_end).last();
-    let cut = last.and_then(|(at, _)| path.get(..at)).unwrap_or("/");
-    if path.len() < PREFIX_MAX { path } else { cut }
+    if path.len() < PREFIX_MAX {
+        return path;
+    }
+    let mut ends = path.rmatch_indices('/').map(|(at, _)| at);
+    let last = ends.find(|at| (1..PREFIX_MAX).contains(at));
+    last.and_then(|at| path.get(..at)).unwrap_or("/")
 }
 
 /// The keys of a call, one after the other. What looks one up says whether the call is refused.
-struct Walk<'m> {
+struct KeyWalk<'m> {
     maps: &'m MemoryMaps,
     hook: Hook,
     process: ProcessKey,
-    object: &'m CallObject<'m>,
+    object: &'m CallKeys<'m>,
     now: u64,
     flags: u64,
     lineages: [u64; 4],
     labels: u64,
     /// Owners whose later denials an `allow` lifted.
     lifted: u64,
-    decided: Decided,
+    decided: Ruling,
 }
 
-impl<'m> Walk<'m> {
+impl<'m> KeyWalk<'m> {
     fn new(
         maps: &'m MemoryMaps,
         (hook, process): (Hook, ProcessKey),
-        object: &'m CallObject<'m>,
+        object: &'m CallKeys<'m>,
         now: u64,
     ) -> Self {
         let flags = maps.flag(hook);
@@ -77,7 +79,7 @@ impl<'m> Walk<'m> {
         });
         let lineages = marks.copied().unwrap_or_default().lineages;
         let labels = maps.labels.get(&process).copied().unwrap_or(0) & maps.label_rules.live;
-        let decided = Decided::default();
+        let decided = Ruling::default();
         Self { maps, hook, process, object, now, flags, lineages, labels, lifted: 0, decided }
     }
 

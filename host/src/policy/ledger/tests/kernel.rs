@@ -2,16 +2,16 @@
 
 use krsi_plugin_schema::latest::{Label, LabelExec, LabelFull, LabelTest};
 
-use super::super::memory::{CallAddress, CallObject, CallPath, Decided};
+use super::super::memory::{CallAddress, CallKeys, CallPath, Ruling};
 use super::*;
 
 /// A call of process 11 that opens file 7, which is `/etc/shadow`, in cgroup 5.
 fn open(ledger: &Ledger<Fake>) -> Option<u64> {
-    let object = CallObject {
+    let object = CallKeys {
         cgroup: 5,
         file: Some(krsi_host_abi::deny::FileKey { ino: 7, dev: 1, generation: 0 }),
         path: CallPath::At("/etc/shadow"),
-        ..CallObject::default()
+        ..CallKeys::default()
     };
     let decided = ledger.store.maps.decide(AbiHook::FileOpen, abi(process(11)), &object, NOW);
     decided.by.map(|(rule_id, _)| rule_id)
@@ -19,7 +19,7 @@ fn open(ledger: &Ledger<Fake>) -> Option<u64> {
 
 fn connect(ledger: &Ledger<Fake>, to: &str, protocol: u16) -> Option<u64> {
     let to = Some(CallAddress::new(to.parse().unwrap(), protocol));
-    let object = CallObject { to, ..CallObject::default() };
+    let object = CallKeys { to, ..CallKeys::default() };
     let decided = ledger.store.maps.decide(AbiHook::SocketConnect, abi(process(1)), &object, NOW);
     decided.by.map(|(rule_id, _)| rule_id)
 }
@@ -104,9 +104,9 @@ fn labels_are_given_by_what_passes_and_asked_for_by_rules() {
     let by_drop = add(&mut ledger, has(3, "drop", 3)).unwrap();
     let by_keep = add(&mut ledger, has(4, "keep", 4)).unwrap();
     let (one, child) = (abi(process(20)), abi(process(21)));
-    let call = |ledger: &mut Ledger<Fake>, hook, who, ino| -> Decided {
+    let call = |ledger: &mut Ledger<Fake>, hook, who, ino| -> Ruling {
         let file = Some(krsi_host_abi::deny::FileKey { ino, dev: 1, generation: 0 });
-        let object = CallObject { file, ..CallObject::default() };
+        let object = CallKeys { file, ..CallKeys::default() };
         ledger.store.maps.call(hook, who, &object, NOW)
     };
     let opens = |ledger: &mut Ledger<Fake>, who, ino| {
@@ -129,7 +129,7 @@ fn labels_are_given_by_what_passes_and_asked_for_by_rules() {
     assert_eq!(opens(&mut ledger, child, 4), None);
     // An open on the way to an exec gives nothing.
     let file = Some(krsi_host_abi::deny::FileKey { ino: 1, dev: 1, generation: 0 });
-    let object = CallObject { file, is_executed: true, ..CallObject::default() };
+    let object = CallKeys { file, is_executed: true, ..CallKeys::default() };
     ledger.store.maps.call(AbiHook::FileOpen, child, &object, NOW);
     assert_eq!(opens(&mut ledger, child, 3), None);
 }
@@ -142,11 +142,11 @@ fn a_digest_is_asked_for_after_all_other_keys() {
     let by_digest = add(&mut ledger, exec(spec(1, RuleKey::Digest([3; 32])))).unwrap();
     let decide = |ledger: &Ledger<Fake>, digest| {
         let file = Some(krsi_host_abi::deny::FileKey { ino: 7, dev: 1, generation: 0 });
-        let object = CallObject { file, digest: Some([digest; 32]), ..CallObject::default() };
+        let object = CallKeys { file, digest: Some([digest; 32]), ..CallKeys::default() };
         let who = abi(process(1));
         ledger.store.maps.decide(AbiHook::BprmCheckSecurity, who, &object, NOW)
     };
-    let id = |decided: Decided| decided.by.map(|(rule_id, _)| rule_id);
+    let id = |decided: Ruling| decided.by.map(|(rule_id, _)| rule_id);
     assert_eq!((id(decide(&ledger, 3)), id(decide(&ledger, 4))), (Some(by_digest), None));
     // What would be refused for its file is reported, unless the digest is refused.
     let audit = RuleSpec { mode: Mode::Audit, ..exec(spec(2, file(7))) };
