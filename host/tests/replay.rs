@@ -421,3 +421,24 @@ fn what_rules_would_refuse_and_what_a_recording_lacks_is_told() {
     let (output, text) = replay_in(&[&words[..], &["--allow-missing"]].concat(), &folder);
     assert!(output.status.success() && text.contains(refused), "{text}");
 }
+
+#[test]
+fn ticks_are_bounded_and_end_with_time() {
+    let folder = folder("replay-ticks");
+    let flooder = built("fixture-flooder", "flooder.wasm");
+    let recording = recorder(&folder.join("tape"), false);
+    let reports = Process { exe: "/opt/flood-report".into(), ..process(10, "x\0") };
+    for boot_ns in [START_NS + 150_000_000, u64::MAX, u64::MAX] {
+        recording.stream(1, &exec_of(&reports, boot_ns));
+    }
+    let _recorded = recording.stop();
+    let words = ["tape", "--on", "stream", "--plugin", flooder.to_str().unwrap()];
+    let (output, text) = replay_in(&words, &folder);
+    for ticks in [3, 10_003] {
+        assert!(text.contains(&format!("ticks {ticks}\n")), "{ticks} in {text}");
+    }
+    // At the end of time there is none any more.
+    assert_eq!(text.matches("ticks 10003\n").count(), 2, "{text}");
+    assert!(text.contains("ticks were due and are left out"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+}

@@ -189,7 +189,9 @@ fn words(file: &str, recorded: &Recorded) -> String {
     let Recorded { entries, bytes, lost, cut_short } = recorded;
     let mut text = format!("recorded {entries} entries to {file}, {} KiB", bytes.div_ceil(1024));
     if *lost > 0 {
-        text.push_str(&format!(", {lost} lost, as the recorder was too slow"));
+        // Of one that ended by itself the reason follows.
+        let why = if cut_short.is_some() { "" } else { ", as the recorder was too slow" };
+        text.push_str(&format!(", {lost} lost{why}"));
     }
     if let Some(why) = cut_short {
         text.push_str(&format!("; {why}"));

@@ -299,3 +299,29 @@ fn a_flight_recorder_holds_the_last_segments_and_each_can_be_read_alone() {
     assert!(matches!(recorder.dump(&after), Err(RecordError::Create { .. })));
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
+
+#[test]
+fn a_flight_recorder_is_redacted_as_its_head_says() {
+    let file = place("redacted");
+    let recorder =
+        Recorder::flight(8 << 20, Head { redacted: true, ..Head::default() }, |_| ()).unwrap();
+    recorder.segment();
+    let mut tape = recorder.tape(Opened { plugin: "p".into(), ..Opened::default() });
+    tape.init(b"secret", 1, TapedOutcome::Refused("secret"), (Vec::new(), 0));
+    recorder.dump(&file).unwrap();
+    let _recorded = recorder.stop();
+    let mut recording = RecordingReader::open(&file).unwrap();
+    let mut calls = 0;
+    while let Some(entry) = recording.entry().unwrap() {
+        match entry {
+            RecordEntry::Head(head) => assert!(head.redacted),
+            RecordEntry::Call(call) => {
+                calls += 1;
+                assert_eq!((&*call.input, &*call.text), (&b""[..], ""));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((calls, recording.damage()), (1, None));
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
