@@ -30,6 +30,7 @@ mod errno;
 mod loss;
 mod pipeline;
 mod record;
+mod regular;
 mod text;
 mod thread;
 

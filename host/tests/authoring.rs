@@ -81,6 +81,52 @@ fn scenarios_are_played_as_wasm(own: &Path) {
     fs::write(&scenarios, acts).unwrap();
 }
 
+/// Scenarios of the new plugin that say less than they seem to.
+fn what_was_not_played_counts_for_nothing(own: &Path) {
+    let scenarios = own.join("scenarios/shared_memory.toml");
+    let acts = fs::read_to_string(&scenarios).unwrap();
+    let module = ["test", ".", "--no-native", "--plugin", "no-shm.wasm"];
+    // The only act, and the one that must be refused, cannot be left out; `exec` alone is the twin's.
+    let one = r#"
+[[attack]]
+name = "a"
+alerts = ["T1059"]
+acts = [{ exec = "/dev/shm/x" }]
+[[benign]]
+name = "b"
+twin_of = "a"
+acts = [{ open = "/dev/shm/x" }]
+[[baseline]]
+name = "c"
+acts = [{ exec = "/bin/ls" }]
+"#;
+    fs::write(&scenarios, one).unwrap();
+    let text = said(&plugin(own, &module).unwrap());
+    assert!(text.contains("    0 of 0 changes are noticed"), "{text}");
+    assert!(!text.contains("mutation score"), "{text}");
+    // Two attacks that name each other have no twin.
+    let mutual = r#"
+[[attack]]
+name = "a"
+variant_of = "b"
+alerts = ["T1059"]
+acts = [{ exec = "/dev/shm/x" }]
+[[attack]]
+name = "b"
+variant_of = "a"
+alerts = ["T1059"]
+acts = [{ exec = "/dev/shm/y" }]
+[[baseline]]
+name = "c"
+acts = [{ exec = "/bin/ls" }]
+"#;
+    fs::write(&scenarios, mutual).unwrap();
+    let failed = plugin(own, &module).unwrap();
+    assert_eq!(failed.status.code(), Some(5), "{}", said(&failed));
+    assert!(said(&failed).contains("\"a\" is named by `variant_of`"), "{}", said(&failed));
+    fs::write(&scenarios, acts).unwrap();
+}
+
 #[test]
 fn a_new_plugin_passes_its_scenarios_and_is_built() {
     let parent = folder("authoring").unwrap();
@@ -115,6 +161,7 @@ fn a_new_plugin_passes_its_scenarios_and_is_built() {
     assert!(fs::metadata(&file).unwrap().len() < 256 << 10);
 
     scenarios_are_played_as_wasm(&own);
+    what_was_not_played_counts_for_nothing(&own);
 
     let inspected = plugin(&own, &["inspect", "no-shm.wasm", "--output", "json"]).unwrap();
     let description: serde_json::Value = serde_json::from_slice(&inspected.stdout).unwrap();
@@ -174,4 +221,79 @@ fn the_miner_is_found_by_what_makes_it_one() {
     let text = said(&tested);
     assert!(tested.status.success(), "{text}");
     assert!(text.contains("mutation score 100 %"), "{text}");
+}
+
+/// A fixture, its configuration, and scenarios that it passes.
+fn passes(folder: &Path, fixture: &str, config: &str, scenarios: &str) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let packages = [format!("fixture-{fixture}")];
+    let built = krsi_toolchain::build_plugins(root, &root.join("target/wasm"), &packages).unwrap();
+    let module = built.join(format!("{fixture}.wasm"));
+    fs::create_dir_all(folder.join("scenarios")).unwrap();
+    fs::write(folder.join("scenarios/config"), config).unwrap();
+    fs::write(folder.join("scenarios/a.toml"), format!("config = \"config\"\n{scenarios}"))
+        .unwrap();
+    let words = ["test", ".", "--no-native", "--plugin", module.to_str().unwrap()];
+    let tested = plugin(folder, &words).unwrap();
+    assert!(tested.status.success(), "{}", said(&tested));
+    assert!(said(&tested).contains("3 scenarios, 0 failed"), "{}", said(&tested));
+}
+
+#[test]
+fn scenarios_are_judged_as_the_kernel_judges() {
+    let folder = folder("judged").unwrap();
+    // A descendant is refused from its first call on, whether its ancestors still run or not; and until the rule ends.
+    let lineage = r#"
+[[attack]]
+name = "a tree that connects"
+alerts = ["T1059"]
+acts = [
+    { exec = "/opt/x", pid = 100 },
+    { fork = 200, pid = 100 },
+    { fork = 300, pid = 200 },
+    { exit = 0, pid = 100 },
+    { exit = 0, pid = 200 },
+    { connect = "10.0.0.1:80", pid = 300, refused = true },
+    { connect = "10.0.0.1:80", pid = 301, parent = 300, refused = true },
+    { connect = "10.0.0.1:80", pid = 400 },
+    { connect = "10.0.0.1:80", pid = 300, after_ms = 60000 },
+]
+[[benign]]
+name = "another tree"
+twin_of = "a tree that connects"
+acts = [{ exec = "/opt/y", pid = 100 }, { connect = "10.0.0.1:80", pid = 300, parent = 100 }]
+[[baseline]]
+name = "time goes on for ever"
+acts = [
+    { exec = "/bin/ls", after_ms = 9223372036854775807 },
+    { exec = "/bin/ls", after_ms = 9223372036854775807 },
+    { exec = "/bin/ls", after_ms = 9223372036854775807 },
+]
+"#;
+    passes(&folder.join("lineage"), "sentry", "lineage /opt/x 60000 1", lineage);
+    // What has read a secret has a label, and hands it on; files are rules from their first opening on.
+    let labels = r#"
+[[attack]]
+name = "a secret is read"
+alerts = ["T1083"]
+acts = [
+    { open = "/secret", pid = 100 },
+    { open = "/target", pid = 100 },
+    { open = "/secret", pid = 200 },
+    { open = "/target", pid = 200, refused = true },
+    { fork = 201, pid = 200 },
+    { exit = 0, pid = 200 },
+    { open = "/target", pid = 201, refused = true },
+    { open = "/target", pid = 300 },
+]
+[[benign]]
+name = "another file is read"
+twin_of = "a secret is read"
+acts = [{ open = "/other", pid = 100 }]
+[[baseline]]
+name = "a machine at rest"
+acts = [{ exec = "/bin/ls" }]
+"#;
+    let config = "label keep file_open /secret\ndeny 13 file_open /target if keep";
+    passes(&folder.join("labels"), "labeller", config, labels);
 }

@@ -16,8 +16,8 @@ use krsi_host::facade::{
 };
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Argv, Body, Event, Exec, FileKey, Meta, Outcome as Answered, Process, ProcessKey,
-    RecordRef,
+    Action, Argv, Body, Connect, Event, Exec, FileKey, Gone, Meta, Outcome as Answered, Process,
+    ProcessKey, RecordRef,
 };
 
 const HOST: &str = env!("CARGO_BIN_EXE_krsi-host");
@@ -67,10 +67,14 @@ fn folder(name: &str) -> PathBuf {
 }
 
 fn miner() -> PathBuf {
+    built("krsi-plugin-miner", "miner.wasm")
+}
+
+fn built(package: &str, module: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let packages = ["krsi-plugin-miner".to_owned()];
+    let packages = [package.to_owned()];
     let built = krsi_toolchain::build_plugins(root, &root.join("target/wasm"), &packages).unwrap();
-    built.join("miner.wasm")
+    built.join(module)
 }
 
 fn candidate(file: &Path) -> Candidate {
@@ -92,10 +96,14 @@ const fn key(tgid: u32) -> ProcessKey {
 
 /// A batch in which a process executes something, so many milliseconds after the start.
 fn exec(tgid: u32, argv: &str, after_ms: u64) -> Vec<u8> {
-    let boot_ns = START_NS + after_ms * 1_000_000;
+    exec_of(&process(tgid, argv), START_NS + after_ms * 1_000_000)
+}
+
+/// A batch in which a process executes what it then is, at a time.
+fn exec_of(described: &Process<'_>, boot_ns: u64) -> Vec<u8> {
     let mut batch = private((boot_ns, 0));
-    let described = process(tgid, argv);
-    RecordRef::Process(&described).push(&mut batch).unwrap();
+    let tgid = described.key.tgid;
+    RecordRef::Process(described).push(&mut batch).unwrap();
     let file = FileKey { ino: u64::from(tgid), dev: 1, generation: 1 };
     let exec =
         Exec { file, path: described.exe.clone(), argv: described.argv.clone(), ..Exec::default() };
@@ -142,7 +150,13 @@ fn record(plugin: &Path, file: &Path, redacted: bool, joins: bool) {
 }
 
 fn replay(words: &[&str]) -> (Output, String) {
-    let output = Command::new(HOST).arg("replay").args(words).output().unwrap();
+    replay_in(words, Path::new("/"))
+}
+
+/// Replays what lies in a folder.
+fn replay_in(words: &[&str], folder: &Path) -> (Output, String) {
+    let replay = ["replay"].iter().chain(words);
+    let output = Command::new(HOST).current_dir(folder).args(replay).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned()
         + &String::from_utf8_lossy(&output.stderr);
     (output, text)
@@ -223,22 +237,7 @@ fn a_recording_that_began_later_starts_from_the_state_of_then() {
 fn the_first_call_that_differs_is_named() {
     let folder = folder("replay-differs");
     let (plugin, file) = (miner(), folder.join("tape"));
-    let candidate = candidate(&plugin);
-    let limits = Limits::default();
-    let opened = Opened {
-        plugin: "miner".into(),
-        version: candidate.manifest.version.clone(),
-        sha256: candidate.identity().sha256.clone(),
-        schema: candidate.manifest.schema.number(),
-        cause: Cause::Started,
-        memory_bytes: limits.memory_bytes as u64,
-        table_elements: limits.table_elements as u64,
-        stack_bytes: limits.stack_bytes as u64,
-        output_bytes: limits.output_bytes as u64,
-        state_bytes: limits.state_bytes as u64,
-        log_line_bytes: limits.log_line_bytes as u64,
-        ..Opened::default()
-    };
+    let opened = opened(&plugin, Limits::default().output_bytes as u64);
     let recorder = recorder(&file, false);
     let mut tape = recorder.tape(opened);
     let no_log = || (Vec::new(), 0);
@@ -258,6 +257,14 @@ fn the_first_call_that_differs_is_named() {
     assert!(!text.contains("call 3 (handle) differs"), "{text}");
     assert!(text.contains("played up to call 4: not repeated: handle took longer"), "{text}");
     assert!(text.contains("2 calls as on the tape, 2 not, 1 not played"), "{text}");
+    // Of another file it is said what it wants, and which of the two does.
+    let mut other = fs::read(&plugin).unwrap();
+    other.extend_from_slice(b"\0\x05\x04note");
+    let changed = folder.join("other.wasm");
+    fs::write(&changed, &other).unwrap();
+    let other = [words[0], "--plugin", changed.to_str().unwrap()];
+    let (_, text) = replay(&other);
+    assert!(text.contains("only this version wants to") && !text.contains("shadow"), "{text}");
 
     // Torn, it is played up to the tear.
     let whole = fs::read(&file).unwrap();
@@ -281,4 +288,157 @@ fn a_redacted_recording_holds_no_argument_and_is_played_on_its_stream() {
     assert!(output.status.success(), "{text}");
     assert!(text.contains("names and texts are tokens") && text.contains("on-stream"), "{text}");
     assert!(!text.contains("T1496") && !text.contains("stratum"), "{text}");
+}
+
+/// What a tape of the miner's says of itself, with a bound on what a call returns.
+fn opened(plugin: &Path, output_bytes: u64) -> Opened {
+    let (candidate, limits) = (candidate(plugin), Limits::default());
+    Opened {
+        plugin: candidate.manifest.name.clone(),
+        version: candidate.manifest.version.clone(),
+        sha256: candidate.identity().sha256.clone(),
+        schema: candidate.manifest.schema.number(),
+        cause: Cause::Started,
+        memory_bytes: limits.memory_bytes as u64,
+        table_elements: limits.table_elements as u64,
+        stack_bytes: limits.stack_bytes as u64,
+        output_bytes,
+        state_bytes: limits.state_bytes as u64,
+        log_line_bytes: limits.log_line_bytes as u64,
+        ..Opened::default()
+    }
+}
+
+#[test]
+fn what_a_file_can_ask_for_is_bounded_and_what_is_left_out_is_told() {
+    let folder = folder("replay-bounds");
+    let (plugin, file) = (miner(), folder.join("tape"));
+    let (words, no_log) = (plugin.to_str().unwrap(), || (Vec::new(), 0));
+    let recording = recorder(&file, false);
+    let limits = Limits::default().output_bytes as u64;
+    let one = opened(&plugin, limits);
+    let mut first = recording.tape(one.clone());
+    first.init(b"", 3, TapedOutcome::Returned(b""), no_log());
+    // More instances than a host runs, none of which is over; the one that waits longest is let go of.
+    for _ in 0..128 {
+        let mut tape = recording.tape(one.clone());
+        tape.init(b"", 3, TapedOutcome::Returned(b""), no_log());
+    }
+    first.handle(&exec(10, "ls\0", 1), TapedOutcome::Returned(b""), no_log());
+    // More sets of limits than there are compilations for.
+    for more in 1..=40 {
+        let _tape = recording.tape(Opened { output_bytes: limits + more, ..one.clone() });
+    }
+    let _recorded = recording.stop();
+    let cache = folder.join("cache");
+    let cache = ["--cache-dir", cache.to_str().unwrap()];
+    let (output, text) = replay_in(&[&["tape", "--plugin", words][..], &cache].concat(), &folder);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("played up to call 1: too many tapes at a time"), "{text}");
+    assert_eq!(text.matches("not played: too many sets of limits").count(), 8, "{text}");
+}
+
+#[test]
+fn a_recording_that_is_not_whole_is_told_and_is_no_success() {
+    let folder = folder("replay-gap");
+    let (plugin, gap, none) = (miner(), folder.join("gap"), folder.join("none"));
+    let recording = recorder(&gap, false);
+    // More than the recorder's queue holds, handed over faster than it is compressed.
+    let batch = vec![5; 8 << 20];
+    (0..40).for_each(|_| recording.stream(1, &batch));
+    assert!(recording.stop().lost > 0);
+    let (output, text) = replay_in(&["gap", "--on", "stream"], &folder);
+    assert!(text.contains("entries are missing here"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    // A plugin that nothing was recorded of.
+    let _recorded = recorder(&none, false).stop();
+    let (output, text) = replay_in(&["none", "--plugin", plugin.to_str().unwrap()], &folder);
+    assert!(text.contains("miner: the recording has no tape of it"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+}
+
+#[test]
+fn how_plugins_fail_is_compared_and_told() {
+    let folder = folder("replay-fails");
+    let (miner, trapper) = (miner(), built("fixture-trapper", "trapper.wasm"));
+    let file = folder.join("tape");
+    let recording = recorder(&file, false);
+    let traps = Process { exe: "/opt/trap-me".into(), ..process(10, "x\0") };
+    recording.stream(1, &exec_of(&traps, START_NS + 1));
+    // The end of time is a time.
+    recording.stream(1, &exec_of(&process(11, "y\0"), u64::MAX));
+    let _recorded = recording.stop();
+    let (miner, trapper) = (miner.to_str().unwrap(), trapper.to_str().unwrap());
+    let (output, text) = replay_in(&["tape", "--compare", miner, trapper], &folder);
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    assert!(text.contains("trapper: only the new one failed: "), "{text}");
+    let (output, text) = replay_in(&["tape", "--compare", trapper, miner], &folder);
+    assert!(text.contains("trapper: only the old one failed: "), "{text}");
+    assert_eq!(output.status.code(), Some(5), "{text}");
+    // Where both fail they do not differ, and half of the recording was not played.
+    let (output, text) = replay_in(&["tape", "--compare", trapper, trapper], &folder);
+    assert!(text.contains("trapper: failed: ") && !text.contains("only the"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+}
+
+#[test]
+fn what_rules_would_refuse_and_what_a_recording_lacks_is_told() {
+    let folder = folder("replay-refuses");
+    fs::copy(built("fixture-sentry", "sentry.wasm"), folder.join("sentry.wasm")).unwrap();
+    fs::write(folder.join("sentry.toml"), "lineage /opt/10/w 60000 13").unwrap();
+    let recording = recorder(&folder.join("tape"), false);
+    recording.stream(1, &exec(10, "w\0", 1));
+    // A child of one that has ended is refused at its first call, which is told beside who it is.
+    let mut batch = private((START_NS + 2, 0));
+    let child = Process { parent: key(11), ..process(12, "w\0") };
+    let neighbour = process(13, "w\0");
+    RecordRef::Process(&Process { parent: key(10), ..process(11, "w\0") })
+        .push(&mut batch)
+        .unwrap();
+    RecordRef::Gone(Gone { key: key(10) }).push(&mut batch).unwrap();
+    RecordRef::Process(&child).push(&mut batch).unwrap();
+    RecordRef::Process(&neighbour).push(&mut batch).unwrap();
+    for tgid in [12, 13] {
+        let to = Connect {
+            address: Some("10.0.0.1".parse().unwrap()),
+            port: 80,
+            family: 2,
+            protocol: 6,
+            kind: 1,
+        };
+        let meta = Meta { boot_ns: START_NS + 3, process: key(tgid), ..Meta::default() };
+        Event { meta, body: Body::SocketConnect(to) }.push(&mut batch).unwrap();
+    }
+    recording.stream(2, &batch);
+    let _recorded = recording.stop();
+    let words = ["tape", "--on", "stream", "--plugin", "sentry.wasm"];
+    let (output, text) = replay_in(&words, &folder);
+    let refused = "socket_connect of process 12 would be refused with errno 13";
+    assert!(text.contains(refused) && !text.contains("process 13 would"), "{text}");
+    // It asks for hooks that the recording does not have.
+    assert!(text.contains("does not have what it asks for: bprm_check_security"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    let (output, text) = replay_in(&[&words[..], &["--allow-missing"]].concat(), &folder);
+    assert!(output.status.success() && text.contains(refused), "{text}");
+}
+
+#[test]
+fn ticks_are_bounded_and_end_with_time() {
+    let folder = folder("replay-ticks");
+    let flooder = built("fixture-flooder", "flooder.wasm");
+    let recording = recorder(&folder.join("tape"), false);
+    let reports = Process { exe: "/opt/flood-report".into(), ..process(10, "x\0") };
+    for boot_ns in [START_NS + 150_000_000, u64::MAX, u64::MAX] {
+        recording.stream(1, &exec_of(&reports, boot_ns));
+    }
+    let _recorded = recording.stop();
+    let words = ["tape", "--on", "stream", "--plugin", flooder.to_str().unwrap()];
+    let (output, text) = replay_in(&words, &folder);
+    for ticks in [3, 10_003] {
+        assert!(text.contains(&format!("ticks {ticks}\n")), "{ticks} in {text}");
+    }
+    // At the end of time there is none any more.
+    assert_eq!(text.matches("ticks 10003\n").count(), 2, "{text}");
+    assert!(text.contains("ticks were due and are left out"), "{text}");
+    assert_eq!(output.status.code(), Some(3), "{text}");
 }

@@ -4,12 +4,14 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Guest, run, wait_for_errno};
+use crate::harness::{Guest, Host, run, wait_for_errno};
+use crate::surroundings::mounted;
 
 pub(crate) const TESTS: &[Test] =
     &[("runtime_record_and_replay", Boot::Default, record_and_replay)];
@@ -28,6 +30,32 @@ fn says(text: &str, words: &[&str]) -> anyhow::Result<()> {
         ensure!(text.contains(word), "no {word:?} in {text}");
     }
     Ok(())
+}
+
+/// A recording whose file system is full is taken down: what became of it is told once, and the flight recorder goes on.
+fn one_that_ends_by_itself(guest: &Guest, host: &Host, acts: &Path) -> anyhow::Result<()> {
+    let small = guest.path("small");
+    let held = guest.path("held-again.rec").display().to_string();
+    mounted(&small, "size=4k", || {
+        let file = small.join("full.rec").display().to_string();
+        let (done, text) = host.ask(&["record", "-o", &file, "--detach"])?;
+        ensure!(done, "{text}");
+        let began = Instant::now();
+        loop {
+            run(acts, &["true"])?;
+            let (done, text) = host.ask(&["record", "--now", "-o", &held])?;
+            if done {
+                break;
+            }
+            ensure!(began.elapsed() < Duration::from_secs(60), "it still records: {text}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        let (done, text) = host.ask(&["record", "--stop"])?;
+        ensure!(done && text.contains("cannot be written to"), "{text}");
+        let (done, text) = host.ask(&["record", "--stop"])?;
+        ensure!(!done && text.contains("nothing is being recorded"), "{text}");
+        Ok(())
+    })
 }
 
 fn record_and_replay(guest: &mut Guest) -> anyhow::Result<()> {
@@ -60,6 +88,7 @@ fn record_and_replay(guest: &mut Guest) -> anyhow::Result<()> {
     let held = guest.path("held.rec");
     let (done, text) = host.ask(&["record", "--now", "-o", &held.display().to_string()])?;
     ensure!(done && text.contains("wrote what happened last"), "{text}");
+    one_that_ends_by_itself(guest, &host, &other)?;
     // What runs already is recorded from its state on.
     let (done, text) = host.ask(&["record", "-o", &then, "--detach"])?;
     ensure!(done && text.contains("recording to"), "{text}");

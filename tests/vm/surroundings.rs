@@ -233,7 +233,7 @@ fn mistakes_are_told(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 /// Mounts a file system of its own kind of trouble, and takes it away again.
-fn mounted<T>(
+pub(crate) fn mounted<T>(
     at: &Path,
     options: &str,
     act: impl FnOnce() -> anyhow::Result<T>,

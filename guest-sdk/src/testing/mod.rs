@@ -14,7 +14,7 @@ use krsi_plugin_schema::latest::{
     Verdict, Watch, Why,
 };
 
-use self::seen::{seen, tokens};
+use self::seen::{Unanswered, seen, unanswered};
 
 pub use self::seen::Seen;
 pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
@@ -32,9 +32,9 @@ pub struct Spawn<'a> {
     pub parent: u32,
     /// Path of the executable.
     pub exe: &'a str,
-    /// Arguments of the process.
+    /// Arguments of the program, its own name first.
     pub argv: &'a [&'a str],
-    /// Kind of the executable.
+    /// What kind of executable it is.
     pub flags: ExecFlags,
 }
 
@@ -49,8 +49,8 @@ pub struct Script<P> {
     user: (u32, u32),
     /// What the kernel answers to the next call.
     verdict: Verdict,
-    /// Tokens of actions that were not answered.
-    unanswered: Vec<u32>,
+    /// Actions that were not answered.
+    unanswered: Vec<Unanswered>,
     rules: u64,
 }
 
@@ -63,7 +63,7 @@ impl<P: Plugin> Script<P> {
         let mut instance = Instance::new();
         let manifest = P::manifest();
         let actions = instance.init(config, 0)?;
-        let first = seen(&manifest, &actions);
+        let (first, unanswered) = (seen(&manifest, &actions), unanswered(&manifest, &actions));
         Ok(Self {
             instance,
             manifest,
@@ -72,7 +72,7 @@ impl<P: Plugin> Script<P> {
             boot_ns: 1_000_000_000,
             user: (0, 0),
             verdict: Verdict::None,
-            unanswered: tokens(&actions),
+            unanswered,
             rules: 0,
         })
     }
@@ -169,7 +169,8 @@ impl<P: Plugin> Script<P> {
         self.verdict = verdict;
     }
 
-    /// Answers every action that was not answered yet: done, rules with ids of their own.
+    /// Answers every action that was not answered yet: done, rules with ids of their own; what a host would refuse, as
+    /// the manifest does not ask for it, is refused.
     ///
     /// ```
     /// # use krsi_plugin::{Ctx, Hook, Level, Manifest, Outcome, Plugin, Refusal, testing::Script};
@@ -203,9 +204,14 @@ impl<P: Plugin> Script<P> {
     }
 
     fn answer(&mut self, refusal: Option<Refusal>, detail: &str) -> Vec<Seen> {
-        for token in std::mem::take(&mut self.unanswered) {
-            self.rules += 1;
-            let rule_id = refusal.is_none().then_some(self.rules);
+        for Unanswered { token, is_rule, refused } in std::mem::take(&mut self.unanswered) {
+            let (refusal, detail) = match &refused {
+                Some((refusal, reason)) => (Some(*refusal), reason.as_str()),
+                None => (refusal, detail),
+            };
+            let is_made = is_rule && refusal.is_none();
+            self.rules += u64::from(is_made);
+            let rule_id = is_made.then_some(self.rules);
             let outcome = Outcome { token, rule_id, refusal, detail: Cow::Borrowed(detail) };
             self.push(RecordRef::Outcome(&outcome));
         }
@@ -357,7 +363,7 @@ impl<P: Plugin> Script<P> {
     fn flush(&mut self) -> Vec<Seen> {
         let batch = std::mem::take(&mut self.batch);
         let actions = self.instance.handle(&batch);
-        self.unanswered.extend(tokens(&actions));
+        self.unanswered.extend(unanswered(&self.manifest, &actions));
         seen(&self.manifest, &actions)
     }
 }

@@ -4,36 +4,36 @@ use std::borrow::Cow;
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, Hook, LabelRule, Manifest, RuleKey, RuleMode, Severity, Subject,
+    Action, Allow, Deny, Hook, LabelRule, Manifest, Refusal, RuleKey, RuleMode, Severity, Subject,
 };
 
 /// An action, reduced to what tests ask about.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    /// A deny rule.
+    /// A rule that denies, audits or notes.
     Deny {
-        /// Object of the rule.
+        /// What the rule is about.
         key: RuleKey,
-        /// Subject of the rule.
+        /// Whom the rule concerns.
         subject: Subject,
         /// Names of its hooks.
         hooks: Vec<&'static str>,
-        /// Errno that the rule answers.
+        /// Errno that the rule answers with.
         errno: u16,
-        /// Whether it refuses.
+        /// Whether the rule refuses, reports or does nothing.
         mode: RuleMode,
         /// Duration of the rule, milliseconds; 0 for ever.
         ttl_ms: u64,
         /// Why, in the plugin's words.
         reason: String,
     },
-    /// An alert.
+    /// An alert about a process.
     Alert {
-        /// ATT&CK technique.
+        /// ATT&CK technique of the alert.
         technique: String,
         /// Severity of the alert.
         severity: Severity,
-        /// Text of the alert.
+        /// Words of the alert.
         text: String,
     },
     /// What a host would not do, or not send: the manifest does not ask for it.
@@ -50,21 +50,22 @@ pub(super) fn seen(manifest: &Manifest, actions: &[u8]) -> Vec<Seen> {
     Frames::new(actions)
         .map(|frame| match frame.and_then(|frame| Action::decode(&frame)) {
             Ok(action) => refused(manifest, &action)
-                .map_or_else(|| shown(&action), |reason| Seen::Refused { reason }),
+                .map_or_else(|| shown(&action), |(_, reason)| Seen::Refused { reason }),
             Err(error) => Seen::Other(error.to_string()),
         })
         .collect()
 }
 
 /// Why a host would refuse an action.
-fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<String> {
+fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<(Refusal, String)> {
+    let not_granted = |reason| Some((Refusal::NotGranted, reason));
     let rule = match action {
         Action::Deny(Deny { rule, .. })
         | Action::Allow(Allow { rule })
         | Action::LabelRule(LabelRule { rule, .. }) => rule,
         Action::SetLabel(set) => return undeclared(manifest, [&set.label]),
         Action::Kill(_) if !manifest.kill => {
-            return Some("the manifest does not ask for `kill`".to_owned());
+            return not_granted("the manifest does not ask for `kill`".to_owned());
         }
         _ => return None,
     };
@@ -78,26 +79,26 @@ fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<String> {
     }
     let key = rule.key.kind();
     if !manifest.deny_keys.contains(key) {
-        return Some(format!("the manifest does not ask for rules on {} keys", key.name()));
+        return not_granted(format!("the manifest does not ask for rules on {} keys", key.name()));
     }
     if rule.hooks.is_empty() {
-        return Some("the rule names no hook".to_owned());
+        return Some((Refusal::Invalid, "the rule names no hook".to_owned()));
     }
     let mut hooks = rule.hooks.iter().map(|hook| hook.name());
     let asked = |hook: &&str| manifest.deny_hooks.iter().any(|name| name == hook);
     let hook = hooks.find(|hook| !asked(hook))?;
-    Some(format!("the manifest does not ask for rules on {hook}"))
+    not_granted(format!("the manifest does not ask for rules on {hook}"))
 }
 
 /// The first label that the manifest does not declare, as a reason.
 fn undeclared<'l, 'a: 'l>(
     manifest: &Manifest,
     labels: impl IntoIterator<Item = &'l Cow<'a, str>>,
-) -> Option<String> {
+) -> Option<(Refusal, String)> {
     let mut labels = labels.into_iter();
     let is_there = |name: &str| manifest.labels.iter().any(|label| label.name == name);
     let name = labels.find(|name| !is_there(name))?;
-    Some(format!("the manifest declares no label {name:?}"))
+    Some((Refusal::Invalid, format!("the manifest declares no label {name:?}")))
 }
 
 fn shown(action: &Action<'_>) -> Seen {
@@ -120,9 +121,22 @@ fn shown(action: &Action<'_>) -> Seen {
     }
 }
 
-/// Tokens of actions, for their outcomes.
-pub(super) fn tokens(actions: &[u8]) -> Vec<u32> {
-    let token = |action: Action<'_>| action.token();
-    let tokens = Frames::new(actions).flatten().filter_map(|frame| Action::decode(&frame).ok());
-    tokens.map(token).filter(|token| *token != 0).collect()
+/// An action that waits for its outcome.
+pub(super) struct Unanswered {
+    pub(super) token: u32,
+    /// Whether it makes a rule, which has an id.
+    pub(super) is_rule: bool,
+    /// Why a host would refuse it whatever happens.
+    pub(super) refused: Option<(Refusal, String)>,
+}
+
+/// Actions that wait for their outcomes.
+pub(super) fn unanswered(manifest: &Manifest, actions: &[u8]) -> Vec<Unanswered> {
+    let of = |action: Action<'_>| Unanswered {
+        token: action.token(),
+        is_rule: matches!(action, Action::Deny(_) | Action::Allow(_) | Action::LabelRule(_)),
+        refused: refused(manifest, &action),
+    };
+    let actions = Frames::new(actions).flatten().filter_map(|frame| Action::decode(&frame).ok());
+    actions.map(of).filter(|one| one.token != 0).collect()
 }

@@ -30,6 +30,10 @@ impl<const ASKS: u8> Plugin for Forgetful<ASKS> {
         ctx.deny_file(exec.file).exec().because("x");
         let _token = ctx.kill(meta.process);
     }
+
+    fn outcome(&mut self, outcome: &Outcome, ctx: &mut Ctx) {
+        ctx.log(Level::Info, format!("{:?} {:?}", outcome.rule_id, outcome.refusal));
+    }
 }
 
 fn acts<const ASKS: u8>() -> (Vec<Seen>, Vec<Seen>) {
@@ -59,4 +63,18 @@ fn what_the_manifest_forgot_is_refused_as_a_host_does() {
     let (first, exec) = acts::<3>();
     assert!(matches!(first[0], Seen::Deny { .. }), "{first:?}");
     assert!(matches!(exec[0], Seen::Deny { .. }) && matches!(exec[1], Seen::Other(_)), "{exec:?}");
+}
+
+fn answered<const ASKS: u8>() -> Vec<String> {
+    let mut script = Script::<Forgetful<ASKS>>::start(b"").unwrap();
+    script.exec(&Spawn { tgid: 1, exe: "/x", argv: &["x"], ..Spawn::default() });
+    script.done();
+    script.log().into_iter().map(|(_, text)| text).collect()
+}
+
+#[test]
+fn what_a_host_would_refuse_is_not_done_and_a_kill_makes_no_rule() {
+    let refused = "None Some(NotGranted)";
+    assert_eq!(answered::<1>(), [refused, refused, refused]);
+    assert_eq!(answered::<3>(), ["Some(1) None", "Some(2) None", "None None"]);
 }

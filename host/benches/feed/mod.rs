@@ -183,7 +183,7 @@ pub fn config(plugins: Vec<PluginSpec>) -> anyhow::Result<Config> {
         control: None,
         allow_writable: true,
         ready_file: None,
-        flight_bytes: 0,
+        flight: None,
         record: None,
     })
 }

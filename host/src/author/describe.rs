@@ -32,12 +32,13 @@ impl DescribeError {
     pub(crate) const fn fix(&self) -> &'static str {
         match self {
             DescribeError::Load(error) => error.fix(),
-            DescribeError::Engine(_) | DescribeError::Start(_) => "",
+            DescribeError::Start(error) => error.fix(),
+            DescribeError::Engine(_) => "",
         }
     }
 }
 
-/// A plugin, described.
+/// What a plugin is and asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Description {
     /// The plugin's Wasm file.

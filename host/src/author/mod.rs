@@ -14,7 +14,7 @@ mod stage;
 
 pub(crate) use build::{BuildError, build, native_tests};
 pub(crate) use check::{KernelLack, lacks};
-pub(crate) use describe::{Description, describe, load};
+pub(crate) use describe::{DescribeError, Description, describe, load};
 pub(crate) use matrix::{MatrixRow, on_matrix};
 pub(crate) use replay::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
 pub(crate) use scaffold::create;

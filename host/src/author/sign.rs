@@ -7,10 +7,14 @@ use std::path::{Path, PathBuf};
 
 use minisign::{KeyPair, SecretKeyBox};
 
-use crate::plugin::{open_regular, signature_of};
+use crate::plugin::signature_of;
+use crate::regular;
 
 /// Largest plugin that is signed.
 const FILE_MAX: u64 = 1 << 30;
+
+/// Largest file of a secret key.
+const KEY_MAX: u64 = 16 << 10;
 
 /// Why nothing is signed.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +22,7 @@ pub(crate) enum SignError {
     /// A file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
@@ -26,6 +31,7 @@ pub(crate) enum SignError {
     /// A file cannot be written.
     #[error("{}: cannot be written", file.display())]
     Write {
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
@@ -34,6 +40,7 @@ pub(crate) enum SignError {
     /// The file holds no secret key, or one of another password.
     #[error("{}: is no secret key of minisign's, or its password is another: {reason}", file.display())]
     Key {
+        /// Path of the key.
         file: PathBuf,
         /// What the check said.
         reason: String,
@@ -41,9 +48,9 @@ pub(crate) enum SignError {
     /// The key does not sign.
     #[error("{}: cannot be signed: {reason}", file.display())]
     Sign {
-        /// Wasm file of the plugin.
+        /// File of the plugin.
         file: PathBuf,
-        /// What minisign says.
+        /// Why it cannot be signed.
         reason: String,
     },
 }
@@ -83,7 +90,7 @@ pub(crate) fn sign(
     password: Option<String>,
 ) -> Result<PathBuf, SignError> {
     let of_key = |source| SignError::Read { file: key.to_owned(), source };
-    let text = fs::read_to_string(key).map_err(of_key)?;
+    let text = regular::read_text(key, KEY_MAX).map_err(of_key)?;
     let wrong = |reason: String| SignError::Key { file: key.to_owned(), reason };
     let unlocked = |password| SecretKeyBox::from_string(&text)?.into_secret_key(password);
     let asks = password.is_none();
@@ -94,9 +101,7 @@ pub(crate) fn sign(
     };
     let secret = secret.map_err(|error| wrong(error.to_string()))?;
     let of_file = |source| SignError::Read { file: file.to_owned(), source };
-    let mut bytes = Vec::new();
-    let opened = open_regular(file).map_err(of_file)?;
-    io::Read::read_to_end(&mut io::Read::take(opened, FILE_MAX), &mut bytes).map_err(of_file)?;
+    let bytes = regular::read(file, FILE_MAX).map_err(of_file)?;
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let signed = minisign::sign(None, &secret, Cursor::new(&bytes), Some(&name), None)
         .map_err(|error| SignError::Sign { file: file.to_owned(), reason: error.to_string() })?;

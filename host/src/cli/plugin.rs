@@ -1,6 +1,7 @@
 //! `krsi-host plugin`: a plugin from its first line to its file, without a host.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -12,7 +13,11 @@ use super::print::{line, print};
 use super::run::OutputArg;
 use crate::author::{self, BuildError, Description, KernelLack, MatrixRow, SignError, TestError};
 use crate::kernel::btf::KernelTypes;
+use crate::regular;
 use crate::text::Escaped;
+
+/// Largest file of a password.
+const PASSWORD_MAX: u64 = 64 << 10;
 
 /// Commands of `krsi-host plugin`.
 #[derive(Debug, Subcommand)]
@@ -171,8 +176,11 @@ fn sign(file: &Path, key: &Path, password: Option<&Path>, make_key: bool) -> Exi
         };
         exit::refuse(error, "", code)
     };
-    let password = match password.map(std::fs::read_to_string).transpose() {
-        Ok(text) => text.and_then(|text| text.lines().next().map(str::to_owned)),
+    // It may be a pipe of a password manager's.
+    let read = |file| regular::bounded(File::open(file)?, PASSWORD_MAX);
+    let password = match password.map(read).transpose() {
+        Ok(bytes) => bytes
+            .and_then(|bytes| String::from_utf8_lossy(&bytes).lines().next().map(str::to_owned)),
         Err(error) => {
             exit::say(&format!("the password's file cannot be read: {error}"), "");
             return exit::ExitReason::Usage.into();

@@ -9,11 +9,16 @@ use clap::{Args, ValueEnum};
 
 use super::exit;
 use super::run::OutputArg;
-use crate::author::{Follower, On, Replay, ReplayError, Replayed, Told, compare, replay};
+use crate::author::{
+    DescribeError, Follower, On, Replay, ReplayError, Replayed, Told, compare, replay,
+};
+use crate::config::{ConfigError, Source};
 use crate::record::RecordingError;
 
 /// Time between two lines of progress.
 const PROGRESS: Duration = Duration::from_millis(500);
+/// Longest pause at the speed of then.
+const PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// What is replayed, and how.
 #[derive(Debug, Args)]
@@ -60,7 +65,7 @@ enum OnArg {
 enum Speed {
     /// As fast as it goes.
     Max,
-    /// As it was recorded.
+    /// As it was recorded, but for pauses of more than ten minutes.
     Real,
 }
 
@@ -70,6 +75,7 @@ struct ReplayWriter {
     output: OutputArg,
     speed: Speed,
     began: Instant,
+    pace: Pace,
     /// When progress is shown next; nowhere but on a terminal.
     progress: Option<Instant>,
 }
@@ -85,8 +91,12 @@ impl Follower for ReplayWriter {
 
     fn reach(&mut self, after_ns: u64) {
         if self.speed == Speed::Real {
-            let left = Duration::from_nanos(after_ns).saturating_sub(self.began.elapsed());
-            std::thread::sleep(left);
+            let (wait, left_out) = self.pace.pause(after_ns, self.began.elapsed());
+            if left_out > Duration::ZERO {
+                let (all, most) = ((wait + left_out).as_secs(), wait.as_secs());
+                exit::say(&format!("nothing happens for {all} s: {most} of them are waited"), "");
+            }
+            std::thread::sleep(wait);
         }
     }
 
@@ -108,7 +118,13 @@ impl ReplayArgs {
             OnArg::Tapes => On::Tapes,
             OnArg::Stream => On::Stream,
         };
-        let plugins = self.plugins.into_iter().map(configured).collect();
+        let configured = |files: Vec<PathBuf>| files.into_iter().map(configured).collect();
+        let (plugins, compared) = match (configured(self.plugins), configured(self.compare)) {
+            (Ok(plugins), Ok(compared)) => (plugins, compared),
+            (Err(error), _) | (_, Err(error)) => {
+                return exit::refuse(&error, "", exit::ExitReason::Usage);
+            }
+        };
         let cache = self.cache_dir;
         let what = Replay { file: self.file, plugins, on, cache, program };
         let shows = io::stderr().is_terminal() && !io::stdout().is_terminal();
@@ -117,9 +133,10 @@ impl ReplayArgs {
             output: self.output,
             speed: self.speed,
             began: Instant::now(),
+            pace: Pace::default(),
             progress: shows.then(|| Instant::now() + PROGRESS),
         };
-        let mut compared = self.compare.into_iter().map(configured);
+        let mut compared: std::vec::IntoIter<Configured> = compared.into_iter();
         let replayed = match (compared.next(), compared.next()) {
             (Some(old), Some(new)) => compare(&what, (old, new), &mut writer),
             _ => replay(&what, &mut writer),
@@ -140,41 +157,105 @@ impl ReplayArgs {
                     code(replayed, self.allow_missing)
                 }),
             ),
-            Err(ReplayError::Tell(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                let code = match &error {
-                    ReplayError::Read(RecordingError::Read { .. })
-                    | ReplayError::Cache(_)
-                    | ReplayError::SameName { .. } => exit::ExitReason::Usage,
-                    ReplayError::Read(_) => exit::ExitReason::Machine,
-                    ReplayError::Load(_) | ReplayError::Start(_) | ReplayError::Stage { .. } => {
-                        exit::ExitReason::Plugin
-                    }
-                    ReplayError::Engine(_) | ReplayError::Tell(_) => exit::ExitReason::Internal,
-                };
-                exit::refuse(&error, error.fix(), code)
-            }
+            Err(error) => failed(&error),
         }
     }
+}
+
+/// Says why nothing more is replayed. A reader that has seen enough is no failure.
+fn failed(error: &ReplayError) -> ExitCode {
+    let code = match error {
+        ReplayError::Tell(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
+        }
+        ReplayError::Read(RecordingError::Read { .. })
+        | ReplayError::Cache(_)
+        | ReplayError::SameName { .. } => exit::ExitReason::Usage,
+        ReplayError::Read(_) => exit::ExitReason::Machine,
+        ReplayError::Plugin(DescribeError::Engine(_)) | ReplayError::Tell(_) => {
+            exit::ExitReason::Internal
+        }
+        ReplayError::Plugin(_) | ReplayError::Stage { .. } => exit::ExitReason::Plugin,
+    };
+    exit::refuse(error, error.fix(), code)
 }
 
 /// 5 when something differs, 3 when something could not be played or compared, else 0.
 fn code(replayed: Replayed, allow_missing: bool) -> ExitCode {
     let Replayed { different, unplayed, damaged, played, left_out, lacking, .. } = replayed;
+    let is_idle = replayed.without_tape > 0 || (played == 0 && left_out > 0);
     let lacks = lacking && !allow_missing;
     if different > 0 {
         exit::ExitReason::Differs.into()
-    } else if unplayed > 0 || damaged || lacks || (played == 0 && left_out > 0) {
+    } else if unplayed > 0 || damaged || lacks || is_idle {
         exit::ExitReason::Machine.into()
     } else {
         ExitCode::SUCCESS
     }
 }
 
-/// A plugin with the configuration that a host would give it: that of the file beside it.
-fn configured(file: PathBuf) -> (PathBuf, Vec<u8>) {
-    let config = std::fs::read(file.with_extension("toml")).unwrap_or_default();
-    (file, config)
+/// A plugin's file, and its configuration.
+type Configured = (PathBuf, Vec<u8>);
+
+/// A plugin with the configuration that a host would give it: that of the file beside it, or none if there is no such
+/// file. One that cannot be read is not none.
+fn configured(file: PathBuf) -> Result<Configured, ConfigError> {
+    match Source::file(file.with_extension("toml")).read() {
+        Ok(config) => Ok((file, config)),
+        Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok((file, Vec::new()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The pace of a replay at the speed of then.
+#[derive(Debug, Default)]
+struct Pace {
+    /// How much of the pauses was left out.
+    left_out: Duration,
+}
+
+impl Pace {
+    /// How long to wait for what happened at a time, after a replay that has taken so long; and how much of the pause
+    /// is left out, which a file can make as long as it likes.
+    fn pause(&mut self, after_ns: u64, elapsed: Duration) -> (Duration, Duration) {
+        let due = Duration::from_nanos(after_ns).saturating_sub(self.left_out);
+        let left = due.saturating_sub(elapsed);
+        let wait = left.min(PAUSE_MAX);
+        self.left_out += left - wait;
+        (wait, left - wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_as_long_as_it_was_but_not_for_ever() {
+        let (mut pace, seconds) = (Pace::default(), Duration::from_secs);
+        assert_eq!(pace.pause(3_000_000_000, seconds(1)), (seconds(2), seconds(0)));
+        assert_eq!(pace.pause(3_000_000_000, seconds(4)), (seconds(0), seconds(0)));
+        let (wait, left_out) = pace.pause(u64::MAX, seconds(4));
+        assert_eq!(wait, PAUSE_MAX);
+        assert_eq!(left_out, Duration::from_nanos(u64::MAX) - PAUSE_MAX - seconds(4));
+        // What is of the same time is not waited for again.
+        assert_eq!(pace.pause(u64::MAX, seconds(4) + PAUSE_MAX), (seconds(0), seconds(0)));
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_not_an_empty_one() {
+        let folder = std::env::temp_dir().join(format!("krsi-configured-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("a.toml")).unwrap();
+        std::fs::write(folder.join("c.toml"), "x = 1").unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.join("d.toml")).unwrap();
+        let of = |name: &str| configured(folder.join(name)).map(|(_, config)| config);
+        for refused in ["a.wasm", "d.wasm"] {
+            assert!(matches!(of(refused), Err(ConfigError::Read { .. })), "{refused}");
+        }
+        assert_eq!(of("b.wasm").unwrap(), b"");
+        assert_eq!(of("c.wasm").unwrap(), b"x = 1");
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

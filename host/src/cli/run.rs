@@ -15,7 +15,7 @@ use crate::output::{Colour, LogWriter, start_log};
 use crate::pipeline::{self, RunError};
 use crate::plugin::{CompileLimits, Limits};
 use crate::policy::GrantSpec;
-use crate::record::Options;
+use crate::record::{FlightOptions, Options};
 use crate::text::Escaped;
 
 /// Where compiled plugins are kept unless said otherwise.
@@ -128,7 +128,8 @@ pub(super) struct Args {
 /// How something is recorded.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct RecordArgs {
-    /// Records tokens instead of names, arguments and texts, and leaves contents out.
+    /// Records tokens instead of names, arguments and texts, and leaves contents out. Of a host it is said at its start
+    /// for its flight recorder too.
     #[arg(long = "record-redacted")]
     redacted: bool,
     /// Size at which a recording ends, in MiB.
@@ -141,6 +142,12 @@ impl RecordArgs {
     pub(super) fn to(self, file: PathBuf) -> Options {
         let bytes_max = u64::from(self.mib) << 20;
         Options { file: absolute(file), bytes_max, redacted: self.redacted }
+    }
+
+    /// With the memory of a flight recorder, in MiB; none of it is no flight recorder.
+    fn flight(self, mib: u16) -> Option<FlightOptions> {
+        let bytes_max = usize::from(mib) << 20;
+        (mib > 0).then_some(FlightOptions { bytes_max, redacted: self.redacted })
     }
 }
 
@@ -274,7 +281,7 @@ fn config(args: Args) -> Result<Config, ConfigError> {
         allow_writable: args.allow_writable,
         control: (!args.no_control).then_some(args.control),
         ready_file: args.ready_file,
-        flight_bytes: usize::from(args.flight_mib) << 20,
+        flight: args.recording.flight(args.flight_mib),
         record: args.record.map(|file| args.recording.to(file)),
     })
 }

@@ -110,8 +110,8 @@ pub struct Config {
     pub allow_writable: bool,
     /// Created once hooks are proven live and rules of `init` are in force.
     pub ready_file: Option<PathBuf>,
-    /// Memory of the flight recorder, bytes; 0 for none.
-    pub flight_bytes: usize,
+    /// What a flight recorder keeps in memory, if there is to be one.
+    pub flight: Option<record::FlightOptions>,
     /// What is recorded from the start on.
     pub record: Option<record::Options>,
 }
@@ -351,7 +351,7 @@ mod tests {
             control: None,
             allow_writable: false,
             ready_file: None,
-            flight_bytes: 0,
+            flight: None,
             record: None,
         };
         assert!(

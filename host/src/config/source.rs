@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{ConfigError, PLUGIN_CONFIG_MAX};
-use crate::plugin::open_regular;
+use crate::regular;
 
 /// A configuration file, or what once came from a pipe in its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Source {
     pub fn read(&self) -> Result<Vec<u8>, ConfigError> {
         match &self.once {
             Some(bytes) => Ok(bytes.to_vec()),
-            None => bounded(&self.path, open_regular(&self.path)),
+            None => bounded(&self.path, regular::open(&self.path)),
         }
     }
 }

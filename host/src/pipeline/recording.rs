@@ -12,11 +12,12 @@ use super::mailbox::{Mailbox, ReaderChange};
 use super::shared::Shared;
 use crate::config::Config;
 use crate::kernel::survey::probe;
-use crate::record::{Head, Options, RecordError, Recorded, Recorder};
+use crate::record::{FlightOptions, Head, Options, RecordError, Recorded, Recorder};
 use crate::route::batch::private;
 use crate::route::queue::{Delivery, Queue};
 use crate::route::scope::Scope;
 use crate::route::subscription::{PluginSlot, Subscription};
+use crate::thread::{self, Task};
 
 /// Slot of the stream's reader: one that no plugin has, and no rule.
 const SLOT: PluginSlot = PluginSlot(u8::MAX);
@@ -37,6 +38,7 @@ pub(super) enum Recordable {
 pub(super) struct Recording {
     /// Its file; none of a flight recorder's.
     file: Option<PathBuf>,
+    redacted: bool,
     recorder: Recorder,
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
@@ -64,13 +66,9 @@ impl Recording {
         let notes = Arc::clone(shared);
         let head = head(shared, options.redacted);
         let recorder = Recorder::start(options, head, move |text| notes.note(text))?;
-        let redacted = if options.redacted {
-            "names and texts are tokens"
-        } else {
-            "with paths and arguments as they are"
-        };
-        shared.note(format!("recording to {}, {redacted}", options.file.display()));
-        Self::run(Some(options.file.clone()), recorder, shared, mailbox)
+        let how = contents(options.redacted);
+        shared.note(format!("recording to {}, {how}", options.file.display()));
+        Self::run((Some(options.file.clone()), options.redacted), recorder, shared, mailbox)
     }
 
     /// Begins what the host holds in memory, if it is to.
@@ -79,31 +77,29 @@ impl Recording {
         shared: &Arc<Shared>,
         mailbox: &Mailbox,
     ) -> Result<Option<Self>, RunError> {
-        if config.flight_bytes == 0 {
-            return Ok(None);
-        }
+        let Some(FlightOptions { bytes_max, redacted }) = config.flight else { return Ok(None) };
         let notes = Arc::clone(shared);
-        let head = head(shared, false);
-        let recorder = Recorder::flight(config.flight_bytes, head, move |text| notes.note(text))?;
-        Self::run(None, recorder, shared, mailbox).map(Some)
+        let head = head(shared, redacted);
+        let recorder = Recorder::flight(bytes_max, head, move |text| notes.note(text))?;
+        Self::run((None, redacted), recorder, shared, mailbox).map(Some)
     }
 
     fn run(
-        file: Option<PathBuf>,
+        (file, redacted): (Option<PathBuf>, bool),
         recorder: Recorder,
         shared: &Shared,
         mailbox: &Mailbox,
     ) -> Result<Self, RunError> {
         let queue = Arc::new(Queue::new(QUEUE_RECORDS));
         let thread = {
-            let (queue, recorder) = (Arc::clone(&queue), recorder.clone());
-            std::thread::Builder::new()
-                .name("record-stream".into())
-                .spawn(move || stream(&queue, &recorder))
-                .map_err(RunError::Thread)?
+            let (queue, to) = (Arc::clone(&queue), recorder.clone());
+            let spawned =
+                thread::spawn("record-stream", Task::Passing, move || stream(&queue, &to));
+            // Without a stream there is no recording.
+            spawned.inspect_err(|_| drop(recorder.stop())).map_err(RunError::Thread)?
         };
         let _before = shared.recorder.set(Some(recorder.clone()));
-        let recording = Self { file, recorder, queue, thread };
+        let recording = Self { file, redacted, recorder, queue, thread };
         recording.subscribe(mailbox);
         Ok(recording)
     }
@@ -149,7 +145,8 @@ impl Recording {
             return Err(RunError::Record(RecordError::NoFlight));
         }
         let Recorded { bytes, .. } = self.recorder.dump(file)?;
-        Ok(format!("wrote what happened last to {}, {} KiB", file.display(), bytes.div_ceil(1024)))
+        let (kib, how) = (bytes.div_ceil(1024), contents(self.redacted));
+        Ok(format!("wrote what happened last to {}, {kib} KiB, {how}", file.display()))
     }
 
     /// Ends one whose place another has taken.
@@ -167,6 +164,11 @@ impl Recording {
         let file = self.file().display().to_string();
         words(&file, &self.end())
     }
+}
+
+/// What a recording holds of names and texts, in words.
+const fn contents(redacted: bool) -> &'static str {
+    if redacted { "names and texts are tokens" } else { "with paths and arguments as they are" }
 }
 
 /// What a recording of this host says of itself.
@@ -187,7 +189,9 @@ fn words(file: &str, recorded: &Recorded) -> String {
     let Recorded { entries, bytes, lost, cut_short } = recorded;
     let mut text = format!("recorded {entries} entries to {file}, {} KiB", bytes.div_ceil(1024));
     if *lost > 0 {
-        text.push_str(&format!(", {lost} lost, as the recorder was too slow"));
+        // Of one that ended by itself the reason follows.
+        let why = if cut_short.is_some() { "" } else { ", as the recorder was too slow" };
+        text.push_str(&format!(", {lost} lost{why}"));
     }
     if let Some(why) = cut_short {
         text.push_str(&format!("; {why}"));

@@ -121,6 +121,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
         mailbox,
         reader,
         recording,
+        ended_recording: None,
     };
     steward.report_rejected(rejected);
     steward.shadow_files(&config.shadows);

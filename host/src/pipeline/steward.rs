@@ -126,6 +126,8 @@ pub(super) struct Steward {
     pub(super) mailbox: Arc<Mailbox>,
     pub(super) reader: JoinHandle<Result<(), ReadError>>,
     pub(super) recording: Option<Recording>,
+    /// What became of a recording that ended by itself, until somebody asks.
+    pub(super) ended_recording: Option<String>,
 }
 
 impl Steward {
@@ -191,6 +193,7 @@ impl Steward {
     /// soon as it hears of a skipped call, and with every census, for kernels before 5.12 do not tell. `missed`
     /// are the skipped calls before. And whatever lies at the places of plugins is looked at, for what no sign tells.
     fn look(&mut self, missed: &mut u64) {
+        self.take_recording_down();
         self.look_at_files(&HashSet::new());
         let now = self.shared.hook_counts.read(AbiHook::BprmCommittedCreds.id(), Counted::Missed);
         let is_time = self.census.look_in_time();
@@ -249,8 +252,19 @@ impl Steward {
         self.blind = blind;
     }
 
+    /// Takes down a recording that ended by itself, as its file is full: nothing is encoded for it any more, and the
+    /// flight recorder goes on.
+    fn take_recording_down(&mut self) {
+        let over = self.recording.take_if(|one| !one.is_flight() && one.is_over());
+        if let Some(over) = over {
+            self.ended_recording = Some(over.end_of(&self.shared, &self.mailbox));
+            self.fly();
+        }
+    }
+
     fn record(&mut self, what: Recordable) -> Result<String, RunError> {
-        let running = self.recording.as_ref().filter(|one| !one.is_over());
+        self.take_recording_down();
+        let running = self.recording.as_ref();
         match (what, running) {
             (Recordable::From(_), Some(recording)) if !recording.is_flight() => {
                 let file = recording.file().to_owned();
@@ -263,6 +277,7 @@ impl Steward {
                     let _held = before.end();
                 }
                 self.roster.record();
+                self.ended_recording = None;
                 Ok(format!("recording to {}", options.file.display()))
             }
             (Recordable::Held(file), Some(recording)) => recording.dump(&file),
@@ -273,7 +288,9 @@ impl Steward {
                 self.fly();
                 Ok(ended.unwrap_or_default())
             }
-            (Recordable::End, _) => Err(RunError::Record(RecordError::NotRunning)),
+            (Recordable::End, _) => {
+                self.ended_recording.take().ok_or(RunError::Record(RecordError::NotRunning))
+            }
         }
     }
 

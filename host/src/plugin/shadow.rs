@@ -27,6 +27,10 @@ use crate::thread::{self, Task};
 const WAITING_MAX: usize = 256;
 /// Differences of one batch that are told.
 const TOLD_MAX: usize = 8;
+/// Who wants what the shadow does not.
+const RUNS: &str = "the version that runs";
+/// Who wants what the version that runs does not.
+const SHADOW: &str = "the shadow";
 
 /// Receives the differences between a shadow and the running version.
 pub trait ShadowSink: Send {
@@ -108,7 +112,7 @@ fn run(
         let count = match world.handle(&fit(&batch, schema)) {
             Ok(own) if own == live && schema == of_live => &stats.same,
             Ok(own) => {
-                let lines = differences((&live, of_live), (&own, schema));
+                let lines = differences(((&live, of_live), RUNS), ((&own, schema), SHADOW));
                 if lines.is_empty() {
                     &stats.same
                 } else {
@@ -122,9 +126,12 @@ fn run(
     }
 }
 
-/// What one list of actions has and the other has not. Tokens are names that each version gives as
-/// it likes, so they do not count.
-pub(crate) fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec<String> {
+/// What one list of actions has and the other has not, each with words for who wants it. Tokens are names that each
+/// version gives as it likes, so they do not count.
+pub(crate) fn differences(
+    (live, one): ((&[u8], Schema), &str),
+    (shadow, other): ((&[u8], Schema), &str),
+) -> Vec<String> {
     let mut balance: BTreeMap<String, i64> = BTreeMap::new();
     for ((list, schema), weight) in [(live, -1), (shadow, 1)] {
         for frame in Frames::new(list) {
@@ -137,7 +144,7 @@ pub(crate) fn differences(live: (&[u8], Schema), shadow: (&[u8], Schema)) -> Vec
     let differing = balance.into_iter().filter(|(_, balance)| *balance != 0);
     let mut lines: Vec<String> = differing
         .map(|(words, balance)| {
-            let who = if balance > 0 { "the shadow" } else { "the version that runs" };
+            let who = if balance > 0 { other } else { one };
             format!("only {who} wants to {words}")
         })
         .collect();
@@ -237,7 +244,8 @@ mod tests {
     use super::*;
 
     fn differences(live: &[u8], shadow: &[u8]) -> Vec<String> {
-        super::differences((live, Schema::V0_2), (shadow, Schema::V0_2))
+        let (live, shadow) = ((live, Schema::V0_2), (shadow, Schema::V0_2));
+        super::differences((live, RUNS), (shadow, SHADOW))
     }
 
     fn alert(text: &str) -> Vec<u8> {

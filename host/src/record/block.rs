@@ -43,7 +43,7 @@ pub(super) struct BlockHead {
     pub(super) stored: u32,
     /// Length of what they decode to.
     pub(super) plain: u32,
-    /// Kind of the block, such as [`ENTRIES`].
+    /// Kind of what the block holds.
     pub(super) kind: u16,
     /// Its number, from 0 on.
     pub(super) sequence: u64,

@@ -40,7 +40,7 @@ words! {
     /// Why a tape begins.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Cause ("cause of a tape" else Other) {
-        /// The plugin was started.
+        /// The plugin came, and starts anew.
         #[default]
         Started = 0,
         /// It failed, and was started from its last checkpoint.
@@ -106,7 +106,7 @@ words! {
 }
 
 words! {
-    /// Answer of a call.
+    /// What came back of a call.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Answer ("answer" else Other) {
         /// The call was not made of the plugin: there is nothing to compare with.
@@ -127,7 +127,7 @@ words! {
     /// What made a call fail.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Failing ("failure" else Machine) {
-        /// No failure.
+        /// Nothing made it fail.
         #[default]
         Nothing = 0,
         /// A trap: the same input makes it again.
@@ -147,7 +147,7 @@ composite! {
     pub struct LogLine {
         /// 0 error, 1 warning, 2 information, 3 for whoever looks for a fault.
         pub level: u8,
-        /// Text of the line.
+        /// The words of the line.
         pub text: String,
     }
 }
@@ -162,17 +162,17 @@ composite! {
         pub number: u64,
         /// Time of the batch; of other calls that of the batch before.
         pub boot_ns: u64,
-        /// Function that was called.
+        /// Which function of the plugin was called.
         pub act: Act,
-        /// Input of the function.
+        /// What the function was given.
         pub input: Cow<'a, [u8]>,
         /// Of `restore`, the version that wrote the state.
         pub from: Cow<'a, str>,
         /// Of `init`, the seed.
         pub seed: u64,
-        /// Answer of the call.
+        /// How the call ended.
         pub answer: Answer,
-        /// Output of the function.
+        /// Bytes that the call returned.
         pub output: Cow<'a, [u8]>,
         /// Reason of a refusal or a failure.
         pub text: Cow<'a, str>,
@@ -202,7 +202,7 @@ composite! {
     /// Entries that did not reach the file, for the recorder was too slow.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Gap {
-        /// Number of entries that are missing.
+        /// Entries that are missing.
         pub entries: u64,
         /// Length of these entries together, bytes.
         pub bytes: u64,
@@ -211,7 +211,7 @@ composite! {
 
 /// Why a recording ends.
 pub(crate) mod ended {
-    /// The recording was stopped.
+    /// Somebody stopped the recording.
     pub(crate) const STOPPED: &str = "stopped";
     /// It is what a flight recorder held.
     pub(crate) const DUMPED: &str = "what the flight recorder held";
@@ -273,7 +273,7 @@ impl<'a> RecordEntry<'a> {
         }
     }
 
-    /// Appends the entry.
+    /// Appends the entry to some bytes.
     pub(super) fn push(&self, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(&[0; ENTRY_HEAD]);

@@ -11,13 +11,13 @@ pub enum RecordError {
     /// Something is there, and is left as it is.
     #[error("{}: is there already, and is not written over", file.display())]
     Taken {
-        /// Path of what is there.
+        /// Path at which something lies.
         file: PathBuf,
     },
     /// It cannot be made.
     #[error("{}: cannot be recorded to", file.display())]
     Create {
-        /// Path of the recording.
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]

@@ -17,7 +17,7 @@ pub use entry::{Cause, Failing, Head, Opened};
 pub(crate) use file::RecordError;
 pub(crate) use reader::{Damage, RecordingError, RecordingReader};
 pub(crate) use recorder::Recorded;
-pub use recorder::{Options, Recorder};
+pub use recorder::{FlightOptions, Options, Recorder};
 pub use slot::RecorderSlot;
 pub(crate) use tape::Tape;
 pub use tape::TapedOutcome;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::block::{self, BLOCK_HEAD, BlockHead, ENTRIES, FILE_HEAD, FORMAT};
 use super::entry::RecordEntry;
+use crate::regular;
 
 /// Why a file is no recording.
 #[derive(Debug, thiserror::Error)]
@@ -15,13 +16,13 @@ pub(crate) enum RecordingError {
     /// It cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
-        /// Path of the recording.
+        /// Path of the file.
         file: PathBuf,
         /// What the kernel says.
         #[source]
         source: io::Error,
     },
-    /// The file starts with other bytes than a recording.
+    /// The file does not start as recordings do.
     #[error("{}: is no recording of krsi-host", file.display())]
     Foreign {
         /// Path of the file.
@@ -30,9 +31,9 @@ pub(crate) enum RecordingError {
     /// It was written by a later version in another format.
     #[error("{}: is of format {format}, this krsi-host reads {FORMAT}", file.display())]
     Format {
-        /// Path of the recording.
+        /// Path of the file.
         file: PathBuf,
-        /// Number of the recording's format.
+        /// Format that the file says.
         format: u32,
     },
 }
@@ -49,15 +50,23 @@ pub(crate) enum Damage {
     /// A block is not what it says that it is.
     #[error("the block at byte {at} is damaged, and what follows it was not read")]
     Block {
-        /// Offset of the block, bytes.
+        /// Byte at which the block starts.
         at: u64,
     },
-    /// Blocks are missing.
+    /// The file ends without saying why.
+    #[error(
+        "the recording breaks off at byte {at}: the host or the machine stopped before it was ended"
+    )]
+    Unended {
+        /// Where the file ends.
+        at: u64,
+    },
+    /// Blocks are missing between two others.
     #[error("{blocks} blocks are missing before byte {at}")]
     Missing {
         /// Offset of the next block, bytes.
         at: u64,
-        /// Number of blocks that are missing.
+        /// How many blocks are missing.
         blocks: u64,
     },
 }
@@ -74,16 +83,18 @@ pub(crate) struct RecordingReader {
     plain: Vec<u8>,
     read: usize,
     damage: Option<Damage>,
+    /// Whether it says that it ends here.
+    is_ended: bool,
 }
 
 impl RecordingReader {
-    /// Opens a recording.
+    /// Opens a recording at its start.
     ///
     /// # Errors
     /// When it cannot be read, or is none.
     pub(crate) fn open(file: &Path) -> Result<Self, RecordingError> {
         let failed = |source| RecordingError::Read { file: file.to_owned(), source };
-        let opened = File::open(file).map_err(failed)?;
+        let opened = regular::open(file).map_err(failed)?;
         let length = opened.metadata().map_err(failed)?.len();
         let mut source = io::BufReader::new(opened);
         let mut head = [0; FILE_HEAD];
@@ -102,6 +113,7 @@ impl RecordingReader {
                 plain: Vec::new(),
                 read: 0,
                 damage: None,
+                is_ended: false,
             }),
             Some(format) => Err(RecordingError::Format { file: file.to_owned(), format }),
         }
@@ -123,6 +135,7 @@ impl RecordingReader {
         match RecordEntry::take(rest) {
             Ok((entry, after)) => {
                 self.read = self.plain.len() - after.len();
+                self.is_ended |= matches!(entry, RecordEntry::Closing(_));
                 Ok(Some(entry))
             }
             Err(_) => {
@@ -151,7 +164,12 @@ impl RecordingReader {
         let at = self.at;
         let mut head = [0; BLOCK_HEAD];
         match self.fill(&mut head)? {
-            0 => return Ok(false),
+            0 => {
+                // What is missing before is told rather than that the end is.
+                let unended = (!self.is_ended).then_some(Damage::Unended { at });
+                self.damage = self.damage.or(unended);
+                return Ok(false);
+            }
             BLOCK_HEAD => {}
             _ => return Ok(self.end(Damage::Torn { at })),
         }

@@ -208,8 +208,12 @@ impl Redactor {
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::latest::{BatchStart, Event, Meta};
+    use krsi_plugin_schema::latest::{
+        Alert, Allow, BatchStart, Call as HookCall, Event, Hook, HookSet, IfUnresolved, LabelTest,
+        Meta, Metric, Rule, Subject, Text,
+    };
 
+    use super::super::entry::LogLine;
     use super::*;
 
     #[test]
@@ -256,5 +260,71 @@ mod tests {
         );
         // The same word is the same token wherever it stands.
         assert!(exec.path.ends_with(&*meta.comm) && exec.argv.joined.contains(&*meta.comm));
+    }
+
+    #[test]
+    fn no_text_of_a_call_and_of_its_answer_is_left() {
+        let mut redactor = Redactor::new().unwrap();
+        let mut input = Vec::new();
+        let hook = Hook::PathUnlink;
+        let text = Text { text: "/opt/secret".into(), ..Text::default() };
+        let values = vec![Value::Text(text), Value::Bytes(b"secret".into())];
+        let event = Event { meta: Meta::default(), body: Body::Call(HookCall { hook, values }) };
+        event.push(&mut input).unwrap();
+        let mut output = Vec::new();
+        let path =
+            RuleKey::Path { prefix: "/opt/secret".into(), if_unresolved: IfUnresolved::Pass };
+        let rule = Rule {
+            token: 1,
+            cause_boot_ns: 0,
+            key: path,
+            subject: Subject::Any,
+            labels: LabelTest::default(),
+            hooks: HookSet::default(),
+            ttl_ms: 1,
+            reason: "secret".into(),
+        };
+        Action::Allow(Allow { rule }).push(&mut output).unwrap();
+        let alert = Alert { text: "secret".into(), ..Alert::default() };
+        Action::Alert(alert).push(&mut output).unwrap();
+        let metric = Metric { name: "secret".into(), ..Metric::default() };
+        Action::Metric(metric).push(&mut output).unwrap();
+        let opened = Opened { tape: 4, schema: SCHEMA.number(), ..Opened::default() };
+        let mut bytes = Vec::new();
+        RecordEntry::Opened(opened).push(&mut bytes);
+        let _opened = redactor.entry(&bytes);
+        for act in [Act::Init, Act::Restore, Act::Handle, Act::Snapshot] {
+            // A configuration and a state are the plugin's own bytes; so is what a snapshot returns.
+            let is_of_frames = [act == Act::Handle, matches!(act, Act::Init | Act::Handle)];
+            let [input, output] = [(&input, is_of_frames[0]), (&output, is_of_frames[1])]
+                .map(|(frames, is)| if is { frames.as_slice() } else { &b"secret"[..] });
+            let call = Call {
+                tape: 4,
+                act,
+                input: input.into(),
+                answer: Answer::Returned,
+                output: output.into(),
+                text: "secret".into(),
+                log: vec![LogLine { level: 1, text: "secret".into() }],
+                ..Call::default()
+            };
+            let mut bytes = Vec::new();
+            RecordEntry::Call(call).push(&mut bytes);
+            assert!(String::from_utf8_lossy(&bytes).contains("secret"));
+            let redacted = redactor.entry(&bytes);
+            assert!(!String::from_utf8_lossy(&redacted).contains("secret"), "{act:?}");
+            let Ok((RecordEntry::Call(call), _)) = RecordEntry::take(&redacted) else {
+                panic!("{act:?}");
+            };
+            // How much there was stays.
+            assert_eq!((call.tape, call.act, call.log_more), (4, act, 1));
+            let frames = [Frames::new(&call.input).count(), Frames::new(&call.output).count()];
+            let expected = match act {
+                Act::Handle => [1, 3],
+                Act::Init => [0, 3],
+                _ => [0, 0],
+            };
+            assert_eq!(frames, expected, "{act:?}");
+        }
     }
 }

@@ -23,9 +23,9 @@ pub enum TapedOutcome<'a> {
     Unmade,
     /// It returned something, or nothing.
     Returned(&'a [u8]),
-    /// The plugin refused, with its reason.
+    /// The call refused, in these words.
     Refused(&'a str),
-    /// The call failed, in these words.
+    /// The call failed, of this cause and in these words.
     Failed(Failing, &'a str),
 }
 

@@ -4,20 +4,35 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 
-use super::told::What;
+use super::told::{OnlyKind, What};
 use super::{Follower, On, Replay, ReplayError, Replayed, Told, replay};
 
-/// Collects what a plugin wants, and hands progress on.
+/// Something that a plugin does, with its time and the plugin's name.
+type Deed = (u64, String, (OnlyKind, String));
+
+/// Collects what a plugin wants and how it fails, and hands on progress and what is about the recording.
 struct Wishes<'f> {
-    wishes: Vec<(u64, String, String)>,
+    wishes: Vec<Deed>,
+    /// Whether what is about the recording, and not about a plugin, is told.
+    is_first: bool,
     follower: &'f mut dyn Follower,
 }
 
 impl Follower for Wishes<'_> {
     fn tell(&mut self, told: &Told) -> io::Result<()> {
-        if let What::Action { text } = &told.what {
-            self.wishes.push((told.after_ns, told.plugin.clone(), text.clone()));
-        }
+        let (kind, text) = match &told.what {
+            What::Action { text } => (OnlyKind::Wants, text),
+            What::NotDone { text } => (OnlyKind::NotDone, text),
+            What::Failed { text } => (OnlyKind::Failed, text),
+            // What a plugin lacks or misses is about this one of the two.
+            What::OnStream { lacks, .. } if !lacks.is_empty() => return self.follower.tell(told),
+            What::TicksLeftOut { .. } => return self.follower.tell(told),
+            What::Recording { .. } | What::Gap { .. } | What::Damaged { .. } if self.is_first => {
+                return self.follower.tell(told);
+            }
+            _ => return Ok(()),
+        };
+        self.wishes.push((told.after_ns, told.plugin.clone(), (kind, text.clone())));
         Ok(())
     }
 
@@ -27,8 +42,8 @@ impl Follower for Wishes<'_> {
 }
 
 /// Plays two plugins, each with its configuration, on a recording's stream, and tells what only one of them wants, in
-/// the order in which it wants it. The replay's own plugins are left out. What both come to; how many wishes differ
-/// counts as different.
+/// the order in which it wants it; how a plugin fails is told whether the other does or not. The replay's own plugins
+/// are left out. What both come to together; how much they differ in counts as different.
 ///
 /// # Errors
 /// As [`replay`].
@@ -37,35 +52,50 @@ pub(crate) fn compare(
     (old, new): ((PathBuf, Vec<u8>), (PathBuf, Vec<u8>)),
     follower: &mut dyn Follower,
 ) -> Result<Replayed, ReplayError> {
-    let mut play = |plugin: (PathBuf, Vec<u8>)| {
-        let mut wishes = Wishes { wishes: Vec::new(), follower: &mut *follower };
+    let mut play = |plugin: (PathBuf, Vec<u8>), is_first| {
+        let mut wishes = Wishes { wishes: Vec::new(), is_first, follower: &mut *follower };
         let one = Replay { plugins: vec![plugin], on: On::Stream, ..what.clone() };
         let replayed = replay(&one, &mut wishes)?;
         Ok::<_, ReplayError>((wishes.wishes, replayed))
     };
-    let ((before, _), (after, replayed)) = (play(old)?, play(new)?);
+    let ((before, of_old), (after, of_new)) = (play(old, true)?, play(new, false)?);
     // What both want, however often, in whatever order within a recording.
-    let mut balance: BTreeMap<&str, i64> = BTreeMap::new();
-    before.iter().for_each(|(_, _, text)| *balance.entry(text).or_default() -= 1);
-    after.iter().for_each(|(_, _, text)| *balance.entry(text).or_default() += 1);
+    let mut balance: BTreeMap<&(OnlyKind, String), i64> = BTreeMap::new();
+    before.iter().for_each(|(_, _, done)| *balance.entry(done).or_default() -= 1);
+    after.iter().for_each(|(_, _, done)| *balance.entry(done).or_default() += 1);
+    // What both fail with is no difference, and is told all the same.
+    let fails = after.iter().filter(|(_, _, (kind, _))| *kind == OnlyKind::Failed);
+    for (after_ns, plugin, done) in fails {
+        if balance.get(done) == Some(&0) {
+            let what = What::Failed { text: done.1.clone() };
+            let told = Told { after_ns: *after_ns, plugin: plugin.clone(), what };
+            follower.tell(&told).map_err(ReplayError::Tell)?;
+        }
+    }
     let mut different = 0;
     for (who, wishes, sign) in [("old", &before, -1), ("new", &after, 1)] {
         // The last of those that are the same are the ones that are too many.
         let mut only = Vec::new();
-        for (after_ns, plugin, text) in wishes.iter().rev() {
-            if let Some(left) = balance.get_mut(text.as_str())
+        for (after_ns, plugin, done) in wishes.iter().rev() {
+            if let Some(left) = balance.get_mut(done)
                 && *left * sign > 0
             {
                 *left -= sign;
-                only.push((*after_ns, plugin, text));
+                only.push((*after_ns, plugin, done));
             }
         }
-        for (after_ns, plugin, text) in only.into_iter().rev() {
+        for (after_ns, plugin, (kind, text)) in only.into_iter().rev() {
             different += 1;
-            let what = What::Only { who, text: text.clone() };
+            let what = What::Only { who, kind: *kind, text: text.clone() };
             let told = Told { after_ns, plugin: plugin.clone(), what };
             follower.tell(&told).map_err(ReplayError::Tell)?;
         }
     }
-    Ok(Replayed { different, ..replayed })
+    Ok(Replayed {
+        different,
+        calls: of_old.calls + of_new.calls,
+        unplayed: of_old.unplayed + of_new.unplayed,
+        lacking: of_old.lacking || of_new.lacking,
+        ..of_new
+    })
 }

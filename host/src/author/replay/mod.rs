@@ -4,6 +4,7 @@
 //! recording and the plugins' files. Why: docs/adr/0027-recordings.md.
 
 mod compare;
+mod error;
 mod play;
 mod stream;
 mod told;
@@ -12,82 +13,22 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use krsi_plugin_schema::Schema;
-
 pub(crate) use self::compare::compare;
+pub(crate) use self::error::ReplayError;
 use self::play::Play;
 use self::stream::Streaming;
 pub(crate) use self::told::{Told, What};
-use super::stage::StageError;
-use crate::plugin::{
-    Cache, CacheError, CompileLimits, Compiler, Engine, EngineError, Limits, LoadError, PluginPre,
-    StartError, Stepped,
-};
-use crate::record::{Damage, Head, Opened, RecordEntry, RecordingError, RecordingReader, Streamed};
+use super::describe::DescribeError;
+use crate::plugin::{Cache, CompileLimits, Compiler, Engine, Limits, PluginPre, Stepped};
+use crate::record::{Damage, Head, Opened, RecordEntry, RecordingReader, Streamed};
 
 /// Time that a call may take, whatever it had live: only one that never ends should meet it.
 const CALL_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Why nothing is replayed.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ReplayError {
-    /// The file is no recording, or cannot be read.
-    #[error(transparent)]
-    Read(#[from] RecordingError),
-    /// The folder of compiled code is none.
-    #[error(transparent)]
-    Cache(#[from] CacheError),
-    /// There is no engine on this machine.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A file is no plugin.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// A plugin fails before its first call.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// Two files are one plugin.
-    #[error("{}: its name {name:?} is that of {} too", file.display(), other.display())]
-    SameName {
-        /// The later plugin's Wasm file.
-        file: PathBuf,
-        /// The name of both.
-        name: String,
-        /// The file before it.
-        other: PathBuf,
-    },
-    /// A plugin does not start on the stream.
-    #[error("{name}: {why}")]
-    Stage {
-        /// Name of the plugin.
-        name: String,
-        #[source]
-        why: StageError,
-    },
-    /// What is told cannot be written.
-    #[error("what is replayed cannot be told")]
-    Tell(#[source] std::io::Error),
-}
-
-impl ReplayError {
-    /// What to do about it; empty when the error says it.
-    #[must_use]
-    pub(crate) const fn fix(&self) -> &'static str {
-        match self {
-            ReplayError::Load(error) => error.fix(),
-            ReplayError::Start(error) => error.fix(),
-            ReplayError::Read(RecordingError::Format { .. }) => {
-                "replay it with the krsi-host that wrote it, or a later one"
-            }
-            ReplayError::Cache(_)
-            | ReplayError::Stage { .. }
-            | ReplayError::Read(_)
-            | ReplayError::Engine(_)
-            | ReplayError::SameName { .. }
-            | ReplayError::Tell(_) => "",
-        }
-    }
-}
+/// Instances that wait for their next call at a time: more than a host runs.
+const LIVE_MAX: usize = 128;
+/// Sets of limits that tapes may have, beside the default ones of each plugin: each is a compilation.
+const LIMITS_MAX: usize = 32;
 
 /// Counts of a replay: what was played, and with what result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,8 +49,10 @@ pub(crate) struct Replayed {
     pub(crate) records: u64,
     /// Whether a plugin asks for what the recording does not have.
     pub(crate) lacking: bool,
-    /// Whether the recording itself is not whole.
+    /// Whether the recording itself is not whole: entries are missing in it, or its end.
     pub(crate) damaged: bool,
+    /// Plugins that were given and that no tape is of.
+    pub(crate) without_tape: u64,
 }
 
 /// What plugins are played on.
@@ -126,7 +69,7 @@ pub(crate) enum On {
 /// Input of a replay: the recording and the plugins that are played.
 #[derive(Clone, Debug)]
 pub(crate) struct Replay {
-    /// File of the recording.
+    /// Path of the recording.
     pub(crate) file: PathBuf,
     /// Files of plugins, each with its configuration for the stream.
     pub(crate) plugins: Vec<(PathBuf, Vec<u8>)>,
@@ -140,7 +83,7 @@ pub(crate) struct Replay {
 
 /// Receiver of what a replay tells.
 pub(crate) trait Follower {
-    /// Is told something.
+    /// Is told what the replay came to next.
     ///
     /// # Errors
     /// When it cannot be passed on; the replay ends.
@@ -156,14 +99,19 @@ struct GivenPlugin {
     file: PathBuf,
     config: Vec<u8>,
     compiled: Vec<(Limits, PluginPre)>,
+    is_played: bool,
 }
 
 struct Player<'f> {
     compiler: Compiler,
     engines: Vec<(usize, Engine)>,
+    /// Sets of limits that tapes asked for.
+    limits: usize,
     given: BTreeMap<String, GivenPlugin>,
     /// Tapes that are played, by number.
     plays: BTreeMap<u32, Play>,
+    /// Calls of tapes so far.
+    calls: u64,
     /// Plugins on the stream, by name.
     streams: BTreeMap<String, Streaming>,
     on: On,
@@ -171,10 +119,9 @@ struct Player<'f> {
     replayed: Replayed,
     /// Start of the recording.
     start_ns: u64,
-    redacted: bool,
 }
 
-/// Plays a recording.
+/// Plays a recording from its start to its end.
 ///
 /// # Errors
 /// When it is none, or a plugin cannot be run at all.
@@ -187,14 +134,15 @@ pub(crate) fn replay(
     let mut player = Player {
         compiler,
         engines: Vec::new(),
+        limits: 0,
         given: BTreeMap::new(),
         plays: BTreeMap::new(),
+        calls: 0,
         streams: BTreeMap::new(),
         on: replay.on,
         follower,
         replayed: Replayed::default(),
         start_ns: 0,
-        redacted: false,
     };
     for (file, config) in &replay.plugins {
         player.give(file, config)?;
@@ -214,11 +162,13 @@ pub(crate) fn replay(
 impl Player<'_> {
     /// Takes a plugin's file, by the name that it gives itself.
     fn give(&mut self, file: &Path, config: &[u8]) -> Result<(), ReplayError> {
-        let limits = Limits { call_deadline: CALL_DEADLINE, ..Limits::default() };
+        let own = Limits::default();
+        let limits = Limits { call_deadline: CALL_DEADLINE, init_deadline: CALL_DEADLINE, ..own };
         let pre = self.load(file, limits)?;
-        let name = Stepped::new(&pre)?.manifest().name.clone();
+        let name = stepped(&pre)?.manifest().name.clone();
         let (owned, config) = (file.to_owned(), config.to_vec());
-        let given = GivenPlugin { file: owned, config, compiled: vec![(limits, pre)] };
+        let given =
+            GivenPlugin { file: owned, config, compiled: vec![(limits, pre)], is_played: false };
         match self.given.get(&name) {
             Some(other) => Err(ReplayError::SameName {
                 file: file.to_owned(),
@@ -232,7 +182,7 @@ impl Player<'_> {
         }
     }
 
-    fn load(&mut self, file: &Path, limits: Limits) -> Result<PluginPre, ReplayError> {
+    fn load(&mut self, file: &Path, limits: Limits) -> Result<PluginPre, DescribeError> {
         let found = self.engines.iter().find(|(bytes, _)| *bytes == limits.stack_bytes);
         let engine = match found {
             Some((_, engine)) => engine.clone(),
@@ -251,6 +201,8 @@ impl Player<'_> {
             RecordEntry::Opened(opened) => self.open(&opened),
             RecordEntry::Call(call) => {
                 let Some(play) = self.plays.get_mut(&call.tape) else { return Ok(()) };
+                self.calls += 1;
+                play.last = self.calls;
                 let after_ns = call.boot_ns.saturating_sub(self.start_ns);
                 self.follower.reach(after_ns);
                 let mut telling = Vec::new();
@@ -262,7 +214,10 @@ impl Player<'_> {
                 }
                 Ok(())
             }
-            RecordEntry::Gap(gap) => self.tell("", What::Gap { entries: gap.entries }),
+            RecordEntry::Gap(gap) => {
+                self.replayed.damaged = true;
+                self.tell("", What::Gap { entries: gap.entries })
+            }
             RecordEntry::Closing(closing) => self.tell("", What::Closed { why: closing.why }),
             RecordEntry::Streamed(batch) => self.streamed(&batch),
             RecordEntry::Unknown(_) => Ok(()),
@@ -270,7 +225,7 @@ impl Player<'_> {
     }
 
     fn head(&mut self, head: &Head) -> Result<(), ReplayError> {
-        (self.start_ns, self.redacted) = (head.boot_ns, head.redacted);
+        self.start_ns = head.boot_ns;
         if head.redacted {
             self.on = On::Stream;
         }
@@ -279,11 +234,12 @@ impl Player<'_> {
             return Ok(());
         }
         let mut told = Vec::new();
-        for (name, given) in &self.given {
+        for (name, given) in &mut self.given {
+            given.is_played = true;
             let Some((_, pre)) = given.compiled.first() else { continue };
             let mut tell = |what| told.push((name.clone(), what));
             let failed = |why| ReplayError::Stage { name: name.clone(), why };
-            let manifest = Stepped::new(pre)?.manifest().clone();
+            let manifest = stepped(pre)?.manifest().clone();
             let lacks = stream::lacks(&manifest, head);
             self.replayed.lacking |= !lacks.is_empty();
             tell(What::OnStream { version: manifest.version, lacks });
@@ -318,11 +274,19 @@ impl Player<'_> {
             return Ok(());
         }
         let limits = limits(opened);
-        let Some(given) = self.given.get(&opened.plugin) else {
+        let Some(given) = self.given.get_mut(&opened.plugin) else {
             self.replayed.left_out += 1;
             return self.tell(&opened.plugin, What::LeftOut { version: opened.version.clone() });
         };
-        if !given.compiled.iter().any(|(with, _)| *with == limits) {
+        given.is_played = true;
+        let is_with = |(with, _): &&(Limits, PluginPre)| *with == limits;
+        if !given.compiled.iter().any(|with| is_with(&with)) {
+            if self.limits == LIMITS_MAX {
+                let version = opened.version.clone();
+                self.replayed.unplayed += 1;
+                return self.tell(&opened.plugin, What::TooManyLimits { version });
+            }
+            self.limits += 1;
             let file = given.file.clone();
             let pre = self.load(&file, limits)?;
             if let Some(given) = self.given.get_mut(&opened.plugin) {
@@ -330,11 +294,11 @@ impl Player<'_> {
             }
         }
         let given = self.given.get(&opened.plugin);
-        let pre = given.and_then(|given| given.compiled.iter().find(|(with, _)| *with == limits));
-        let Some((_, pre)) = pre else { return Ok(()) };
-        let stepped = Stepped::new(pre)?;
-        let recorded = Schema::from_number(opened.schema);
-        let play = Play::new(stepped, opened, (recorded, self.redacted));
+        let Some((_, pre)) = given.and_then(|given| given.compiled.iter().find(is_with)) else {
+            return Ok(());
+        };
+        let stepped = stepped(pre)?;
+        let play = Play::new(stepped, opened, self.calls);
         self.replayed.played += 1;
         let what = What::Begins {
             version: play.version().to_owned(),
@@ -342,8 +306,33 @@ impl Player<'_> {
             cause: opened.cause,
             exact: play.is_exact(),
         };
+        self.score(opened.tape)?;
         self.plays.insert(opened.tape, play);
+        self.make_room();
         self.tell(&opened.plugin, what)
+    }
+
+    /// Lets go of the instance that waits longest, if there are more than a host runs: most likely its tape is over,
+    /// which no recording says.
+    fn make_room(&mut self) {
+        let live = || self.plays.values().filter(|play| play.is_live());
+        if live().count() > LIVE_MAX
+            && let Some(last) = live().map(|play| play.last).min()
+        {
+            let idle = self.plays.values_mut().filter(|play| play.last == last && play.is_live());
+            idle.take(1).for_each(Play::let_go);
+        }
+    }
+
+    /// Tells what a tape came to, if there is one of that number.
+    fn score(&mut self, tape: u32) -> Result<(), ReplayError> {
+        let Some(play) = self.plays.remove(&tape) else { return Ok(()) };
+        let score = play.score();
+        self.replayed.calls += score.calls;
+        self.replayed.same += score.same;
+        self.replayed.different += score.different;
+        self.replayed.unplayed += score.unplayed;
+        self.tell(play.name(), What::Score { score })
     }
 
     fn tell(&mut self, plugin: &str, what: What) -> Result<(), ReplayError> {
@@ -352,19 +341,19 @@ impl Player<'_> {
     }
 
     fn end(mut self, damage: Option<Damage>) -> Result<Replayed, ReplayError> {
-        for play in std::mem::take(&mut self.plays).into_values() {
-            let score = play.score();
-            self.replayed.calls += score.calls;
-            self.replayed.same += score.same;
-            self.replayed.different += score.different;
-            self.replayed.unplayed += score.unplayed;
-            self.tell(play.name(), What::Score { score })?;
-        }
+        let tapes: Vec<u32> = self.plays.keys().copied().collect();
+        tapes.into_iter().try_for_each(|tape| self.score(tape))?;
         for (name, streaming) in std::mem::take(&mut self.streams) {
             let score = streaming.score();
             self.replayed.calls += score.calls;
             self.replayed.unplayed += score.unplayed;
             self.tell(&name, What::Score { score })?;
+        }
+        let names = self.given.iter().filter(|(_, given)| !given.is_played);
+        let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.replayed.without_tape += 1;
+            self.tell(&name, What::WithoutTape)?;
         }
         if let Some(damage) = damage {
             self.replayed.damaged = true;
@@ -372,6 +361,11 @@ impl Player<'_> {
         }
         Ok(self.replayed)
     }
+}
+
+/// A fresh instance of a plugin.
+fn stepped(pre: &PluginPre) -> Result<Stepped, DescribeError> {
+    Ok(Stepped::new(pre)?)
 }
 
 /// Limits of a tape, as far as they are those of some host: the file may lie.

@@ -5,12 +5,19 @@ use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::lower;
 
 use super::told::{LogLevel, Score, What};
-use crate::plugin::{CallError, Stepped, differences, failing, words};
+use crate::plugin::{Stepped, differences, failing, words};
 use crate::record::{Act, Answer, Call, Cause, Failing, LogLine, Opened};
 
 /// A tape that is played.
 pub(super) struct Play {
-    stepped: Stepped,
+    name: String,
+    version: String,
+    /// Schema of its own batches and actions.
+    own: Schema,
+    /// The instance, until something ends the tape.
+    stepped: Option<Stepped>,
+    /// When its last call was made, counted in calls of all tapes.
+    pub(super) last: u64,
     /// The very file that was recorded.
     exact: bool,
     /// Whether it ran already when the recording began: it gives other tokens to its actions when it is played, as
@@ -18,11 +25,9 @@ pub(super) struct Play {
     joined: bool,
     /// Schema of the recorded actions.
     recorded: Option<Schema>,
-    /// Whether what was recorded cannot be held against anything.
-    redacted: bool,
     next: u64,
-    /// Why no more calls are made, once something ends it.
-    ended: bool,
+    /// Whether it was let go of before something ended it.
+    let_go: bool,
     score: Score,
 }
 
@@ -37,30 +42,39 @@ struct Made {
 }
 
 impl Play {
-    pub(super) fn new(
-        stepped: Stepped,
-        opened: &Opened,
-        (recorded, redacted): (Option<Schema>, bool),
-    ) -> Self {
-        let exact = stepped.identity().sha256 == opened.sha256;
+    pub(super) fn new(stepped: Stepped, opened: &Opened, last: u64) -> Self {
+        let (manifest, identity) = (stepped.manifest(), stepped.identity());
         Self {
-            stepped,
-            exact,
+            name: manifest.name.clone(),
+            version: manifest.version.clone(),
+            own: manifest.schema,
+            exact: identity.sha256 == opened.sha256,
+            stepped: Some(stepped),
+            last,
             joined: opened.cause == Cause::Joined,
-            recorded,
-            redacted,
+            recorded: Schema::from_number(opened.schema),
             next: 0,
-            ended: false,
+            let_go: false,
             score: Score::default(),
         }
     }
 
     pub(super) fn name(&self) -> &str {
-        &self.stepped.manifest().name
+        &self.name
     }
 
     pub(super) fn version(&self) -> &str {
-        &self.stepped.manifest().version
+        &self.version
+    }
+
+    /// Whether an instance waits for the next call.
+    pub(super) const fn is_live(&self) -> bool {
+        self.stepped.is_some()
+    }
+
+    /// Ends it while nothing else has: a call that comes all the same is not made.
+    pub(super) fn let_go(&mut self) {
+        (self.stepped, self.let_go) = (None, true);
     }
 
     pub(super) const fn is_exact(&self) -> bool {
@@ -73,10 +87,13 @@ impl Play {
 
     /// Makes a call of the tape, and tells what comes of it.
     pub(super) fn call(&mut self, call: &Call<'_>, tell: &mut dyn FnMut(What)) {
-        if self.ended {
+        if std::mem::take(&mut self.let_go) {
+            tell(What::Ends { call: call.number, why: "too many tapes at a time".to_owned() });
+        }
+        let Some(mut stepped) = self.stepped.take() else {
             self.score.unplayed += 1;
             return;
-        }
+        };
         if call.number != self.next {
             // What the plugin was told in between is not known: from here on it would do something else.
             tell(What::Ends {
@@ -90,7 +107,7 @@ impl Play {
             tell(What::Ends { call: call.number, why: format!("not repeated: {}", call.text) });
             return self.end();
         }
-        let Some(made) = self.make(call) else {
+        let Some(made) = make(&mut stepped, call) else {
             tell(What::Ends { call: call.number, why: "a call of a later version".to_owned() });
             return self.end();
         };
@@ -103,52 +120,16 @@ impl Play {
             });
             return self.end();
         }
-        if call.answer != Answer::Unmade && !self.redacted {
+        if call.answer != Answer::Unmade {
             self.compare(call, &made, tell);
         }
         // A failed instance is spent; the tape goes on with another one.
-        self.ended |= made.answer == Answer::Failed;
+        self.stepped = (made.answer != Answer::Failed).then_some(stepped);
     }
 
+    /// Counts a call that ends the tape.
     fn end(&mut self) {
-        self.ended = true;
         self.score.unplayed += 1;
-    }
-
-    fn make(&mut self, call: &Call<'_>) -> Option<Made> {
-        let done = match call.act {
-            Act::Init => self.stepped.init(&call.input, call.seed),
-            Act::Restore => {
-                let restored = self.stepped.restore(&call.from, &call.input);
-                restored.map(|restored| restored.map(|()| Vec::new()))
-            }
-            Act::Handle => self.stepped.handle(&call.input).map(Ok),
-            Act::Snapshot => self.stepped.snapshot().map(Ok),
-            Act::Other => return None,
-        };
-        Some(self.made(done))
-    }
-
-    fn made(&mut self, done: Result<Result<Vec<u8>, String>, CallError>) -> Made {
-        let log = self.stepped.take_log();
-        let made = Made {
-            answer: Answer::Returned,
-            output: Vec::new(),
-            text: String::new(),
-            failing: Failing::Nothing,
-            log: log.lines,
-            log_more: log.more,
-        };
-        match done {
-            Ok(Ok(output)) => Made { output, ..made },
-            Ok(Err(text)) => Made { answer: Answer::Refused, text, ..made },
-            Err(error) => Made {
-                answer: Answer::Failed,
-                text: error.to_string(),
-                failing: failing(&error),
-                ..made
-            },
-        }
     }
 
     /// Tells what the plugin wants, logs, or fails with.
@@ -157,7 +138,7 @@ impl Play {
             tell(What::Log { level: LogLevel::of(line.level), text: line.text.clone() });
         }
         if matches!(act, Act::Init | Act::Handle) {
-            let schema = self.stepped.manifest().schema;
+            let schema = self.own;
             for frame in Frames::new(&made.output) {
                 let action = frame
                     .and_then(|frame| lower::action(&frame, schema).map(|action| words(&action)));
@@ -195,12 +176,43 @@ impl Play {
         }
         match (call.act, self.recorded) {
             (Act::Init | Act::Handle, Some(recorded)) => {
-                let own = self.stepped.manifest().schema;
-                differences((&call.output, recorded), (&made.output, own))
+                let (then, now) = ((&*call.output, recorded), (&*made.output, self.own));
+                differences((then, "the recorded version"), (now, "this version"))
             }
             _ => Vec::new(),
         }
     }
+}
+
+/// Makes a call of a tape; `None` of one of a later version.
+fn make(stepped: &mut Stepped, call: &Call<'_>) -> Option<Made> {
+    let done = match call.act {
+        Act::Init => stepped.init(&call.input, call.seed),
+        Act::Restore => {
+            let restored = stepped.restore(&call.from, &call.input);
+            restored.map(|restored| restored.map(|()| Vec::new()))
+        }
+        Act::Handle => stepped.handle(&call.input).map(Ok),
+        Act::Snapshot => stepped.snapshot().map(Ok),
+        Act::Other => return None,
+    };
+    let log = stepped.take_log();
+    let made = Made {
+        answer: Answer::Returned,
+        output: Vec::new(),
+        text: String::new(),
+        failing: Failing::Nothing,
+        log: log.lines,
+        log_more: log.more,
+    };
+    Some(match done {
+        Ok(Ok(output)) => Made { output, ..made },
+        Ok(Err(text)) => Made { answer: Answer::Refused, text, ..made },
+        Err(error) => {
+            let (text, failing) = (error.to_string(), failing(&error));
+            Made { answer: Answer::Failed, text, failing, ..made }
+        }
+    })
 }
 
 fn exactly(call: &Call<'_>, made: &Made) -> Vec<String> {

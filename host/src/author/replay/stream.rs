@@ -4,9 +4,9 @@
 //! not applied: it sees every call of its hooks that the stream has.
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Body, Event, HookSet, LostOf, Record, RecordRef};
+use krsi_plugin_schema::latest::{Event, HookSet, LostOf, Record, RecordRef};
 
-use super::super::stage::{Happened, Judged, JudgedObject, Stage};
+use super::super::stage::{Happened, Judged, Stage, object};
 use super::told::{LogLevel, Score, What};
 use crate::plugin::{Manifest, PluginPre};
 use crate::record::{Head, Streamed};
@@ -61,7 +61,14 @@ impl Streaming {
         for frame in Frames::new(&batch.batch).flatten() {
             let Ok(record) = Record::decode(&frame) else { continue };
             let is_its_own = match &record {
-                Record::Process(_) | Record::Gone(_) => true,
+                Record::Process(process) => {
+                    self.stage.know(process);
+                    true
+                }
+                Record::Gone(gone) => {
+                    self.stage.forget(gone.key);
+                    true
+                }
                 Record::Lost(lost) => match lost.of {
                     LostOf::Hook(_) => lost.of.hook().is_some_and(|hook| self.hooks.contains(hook)),
                     LostOf::Any => true,
@@ -92,10 +99,8 @@ impl Streaming {
 
     /// Tells of a call that its rules would have refused.
     fn refuses(&mut self, event: &Event<'_>, tell: &mut dyn FnMut(What)) {
-        let Some(hook) = event.body.hook() else { return };
-        let object = object(event);
-        let judged = self.stage.judge(hook, event.meta.process, &object);
-        if let Judged::Refused { errno, .. } = judged {
+        let judged = self.stage.judge(event, &object(event));
+        if let (Some(hook), Judged::Refused { errno, .. }) = (event.body.hook(), judged) {
             self.score.refused += 1;
             tell(What::WouldRefuse { hook: hook.name(), tgid: event.meta.process.tgid, errno });
         }
@@ -108,30 +113,13 @@ impl Streaming {
         self.score.actions += happened.wanted.len() as u64;
         happened.wanted.into_iter().for_each(|text| tell(What::Action { text }));
         happened.refused.into_iter().for_each(|text| tell(What::NotDone { text }));
+        if happened.ticks_left_out > 0 {
+            self.score.unplayed += 1;
+            tell(What::TicksLeftOut { ticks: happened.ticks_left_out });
+        }
         if let Some(error) = happened.failed {
             self.spent = true;
             tell(What::Failed { text: error.to_string() });
-        }
-    }
-}
-
-/// What an event's call is about.
-fn object<'e>(event: &'e Event<'_>) -> JudgedObject<'e> {
-    let cgroup = event.meta.cgroup_id;
-    match &event.body {
-        Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
-            JudgedObject { file: Some((exec.file, &exec.path)), cgroup, ..JudgedObject::default() }
-        }
-        Body::FileOpen(open) => {
-            JudgedObject { file: Some((open.file, &open.path)), cgroup, ..JudgedObject::default() }
-        }
-        Body::SocketConnect(connect) => {
-            let to =
-                connect.address.map(|address| ((address, connect.port).into(), connect.protocol));
-            JudgedObject { to, cgroup, ..JudgedObject::default() }
-        }
-        Body::SchedProcessFork(_) | Body::SchedProcessExit(_) | Body::Call(_) | Body::Watch(_) => {
-            JudgedObject { cgroup, ..JudgedObject::default() }
         }
     }
 }

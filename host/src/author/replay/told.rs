@@ -14,6 +14,7 @@ pub(crate) struct Told {
     pub(crate) after_ns: u64,
     /// Name of the plugin, or empty.
     pub(crate) plugin: String,
+    /// What the replay tells.
     #[serde(flatten)]
     pub(crate) what: What,
 }
@@ -22,11 +23,11 @@ pub(crate) struct Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum LogLevel {
-    /// The plugin, or what it needs, is broken.
+    /// Severity of what is broken.
     Error,
-    /// The plugin found something odd.
+    /// Severity of what is odd.
     Warn,
-    /// Worth knowing.
+    /// Severity of what is worth knowing.
     Info,
     /// For whoever looks for a fault.
     Debug,
@@ -48,6 +49,28 @@ impl LogLevel {
             LogLevel::Warn => "warning",
             LogLevel::Info => "information",
             LogLevel::Debug => "debug",
+        }
+    }
+}
+
+/// What only one of two plugins does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum OnlyKind {
+    /// The plugin wants something.
+    Wants,
+    /// A host would not do something that it wants.
+    NotDone,
+    /// It fails, and is called no more.
+    Failed,
+}
+
+impl OnlyKind {
+    const fn words(self) -> &'static str {
+        match self {
+            OnlyKind::Wants => "wants to",
+            OnlyKind::NotDone => "is not answered as it would like:",
+            OnlyKind::Failed => "failed:",
         }
     }
 }
@@ -79,7 +102,7 @@ pub(crate) enum What {
         #[serde(serialize_with = "of_head")]
         head: Head,
     },
-    /// A tape begins.
+    /// The first call of a tape follows.
     Begins {
         /// Version that is played.
         version: String,
@@ -96,21 +119,33 @@ pub(crate) enum What {
         /// Version that was recorded.
         version: String,
     },
+    /// A tape that is not played, as tapes before it had other limits, too many sets of them.
+    TooManyLimits {
+        /// Version that was recorded.
+        version: String,
+    },
+    /// A plugin that was given has no tape.
+    WithoutTape,
+    /// Ticks were due between two events and were not given, as there were too many.
+    TicksLeftOut {
+        /// Ticks that were not given.
+        ticks: u64,
+    },
     /// The plugin wants something.
     Action {
-        /// The action, in words.
+        /// The action in words.
         text: String,
     },
     /// A host would not do what it wants.
     NotDone {
-        /// Why the host would not do it.
+        /// Why a host would not do it.
         text: String,
     },
     /// A call that happened, and that its rules would have refused: what follows might not have happened.
     WouldRefuse {
-        /// Hook that was called.
+        /// Name of the hook.
         hook: &'static str,
-        /// Process id of the caller.
+        /// Id of the process that called.
         tgid: u32,
         /// Errno of the answer.
         errno: u16,
@@ -122,64 +157,67 @@ pub(crate) enum What {
         /// What it asks for and the recording does not have.
         lacks: Vec<String>,
     },
-    /// One of two plugins wants something that the other does not.
+    /// One of two plugins does something that the other does not.
     Only {
-        /// Whose wish it is: `old` or `new`.
+        /// Whose it is: `old` or `new`.
         who: &'static str,
-        /// The action, in words.
+        /// Whether it is something that it wants, that a host would not do, or that it fails with.
+        kind: OnlyKind,
+        /// What the one does, in words.
         text: String,
     },
     /// The plugin logs something.
     Log {
         /// Severity of the line.
         level: LogLevel,
-        /// Text of the line.
+        /// Words of the line.
         text: String,
     },
     /// The plugin refuses its configuration or a state.
     Refused {
-        /// The plugin's reason.
+        /// Words of the plugin.
         text: String,
     },
-    /// A call fails.
+    /// A call of the plugin fails.
     Failed {
-        /// The failure, in words.
+        /// How the call fails.
         text: String,
     },
     /// A call does not do what the tape says.
     Differs {
         /// Number of the call on its tape.
         call: u64,
-        /// Function that was called.
+        /// Which function was called.
         act: &'static str,
-        /// The differences, a line each.
+        /// What differs, a line for each difference.
         lines: Vec<String>,
     },
     /// No more calls of this tape are made.
     Ends {
         /// Number of the first call that is not made, or not compared.
         call: u64,
-        /// Why no more calls are made.
+        /// Why the tape ends there.
         why: String,
     },
     /// Entries did not reach the recording.
     Gap {
-        /// Number of entries that are missing.
+        /// Entries that are missing.
         entries: u64,
     },
     /// The recording was ended.
     Closed {
-        /// Why the recording was ended.
+        /// Why the recording ends.
         why: String,
     },
     /// How often a plugin did what its tape says.
     Score {
+        /// Counts of calls and actions.
         #[serde(flatten)]
         score: Score,
     },
     /// The recording is not whole.
     Damaged {
-        /// Place and kind of the damage, in words.
+        /// Where the recording is damaged, and how.
         damage: String,
     },
 }
@@ -263,7 +301,17 @@ impl fmt::Display for What {
                     "{hook} of process {tgid} would be refused with errno {errno}; it was not"
                 )
             }
-            What::Only { who, text } => write!(f, "only the {who} one wants to {}", Escaped(text)),
+            What::Only { who, kind, text } => {
+                write!(f, "only the {who} one {} {}", kind.words(), Escaped(text))
+            }
+            What::TooManyLimits { version } => {
+                let version = Quoted(version);
+                write!(f, "{version} was recorded, and is not played: too many sets of limits")
+            }
+            What::WithoutTape => f.write_str("the recording has no tape of it"),
+            What::TicksLeftOut { ticks } => {
+                write!(f, "{ticks} ticks were due and are left out: nothing happened for too long")
+            }
             What::Log { level, text } => write!(f, "logs ({}): {}", level.name(), Escaped(text)),
             What::Refused { text } => write!(f, "refuses: {}", Escaped(text)),
             What::Failed { text } => write!(f, "failed: {}", Escaped(text)),

@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use krsi_host_abi::deny::FileKey as AbiFile;
 use krsi_plugin_schema::latest::{
     Address, Argv, Body, Call, Connect, Event, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork,
     Gone, Hook, Kind, Lost, LostOf, LostWhere, Meta, Process, ProcessKey, RecordRef, Text, Value,
     Verdict, Watch, Why,
 };
 
-use super::super::stage::JudgedObject;
+use super::super::stage::{Stage, object};
 use super::file::{GivenValue, ScenarioAct};
+use crate::policy::ledger::memory::{CallKeys, CallPath};
 
 /// Who acts unless an act says otherwise.
 const PID: u32 = 100;
@@ -30,35 +32,28 @@ pub(super) struct World {
 struct KnownProcess {
     process: Process<'static>,
     comm: String,
-    /// What of the description the plugin was not told.
+    /// Whether the plugin was not told what it is.
     is_new: bool,
+    /// Whether the host did not follow what it is.
+    is_unfollowed: bool,
 }
 
 /// One call of an act.
 pub(super) struct Step {
     pub(super) event: Event<'static>,
-    pub(super) to: Option<(SocketAddr, u16)>,
 }
 
 impl Step {
     /// What rules make of it, who is asked.
-    pub(super) fn object(&self) -> JudgedObject<'_> {
-        let file = match &self.event.body {
-            Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
-                Some((exec.file, &*exec.path))
-            }
-            Body::FileOpen(open) => Some((open.file, &*open.path)),
-            Body::Call(call) => {
-                call.values.iter().zip(call.hook.fields()).find_map(|(value, row)| match value {
-                    Value::Text(text) if row.name.contains("path") => {
-                        Some((file(&text.text), &*text.text))
-                    }
-                    _ => None,
-                })
-            }
-            _ => None,
+    pub(super) fn object(&self) -> CallKeys<'_> {
+        let object = object(&self.event);
+        let own = match object.path {
+            CallPath::At(path) => Some(file(path)),
+            CallPath::None | CallPath::Unresolved => None,
         };
-        JudgedObject { file, to: self.to, cgroup: self.event.meta.cgroup_id }
+        // A path is a file of its own, also where a call is given the path alone.
+        let own = own.map(|FileKey { ino, dev, generation }| AbiFile { ino, dev, generation });
+        CallKeys { file: object.file.or(own), ..object }
     }
 }
 
@@ -82,9 +77,9 @@ fn cgroup_id(path: &str) -> u64 {
 pub(super) enum Doing {
     /// Calls of hooks, in the order in which the kernel makes them; the first that is refused ends the act.
     Calls(Vec<Step>),
-    /// Time passes.
+    /// Time passes, and nothing else happens.
     Wait,
-    /// Records are lost.
+    /// So many records are lost.
     Lost(Lost),
     /// A process ends: its call, and that it is gone.
     Exit(Box<Step>, Gone),
@@ -118,7 +113,8 @@ impl World {
                     .into(),
             );
         }
-        self.boot_ns += act.after_ms.unwrap_or(1).saturating_mul(1_000_000);
+        let after_ns = act.after_ms.unwrap_or(1).saturating_mul(1_000_000);
+        self.boot_ns = self.boot_ns.saturating_add(after_ns);
         let pid = act.pid.unwrap_or(PID);
         if let Some(milliseconds) = act.wait_ms {
             self.boot_ns = self.boot_ns.saturating_add(milliseconds.saturating_mul(1_000_000));
@@ -140,7 +136,10 @@ impl World {
             let parent = self.processes.get(&pid).cloned();
             let Some(known) = parent else { return Ok(Doing::Wait) };
             let process = Process { key: key(child), parent: key(pid), ..known.process };
-            self.processes.insert(child, KnownProcess { process, is_new: true, comm: known.comm });
+            self.processes.insert(
+                child,
+                KnownProcess { process, is_new: true, is_unfollowed: true, comm: known.comm },
+            );
             let fork = Body::SchedProcessFork(Fork { child: key(child) });
             return Ok(Doing::Calls(vec![self.step(pid, fork)]));
         }
@@ -180,15 +179,7 @@ impl World {
 
     /// Descriptions of processes that the plugin was not told yet, ancestors first.
     pub(super) fn describe(&mut self, of: u32, out: &mut Vec<u8>) {
-        let mut chain = vec![of];
-        while let Some(known) = chain.last().and_then(|pid| self.processes.get(pid)) {
-            let parent = known.process.parent.tgid;
-            if chain.contains(&parent) {
-                break;
-            }
-            chain.push(parent);
-        }
-        for pid in chain.into_iter().rev() {
+        for pid in self.lineage(of) {
             if let Some(known) = self.processes.get_mut(&pid)
                 && std::mem::take(&mut known.is_new)
             {
@@ -196,6 +187,33 @@ impl World {
                 let _fits = RecordRef::Process(&known.process).push(out);
             }
         }
+    }
+
+    /// Has a host follow what it did not follow yet, ancestors first.
+    pub(super) fn follow(&mut self, stage: &mut Stage) {
+        let unfollowed = |(pid, known): (&u32, &KnownProcess)| known.is_unfollowed.then_some(*pid);
+        let unfollowed: Vec<u32> = self.processes.iter().filter_map(unfollowed).collect();
+        for pid in unfollowed.into_iter().flat_map(|of| self.lineage(of)).collect::<Vec<u32>>() {
+            if let Some(known) = self.processes.get_mut(&pid)
+                && std::mem::take(&mut known.is_unfollowed)
+            {
+                stage.know(&known.process);
+            }
+        }
+    }
+
+    /// A process and its ancestors, the first of them first.
+    fn lineage(&self, of: u32) -> Vec<u32> {
+        let mut lineage = vec![of];
+        while let Some(known) = lineage.last().and_then(|pid| self.processes.get(pid)) {
+            let parent = known.process.parent.tgid;
+            if lineage.contains(&parent) {
+                break;
+            }
+            lineage.push(parent);
+        }
+        lineage.reverse();
+        lineage
     }
 
     /// Makes a process known that is seen for the first time, or what an act says of it.
@@ -207,7 +225,7 @@ impl World {
         let known = self.processes.entry(pid).or_insert_with(|| {
             let parent = if pid == INIT { key(0) } else { key(parent) };
             let process = Process { key: key(pid), parent, ..Process::default() };
-            KnownProcess { process, comm: String::new(), is_new: true }
+            KnownProcess { process, comm: String::new(), is_new: true, is_unfollowed: true }
         });
         if let Some(uid) = act.uid {
             known.process.uid = uid;
@@ -217,7 +235,7 @@ impl World {
         }
         if let Some(cgroup) = &act.cgroup {
             known.process.cgroup = cgroup.clone().into();
-            known.is_new = true;
+            (known.is_new, known.is_unfollowed) = (true, true);
         }
         if let Some(comm) = &act.comm {
             known.comm.clone_from(comm);
@@ -268,7 +286,7 @@ impl World {
             known.process.argv = exec.argv.clone();
             known.process.file = exec.file;
             known.comm = event.meta.comm.clone().into_owned();
-            known.is_new = true;
+            (known.is_new, known.is_unfollowed) = (true, true);
         }
     }
 
@@ -286,7 +304,7 @@ impl World {
             protocol,
             kind,
         };
-        Ok(Step { to: Some((address, protocol)), ..self.step(pid, Body::SocketConnect(connect)) })
+        Ok(self.step(pid, Body::SocketConnect(connect)))
     }
 
     fn step(&self, pid: u32, body: Body<'static>) -> Step {
@@ -303,7 +321,7 @@ impl World {
             verdict: Verdict::None,
             ..Meta::default()
         };
-        Step { event: Event { meta, body }, to: None }
+        Step { event: Event { meta, body } }
     }
 }
 

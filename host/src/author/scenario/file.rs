@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-/// Largest file of scenarios.
+use crate::regular;
+
+/// Largest file of scenarios, and largest configuration beside it.
 const FILE_MAX: u64 = 1 << 20;
 /// Acts of a scenario.
 const ACTS_MAX: usize = 1000;
@@ -29,6 +31,7 @@ pub(crate) enum ScenarioError {
     /// A file is none of scenarios.
     #[error("{}: {reason}", file.display())]
     File {
+        /// Path of the file.
         file: PathBuf,
         /// What is wrong, and where.
         reason: String,
@@ -57,7 +60,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The word of a scenario file that means this kind.
+    /// The word for the kind.
     #[must_use]
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -101,7 +104,7 @@ struct Written {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub(super) enum GivenValue {
-    /// A number.
+    /// A whole number.
     Number(i64),
     /// A text, path, or address.
     Text(String),
@@ -155,7 +158,7 @@ pub(super) struct ScenarioAct {
     pub(super) lost: Option<u64>,
 }
 
-/// A scenario.
+/// A scenario that was read and checked.
 #[derive(Clone, Debug)]
 pub(super) struct Scenario {
     pub(super) file: PathBuf,
@@ -165,7 +168,7 @@ pub(super) struct Scenario {
     pub(super) alerts: Vec<String>,
     pub(super) twin_of: Option<String>,
     pub(super) variant_of: Option<String>,
-    /// Bytes of the plugin's configuration, as `init` gets them.
+    /// Bytes of the configuration that the plugin starts with.
     pub(super) config: Vec<u8>,
 }
 
@@ -194,17 +197,15 @@ pub(super) fn read(folder: &Path) -> Result<Vec<Scenario>, ScenarioError> {
 fn of_file(path: &Path) -> Result<Vec<Scenario>, ScenarioError> {
     let failed = |source| ScenarioError::Read { file: path.to_owned(), source };
     let wrong = |reason: String| ScenarioError::File { file: path.to_owned(), reason };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
-        return Err(wrong(format!("longer than {FILE_MAX} bytes")));
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
+    let text = regular::read_text(path, FILE_MAX).map_err(failed)?;
     let file: ScenarioFile =
         toml::from_str(&text).map_err(|error| wrong(error.to_string().trim().to_owned()))?;
     let config = match file.config {
         None => Vec::new(),
         Some(name) => {
             let beside = path.parent().unwrap_or(Path::new(".")).join(name);
-            fs::read(&beside).map_err(|source| ScenarioError::Read { file: beside, source })?
+            regular::read(&beside, FILE_MAX)
+                .map_err(|source| ScenarioError::Read { file: beside, source })?
         }
     };
     let each =
@@ -252,6 +253,8 @@ fn check(kind: Kind, one: &Written) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
     use super::*;
 
     #[test]
@@ -278,6 +281,13 @@ mod tests {
         check("[[benign]]\nname = \"a\"\nacts = [{ exce = \"/x\" }]", "exce");
         check("[[attak]]\nname = \"a\"", "attak");
         check("config = \"none.toml\"", "none.toml: cannot be read");
+        // What never ends, what waits for a writer, and what is too long is refused, whichever file it is.
+        check("config = \"/dev/zero\"", "/dev/zero: cannot be read");
+        let long = " ".repeat(usize::try_from(FILE_MAX).unwrap() + 1);
+        check(&long, "a.toml: cannot be read");
+        check("", "0 scenarios");
+        mkfifoat(CWD, folder.join("b.toml"), Mode::RUSR | Mode::WUSR).unwrap();
+        check("", "b.toml: cannot be read");
         fs::remove_dir_all(folder).unwrap();
     }
 }

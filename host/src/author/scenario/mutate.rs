@@ -2,6 +2,7 @@
 //!
 //! A change is an act that is left out, or a field that is as in the benign twin. Where the plugin still finds what it
 //! should not find any more, the change survives: the detection does not depend on what the author thinks it does.
+//! What cannot be played is no change that anybody noticed: it is left out.
 
 use super::file::{Scenario, ScenarioAct};
 use super::run::{TestError, play};
@@ -39,7 +40,11 @@ pub(super) fn mutations(
     let needed = shrink(pre, scenario, &mut mutations)?;
     for leave_out in 0..needed.len() {
         let mut acts = needed.clone();
-        let (at, _) = acts.remove(leave_out);
+        let (at, act) = acts.remove(leave_out);
+        // Without what must be refused nothing is left to look for, and without any act nothing to play.
+        if act.refused || acts.is_empty() {
+            continue;
+        }
         let words = || format!("act {} is left out", at + 1);
         tally(pre, scenario, &acts, words, &mut mutations)?;
     }
@@ -71,7 +76,7 @@ fn shrink(
         let mut fewer = needed.clone();
         let (at, act) = fewer.remove(place);
         // What must be refused is what the scenario is about.
-        if !act.refused && is_found(pre, scenario, &fewer)? {
+        if !act.refused && is_found(pre, scenario, &fewer)? == Some(true) {
             mutations.needless.push(at + 1);
             (needed, place) = (fewer, 0);
         } else {
@@ -89,32 +94,25 @@ fn tally(
     words: impl Fn() -> String,
     mutations: &mut Mutations,
 ) -> Result<(), TestError> {
-    if is_found(pre, scenario, acts)? {
-        mutations.survivors.push(words());
-    } else {
-        mutations.killed += 1;
+    match is_found(pre, scenario, acts)? {
+        Some(true) => mutations.survivors.push(words()),
+        Some(false) => mutations.killed += 1,
+        None => {}
     }
     Ok(())
 }
 
-/// Whether all that the scenario expects still comes of some acts. An act that makes no sense any more is not found.
+/// Whether all that the scenario expects still comes of some acts; `None` where an act makes no sense any more.
 fn is_found(
     pre: &PluginPre,
     scenario: &Scenario,
     acts: &[(usize, ScenarioAct)],
-) -> Result<bool, TestError> {
+) -> Result<Option<bool>, TestError> {
     let acts: Vec<ScenarioAct> = acts.iter().map(|(_, act)| act.clone()).collect();
-    if acts.is_empty() {
-        return Ok(false);
-    }
-    let refuses = scenario.acts.iter().filter(|act| act.refused).count();
-    if acts.iter().filter(|act| act.refused).count() < refuses {
-        return Ok(false);
-    }
     let changed = Scenario { acts, ..scenario.clone() };
     match play(pre, &changed) {
-        Ok(played) => Ok(played.is_as(&changed)),
-        Err(TestError::Scenario(_)) => Ok(false),
+        Ok(played) => Ok(Some(played.is_as(&changed))),
+        Err(TestError::Scenario(_)) => Ok(None),
         Err(error) => Err(error),
     }
 }

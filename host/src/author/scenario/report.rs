@@ -6,7 +6,7 @@ use super::mutate::WANTED_PERCENT;
 use super::run::{Case, TestResults};
 use crate::text::{Escaped, Quoted};
 
-/// Lines for people.
+/// What became of scenarios, in lines for people.
 #[must_use]
 pub(crate) fn text(tested: &TestResults) -> String {
     let mut out = String::new();

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use krsi_plugin_schema::latest::{Event, HookSet, RecordRef, Verdict};
 
 use super::super::StageError;
-use super::super::stage::{Happened, Judged, Stage};
+use super::super::stage::{Happened, Judged, Stage, TICKS_MAX};
 use super::act::{Doing, Step, World};
 use super::file::{self, Kind, Scenario, ScenarioError};
 use super::mutate::{self, Mutations};
-use crate::plugin::{PluginPre, Stepped};
+use crate::plugin::PluginPre;
 
 /// Why scenarios were not played to their end.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,7 @@ pub(crate) enum TestError {
     Stage {
         /// Name of the scenario.
         scenario: String,
+        /// Why the plugin does not start.
         #[source]
         source: Box<StageError>,
     },
@@ -36,9 +37,9 @@ const UNIX_OFFSET_NS: i64 = 1_767_225_600_000_000_000;
 /// Result of one scenario.
 #[derive(Clone, Debug)]
 pub(crate) struct Case {
-    /// File of the scenario.
+    /// File that the scenario is from.
     pub(crate) file: PathBuf,
-    /// Purpose of the scenario.
+    /// What the scenario is for.
     pub(crate) kind: Kind,
     /// Name of the scenario.
     pub(crate) name: String,
@@ -99,6 +100,11 @@ impl Played {
         for text in &self.happened.refused {
             failures.push(format!("a host would not do what it wants: {text}"));
         }
+        if self.happened.ticks_left_out > 0 {
+            let ticks = self.happened.ticks_left_out;
+            failures
+                .push(format!("{ticks} ticks were left out: of a wait, {TICKS_MAX} are played"));
+        }
         let alerts = &self.happened.alerts;
         for technique in &scenario.alerts {
             if !alerts.iter().any(|alert| alert.technique == *technique) {
@@ -134,10 +140,6 @@ impl Played {
 pub(crate) fn test(folder: &Path, pre: &PluginPre) -> Result<TestResults, TestError> {
     let scenarios = file::read(folder)?;
     let mut tested = TestResults { untested: untested(&scenarios), ..TestResults::default() };
-    let labels = Stepped::new(pre).map(|stepped| stepped.manifest().labels.len());
-    if labels.is_ok_and(|labels| labels > 0) {
-        tested.untested.push("its labels: scenarios do not play them yet".to_owned());
-    }
     for scenario in &scenarios {
         let began = Instant::now();
         let played = play(pre, scenario)?;
@@ -184,6 +186,14 @@ fn untested(scenarios: &[Scenario]) -> Vec<String> {
             untested.push(format!("{name:?} is named as an attack and is none"));
         }
     }
+    // Two that name each other would need no twin.
+    let is_variant = |name: &String| {
+        of(Kind::Attack).any(|attack| attack.name == *name && attack.variant_of.is_some())
+    };
+    let of_variants = scenarios.iter().filter_map(|one| one.variant_of.as_ref());
+    for name in of_variants.filter(|name| is_variant(name)) {
+        untested.push(format!("{name:?} is named by `variant_of` and is a variant itself"));
+    }
     untested
 }
 
@@ -217,6 +227,7 @@ pub(super) fn play(pre: &PluginPre, scenario: &Scenario) -> Result<Played, TestE
                 one(&mut stage, &mut world, *step, &mut played.happened);
                 let mut frames = Vec::new();
                 let _fits = RecordRef::Gone(gone).push(&mut frames);
+                stage.forget(gone.key);
                 played.happened.and(stage.batch(world.boot_ns, &frames));
                 false
             }
@@ -237,11 +248,13 @@ pub(super) fn play(pre: &PluginPre, scenario: &Scenario) -> Result<Played, TestE
 /// One call: judged, told to the plugin if it asks for it; whether it was refused.
 fn one(stage: &mut Stage, world: &mut World, mut step: Step, happened: &mut Happened) -> bool {
     let process = step.event.meta.process;
-    let judged = match step.event.body.hook() {
-        Some(hook) => stage.judge(hook, process, &step.object()),
-        None => Judged::Passes,
-    };
-    let is_refused = match judged {
+    // Time passes before the call, and whoever calls is known by then.
+    happened.and(stage.advance(world.boot_ns));
+    if happened.failed.is_some() {
+        return false;
+    }
+    world.follow(stage);
+    let is_refused = match stage.judge(&step.event, &step.object()) {
         Judged::Passes => false,
         Judged::Audited { rule_id, errno } => {
             step.event.meta.verdict = Verdict::Audited { rule_id, errno };
@@ -262,8 +275,6 @@ fn one(stage: &mut Stage, world: &mut World, mut step: Step, happened: &mut Happ
         // What a scenario writes fits a frame, as its file is bounded.
         let _fits = step.event.push(&mut frames);
         happened.and(stage.batch(world.boot_ns, &frames));
-    } else {
-        happened.and(stage.advance(world.boot_ns));
     }
     is_refused
 }

@@ -2,8 +2,7 @@
 //!
 //! Time is what the stage is told; no machine is asked. Nobody is killed: what a plugin would kill is told.
 
-mod judge;
-mod store;
+mod judged;
 
 use std::collections::HashMap;
 
@@ -11,13 +10,14 @@ use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Outcome, Process, ProcessKey, Record, RecordRef, RuleKey, SCHEMA, Tick,
+    Action, Body, Event, Outcome, Process, ProcessKey, RecordRef, RuleKey, SCHEMA, Tick,
 };
 use krsi_plugin_schema::lower;
 
-use self::store::MemoryStore;
+use crate::kernel::map::prefix::PathPrefix;
 use crate::pipeline::asked;
 use crate::plugin::{CallError, KeptLog, PluginPre, StartError, Stepped, words};
+use crate::policy::ledger::memory::{CallKeys, MemoryMaps};
 use crate::policy::{
     ActionContext, Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert,
     RuleView, Turns, Undeclared, apply,
@@ -25,20 +25,24 @@ use crate::policy::{
 use crate::route::batch::private;
 use crate::route::queue::Batch;
 
-pub(super) use self::judge::{Judged, JudgedObject};
+pub(super) use self::judged::{Judged, object};
 
 /// The slot of the one plugin.
 const SLOT: u8 = 0;
-/// Ticks that are given at a time: a wait is not for ever.
-const TICKS_MAX: u64 = 10_000;
+/// Ancestors of a process that are looked at.
+const ANCESTORS_MAX: usize = 1024;
+/// Ticks that are given at a time: a wait is not for ever, and what is left out of it is told.
+pub(super) const TICKS_MAX: u64 = 10_000;
 
 /// A plugin, its ledger, and the processes that it was told of.
 pub(super) struct Stage {
     stepped: Stepped,
     principal: Principal,
-    turns: Turns<MemoryStore>,
+    turns: Turns<MemoryMaps>,
     machine: Machine,
     processes: HashMap<ProcessKey, Process<'static>>,
+    /// Parents of all processes so far: who has ended is still an ancestor.
+    parents: HashMap<ProcessKey, ProcessKey>,
     outcomes: Vec<u8>,
     boot_ns: u64,
     unix_offset_ns: i64,
@@ -56,10 +60,12 @@ pub(super) struct Happened {
     pub(super) refused: Vec<String>,
     /// Everything that it wanted, in words.
     pub(super) wanted: Vec<String>,
-    /// Log lines of the plugin.
+    /// Lines that the plugin logged.
     pub(super) log: KeptLog,
     /// How a call failed; the plugin is spent then.
     pub(super) failed: Option<CallError>,
+    /// Ticks that were due and were left out, as there were too many.
+    pub(super) ticks_left_out: u64,
 }
 
 impl Happened {
@@ -72,6 +78,7 @@ impl Happened {
         self.log.lines.extend(later.log.lines);
         self.log.more += later.log.more;
         self.failed = self.failed.take().or(later.failed);
+        self.ticks_left_out = self.ticks_left_out.saturating_add(later.ticks_left_out);
     }
 }
 
@@ -81,7 +88,7 @@ pub(crate) enum StageError {
     /// It fails before its first call.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The plugin's `init` failed.
+    /// The call of `init` failed.
     #[error("init failed: {0}")]
     Call(#[source] CallError),
     /// It refuses its configuration.
@@ -93,7 +100,7 @@ pub(crate) enum StageError {
     /// It declares labels that no plugin can have.
     #[error("it cannot have its labels: {reason}")]
     Labels {
-        /// Why the labels were refused.
+        /// Why it cannot have them.
         reason: String,
     },
 }
@@ -111,7 +118,7 @@ impl Stage {
         let principal = Principal::new(SLOT, manifest.name.as_str().into(), manifest.schema, grant);
         let first = stepped.init(config, seed).map_err(StageError::Call)?;
         let first = first.map_err(|reason| StageError::Config { reason })?;
-        let mut ledger = Ledger::new(MemoryStore::default(), HOOKS.iter().map(|row| row.hook));
+        let mut ledger = Ledger::new(MemoryMaps::default(), HOOKS.iter().map(|row| row.hook));
         // A rule on a digest is taken, and applies to nothing, as no file of a stage has bytes.
         ledger.set_digests(Ok(()));
         let labels = ledger.declare_labels(&principal.plugin, &manifest.labels, Undeclared::End);
@@ -123,6 +130,7 @@ impl Stage {
             turns: Turns::new(ledger),
             machine: Machine::default(),
             processes: HashMap::new(),
+            parents: HashMap::new(),
             outcomes: Vec::new(),
             boot_ns,
             unix_offset_ns,
@@ -132,7 +140,7 @@ impl Stage {
         Ok((stage, happened))
     }
 
-    /// The plugin on the stage.
+    /// The plugin that is on the stage.
     pub(super) const fn plugin(&self) -> &Stepped {
         &self.stepped
     }
@@ -140,7 +148,6 @@ impl Stage {
     /// Gives it a batch of the newest schema, as a host does: the time first, answers before and after.
     pub(super) fn batch(&mut self, boot_ns: u64, frames: &[u8]) -> Happened {
         let mut happened = self.advance(boot_ns);
-        self.follow(frames);
         let mut batch = private((self.boot_ns, self.unix_offset_ns));
         batch.extend_from_slice(frames);
         happened.and(self.answers());
@@ -151,72 +158,68 @@ impl Stage {
         happened
     }
 
-    /// Lets time pass: ticks come when they are due, rules end.
+    /// Lets time pass: ticks come when they are due, and what is wanted then is answered; rules end.
     pub(super) fn advance(&mut self, to_boot_ns: u64) -> Happened {
         let mut happened = Happened::default();
         let mut ticks = 0;
-        let period = self.stepped.manifest().tick.map(nanoseconds);
-        while let (Some(at), Some(period)) =
-            (self.next_tick_ns.filter(|at| *at <= to_boot_ns), period)
-        {
-            ticks += 1;
-            if ticks > TICKS_MAX || happened.failed.is_some() {
-                self.next_tick_ns = Some(to_boot_ns.saturating_add(period));
+        let period = self.stepped.manifest().tick.map_or(1, nanoseconds).max(1);
+        while let Some(at) = self.next_tick_ns.filter(|at| *at <= to_boot_ns) {
+            if happened.failed.is_some() {
+                self.next_tick_ns = None;
                 break;
             }
-            self.boot_ns = self.boot_ns.max(at);
-            self.next_tick_ns = Some(at.saturating_add(period.max(1)));
+            if ticks == TICKS_MAX {
+                happened.ticks_left_out = (to_boot_ns - at) / period + 1;
+                self.next_tick_ns = to_boot_ns.checked_add(period);
+                break;
+            }
+            ticks += 1;
+            self.pass(at);
+            // At the end of time there is no next one.
+            self.next_tick_ns = at.checked_add(period);
             let mut batch = private((self.boot_ns, self.unix_offset_ns));
             // A tick is an empty body.
             let _fits = RecordRef::Tick(Tick {}).push(&mut batch);
             happened.and(self.handle(&batch));
+            if happened.failed.is_none() {
+                happened.and(self.answers());
+            }
         }
-        self.boot_ns = self.boot_ns.max(to_boot_ns);
-        let _ended = self.turns.expire(self.boot_ns);
+        self.pass(to_boot_ns);
         happened
     }
 
-    /// What the rules in force make of a call.
-    pub(super) fn judge(
-        &self,
-        hook: krsi_plugin_schema::latest::Hook,
-        process: ProcessKey,
-        object: &JudgedObject<'_>,
-    ) -> Judged {
-        let specs = self.turns.turn(|ledger| {
-            let ids = ledger.ids_of(SLOT);
-            ids.into_iter().filter_map(|id| Some((id, ledger.spec(id)?.clone()))).collect()
-        });
-        let lineage = self.lineage(process);
-        judge::judge(specs, (hook, process, object), &lineage, self.boot_ns)
+    /// Lets the clock go on to a time, up to which rules end.
+    fn pass(&mut self, to_boot_ns: u64) {
+        self.boot_ns = self.boot_ns.max(to_boot_ns);
+        let _ended = self.turns.expire(self.boot_ns);
     }
 
-    /// A process and its ancestors.
-    fn lineage(&self, process: ProcessKey) -> Vec<ProcessKey> {
-        let mut lineage = vec![process];
-        let mut at = process;
-        while let Some(parent) = self.processes.get(&at).map(|process| process.parent) {
-            if lineage.contains(&parent) {
-                break;
-            }
-            lineage.push(parent);
-            at = parent;
+    /// What the rules in force make of a call at a time; labels that it gives are given.
+    pub(super) fn judge(&self, event: &Event<'_>, object: &CallKeys<'_>) -> Judged {
+        let Some(hook) = event.body.hook() else { return Judged::Passes };
+        let (process, now) = (event.meta.process, event.meta.boot_ns.max(self.boot_ns));
+        let decided = self.turns.turn(|ledger| ledger.called(hook, process, object, now));
+        let judged = Judged::of(decided);
+        if matches!(event.body, Body::BprmCommittedCreds(_)) {
+            self.turns.turn(|ledger| ledger.executed(process));
         }
-        lineage
+        judged
     }
 
-    fn follow(&mut self, frames: &[u8]) {
-        for frame in Frames::new(frames).flatten() {
-            match Record::decode(&frame) {
-                Ok(Record::Process(process)) => {
-                    self.processes.insert(process.key, process.into_owned());
-                }
-                Ok(Record::Gone(gone)) => {
-                    self.processes.remove(&gone.key);
-                }
-                _ => {}
-            }
+    /// Follows a process: what it is now, and that it is a child of its parent's when it is new.
+    pub(super) fn know(&mut self, process: &Process<'_>) {
+        let (key, parent) = (process.key, process.parent);
+        self.processes.insert(key, process.clone().into_owned());
+        if self.parents.insert(key, parent).is_none() && parent != key {
+            self.turns.turn(|ledger| ledger.forked(parent, key));
         }
+    }
+
+    /// Follows the end of a process.
+    pub(super) fn forget(&mut self, gone: ProcessKey) {
+        self.processes.remove(&gone);
+        self.turns.turn(|ledger| ledger.ended(gone, self.boot_ns));
     }
 
     fn answers(&mut self) -> Happened {
@@ -280,9 +283,9 @@ impl Stage {
     }
 
     fn apply(&mut self, actions: &[u8]) -> Applied {
-        let processes = &self.processes;
+        let (processes, parents) = (&self.processes, &self.parents);
         let exists = |key: ProcessKey| processes.contains_key(&key);
-        let descendants = |root: ProcessKey| descendants(processes, root);
+        let descendants = |root: ProcessKey| descendants(processes, parents, root);
         let running = |key: &RuleKey| running(processes, key);
         let within = |_: ProcessKey| true;
         let around = ActionContext {
@@ -296,21 +299,20 @@ impl Stage {
     }
 }
 
-/// All descendants of a process, in the order of their keys.
+/// All running descendants of a process, which may itself have ended, in the order of their keys.
 fn descendants(
     processes: &HashMap<ProcessKey, Process<'static>>,
+    parents: &HashMap<ProcessKey, ProcessKey>,
     root: ProcessKey,
 ) -> Vec<ProcessKey> {
-    let mut found = Vec::new();
-    let mut parents = vec![root];
-    while let Some(parent) = parents.pop() {
-        let children = processes.values().filter(|process| process.parent == parent);
-        let mut children: Vec<ProcessKey> = children.map(|process| process.key).collect();
-        children.retain(|child| *child != root && !found.contains(child));
-        children.sort_unstable_by_key(|child| (child.start_boot_ns, child.tgid));
-        found.extend_from_slice(&children);
-        parents.append(&mut children);
-    }
+    let above = |key: &ProcessKey| parents.get(key).copied();
+    // A recording may say that a process is its own ancestor.
+    let descends = |key: &ProcessKey| {
+        std::iter::successors(above(key), above).take(ANCESTORS_MAX).any(|key| key == root)
+    };
+    let is_below = |key: &ProcessKey| *key != root && descends(key);
+    let mut found: Vec<ProcessKey> = processes.keys().copied().filter(is_below).collect();
+    found.sort_unstable_by_key(|key| (key.start_boot_ns, key.tgid));
     found
 }
 
@@ -318,7 +320,12 @@ fn descendants(
 fn running(processes: &HashMap<ProcessKey, Process<'static>>, key: &RuleKey) -> Vec<ProcessKey> {
     let runs = |process: &&Process<'static>| match key {
         RuleKey::File(file) => process.file == *file,
-        RuleKey::Path { prefix, .. } => judge::below(&process.exe, prefix),
+        RuleKey::Path { prefix, .. } => {
+            match (PathPrefix::new(prefix), PathPrefix::new(&process.exe)) {
+                (Ok(prefix), Ok(exe)) => prefix.covers(&exe),
+                _ => false,
+            }
+        }
         _ => false,
     };
     let mut found: Vec<ProcessKey> =

@@ -86,7 +86,7 @@ fn run(input: &[u8]) -> FuzzOutcome {
         allow_writable: false,
         control: None,
         ready_file: None,
-        flight_bytes: 0,
+        flight: None,
         record: None,
     };
     let policies = match config.policies() {

@@ -23,8 +23,8 @@ pub(crate) use self::signature::{SignatureError, TrustedKey, signature_of};
 use self::cache::{CacheLookup, hex};
 use super::engine::Engine;
 use super::limit::Limits;
-use super::regular;
 use super::world::{self, Contract, World};
+use crate::regular;
 
 /// Why a file is no plugin. Each message names the file.
 #[derive(Debug, thiserror::Error)]

@@ -1,11 +1,11 @@
 //! Detached minisign signatures, checked before a byte of the plugin is parsed.
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use minisign_verify::{PublicKey, Signature};
 
-use super::super::regular;
+use crate::regular;
 
 /// Larger files are neither keys nor signatures.
 const FILE_MAX: u64 = 16 << 10;
@@ -102,9 +102,7 @@ impl TrustedKey {
 }
 
 fn read(file: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    regular::open(file)?.take(FILE_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    regular::read_text(file, FILE_MAX)
 }
 
 /// Bytes 2 to 10 of the key, little endian, in hexadecimal.

@@ -1,15 +1,10 @@
-//! The deny maps in memory, read the way the kernel half reads them.
+//! The deny maps in memory, with the faults that a kernel's have: no room, and updates that fail.
 
-use std::collections::HashMap;
-
-use krsi_host_abi::deny::{
-    Bounds, Entry, FileKey, LabelRules, Lease, Membership, Mode, NETWORK_FIXED_BITS, NetworkKey,
-    ProcessKey, Subject, flag,
-};
+use krsi_host_abi::deny::{Bounds, Entry, FileKey, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook;
 
+use super::memory::{CallAddress, CallKeys, CallPath, MemoryMaps};
 use crate::kernel::map::lease::EntryKey;
-use crate::kernel::map::prefix::PathPrefix;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 /// Rule that decided, and whether it refused.
@@ -29,19 +24,25 @@ pub(in crate::policy) enum Object {
     Unread,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::policy) struct FakeMaps {
-    pub(in crate::policy) entries: HashMap<EntryKey, Entry>,
-    pub(in crate::policy) marks: HashMap<ProcessKey, Membership>,
-    pub(in crate::policy) flags: HashMap<Hook, u64>,
-    pub(in crate::policy) hits: HashMap<u64, u64>,
-    pub(in crate::policy) labels: HashMap<ProcessKey, u64>,
-    pub(in crate::policy) label_rules: LabelRules,
+impl Object {
+    fn of_call(self) -> CallKeys<'static> {
+        let none = CallKeys::default();
+        match self {
+            Object::File(file) => CallKeys { file: Some(file), ..none },
+            Object::Network(family, port, address) => {
+                let to = CallAddress { family, port, address, protocol: 0 };
+                CallKeys { to: Some(to), ..none }
+            }
+            Object::Path(path) => CallKeys { path: CallPath::At(path), ..none },
+            Object::Unresolved => CallKeys { path: CallPath::Unresolved, ..none },
+            Object::Unread => CallKeys { is_unread: true, ..none },
+        }
+    }
 }
 
 #[derive(Debug)]
 pub(in crate::policy) struct Fake {
-    pub(in crate::policy) maps: FakeMaps,
+    pub(in crate::policy) maps: MemoryMaps,
     /// Keys of all deny maps together.
     pub(in crate::policy) capacity: usize,
     /// Room of each map, as far as shares go.
@@ -58,7 +59,7 @@ impl Default for Fake {
     fn default() -> Self {
         let (capacity, marks_max) = (usize::MAX, usize::MAX);
         let (room, fail_after) = (None, None);
-        Self { maps: FakeMaps::default(), capacity, room, marks_max, old_trie: false, fail_after }
+        Self { maps: MemoryMaps::default(), capacity, room, marks_max, old_trie: false, fail_after }
     }
 }
 
@@ -83,26 +84,10 @@ impl Fake {
     }
 
     pub(in crate::policy) fn flag(&self, hook: Hook) -> u64 {
-        self.maps.flags.get(&hook).copied().unwrap_or(0)
+        self.maps.flag(hook)
     }
 
-    /// The kernel's part at `sched_process_fork`.
-    pub(in crate::policy) fn kernel_fork(&mut self, parent: ProcessKey, child: ProcessKey) {
-        if self.flag(Hook::SchedProcessFork) & flag::MEMBERSHIP != 0
-            && let Some(marks) = self.maps.marks.get(&parent).copied()
-        {
-            self.maps.marks.insert(child, marks);
-        }
-    }
-
-    /// The kernel's part at `sched_process_exit`.
-    pub(in crate::policy) fn kernel_exit(&mut self, gone: ProcessKey) {
-        if self.flag(Hook::SchedProcessExit) & flag::MEMBERSHIP != 0 {
-            self.maps.marks.remove(&gone);
-        }
-    }
-
-    /// `verdict.rs` of the object.
+    /// What the kernel makes of a call.
     pub(in crate::policy) fn verdict(
         &self,
         hook: Hook,
@@ -110,99 +95,9 @@ impl Fake {
         object: Object,
         now: u64,
     ) -> Decision {
-        let flags = self.flag(hook);
-        let wants = |bits| flags & bits != 0;
-        let lineages = match self.maps.marks.get(&process) {
-            Some(marks) if wants(flag::LINEAGE | flag::MEMBERSHIP) => marks.lineages,
-            _ => Membership::default().lineages,
-        };
-        let mut entries = Vec::new();
-        if wants(flag::PROCESS) {
-            entries.push(self.maps.entries.get(&EntryKey::Process(process)));
-        }
-        if wants(flag::LINEAGE) {
-            let ids = lineages.iter().filter(|id| **id != 0);
-            entries.extend(ids.map(|id| self.maps.entries.get(&EntryKey::Lineage(*id))));
-        }
-        match object {
-            Object::File(key) if wants(flag::FILE) => {
-                entries.push(self.maps.entries.get(&EntryKey::File(key)));
-            }
-            Object::Network(family, port, address) => {
-                if wants(flag::NETWORK) {
-                    entries.push(self.longest(family, port, address));
-                }
-                if wants(flag::ANY_PORT) {
-                    entries.push(self.longest(family, 0, address));
-                }
-            }
-            Object::Path(path) if wants(flag::PATH) => {
-                let prefixes = PathPrefix::new(path).into_iter();
-                let mut prefixes = prefixes.flat_map(|path| path.covering().collect::<Vec<_>>());
-                let entry = |prefix| self.maps.entries.get(&EntryKey::Path(prefix));
-                entries.push(prefixes.find_map(entry));
-            }
-            Object::Unresolved if wants(flag::PATH) => {
-                entries.push(self.maps.entries.get(&EntryKey::Unresolved(hook)));
-            }
-            _ => {}
-        }
-        if wants(flag::HOOK) {
-            entries.push(self.maps.entries.get(&EntryKey::Hook(hook)));
-        }
-        let objects = flag::FILE | flag::PATH | flag::NETWORK | flag::ANY_PORT;
-        if matches!(object, Object::Unread) && wants(objects) && wants(flag::ERROR_RULE) {
-            entries.push(self.maps.entries.get(&EntryKey::Unread(hook)));
-        }
-        let (mut lifted, mut decision) = (0u64, None);
-        for lease in entries.into_iter().flatten().flat_map(|entry| entry.slots) {
-            if lease.mode == Mode::Off as u8 || !applies(&lease, hook, &lineages, now) {
-                continue;
-            }
-            let owner = 1u64 << lease.owner;
-            if lease.mode == Mode::Allow as u8 {
-                lifted |= owner;
-            } else if lifted & owner == 0 {
-                if lease.mode == Mode::Enforce as u8 {
-                    return Some((lease.rule_id, true));
-                }
-                decision = decision.or(Some((lease.rule_id, false)));
-            }
-        }
-        decision
+        let decided = self.maps.decide(hook, process, &object.of_call(), now);
+        decided.by.map(|(rule_id, _)| (rule_id, decided.is_denied))
     }
-
-    /// The trie: the entry of the longest prefix only.
-    fn longest(&self, family: u16, port: u16, address: [u8; 16]) -> Option<&Entry> {
-        let width = if family == 2 { 32 } else { 128 };
-        (0..=width).rev().find_map(|prefix| {
-            let mask = u128::MAX.checked_shl(128 - prefix).unwrap_or(0);
-            let key = NetworkKey {
-                prefix_bits: NETWORK_FIXED_BITS + prefix,
-                family,
-                port_be: port.to_be(),
-                address: (u128::from_be_bytes(address) & mask).to_be_bytes(),
-            };
-            self.maps.entries.get(&EntryKey::Network(key))
-        })
-    }
-}
-
-fn applies(lease: &Lease, hook: Hook, lineages: &[u64], now: u64) -> bool {
-    // The objects of this model have no protocol.
-    if lease.protocol != 0 {
-        return false;
-    }
-    let concerns = lease.subject == Subject::Any as u8
-        || (lease.subject_id != 0 && lineages.contains(&lease.subject_id));
-    let expired = lease.expires_boot_ns != 0 && lease.expires_boot_ns <= now;
-    lease
-        .hooks
-        .iter()
-        .zip(krsi_host_abi::deny::halves(hook.bit()))
-        .any(|(hooks, bit)| hooks & bit != 0)
-        && concerns
-        && !expired
 }
 
 impl RuleStore for Fake {
@@ -213,14 +108,12 @@ impl RuleStore for Fake {
         if full && (refuses || !self.maps.entries.contains_key(&key)) {
             return Err(StoreError::Full { map: "FAKE" });
         }
-        self.maps.entries.insert(key, *entry);
-        Ok(())
+        self.maps.put(key, entry)
     }
 
     fn remove(&mut self, key: EntryKey) -> Result<(), StoreError> {
         self.tick()?;
-        self.maps.entries.remove(&key);
-        Ok(())
+        self.maps.remove(key)
     }
 
     fn mark(&mut self, process: ProcessKey, membership: &Membership) -> Result<(), StoreError> {
@@ -228,27 +121,24 @@ impl RuleStore for Fake {
         if !self.maps.marks.contains_key(&process) && self.maps.marks.len() >= self.marks_max {
             return Err(StoreError::Full { map: "MEMBER" });
         }
-        self.maps.marks.insert(process, *membership);
-        Ok(())
+        self.maps.mark(process, membership)
     }
 
     fn unmark(&mut self, process: ProcessKey) -> Result<(), StoreError> {
-        self.maps.marks.remove(&process);
-        Ok(())
+        self.maps.unmark(process)
     }
 
     fn marks(&self, process: ProcessKey) -> Result<Option<Membership>, StoreError> {
-        Ok(self.maps.marks.get(&process).copied())
+        self.maps.marks(process)
     }
 
-    fn bound(&mut self, _owner: u8, _to: Bounds) -> Result<(), StoreError> {
-        Ok(())
+    fn bound(&mut self, owner: u8, to: Bounds) -> Result<(), StoreError> {
+        self.maps.bound(owner, to)
     }
 
     fn set_label_rules(&mut self, rules: LabelRules) -> Result<(), StoreError> {
         self.tick()?;
-        self.maps.label_rules = rules;
-        Ok(())
+        self.maps.set_label_rules(rules)
     }
 
     fn set_labels(
@@ -258,29 +148,21 @@ impl RuleStore for Fake {
         takes: u64,
     ) -> Result<(), StoreError> {
         self.tick()?;
-        let labels = self.maps.labels.entry(process).or_default();
-        *labels = *labels & !takes | gives;
-        Ok(())
+        self.maps.set_labels(process, gives, takes)
     }
 
     fn forget_labels(&mut self, process: ProcessKey) -> Result<(), StoreError> {
         self.tick()?;
-        self.maps.labels.remove(&process);
-        Ok(())
+        self.maps.forget_labels(process)
     }
 
     fn labels(&self) -> Result<Vec<(ProcessKey, u64)>, StoreError> {
-        Ok(self.maps.labels.iter().map(|(process, bits)| (*process, *bits)).collect())
+        self.maps.labels()
     }
 
     fn set_rule_flags(&mut self, hook: Hook, flags: u64) -> Result<(), StoreError> {
         self.tick()?;
-        if flags == 0 {
-            self.maps.flags.remove(&hook);
-        } else {
-            self.maps.flags.insert(hook, flags);
-        }
-        Ok(())
+        self.maps.set_rule_flags(hook, flags)
     }
 
     fn capacity(&self, _key: EntryKey) -> Option<(&'static str, usize)> {
@@ -289,16 +171,14 @@ impl RuleStore for Fake {
 
     fn open_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
         self.tick()?;
-        self.maps.hits.insert(rule_id, 0);
-        Ok(())
+        self.maps.open_hits(rule_id)
     }
 
     fn hits(&self, rule_id: u64) -> Result<u64, StoreError> {
-        Ok(self.maps.hits.get(&rule_id).copied().unwrap_or(0))
+        self.maps.hits(rule_id)
     }
 
     fn close_hits(&mut self, rule_id: u64) -> Result<(), StoreError> {
-        self.maps.hits.remove(&rule_id);
-        Ok(())
+        self.maps.close_hits(rule_id)
     }
 }

@@ -11,6 +11,7 @@ mod identity;
 mod label;
 mod labelled;
 mod lineage;
+pub(crate) mod memory;
 mod meter;
 mod network;
 mod place;

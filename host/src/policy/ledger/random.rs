@@ -7,7 +7,8 @@ use krsi_host_abi::deny::{LINEAGES, Mode, SLOTS};
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, IfUnread, Refusal, RuleKey, Subject};
 
-use super::fake::{Decision, Fake, FakeMaps, Object};
+use super::fake::{Decision, Fake, Object};
+use super::memory::MemoryMaps;
 use super::share::{OWNER_LINEAGES, OWNER_SLOTS};
 use super::*;
 
@@ -106,6 +107,12 @@ fn covers(cover: &RuleKey, key: &RuleKey) -> bool {
     }
 }
 
+/// What is looked up of a destination, in order: it, and the loopback address where it is unspecified.
+fn destinations((address, port): (u32, u16)) -> impl Iterator<Item = (u32, (u32, u16))> {
+    let loopback = (address == 0).then_some((2, (Ipv4Addr::LOCALHOST.to_bits(), port)));
+    [(0, (address, port))].into_iter().chain(loopback)
+}
+
 impl Truth {
     fn verdict(&self, hook: Hook, process: ProcessKey, file: u64, to: (u32, u16)) -> Decision {
         let line = &self.lines[&process];
@@ -113,8 +120,13 @@ impl Truth {
             .rules
             .iter()
             .filter(|rule| rule.spec.mode != Mode::Off)
-            .filter_map(|ModelRule { id, spec, .. }| {
+            .flat_map(|rule| destinations(to).map(move |(at, to)| (rule, at, to)))
+            .filter_map(|(ModelRule { id, spec, .. }, at, to)| {
                 let place = match spec.key {
+                    // Who calls and a file are asked for once.
+                    RuleKey::Process(_) | RuleKey::Lineage(_) | RuleKey::File(_) if at > 0 => {
+                        return None;
+                    }
                     RuleKey::Process(key) if key == process => (0, 0),
                     RuleKey::Lineage(root) if line.contains(&root) => {
                         (1, self.roots.iter().position(|other| *other == root).unwrap())
@@ -122,9 +134,9 @@ impl Truth {
                     RuleKey::File(key) if key.ino == file && hook == Hook::FileOpen => (2, 0),
                     _ if hook == Hook::SocketConnect => match network(&spec.key) {
                         Some((a, p, port)) if to.0 & mask(p) == a && port == to.1 => {
-                            (3, 32 - p as usize)
+                            (at + 3, 32 - p as usize)
                         }
-                        Some((a, p, 0)) if to.0 & mask(p) == a => (4, 32 - p as usize),
+                        Some((a, p, 0)) if to.0 & mask(p) == a => (at + 4, 32 - p as usize),
                         _ => return None,
                     },
                     _ => return None,
@@ -298,7 +310,7 @@ impl Truth {
             }
             Err(error) => {
                 assert_eq!(Some(error.refusal()), expected, "{error} {spec:?}");
-                let swept = |maps: &FakeMaps| (maps.flags.clone(), maps.hits.len());
+                let swept = |maps: &MemoryMaps| (maps.flags.clone(), maps.hits.len());
                 let (old, new) = (swept(&before), swept(&ledger.store.maps));
                 assert!(new.1 <= old.1);
             }
@@ -310,7 +322,7 @@ impl Truth {
         let parent = random.one(&all);
         self.last_tgid += 1;
         let child = ProcessKey { start_boot_ns: u64::from(self.last_tgid), tgid: self.last_tgid };
-        ledger.store.kernel_fork(abi(parent), abi(child));
+        ledger.store.maps.fork(abi(parent), abi(child));
         let mut line = self.lines[&parent].clone();
         line.insert(child);
         self.lines.insert(child, line);
@@ -321,7 +333,7 @@ impl Truth {
         if self.lines.len() > 4 {
             let all: Vec<_> = self.lines.keys().copied().collect();
             let gone = random.one(&all);
-            ledger.store.kernel_exit(abi(gone));
+            ledger.store.maps.exit(abi(gone));
             self.lines.remove(&gone);
             self.pending.push_back(Pending::Exit(gone));
         }
@@ -424,6 +436,6 @@ fn the_maps_say_what_a_list_of_rules_says() {
         for owner in 0..3 {
             ledger.withdraw(owner, truth.now);
         }
-        assert_eq!(ledger.store.maps, FakeMaps::default(), "seed {seed}");
+        assert_eq!(ledger.store.maps, MemoryMaps::default(), "seed {seed}");
     }
 }

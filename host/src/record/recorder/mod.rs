@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, panicking};
 use std::time::{Duration, Instant};
 
 use self::memory::FlightMemory;
@@ -20,6 +20,7 @@ use super::entry::{Gap, Head, Opened, RecordEntry, Streamed};
 use super::file::{self, RecordError};
 use super::redact::Redactor;
 use super::tape::{Tape, time_of};
+use crate::thread::{self, Task};
 
 /// Bytes that wait for the recorder's thread; what does not fit is a gap.
 const QUEUE_BYTES: usize = 32 << 20;
@@ -30,6 +31,8 @@ const OPEN_MOST: Duration = Duration::from_secs(1);
 enum Item {
     /// An encoded entry, with its time where it has one.
     Entry(Vec<u8>, Option<u64>),
+    /// An encoded gap: entries that were lost, and were counted then.
+    Gap(Vec<u8>),
     /// What follows can be played without what came before.
     Segment,
     /// What a flight recorder holds goes to a file.
@@ -39,10 +42,19 @@ enum Item {
 /// How something is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Path of the recording.
+    /// Path of the file that is made.
     pub file: PathBuf,
     /// Longest file, bytes; the recording ends before it.
     pub bytes_max: u64,
+    /// Whether names, arguments and texts are replaced by tokens, and contents left out.
+    pub redacted: bool,
+}
+
+/// How a flight recorder records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlightOptions {
+    /// Memory of the flight recorder, bytes.
+    pub bytes_max: usize,
     /// Whether names, arguments and texts are replaced by tokens, and contents left out.
     pub redacted: bool,
 }
@@ -76,8 +88,6 @@ struct RecorderState {
 #[derive(Default)]
 struct Waiting {
     items: VecDeque<Item>,
-    /// How many of them are entries.
-    entries: u64,
     bytes: usize,
     gap: Gap,
     /// Nothing more is taken.
@@ -129,21 +139,23 @@ impl Recorder {
         queue_bytes: usize,
         tell: impl FnOnce(String) + Send + 'static,
     ) -> Result<Self, RecordError> {
-        let recorder = Self(Arc::new(RecorderState {
+        let recorder = Self::without_thread(boot_ns, queue_bytes);
+        let shared = Arc::clone(&recorder.0);
+        let body = move || run(&shared, writer, tell);
+        let thread = thread::spawn("recorder", Task::Passing, body).map_err(RecordError::Thread)?;
+        *lock(&recorder.0.thread) = Some(thread);
+        Ok(recorder)
+    }
+
+    fn without_thread(boot_ns: u64, queue_bytes: usize) -> Self {
+        Self(Arc::new(RecorderState {
             waiting: Mutex::default(),
             arrived: Condvar::new(),
             tapes: AtomicU32::new(0),
             boot_ns,
             queue_bytes,
             thread: Mutex::default(),
-        }));
-        let shared = Arc::clone(&recorder.0);
-        let thread = std::thread::Builder::new()
-            .name("recorder".into())
-            .spawn(move || run(&shared, writer, tell))
-            .map_err(RecordError::Thread)?;
-        *lock(&recorder.0.thread) = Some(thread);
-        Ok(recorder)
+        }))
     }
 
     /// Marks where a flight recorder's file may begin: whoever is recorded begins anew after it.
@@ -235,11 +247,9 @@ impl Recorder {
             RecordEntry::Gap(gap).push(&mut told);
             waiting.recorded.lost += gap.entries;
             waiting.bytes += told.len();
-            waiting.entries += 1;
-            waiting.items.push_back(Item::Entry(told, None));
+            waiting.items.push_back(Item::Gap(told));
         }
         waiting.bytes += bytes.len();
-        waiting.entries += 1;
         waiting.items.push_back(Item::Entry(bytes, entry.boot_ns()));
         drop(waiting);
         self.0.arrived.notify_one();
@@ -251,22 +261,45 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Writes until the recording is stopped or cannot go on.
-fn run(shared: &RecorderState, mut writer: BlockWriter, tell: impl FnOnce(String)) {
-    let cut = writer.run(shared).err();
-    let mut waiting = lock(&shared.waiting);
-    waiting.over = true;
-    let left = waiting.entries + waiting.gap.entries;
-    let lost = left + waiting.recorded.lost + writer.recorded.lost;
-    waiting.items.clear();
-    let cut_short = cut.map(|cut| writer.words(&cut));
-    waiting.recorded = Recorded { lost, cut_short: cut_short.clone(), ..writer.recorded };
-    drop(waiting);
+fn run(shared: &RecorderState, writer: BlockWriter, tell: impl FnOnce(String)) {
+    let mut ending = RecordingEnd { shared, writer, cut_short: None };
+    let cut = ending.writer.run(shared).err();
+    let cut_short = cut.map(|cut| ending.writer.words(&cut));
+    ending.cut_short.clone_from(&cut_short);
+    drop(ending);
     if let Some(why) = cut_short {
         tell(why);
     }
 }
 
-/// What waits, in order, as soon as something does, or nothing from `until` on; and whether that is all.
+/// Ends the recording when the thread does, by a panic too: nobody waits for an answer of it any more, and what did
+/// not reach the file is counted.
+struct RecordingEnd<'s> {
+    shared: &'s RecorderState,
+    writer: BlockWriter,
+    cut_short: Option<String>,
+}
+
+impl Drop for RecordingEnd<'_> {
+    fn drop(&mut self) {
+        let mut waiting = lock(&self.shared.waiting);
+        waiting.over = true;
+        // Whoever waits for the answer to one of them learns that there is none, as it is dropped.
+        let left = std::mem::take(&mut waiting.items);
+        let lost = waiting.recorded.lost + std::mem::take(&mut waiting.gap).entries;
+        let lost = lost + entries(&left) + self.writer.lost();
+        let panicked = || panicking().then(|| "the recorder's thread panicked".to_owned());
+        let cut_short = self.cut_short.take().or_else(panicked);
+        waiting.recorded = Recorded { lost, cut_short, ..self.writer.recorded.clone() };
+    }
+}
+
+/// How many of some items are entries that nobody has counted.
+fn entries(items: &VecDeque<Item>) -> u64 {
+    items.iter().filter(|item| matches!(item, Item::Entry(..))).count() as u64
+}
+
+/// Takes what waits, in order, as soon as something does, or nothing from `until` on; whether that is all.
 fn next(shared: &RecorderState, until: Option<Instant>) -> (VecDeque<Item>, bool) {
     let mut waiting = lock(&shared.waiting);
     while waiting.items.is_empty() && !waiting.over {
@@ -279,7 +312,7 @@ fn next(shared: &RecorderState, until: Option<Instant>) -> (VecDeque<Item>, bool
             None => shared.arrived.wait(waiting).unwrap_or_else(PoisonError::into_inner),
         };
     }
-    (waiting.bytes, waiting.entries) = (0, 0);
+    waiting.bytes = 0;
     (std::mem::take(&mut waiting.items), waiting.over)
 }
 

@@ -128,6 +128,19 @@ fn a_torn_tail_and_a_flipped_bit_are_told_with_their_place() {
 }
 
 #[test]
+fn a_file_that_breaks_off_between_two_blocks_is_not_whole() {
+    let file = place("unended");
+    let mut entries = Vec::new();
+    RecordEntry::Head(Head::default()).push(&mut entries);
+    let block = super::super::block::block(&entries, 0, (0, 0));
+    let whole = [&super::super::block::file_head()[..], &block].concat();
+    fs::write(&file, &whole).unwrap();
+    let at = whole.len() as u64;
+    assert_eq!(read(&file), (vec!["Head".to_owned()], Some(Damage::Unended { at })));
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
 fn blocks_of_a_later_version_are_stepped_over_and_missing_ones_are_told() {
     let file = recorded("later", 3);
     let whole = fs::read(&file).unwrap();
@@ -153,6 +166,16 @@ fn blocks_of_a_later_version_are_stepped_over_and_missing_ones_are_told() {
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
 
+/// Bytes that do not compress.
+fn noise(seed: u32) -> Vec<u8> {
+    let mut state = seed;
+    let next = |_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    (0..100_000).map(next).collect()
+}
+
 #[test]
 fn a_recording_ends_at_its_size_and_says_so() {
     let file = place("size");
@@ -160,10 +183,6 @@ fn a_recording_ends_at_its_size_and_says_so() {
     let options = Options { bytes_max: 2 << 20, ..options(&file) };
     let recorder =
         Recorder::start(&options, Head::default(), move |why| told.send(why).unwrap()).unwrap();
-    // What does not compress.
-    let noise = |seed: u32| -> Vec<u8> {
-        (0..100_000u32).map(|at| ((at ^ seed).wrapping_mul(2_654_435_761) >> 11) as u8).collect()
-    };
     let mut at = 0;
     while !recorder.is_over() {
         recorder.stream(1, &noise(at));
@@ -176,6 +195,51 @@ fn a_recording_ends_at_its_size_and_says_so() {
     assert!(recorded.bytes <= (2 << 20) + 1024 && recorded.cut_short.is_some(), "{recorded:?}");
     let (words, damage) = read(&file);
     assert_eq!((words.last().map(String::as_str), damage), (Some("Closing"), None));
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn what_a_cut_leaves_out_is_counted() {
+    let file = place("cut");
+    let recorder = Recorder::without_thread(0, QUEUE_BYTES);
+    recorder.write(&RecordEntry::Head(Head::default()));
+    for seed in 0..40 {
+        recorder.stream(1, &noise(seed));
+    }
+    lock(&recorder.0.waiting).over = true;
+    let most = 2 << 20;
+    let place = Place::File(super::file::create(&file).unwrap(), file.clone(), most);
+    run(&recorder.0, BlockWriter::new(place, None), drop);
+    let recorded = recorder.stop();
+    let (words, damage) = read(&file);
+    assert_eq!((words.last().map(String::as_str), damage), (Some("Closing"), None));
+    let there = words.len() as u64;
+    // What is there without the end, and what is not, is all that was handed over.
+    assert_eq!((recorded.entries, there - 1 + recorded.lost), (there, 41), "{recorded:?}");
+    assert!(recorded.lost > 0 && recorded.bytes == fs::metadata(&file).unwrap().len());
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn nobody_waits_for_a_thread_that_panicked() {
+    let file = place("panic");
+    let recorder = Recorder::without_thread(0, QUEUE_BYTES);
+    recorder.write(&RecordEntry::Head(Head::default()));
+    let shared = Arc::clone(&recorder.0);
+    let thread = std::thread::spawn(move || {
+        let memory = FlightMemory::new(Head::default(), 1 << 20);
+        let writer = BlockWriter::new(Place::Memory(memory), None);
+        let _end = RecordingEnd { shared: &shared, writer, cut_short: None };
+        while lock(&shared.waiting).items.len() < 2 {
+            std::thread::yield_now();
+        }
+        panic!("told to");
+    });
+    assert!(matches!(recorder.dump(&file), Err(RecordError::Create { .. })));
+    assert!(recorder.is_over() && thread.join().is_err() && !file.exists());
+    let recorded = recorder.stop();
+    assert_eq!((recorded.entries, recorded.lost), (0, 1));
+    assert!(recorded.cut_short.is_some_and(|why| why.contains("panicked")));
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
 
@@ -233,5 +297,31 @@ fn a_flight_recorder_holds_the_last_segments_and_each_can_be_read_alone() {
     let _recorded = recorder.stop();
     let after = file.with_extension("after");
     assert!(matches!(recorder.dump(&after), Err(RecordError::Create { .. })));
+    fs::remove_dir_all(file.parent().unwrap()).unwrap();
+}
+
+#[test]
+fn a_flight_recorder_is_redacted_as_its_head_says() {
+    let file = place("redacted");
+    let recorder =
+        Recorder::flight(8 << 20, Head { redacted: true, ..Head::default() }, |_| ()).unwrap();
+    recorder.segment();
+    let mut tape = recorder.tape(Opened { plugin: "p".into(), ..Opened::default() });
+    tape.init(b"secret", 1, TapedOutcome::Refused("secret"), (Vec::new(), 0));
+    recorder.dump(&file).unwrap();
+    let _recorded = recorder.stop();
+    let mut recording = RecordingReader::open(&file).unwrap();
+    let mut calls = 0;
+    while let Some(entry) = recording.entry().unwrap() {
+        match entry {
+            RecordEntry::Head(head) => assert!(head.redacted),
+            RecordEntry::Call(call) => {
+                calls += 1;
+                assert_eq!((&*call.input, &*call.text), (&b""[..], ""));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((calls, recording.damage()), (1, None));
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }

@@ -1,5 +1,6 @@
 //! Entries → blocks, and where they go: a file, or the memory of a flight recorder.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use super::super::block::{self, PLAIN_AIM};
 use super::super::entry::{Closing, RecordEntry, ended};
 use super::super::redact::Redactor;
 use super::memory::FlightMemory;
-use super::{Item, OPEN_MOST, Recorded, RecorderState, lock, next};
+use super::{Item, OPEN_MOST, Recorded, RecorderState, entries, lock, next};
 
 /// Why writing ended before it was stopped.
 pub(super) enum Cut {
@@ -19,7 +20,7 @@ pub(super) enum Cut {
     Failed(io::Error),
 }
 
-/// Place to which blocks are written.
+/// Where blocks are put.
 pub(super) enum Place {
     /// A file, its path, and how long it may be.
     File(File, PathBuf, u64),
@@ -37,6 +38,11 @@ pub(super) struct BlockWriter {
     pub(super) since: Option<Instant>,
     pub(super) times: Option<(u64, u64)>,
     pub(super) sequence: u64,
+    /// What was taken from the queue and is in no block yet.
+    taken: VecDeque<Item>,
+    /// Entries of the open block: those that were handed over, and all.
+    in_open: (u64, u64),
+    /// What reached its place, and the entries that a gap tells of at the end.
     pub(super) recorded: Recorded,
 }
 
@@ -50,19 +56,29 @@ impl BlockWriter {
             since: None,
             times: None,
             sequence: 0,
+            taken: VecDeque::new(),
+            in_open: (0, 0),
             recorded: Recorded::default(),
         }
     }
 
+    /// Entries that did not reach the place.
+    pub(super) fn lost(&self) -> u64 {
+        self.recorded.lost + self.in_open.0 + entries(&self.taken)
+    }
+
+    /// Writes what is handed over until nothing more is taken.
     pub(super) fn run(&mut self, shared: &RecorderState) -> Result<(), Cut> {
         if matches!(self.place, Place::File(..)) {
             self.put(&block::file_head())?;
         }
         loop {
             let (items, over) = next(shared, self.since.map(|since| since + OPEN_MOST));
-            for item in items {
+            self.taken = items;
+            while let Some(item) = self.taken.pop_front() {
                 match item {
-                    Item::Entry(bytes, boot_ns) => self.entry(bytes, boot_ns)?,
+                    Item::Entry(bytes, boot_ns) => self.entry(&bytes, boot_ns)?,
+                    Item::Gap(bytes) => self.append(&bytes)?,
                     Item::Segment => {
                         self.flush()?;
                         if let Place::Memory(memory) = &mut self.place {
@@ -91,27 +107,32 @@ impl BlockWriter {
         }
     }
 
-    fn entry(&mut self, bytes: Vec<u8>, boot_ns: Option<u64>) -> Result<(), Cut> {
-        let bytes = match &mut self.redactor {
-            Some(redactor) => redactor.entry(&bytes),
-            None => bytes,
-        };
-        if self.open.len() + bytes.len() > PLAIN_AIM {
-            self.flush()?;
-        }
-        self.open.extend_from_slice(&bytes);
-        self.since = self.since.or_else(|| Some(Instant::now()));
+    fn entry(&mut self, bytes: &[u8], boot_ns: Option<u64>) -> Result<(), Cut> {
+        let redacted = self.redactor.as_mut().map(|redactor| redactor.entry(bytes));
+        let bytes = redacted.as_deref().unwrap_or(bytes);
+        let ended = self.append(bytes);
+        self.in_open.0 += 1;
         if let Some(boot_ns) = boot_ns {
             let (first, last) = self.times.unwrap_or((boot_ns, boot_ns));
             self.times = Some((first, last.max(boot_ns)));
         }
-        self.recorded.entries += 1;
+        ended
+    }
+
+    /// Puts an entry into the open block, which is ended before if it is long enough.
+    fn append(&mut self, bytes: &[u8]) -> Result<(), Cut> {
+        if self.open.len() + bytes.len() > PLAIN_AIM {
+            self.flush()?;
+        }
+        self.open.extend_from_slice(bytes);
+        self.since = self.since.or_else(|| Some(Instant::now()));
+        self.in_open.1 += 1;
         Ok(())
     }
 
     fn own(&mut self, entry: &RecordEntry<'_>) {
         entry.push(&mut self.open);
-        self.recorded.entries += 1;
+        self.in_open.1 += 1;
     }
 
     /// Ends the open block.
@@ -125,14 +146,15 @@ impl BlockWriter {
             Place::Memory(_) => u64::MAX,
         };
         if self.recorded.bytes + block.len() as u64 > most {
-            self.open.clear();
             // The end is a few bytes beyond the limit, which is said in MiB.
-            self.own(&RecordEntry::Closing(Closing { why: ended::FULL.into() }));
-            let last = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
-            self.put(&last)?;
+            let mut end = Vec::new();
+            RecordEntry::Closing(Closing { why: ended::FULL.into() }).push(&mut end);
+            self.put(&block::block(&end, self.sequence, self.times.unwrap_or_default()))?;
+            self.recorded.entries += 1;
             return Err(Cut::Full);
         }
         self.put(&block)?;
+        self.recorded.entries += std::mem::take(&mut self.in_open).1;
         self.open.clear();
         (self.times, self.since, self.sequence) = (None, None, self.sequence + 1);
         Ok(())

@@ -1,5 +1,6 @@
 //! Tests of the ledger against maps that are read as the kernel reads them.
 
+mod kernel;
 mod label;
 mod share;
 
@@ -13,7 +14,8 @@ use krsi_plugin_schema::latest::{
 
 use crate::kernel::map::lease::EntryKey;
 
-use super::fake::{Decision, Fake, FakeMaps, Object};
+use super::fake::{Decision, Fake, Object};
+use super::memory::MemoryMaps;
 use super::*;
 
 const NOW: u64 = 1_000;
@@ -124,7 +126,7 @@ fn a_path_is_decided_by_the_longest_prefix_and_those_that_hold_it() {
     ledger.withdraw(0, NOW);
     check(&ledger, "/etc/passwd", Some(root));
     ledger.withdraw(1, NOW);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -144,7 +146,7 @@ fn a_rule_on_a_path_may_apply_to_what_cannot_be_resolved() {
     assert_eq!(add(&mut ledger, apply(5)), Err(Refusal::KeyFull));
     ledger.withdraw(0, NOW);
     ledger.withdraw(1, NOW);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -187,7 +189,7 @@ fn expiry_is_the_kernels_and_clearing_up_is_ours() {
     let ended = ledger.expire(2000);
     assert_eq!(ended[0].ending, Some(Ending::Expired));
     assert_eq!(ledger.explain(id), Some(ended[0].clone()));
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
     assert!(matches!(ledger.revoke(0, 1, NOW), Err(LedgerError::UnknownRule { .. })));
 }
 
@@ -296,7 +298,7 @@ fn a_token_names_one_rule() {
     assert_eq!(add(&mut ledger, one.clone()), Err(Refusal::TooManyRules));
     add(&mut ledger, RuleSpec { token: 1, ..one }).unwrap();
     ledger.revoke(0, 1, NOW).unwrap();
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -319,7 +321,7 @@ fn a_longer_prefix_carries_what_covers_it() {
     let mapped = add(&mut ledger, spec(1, net("::ffff:192.0.2.77/120", 25))).unwrap();
     assert_eq!(connects(&ledger, "192.0.2.1", 25), Some((mapped, true)));
     ledger.withdraw(0, NOW);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -358,7 +360,7 @@ fn a_full_map_harms_nothing_that_is_in_force() {
         assert!(covering.is_ok() || ledger.store.maps == before);
         ledger.store.capacity = ledger.store.maps.entries.len();
         assert_eq!(ledger.withdraw(0, NOW).len(), if old_trie { 2 } else { 3 });
-        assert_eq!(ledger.store.maps, FakeMaps::default());
+        assert_eq!(ledger.store.maps, MemoryMaps::default());
     }
 }
 
@@ -399,13 +401,13 @@ fn a_lineage_is_root_descendants_and_their_children() {
     }
     assert_eq!(ledger.store.flag(AbiHook::SchedProcessFork), flag::MEMBERSHIP);
     // The kernel inherits; the host hears of it later.
-    ledger.store.kernel_fork(abi(process(11)), abi(process(20)));
+    ledger.store.maps.fork(abi(process(11)), abi(process(20)));
     assert_eq!(opens(&ledger, 20, 1, NOW), denied);
     ledger.on_fork(process(11), process(20));
     // A fork that was under way while the parent was marked.
     ledger.on_fork(process(20), process(21));
     assert_eq!(opens(&ledger, 21, 1, NOW), denied);
-    ledger.store.kernel_exit(abi(process(11)));
+    ledger.store.maps.exit(abi(process(11)));
     ledger.on_exit(process(11), NOW);
     assert_eq!(ledger.store.maps.marks.len(), 4);
     // A second rule holds the lineage; the first may go.
@@ -415,11 +417,11 @@ fn a_lineage_is_root_descendants_and_their_children() {
     assert_eq!(opens(&ledger, 21, 1, NOW), None);
     assert!(opens(&ledger, 21, 9, NOW).is_some() && opens(&ledger, 13, 9, NOW).is_none());
     // A fork that was under way while the last rule went.
-    ledger.store.kernel_fork(abi(process(21)), abi(process(22)));
+    ledger.store.maps.fork(abi(process(21)), abi(process(22)));
     ledger.revoke(0, 2, NOW).unwrap();
     assert_eq!(ledger.store.maps.marks.len(), 1);
     ledger.on_fork(process(21), process(22));
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
     ledger.expire(u64::MAX);
     assert_eq!(
         add(&mut ledger, spec(3, RuleKey::Lineage(process(99)))),
@@ -429,7 +431,7 @@ fn a_lineage_is_root_descendants_and_their_children() {
         add(&mut ledger, spec(3, RuleKey::Process(process(99)))),
         Err(Refusal::UnknownProcess)
     );
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -472,7 +474,7 @@ fn a_rule_ends_with_its_process() {
     let ended: Vec<_> = ledger.expire(NOW).iter().map(|view| view.ending).collect();
     assert_eq!(ended, [Some(Ending::Exited)]);
     ledger.withdraw(0, NOW);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -506,5 +508,5 @@ fn hooks_must_look_up_the_key_and_be_attached() {
     let nobody = RuleSpec { hooks: HookSet(0), ..spec(1, file(1)) };
     assert_eq!(add(&mut ledger, nobody), Err(Refusal::Invalid));
     assert_eq!(add(&mut ledger, RuleSpec { owner: 63, ..spec(1, file(1)) }), Err(Refusal::Invalid));
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }

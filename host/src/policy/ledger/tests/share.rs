@@ -17,7 +17,7 @@ fn a_rule_made_again_is_renewed_under_whatever_token() {
     assert_eq!((ledger.owned(0), ledger.store.maps.entries.len()), (1, 1));
     assert!(ledger.expire(2198).is_empty());
     assert_eq!(ledger.expire(2199)[0].ending, Some(Ending::Expired));
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
     assert!(ledger.identities.is_empty() && ledger.by_token.is_empty());
 
     // Without end is the latest end; the first token and the last are both answered.
@@ -52,7 +52,7 @@ fn a_renewal_takes_the_token_from_the_rule_that_had_it() {
     assert_eq!(add(&mut ledger, spec(2, file(1))), Ok(one));
     assert_eq!(ledger.explain(two).unwrap().ending, Some(Ending::Replaced));
     assert_eq!(ledger.revoke(0, 2, NOW).unwrap().rule_id, one);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn a_rule_of_init_stays_while_one_of_its_tokens_does() {
     assert!(ledger.revoke(0, init(5), NOW).is_err());
     assert_eq!(ledger.revoke(0, init(9), NOW).unwrap().rule_id, id);
     assert_eq!(ledger.revoke(0, 7, NOW).unwrap().rule_id, both);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -86,12 +86,12 @@ fn rules_that_are_off_take_nothing_from_anybody() {
         add(&mut ledger, off(token, path("/", IfUnresolved::Apply))).unwrap();
         add(&mut ledger, off(10 + token, RuleKey::Lineage(process(10)))).unwrap();
     }
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
     let id = add(&mut ledger, RuleSpec { owner: 1, ..spec(1, path("/", IfUnresolved::Pass)) });
     assert_eq!(opens_path(&ledger, Object::Path("/etc")), Some((id.unwrap(), true)));
     ledger.withdraw(1, NOW);
     ledger.withdraw(0, NOW);
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn another_grant_changes_rules_in_force_and_they_come_back() {
     assert_eq!(opens(&ledger, 11, 1, NOW), Some((id, false)));
     to(&mut ledger, Mode::Off);
     assert_eq!(opens(&ledger, 11, 1, NOW), None);
-    let FakeMaps { entries, marks, flags, .. } = &ledger.store.maps;
+    let MemoryMaps { entries, marks, flags, .. } = &ledger.store.maps;
     assert!(entries.is_empty() && marks.is_empty() && flags.is_empty(), "{marks:?} {flags:?}");
     to(&mut ledger, Mode::Enforce);
     assert_eq!(opens(&ledger, 11, 1, NOW), Some((id, true)));
@@ -177,7 +177,7 @@ fn another_grant_changes_rules_in_force_and_they_come_back() {
     };
     assert_eq!((refusal, &*why), (Refusal::NotGranted, "no more"));
     assert_eq!(view.ending, Some(Ending::Ungranted));
-    assert_eq!(ledger.store.maps, FakeMaps::default());
+    assert_eq!(ledger.store.maps, MemoryMaps::default());
 
     // One that was off and finds no room for what it does now ends, and says so.
     let off = RuleSpec { mode: Mode::Off, ..spec(1, file(1)) };

@@ -1,7 +1,8 @@
-//! Opening a file that must be a regular one: nothing waits for a FIFO's writer, and no device is touched.
+//! Reading files that others name: one that must be regular waits for no FIFO's writer and touches no device, and
+//! nothing is read without end.
 
 use std::fs::{self, File, FileType, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -13,6 +14,14 @@ use rustix::fs::OFlags;
 pub(crate) struct NotRegular {
     /// What lies there, in words.
     pub found: &'static str,
+}
+
+/// A file holds more than whoever reads it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("longer than {most} bytes")]
+pub(crate) struct TooLong {
+    /// The most that is taken, bytes.
+    pub most: u64,
 }
 
 impl NotRegular {
@@ -47,6 +56,36 @@ pub(crate) fn open(file: &Path) -> io::Result<File> {
     Ok(opened)
 }
 
+/// Reads a regular file of at most so many bytes.
+///
+/// # Errors
+/// [`NotRegular`], [`TooLong`], or what the kernel says.
+pub(crate) fn read(file: &Path, most: u64) -> io::Result<Vec<u8>> {
+    bounded(open(file)?, most)
+}
+
+/// Reads a regular file of at most so many bytes, which are text.
+///
+/// # Errors
+/// As [`read`], and when the bytes are no UTF-8.
+pub(crate) fn read_text(file: &Path, most: u64) -> io::Result<String> {
+    let text = String::from_utf8(read(file, most)?);
+    text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.utf8_error()))
+}
+
+/// Reads what was opened, whatever kind of file it is, up to at most so many bytes.
+///
+/// # Errors
+/// [`TooLong`], or what the kernel says.
+pub(crate) fn bounded(opened: File, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    opened.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, TooLong { most }));
+    }
+    Ok(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
@@ -71,6 +110,10 @@ mod tests {
         assert_eq!(said("zero.wasm"), "a device lies there, not a regular file");
         assert!(said("dangling.wasm").contains("No such file"));
         assert!(open(&path("link.wasm")).is_ok());
+        assert_eq!(read(&path("file"), 1).unwrap(), b"x");
+        let long = |read: io::Result<Vec<u8>>| read.unwrap_err().to_string();
+        assert_eq!(long(read(&path("file"), 0)), "longer than 0 bytes");
+        assert_eq!(long(bounded(File::open("/dev/zero").unwrap(), 9)), "longer than 9 bytes");
         fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,0 +1,92 @@
+//! A call as rules see it, of its event; and what they make of it, where nothing is refused but in words.
+
+use std::net::SocketAddr;
+
+use krsi_host_abi::deny::FileKey as AbiFile;
+use krsi_plugin_schema::latest::{Body, Event, FileKey, Value};
+
+use crate::policy::ledger::memory::{CallAddress, CallKeys, CallPath, Ruling};
+
+/// `__FMODE_EXEC` of `include/linux/fs.h`: an open on the way to an exec.
+const FMODE_EXEC: u32 = 0x20;
+
+/// What rules make of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::author) enum Judged {
+    /// No rule is about the call.
+    Passes,
+    /// The call would be refused.
+    Refused {
+        /// Rule that refuses.
+        rule_id: u64,
+        /// Errno of the answer.
+        errno: u16,
+    },
+    /// The call passes, and is reported.
+    Audited {
+        /// Rule that would refuse.
+        rule_id: u64,
+        /// Errno that it would answer.
+        errno: u16,
+    },
+}
+
+impl Judged {
+    pub(super) fn of(decided: Ruling) -> Self {
+        match decided.by {
+            None => Judged::Passes,
+            Some((rule_id, errno)) if decided.is_denied => Judged::Refused { rule_id, errno },
+            Some((rule_id, errno)) => Judged::Audited { rule_id, errno },
+        }
+    }
+}
+
+/// What an event's call is about. No file of a stage has bytes, so none has a digest.
+pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallKeys<'e> {
+    let none = CallKeys { cgroup: event.meta.cgroup_id, ..CallKeys::default() };
+    match &event.body {
+        Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => {
+            CallKeys { file: Some(abi(exec.file)), path: at(&exec.path), ..none }
+        }
+        Body::FileOpen(open) => CallKeys {
+            file: Some(abi(open.file)),
+            path: at(&open.path),
+            is_executed: open.flags & FMODE_EXEC != 0,
+            ..none
+        },
+        Body::SocketConnect(connect) => {
+            let to = connect.address.map(|address| SocketAddr::new(address, connect.port));
+            let to = to.map(|to| CallAddress::new(to, connect.protocol));
+            CallKeys { to, ..none }
+        }
+        Body::Call(call) => {
+            let mut object = none;
+            for (value, row) in call.values.iter().zip(call.hook.fields()) {
+                match value {
+                    Value::File(file) if object.file.is_none() => object.file = Some(abi(*file)),
+                    Value::Text(text)
+                        if object.path == CallPath::None && row.name.contains("path") =>
+                    {
+                        object.path = at(&text.text);
+                    }
+                    Value::Address(address) if object.to.is_none() => {
+                        let to = address.ip.map(|ip| SocketAddr::new(ip, address.port));
+                        object.to = to.map(|to| CallAddress::new(to, 0));
+                    }
+                    _ => {}
+                }
+            }
+            object
+        }
+        Body::SchedProcessFork(_) | Body::SchedProcessExit(_) | Body::Watch(_) => none,
+    }
+}
+
+/// The path of an event, which is empty where it could not be resolved.
+const fn at(path: &str) -> CallPath<'_> {
+    if path.is_empty() { CallPath::Unresolved } else { CallPath::At(path) }
+}
+
+const fn abi(FileKey { ino, dev, generation }: FileKey) -> AbiFile {
+    AbiFile { ino, dev, generation }
+}
