@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -220,6 +220,30 @@ fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
     let (output, text) = replay(&[tape]);
     assert_eq!(output.status.code(), Some(3), "{text}");
     assert!(text.contains("give its --plugin"), "{text}");
+}
+
+/// A verb whose reader has gone is done; one whose output takes nothing says so.
+#[test]
+fn an_output_that_is_closed_or_full_is_told_by_the_exit_code() {
+    let (folder, miner) = (folder("outputs"), miner());
+    let file = folder.join("a.rec");
+    record(&miner, &file, false, false);
+    let (file, plugin) = (file.to_str().unwrap(), miner.to_str().unwrap());
+    let verbs =
+        [&["replay", file, "--plugin", plugin][..], &["plugin", "inspect", plugin], &["--help"]];
+    for verb in verbs {
+        let told = |out: Stdio| Command::new(HOST).args(verb).stdout(out).output().unwrap();
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let closed = told(writer.into());
+        let said = String::from_utf8_lossy(&closed.stderr);
+        assert!(closed.status.success() && said.is_empty(), "{verb:?}: {:?} {said}", closed.status);
+        let full = told(fs::File::options().write(true).open("/dev/full").unwrap().into());
+        let said = String::from_utf8_lossy(&full.stderr);
+        assert_eq!(full.status.code(), Some(1), "{verb:?}: {said}");
+        assert!(said.contains("standard output cannot be written to"), "{verb:?}: {said}");
+    }
+    fs::remove_dir_all(&folder).unwrap();
 }
 
 #[test]

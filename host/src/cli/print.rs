@@ -11,7 +11,12 @@ use super::exit;
 /// as `head`, is no error; an output that takes nothing, such as a full disk, is.
 pub(super) fn print(text: &str, code: ExitCode) -> ExitCode {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    written(out.write_all(text.as_bytes()).and_then(|()| out.flush()), code)
+}
+
+/// The exit code of a verb whose answer was written, or was not.
+pub(super) fn written(result: std::io::Result<()>, code: ExitCode) -> ExitCode {
+    match result {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             exit::say(&format!("standard output cannot be written to: {error}"), "");
             exit::ExitReason::Internal.into()

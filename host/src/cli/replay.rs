@@ -151,12 +151,7 @@ impl ReplayArgs {
             );
         }
         match replayed {
-            Ok(replayed) => super::print::print(
-                "",
-                flushed.map_or(exit::ExitReason::Internal.into(), |()| {
-                    code(replayed, self.allow_missing)
-                }),
-            ),
+            Ok(replayed) => super::print::written(flushed, code(replayed, self.allow_missing)),
             Err(error) => failed(&error),
         }
     }

@@ -88,7 +88,7 @@ impl CallAddress {
 pub(crate) struct CallKeys<'a> {
     /// Cgroup of the caller.
     pub(crate) cgroup: u64,
-    /// The call's file.
+    /// File that the call acts on, by its identity.
     pub(crate) file: Option<FileKey>,
     /// Path of the call's file.
     pub(crate) path: CallPath<'a>,
