@@ -159,7 +159,7 @@ fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
     assert!(first.status.success(), "{text}");
     for words in [
         "recorded by krsi-host",
-        "miner: 0.",
+        "miner: 1.",
         "starts, the file that was recorded",
         "+1.500000000 miner: alert (",
         "T1496",
@@ -183,6 +183,10 @@ fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
 
     // On the stream its rules are made by a ledger, and what they would refuse is told.
     let (output, text) = replay(&[tape, "--plugin", plugin, "--on", "stream"]);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("what ran already"), "{text}");
+    let words = [tape, "--plugin", plugin, "--on", "stream", "--allow-missing"];
+    let (output, text) = replay(&words);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("is played on the stream") && text.contains("T1496"), "{text}");
 

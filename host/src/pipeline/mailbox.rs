@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use krsi_plugin_schema::latest::ProcessKey;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::route::subscription::{PluginSlot, Subscription};
@@ -15,6 +16,8 @@ pub(super) enum ReaderChange {
     Subscribe(Subscription),
     /// A plugin goes.
     Unsubscribe(PluginSlot),
+    /// Processes were described to a plugin on another way: it is to be told when they are gone.
+    Described(PluginSlot, Vec<ProcessKey>),
     /// Read what is left and end.
     Stop,
 }

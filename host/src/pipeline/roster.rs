@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use krsi_plugin_schema::latest::Refusal;
+use krsi_plugin_schema::latest::{Refusal, ToldRunning};
 
 use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
@@ -14,6 +14,7 @@ use super::prepare::Prepared;
 use super::shared::Shared;
 use super::sink::{PluginCommon, PluginCounts, PolicySink, ShadowReports};
 use super::steward::Command;
+use super::survey::Survey;
 use super::version::Version;
 use super::{ReloadError, RunError, clock};
 use crate::attach::wanted::Wanted;
@@ -38,6 +39,8 @@ pub(super) struct Entry {
     /// The version that comes back if that one fails early.
     pub(super) before: Option<Version>,
     pub(super) shadow: Option<String>,
+    /// Whether a version of it was told of what ran already.
+    told_running: bool,
 }
 
 impl Entry {
@@ -162,6 +165,7 @@ impl Roster {
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(ReaderChange::Subscribe(subscription));
+        let told_running = self.survey(&current, &words, (slot, worker.queue()))?;
         let worker = Arc::new(worker);
         self.entries().push(Entry {
             spec,
@@ -173,10 +177,28 @@ impl Roster {
             current: current.clone(),
             before: None,
             shadow: None,
+            told_running,
         });
         self.shared.note(format!("{name} {hello}"));
         self.report_watches(&name, &current.asked, &words);
         Ok(())
+    }
+
+    /// Begins to tell a version of what runs already, if it asks for that; whether it does.
+    fn survey(
+        &self,
+        version: &Version,
+        words: &GrantCell,
+        (slot, queue): (u8, &Arc<Queue>),
+    ) -> Result<bool, RunError> {
+        let spec = words.spec();
+        let scope = spec.scope.clone();
+        if !version.grant(spec).may().running {
+            return Ok(false);
+        }
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        Survey::new(shared, mailbox, (PluginSlot(slot), queue), scope).start(&version.name)?;
+        Ok(true)
     }
 
     /// That a plugin can have the labels that it declares.
@@ -224,6 +246,8 @@ impl Roster {
         let version = self.version(&candidate, asked);
         let grant = version.grant(words.spec());
         let hello = hello(&candidate, &spec, &version.asked, &grant);
+        let again = candidate.manifest.running == ToldRunning::EachVersion;
+        let mut told = None;
         let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, self.begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
@@ -235,6 +259,15 @@ impl Roster {
             let olds = std::iter::once(old).chain(entry.before.take());
             entry.before = olds.into_iter().find(|old| Some(old.number) == number);
             (entry.spec, entry.shadow) = (spec, None);
+            if again || !entry.told_running {
+                told = Some(Arc::clone(entry.worker.queue()));
+            }
+        }
+        if let Some(queue) = told
+            && self.survey(&version, &words, (slot, &queue))?
+            && let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot)
+        {
+            entry.told_running = true;
         }
         if swapped.before.is_none() {
             self.probation_ended(slot, version.number);

@@ -211,6 +211,10 @@ impl Stage {
                 Ok(Record::Process(process)) => {
                     self.processes.insert(process.key, process.into_owned());
                 }
+                Ok(Record::Running(running)) => {
+                    let process = running.process.into_owned();
+                    self.processes.insert(process.key, process);
+                }
                 Ok(Record::Gone(gone)) => {
                     self.processes.remove(&gone.key);
                 }

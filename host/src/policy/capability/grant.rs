@@ -96,6 +96,7 @@ impl GrantSpec {
             watches: accepted.watches.clone(),
             filters: accepted.filters.clone(),
             labels: accepted.labels.clone(),
+            running: accepted.running,
             kill: self.kill,
         }
     }
