@@ -14,7 +14,6 @@ use super::prepare::Prepared;
 use super::shared::Shared;
 use super::sink::{PluginCommon, PluginCounts, PolicySink, ShadowReports};
 use super::steward::Command;
-use super::survey::Survey;
 use super::version::Version;
 use super::{ReloadError, RunError, clock};
 use crate::attach::wanted::Wanted;
@@ -182,23 +181,6 @@ impl Roster {
         self.shared.note(format!("{name} {hello}"));
         self.report_watches(&name, &current.asked, &words);
         Ok(())
-    }
-
-    /// Begins to tell a version of what runs already, if it asks for that; whether it does.
-    fn survey(
-        &self,
-        version: &Version,
-        words: &GrantCell,
-        (slot, queue): (u8, &Arc<Queue>),
-    ) -> Result<bool, RunError> {
-        let spec = words.spec();
-        let scope = spec.scope.clone();
-        if !version.grant(spec).may().running {
-            return Ok(false);
-        }
-        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        Survey::new(shared, mailbox, (PluginSlot(slot), queue), scope).start(&version.name)?;
-        Ok(true)
     }
 
     /// That a plugin can have the labels that it declares.

@@ -12,8 +12,11 @@ use krsi_plugin_schema::latest::{ProcessKey, RecordRef, Running, RunningEnd};
 
 use super::RunError;
 use super::clock;
+use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
+use super::roster::Roster;
 use super::shared::Shared;
+use super::version::Version;
 use crate::enrich::{self, Sockets};
 use crate::route::batch::private;
 use crate::route::queue::{Batch, Delivery, Queue};
@@ -33,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A look at all processes for one reader.
-pub(super) struct Survey {
+pub(super) struct RunningSurvey {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
     slot: PluginSlot,
@@ -44,10 +47,30 @@ pub(super) struct Survey {
     end: RunningEnd,
 }
 
+impl Roster {
+    /// Begins to tell a version of what runs already, if it asks for that; whether it does.
+    pub(super) fn survey(
+        &self,
+        version: &Version,
+        words: &GrantCell,
+        (slot, queue): (u8, &Arc<Queue>),
+    ) -> Result<bool, RunError> {
+        let spec = words.spec();
+        let scope = spec.scope.clone();
+        if !version.grant(spec).may().running {
+            return Ok(false);
+        }
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        RunningSurvey::new(shared, mailbox, (PluginSlot(slot), queue), scope)
+            .start(&version.name)?;
+        Ok(true)
+    }
+}
+
 /// The reader is gone.
 struct Gone;
 
-impl Survey {
+impl RunningSurvey {
     /// For the reader of a queue, in a slot that is subscribed.
     pub(super) fn new(
         shared: Arc<Shared>,

@@ -1,6 +1,6 @@
 //! Names, ports, wallets and hosts by a seed: nothing may be recognised by a constant of ours.
 
-use super::{AT, Act};
+use super::{AT, MinerAct};
 
 const LOWER: &str = "abcdefghijkmnopqrstuvwxyz";
 const HEX: &str = "0123456789abcdef";
@@ -44,7 +44,7 @@ impl Draw {
     }
 
     /// An act with all that stands in braces.
-    pub(super) fn act(&mut self, act: Act) -> Act {
+    pub(super) fn act(&mut self, act: MinerAct) -> MinerAct {
         let (port, ethereum) = (self.port(), self.word(HEX, 40));
         let host = format!("{}.{}.example", self.word(LOWER, 4), self.word(LOWER, 7));
         let padding = self.word(LOWER, 6000);
@@ -68,6 +68,11 @@ impl Draw {
             words.iter().fold(text.clone(), |text, (name, word)| text.replace(name, word))
         };
         let to = act.to.as_ref().map(fill).or_else(|| says_pool.then_some(pool));
-        Act { program: fill(&act.program), argv: act.argv.iter().map(fill).collect(), to, ..act }
+        MinerAct {
+            program: fill(&act.program),
+            argv: act.argv.iter().map(fill).collect(),
+            to,
+            ..act
+        }
     }
 }

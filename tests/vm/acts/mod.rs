@@ -6,7 +6,7 @@
 mod draw;
 mod play;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,11 +27,13 @@ const INNOCENTS: &str = include_str!("../../../plugins/miner/acts/innocents.toml
 /// An address of the guest that is not its loopback's.
 const AT: &str = "198.51.100.7";
 /// Acts that run at a time.
-const AT_A_TIME: usize = 8;
+const AT_A_TIME: usize = 12;
 /// How long a miner is looked for: an emulated guest on a busy machine is slow.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long what is not found, or must not be, is looked at.
-const WHILE: Duration = Duration::from_secs(4);
+const WHILE: Duration = Duration::from_secs(3);
 /// Of how many acts one runs on kernels other than this one.
 const SOME: usize = 10;
 const ALL_ON: &str = "6.12";
@@ -40,13 +42,13 @@ const ALL_ON: &str = "6.12";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Acts {
-    act: Vec<Act>,
+    act: Vec<MinerAct>,
 }
 
 /// What a program is, is told, and does.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Act {
+struct MinerAct {
     name: String,
     /// Where it lies; of one in memory, its name.
     program: String,
@@ -81,8 +83,8 @@ enum How {
     Chroot,
     /// Again and again, by a shell.
     Loop,
-    /// By `nice`.
-    Nice,
+    /// By `env`, which executes it.
+    Env,
 }
 
 impl How {
@@ -96,7 +98,9 @@ impl How {
 struct Tally {
     /// Those with an alert or a refusal.
     hit: BTreeSet<String>,
-    all: Vec<Act>,
+    all: Vec<MinerAct>,
+    /// What each told last.
+    last: BTreeMap<String, String>,
 }
 
 fn acts(guest: &mut Guest) -> anyhow::Result<()> {
@@ -106,7 +110,7 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
         None => u64::from_ne_bytes(std::fs::read("/proc/sys/kernel/random/uuid")?[..8].try_into()?),
     };
     let mut draw = Draw::new(seed);
-    let mut drawn = |text: &str| -> anyhow::Result<Vec<Act>> {
+    let mut drawn = |text: &str| -> anyhow::Result<Vec<MinerAct>> {
         let all = toml::from_str::<Acts>(text)?.act;
         let step = if kernel() == ALL_ON { 1 } else { SOME };
         let first = draw.below(step.min(all.len()));
@@ -116,7 +120,7 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
     let address = ["addr", "add", &format!("{AT}/32"), "dev", "lo"];
     ensure!(Command::new("/bin/ip").args(address).status()?.success(), "ip addr");
     pools(miners.iter().chain(&innocents))?;
-    let both: Vec<(bool, &Act)> = [(true, &miners), (false, &innocents)]
+    let both: Vec<(bool, &MinerAct)> = [(true, &miners), (false, &innocents)]
         .into_iter()
         .flat_map(|(mines, acts)| acts.iter().map(move |act| (mines, act)))
         .collect();
@@ -140,7 +144,7 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
     let missed = seen.all.iter().filter(|act| !seen.hit.contains(&act.name));
     let wrong: Vec<String> = missed
         .filter(|act| act.unseen.is_none())
-        .map(|act| format!("not seen: {act:?}"))
+        .map(|act| format!("not seen: {act:?}: {:?}", seen.last.get(&act.name)))
         .chain(
             harmed
                 .all
@@ -165,32 +169,29 @@ fn judge(
     acts: Vec<(bool, Playing)>,
     (seen, harmed): (&mut Tally, &mut Tally),
 ) -> anyhow::Result<()> {
-    let found = |playing: &Playing| -> anyhow::Result<bool> {
-        // What is told to the end is refused too: it can connect nowhere.
-        let is_alert = |report: &Value| {
-            report["kind"] == "alert" && report["plugin"] == "miner" && playing.is_about(report)
-        };
-        let alert = host.reports()?.iter().any(is_alert);
-        Ok(alert && playing.is_refused()?)
+    // An alert comes before the refusals that it leads to.
+    let is_alert = |reports: &[Value], playing: &Playing| {
+        reports.iter().any(|report| report["kind"] == "alert" && playing.is_about(report))
     };
     let wanted = acts.iter().filter(|(mines, playing)| *mines && playing.act.unseen.is_none());
     let wanted: Vec<&Playing> = wanted.map(|(_, playing)| playing).collect();
     let all = || -> anyhow::Result<bool> {
-        wanted.iter().try_fold(true, |all, playing| Ok(all && found(playing)?))
+        std::thread::sleep(LOOK);
+        wanted.iter().try_fold(true, |all, playing| Ok(all && playing.is_refused()?))
     };
     // What was not found is told at the end, with all others.
     let _in_time = wait_at_most(PATIENCE, "all miners", || Ok(all()?.then_some(())));
     std::thread::sleep(WHILE);
+    let reports = host.reports()?;
     for (mines, playing) in acts {
-        let reports = host.reports()?;
-        let is_alert = |report: &&Value| report["kind"] == "alert" && playing.is_about(report);
-        let alert = reports.iter().find(is_alert).is_some();
+        let alert = is_alert(&reports, &playing);
         let tally = if mines { &mut *seen } else { &mut *harmed };
         let hit =
             if mines { alert && playing.is_refused()? } else { alert || playing.is_refused()? };
         if hit {
             tally.hit.insert(playing.act.name.clone());
         }
+        tally.last.insert(playing.act.name.clone(), format!("alert {alert}, {}", playing.last()));
         tally.all.push(playing.act.clone());
     }
     Ok(())

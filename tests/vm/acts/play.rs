@@ -13,18 +13,22 @@ use anyhow::{Context, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde_json::Value;
 
-use super::{Act, How};
+use super::{How, MinerAct};
 use crate::harness::{Guest, wait_for};
 
 const STAND_IN: &str = "/krsi/stand-in-miner";
 
 /// Listens wherever acts connect to, and keeps what comes.
-pub(super) fn pools<'a>(acts: impl Iterator<Item = &'a Act>) -> anyhow::Result<()> {
+pub(super) fn pools<'a>(acts: impl Iterator<Item = &'a MinerAct>) -> anyhow::Result<()> {
     let mut all: Vec<&str> = acts.filter_map(|act| act.to.as_deref()).collect();
     all.sort_unstable();
     all.dedup();
     for to in all {
-        let listener = TcpListener::bind(to).with_context(|| to.to_owned())?;
+        let listener = match TcpListener::bind(to) {
+            // Another test of this guest listens there.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => continue,
+            listener => listener.with_context(|| to.to_owned())?,
+        };
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 // Each is read until its other end closes it.
@@ -37,7 +41,7 @@ pub(super) fn pools<'a>(acts: impl Iterator<Item = &'a Act>) -> anyhow::Result<(
 
 /// A process that plays an act; killed when dropped, with those that it started.
 pub(super) struct Playing {
-    pub(super) act: Act,
+    pub(super) act: MinerAct,
     child: Child,
     out: PathBuf,
     /// Held as long as the act runs: a file in memory, or one that is gone.
@@ -45,7 +49,7 @@ pub(super) struct Playing {
 }
 
 impl Playing {
-    pub(super) fn start(guest: &Guest, act: &Act) -> anyhow::Result<Self> {
+    pub(super) fn start(guest: &Guest, act: &MinerAct) -> anyhow::Result<Self> {
         let out = guest.path(&format!("{}.out", act.name.replace('/', " ")));
         let (mut command, file) = command(guest, act)?;
         command.env("STAND_IN", act.to.as_deref().unwrap_or_default());
@@ -73,6 +77,12 @@ impl Playing {
         Ok(self.outcomes()?.lines().rev().take(2).any(|line| line.ends_with(": EPERM")))
     }
 
+    /// What it told last.
+    pub(super) fn last(&self) -> String {
+        let text = self.outcomes().unwrap_or_default();
+        text.lines().last().unwrap_or("nothing").to_owned()
+    }
+
     fn outcomes(&self) -> anyhow::Result<String> {
         let mut text = String::new();
         File::open(&self.out)?.read_to_string(&mut text)?;
@@ -89,7 +99,7 @@ impl Drop for Playing {
     }
 }
 
-fn command(guest: &Guest, act: &Act) -> anyhow::Result<(Command, Option<File>)> {
+fn command(guest: &Guest, act: &MinerAct) -> anyhow::Result<(Command, Option<File>)> {
     let (name, arguments) = act.argv.split_first().context("no arguments")?;
     let from = |path: &Path| {
         let mut command = Command::new(path);
@@ -132,10 +142,10 @@ fn command(guest: &Guest, act: &Act) -> anyhow::Result<(Command, Option<File>)> 
             command.arg(program).args(arguments);
             Ok((command, None))
         }
-        How::Nice => {
+        How::Env => {
             copy(program)?;
             let mut command = Command::new("/bin/busybox");
-            command.args(["nice", "-n", "19"]).arg(program).args(arguments);
+            command.args(["env", "HOME=/root"]).arg(program).args(arguments);
             Ok((command, None))
         }
     }
