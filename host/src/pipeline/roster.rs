@@ -164,7 +164,7 @@ impl Roster {
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(ReaderChange::Subscribe(subscription));
-        let told_running = self.survey(&current, &words, (slot, worker.queue()))?;
+        let told_running = self.survey(&current, &words, (slot, worker.queue()));
         let worker = Arc::new(worker);
         self.entries().push(Entry {
             spec,
@@ -246,7 +246,7 @@ impl Roster {
             }
         }
         if let Some(queue) = told
-            && self.survey(&version, &words, (slot, &queue))?
+            && self.survey(&version, &words, (slot, &queue))
             && let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot)
         {
             entry.told_running = true;

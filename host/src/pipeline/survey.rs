@@ -4,13 +4,13 @@
 //! event. Each is read from `/proc`, and is told once or, if it ended meanwhile, counted. The thread waits for room in
 //! the reader's queue, so that a large machine costs no events.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use krsi_plugin_schema::latest::{ProcessKey, RecordRef, Running, RunningEnd};
 
-use super::RunError;
 use super::clock;
 use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
@@ -48,22 +48,28 @@ pub(super) struct RunningSurvey {
 }
 
 impl Roster {
-    /// Begins to tell a version of what runs already, if it asks for that; whether it does.
+    /// Begins to tell a version of what runs already, if it asks for that and may; whether it does. A version runs
+    /// without, if there is no thread.
     pub(super) fn survey(
         &self,
         version: &Version,
         words: &GrantCell,
         (slot, queue): (u8, &Arc<Queue>),
-    ) -> Result<bool, RunError> {
+    ) -> bool {
         let spec = words.spec();
         let scope = spec.scope.clone();
         if !version.grant(spec).may().running {
-            return Ok(false);
+            return false;
         }
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
-        RunningSurvey::new(shared, mailbox, (PluginSlot(slot), queue), scope)
-            .start(&version.name)?;
-        Ok(true)
+        let survey = RunningSurvey::new(shared, mailbox, (PluginSlot(slot), queue), scope);
+        let started = survey.start(&version.name);
+        if let Err(error) = &started {
+            let name = &version.name;
+            self.shared
+                .note(format!("{name} is not told of what runs already: no thread: {error}"));
+        }
+        started.is_ok()
     }
 }
 
@@ -72,7 +78,7 @@ struct Gone;
 
 impl RunningSurvey {
     /// For the reader of a queue, in a slot that is subscribed.
-    pub(super) fn new(
+    fn new(
         shared: Arc<Shared>,
         mailbox: Arc<Mailbox>,
         (slot, queue): (PluginSlot, &Arc<Queue>),
@@ -83,14 +89,12 @@ impl RunningSurvey {
     }
 
     /// Starts the thread.
-    pub(super) fn start(mut self, name: &str) -> Result<(), RunError> {
+    fn start(mut self, name: &str) -> io::Result<()> {
         let body = move || {
             // A reader that is gone needs to know nothing.
             let _told = self.run();
         };
-        thread::spawn(&format!("survey-{name}"), Task::Passing, body)
-            .map(drop)
-            .map_err(RunError::Thread)
+        thread::spawn(&format!("survey-{name}"), Task::Passing, body).map(drop)
     }
 
     fn run(&mut self) -> Result<(), Gone> {

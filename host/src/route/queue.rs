@@ -372,6 +372,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_offered_waits_for_room_and_is_not_counted() {
+        let queue = Queue::new(10);
+        let offer = |records| queue.offer(Arc::new(Batch::new(Vec::new(), records, None)));
+        assert_eq!([offer(8), offer(3), offer(2)], [true, false, true]);
+        assert_eq!((queue.lost(), queue.take_owed(), queue.depth()), (0, vec![], 10));
+        assert_eq!(queue.pop(None), batch(8));
+        assert!(offer(3));
+    }
+
+    #[test]
     fn what_cannot_be_handled_before_the_end_is_counted() {
         let queue = Queue::new(10);
         queue.push(batch(4));
