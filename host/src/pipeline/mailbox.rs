@@ -2,6 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 
 use krsi_plugin_schema::latest::ProcessKey;
@@ -18,6 +19,8 @@ pub(super) enum ReaderChange {
     Unsubscribe(PluginSlot),
     /// Processes were described to a plugin on another way: it is to be told when they are gone.
     Described(PluginSlot, Vec<ProcessKey>),
+    /// Answer once all changes before are made.
+    Answer(Sender<()>),
     /// Read what is left and end.
     Stop,
 }

@@ -77,6 +77,10 @@ impl Reader {
                         let is_running = |key| processes.is_running(key);
                         self.router.described(slot, &keys, is_running);
                     }
+                    ReaderChange::Answer(to) => {
+                        // Whoever asked may be gone.
+                        let _told = to.send(());
+                    }
                     ReaderChange::Stop => stop = true,
                 }
             }

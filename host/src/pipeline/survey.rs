@@ -2,10 +2,11 @@
 //!
 //! The processes are those that the table holds once the reader is subscribed: whoever forks or executes later is an
 //! event. Each is read from `/proc`, and is told once or, if it ended meanwhile, counted. The thread waits for room in
-//! the reader's queue, so that a large machine costs no events.
+//! the reader's queue, so that a large machine costs no events. docs/adr/0030-what-runs-already-is-told-to-each-plugin.md
 
 use std::io;
 use std::path::Path;
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -73,7 +74,7 @@ impl Roster {
     }
 }
 
-/// The reader is gone.
+/// The reader of the queue is gone, or that of the rings.
 struct Gone;
 
 impl RunningSurvey {
@@ -98,6 +99,10 @@ impl RunningSurvey {
     }
 
     fn run(&mut self) -> Result<(), Gone> {
+        // Who starts before the subscription is made is in the table then, and who starts later is an event.
+        let (answer, subscribed) = channel();
+        self.mailbox.post(ReaderChange::Answer(answer));
+        subscribed.recv().map_err(|_| Gone)?;
         let keys: Vec<ProcessKey> = {
             let table = self.shared.processes();
             self.end.outside = table.counts().outside;
