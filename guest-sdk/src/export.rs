@@ -144,6 +144,11 @@ fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
                 Body::Watch(watch) => plugin.watch(&meta, &watch, ctx),
             }
         }
+        Record::Running(running) => {
+            ctx.describe(running.process.clone());
+            plugin.running(&running, ctx);
+        }
+        Record::RunningEnd(end) => plugin.running_end(&end, ctx),
         Record::Unknown(_) => {}
     }
 }

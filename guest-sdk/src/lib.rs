@@ -54,7 +54,8 @@ pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Condition, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen,
     Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, LabelExec, LabelFull, Lost, LostOf,
     LostWhere, Manifest, Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError,
-    Refusal, RuleMode, Severity, Text, TextFlags, Value, Verdict, Watch, Why, record,
+    Refusal, RuleMode, Running, RunningEnd, Severity, Text, TextFlags, ToldRunning, Value, Verdict,
+    Watch, Why, record,
 };
 
 /// The examples of the page on labels, run as printed.
@@ -126,6 +127,32 @@ pub trait Plugin: Sized + 'static {
     fn call(&mut self, _meta: &Meta, _call: &Call, _ctx: &mut Ctx) {}
     /// One of the manifest's watches saw a call.
     fn watch(&mut self, _meta: &Meta, _watch: &Watch, _ctx: &mut Ctx) {}
+    /// A process ran when the plugin started; comes only if [`Manifest::running`] asks for it, for each process once,
+    /// mixed with events of the same processes.
+    ///
+    /// ```
+    /// # use krsi_plugin::{Ctx, Manifest, Plugin, Running, Severity};
+    /// # struct OldShells;
+    /// # impl Plugin for OldShells {
+    /// fn manifest() -> Manifest {
+    ///     Manifest::new("old-shells", "1.0.0").running()
+    /// }
+    /// #     fn init(_: &[u8], _: u64, _: &mut Ctx) -> Result<Self, String> { Ok(OldShells) }
+    /// fn running(&mut self, running: &Running, ctx: &mut Ctx) {
+    ///     if running.process.exe == "/bin/sh" && running.connections.iter().any(|to| to.port == 4444) {
+    ///         ctx.alert("T1059", Severity::High, running.process.key, "a shell talks to port 4444");
+    ///     }
+    /// }
+    /// # }
+    /// # use krsi_plugin::testing::{Script, Spawn};
+    /// # let mut script = Script::<OldShells>::start(b"").unwrap();
+    /// # let shell = Spawn { tgid: 7, exe: "/bin/sh", argv: &["sh"], ..Spawn::default() };
+    /// # assert_eq!(script.running(&shell, &["10.0.0.1:4444"]).len(), 1);
+    /// # assert_eq!(script.running(&shell, &[]).len(), 0);
+    /// ```
+    fn running(&mut self, _running: &Running, _ctx: &mut Ctx) {}
+    /// All processes that ran when the plugin started have been told of.
+    fn running_end(&mut self, _end: &RunningEnd, _ctx: &mut Ctx) {}
     /// A process that was described is gone; nothing later refers to it.
     fn gone(&mut self, _process: ProcessKey, _ctx: &mut Ctx) {}
     /// The interval of [`Manifest::tick_ms`] has passed.

@@ -173,7 +173,7 @@ fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
     assert!(first.status.success(), "{text}");
     for words in [
         "recorded by krsi-host",
-        "miner: 0.",
+        "miner: 1.",
         "starts, the file that was recorded",
         "+1.500000000 miner: alert (",
         "T1496",
@@ -197,6 +197,10 @@ fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
 
     // On the stream its rules are made by a ledger, and what they would refuse is told.
     let (output, text) = replay(&[tape, "--plugin", plugin, "--on", "stream"]);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("what ran already"), "{text}");
+    let words = [tape, "--plugin", plugin, "--on", "stream", "--allow-missing"];
+    let (output, text) = replay(&words);
     assert!(output.status.success(), "{text}");
     assert!(text.contains("is played on the stream") && text.contains("T1496"), "{text}");
 
@@ -307,8 +311,8 @@ fn a_redacted_recording_holds_no_argument_and_is_played_on_its_stream() {
     let folder = folder("replay-redacted");
     let (plugin, tape) = (miner(), folder.join("tape"));
     record(&plugin, &tape, true, false);
-    let (output, text) =
-        replay(&[tape.to_str().unwrap(), "--plugin", plugin.to_str().unwrap(), "--output", "json"]);
+    let words = [tape.to_str().unwrap(), "--plugin", plugin.to_str().unwrap(), "--allow-missing"];
+    let (output, text) = replay(&[&words[..], &["--output", "json"]].concat());
     assert!(output.status.success(), "{text}");
     assert!(text.contains("names and texts are tokens") && text.contains("on-stream"), "{text}");
     assert!(!text.contains("T1496") && !text.contains("stratum"), "{text}");

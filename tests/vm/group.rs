@@ -12,7 +12,7 @@ use krsi_tests::budget::{Budgets, Measured};
 use libtest_mimic::Failed;
 
 use super::Boot;
-use crate::harness::{MARK, Said, soaks};
+use crate::harness::{MARK, Said, TOLD, soaks};
 
 /// The tests that took longest, shown of each boot.
 const SLOWEST: usize = 10;
@@ -166,6 +166,9 @@ impl Group {
                 let before = heard.last().cloned().map(Said::result);
                 self.tell(|state| state.results.extend(before));
                 heard.push(said);
+            }
+            if let Some(text) = line.strip_prefix(TOLD) {
+                eprintln!("vm tests: {text}");
             }
             lines.push_back(line);
             lines.drain(..lines.len().saturating_sub(TAIL_LINES));

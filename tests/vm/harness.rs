@@ -20,6 +20,8 @@ use crate::calibrate;
 
 /// Starts the line in which the guest tells what a test came to.
 pub(crate) const MARK: &str = "KRSI-TEST ";
+/// Starts a line that a test tells whoever runs it.
+pub(crate) const TOLD: &str = "KRSI-TOLD ";
 /// Emulated guests are slow; nothing here should take a tenth of this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -434,7 +436,8 @@ pub(crate) fn wait_for<T>(
     wait_at_most(PATIENCE, what, question)
 }
 
-fn wait_at_most<T>(
+/// Repeats a question for so long at most.
+pub(crate) fn wait_at_most<T>(
     patience: Duration,
     what: &str,
     mut question: impl FnMut() -> anyhow::Result<Option<T>>,

@@ -2,6 +2,7 @@
 #![allow(clippy::indexing_slicing, reason = "a JSON value answers null for what is not there")]
 
 mod act;
+mod acts;
 mod bomb;
 mod boot;
 mod calibrate;
@@ -28,6 +29,7 @@ mod record;
 mod reload;
 mod rule;
 mod runner;
+mod running;
 mod runtime;
 mod socket;
 mod subject;
@@ -86,6 +88,7 @@ fn tests() -> Vec<Test> {
         files::TESTS,
         model::TESTS,
         rule::TESTS,
+        running::TESTS,
         runtime::TESTS,
         host::TESTS,
         surroundings::TESTS,
@@ -96,6 +99,7 @@ fn tests() -> Vec<Test> {
         mode::TESTS,
         tools::TESTS,
         act::TESTS,
+        acts::TESTS,
         verified::TESTS,
         witness::TESTS,
     ]

@@ -10,8 +10,8 @@ use std::net::SocketAddr;
 
 use krsi_plugin_schema::latest::{
     Argv, BatchStart, Body, Call, Connect, Event, Exec, ExecFlags, FileKey, FileOpen, Gone, Hook,
-    Lost, Manifest, Meta, Outcome, Process, ProcessKey, RecordRef, Refusal, SCHEMA, Tick, Value,
-    Verdict, Watch, Why,
+    Lost, Manifest, Meta, Outcome, Process, ProcessKey, RecordRef, Refusal, Running, RunningEnd,
+    SCHEMA, Tick, ToldRunning, Value, Verdict, Watch, Why,
 };
 
 use self::seen::{Unanswered, seen, unanswered};
@@ -97,22 +97,9 @@ impl<P: Plugin> Script<P> {
 
     /// A process runs an executable.
     pub fn exec(&mut self, spawn: &Spawn<'_>) -> Vec<Seen> {
-        let mut joined = spawn.argv.join("\0");
-        joined.push('\0');
-        let argc = u32::try_from(spawn.argv.len()).unwrap_or(u32::MAX);
-        let argv = Argv { joined: Cow::Owned(joined), argc, truncated: false };
-        let file = Self::file(spawn.exe);
-        let process = Process {
-            key: Self::key(spawn.tgid),
-            parent: Self::key(spawn.parent),
-            exe: Cow::Borrowed(spawn.exe),
-            argv: argv.clone(),
-            file,
-            uid: self.user.0,
-            gid: self.user.1,
-            ..Process::default()
-        };
+        let process = self.described(spawn);
         self.push(RecordRef::Process(&process));
+        let Process { file, argv, .. } = process;
         let exec = Exec {
             file,
             path: Cow::Borrowed(spawn.exe),
@@ -121,6 +108,41 @@ impl<P: Plugin> Script<P> {
             flags: spawn.flags,
         };
         self.event(spawn.tgid, Body::BprmCommittedCreds(exec))
+    }
+
+    /// A process that ran when the plugin started is told of, with its connections (`ADDRESS:PORT`).
+    pub fn running(&mut self, spawn: &Spawn<'_>, connections: &[&str]) -> Vec<Seen> {
+        if self.manifest.running == ToldRunning::Never {
+            let reason = "the manifest does not ask for what runs already: no host sends it".into();
+            return vec![Seen::Refused { reason }];
+        }
+        let connections = connections.iter().map(|to| connect(to)).collect();
+        let (process, flags) = (self.described(spawn), spawn.flags);
+        let running = Running { process, flags, connections, connections_cut: false };
+        self.push(RecordRef::Running(&running));
+        self.flush()
+    }
+
+    /// All processes that ran have been told of.
+    pub fn running_end(&mut self) -> Vec<Seen> {
+        self.push(RecordRef::RunningEnd(RunningEnd::default()));
+        self.flush()
+    }
+
+    fn described<'s>(&self, spawn: &Spawn<'s>) -> Process<'s> {
+        let mut joined = spawn.argv.join("\0");
+        joined.push('\0');
+        let argc = u32::try_from(spawn.argv.len()).unwrap_or(u32::MAX);
+        Process {
+            key: Self::key(spawn.tgid),
+            parent: Self::key(spawn.parent),
+            exe: Cow::Borrowed(spawn.exe),
+            argv: Argv { joined: Cow::Owned(joined), argc, truncated: false },
+            file: Self::file(spawn.exe),
+            uid: self.user.0,
+            gid: self.user.1,
+            ..Process::default()
+        }
     }
 
     /// From here on a user and a group act; root until then.
@@ -237,15 +259,7 @@ impl<P: Plugin> Script<P> {
 
     /// A process connects to `address:port`. A text that is no socket address is port 0 of none.
     pub fn connect(&mut self, tgid: u32, to: &str) -> Vec<Seen> {
-        let to: Option<SocketAddr> = to.parse().ok();
-        let connect = Connect {
-            address: to.map(|to| to.ip()),
-            port: to.map_or(0, |to| to.port()),
-            family: if to.is_some_and(|to| to.is_ipv6()) { 10 } else { 2 },
-            protocol: 6,
-            kind: 1,
-        };
-        self.event(tgid, Body::SocketConnect(connect))
+        self.event(tgid, Body::SocketConnect(connect(to)))
     }
 
     /// A process opens a file.
@@ -365,6 +379,17 @@ impl<P: Plugin> Script<P> {
         let actions = self.instance.handle(&batch);
         self.unanswered.extend(unanswered(&self.manifest, &actions));
         seen(&self.manifest, &actions)
+    }
+}
+
+fn connect(to: &str) -> Connect {
+    let to: Option<SocketAddr> = to.parse().ok();
+    Connect {
+        address: to.map(|to| to.ip()),
+        port: to.map_or(0, |to| to.port()),
+        family: if to.is_some_and(|to| to.is_ipv6()) { 10 } else { 2 },
+        protocol: 6,
+        kind: 1,
     }
 }
 

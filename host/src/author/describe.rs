@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use krsi_plugin_schema::latest::{KeyKind, OnStop};
+use krsi_plugin_schema::latest::{KeyKind, OnStop, ToldRunning};
 use serde::Serialize;
 
 use crate::plugin::{
@@ -68,6 +68,8 @@ pub(crate) struct Description {
     pub deny_keys: Vec<&'static str>,
     /// Labels that it gives to processes and asks for.
     pub labels: Vec<String>,
+    /// Whether it is told of what runs already.
+    pub running: bool,
     /// Whether it kills processes.
     pub kill: bool,
     /// Milliseconds between its ticks.
@@ -114,6 +116,7 @@ fn of(candidate: &Candidate, file: &Path) -> Description {
         deny_hooks: manifest.deny_hooks.iter().map(|hook| hook.name()).collect(),
         deny_keys: manifest.deny_keys.iter().map(KeyKind::name).collect(),
         labels: manifest.labels.iter().map(|label| label.name.clone()).collect(),
+        running: manifest.running != ToldRunning::Never,
         kill: manifest.kill,
         tick_ms: manifest.tick.map(|tick| tick.as_millis()),
         rules_end_with_it: manifest.on_stop == OnStop::Clear,
@@ -136,6 +139,9 @@ impl fmt::Display for Description {
         writeln!(f, "  contract   {}, {} KiB", self.contract, self.bytes.div_ceil(1024))?;
         writeln!(f, "  sha256     {}", self.sha256)?;
         writeln!(f, "  signature  {signature}")?;
+        if self.running {
+            writeln!(f, "  it is told of every process that runs when it starts")?;
+        }
         if self.hooks.is_empty() && self.watches.is_empty() {
             writeln!(f, "  it sees no calls")?;
         }

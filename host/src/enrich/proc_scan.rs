@@ -15,7 +15,7 @@ use krsi_plugin_schema::latest::{Argv, FileKey, Process, ProcessKey};
 use crate::decode::text::escape;
 
 /// Nanoseconds of a clock tick: `USER_HZ` is 100 on every architecture that has BPF LSM.
-const TICK_NS: u64 = 10_000_000;
+pub(super) const TICK_NS: u64 = 10_000_000;
 /// Bytes of a command line that are kept, as many as the kernel half captures.
 const CMDLINE_MAX: usize = 4096;
 /// Bytes of any other file that are read.
@@ -92,7 +92,7 @@ fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
         key: ProcessKey { start_boot_ns: stat.start_ticks.saturating_mul(TICK_NS), tgid },
         parent: ProcessKey::default(),
         exe: owned(escape(exe.as_os_str().as_bytes())),
-        argv: argv(read(&folder.join("cmdline"), CMDLINE_MAX + 1).unwrap_or_default()),
+        argv: argv(read(&folder.join("cmdline"), CMDLINE_MAX + 1).unwrap_or_default(), CMDLINE_MAX),
         // stat(2) of a file on btrfs or overlayfs does not tell the kernel's s_dev.
         file: FileKey::default(),
         uid: id(&status, b"Uid:"),
@@ -119,9 +119,10 @@ fn stat(bytes: &[u8]) -> Option<Stat> {
     Some(Stat { ppid: field(PPID)?.parse().ok()?, start_ticks: field(STARTTIME)?.parse().ok()? })
 }
 
-fn argv(mut bytes: Vec<u8>) -> Argv<'static> {
-    let truncated = bytes.len() > CMDLINE_MAX;
-    bytes.truncate(CMDLINE_MAX);
+/// Arguments of so many bytes at most.
+pub(super) fn argv(mut bytes: Vec<u8>, most: usize) -> Argv<'static> {
+    let truncated = bytes.len() > most;
+    bytes.truncate(most);
     if bytes.last().is_some_and(|byte| *byte != 0) {
         bytes.push(0);
     }
@@ -142,7 +143,8 @@ fn cgroup(bytes: &[u8]) -> Cow<'_, str> {
     lines.find_map(|line| line.strip_prefix(b"0::")).map_or(Cow::Borrowed(""), escape)
 }
 
-fn read(path: &Path, max: usize) -> Option<Vec<u8>> {
+/// The first bytes of a file.
+pub(super) fn read(path: &Path, max: usize) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path).ok()?.take(max as u64).read_to_end(&mut bytes).ok()?;
     Some(bytes)
@@ -166,11 +168,11 @@ mod tests {
 
     #[test]
     fn a_hostile_command_line_is_escaped_and_bounded() {
-        let args = argv(b"sh\0-c\0\xff".to_vec());
+        let args = argv(b"sh\0-c\0\xff".to_vec(), CMDLINE_MAX);
         assert_eq!(args.iter().collect::<Vec<_>>(), ["sh", "-c", "\\xff"]);
         assert_eq!((args.argc, args.truncated), (3, false));
-        assert!(argv(vec![b'a'; CMDLINE_MAX + 1]).truncated);
-        assert_eq!(argv(Vec::new()).argc, 0);
+        assert!(argv(vec![b'a'; CMDLINE_MAX + 1], CMDLINE_MAX).truncated);
+        assert_eq!(argv(Vec::new(), CMDLINE_MAX).argc, 0);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! A manifest in the words of policy.
 
+use krsi_plugin_schema::latest::ToldRunning;
+
 use crate::errno::errno_number;
 use crate::kernel::spec::watch::{self, WatchSpec, WatchVerdict};
 use crate::plugin::{Filter, Manifest};
@@ -16,6 +18,7 @@ pub(crate) fn asked(manifest: &Manifest) -> Asked {
         deny_hooks: manifest.deny_hooks,
         watches: (0..).zip(&manifest.watches).map(asked_watch).collect(),
         labels: manifest.labels.iter().cloned().collect(),
+        running: manifest.running != ToldRunning::Never,
         kill: manifest.kill,
     }
 }

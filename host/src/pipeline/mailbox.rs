@@ -2,8 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Mutex, PoisonError};
 
+use krsi_plugin_schema::latest::ProcessKey;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::route::subscription::{PluginSlot, Subscription};
@@ -15,6 +17,10 @@ pub(super) enum ReaderChange {
     Subscribe(Subscription),
     /// A plugin goes.
     Unsubscribe(PluginSlot),
+    /// Processes were described to a plugin on another way: it is to be told when they are gone.
+    Described(PluginSlot, Vec<ProcessKey>),
+    /// Answer once all changes before are made.
+    Answer(Sender<()>),
     /// Read what is left and end.
     Stop,
 }

@@ -4,6 +4,7 @@
 //! reader thread:  rings → decode → enrich → route → queues          (owns rings and views)
 //! plugin threads: queue → guest → actions → policy → maps           (one each)
 //! steward thread: plugins and hooks come and go                     (one command at a time)
+//! survey threads: /proc → queues                                     (one for each plugin that starts, then gone)
 //! output thread:  reports → standard output                         (waits for nobody else)
 //! main thread:    signals, watched files, control, expiry           (tokio)
 //! ```
@@ -40,6 +41,7 @@ mod sink;
 mod start;
 mod steward;
 mod summary;
+mod survey;
 mod unused_tables;
 mod version;
 mod vital;

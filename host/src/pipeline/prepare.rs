@@ -119,6 +119,7 @@ impl Roster {
             filters: if spec.hooks.is_some() { &asked.filters } else { &accepted.filters }.clone(),
             watches: accepted.watches.iter().chain(bounded).cloned().collect(),
             labels: accepted.labels.clone(),
+            running: accepted.running,
             kill: asked.kill,
         };
         let more = asked.beyond(&bound);

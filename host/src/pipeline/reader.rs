@@ -72,6 +72,15 @@ impl Reader {
                 match change {
                     ReaderChange::Subscribe(subscription) => self.router.subscribe(&subscription),
                     ReaderChange::Unsubscribe(slot) => self.router.unsubscribe(slot),
+                    ReaderChange::Described(slot, keys) => {
+                        let processes = self.shared.processes();
+                        let is_running = |key| processes.is_running(key);
+                        self.router.described(slot, &keys, is_running);
+                    }
+                    ReaderChange::Answer(to) => {
+                        // Whoever asked may be gone.
+                        let _told = to.send(());
+                    }
                     ReaderChange::Stop => stop = true,
                 }
             }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use krsi_plugin_schema::latest::Refusal;
+use krsi_plugin_schema::latest::{Refusal, ToldRunning};
 
 use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
@@ -38,6 +38,8 @@ pub(super) struct Entry {
     /// The version that comes back if that one fails early.
     pub(super) before: Option<Version>,
     pub(super) shadow: Option<String>,
+    /// Whether a version of it was told of what ran already.
+    told_running: bool,
 }
 
 impl Entry {
@@ -162,6 +164,7 @@ impl Roster {
         let sink = self.sink(common, &current, &candidate);
         let worker = Worker::start(candidate, start, settings.restart, queue, Box::new(sink))?;
         self.mailbox.post(ReaderChange::Subscribe(subscription));
+        let told_running = self.survey(&current, &words, (slot, worker.queue()));
         let worker = Arc::new(worker);
         self.entries().push(Entry {
             spec,
@@ -173,6 +176,7 @@ impl Roster {
             current: current.clone(),
             before: None,
             shadow: None,
+            told_running,
         });
         self.shared.note(format!("{name} {hello}"));
         self.report_watches(&name, &current.asked, &words);
@@ -224,6 +228,8 @@ impl Roster {
         let version = self.version(&candidate, asked);
         let grant = version.grant(words.spec());
         let hello = hello(&candidate, &spec, &version.asked, &grant);
+        let again = candidate.manifest.running == ToldRunning::EachVersion;
+        let mut told = None;
         let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, self.begin(&spec)?, Box::new(sink))?;
         let subscription = version.subscription(slot, &grant, worker.queue());
@@ -235,6 +241,15 @@ impl Roster {
             let olds = std::iter::once(old).chain(entry.before.take());
             entry.before = olds.into_iter().find(|old| Some(old.number) == number);
             (entry.spec, entry.shadow) = (spec, None);
+            if again || !entry.told_running {
+                told = Some(Arc::clone(entry.worker.queue()));
+            }
+        }
+        if let Some(queue) = told
+            && self.survey(&version, &words, (slot, &queue))
+            && let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot)
+        {
+            entry.told_running = true;
         }
         if swapped.before.is_none() {
             self.probation_ended(slot, version.number);

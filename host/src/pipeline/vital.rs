@@ -221,7 +221,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use krsi_plugin_schema::Schema;
-    use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, OnStop};
+    use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, OnStop, ToldRunning};
 
     use super::*;
     use crate::kernel::map::namespace::CgroupError;
@@ -283,6 +283,7 @@ mod tests {
             deny_hooks: HookSet::default(),
             deny_keys: KeyKinds::default(),
             labels: Vec::new(),
+            running: ToldRunning::Never,
             kill: false,
             tick: None,
             on_stop: OnStop::Keep,

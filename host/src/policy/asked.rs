@@ -19,6 +19,8 @@ pub struct Asked {
     pub watches: Arc<[AskedWatch]>,
     /// Labels that it declares.
     pub labels: Arc<[Label]>,
+    /// Whether it wants to be told of what runs already.
+    pub running: bool,
     /// Whether it wants to kill.
     pub kill: bool,
 }
@@ -87,6 +89,9 @@ impl Asked {
         }
         let own = self.labels.iter().filter(|label| !other.labels.contains(label));
         more.extend(own.map(|label| format!("have the label `{}`", label.name)));
+        if self.running && !other.running {
+            more.push("be told of what runs already".into());
+        }
         if self.kill && !other.kill {
             more.push("kill".into());
         }
@@ -134,6 +139,7 @@ impl Asked {
                 .cloned()
                 .collect(),
             filters: self.filters,
+            running: self.running && other.running,
             kill: self.kill && other.kill,
         }
     }
@@ -160,9 +166,13 @@ mod tests {
         let before = asked();
         let exec = HookSet::default().with(Hook::BprmCheckSecurity);
         let deny_keys = before.deny_keys.with(KeyKind::Lineage);
-        let wider = Asked { hooks: exec, deny_keys, ..before.clone() };
+        let wider = Asked { hooks: exec, deny_keys, running: true, ..before.clone() };
         assert_eq!(before.beyond(&wider), Vec::<String>::new());
-        let more = ["see bprm_check_security", "make rules on lineage keys"];
+        let more = [
+            "see bprm_check_security",
+            "make rules on lineage keys",
+            "be told of what runs already",
+        ];
         assert_eq!(wider.beyond(&before), more);
     }
 

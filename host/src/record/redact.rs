@@ -107,7 +107,12 @@ impl Redactor {
                     event.meta.comm = self.token(&event.meta.comm).into();
                     self.body(&mut event.body);
                 }
-                Record::Gone(_) | Record::Lost(_) | Record::Tick(_) | Record::Unknown(_) => {}
+                Record::Running(running) => self.process(&mut running.process),
+                Record::Gone(_)
+                | Record::Lost(_)
+                | Record::Tick(_)
+                | Record::RunningEnd(_)
+                | Record::Unknown(_) => {}
             }
             // Tokens are short: what was a frame stays one, but for thousands of names of a letter.
             let _fits = record.by_ref().map(|record: RecordRef<'_, '_>| record.push(&mut out));

@@ -96,6 +96,11 @@ impl BatchBuilder {
         }
     }
 
+    /// Notes that the readers know a process that this batch did not describe.
+    pub(crate) fn described(&mut self, process: ProcessKey) {
+        self.known.insert(process);
+    }
+
     /// Makes the next events describe every process again, for a reader that has just come.
     pub(crate) fn describe_anew(&mut self) {
         self.known.clear();

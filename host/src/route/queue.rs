@@ -144,6 +144,12 @@ struct QueuedBatches {
 }
 
 impl QueuedBatches {
+    /// Whether so many records fit. A batch larger than the whole queue still passes through an empty one.
+    fn has_room(&self, records: usize, capacity_records: usize) -> bool {
+        let fits = self.records + records <= capacity_records && self.batches.len() < BATCHES_MAX;
+        fits || self.batches.is_empty()
+    }
+
     fn owe(&mut self, lost: Lost) {
         let same = |owed: &&mut Lost| (owed.place, owed.of) == (lost.place, lost.of);
         match self.owed.iter_mut().find(same) {
@@ -189,10 +195,7 @@ impl Queue {
         match delivery {
             Delivery::Batch(batch) => {
                 let records = batch.records() as usize;
-                let fits = waiting.records + records <= self.capacity_records
-                    && waiting.batches.len() < BATCHES_MAX;
-                // A batch larger than the whole queue still passes through an empty one.
-                if !fits && !waiting.batches.is_empty() {
+                if !waiting.has_room(records, self.capacity_records) {
                     self.lost.fetch_add(records as u64, Ordering::Relaxed);
                     waiting.owe_batch(&batch);
                     return;
@@ -207,6 +210,20 @@ impl Queue {
         }
         drop(waiting);
         self.arrived.notify_one();
+    }
+
+    /// Queues a batch if there is room for it, and says whether there was: for a writer that can come back.
+    pub fn offer(&self, batch: Arc<Batch>) -> bool {
+        let mut waiting = self.lock();
+        let records = batch.records() as usize;
+        if !waiting.has_room(records, self.capacity_records) {
+            return false;
+        }
+        waiting.records += records;
+        waiting.batches.push_back(batch);
+        drop(waiting);
+        self.arrived.notify_one();
+        true
     }
 
     /// Waits for the next delivery: a order first, a tick once `tick_at` has come, batches in order,
@@ -352,6 +369,16 @@ mod tests {
         queue.push(batch(99));
         assert_eq!(queue.pop(None), batch(99));
         assert_eq!(queue.lost(), 3);
+    }
+
+    #[test]
+    fn what_is_offered_waits_for_room_and_is_not_counted() {
+        let queue = Queue::new(10);
+        let offer = |records| queue.offer(Arc::new(Batch::new(Vec::new(), records, None)));
+        assert_eq!([offer(8), offer(3), offer(2)], [true, false, true]);
+        assert_eq!((queue.lost(), queue.take_owed(), queue.depth()), (0, vec![], 10));
+        assert_eq!(queue.pop(None), batch(8));
+        assert!(offer(3));
     }
 
     #[test]

@@ -12,7 +12,7 @@ const KEY: ProcessKey = ProcessKey { start_boot_ns: 5, tgid: 6 };
 /// Id of the new hook.
 const COLOUR_SET: u16 = 0x90;
 /// Kind of the new record.
-const MARK: u16 = 0x208;
+const MARK: u16 = 0x280;
 
 /// A value of this schema.
 enum LaterValue {

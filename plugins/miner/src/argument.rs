@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::evidence::kind;
+use crate::wallet;
 
 /// Options that name where to connect to, and those that name what is computed.
 const SERVERS: &[&str] = &["-o", "--url", "--pool", "--server", "-s", "--proxy"];
@@ -9,8 +10,8 @@ const ALGORITHMS: &[&str] = &["-a", "--algo", "--algorithm", "--coin"];
 /// Options of a login that other programs have too: they count beside others only.
 const LOGIN: &[&str] =
     &["-u", "--user", "-p", "--pass", "-O", "--userpass", "-k", "--keepalive", "--tls", "--rig-id"];
-/// A Monero address, plain and integrated (95 and 106 characters of base 58, which start with 4 or 8).
-const MONERO: [usize; 2] = [95, 106];
+/// Schemes of pools' URLs, up to a `+`, a digit or the end.
+const SCHEMES: &[&str] = &["stratum", "stratumss", "ethproxy", "ethstratum", "daemon"];
 
 /// Evidence in a command line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,7 +25,7 @@ pub(crate) struct Told {
 /// Reads the arguments after `argv[0]`.
 pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>) -> Told {
     let mut told = Told::default();
-    let (mut only, mut login) = (0, 0);
+    let (mut only, mut login, mut coin) = (0, 0, false);
     let mut option = "";
     for argument in arguments {
         // The word before is its option, unless it carries one itself.
@@ -46,14 +47,13 @@ pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>
         if ALGORITHMS.contains(&name) && is_algorithm(config, value) {
             told.kinds |= kind::ALGORITHM;
         }
-        if MONERO.contains(&value.len())
-            && value.starts_with(['4', '8'])
-            && value.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        {
+        if wallet::is_monero(value) {
             told.kinds |= kind::WALLET;
         }
+        coin |= wallet::is_coin(value);
         if let Some(server) = pool_url(argument).or_else(|| pool_url(value)) {
-            told.kinds |= kind::URL;
+            // Who listens here works for somebody, and may as well be under test.
+            told.kinds |= if is_local(server) { kind::URL_LOCAL } else { kind::URL };
             told.port = told.port.or(port_of(server));
         } else if SERVERS.contains(&name)
             && let Some(port) = endpoint(value)
@@ -67,7 +67,14 @@ pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>
         1 => kind::OPTION,
         _ => kind::OPTION | kind::OPTIONS,
     };
-    if login > 0 && told.kinds & (kind::URL | kind::ENDPOINT | kind::ALGORITHM) != 0 {
+    // Such words are in many command lines: beside a miner's they say whom it is for.
+    let miners = kind::OPTION | kind::URL | kind::URL_LOCAL | kind::HOST | kind::ALGORITHM;
+    if coin && told.kinds & miners != 0 {
+        told.kinds |= kind::COIN_WALLET;
+    }
+    if login > 0
+        && told.kinds & (kind::URL | kind::URL_LOCAL | kind::ENDPOINT | kind::ALGORITHM) != 0
+    {
         told.kinds |= kind::LOGIN;
     }
     told
@@ -86,9 +93,25 @@ fn split(argument: &str) -> Option<(&str, &str)> {
 /// What stands behind a pool's scheme: `stratum+tcp://`, `stratum2+ssl://`, `stratum://` and the like.
 fn pool_url(text: &str) -> Option<&str> {
     let (scheme, server) = text.split_once("://")?;
-    let rest = scheme.strip_prefix("stratum")?;
+    let scheme = scheme.to_ascii_lowercase();
+    let end = scheme.find(|one: char| !one.is_ascii_alphabetic()).unwrap_or(scheme.len());
+    let (name, rest) = scheme.split_at_checked(end)?;
+    // `daemon+http` is a node that a miner works for; `daemon` alone is anything.
+    let is_known = SCHEMES.contains(&name) && (name != "daemon" || rest.starts_with('+'));
     let is_scheme = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
-    is_scheme.then_some(server)
+    (is_known && is_scheme).then_some(server)
+}
+
+/// Whether a server is this machine: `localhost`, `127.…`, `[::1]`. A login may stand before it.
+fn is_local(server: &str) -> bool {
+    let server = server.split('/').next().unwrap_or(server);
+    let server = server.rsplit('@').next().unwrap_or(server);
+    let host = match server.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => server.split(':').next().unwrap_or(server),
+    };
+    host.eq_ignore_ascii_case("localhost")
+        || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
 }
 
 fn port_of(server: &str) -> Option<u16> {
@@ -133,8 +156,19 @@ mod tests {
             "--url=stratum2+ssl://p:99",
             "-ostratum://p:99/x",
             "stratum+tls://p:99",
+            "--url=STRATUM+TCP://w.x:p@p:99",
+            "--pool ethproxy+ssl://p:99",
+            "-o daemon+http://p:99",
         ] {
             of(line, kind::URL, Some(99));
+        }
+        for line in [
+            "-o stratum+tcp://127.0.0.1:99",
+            "--url=stratum+tls://localhost:99/x",
+            "stratum://[::1]:99",
+            "-ostratum+tcp://w@127.8.8.8:99",
+        ] {
+            of(line, kind::URL_LOCAL, Some(99));
         }
         for line in ["-a rx/0", "-arx/0", "--algo=RandomX", "--algo cn/gpu", "--algorithm kawpow"] {
             of(line, kind::ALGORITHM, None);
@@ -142,7 +176,16 @@ mod tests {
         of("-a rx/0 -k --tls", kind::ALGORITHM | kind::LOGIN, None);
         of("--donate-level 1", kind::OPTION, None);
         of("--donate-level=1 --randomx-1gb-pages", kind::OPTION | kind::OPTIONS, None);
-        of(&format!("-u 4{}", "A".repeat(94)), kind::WALLET, None);
+        for word in ["4{}", "8{}.rig", "--user=4{}/mail"] {
+            of(&format!("-u {}", word.replace("{}", &"A".repeat(94))), kind::WALLET, None);
+        }
+        let eth = format!("0x{}", "0a".repeat(20));
+        of(
+            &format!("-a kawpow -u {eth}.rig"),
+            kind::ALGORITHM | kind::LOGIN | kind::COIN_WALLET,
+            None,
+        );
+        of(&format!("send {eth}"), 0, None);
     }
 
     #[test]
@@ -155,6 +198,8 @@ mod tests {
             "-a 1.2.3.4:80",
             "-s 10",
             "http://stratum.example/",
+            "daemon://p:1",
+            "stratus://p:1",
             "-é -",
         ];
         for line in lines {

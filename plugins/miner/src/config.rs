@@ -20,8 +20,21 @@ pub(crate) struct Config {
     pub(crate) pool_networks: Vec<Network>,
     pub(crate) world_writable: Vec<String>,
     pub(crate) protected: Vec<String>,
+    pub(crate) mode: Mode,
+    pub(crate) pool_rules: bool,
+    pub(crate) hints_max: u32,
     pub(crate) threshold: u32,
     pub(crate) ttl_minutes: u32,
+}
+
+/// What a detection leads to beside an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Mode {
+    /// Rules that refuse.
+    Refuse,
+    /// An alert, and no rule.
+    Learn,
 }
 
 /// An address prefix, written `ADDRESS/BITS`.
@@ -45,6 +58,11 @@ impl Config {
         }
         if config.threshold == 0 || config.ttl_minutes == 0 {
             return Err("threshold and ttl_minutes must be above 0".into());
+        }
+        if config.threshold <= config.hints_max {
+            return Err(
+                "threshold must be above hints_max: hints prove nothing by themselves".into()
+            );
         }
         Ok(config)
     }

@@ -3,7 +3,7 @@
 //! What says that somebody mines is told from mere circumstances: those never reach the threshold by
 //! themselves, however many there are.
 
-use krsi_plugin::{Connect, Exec};
+use krsi_plugin::{Argv, Connect, Exec, ExecFlags, Running};
 use serde::{Deserialize, Serialize};
 
 use crate::argument::{self, Told};
@@ -32,17 +32,29 @@ pub(crate) mod kind {
     pub(crate) const NETWORK: u32 = 1 << 10;
     pub(crate) const TOLD: u32 = 1 << 11;
     pub(crate) const TOLD_MORE: u32 = 1 << 12;
+    pub(crate) const COIN_WALLET: u32 = 1 << 13;
+    pub(crate) const RANDOMX: u32 = 1 << 14;
     pub(crate) const MEMFD: u32 = 1 << 16;
     pub(crate) const DELETED: u32 = 1 << 17;
     pub(crate) const WRITABLE: u32 = 1 << 18;
     pub(crate) const PORT: u32 = 1 << 19;
+    pub(crate) const URL_LOCAL: u32 = 1 << 20;
+    pub(crate) const HUGE: u32 = 1 << 21;
+    pub(crate) const TUNED: u32 = 1 << 22;
+    pub(crate) const CUT: u32 = 1 << 23;
     /// Those that are no evidence of mining.
-    pub(crate) const CIRCUMSTANCES: u32 =
-        ENDPOINT | LOGIN | CONNECTED | MEMFD | DELETED | WRITABLE | PORT;
+    pub(crate) const CIRCUMSTANCES: u32 = ENDPOINT
+        | LOGIN
+        | CONNECTED
+        | MEMFD
+        | DELETED
+        | WRITABLE
+        | PORT
+        | URL_LOCAL
+        | HUGE
+        | TUNED
+        | CUT;
 }
-
-/// The most that circumstances weigh together.
-const CIRCUMSTANCES_MAX: u32 = 40;
 
 /// Kind, weight, and words for the alert. The default threshold is 100.
 const KINDS: &[(u32, u32, &str)] = &[
@@ -59,36 +71,54 @@ const KINDS: &[(u32, u32, &str)] = &[
     (kind::NETWORK, 100, "a connection to a pool's network"),
     (kind::TOLD, 60, "a program of the system is told of mining"),
     (kind::TOLD_MORE, 20, "in three ways"),
+    (kind::COIN_WALLET, 40, "the address of a coin's wallet"),
+    (kind::RANDOMX, 60, "the processor set up as RandomX wants it, and huge pages"),
     (kind::MEMFD, 30, "an executable in memory only"),
     (kind::DELETED, 30, "a deleted executable"),
     (kind::WRITABLE, 30, "an executable where anybody may write"),
     (kind::PORT, 30, "a connection to a port that pools use"),
+    (kind::URL_LOCAL, 30, "a mining protocol's URL on this machine"),
+    (kind::HUGE, 5, "memory of huge pages"),
+    (kind::TUNED, 5, "a setting of the processor"),
+    (kind::CUT, 20, "more arguments than could be read"),
 ];
 
 impl Evidence {
     /// Evidence of an exec.
     pub(crate) fn of_exec(config: &Config, exec: &Exec<'_>) -> Self {
+        Self::of_program(config, &exec.path, &exec.argv, exec.flags)
+    }
+
+    /// What a process shows that ran already, but for its connections.
+    pub(crate) fn of_running(config: &Config, running: &Running<'_>) -> Self {
+        Self::of_program(config, &running.process.exe, &running.process.argv, running.flags)
+    }
+
+    fn of_program(config: &Config, path: &str, argv: &Argv<'_>, flags: ExecFlags) -> Self {
         let name = |path: &str| {
             let last = path.rsplit('/').next().unwrap_or(path);
             config.names.iter().any(|name| name == last)
         };
-        let Told { mut kinds, port } = argument::read(config, exec.argv.iter().skip(1));
+        let Told { mut kinds, port } = argument::read(config, argv.iter().skip(1));
+        if argv.truncated {
+            kinds |= kind::CUT;
+        }
         // A system tool that is asked about miners, such as grep, is not one.
-        if config.protects(&exec.path) {
+        if config.protects(path) {
             kinds = match (kinds & !kind::CIRCUMSTANCES, kinds.count_ones()) {
                 (0, _) => 0,
                 (_, 1 | 2) => kind::TOLD,
                 _ => kind::TOLD | kind::TOLD_MORE,
             };
         }
-        if name(&exec.path) || exec.argv.iter().next().is_some_and(name) {
+        if name(path) || argv.iter().next().is_some_and(name) {
             kinds |= kind::NAME;
         }
-        if exec.flags.memfd() {
+        if flags.memfd() {
             kinds |= kind::MEMFD;
-        } else if exec.flags.deleted() {
+        } else if flags.deleted() {
             kinds |= kind::DELETED;
-        } else if config.world_writable.iter().any(|place| exec.path.starts_with(place.as_str())) {
+        } else if config.world_writable.iter().any(|place| path.starts_with(place.as_str())) {
             kinds |= kind::WRITABLE;
         }
         Self { kinds, port: port.unwrap_or(0) }
@@ -109,6 +139,21 @@ impl Evidence {
             kinds |= kind::CONNECTED;
         }
         Self { kinds, port: 0 }
+    }
+
+    /// What a mapping of huge pages shows, or a setting of the processor. Programs of the system do both for others.
+    pub(crate) fn of_memory(config: &Config, exe: &str, what: u32, before: Self) -> Self {
+        if config.protects(exe) {
+            return Self::default();
+        }
+        let both = kind::HUGE | kind::TUNED;
+        let is_both = (before.kinds | what) & both == both;
+        Self { kinds: if is_both { what | kind::RANDOMX } else { what }, port: 0 }
+    }
+
+    /// Whether it says that the connection it is of goes to a pool.
+    pub(crate) const fn is_of_pool(self) -> bool {
+        self.kinds & (kind::CONNECTED | kind::NETWORK | kind::PORT) != 0
     }
 
     /// Whether there is none.
@@ -133,8 +178,8 @@ impl Evidence {
         Self { kinds: self.kinds | other.kinds, port }
     }
 
-    /// The sum of the weights; without evidence of mining, that of the circumstances.
-    pub(crate) fn score(self) -> u32 {
+    /// The sum of the weights, circumstances up to `hints_max`.
+    pub(crate) fn score(self, hints_max: u32) -> u32 {
         let sum = |bits: u32| -> u32 {
             KINDS
                 .iter()
@@ -142,7 +187,7 @@ impl Evidence {
                 .map(|(_, weight, _)| weight)
                 .sum()
         };
-        sum(!kind::CIRCUMSTANCES) + sum(kind::CIRCUMSTANCES).min(CIRCUMSTANCES_MAX)
+        sum(!kind::CIRCUMSTANCES) + sum(kind::CIRCUMSTANCES).min(hints_max)
     }
 
     /// The kinds, in words, each with its weight.

@@ -1,21 +1,32 @@
 //! Crypto-mining by behaviour: evidence is gathered along a process's lineage and scored.
 //!
 //! Names can be changed; what a miner is told on its command line says more. Running from where anybody can
-//! write, from memory or from a file that is gone, and talking to a port that pools use are circumstances: they
-//! add to evidence of mining, and are none by themselves.
+//! write, from memory or from a file that is gone, and talking to a port that pools use are hints: they
+//! add to evidence of mining, and are none by themselves. What ran before the plugin did is judged as what starts later.
 
 mod argument;
 mod config;
 mod evidence;
 mod lineage;
 mod response;
+mod wallet;
 
-use krsi_plugin::{Connect, Ctx, Exec, Hook, Manifest, Meta, Plugin, ProcessKey};
+use krsi_plugin::{
+    Connect, Ctx, Exec, Hook, Manifest, Meta, Outcome, Plugin, ProcessKey, Running, Value, Watch,
+};
 
 use config::Config;
-use evidence::Evidence;
-use lineage::Lineages;
+use evidence::{Evidence, kind};
+use lineage::{Lineages, Pool};
 use response::Responses;
+
+/// What the plugin watches, in this order: mappings of huge pages (`MAP_HUGETLB`), and opens of the processors' registers.
+const WATCHES: [&str; 2] = [
+    "mmap_file: flags if any(flags, 0x40000)",
+    "file_open: file, file.f_flags as flags if file.startsWith(\"/dev/cpu/\")",
+];
+/// `O_WRONLY | O_RDWR`.
+const WRITES: u64 = 3;
 
 /// Detects miners of cryptocurrency by the evidence in each process tree.
 pub struct Miner {
@@ -26,14 +37,18 @@ pub struct Miner {
 
 impl Plugin for Miner {
     fn manifest() -> Manifest {
-        Manifest::new("miner", env!("CARGO_PKG_VERSION"))
+        let manifest = Manifest::new("miner", env!("CARGO_PKG_VERSION"))
             .hook(Hook::BprmCommittedCreds)
             .hook(Hook::SocketConnect)
+            .running()
             .deny_by_file()
             .deny_by_lineage()
+            .deny_by_process()
+            .deny_by_network()
             .deny_hook(Hook::BprmCheckSecurity)
             .deny_hook(Hook::SocketConnect)
-            .deny_hook(Hook::SocketSendmsg)
+            .deny_hook(Hook::SocketSendmsg);
+        WATCHES.into_iter().fold(manifest, Manifest::watch)
     }
 
     fn init(config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
@@ -46,13 +61,41 @@ impl Plugin for Miner {
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
         let evidence = Evidence::of_exec(&self.config, exec);
-        self.add_evidence(meta.process, evidence, ctx);
+        self.add_evidence(meta.process, evidence, None, ctx);
     }
 
     fn connect(&mut self, meta: &Meta, connect: &Connect, ctx: &mut Ctx) {
+        self.add_connection(meta.process, connect, ctx);
+    }
+
+    fn running(&mut self, running: &Running, ctx: &mut Ctx) {
+        let key = running.process.key;
+        self.add_evidence(key, Evidence::of_running(&self.config, running), None, ctx);
+        for connection in &running.connections {
+            self.add_connection(key, connection, ctx);
+        }
+    }
+
+    fn watch(&mut self, meta: &Meta, watch: &Watch, ctx: &mut Ctx) {
+        let is_tuning = match watch.values.as_slice() {
+            [Value::Text(path), Value::Number(flags), ..] => {
+                flags & WRITES != 0 && path.text.ends_with("/msr")
+            }
+            _ => false,
+        };
+        let what = match watch.index {
+            0 => kind::HUGE,
+            1 if is_tuning => kind::TUNED,
+            _ => return,
+        };
+        let exe = ctx.process(meta.process).map(|process| process.exe.clone()).unwrap_or_default();
         let before = self.lineages.of(meta.process);
-        let evidence = Evidence::of_connect(&self.config, connect, before);
-        self.add_evidence(meta.process, evidence, ctx);
+        let evidence = Evidence::of_memory(&self.config, &exe, what, before);
+        self.add_evidence(meta.process, evidence, None, ctx);
+    }
+
+    fn outcome(&mut self, outcome: &Outcome, ctx: &mut Ctx) {
+        self.responses.outcome(outcome, &self.config, ctx);
     }
 
     fn gone(&mut self, process: ProcessKey, ctx: &mut Ctx) {
@@ -65,7 +108,11 @@ impl Plugin for Miner {
         postcard::to_allocvec(&(&self.lineages, &self.responses)).unwrap_or_default()
     }
 
-    fn restore(&mut self, _from: &str, state: &[u8]) -> Result<(), String> {
+    fn restore(&mut self, from: &str, state: &[u8]) -> Result<(), String> {
+        // Those wrote another state: what runs already tells most of it again.
+        if from.starts_with("0.1.") {
+            return Ok(());
+        }
         (self.lineages, self.responses) =
             postcard::from_bytes(state).map_err(|error| format!("state: {error}"))?;
         Ok(())
@@ -73,14 +120,27 @@ impl Plugin for Miner {
 }
 
 impl Miner {
+    fn add_connection(&mut self, process: ProcessKey, connect: &Connect, ctx: &mut Ctx) {
+        let before = self.lineages.of(process);
+        let evidence = Evidence::of_connect(&self.config, connect, before);
+        let pool = connect.address.filter(|_| evidence.is_of_pool());
+        self.add_evidence(process, evidence, pool.map(|address| (address, connect.port)), ctx);
+    }
+
     /// Adds evidence to a process; answers when its lineage's score reaches the threshold.
-    fn add_evidence(&mut self, process: ProcessKey, evidence: Evidence, ctx: &mut Ctx) {
+    fn add_evidence(
+        &mut self,
+        process: ProcessKey,
+        evidence: Evidence,
+        pool: Option<Pool>,
+        ctx: &mut Ctx,
+    ) {
         if evidence.is_none() {
             return;
         }
-        self.lineages.add(process, evidence);
+        self.lineages.add(process, evidence, pool);
         let case = self.lineages.case(process, ctx);
-        if case.evidence.score() >= self.config.threshold {
+        if case.evidence.score(self.config.hints_max) >= self.config.threshold {
             self.responses.answer(&case, &self.config, ctx);
         }
     }

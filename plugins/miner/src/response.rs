@@ -1,21 +1,31 @@
-//! Response to a detection: deny the files, deny the tree every connection and every message, alert, once.
+//! What follows a detection, once: one rule for each file, one for each pool, those of the tree, and an alert.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
-use krsi_plugin::{Ctx, FileKey, Hook, ProcessKey, Severity};
+use krsi_plugin::{Ctx, FileKey, Hook, Outcome, ProcessKey, Severity};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::lineage::Case;
+use crate::config::{Config, Mode};
+use crate::lineage::{Case, Pool};
 
-/// Trees and files that are remembered as answered.
+/// Trees, files and pools of each that are remembered as answered.
 const ANSWERED_MAX: usize = 4096;
+/// Rules on trees whose answers are waited for.
+const AWAITED_MAX: usize = 256;
+/// Ports below are everybody's: a rule on one would refuse a site to all.
+const PORTS_OF_POOLS: u16 = 1024;
+/// What a miner's tree may not do. Each hook has a rule: a kernel may lack one.
+const HOOKS: [Hook; 2] = [Hook::SocketConnect, Hook::SocketSendmsg];
 
 /// What was answered, and until when it need not be answered again.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Responses {
     trees: BTreeMap<ProcessKey, u64>,
     files: BTreeMap<FileKey, u64>,
+    pools: BTreeMap<Pool, u64>,
+    /// Rules on trees by their tokens: if there is no room for one, the process is refused by itself.
+    awaited: BTreeMap<u32, ProcessKey>,
 }
 
 impl Responses {
@@ -23,21 +33,60 @@ impl Responses {
     pub(crate) fn answer(&mut self, case: &Case, config: &Config, ctx: &mut Ctx) {
         let now = ctx.now_boot_ns();
         let until = now.saturating_add(u64::try_from(config.ttl().as_nanos()).unwrap_or(u64::MAX));
-        let reason = format!("mining: {} (score {})", case.evidence.words(), case.evidence.score());
+        let score = case.evidence.score(config.hints_max);
+        let reason = format!("mining: {} (score {score})", case.evidence.words());
+        if config.mode == Mode::Refuse {
+            self.refuse(case, config, (now, until), &reason, ctx);
+        }
+        if remember(&mut self.trees, case.root, now, until) {
+            if config.mode == Mode::Refuse {
+                // A connection that was there before says no more either.
+                for hook in HOOKS {
+                    let rule = ctx.deny_lineage(case.root).hook(hook).ttl(config.ttl());
+                    let token = rule.because(&reason);
+                    self.awaited.insert(token.0, case.process);
+                    if self.awaited.len() > AWAITED_MAX {
+                        self.awaited.pop_first();
+                    }
+                }
+            }
+            ctx.alert("T1496", Severity::High, case.process, &reason);
+        }
+    }
+
+    /// Rules on files and pools.
+    fn refuse(
+        &mut self,
+        case: &Case,
+        config: &Config,
+        (now, until): (u64, u64),
+        reason: &str,
+        ctx: &mut Ctx,
+    ) {
         for key in &case.members {
             let Some(process) = ctx.process(*key) else { continue };
             let (exe, file) = (process.exe.clone(), process.file);
             let known = file != FileKey::default() && !config.protects(&exe);
             if known && remember(&mut self.files, file, now, until) {
-                ctx.deny_file(file).exec().ttl(config.ttl()).because(&reason);
+                ctx.deny_file(file).exec().ttl(config.ttl()).because(reason);
             }
         }
-        if remember(&mut self.trees, case.root, now, until) {
-            // A connection that was there before says no more either. Each hook has a rule: a kernel may lack one.
-            for hook in [Hook::SocketConnect, Hook::SocketSendmsg] {
-                ctx.deny_lineage(case.root).hook(hook).ttl(config.ttl()).because(&reason);
+        for (address, port) in case.pools.iter().filter(|_| config.pool_rules) {
+            let is_own = *port >= PORTS_OF_POOLS && is_far(*address);
+            if is_own && remember(&mut self.pools, (*address, *port), now, until) {
+                let prefix = if address.is_ipv4() { 32 } else { 128 };
+                let rule = ctx.deny_network(*address, prefix, *port).hooks(HOOKS);
+                rule.ttl(config.ttl()).because(reason);
             }
-            ctx.alert("T1496", Severity::High, case.process, &reason);
+        }
+    }
+
+    /// Learns what became of a rule. Where there is no room for another tree, its process is refused by itself.
+    pub(crate) fn outcome(&mut self, outcome: &Outcome<'_>, config: &Config, ctx: &mut Ctx) {
+        let Some(process) = self.awaited.remove(&outcome.token) else { return };
+        if outcome.refusal.is_some() {
+            let why = "mining: by itself, as its tree has no room for a rule";
+            ctx.deny_process(process).hooks(HOOKS).ttl(config.ttl()).because(why);
         }
     }
 
@@ -46,6 +95,30 @@ impl Responses {
         self.trees.remove(&process);
         if self.files.len() > ANSWERED_MAX / 2 {
             self.files.retain(|_, until| *until > now_boot_ns);
+        }
+        if self.pools.len() > ANSWERED_MAX / 2 {
+            self.pools.retain(|_, until| *until > now_boot_ns);
+        }
+    }
+}
+
+/// Whether an address is on the internet: what is near may be a service that others need.
+fn is_far(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            !(v4.is_loopback()
+                || v4.is_private()
+                || v4.is_link_local()
+                || v4.is_unspecified()
+                || v4.is_multicast()
+                || v4.is_broadcast())
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_loopback()
+                || v6.is_unique_local()
+                || v6.is_unicast_link_local()
+                || v6.is_unspecified()
+                || v6.is_multicast())
         }
     }
 }

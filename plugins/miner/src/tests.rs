@@ -1,7 +1,7 @@
 //! The scenarios, and what a detection does and does not do.
 
-use krsi_plugin::ExecFlags;
 use krsi_plugin::testing::{Script, Seen, Spawn};
+use krsi_plugin::{ExecFlags, Refusal, Text, Value};
 use serde::Deserialize;
 
 use super::Miner;
@@ -34,6 +34,21 @@ struct Act {
     #[serde(default)]
     kind: String,
     connect: Option<String>,
+    running: Option<String>,
+    #[serde(default)]
+    connections: Vec<String>,
+    watch: Option<u16>,
+    #[serde(default)]
+    hook: String,
+    #[serde(default)]
+    values: Vec<Given>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Given {
+    Number(u64),
+    Text(String),
 }
 
 const fn first() -> u32 {
@@ -50,13 +65,27 @@ fn play(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
         "deleted" => ExecFlags::DELETED,
         _ => 0,
     };
-    script.exec(&Spawn {
+    if let Some(index) = act.watch {
+        let values = act.values.iter().map(|value| match value {
+            Given::Number(number) => Value::Number(*number),
+            Given::Text(text) => {
+                Value::Text(Text { text: text.as_str().into(), ..Text::default() })
+            }
+        });
+        return script.watch(act.pid, index, &act.hook, &values.collect::<Vec<_>>());
+    }
+    let spawn = Spawn {
         tgid: act.pid,
         parent: act.parent,
-        exe: act.exec.as_deref().unwrap(),
+        exe: act.exec.as_ref().or(act.running.as_ref()).unwrap(),
         argv: &argv,
         flags: ExecFlags(flags),
-    })
+    };
+    if act.running.is_some() {
+        let to: Vec<&str> = act.connections.iter().map(String::as_str).collect();
+        return script.running(&spawn, &to);
+    }
+    script.exec(&spawn)
 }
 
 fn scenarios(text: &str) -> Scenarios {
@@ -170,6 +199,8 @@ fn a_wrong_configuration_is_refused_by_name() {
         "10.0.0.0/33",
     );
     check(&defaults.replace("threshold = 100", "threshold = 0"), "threshold");
+    check(&defaults.replace("threshold = 100", "threshold = 40"), "hints_max");
+    check(&defaults.replace("\"refuse\"\n", "\"off\"\n"), "mode");
 }
 
 #[test]
@@ -180,4 +211,54 @@ fn a_pool_network_is_enough() {
     script.exec(&Spawn { tgid: 100, exe: "/opt/a", argv: &["a"], ..Spawn::default() });
     assert_eq!(script.connect(100, "203.0.114.1:443"), []);
     assert_eq!(alerts(&script.connect(100, "203.0.113.9:443")), 1);
+}
+
+/// What a script's plugin has wanted of a pool: rules by network.
+fn pool_rules(seen: &[Seen]) -> usize {
+    seen.iter().filter(|seen| format!("{seen:?}").contains("Network")).count()
+}
+
+#[test]
+fn a_pool_has_one_rule_for_everybody_and_what_is_near_or_everybodys_has_none() {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    let mut mine = |tgid, to: &str| {
+        let argv = ["w", "-a", "rx/0", "-u", "x", "-o", to];
+        let exe = format!("/opt/{tgid}");
+        let spawn = Spawn { tgid, exe: &exe, argv: &argv, ..Spawn::default() };
+        let seen = script.exec(&spawn);
+        assert_eq!((alerts(&seen), pool_rules(&seen)), (1, 0), "{seen:?}");
+        pool_rules(&script.connect(tgid, to))
+    };
+    assert_eq!(mine(100, "198.51.100.7:3333"), 1);
+    assert_eq!(mine(101, "198.51.100.7:3333"), 0);
+    assert_eq!(mine(102, "198.51.100.7:3334"), 1);
+    for (tgid, to) in [(103, "198.51.100.7:443"), (104, "10.1.2.3:3333"), (105, "127.0.0.1:3333")] {
+        assert_eq!(mine(tgid, to), 0, "{to}");
+    }
+}
+
+#[test]
+fn to_learn_is_to_alert_and_to_refuse_nothing() {
+    let config = include_str!("../config.toml").replace("\"refuse\"\n", "\"learn\"\n");
+    let mut script = Script::<Miner>::start(config.as_bytes()).unwrap();
+    let argv = ["w", "--donate-level", "1", "stratum+tcp://p"];
+    let seen = script.exec(&Spawn { tgid: 100, exe: "/tmp/w", argv: &argv, ..Spawn::default() });
+    assert_eq!((alerts(&seen), seen.len()), (1, 1), "{seen:?}");
+}
+
+#[test]
+fn a_tree_without_room_for_a_rule_is_refused_by_process() {
+    let (mut script, _) = detected();
+    let seen = script.refuse(Refusal::TooMany, "no more lineages");
+    let by_process = seen.iter().filter(|seen| format!("{seen:?}").contains("Process("));
+    assert!(by_process.count() > 0, "{seen:?}");
+}
+
+#[test]
+fn the_state_of_the_first_versions_is_left_behind() {
+    use krsi_plugin::Plugin;
+    let mut ctx = krsi_plugin::Ctx::default();
+    let mut miner = Miner::init(b"", 0, &mut ctx).unwrap();
+    assert_eq!(miner.restore("0.1.0", b"\xff\xff"), Ok(()));
+    assert!(miner.restore("1.0.0", b"\xff\xff").is_err());
 }

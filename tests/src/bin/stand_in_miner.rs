@@ -2,6 +2,10 @@
 //!
 //! `stand-in-miner [--donate-level N] [--repeat N] [--every MS] -o [stratum+tcp://]HOST:PORT…`
 //! prints one line a connection: `connect 127.0.0.1:3333: ok`, or the name of the errno.
+//!
+//! With `STAND_IN=ADDRESS:PORT` in its environment it takes any arguments, and connects there, or nowhere if that is
+//! empty: it then is whatever its name and arguments say. It keeps its first connection and sends on it, which is
+//! printed as `send 127.0.0.1:3333: ok`.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +13,14 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+/// How long it is what it stands in for: rounds of the time between two.
+const ROUNDS: u32 = 1200;
+const ROUND: Duration = Duration::from_millis(100);
+
 fn main() -> anyhow::Result<()> {
+    if let Ok(to) = std::env::var("STAND_IN") {
+        return stand_in(&to);
+    }
     let mut pools: Vec<SocketAddr> = Vec::new();
     let (mut repeat, mut every) = (1u32, 200u64);
     let mut arguments = std::env::args().skip(1);
@@ -28,16 +39,50 @@ fn main() -> anyhow::Result<()> {
             std::thread::sleep(Duration::from_millis(every));
         }
         for pool in &pools {
-            let outcome = match TcpStream::connect_timeout(pool, Duration::from_secs(5)) {
-                Ok(_) => "ok".to_owned(),
-                Err(error) => errno(&error),
-            };
-            let mut out = std::io::stdout().lock();
-            writeln!(out, "connect {pool}: {outcome}")?;
-            out.flush()?;
+            say("connect", pool, &connect(pool).map(drop))?;
         }
     }
     Ok(())
+}
+
+/// Connects to one address, or to none, for as long as somebody looks.
+fn stand_in(to: &str) -> anyhow::Result<()> {
+    if to.is_empty() {
+        std::thread::sleep(ROUND * 10);
+        return Ok(());
+    }
+    let to = pool(to)?;
+    let mut kept = None;
+    for _ in 0..ROUNDS {
+        let connected = connect(&to);
+        let refused = connected.is_err();
+        say("connect", &to, &connected.as_ref().map(|_| ()).map_err(again))?;
+        kept = kept.or(connected.ok());
+        if let Some(kept) = &mut kept {
+            say("send", &to, &kept.write_all(b"{}\n"))?;
+        }
+        // Who is refused asks on, and tells it less often.
+        std::thread::sleep(if refused { ROUND * 10 } else { ROUND });
+    }
+    Ok(())
+}
+
+fn connect(to: &SocketAddr) -> std::io::Result<TcpStream> {
+    TcpStream::connect_timeout(to, Duration::from_secs(5))
+}
+
+fn again(error: &std::io::Error) -> std::io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), std::io::Error::from_raw_os_error)
+}
+
+fn say(what: &str, to: &SocketAddr, result: &std::io::Result<()>) -> anyhow::Result<()> {
+    let outcome = match result {
+        Ok(()) => "ok".to_owned(),
+        Err(error) => errno(error),
+    };
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{what} {to}: {outcome}")?;
+    Ok(out.flush()?)
 }
 
 fn pool(text: &str) -> anyhow::Result<SocketAddr> {

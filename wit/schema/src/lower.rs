@@ -65,6 +65,7 @@ pub fn token_of(frame: &Frame<'_>, schema: Schema) -> u32 {
 pub const fn file_of(record: RecordRef<'_, '_>) -> Option<v0_2::FileKey> {
     match record {
         RecordRef::Process(process) => Some(process.file),
+        RecordRef::Running(running) => Some(running.process.file),
         RecordRef::Event(v0_2::Event { body, .. }) => match body {
             Body::BprmCheckSecurity(exec) | Body::BprmCommittedCreds(exec) => Some(exec.file),
             Body::FileOpen(open) => Some(open.file),
@@ -78,7 +79,8 @@ pub const fn file_of(record: RecordRef<'_, '_>) -> Option<v0_2::FileKey> {
         | RecordRef::Gone(_)
         | RecordRef::Outcome(_)
         | RecordRef::Lost(_)
-        | RecordRef::Tick(_) => None,
+        | RecordRef::Tick(_)
+        | RecordRef::RunningEnd(_) => None,
     }
 }
 
@@ -151,6 +153,7 @@ fn to_0_1<'r>(record: RecordRef<'r, '_>) -> Option<v0_1::Record<'r>> {
             let body = body_to_0_1(body)?;
             v0_1::Record::Event(v0_1::Event { meta: meta_to_0_1(meta), body })
         }
+        RecordRef::Running(_) | RecordRef::RunningEnd(_) => return None,
     })
 }
 

@@ -4,7 +4,7 @@
 //! not applied: it sees every call of its hooks that the stream has.
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Event, HookSet, LostOf, Record, RecordRef};
+use krsi_plugin_schema::latest::{Event, HookSet, LostOf, Record, RecordRef, ToldRunning};
 
 use super::super::stage::{Happened, Judged, Stage, object};
 use super::told::{LogLevel, Score, What};
@@ -17,6 +17,8 @@ use super::super::StageError;
 pub(super) struct Streaming {
     stage: Stage,
     hooks: HookSet,
+    /// Whether it asks for what ran already.
+    running: bool,
     score: Score,
     spent: bool,
 }
@@ -28,7 +30,9 @@ pub(super) fn lacks(manifest: &Manifest, head: &Head) -> Vec<String> {
     let watches = manifest.watches.iter().map(|watch| format!("watch {watch}"));
     // Who had which label is not recorded yet.
     let labels = manifest.labels.iter().map(|label| format!("label {}", label.name));
-    hooks.map(str::to_owned).chain(watches).chain(labels).collect()
+    // What is told of it goes to each plugin by itself, and lies on its tape.
+    let running = (manifest.running != ToldRunning::Never).then(|| "what ran already".to_owned());
+    hooks.map(str::to_owned).chain(watches).chain(labels).chain(running).collect()
 }
 
 impl Streaming {
@@ -41,8 +45,9 @@ impl Streaming {
     ) -> Result<Self, StageError> {
         let clock = (head.boot_ns, head.unix_offset_ns);
         let (stage, happened) = Stage::start(pre, (config, 0), clock)?;
-        let hooks = stage.plugin().manifest().hooks;
-        let mut streaming = Self { stage, hooks, score: Score::default(), spent: false };
+        let Manifest { hooks, running, .. } = *stage.plugin().manifest();
+        let running = running != ToldRunning::Never;
+        let mut streaming = Self { stage, hooks, running, score: Score::default(), spent: false };
         streaming.told(happened, tell);
         Ok(streaming)
     }
@@ -78,6 +83,7 @@ impl Streaming {
                     self.refuses(event, tell);
                     event.body.hook().is_some_and(|hook| self.hooks.contains(hook))
                 }
+                Record::Running(_) | Record::RunningEnd(_) => self.running,
                 Record::BatchStart(_)
                 | Record::Outcome(_)
                 | Record::Tick(_)

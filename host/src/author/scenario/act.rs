@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use krsi_host_abi::deny::FileKey as AbiFile;
 use krsi_plugin_schema::latest::{
     Address, Argv, Body, Call, Connect, Event, Exec, ExecFlags, Exit, FileKey, FileOpen, Fork,
-    Gone, Hook, Kind, Lost, LostOf, LostWhere, Meta, Process, ProcessKey, RecordRef, Text, Value,
-    Verdict, Watch, Why,
+    Gone, Hook, Kind, Lost, LostOf, LostWhere, Meta, Process, ProcessKey, RecordRef, Running, Text,
+    Value, Verdict, Watch, Why,
 };
 
 use super::super::stage::{Stage, object};
@@ -77,6 +77,8 @@ fn cgroup_id(path: &str) -> u64 {
 pub(super) enum Doing {
     /// Calls of hooks, in the order in which the kernel makes them; the first that is refused ends the act.
     Calls(Vec<Step>),
+    /// The plugin is told of a process that ran already.
+    Told(Box<Running<'static>>),
     /// Time passes, and nothing else happens.
     Wait,
     /// So many records are lost.
@@ -104,12 +106,13 @@ impl World {
             act.connect.is_some(),
             act.call.is_some(),
             act.watch.is_some(),
+            act.running.is_some(),
             act.wait_ms.is_some(),
             act.lost.is_some(),
         ];
         if kinds.iter().filter(|is| **is).count() != 1 {
             return Err(
-                "does not say one of exec, fork, exit, open, connect, call, watch, wait_ms, lost"
+                "does not say one of exec, fork, exit, open, connect, call, watch, running, wait_ms, lost"
                     .into(),
             );
         }
@@ -124,6 +127,9 @@ impl World {
             return Ok(Doing::Lost(Lost { place: LostWhere::Ring, records, of: LostOf::Any }));
         }
         self.know(pid, act);
+        if let Some(path) = &act.running {
+            return self.running(pid, path, act).map(Doing::Told);
+        }
         self.calls(pid, act)
     }
 
@@ -244,23 +250,9 @@ impl World {
 
     /// An exec as the kernel makes it: the file is opened, checked, and committed to.
     fn exec(&mut self, pid: u32, path: &str, act: &ScenarioAct) -> Result<Vec<Step>, String> {
-        let flags = match act.kind.as_deref() {
-            None => 0,
-            Some("memfd") => ExecFlags::MEMFD | ExecFlags::DELETED,
-            Some("deleted") => ExecFlags::DELETED,
-            Some(other) => return Err(format!("kind {other:?} is neither memfd nor deleted")),
-        };
-        let argv = act.argv.clone().unwrap_or_else(|| vec![path.to_owned()]);
-        let argc = u32::try_from(argv.len()).unwrap_or(u32::MAX);
-        let mut joined = argv.join("\0");
-        joined.push('\0');
-        let argv = Argv { joined: joined.into(), argc, truncated: false };
-        let checked = Exec {
-            file: file(path),
-            path: path.to_owned().into(),
-            flags: ExecFlags(flags),
-            ..Exec::default()
-        };
+        let (argv, flags) = (argv(path, act), flags(act)?);
+        let checked =
+            Exec { file: file(path), path: path.to_owned().into(), flags, ..Exec::default() };
         let committed = Exec { argv: argv.clone(), ..checked.clone() };
         let open = FileOpen {
             file: file(path),
@@ -278,6 +270,24 @@ impl World {
         Ok(vec![open, check, commit])
     }
 
+    /// A process that ran already. Its file is not known, as no event told of it.
+    fn running(
+        &mut self,
+        pid: u32,
+        path: &str,
+        act: &ScenarioAct,
+    ) -> Result<Box<Running<'static>>, String> {
+        let flags = flags(act)?;
+        let to = act.connections.iter().flatten().map(|to| connect(to, None));
+        let connections = to.collect::<Result<Vec<Connect>, _>>()?;
+        let Some(known) = self.processes.get_mut(&pid) else { return Ok(Box::default()) };
+        known.process.exe = path.to_owned().into();
+        known.process.argv = argv(path, act);
+        (known.is_new, known.is_unfollowed) = (false, true);
+        let process = known.process.clone();
+        Ok(Box::new(Running { process, flags, connections, connections_cut: false }))
+    }
+
     /// Learns that an exec was committed to: the process is another one now.
     pub(super) fn committed(&mut self, event: &Event<'static>) {
         let Body::BprmCommittedCreds(exec) = &event.body else { return };
@@ -291,20 +301,7 @@ impl World {
     }
 
     fn connect(&self, pid: u32, to: &str, protocol: Option<&str>) -> Result<Step, String> {
-        let address: SocketAddr = to.parse().map_err(|_| format!("{to:?} is no ADDRESS:PORT"))?;
-        let (protocol, kind) = match protocol {
-            None | Some("tcp") => (6, 1),
-            Some("udp") => (17, 2),
-            Some(other) => return Err(format!("protocol {other:?} is neither tcp nor udp")),
-        };
-        let connect = Connect {
-            address: Some(address.ip()),
-            port: address.port(),
-            family: if address.is_ipv6() { 10 } else { 2 },
-            protocol,
-            kind,
-        };
-        Ok(self.step(pid, Body::SocketConnect(connect)))
+        Ok(self.step(pid, Body::SocketConnect(connect(to, protocol)?)))
     }
 
     fn step(&self, pid: u32, body: Body<'static>) -> Step {
@@ -322,6 +319,38 @@ impl World {
             ..Meta::default()
         };
         Step { event: Event { meta, body } }
+    }
+}
+
+/// A connection to `ADDRESS:PORT`.
+fn connect(to: &str, protocol: Option<&str>) -> Result<Connect, String> {
+    let address: SocketAddr = to.parse().map_err(|_| format!("{to:?} is no ADDRESS:PORT"))?;
+    let (protocol, kind) = match protocol {
+        None | Some("tcp") => (6, 1),
+        Some("udp") => (17, 2),
+        Some(other) => return Err(format!("protocol {other:?} is neither tcp nor udp")),
+    };
+    let family = if address.is_ipv6() { 10 } else { 2 };
+    let (port, ip) = (address.port(), Some(address.ip()));
+    Ok(Connect { address: ip, port, family, protocol, kind })
+}
+
+/// Arguments of an act; its path alone unless said.
+fn argv(path: &str, act: &ScenarioAct) -> Argv<'static> {
+    let argv = act.argv.clone().unwrap_or_else(|| vec![path.to_owned()]);
+    let argc = u32::try_from(argv.len()).unwrap_or(u32::MAX);
+    let mut joined = argv.join("\0");
+    joined.push('\0');
+    Argv { joined: joined.into(), argc, truncated: false }
+}
+
+/// Kind of an executable.
+fn flags(act: &ScenarioAct) -> Result<ExecFlags, String> {
+    match act.kind.as_deref() {
+        None => Ok(ExecFlags(0)),
+        Some("memfd") => Ok(ExecFlags(ExecFlags::MEMFD | ExecFlags::DELETED)),
+        Some("deleted") => Ok(ExecFlags(ExecFlags::DELETED)),
+        Some(other) => Err(format!("kind {other:?} is neither memfd nor deleted")),
     }
 }
 

@@ -110,8 +110,8 @@ pub(super) enum GivenValue {
     Text(String),
 }
 
-/// Something that a process does. One of `exec`, `fork`, `exit`, `open`, `connect`, `call`, `watch`, `wait_ms`, `lost`
-/// says what.
+/// Something that a process does. One of `exec`, `fork`, `exit`, `open`, `connect`, `call`, `watch`, `running`, `wait_ms`,
+/// `lost` says what.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ScenarioAct {
@@ -135,6 +135,9 @@ pub(super) struct ScenarioAct {
     pub(super) exec: Option<String>,
     pub(super) argv: Option<Vec<String>>,
     pub(super) kind: Option<String>,
+    /// Ran that file when the plugin started, with `argv`, `kind` and connections to `ADDRESS:PORT`.
+    pub(super) running: Option<String>,
+    pub(super) connections: Option<Vec<String>>,
     /// Creates a process with that id.
     pub(super) fork: Option<u32>,
     /// Ends with a status.

@@ -128,7 +128,7 @@ fn fields(act: &ScenarioAct, twin: &ScenarioAct) -> Vec<(&'static str, ScenarioA
         )* };
     }
     changes! {
-        pid parent uid gid comm cgroup after_ms exec argv kind fork exit open flags connect protocol call fields watch
+        pid parent uid gid comm cgroup after_ms exec running connections argv kind fork exit open flags connect protocol call fields watch
         hook values wait_ms lost
     }
     changes

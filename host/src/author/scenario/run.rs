@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use krsi_plugin_schema::latest::{Event, HookSet, RecordRef, Verdict};
+use krsi_plugin_schema::latest::{Event, HookSet, RecordRef, Running, ToldRunning, Verdict};
 
 use super::super::StageError;
 use super::super::stage::{Happened, Judged, Stage, TICKS_MAX};
@@ -216,6 +216,10 @@ pub(super) fn play(pre: &PluginPre, scenario: &Scenario) -> Result<Played, TestE
                 played.happened.and(stage.advance(world.boot_ns));
                 false
             }
+            Doing::Told(running) => {
+                told(&mut stage, &mut world, &running, &mut played.happened);
+                false
+            }
             Doing::Lost(lost) => {
                 let mut frames = Vec::new();
                 // A loss is a few bytes.
@@ -277,6 +281,19 @@ fn one(stage: &mut Stage, world: &mut World, mut step: Step, happened: &mut Happ
         happened.and(stage.batch(world.boot_ns, &frames));
     }
     is_refused
+}
+
+/// Tells the plugin of a process that ran already, after its ancestors, if it asks for that.
+fn told(stage: &mut Stage, world: &mut World, running: &Running<'_>, happened: &mut Happened) {
+    world.follow(stage);
+    if stage.plugin().manifest().running == ToldRunning::Never {
+        return happened.and(stage.advance(world.boot_ns));
+    }
+    let mut frames = Vec::new();
+    world.describe(running.process.key.tgid, &mut frames);
+    // What a scenario writes fits a frame, as its file is bounded.
+    let _fits = RecordRef::Running(running).push(&mut frames);
+    happened.and(stage.batch(world.boot_ns, &frames));
 }
 
 /// Whether a plugin with these hooks is sent an event.

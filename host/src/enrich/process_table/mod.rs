@@ -178,6 +178,12 @@ impl ProcessTable {
         self.rows.values().map(|row| &row.process)
     }
 
+    /// Every process that is known and has not ended, oldest first.
+    pub fn running(&self) -> impl Iterator<Item = &Process<'static>> {
+        let rows = self.rows.values().filter(|row| row.life == ProcessState::Running);
+        rows.map(|row| &row.process)
+    }
+
     /// Processes that are remembered.
     #[must_use]
     pub fn len(&self) -> usize {

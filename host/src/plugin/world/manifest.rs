@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::latest::{
-    self, Condition, Hook, HookSet, KeyKinds, Label, ManifestFault, OnStop,
+    self, Condition, Hook, HookSet, KeyKinds, Label, ManifestFault, OnStop, ToldRunning,
 };
 
 use crate::route::filter::Filter;
@@ -46,6 +46,8 @@ pub struct Manifest {
     pub deny_keys: KeyKinds,
     /// Labels that it declares.
     pub labels: Vec<Label>,
+    /// Whether it is told of what runs already.
+    pub running: ToldRunning,
     /// Whether it wants to kill.
     pub kill: bool,
     /// Interval of ticks, if it wants any.
@@ -135,6 +137,7 @@ pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifes
         schema: contract,
         deny_keys: asked.deny_keys,
         labels: labels(asked.labels)?,
+        running: asked.running,
         kill: asked.kill,
         tick: (asked.tick_ms > 0).then(|| Duration::from_millis(u64::from(asked.tick_ms))),
         on_stop: asked.on_stop,

@@ -1,7 +1,7 @@
 //! Contract 0.1: its row, and its manifest in the words of the newest.
 
 use krsi_plugin_schema::Schema;
-use krsi_plugin_schema::latest::{KeyKind, Manifest, OnStop};
+use krsi_plugin_schema::latest::{KeyKind, Manifest, OnStop, ToldRunning};
 
 use super::contract::contract;
 use super::instance::{RawManifest, bind};
@@ -37,6 +37,7 @@ fn raw(manifest: bindings::Manifest) -> RawManifest {
         watches: Vec::new(),
         filters: Vec::new(),
         deny_hooks: manifest.deny_hooks,
+        running: ToldRunning::Never,
         kill: manifest.kill,
         tick_ms: manifest.tick_ms,
         labels: Vec::new(),

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{MAX_ERRNO, Mode};
-use krsi_plugin_schema::latest::{HookSet, KeyKinds, Rule, RuleKey, RuleMode};
+use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, Rule, RuleKey, RuleMode};
 
 use super::super::asked::{Asked, AskedWatch};
 use super::error::CapabilityError;
@@ -89,6 +89,8 @@ impl GrantSpec {
     /// `accepted`.
     #[must_use]
     pub fn of(&self, accepted: &Asked) -> Asked {
+        // A list of the operator's says what it may see of what runs, too.
+        let shown = self.hooks.is_none_or(|hooks| hooks.contains(Hook::BprmCommittedCreds));
         Asked {
             hooks: self.hooks.unwrap_or(accepted.hooks),
             deny_hooks: self.deny_hooks.unwrap_or(accepted.deny_hooks),
@@ -96,6 +98,7 @@ impl GrantSpec {
             watches: accepted.watches.clone(),
             filters: accepted.filters.clone(),
             labels: accepted.labels.clone(),
+            running: accepted.running && shown,
             kill: self.kill,
         }
     }

@@ -194,3 +194,14 @@ fn techniques_and_names_are_matched_in_full() {
     assert!(!bad.iter().any(|text| is_technique(text)));
     assert!(is_metric_name("opens_2") && !is_metric_name("") && !is_metric_name("a b"));
 }
+
+#[test]
+fn what_runs_already_is_told_to_whom_execs_may_be() {
+    let may = |hooks: Option<Hook>| {
+        let hooks = hooks.map(|hook| HookSet::default().with(hook));
+        let asked = Asked { running: true, ..Asked::default() };
+        Grant::new(asked, GrantSpec { hooks, ..GrantSpec::default() }).may().running
+    };
+    let told = [None, Some(Hook::BprmCommittedCreds), Some(Hook::FileOpen)].map(may);
+    assert_eq!(told, [true, true, false]);
+}

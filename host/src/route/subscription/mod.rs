@@ -8,7 +8,9 @@ use std::sync::Arc;
 
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::FrameError;
-use krsi_plugin_schema::latest::{Body, Event, HookSet, Lost, LostOf, LostWhere, Verdict};
+use krsi_plugin_schema::latest::{
+    Body, Event, HookSet, Lost, LostOf, LostWhere, ProcessKey, Verdict,
+};
 
 use super::batch::{BatchBuilder, ProcessSource};
 use super::buffer_pool::BufferPool;
@@ -120,6 +122,24 @@ impl Router {
         }
         self.shared.retain(|view| !view.subscribers.is_empty());
         self.own.retain(|view| !view.subscribers.is_empty());
+    }
+
+    /// Notes that a plugin knows processes that its view did not describe: it is told when they are gone, at once of
+    /// those that do not run any more.
+    pub fn described(
+        &mut self,
+        slot: PluginSlot,
+        processes: &[ProcessKey],
+        is_running: impl Fn(ProcessKey) -> bool,
+    ) {
+        let owns = |view: &&mut View| view.subscribers.iter().any(|one| one.slot == slot);
+        let Some(own) = self.own.iter_mut().find(owns) else { return };
+        for process in processes {
+            own.batch.described(*process);
+            if !is_running(*process) {
+                own.batch.follow(ProcessChange::Exited { process: *process });
+            }
+        }
     }
 
     /// Puts an event into every batch whose readers want it. `owner` is the slot of the rule that

@@ -210,3 +210,32 @@ fn a_scope_hides_what_others_do() {
     router.flush(1, 0);
     assert_eq!((uids(&all.queue), uids(&one.queue)), (vec![0, 7, 8], vec![7]));
 }
+
+#[test]
+fn who_was_described_on_another_way_is_told_of_when_gone() {
+    let key = |tgid| ProcessKey { start_boot_ns: u64::from(tgid), tgid };
+    let mut router = Router::default();
+    let (first, second) = (subscription(1, Scope::System), subscription(2, Scope::System));
+    router.subscribe(&first);
+    router.subscribe(&second);
+    // The second of them ended before this was known.
+    router.described(first.slot, &[key(1), key(2)], |one| one != key(2));
+    router.flush(1, 0);
+    for one in [key(1), key(3)] {
+        router.follow(Some(ProcessChange::Exited { process: one }));
+    }
+    router.flush(2, 0);
+    let gone = |queue: &Queue| -> Vec<u32> {
+        queue.push(Delivery::Stop);
+        let mut gone = Vec::new();
+        while let Delivery::Batch(batch) = queue.pop(None) {
+            for frame in Frames::new(batch.bytes()) {
+                if let Ok(Record::Gone(one)) = Record::decode(&frame.unwrap()) {
+                    gone.push(one.key.tgid);
+                }
+            }
+        }
+        gone
+    };
+    assert_eq!((gone(&first.queue), gone(&second.queue)), (vec![2, 1], vec![]));
+}

@@ -15,6 +15,7 @@ use super::filter::Filter;
 use super::hook::Hook;
 use super::key::{KeyKind, KeyKinds};
 use super::label::{Label, LabelExec, LabelFull};
+use super::running::ToldRunning;
 use crate::codec::{CodecError, Decode, Encode, Reader};
 use crate::frame::{Frame, FrameError, Frames, write};
 use crate::words;
@@ -60,6 +61,8 @@ pub struct Manifest {
     pub deny_hooks: Vec<String>,
     /// Labels that it gives and asks for.
     pub labels: Vec<Label>,
+    /// Whether it wants to be told of what runs already.
+    pub running: ToldRunning,
     /// Whether it wants to kill processes.
     pub kill: bool,
     /// Milliseconds between ticks, 0 for none.
@@ -140,6 +143,21 @@ impl Manifest {
         self
     }
 
+    /// Asks to be told of every process that runs when the plugin starts, by records of their own; a version that
+    /// takes over from one that was told is not told again.
+    #[must_use]
+    pub const fn running(mut self) -> Self {
+        self.running = ToldRunning::Once;
+        self
+    }
+
+    /// Asks for the same for this version, also if it takes over from one that was told.
+    #[must_use]
+    pub const fn running_each_version(mut self) -> Self {
+        self.running = ToldRunning::EachVersion;
+        self
+    }
+
     /// Asks to kill processes.
     #[must_use]
     pub const fn kill(mut self) -> Self {
@@ -177,6 +195,7 @@ impl Manifest {
             deny_keys,
             deny_hooks,
             labels,
+            running,
             kill,
             tick_ms,
             on_stop,
@@ -191,6 +210,9 @@ impl Manifest {
         deny_keys.iter().try_for_each(|kind| required(&mut out, "deny-key", kind.name()))?;
         deny_hooks.iter().try_for_each(|hook| required(&mut out, "deny-hook", hook))?;
         labels.iter().try_for_each(|label| required(&mut out, "label", label))?;
+        if *running != ToldRunning::Never {
+            required(&mut out, "running", running)?;
+        }
         if *kill {
             required(&mut out, "kill", kill)?;
         }
@@ -238,6 +260,7 @@ impl Manifest {
             }
             "deny-hook" => self.deny_hooks.push(value(from).map_err(wrong)?),
             "label" => self.labels.push(value(from).map_err(wrong)?),
+            "running" => self.running = value(from).map_err(wrong)?,
             "kill" => self.kill = value(from).map_err(wrong)?,
             "tick-ms" => self.tick_ms = value(from).map_err(wrong)?,
             "on-stop" => self.on_stop = value(from).map_err(wrong)?,
@@ -288,6 +311,7 @@ mod tests {
             .watch("task_kill: sig")
             .filter(filter.flags_any(2).port(80).cgroup(8).per_process_rate(5))
             .deny_hook(Hook::TaskKill)
+            .running_each_version()
             .kill()
             .tick_ms(500)
             .on_stop(OnStop::Clear);

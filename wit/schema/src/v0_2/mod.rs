@@ -14,6 +14,7 @@ pub mod manifest;
 mod process;
 pub mod record;
 mod report;
+mod running;
 
 pub use action::{
     Action, Alert, Allow, Deny, IfUnread, Kill, Metric, MetricKind, Revoke, Rule, RuleMode,
@@ -29,6 +30,7 @@ pub use manifest::{Manifest, ManifestFault, OnStop};
 pub use process::{Argv, FileKey, Gone, Process, ProcessKey};
 pub use record::RecordError;
 pub use report::{BatchStart, Lost, LostOf, LostWhere, Outcome, Refusal, Tick};
+pub use running::{Running, RunningEnd, ToldRunning};
 
 pub use crate::v0_1::INIT_TOKEN;
 
@@ -58,6 +60,10 @@ pub mod kind {
     pub const TICK: u16 = 0x206;
     /// A call that one of the plugin's own watches saw: [`super::Meta`], then [`super::Watch`].
     pub const WATCH: u16 = 0x207;
+    /// [`super::Running`]: a process that ran when the plugin started.
+    pub const RUNNING: u16 = 0x208;
+    /// [`super::RunningEnd`]: the last of these.
+    pub const RUNNING_END: u16 = 0x209;
     /// Events start here, `EVENT + hook id`: [`super::Meta`], then what the hook has.
     pub const EVENT: u16 = 0x300;
 }
@@ -79,6 +85,10 @@ pub enum Record<'a> {
     Tick(Tick),
     /// A hook was called, or a watch saw a call.
     Event(Event<'a>),
+    /// See [`kind::RUNNING`].
+    Running(Running<'a>),
+    /// See [`kind::RUNNING_END`].
+    RunningEnd(RunningEnd),
     /// A kind of a later version: skipped.
     Unknown(u16),
 }
@@ -100,6 +110,10 @@ pub enum RecordRef<'r, 'a> {
     Tick(Tick),
     /// A hook was called, or a watch saw a call.
     Event(&'r Event<'a>),
+    /// See [`kind::RUNNING`].
+    Running(&'r Running<'a>),
+    /// See [`kind::RUNNING_END`].
+    RunningEnd(RunningEnd),
 }
 
 impl<'a> Record<'a> {
@@ -116,6 +130,8 @@ impl<'a> Record<'a> {
             kind::LOST => Record::Lost(frame.read(Lost::decode_fields)?),
             kind::TICK => Record::Tick(frame.read(Tick::decode_fields)?),
             kind::WATCH => Record::Event(Event::decode_watch(frame)?),
+            kind::RUNNING => Record::Running(frame.read(Running::decode_fields)?),
+            kind::RUNNING_END => Record::RunningEnd(frame.read(RunningEnd::decode_fields)?),
             other => match other.checked_sub(kind::EVENT).and_then(Hook::from_id) {
                 Some(hook) => Record::Event(Event::decode(hook, frame)?),
                 None => Record::Unknown(other),
@@ -134,6 +150,8 @@ impl<'a> Record<'a> {
             Record::Lost(lost) => RecordRef::Lost(*lost),
             Record::Tick(tick) => RecordRef::Tick(*tick),
             Record::Event(event) => RecordRef::Event(event),
+            Record::Running(running) => RecordRef::Running(running),
+            Record::RunningEnd(end) => RecordRef::RunningEnd(*end),
             Record::Unknown(_) => return None,
         })
     }
@@ -159,6 +177,12 @@ impl RecordRef<'_, '_> {
             RecordRef::Lost(lost) => write(out, kind::LOST, |out| lost.encode_fields(out)),
             RecordRef::Tick(tick) => write(out, kind::TICK, |out| tick.encode_fields(out)),
             RecordRef::Event(event) => event.push(out),
+            RecordRef::Running(running) => {
+                write(out, kind::RUNNING, |out| running.encode_fields(out))
+            }
+            RecordRef::RunningEnd(end) => {
+                write(out, kind::RUNNING_END, |out| end.encode_fields(out))
+            }
         }
     }
 }

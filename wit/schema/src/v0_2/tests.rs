@@ -148,13 +148,21 @@ fn records() -> Vec<Record<'static>> {
     let start = BatchStart { schema: 2, boot_ns: 5, unix_offset_ns: -3 };
     let first = [
         Record::BatchStart(start),
-        Record::Process(process),
+        Record::Process(process.clone()),
         Record::Outcome(refused),
         Record::Outcome(done),
         Record::Tick(Tick {}),
     ];
     let events = own.into_iter().chain(bodies()).map(event);
     let last = losses().map(Record::Lost).into_iter().chain([Record::Gone(Gone { key })]);
+    let running = Running {
+        process: process.clone(),
+        flags: ExecFlags(ExecFlags::DELETED),
+        connections: Vec::from([connect, Connect { port: 3333, ..connect }]),
+        connections_cut: true,
+    };
+    let end = RunningEnd { told: 300, ended: 1, outside: 1 << 40 };
+    let last = last.chain([Record::Running(running), Record::RunningEnd(end)]);
     first.into_iter().chain(events).chain(last).collect()
 }
 
@@ -216,6 +224,7 @@ fn a_reader_of_0_1_gets_what_it_knows_and_of_the_wrong_schema_only_the_time() {
     let has = |record: &Record<'_>| match record {
         Record::Event(event) => event.body.hook().is_some_and(|hook| Schema::V0_1.has(hook)),
         Record::Lost(lost) => lost.place != LostWhere::Recursion,
+        Record::Running(_) | Record::RunningEnd(_) => false,
         _ => true,
     };
     // What 0.1 says of a loss is less.

@@ -1,0 +1,182 @@
+//! What runs already, told to a reader that has just come: by a thread of its own that nothing waits for.
+//!
+//! The processes are those that the table holds once the reader is subscribed: whoever forks or executes later is an
+//! event. Each is read from `/proc`, and is told once or, if it ended meanwhile, counted. The thread waits for room in
+//! the reader's queue, so that a large machine costs no events. docs/adr/0030-what-runs-already-is-told-to-each-plugin.md
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use krsi_plugin_schema::latest::{ProcessKey, RecordRef, Running, RunningEnd};
+
+use super::clock;
+use super::grant_cell::GrantCell;
+use super::mailbox::{Mailbox, ReaderChange};
+use super::roster::Roster;
+use super::shared::Shared;
+use super::version::Version;
+use crate::enrich::{self, Sockets};
+use crate::route::batch::private;
+use crate::route::queue::{Batch, Delivery, Queue};
+use crate::route::scope::Scope;
+use crate::route::subscription::PluginSlot;
+use crate::thread::{self, Task};
+
+/// Where processes are described.
+const PROC: &str = "/proc";
+/// Processes of a batch.
+const BATCH: usize = 64;
+/// Bytes of a batch, after which no process is added.
+const BATCH_BYTES: usize = 256 << 10;
+/// Time between two looks for room in a queue.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long room is waited for. After that a batch is pushed as any other, and counted if it is lost.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A look at all processes for one reader.
+pub(super) struct RunningSurvey {
+    shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    slot: PluginSlot,
+    /// Gone once the reader is.
+    queue: Weak<Queue>,
+    /// Whom the reader may know of.
+    scope: Scope,
+    end: RunningEnd,
+}
+
+impl Roster {
+    /// Begins to tell a version of what runs already, if it asks for that and may; whether it does. A version runs
+    /// without, if there is no thread.
+    pub(super) fn survey(
+        &self,
+        version: &Version,
+        words: &GrantCell,
+        (slot, queue): (u8, &Arc<Queue>),
+    ) -> bool {
+        let spec = words.spec();
+        let scope = spec.scope.clone();
+        if !version.grant(spec).may().running {
+            return false;
+        }
+        let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(&self.mailbox));
+        let survey = RunningSurvey::new(shared, mailbox, (PluginSlot(slot), queue), scope);
+        let started = survey.start(&version.name);
+        if let Err(error) = &started {
+            let name = &version.name;
+            self.shared
+                .note(format!("{name} is not told of what runs already: no thread: {error}"));
+        }
+        started.is_ok()
+    }
+}
+
+/// The reader of the queue is gone, or that of the rings.
+struct Gone;
+
+impl RunningSurvey {
+    /// For the reader of a queue, in a slot that is subscribed.
+    fn new(
+        shared: Arc<Shared>,
+        mailbox: Arc<Mailbox>,
+        (slot, queue): (PluginSlot, &Arc<Queue>),
+        scope: Scope,
+    ) -> Self {
+        let queue = Arc::downgrade(queue);
+        Self { shared, mailbox, slot, queue, scope, end: RunningEnd::default() }
+    }
+
+    /// Starts the thread.
+    fn start(mut self, name: &str) -> io::Result<()> {
+        let body = move || {
+            // A reader that is gone needs to know nothing.
+            let _told = self.run();
+        };
+        thread::spawn(&format!("survey-{name}"), Task::Passing, body).map(drop)
+    }
+
+    fn run(&mut self) -> Result<(), Gone> {
+        // Who starts before the subscription is made is in the table then, and who starts later is an event.
+        let (answer, subscribed) = channel();
+        self.mailbox.post(ReaderChange::Answer(answer));
+        subscribed.recv().map_err(|_| Gone)?;
+        let keys: Vec<ProcessKey> = {
+            let table = self.shared.processes();
+            self.end.outside = table.counts().outside;
+            table.running().filter(|known| self.scope.holds(known)).map(|known| known.key).collect()
+        };
+        let mut sockets = Sockets::default();
+        let mut batch = OpenBatch::default();
+        for key in keys {
+            match self.read(key, &mut sockets) {
+                Some(running) => batch.add(&running),
+                None => self.end.ended += 1,
+            }
+            if batch.is_full() {
+                self.hand_over(std::mem::take(&mut batch))?;
+            }
+        }
+        let end = RunningEnd { told: self.end.told + batch.told(), ..self.end };
+        // It is a few bytes.
+        let _fits = RecordRef::RunningEnd(end).push(&mut batch.frames);
+        self.hand_over(batch)
+    }
+
+    fn read(&self, key: ProcessKey, sockets: &mut Sockets) -> Option<Running<'static>> {
+        let known = self.shared.processes().get(key)?.clone();
+        enrich::running(Path::new(PROC), known, sockets)
+    }
+
+    /// Waits for room in the queue, for some time, and hands a batch over.
+    fn hand_over(&mut self, batch: OpenBatch) -> Result<(), Gone> {
+        self.end.told += batch.told();
+        let records = batch.told();
+        let mut bytes = private((clock::boot_ns(), clock::unix_offset_ns()));
+        bytes.extend_from_slice(&batch.frames);
+        let sent = Arc::new(Batch::new(bytes, records, None));
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let queue = self.queue.upgrade().ok_or(Gone)?;
+            if queue.offer(Arc::clone(&sent)) {
+                break;
+            }
+            if Instant::now() > until {
+                queue.push(Delivery::Batch(sent));
+                break;
+            }
+            drop(queue);
+            std::thread::sleep(LOOK);
+        }
+        // After the batch, so that nobody is gone before he was there.
+        self.mailbox.post(ReaderChange::Described(self.slot, batch.keys));
+        Ok(())
+    }
+}
+
+/// Records that were not handed over yet.
+#[derive(Default)]
+struct OpenBatch {
+    frames: Vec<u8>,
+    keys: Vec<ProcessKey>,
+}
+
+impl OpenBatch {
+    fn add(&mut self, running: &Running<'_>) {
+        // 64 KiB of arguments, three texts that the process table bounds and 1024 connections are far from a frame's
+        // limit, each byte of them being escaped.
+        if RecordRef::Running(running).push(&mut self.frames).is_ok() {
+            self.keys.push(running.process.key);
+        }
+    }
+
+    fn told(&self) -> u32 {
+        u32::try_from(self.keys.len()).unwrap_or(u32::MAX)
+    }
+
+    fn is_full(&self) -> bool {
+        self.keys.len() >= BATCH || self.frames.len() >= BATCH_BYTES
+    }
+}
