@@ -22,11 +22,11 @@ mod route;
 
 mod attach;
 mod author;
-mod cause;
 mod cli;
 mod config;
 mod control;
 mod errno;
+mod error_chain;
 mod loss;
 mod pipeline;
 mod record;

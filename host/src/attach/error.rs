@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::left_out::LeftOut;
-use crate::cause::chain;
+use crate::error_chain::chain;
 use crate::kernel::btf::BtfError;
 use crate::kernel::map::MapError;
 use crate::kernel::program::object::ObjectError;

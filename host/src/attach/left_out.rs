@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::watches::HOOK_PROGRAMS;
-use crate::cause::{chain, is_not_permitted};
 use crate::decode::LayoutError;
+use crate::error_chain::{chain, is_not_permitted};
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::program::load::HookError;
 use crate::kernel::spec::watch::{ReachError, WatchError};

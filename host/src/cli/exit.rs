@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use crate::attach::AttachError;
-use crate::cause::chain;
 use crate::control::ControlError;
+use crate::error_chain::chain;
 use crate::kernel::btf::BtfError;
 use crate::kernel::program::proof::CanaryError;
 use crate::pipeline::RunError;

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::attach::{AttachError, LeftOut};
-use crate::cause::{chain, has_errno, is_not_permitted};
 use crate::config::{ConfigError, PinError};
 use crate::control::ControlError;
+use crate::error_chain::{chain, has_errno, is_not_permitted};
 use crate::kernel::btf::BtfError;
 use crate::kernel::map::MapError;
 use crate::kernel::map::namespace::{CgroupError, PidsError};

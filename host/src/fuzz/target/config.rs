@@ -4,8 +4,8 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::cause::chain;
 use crate::config::{Config, Format, ModeArg, Settings, Source};
+use crate::error_chain::chain;
 use crate::output::Colour;
 use crate::plugin::CompileLimits;
 
