@@ -1,7 +1,7 @@
 //! The glue between a plugin and the WIT world: one instance, driven by the host's calls.
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Body, Event, INIT_TOKEN, Record};
+use krsi_plugin_schema::latest::{Argv, Body, Event, INIT_TOKEN, Process, Record};
 
 use crate::{Ctx, Level, Plugin, state};
 
@@ -119,6 +119,25 @@ impl<P: Plugin> Instance<P> {
     }
 }
 
+/// Bytes of a process's arguments that are kept: as many as an exec's record has.
+const ARGUMENTS_KEPT: usize = 4096;
+
+/// A description as the table keeps it: with as many bytes of arguments as an event has, as there are many.
+fn kept<'p>(process: &'p Process<'_>) -> Process<'p> {
+    let joined: &str = &process.argv.joined;
+    let mut end = joined.len().min(ARGUMENTS_KEPT);
+    while !joined.is_char_boundary(end) {
+        end -= 1;
+    }
+    let is_cut = end < joined.len();
+    let argv = Argv {
+        joined: joined.get(..end).unwrap_or_default().into(),
+        truncated: process.argv.truncated || is_cut,
+        ..process.argv
+    };
+    Process { exe: (&*process.exe).into(), argv, cgroup: (&*process.cgroup).into(), ..*process }
+}
+
 fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
     ctx.caused_by(0);
     match record {
@@ -145,10 +164,28 @@ fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
             }
         }
         Record::Running(running) => {
-            ctx.describe(running.process.clone());
+            ctx.describe(kept(&running.process));
             plugin.running(&running, ctx);
         }
         Record::RunningEnd(end) => plugin.running_end(&end, ctx),
         Record::Unknown(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_description_keeps_as_many_bytes_of_arguments_as_an_event_has() {
+        let argv = |joined: String| Argv { joined: joined.into(), argc: 9, truncated: false };
+        let of = |argv| Process { argv, exe: "/a".into(), uid: 7, ..Process::default() };
+        let short = of(argv("a\0b\0".into()));
+        assert_eq!(kept(&short), short);
+        // Cut between characters, and said to be.
+        let long = of(argv(format!("a{}", "é".repeat(40_000))));
+        let cut = kept(&long);
+        assert_eq!((cut.argv.joined.len(), cut.argv.truncated, cut.argv.argc), (4095, true, 9));
+        assert_eq!((&*cut.exe, cut.uid), ("/a", 7));
     }
 }

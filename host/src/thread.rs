@@ -17,6 +17,8 @@ pub(crate) enum Task {
     Lasting,
     /// The thread returns when its work is done: only a panic is told.
     Passing,
+    /// The host goes on without the thread's work, and who wants it looks after it: no end is told.
+    Optional,
 }
 
 /// How a thread ended.
@@ -89,7 +91,12 @@ struct Watched {
 impl Drop for Watched {
     fn drop(&mut self) {
         let ending = if panicking() { ThreadEnding::Panicked } else { ThreadEnding::Returned };
-        if ending == ThreadEnding::Returned && self.task == Task::Passing {
+        let is_told = match self.task {
+            Task::Lasting => true,
+            Task::Passing => ending == ThreadEnding::Panicked,
+            Task::Optional => false,
+        };
+        if !is_told {
             return;
         }
         let end = ThreadEnd { thread: std::mem::take(&mut self.thread), ending };

@@ -41,9 +41,10 @@ cd /root
 trap 'read -r word </tmp/init-reads && echo "$word" >/tmp/init-writes' USR1
 sh /krsi/command </dev/null >/dev/ttyS1 2>&1 &
 command=$!
-while kill -0 $command 2>/dev/null; do
+while :; do
     wait $command
     status=$?
+    kill -0 $command 2>/dev/null || break
 done
 stty -F /dev/ttyS2 raw -echo
 echo $status >/dev/ttyS2

@@ -29,8 +29,22 @@ pub(crate) fn running(
         return None;
     }
     let folder = root.join(tgid.to_string());
-    let (exe, flags) = executable(&folder);
-    let arguments = argv(read(&folder.join("cmdline"), ARGUMENTS_MAX + 1)?, ARGUMENTS_MAX);
+    let (mut exe, mut flags) = executable(&folder);
+    let mut arguments = argv(read(&folder.join("cmdline"), ARGUMENTS_MAX + 1)?, ARGUMENTS_MAX);
+    let (again, flags_again) = executable(&folder);
+    if again != exe {
+        // It executed something else meanwhile: both are read of that.
+        (exe, flags) = (again, flags_again);
+        arguments = argv(read(&folder.join("cmdline"), ARGUMENTS_MAX + 1)?, ARGUMENTS_MAX);
+    }
+    // The first thread has ended, and the others run on: what was known of it before still holds.
+    if exe.is_empty() {
+        exe = known.exe.clone();
+    }
+    // A process can write over its arguments; those that the kernel told of are as they were.
+    if exe == known.exe && known.argv.argc > 0 && !known.argv.truncated {
+        arguments = known.argv.clone();
+    }
     let connections = sockets.of(&folder);
     // All of it is of that process only if it still is there.
     if !is_same() {

@@ -3,7 +3,8 @@
 //! The tables of a namespace are read once, through the first process that is asked about; a connection that was
 //! made later is not in them, and is an event of `socket_connect`.
 
-use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -12,7 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use krsi_plugin_schema::latest::Connect;
-use procfs_core::net::{TcpNetEntries, TcpState, UdpNetEntries};
+use procfs_core::net::{TcpNetEntries, TcpNetEntry, TcpState, UdpNetEntries};
 use procfs_core::{ExplicitSystemInfo, FromBufReadSI};
 
 /// Bytes that are read of one table of a namespace: some 50,000 sockets.
@@ -73,8 +74,19 @@ impl Sockets {
         {
             self.namespaces.clear();
         }
-        let namespace =
-            self.namespaces.entry(namespace.ino()).or_insert_with(|| Namespace::read(process));
+        let number = namespace.ino();
+        let namespace = match self.namespaces.entry(number) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(place) => {
+                let read = Namespace::read(process);
+                // Another one's tables, or none, if it ended or left its namespace meanwhile.
+                let now = fs::metadata(process.join("ns/net"));
+                if !now.is_ok_and(|now| now.ino() == number) {
+                    return Connections { cut: true, ..Connections::default() };
+                }
+                place.insert(read)
+            }
+        };
         let known = sockets.inodes.iter().filter_map(|inode| namespace.connections.get(inode));
         let mut found: Vec<Connect> = known.copied().collect();
         let cut = sockets.cut || namespace.cut || found.len() > CONNECTIONS_MAX;
@@ -90,8 +102,12 @@ impl Namespace {
             let entries = namespace.table(&process.join(name), |bytes| {
                 TcpNetEntries::from_buf_read(bytes, &MACHINE).ok().map(|entries| entries.0)
             });
-            let open = entries.into_iter().filter(|entry| entry.state != TcpState::Listen);
-            for entry in open {
+            let listens = |entry: &&TcpNetEntry| entry.state == TcpState::Listen;
+            let listens = entries.iter().filter(listens).map(|entry| entry.local_address.port());
+            let listens: HashSet<u16> = listens.collect();
+            // What was accepted is somebody else's connection.
+            let is_own = |entry: &&TcpNetEntry| !listens.contains(&entry.local_address.port());
+            for entry in entries.iter().filter(is_own) {
                 namespace.add(entry.inode, entry.remote_address, (6, 1));
             }
         }
@@ -180,15 +196,17 @@ mod tests {
     fn tables_that_are_cut_or_hostile_say_so_and_whole_lines_are_read() {
         let folder = std::env::temp_dir().join(format!("sockets-{}", std::process::id()));
         fs::create_dir_all(folder.join("net")).unwrap();
-        let row = |remote: &str, state: &str, inode: &str| {
+        let row = |local: &str, remote: &str, state: &str, inode: &str| {
             format!(
-                "   0: 0100007F:0035 {remote} {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
+                "   0: 0100007F:{local} {remote} {state} 00000000:00000000 00:00000000 00000000     0        0 {inode} 1 0000000000000000 100 0 0 10 0\n"
             )
         };
         let all = [
-            row("0A0200C0:0D05", "01", "7"),
-            row("00000000:0000", "0A", "8"),
-            row("0A0200C0:0D05", "06", "0"),
+            row("9C40", "0A0200C0:0D05", "01", "7"),
+            row("0035", "00000000:0000", "0A", "8"),
+            // Accepted: the connection of whom it comes from.
+            row("0035", "0A0200C0:0D05", "01", "9"),
+            row("9C41", "0A0200C0:0D05", "06", "0"),
         ];
         let text = format!("{HEADER}{}   1: 01000", all.concat());
         fs::write(folder.join("net/tcp"), &text).unwrap();
@@ -211,7 +229,8 @@ mod tests {
     fn connections_of_this_process_are_found_over_both_versions_and_protocols() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = listener.local_addr().unwrap();
-        let _stream = TcpStream::connect(to).unwrap();
+        let stream = TcpStream::connect(to).unwrap();
+        let accepted = listener.accept().unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         udp.connect(to).unwrap();
         let found = Sockets::default().of(Path::new("/proc/self"));
@@ -220,6 +239,10 @@ mod tests {
             let own = found.found.iter().find(is).unwrap();
             assert_eq!(own.address, Some(to.ip()));
         }
+        // The other end of it is here too, and nobody's connection but the first's.
+        let from = stream.local_addr().unwrap();
+        assert_eq!(accepted.1, from);
+        assert!(found.found.iter().all(|one| one.port != from.port()));
         assert!(Sockets::default().of(Path::new("/proc/0")).cut);
     }
 }

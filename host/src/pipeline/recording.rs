@@ -94,7 +94,7 @@ impl Recording {
         let thread = {
             let (queue, to) = (Arc::clone(&queue), recorder.clone());
             let spawned =
-                thread::spawn("record-stream", Task::Passing, move || stream(&queue, &to));
+                thread::spawn("record-stream", Task::Optional, move || stream(&queue, &to));
             // Without a stream there is no recording.
             spawned.inspect_err(|_| drop(recorder.stop())).map_err(RunError::Thread)?
         };
@@ -201,6 +201,7 @@ fn words(file: &str, recorded: &Recorded) -> String {
 
 /// Hands the stream on until the stop; what did not fit the queue is told in it.
 fn stream(queue: &Queue, recorder: &Recorder) {
+    let _ends = EndsWithStream(recorder);
     loop {
         let delivery = queue.pop(None);
         let owed = queue.take_owed();
@@ -216,6 +217,17 @@ fn stream(queue: &Queue, recorder: &Recorder) {
             Delivery::Batch(batch) => recorder.stream(batch.records(), batch.bytes()),
             Delivery::Stop => return,
             Delivery::Order | Delivery::Tick => {}
+        }
+    }
+}
+
+/// Ends a recording whose stream ends by a panic: it would lack what happens from then on.
+struct EndsWithStream<'r>(&'r Recorder);
+
+impl Drop for EndsWithStream<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _recorded = self.0.stop();
         }
     }
 }

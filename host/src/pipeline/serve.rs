@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -34,8 +34,10 @@ use crate::policy::LabelView;
 use crate::record::Options;
 use crate::thread::{self, Task, ThreadEnd, ThreadEnding};
 
-/// Processes with labels that one answer names: some 300 bytes each fit an answer.
-const LABELLED_MAX: usize = 2048;
+/// Bytes of processes and their labels in one answer: fewer than an answer may have.
+const LABELLED_BYTES: usize = 900 << 10;
+/// Signals so soon after the first are the same wish: `timeout` and terminals send each one twice.
+const SAME_WISH: Duration = Duration::from_millis(500);
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
 const EXPIRY: Duration = Duration::from_secs(1);
 
@@ -94,17 +96,33 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
     }
     // A steward that has a plugin compiled answers once that has ended.
     compiling.stop();
-    let ended = stop(&commands, [&mut *interrupt, &mut *terminate]).await?;
+    let wishes = Wishes { interrupt, terminate, first: Instant::now() };
+    end(lost, &mut ends, (&commands, &shared, &counters), wishes).await
+}
+
+/// Ends the run in order, unless a signal says again that it is to end.
+async fn end(
+    lost: Option<ThreadEnd>,
+    ends: &mut mpsc::UnboundedReceiver<ThreadEnd>,
+    (commands, shared, counters): (&Sender<Command>, &Arc<Shared>, &Counters),
+    mut wishes: Wishes<'_>,
+) -> Result<(), RunError> {
+    let ended = match stop(commands, &mut wishes).await {
+        Ok(ended) => ended,
+        Err(twice) => return Err(hurried(lost, twice)),
+    };
     let mut later = std::iter::from_fn(|| ends.try_recv().ok());
     let panicked = later.find(|end| end.ending == ThreadEnding::Panicked);
     let lost = lost.or(panicked).or_else(|| ended.is_none().then(steward_panicked));
     shared.reports.report_left_out();
-    let summary = ended.as_ref().map(|ended| summary(&shared, &counters, ended)).transpose();
+    let summary = ended.as_ref().map(|ended| summary(shared, counters, ended)).transpose();
     let (last, summed) = match summary {
         Ok(summary) => (summary.map(Report::Summary), Ok(())),
         Err(error) => (None, Err(RunError::Map(error))),
     };
-    until_signal([interrupt, terminate], finish(&shared, last)).await?;
+    if let Err(twice) = wishes.unless_again(finish(shared, last)).await {
+        return Err(hurried(lost, twice));
+    }
     let read = ended.map_or(Ok(()), |ended| ended.read);
     match lost {
         Some(end) => Err(RunError::ThreadEnded { end, why: read.err().map(Box::new) }),
@@ -115,26 +133,45 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
 /// Has the steward end the run; `None` if it has ended itself. A further signal ends the wait.
 async fn stop(
     commands: &Sender<Command>,
-    signals: [&mut Signals; 2],
+    wishes: &mut Wishes<'_>,
 ) -> Result<Option<Ended>, RunError> {
     let (reply, ended) = oneshot::channel();
     send(commands, Command::Stop(reply));
-    until_signal(signals, ended).await.map(Result::ok)
+    wishes.unless_again(ended).await.map(Result::ok)
 }
 
-/// Waits, until a signal says not to.
-async fn until_signal<T>(
-    [interrupt, terminate]: [&mut Signals; 2],
-    awaited: impl Future<Output = T>,
-) -> Result<T, RunError> {
-    tokio::select! {
-        done = awaited => return Ok(done),
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Signals that ask for the end, after the first.
+struct Wishes<'s> {
+    interrupt: &'s mut Signals,
+    terminate: &'s mut Signals,
+    /// When the end began.
+    first: Instant,
+}
+
+impl Wishes<'_> {
+    /// Waits, unless a signal says again that the run is to end.
+    async fn unless_again<T>(&mut self, awaited: impl Future<Output = T>) -> Result<T, RunError> {
+        let mut awaited = std::pin::pin!(awaited);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut awaited => return Ok(done),
+                _ = self.interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+            }
+            if self.first.elapsed() >= SAME_WISH {
+                break;
+            }
+        }
+        // Whoever asks twice does not want to wait: the kernel detaches what this process held.
+        hurry_log();
+        Err(RunError::EndedTwice)
     }
-    // Whoever asks twice does not want to wait: the kernel detaches what this process held.
-    hurry_log();
-    Err(RunError::EndedTwice)
+}
+
+/// Why a run ended whose end was not waited for: what ended it before the signals counts.
+fn hurried(lost: Option<ThreadEnd>, twice: RunError) -> RunError {
+    lost.map_or(twice, |end| RunError::ThreadEnded { end, why: None })
 }
 
 /// Writes what waits for standard output and standard error, by a thread of its own, so that a signal can end the wait.
@@ -272,8 +309,15 @@ fn record(what: Recordable, reply: oneshot::Sender<Answer>, commands: &Sender<Co
 fn labelled(shared: &Shared) -> Answer {
     match shared.turns.turn(|ledger| ledger.labelled()) {
         Ok(mut processes) => {
-            let more = processes.len().saturating_sub(LABELLED_MAX);
-            while processes.len() > LABELLED_MAX {
+            let mut room = LABELLED_BYTES;
+            let mut fits = |labels: &Vec<String>| {
+                // With what JSON adds to each name and process.
+                let bytes = labels.iter().map(|label| label.len() + 3).sum::<usize>() + 16;
+                room.checked_sub(bytes).map(|left| room = left).is_some()
+            };
+            let kept = processes.values().take_while(|labels| fits(labels)).count();
+            let more = processes.len() - kept;
+            while processes.len() > kept {
                 processes.pop_last();
             }
             Answer::Labels(LabelledProcesses { processes, more })

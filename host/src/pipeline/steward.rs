@@ -257,7 +257,9 @@ impl Steward {
     fn take_recording_down(&mut self) {
         let over = self.recording.take_if(|one| !one.is_flight() && one.is_over());
         if let Some(over) = over {
-            self.ended_recording = Some(over.end_of(&self.shared, &self.mailbox));
+            let text = over.end_of(&self.shared, &self.mailbox);
+            self.shared.note(text.clone());
+            self.ended_recording = Some(text);
             self.fly();
         }
     }

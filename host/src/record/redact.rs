@@ -6,6 +6,7 @@
 //! out.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,11 +25,14 @@ use super::entry::{Act, Answer, Call, Opened, RecordEntry, Streamed};
 const PLAIN: &str = "bin boot cache data dev etc games home include lib lib32 lib64 libexec local log media memfd: mnt \
     opt proc root run sbin self share shm snap spool srv state sys tmp user usr var";
 
+/// Tapes whose schemas are remembered: more than run at a time, with those that took over from each other.
+const TAPES_MAX: usize = 4096;
+
 /// Replaces what is secret.
 pub(super) struct Redactor {
     key: Hmac<Sha256>,
-    /// Schemas of the tapes so far.
-    schemas: Vec<(u32, Schema)>,
+    /// Schemas of the latest tapes, the newest first.
+    schemas: VecDeque<(u32, Schema)>,
 }
 
 impl Redactor {
@@ -37,7 +41,7 @@ impl Redactor {
         let mut key = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut key)?;
         let key = Hmac::new_from_slice(&key).map_err(|_| io::Error::other("a key of 32 bytes"))?;
-        Ok(Self { key, schemas: Vec::new() })
+        Ok(Self { key, schemas: VecDeque::new() })
     }
 
     /// An encoded entry without what is secret; a call of a tape in the newest schema, as it is for reading only.
@@ -48,7 +52,8 @@ impl Redactor {
         let redacted = match entry {
             RecordEntry::Opened(opened) => {
                 let schema = Schema::from_number(opened.schema).unwrap_or(SCHEMA);
-                self.schemas.push((opened.tape, schema));
+                self.schemas.push_front((opened.tape, schema));
+                self.schemas.truncate(TAPES_MAX);
                 RecordEntry::Opened(Opened { schema: SCHEMA.number(), ..opened })
             }
             RecordEntry::Call(call) => RecordEntry::Call(self.call(call)),
@@ -66,14 +71,17 @@ impl Redactor {
     }
 
     fn call(&self, call: Call<'_>) -> Call<'static> {
+        // Of a tape whose beginning was lost nobody knows how to read it: nothing of it is kept.
         let schema = self.schemas.iter().find(|(tape, _)| *tape == call.tape);
-        let schema = schema.map_or(SCHEMA, |(_, schema)| *schema);
-        let input = match call.act {
-            Act::Handle => self.batch(&call.input, schema),
-            Act::Init | Act::Restore | Act::Snapshot | Act::Other => Vec::new(),
+        let schema = schema.map(|(_, schema)| *schema);
+        let input = match (call.act, schema) {
+            (Act::Handle, Some(schema)) => self.batch(&call.input, schema),
+            _ => Vec::new(),
         };
-        let output = match (call.act, call.answer) {
-            (Act::Init | Act::Handle, Answer::Returned) => self.actions(&call.output, schema),
+        let output = match (call.act, call.answer, schema) {
+            (Act::Init | Act::Handle, Answer::Returned, Some(schema)) => {
+                self.actions(&call.output, schema)
+            }
             _ => Vec::new(),
         };
         let log_more = call.log_more.saturating_add(call.log.len() as u64);

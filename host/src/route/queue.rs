@@ -129,6 +129,8 @@ pub enum Pause {
 
 /// Batches without an event carry little; so many of them fill a queue too.
 const BATCHES_MAX: usize = 4096;
+/// Batches that lie in a queue when another is offered: they may be long.
+const OFFERED_MAX: usize = 16;
 /// How long a plugin may work off its queue once it is told to stop.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
@@ -216,7 +218,10 @@ impl Queue {
     pub fn offer(&self, batch: Arc<Batch>) -> bool {
         let mut waiting = self.lock();
         let records = batch.records() as usize;
-        if !waiting.has_room(records, self.capacity_records) {
+        // Most of the room is for those that cannot come back.
+        let fits = waiting.records + records <= self.capacity_records / 4;
+        let has_room = fits && waiting.batches.len() < OFFERED_MAX;
+        if !has_room && !waiting.batches.is_empty() {
             return false;
         }
         waiting.records += records;
@@ -373,12 +378,19 @@ mod tests {
 
     #[test]
     fn what_is_offered_waits_for_room_and_is_not_counted() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(40);
         let offer = |records| queue.offer(Arc::new(Batch::new(Vec::new(), records, None)));
         assert_eq!([offer(8), offer(3), offer(2)], [true, false, true]);
         assert_eq!((queue.lost(), queue.take_owed(), queue.depth()), (0, vec![], 10));
+        // The rest is for what cannot come back.
+        queue.push(batch(30));
+        assert_eq!((queue.lost(), queue.depth()), (0, 40));
         assert_eq!(queue.pop(None), batch(8));
+        assert_eq!(queue.pop(None), batch(2));
+        assert_eq!(queue.pop(None), batch(30));
         assert!(offer(3));
+        (0..OFFERED_MAX - 1).for_each(|_| assert!(offer(0)));
+        assert!(!offer(0), "as many batches as may lie there");
     }
 
     #[test]

@@ -4,9 +4,17 @@ use crate::config::Config;
 use crate::evidence::kind;
 use crate::wallet;
 
-/// Options that name where to connect to, and those that name what is computed.
-const SERVERS: &[&str] = &["-o", "--url", "--pool", "--server", "-s", "--proxy"];
-const ALGORITHMS: &[&str] = &["-a", "--algo", "--algorithm", "--coin"];
+/// Options of miners that name where to connect to, and those that others have too: they count beside an algorithm.
+const POOLS: &[&str] = &["-o", "--url", "--pool", "-pool", "-pool1", "-pool2"];
+const SERVERS: &[&str] = &["--server", "-s"];
+/// Options that name what is computed, and for which coin: wallets name a coin too, so it counts beside a pool.
+const ALGORITHMS: &[&str] = &["-a", "--algo", "--algorithm"];
+const COINS: &[&str] = &["--coin", "-coin"];
+/// Options that name for whom: an address that a payment goes to stands elsewhere.
+const WALLETS: &[&str] =
+    &["-u", "--user", "-O", "--userpass", "-w", "--wallet", "-wallet", "-wal", "--address"];
+/// Options of several letters behind one dash.
+const LONG: &[&str] = &["-pool", "-pool1", "-pool2", "-coin", "-wallet", "-wal"];
 /// Options of a login that other programs have too: they count beside others only.
 const LOGIN: &[&str] =
     &["-u", "--user", "-p", "--pass", "-O", "--userpass", "-k", "--keepalive", "--tls", "--rig-id"];
@@ -24,8 +32,7 @@ pub(crate) struct Told {
 
 /// Reads the arguments after `argv[0]`.
 pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>) -> Told {
-    let mut told = Told::default();
-    let (mut only, mut login, mut coin) = (0, 0, false);
+    let mut line = Line::default();
     let mut option = "";
     for argument in arguments {
         // The word before is its option, unless it carries one itself.
@@ -36,52 +43,95 @@ pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>
         if value.is_empty() {
             option = name;
         }
+        line.word(config, argument, (name, value));
+    }
+    line.told()
+}
+
+/// What the words of a command line say so far.
+#[derive(Default)]
+struct Line {
+    told: Told,
+    /// Options that only miners have.
+    only: u32,
+    has_login: bool,
+    /// Whether there is a word for a wallet that is a miner's beside other words only.
+    has_wallet: bool,
+    /// Whether a coin is named.
+    has_coin: bool,
+    /// Port of a server that may be a pool, beside an algorithm.
+    server_port: Option<u16>,
+}
+
+impl Line {
+    fn word(&mut self, config: &Config, argument: &str, (name, value): (&str, &str)) {
+        let told = &mut self.told;
         let starts = |marker: &String| argument.starts_with(marker.as_str());
-        if config.argv_markers.iter().any(starts) {
-            only += 1;
-        }
-        login += u32::from(LOGIN.contains(&name) && argument.starts_with('-'));
-        if config.pool_hosts.iter().any(|host| argument.contains(host.as_str())) {
+        self.only += u32::from(config.argv_markers.iter().any(starts));
+        self.has_login |= LOGIN.contains(&name) && argument.starts_with('-');
+        self.has_coin |= COINS.contains(&name) && is_algorithm(config, value);
+        self.has_wallet |= wallet::is_coin(value);
+        let url = pool_url(argument).or_else(|| pool_url(value));
+        // Elsewhere it may be looked for.
+        if (url.is_some() || POOLS.contains(&name))
+            && config.pool_hosts.iter().any(|host| argument.contains(host.as_str()))
+        {
             told.kinds |= kind::HOST;
         }
         if ALGORITHMS.contains(&name) && is_algorithm(config, value) {
             told.kinds |= kind::ALGORITHM;
         }
-        if wallet::is_monero(value) {
-            told.kinds |= kind::WALLET;
+        match wallet::is_monero(value) {
+            true if WALLETS.contains(&name) => told.kinds |= kind::WALLET,
+            is_monero => self.has_wallet |= is_monero,
         }
-        coin |= wallet::is_coin(value);
-        if let Some(server) = pool_url(argument).or_else(|| pool_url(value)) {
+        if let Some(server) = url {
             // Who listens here works for somebody, and may as well be under test.
             told.kinds |= if is_local(server) { kind::URL_LOCAL } else { kind::URL };
             told.port = told.port.or(port_of(server));
-        } else if SERVERS.contains(&name)
+        } else if POOLS.contains(&name)
             && let Some(port) = endpoint(value)
         {
             told.kinds |= kind::ENDPOINT;
             told.port = told.port.or(Some(port));
+        } else if SERVERS.contains(&name) {
+            self.server_port = self.server_port.or(endpoint(value));
         }
     }
-    told.kinds |= match only {
-        0 => 0,
-        1 => kind::OPTION,
-        _ => kind::OPTION | kind::OPTIONS,
-    };
-    // Such words are in many command lines: beside a miner's they say whom it is for.
-    let miners = kind::OPTION | kind::URL | kind::URL_LOCAL | kind::HOST | kind::ALGORITHM;
-    if coin && told.kinds & miners != 0 {
-        told.kinds |= kind::COIN_WALLET;
+
+    /// What all of them say together.
+    fn told(self) -> Told {
+        let Self { mut told, only, has_login, has_wallet, has_coin, server_port } = self;
+        told.kinds |= match only {
+            0 => 0,
+            1 => kind::OPTION,
+            _ => kind::OPTION | kind::OPTIONS,
+        };
+        if has_coin && told.kinds & (kind::ENDPOINT | kind::URL | kind::URL_LOCAL) != 0 {
+            told.kinds |= kind::ALGORITHM;
+        }
+        if server_port.is_some() && told.kinds & kind::ALGORITHM != 0 {
+            told.kinds |= kind::ENDPOINT;
+            told.port = told.port.or(server_port);
+        }
+        // Such words are in many command lines: beside a miner's they say whom it is for.
+        let miners = kind::OPTION | kind::URL | kind::URL_LOCAL | kind::HOST | kind::ALGORITHM;
+        if has_wallet && told.kinds & miners != 0 {
+            told.kinds |= kind::COIN_WALLET;
+        }
+        let works = kind::URL | kind::URL_LOCAL | kind::ENDPOINT | kind::ALGORITHM;
+        if has_login && told.kinds & works != 0 {
+            told.kinds |= kind::LOGIN;
+        }
+        told
     }
-    if login > 0
-        && told.kinds & (kind::URL | kind::URL_LOCAL | kind::ENDPOINT | kind::ALGORITHM) != 0
-    {
-        told.kinds |= kind::LOGIN;
-    }
-    told
 }
 
 /// An option and its value, which is empty when the next word is; `None` for a word that is no option.
 fn split(argument: &str) -> Option<(&str, &str)> {
+    if LONG.contains(&argument) {
+        return Some((argument, ""));
+    }
     if argument.starts_with("--") {
         return Some(argument.split_once('=').unwrap_or((argument, "")));
     }
@@ -99,10 +149,12 @@ fn pool_url(text: &str) -> Option<&str> {
     // `daemon+http` is a node that a miner works for; `daemon` alone is anything.
     let is_known = SCHEMES.contains(&name) && (name != "daemon" || rest.starts_with('+'));
     let is_scheme = rest.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
-    (is_known && is_scheme).then_some(server)
+    // Without a server it is a word that is looked for.
+    (is_known && is_scheme && !server.is_empty()).then_some(server)
 }
 
-/// Whether a server is this machine: `localhost`, `127.…`, `[::1]`. A login may stand before it.
+/// Whether a server is this machine, or listens on it: `localhost`, `127.…`, `[::1]`, `0.0.0.0`, `*`. A login may stand
+/// before it.
 fn is_local(server: &str) -> bool {
     let server = server.split('/').next().unwrap_or(server);
     let server = server.rsplit('@').next().unwrap_or(server);
@@ -110,8 +162,11 @@ fn is_local(server: &str) -> bool {
         Some(rest) => rest.split(']').next().unwrap_or(rest),
         None => server.split(':').next().unwrap_or(server),
     };
-    host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
+    let is_own = |ip: std::net::IpAddr| {
+        let ip = ip.to_canonical();
+        ip.is_loopback() || ip.is_unspecified()
+    };
+    host.eq_ignore_ascii_case("localhost") || host == "*" || host.parse().is_ok_and(is_own)
 }
 
 fn port_of(server: &str) -> Option<u16> {
@@ -167,6 +222,9 @@ mod tests {
             "--url=stratum+tls://localhost:99/x",
             "stratum://[::1]:99",
             "-ostratum+tcp://w@127.8.8.8:99",
+            "--listen stratum+tcp://0.0.0.0:99",
+            "--listen stratum+tcp://[::]:99",
+            "--bind stratum+tcp://*:99",
         ] {
             of(line, kind::URL_LOCAL, Some(99));
         }
@@ -186,6 +244,10 @@ mod tests {
             None,
         );
         of(&format!("send {eth}"), 0, None);
+        of("--coin monero -o a.b:99", kind::ENDPOINT | kind::ALGORITHM, Some(99));
+        of("-a rx/0 --server a.b:99", kind::ENDPOINT | kind::ALGORITHM, Some(99));
+        of("-o x.supportxmr.com:99", kind::ENDPOINT | kind::HOST, Some(99));
+        of("-wallet x -pool1 a.b:99", kind::ENDPOINT, Some(99));
     }
 
     #[test]
@@ -201,6 +263,11 @@ mod tests {
             "daemon://p:1",
             "stratus://p:1",
             "-é -",
+            "--coin monero --server a.b:5432 --user w",
+            "--proxy 127.0.0.1:9050 transfer x",
+            "-uu -F stratum+tcp:// -e supportxmr.com /etc",
+            "-a cn-north-1 -s api.example:8443",
+            "--algorithm yescrypt --server db.example:5432 --user w",
         ];
         for line in lines {
             assert_eq!(told(line), Told::default(), "{line}");

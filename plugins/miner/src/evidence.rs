@@ -70,7 +70,7 @@ const KINDS: &[(u32, u32, &str)] = &[
     (kind::CONNECTED, 30, "a connection to the port that its arguments name"),
     (kind::NETWORK, 100, "a connection to a pool's network"),
     (kind::TOLD, 60, "a program of the system is told of mining"),
-    (kind::TOLD_MORE, 20, "in three ways"),
+    (kind::TOLD_MORE, 20, "in several ways"),
     (kind::COIN_WALLET, 40, "the address of a coin's wallet"),
     (kind::RANDOMX, 60, "the processor set up as RandomX wants it, and huge pages"),
     (kind::MEMFD, 30, "an executable in memory only"),
@@ -99,15 +99,16 @@ impl Evidence {
             let last = path.rsplit('/').next().unwrap_or(path);
             config.names.iter().any(|name| name == last)
         };
-        let Told { mut kinds, port } = argument::read(config, argv.iter().skip(1));
+        let Told { mut kinds, mut port } = argument::read(config, argv.iter().skip(1));
         if argv.truncated {
             kinds |= kind::CUT;
         }
         // A system tool that is asked about miners, such as grep, is not one.
         if config.protects(path) {
-            kinds = match (kinds & !kind::CIRCUMSTANCES, kinds.count_ones()) {
-                (0, _) => 0,
-                (_, 1 | 2) => kind::TOLD,
+            port = port.filter(|_| kinds & kind::URL != 0);
+            kinds = match (kinds & !kind::CIRCUMSTANCES).count_ones() {
+                0 => 0,
+                1 => kind::TOLD,
                 _ => kind::TOLD | kind::TOLD_MORE,
             };
         }
@@ -154,6 +155,17 @@ impl Evidence {
     /// Whether it says that the connection it is of goes to a pool.
     pub(crate) const fn is_of_pool(self) -> bool {
         self.kinds & (kind::CONNECTED | kind::NETWORK | kind::PORT) != 0
+    }
+
+    /// What of it says that somebody mines: circumstances are those of an image, and end with it.
+    pub(crate) const fn of_mining(self) -> Self {
+        Self { kinds: self.kinds & !kind::CIRCUMSTANCES, port: self.port }
+    }
+
+    /// Whether the executable is nobody's to keep: in memory only, deleted, or where anybody may write. Another may be a
+    /// program that others need, started with a miner's words to have it refused to them.
+    pub(crate) const fn is_of_disposable_file(self) -> bool {
+        self.kinds & (kind::MEMFD | kind::DELETED | kind::WRITABLE) != 0
     }
 
     /// Whether there is none.

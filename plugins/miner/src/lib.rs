@@ -60,6 +60,7 @@ impl Plugin for Miner {
     }
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
+        self.lineages.renew(meta.process);
         let evidence = Evidence::of_exec(&self.config, exec);
         self.add_evidence(meta.process, evidence, None, ctx);
     }

@@ -37,8 +37,8 @@ pub(crate) struct Case {
     pub(crate) root: ProcessKey,
     /// The process that gave the last piece.
     pub(crate) process: ProcessKey,
-    /// All processes of the lineage with evidence of mining, the process first.
-    pub(crate) members: Vec<ProcessKey>,
+    /// All processes of the lineage with evidence of mining, the process first, and the evidence of each.
+    pub(crate) members: Vec<(ProcessKey, Evidence)>,
     /// Pools that the lineage talks to.
     pub(crate) pools: Vec<Pool>,
     /// Evidence of all members together.
@@ -49,6 +49,13 @@ impl Lineages {
     /// Evidence of a process.
     pub(crate) fn of(&self, process: ProcessKey) -> Evidence {
         self.0.get(&process).map(|shown| shown.evidence).unwrap_or_default()
+    }
+
+    /// Begins a new image of a process: what its arguments and its place said of the old one ends.
+    pub(crate) fn renew(&mut self, process: ProcessKey) {
+        if let Some(shown) = self.0.get_mut(&process) {
+            shown.evidence = shown.evidence.of_mining();
+        }
     }
 
     /// Adds evidence to a process, and the pool that it is of, if it is of one.
@@ -80,7 +87,7 @@ impl Lineages {
             let evidence = if key == process { *evidence } else { evidence.of_descendants() };
             if evidence.is_of_mining() {
                 case.root = key;
-                case.members.push(key);
+                case.members.push((key, evidence));
             }
             case.pools.extend(pools);
             case.evidence = case.evidence.with(evidence);

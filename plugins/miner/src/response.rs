@@ -11,6 +11,10 @@ use crate::lineage::{Case, Pool};
 
 /// Trees, files and pools of each that are remembered as answered.
 const ANSWERED_MAX: usize = 4096;
+/// Rules on files at a time: what a plugin may have is for trees too.
+const FILE_RULES_MAX: usize = 512;
+/// Rules on pools at a time.
+const POOL_RULES_MAX: usize = 512;
 /// Rules on trees whose answers are waited for.
 const AWAITED_MAX: usize = 256;
 /// Ports below are everybody's: a rule on one would refuse a site to all.
@@ -24,8 +28,19 @@ pub(crate) struct Responses {
     trees: BTreeMap<ProcessKey, u64>,
     files: BTreeMap<FileKey, u64>,
     pools: BTreeMap<Pool, u64>,
-    /// Rules on trees by their tokens: if there is no room for one, the process is refused by itself.
-    awaited: BTreeMap<u32, ProcessKey>,
+    /// Rules on trees and processes by their tokens.
+    awaited: BTreeMap<u32, Awaited>,
+}
+
+/// A rule whose answer is waited for.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Awaited {
+    /// The tree that it is for.
+    root: ProcessKey,
+    /// The process that is refused by itself if the tree's rule is.
+    process: ProcessKey,
+    /// Whether it is on the tree, not on the process.
+    is_tree: bool,
 }
 
 impl Responses {
@@ -44,10 +59,10 @@ impl Responses {
                 for hook in HOOKS {
                     let rule = ctx.deny_lineage(case.root).hook(hook).ttl(config.ttl());
                     let token = rule.because(&reason);
-                    self.awaited.insert(token.0, case.process);
-                    if self.awaited.len() > AWAITED_MAX {
-                        self.awaited.pop_first();
-                    }
+                    self.wait(
+                        token.0,
+                        Awaited { root: case.root, process: case.process, is_tree: true },
+                    );
                 }
             }
             ctx.alert("T1496", Severity::High, case.process, &reason);
@@ -63,17 +78,25 @@ impl Responses {
         reason: &str,
         ctx: &mut Ctx,
     ) {
-        for key in &case.members {
+        for (key, evidence) in &case.members {
             let Some(process) = ctx.process(*key) else { continue };
             let (exe, file) = (process.exe.clone(), process.file);
-            let known = file != FileKey::default() && !config.protects(&exe);
-            if known && remember(&mut self.files, file, now, until) {
+            let is_known = file != FileKey::default() && !config.protects(&exe);
+            let is_refused = is_known && evidence.is_of_disposable_file();
+            if is_refused
+                && has_room(&mut self.files, file, FILE_RULES_MAX, now)
+                && remember(&mut self.files, file, now, until)
+            {
                 ctx.deny_file(file).exec().ttl(config.ttl()).because(reason);
             }
         }
         for (address, port) in case.pools.iter().filter(|_| config.pool_rules) {
             let is_own = *port >= PORTS_OF_POOLS && is_far(*address);
-            if is_own && remember(&mut self.pools, (*address, *port), now, until) {
+            let pool = (*address, *port);
+            if is_own
+                && has_room(&mut self.pools, pool, POOL_RULES_MAX, now)
+                && remember(&mut self.pools, pool, now, until)
+            {
                 let prefix = if address.is_ipv4() { 32 } else { 128 };
                 let rule = ctx.deny_network(*address, prefix, *port).hooks(HOOKS);
                 rule.ttl(config.ttl()).because(reason);
@@ -83,10 +106,25 @@ impl Responses {
 
     /// Learns what became of a rule. Where there is no room for another tree, its process is refused by itself.
     pub(crate) fn outcome(&mut self, outcome: &Outcome<'_>, config: &Config, ctx: &mut Ctx) {
-        let Some(process) = self.awaited.remove(&outcome.token) else { return };
-        if outcome.refusal.is_some() {
+        let Some(awaited) = self.awaited.remove(&outcome.token) else { return };
+        if outcome.refusal.is_none() {
+            return;
+        }
+        if awaited.is_tree {
             let why = "mining: by itself, as its tree has no room for a rule";
-            ctx.deny_process(process).hooks(HOOKS).ttl(config.ttl()).because(why);
+            let rule = ctx.deny_process(awaited.process).hooks(HOOKS).ttl(config.ttl());
+            let token = rule.because(why);
+            self.wait(token.0, Awaited { is_tree: false, ..awaited });
+        } else {
+            // Neither was to be had: whatever it shows next is answered anew.
+            self.trees.remove(&awaited.root);
+        }
+    }
+
+    fn wait(&mut self, token: u32, awaited: Awaited) {
+        self.awaited.insert(token, awaited);
+        if self.awaited.len() > AWAITED_MAX {
+            self.awaited.pop_first();
         }
     }
 
@@ -102,6 +140,14 @@ impl Responses {
     }
 }
 
+/// Whether one more rule may be made, once those that have run out are forgotten.
+fn has_room<K: Ord>(rules: &mut BTreeMap<K, u64>, key: K, most: usize, now: u64) -> bool {
+    if rules.len() >= most && !rules.contains_key(&key) {
+        rules.retain(|_, until| *until > now);
+    }
+    rules.len() < most || rules.contains_key(&key)
+}
+
 /// Whether an address is on the internet: what is near may be a service that others need.
 fn is_far(address: IpAddr) -> bool {
     match address.to_canonical() {
@@ -111,7 +157,9 @@ fn is_far(address: IpAddr) -> bool {
                 || v4.is_link_local()
                 || v4.is_unspecified()
                 || v4.is_multicast()
-                || v4.is_broadcast())
+                || v4.is_broadcast()
+                // Shared by those behind one provider's translation, and by overlays (RFC 6598).
+                || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64)
         }
         IpAddr::V6(v6) => {
             !(v6.is_loopback()

@@ -220,7 +220,8 @@ fn pool_rules(seen: &[Seen]) -> usize {
 
 #[test]
 fn a_pool_has_one_rule_for_everybody_and_what_is_near_or_everybodys_has_none() {
-    let mut script = Script::<Miner>::start(b"").unwrap();
+    let config = include_str!("../config.toml").replace("pool_rules = false", "pool_rules = true");
+    let mut script = Script::<Miner>::start(config.as_bytes()).unwrap();
     let mut mine = |tgid, to: &str| {
         let argv = ["w", "-a", "rx/0", "-u", "x", "-o", to];
         let exe = format!("/opt/{tgid}");
@@ -232,9 +233,39 @@ fn a_pool_has_one_rule_for_everybody_and_what_is_near_or_everybodys_has_none() {
     assert_eq!(mine(100, "198.51.100.7:3333"), 1);
     assert_eq!(mine(101, "198.51.100.7:3333"), 0);
     assert_eq!(mine(102, "198.51.100.7:3334"), 1);
-    for (tgid, to) in [(103, "198.51.100.7:443"), (104, "10.1.2.3:3333"), (105, "127.0.0.1:3333")] {
+    let near = ["198.51.100.7:443", "10.1.2.3:3333", "127.0.0.1:3333", "100.64.1.1:3333"];
+    for (tgid, to) in (103..).zip(near) {
         assert_eq!(mine(tgid, to), 0, "{to}");
     }
+}
+
+/// One who starts another's program with a miner's words has it refused to nobody else.
+#[test]
+fn a_program_that_is_somebodys_is_refused_to_nobody_else() {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    let argv = ["bridge", "--donate-level=1", "-o", "stratum+tcp://198.51.100.7:3333"];
+    let exe = "/opt/cni/bin/bridge";
+    let mut seen = script.exec(&Spawn { tgid: 100, exe, argv: &argv, ..Spawn::default() });
+    seen.extend(script.connect(100, "198.51.100.7:3333"));
+    let told = format!("{seen:?}");
+    assert!(alerts(&seen) == 1 && told.contains("socket_connect"), "{told}");
+    assert!(!told.contains("bprm_check_security") && pool_rules(&seen) == 0, "{told}");
+}
+
+#[test]
+fn what_a_former_image_was_is_not_what_the_next_one_is() {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    let flags = ExecFlags(ExecFlags::MEMFD | ExecFlags::DELETED);
+    let runtime =
+        Spawn { tgid: 100, exe: "/memfd:runc", argv: &["runc"], flags, ..Spawn::default() };
+    assert_eq!(script.exec(&runtime), []);
+    // One word of mining, and a hint: with the runtime's two hints they would be a proof.
+    let argv = ["a", "--nicehash"];
+    assert_eq!(
+        script.exec(&Spawn { tgid: 100, exe: "/opt/a", argv: &argv, ..Spawn::default() }),
+        []
+    );
+    assert_eq!(script.connect(100, "10.1.2.3:14444"), []);
 }
 
 #[test]
@@ -252,6 +283,9 @@ fn a_tree_without_room_for_a_rule_is_refused_by_process() {
     let seen = script.refuse(Refusal::TooMany, "no more lineages");
     let by_process = seen.iter().filter(|seen| format!("{seen:?}").contains("Process("));
     assert!(by_process.count() > 0, "{seen:?}");
+    // Nor is there room for that: what it shows next is answered anew.
+    script.refuse(Refusal::TooMany, "no more rules");
+    assert_eq!(alerts(&script.connect(100, "10.1.2.3:3333")), 1);
 }
 
 #[test]

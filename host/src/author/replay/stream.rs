@@ -125,6 +125,7 @@ impl Streaming {
         }
         if let Some(error) = happened.failed {
             self.spent = true;
+            self.score.unplayed += 1;
             tell(What::Failed { text: error.to_string() });
         }
     }

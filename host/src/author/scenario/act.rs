@@ -195,6 +195,13 @@ impl World {
         }
     }
 
+    /// Has a process described before its next event, as nobody has described it.
+    pub(super) fn renew(&mut self, pid: u32) {
+        if let Some(known) = self.processes.get_mut(&pid) {
+            known.is_new = true;
+        }
+    }
+
     /// Has a host follow what it did not follow yet, ancestors first.
     pub(super) fn follow(&mut self, stage: &mut Stage) {
         let unfollowed = |(pid, known): (&u32, &KnownProcess)| known.is_unfollowed.then_some(*pid);

@@ -287,6 +287,7 @@ fn one(stage: &mut Stage, world: &mut World, mut step: Step, happened: &mut Happ
 fn told(stage: &mut Stage, world: &mut World, running: &Running<'_>, happened: &mut Happened) {
     world.follow(stage);
     if stage.plugin().manifest().running == ToldRunning::Never {
+        world.renew(running.process.key.tgid);
         return happened.and(stage.advance(world.boot_ns));
     }
     let mut frames = Vec::new();

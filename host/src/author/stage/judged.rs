@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use krsi_host_abi::deny::FileKey as AbiFile;
-use krsi_plugin_schema::latest::{Body, Event, FileKey, Value};
+use krsi_plugin_schema::latest::{Body, Call, Event, FileKey, Value};
 
 use crate::policy::ledger::memory::{CallAddress, CallKeys, CallPath, Ruling};
 
@@ -61,6 +61,11 @@ pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallKeys<'e> {
         }
         Body::Call(call) => {
             let mut object = none;
+            let protocol = named(call, "protocol");
+            let protocol = protocol.and_then(|value| match value {
+                Value::Number(number) => u16::try_from(*number).ok(),
+                _ => None,
+            });
             for (value, row) in call.values.iter().zip(call.hook.fields()) {
                 match value {
                     Value::File(file) if object.file.is_none() => object.file = Some(abi(*file)),
@@ -71,7 +76,7 @@ pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallKeys<'e> {
                     }
                     Value::Address(address) if object.to.is_none() => {
                         let to = address.ip.map(|ip| SocketAddr::new(ip, address.port));
-                        object.to = to.map(|to| CallAddress::new(to, 0));
+                        object.to = to.map(|to| CallAddress::new(to, protocol.unwrap_or(0)));
                     }
                     _ => {}
                 }
@@ -80,6 +85,21 @@ pub(in crate::author) fn object<'e>(event: &'e Event<'_>) -> CallKeys<'e> {
         }
         Body::SchedProcessFork(_) | Body::SchedProcessExit(_) | Body::Watch(_) => none,
     }
+}
+
+/// The file that a call replaces, which rules on files apply to as well.
+pub(super) fn replaced<'e>(event: &Event<'_>, object: &CallKeys<'e>) -> Option<CallKeys<'e>> {
+    let Body::Call(call) = &event.body else { return None };
+    match named(call, "replaced")? {
+        Value::File(file) => Some(CallKeys { file: Some(abi(*file)), ..*object }),
+        _ => None,
+    }
+}
+
+/// The value of one of a call's fields.
+fn named<'c>(call: &'c Call<'_>, name: &str) -> Option<&'c Value<'c>> {
+    let mut fields = call.values.iter().zip(call.hook.fields());
+    fields.find_map(|(value, row)| (row.name == name).then_some(value))
 }
 
 /// The path of an event, which is empty where it could not be resolved.

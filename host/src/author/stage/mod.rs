@@ -25,6 +25,7 @@ use crate::policy::{
 use crate::route::batch::private;
 use crate::route::queue::Batch;
 
+use self::judged::replaced;
 pub(super) use self::judged::{Judged, object};
 
 /// The slot of the one plugin.
@@ -199,8 +200,17 @@ impl Stage {
     pub(super) fn judge(&self, event: &Event<'_>, object: &CallKeys<'_>) -> Judged {
         let Some(hook) = event.body.hook() else { return Judged::Passes };
         let (process, now) = (event.meta.process, event.meta.boot_ns.max(self.boot_ns));
-        let decided = self.turns.turn(|ledger| ledger.called(hook, process, object, now));
-        let judged = Judged::of(decided);
+        let decide = |object: &CallKeys<'_>| {
+            Judged::of(self.turns.turn(|ledger| ledger.called(hook, process, object, now)))
+        };
+        // Of a call that replaces a file either decides.
+        let judged = match (decide(object), replaced(event, object)) {
+            (first @ Judged::Refused { .. }, _) | (first, None) => first,
+            (first, Some(other)) => match decide(&other) {
+                Judged::Passes => first,
+                second => second,
+            },
+        };
         if matches!(event.body, Body::BprmCommittedCreds(_)) {
             self.turns.turn(|ledger| ledger.executed(process));
         }

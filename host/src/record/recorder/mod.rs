@@ -95,6 +95,20 @@ struct Waiting {
     recorded: Recorded,
 }
 
+impl Waiting {
+    /// Puts what was lost up to now before what comes next.
+    fn tell_gap(&mut self) {
+        let gap = std::mem::take(&mut self.gap);
+        if gap.entries > 0 {
+            let mut told = Vec::new();
+            RecordEntry::Gap(gap).push(&mut told);
+            self.recorded.lost += gap.entries;
+            self.bytes += told.len();
+            self.items.push_back(Item::Gap(told));
+        }
+    }
+}
+
 impl Recorder {
     /// Makes the file and starts the thread that writes it. `tell` is told once if it ends by itself.
     ///
@@ -109,8 +123,10 @@ impl Recorder {
         let failed = |source| RecordError::Create { file: options.file.clone(), source };
         let redactor = options.redacted.then(Redactor::new).transpose().map_err(failed)?;
         let place = Place::File(made, options.file.clone(), options.bytes_max);
-        let recorder =
-            Self::with(BlockWriter::new(place, redactor), head.boot_ns, QUEUE_BYTES, tell)?;
+        let writer = BlockWriter::new(place, redactor);
+        let started = Self::with(writer, head.boot_ns, QUEUE_BYTES, tell);
+        // Without a thread there is no recording, and its place is wanted.
+        let recorder = started.inspect_err(|_| _ = std::fs::remove_file(&options.file))?;
         recorder.write(&RecordEntry::Head(Head { redacted: options.redacted, ..head }));
         Ok(recorder)
     }
@@ -142,7 +158,8 @@ impl Recorder {
         let recorder = Self::without_thread(boot_ns, queue_bytes);
         let shared = Arc::clone(&recorder.0);
         let body = move || run(&shared, writer, tell);
-        let thread = thread::spawn("recorder", Task::Passing, body).map_err(RecordError::Thread)?;
+        let thread =
+            thread::spawn("recorder", Task::Optional, body).map_err(RecordError::Thread)?;
         *lock(&recorder.0.thread) = Some(thread);
         Ok(recorder)
     }
@@ -184,6 +201,7 @@ impl Recorder {
     fn hand(&self, item: Item) {
         let mut waiting = lock(&self.0.waiting);
         if !waiting.over {
+            waiting.tell_gap();
             waiting.items.push_back(item);
         }
         drop(waiting);
@@ -241,14 +259,7 @@ impl Recorder {
             waiting.gap.bytes += bytes.len() as u64;
             return;
         }
-        let gap = std::mem::take(&mut waiting.gap);
-        if gap.entries > 0 {
-            let mut told = Vec::new();
-            RecordEntry::Gap(gap).push(&mut told);
-            waiting.recorded.lost += gap.entries;
-            waiting.bytes += told.len();
-            waiting.items.push_back(Item::Gap(told));
-        }
+        waiting.tell_gap();
         waiting.bytes += bytes.len();
         waiting.items.push_back(Item::Entry(bytes, entry.boot_ns()));
         drop(waiting);
