@@ -96,8 +96,8 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
     }
     // A steward that has a plugin compiled answers once that has ended.
     compiling.stop();
-    let wishes = Wishes { interrupt, terminate, first: Instant::now() };
-    end(lost, &mut ends, (&commands, &shared, &counters), wishes).await
+    let signals = EndSignals { interrupt, terminate, first: Instant::now() };
+    end(lost, &mut ends, (&commands, &shared, &counters), signals).await
 }
 
 /// Ends the run in order, unless a signal says again that it is to end.
@@ -105,9 +105,9 @@ async fn end(
     lost: Option<ThreadEnd>,
     ends: &mut mpsc::UnboundedReceiver<ThreadEnd>,
     (commands, shared, counters): (&Sender<Command>, &Arc<Shared>, &Counters),
-    mut wishes: Wishes<'_>,
+    mut signals: EndSignals<'_>,
 ) -> Result<(), RunError> {
-    let ended = match stop(commands, &mut wishes).await {
+    let ended = match stop(commands, &mut signals).await {
         Ok(ended) => ended,
         Err(twice) => return Err(hurried(lost, twice)),
     };
@@ -120,7 +120,7 @@ async fn end(
         Ok(summary) => (summary.map(Report::Summary), Ok(())),
         Err(error) => (None, Err(RunError::Map(error))),
     };
-    if let Err(twice) = wishes.unless_again(finish(shared, last)).await {
+    if let Err(twice) = signals.unless_again(finish(shared, last)).await {
         return Err(hurried(lost, twice));
     }
     let read = ended.map_or(Ok(()), |ended| ended.read);
@@ -133,22 +133,22 @@ async fn end(
 /// Has the steward end the run; `None` if it has ended itself. A further signal ends the wait.
 async fn stop(
     commands: &Sender<Command>,
-    wishes: &mut Wishes<'_>,
+    signals: &mut EndSignals<'_>,
 ) -> Result<Option<Ended>, RunError> {
     let (reply, ended) = oneshot::channel();
     send(commands, Command::Stop(reply));
-    wishes.unless_again(ended).await.map(Result::ok)
+    signals.unless_again(ended).await.map(Result::ok)
 }
 
 /// Signals that ask for the end, after the first.
-struct Wishes<'s> {
+struct EndSignals<'s> {
     interrupt: &'s mut Signals,
     terminate: &'s mut Signals,
     /// When the end began.
     first: Instant,
 }
 
-impl Wishes<'_> {
+impl EndSignals<'_> {
     /// Waits, unless a signal says again that the run is to end.
     async fn unless_again<T>(&mut self, awaited: impl Future<Output = T>) -> Result<T, RunError> {
         let mut awaited = std::pin::pin!(awaited);
