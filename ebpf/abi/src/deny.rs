@@ -187,7 +187,7 @@ pub enum Mode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Subject {
-    /// Every process.
+    /// The lease applies to every process.
     Any = 0,
     /// Members of the lineage `subject_id`.
     Lineage = 1,

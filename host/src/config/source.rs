@@ -1,7 +1,7 @@
 //! A file of the operator's words: read anew whenever it is asked for, or kept where it can be read only once.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,13 +61,13 @@ impl Source {
 }
 
 fn bounded(path: &Path, opened: io::Result<File>) -> Result<Vec<u8>, ConfigError> {
-    let read = |source| ConfigError::Read { file: path.into(), source };
-    let mut bytes = Vec::new();
-    opened.map_err(read)?.take(PLUGIN_CONFIG_MAX + 1).read_to_end(&mut bytes).map_err(read)?;
-    if bytes.len() as u64 > PLUGIN_CONFIG_MAX {
-        return Err(ConfigError::TooLong { file: path.into() });
-    }
-    Ok(bytes)
+    opened.and_then(|opened| regular::bounded(opened, PLUGIN_CONFIG_MAX)).map_err(|source| {
+        let file = path.into();
+        match source.kind() {
+            io::ErrorKind::FileTooLarge => ConfigError::TooLong { file },
+            _ => ConfigError::Read { file, source },
+        }
+    })
 }
 
 #[cfg(test)]

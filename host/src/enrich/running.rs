@@ -73,7 +73,7 @@ fn executable(folder: &Path) -> (Cow<'static, str>, ExecFlags) {
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::latest::ProcessKey;
+    use krsi_plugin_schema::latest::{Argv, ProcessKey};
 
     use super::*;
 
@@ -89,6 +89,16 @@ mod tests {
         let own = std::env::args().next().unwrap();
         assert_eq!(told.process.argv.iter().next(), Some(own.as_str()));
         assert!(!told.process.exe.is_empty() && !told.process.argv.truncated);
+        // What the kernel told of its arguments is kept, whatever it has written over them; not of another image.
+        let kernels = Argv { joined: "as\0told\0".into(), argc: 2, truncated: false };
+        let of = |exe: &str, argv: &Argv<'static>| {
+            let known = Process { exe: exe.to_owned().into(), argv: argv.clone(), ..known(key) };
+            running(root, known, &mut Sockets::default()).unwrap().process.argv
+        };
+        let exe = told.process.exe.clone();
+        assert_eq!(of(&exe, &kernels), kernels);
+        assert_eq!(of("/another", &kernels), told.process.argv);
+        assert_eq!(of(&exe, &Argv { truncated: true, ..kernels.clone() }), told.process.argv);
         let later = ProcessKey { start_boot_ns: start_boot_ns + TICK_NS, tgid };
         assert!(running(root, known(later), &mut Sockets::default()).is_none());
     }

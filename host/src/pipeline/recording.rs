@@ -95,8 +95,13 @@ impl Recording {
             let (queue, to) = (Arc::clone(&queue), recorder.clone());
             let spawned =
                 thread::spawn("record-stream", Task::Optional, move || stream(&queue, &to));
-            // Without a stream there is no recording.
-            spawned.inspect_err(|_| drop(recorder.stop())).map_err(RunError::Thread)?
+            // Without a stream there is no recording, and its place is wanted.
+            spawned
+                .inspect_err(|_| {
+                    drop(recorder.stop());
+                    file.as_ref().map(std::fs::remove_file);
+                })
+                .map_err(RunError::Thread)?
         };
         let _before = shared.recorder.set(Some(recorder.clone()));
         let recording = Self { file, redacted, recorder, queue, thread };

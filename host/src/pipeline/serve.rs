@@ -34,8 +34,6 @@ use crate::policy::LabelView;
 use crate::record::Options;
 use crate::thread::{self, Task, ThreadEnd, ThreadEnding};
 
-/// Bytes of processes and their labels in one answer: fewer than an answer may have.
-const LABELLED_BYTES: usize = 900 << 10;
 /// Signals so soon after the first are the same wish: `timeout` and terminals send each one twice.
 const SAME_WISH: Duration = Duration::from_millis(500);
 /// How often expired rules are taken out of the maps. The kernel does not wait for it.
@@ -308,20 +306,7 @@ fn record(what: Recordable, reply: oneshot::Sender<Answer>, commands: &Sender<Co
 /// Which processes have labels.
 fn labelled(shared: &Shared) -> Answer {
     match shared.turns.turn(|ledger| ledger.labelled()) {
-        Ok(mut processes) => {
-            let mut room = LABELLED_BYTES;
-            let mut fits = |labels: &Vec<String>| {
-                // With what JSON adds to each name and process.
-                let bytes = labels.iter().map(|label| label.len() + 3).sum::<usize>() + 16;
-                room.checked_sub(bytes).map(|left| room = left).is_some()
-            };
-            let kept = processes.values().take_while(|labels| fits(labels)).count();
-            let more = processes.len() - kept;
-            while processes.len() > kept {
-                processes.pop_last();
-            }
-            Answer::Labels(LabelledProcesses { processes, more })
-        }
+        Ok(processes) => Answer::Labels(LabelledProcesses::fitting(processes)),
         Err(error) => Answer::Refused(chain(&error)),
     }
 }

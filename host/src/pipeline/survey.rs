@@ -95,7 +95,7 @@ impl RunningSurvey {
             // A reader that is gone needs to know nothing.
             let _told = self.run();
         };
-        thread::spawn(&format!("survey-{name}"), Task::Passing, body).map(drop)
+        thread::spawn(&format!("survey-{name}"), Task::Optional, body).map(drop)
     }
 
     fn run(&mut self) -> Result<(), Gone> {

@@ -99,6 +99,8 @@ struct Tally {
     /// Those with an alert or a refusal.
     hit: BTreeSet<String>,
     all: Vec<MinerAct>,
+    /// Those that did not do what they do.
+    idle: BTreeSet<String>,
     /// What each told last.
     last: BTreeMap<String, String>,
 }
@@ -141,8 +143,15 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
     }
     let said = say(seed, &seen, &harmed);
     host.stop(Signal::INT).with_context(|| said.clone())?;
+    let wrong = wrong(&seen, &harmed);
+    ensure!(wrong.is_empty(), "{said}\n{}", wrong.join("\n"));
+    Ok(())
+}
+
+/// What became of acts that should not have.
+fn wrong(seen: &Tally, harmed: &Tally) -> Vec<String> {
     let missed = seen.all.iter().filter(|act| !seen.hit.contains(&act.name));
-    let wrong: Vec<String> = missed
+    missed
         .filter(|act| act.unseen.is_none())
         .map(|act| format!("not seen: {act:?}: {:?}", seen.last.get(&act.name)))
         .chain(
@@ -153,17 +162,21 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
                 .map(|act| format!("harmed: {act:?}")),
         )
         .chain(
+            harmed
+                .idle
+                .iter()
+                .map(|name| format!("did not act: {name}: {:?}", harmed.last.get(name))),
+        )
+        .chain(
             seen.all
                 .iter()
                 .filter(|act| act.unseen.is_some() && seen.hit.contains(&act.name))
                 .map(|act| format!("seen, and said not to be: {act:?}")),
         )
-        .collect();
-    ensure!(wrong.is_empty(), "{said}\n{}", wrong.join("\n"));
-    Ok(())
+        .collect()
 }
 
-/// Looks at acts that run until each miner is found, or for a while.
+/// Looks at acts that run until each miner is found and everybody else has done what he does, or for a while.
 fn judge(
     host: &Host,
     acts: Vec<(bool, Playing)>,
@@ -173,11 +186,14 @@ fn judge(
     let is_alert = |reports: &[Value], playing: &Playing| {
         reports.iter().any(|report| report["kind"] == "alert" && playing.is_about(report))
     };
-    let wanted = acts.iter().filter(|(mines, playing)| *mines && playing.act.unseen.is_none());
-    let wanted: Vec<&Playing> = wanted.map(|(_, playing)| playing).collect();
+    let is_over = |(mines, playing): &(bool, Playing)| match (mines, &playing.act.unseen) {
+        (true, None) => playing.is_refused(),
+        // Left alone is who has done what it does.
+        _ => playing.has_acted(),
+    };
     let all = || -> anyhow::Result<bool> {
         std::thread::sleep(LOOK);
-        wanted.iter().try_fold(true, |all, playing| Ok(all && playing.is_refused()?))
+        acts.iter().try_fold(true, |all, one| Ok(all && is_over(one)?))
     };
     // What was not found is told at the end, with all others.
     let _in_time = wait_at_most(PATIENCE, "all miners", || Ok(all()?.then_some(())));
@@ -190,6 +206,9 @@ fn judge(
             if mines { alert && playing.is_refused()? } else { alert || playing.is_refused()? };
         if hit {
             tally.hit.insert(playing.act.name.clone());
+        }
+        if !mines && !playing.has_acted()? {
+            tally.idle.insert(playing.act.name.clone());
         }
         tally.last.insert(playing.act.name.clone(), format!("alert {alert}, {}", playing.last()));
         tally.all.push(playing.act.clone());

@@ -77,6 +77,11 @@ impl Playing {
         Ok(self.outcomes()?.lines().rev().take(2).any(|line| line.ends_with(": EPERM")))
     }
 
+    /// Whether it has connected, if it is to.
+    pub(super) fn has_acted(&self) -> anyhow::Result<bool> {
+        Ok(self.act.real || self.act.to.is_none() || self.outcomes()?.contains(": ok"))
+    }
+
     /// What it told last.
     pub(super) fn last(&self) -> String {
         let text = self.outcomes().unwrap_or_default();

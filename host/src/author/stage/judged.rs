@@ -110,3 +110,38 @@ const fn at(path: &str) -> CallPath<'_> {
 const fn abi(FileKey { ino, dev, generation }: FileKey) -> AbiFile {
     AbiFile { ino, dev, generation }
 }
+
+#[cfg(test)]
+mod tests {
+    use krsi_plugin_schema::latest::{Address, Hook, Meta, Why};
+
+    use super::*;
+
+    /// A call with some of its fields; the others could not be read.
+    fn call(name: &str, known: &[(&str, Value<'static>)]) -> Event<'static> {
+        let hook = Hook::from_name(name).unwrap();
+        let value = |name: &str| known.iter().find(|(known, _)| *known == name);
+        let values = hook.fields().iter().map(|row| {
+            value(row.name).map_or(Value::Absent(Why::Unreadable), |(_, value)| value.clone())
+        });
+        let call = Call { hook, values: values.collect() };
+        Event { meta: Meta::default(), body: Body::Call(call) }
+    }
+
+    #[test]
+    fn a_file_that_is_replaced_is_judged_too_and_an_address_by_its_protocol() {
+        let file = |ino| FileKey { ino, dev: 1, generation: 1 };
+        let known = [("file", Value::File(file(7))), ("replaced", Value::File(file(8)))];
+        let event = call("path_rename", &known);
+        let first = object(&event);
+        assert_eq!(first.file, Some(abi(file(7))));
+        assert_eq!(replaced(&event, &first).unwrap().file, Some(abi(file(8))));
+        assert_eq!(replaced(&call("path_rename", &known[..1]), &first), None);
+        let ip = Some("10.0.0.1".parse().unwrap());
+        let address = Value::Address(Address { ip, port: 80, ..Address::default() });
+        let known = [("address", address), ("protocol", Value::Number(17))];
+        let event = call("socket_bind", &known);
+        assert_eq!(object(&event).to.unwrap().protocol, 17);
+        assert_eq!(object(&call("socket_bind", &known[..1])).to.unwrap().protocol, 0);
+    }
+}

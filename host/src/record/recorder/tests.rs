@@ -244,6 +244,23 @@ fn nobody_waits_for_a_thread_that_panicked() {
 }
 
 #[test]
+fn what_was_lost_before_a_dump_is_told_in_it() {
+    let recorder = Recorder::without_thread(0, 8);
+    for _ in 0..2 {
+        recorder.stream(1, &[7; 64]);
+    }
+    recorder.hand(Item::Segment);
+    let waiting = lock(&recorder.0.waiting);
+    let kinds = waiting.items.iter().map(|item| match item {
+        Item::Entry(..) => "entry",
+        Item::Gap(_) => "gap",
+        Item::Segment | Item::Dump(..) => "other",
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), ["entry", "gap", "other"]);
+    assert_eq!((waiting.recorded.lost, waiting.gap.entries), (1, 0));
+}
+
+#[test]
 fn what_the_thread_is_too_slow_for_is_a_gap_with_its_count() {
     let file = place("gap");
     let recorder = start(&options(&file));

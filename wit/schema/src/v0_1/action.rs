@@ -12,7 +12,7 @@ use crate::frame::{Frame, FrameError};
 /// Object of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RuleKey {
-    /// A process.
+    /// Rules on one process.
     Process(ProcessKey),
     /// A process and all its descendants, present and future.
     Lineage(ProcessKey),
@@ -32,7 +32,7 @@ pub enum RuleKey {
 /// Whom a rule concerns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Subject {
-    /// Every process.
+    /// The rule applies to every process.
     #[default]
     Any,
     /// A process and all its descendants.

@@ -19,7 +19,7 @@ use crate::{composite, words};
 /// Whom a rule concerns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// Every process.
+    /// The rule applies to every process.
     #[default]
     Any,
     /// A process and all its descendants.

@@ -43,7 +43,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A process.
+    /// Rules on one process.
     Process = "process", deny_by_process;
     /// A process and its descendants, as key or as subject.
     Lineage = "lineage", deny_by_lineage;
@@ -190,7 +190,7 @@ macro_rules! keys {
 }
 
 keys! {
-    /// A process.
+    /// One process, by its id and start.
     Process(key: ProcessKey) = 0, Process;
     /// A process and all its descendants, present and future.
     Lineage(root: ProcessKey) = 1, Lineage;

@@ -85,9 +85,9 @@ pub enum Record<'a> {
     Tick(Tick),
     /// A hook was called, or a watch saw a call.
     Event(Event<'a>),
-    /// See [`kind::RUNNING`].
+    /// A process that runs already: [`kind::RUNNING`].
     Running(Running<'a>),
-    /// See [`kind::RUNNING_END`].
+    /// The end of what runs already: [`kind::RUNNING_END`].
     RunningEnd(RunningEnd),
     /// A kind of a later version: skipped.
     Unknown(u16),
@@ -110,9 +110,9 @@ pub enum RecordRef<'r, 'a> {
     Tick(Tick),
     /// A hook was called, or a watch saw a call.
     Event(&'r Event<'a>),
-    /// See [`kind::RUNNING`].
+    /// A process that runs already: [`kind::RUNNING`].
     Running(&'r Running<'a>),
-    /// See [`kind::RUNNING_END`].
+    /// The end of what runs already: [`kind::RUNNING_END`].
     RunningEnd(RunningEnd),
 }
 

@@ -166,11 +166,11 @@ impl MemoryMaps {
         object: &CallKeys<'_>,
         now: u64,
     ) -> Ruling {
-        if hook == Hook::BprmCheckSecurity {
+        let is_exec = hook == Hook::BprmCheckSecurity;
+        if is_exec {
             self.waiting.remove(&process);
         }
         let decided = self.decide(hook, process, object, now);
-        let is_exec = hook == Hook::BprmCheckSecurity;
         if !decided.is_denied && decided.gives != 0 && (is_exec || !object.is_executed) {
             let labels = if is_exec { &mut self.waiting } else { &mut self.labels };
             *labels.entry(process).or_default() |= decided.gives;
