@@ -78,8 +78,13 @@ fn access(place: &Path) -> Option<Access> {
     // What is neither a file nor a folder is refused for that, whoever may write to it.
     let meta = fs::metadata(place).ok().filter(|meta| meta.is_file() || meta.is_dir())?;
     let own = rustix::process::geteuid().as_raw();
-    let (uid, gid, mode) = (meta.uid(), meta.gid(), meta.mode() & 0o7777);
-    let is_shared = meta.is_dir() && mode & STICKY != 0;
+    let (mode, is_folder) = (meta.mode() & 0o7777, meta.is_dir());
+    access_of(meta.uid(), meta.gid(), mode, is_folder, own)
+}
+
+/// Access that others have to a file or folder by its owner, group and mode; `own` is the user of the host.
+fn access_of(uid: u32, gid: u32, mode: u32, is_folder: bool, own: u32) -> Option<Access> {
+    let is_shared = is_folder && mode & STICKY != 0;
     match () {
         () if uid != 0 && uid != own => Some(Access::Owner { uid }),
         () if is_shared => None,
@@ -128,6 +133,26 @@ mod tests {
         mode(&own, 0o1777);
         assert_eq!(found(&link), None);
         fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn another_owner_and_another_group_may_write() {
+        let file = |uid, gid, mode| access_of(uid, gid, mode, false, 1000);
+        let folder = |uid, gid, mode| access_of(uid, gid, mode, true, 1000);
+        // Root's and the host's own, of whatever group, where only the owner writes.
+        assert_eq!((file(0, 7, 0o644), file(1000, 7, 0o644)), (None, None));
+        // Another owner may change a file whatever its mode says, and what lies in a folder with the sticky bit.
+        assert_eq!(file(1001, 0, 0o400), Some(Access::Owner { uid: 1001 }));
+        assert_eq!(folder(1001, 0, 0o1777), Some(Access::Owner { uid: 1001 }));
+        // A group but root's, where the group may write.
+        assert_eq!(file(0, 0, 0o664), None);
+        assert_eq!(folder(0, 7, 0o775), Some(Access::Group { gid: 7, mode: 0o775 }));
+        assert_eq!(folder(0, 7, 0o1775), None);
+        let said = [Access::Owner { uid: 1001 }, Access::Group { gid: 7, mode: 0o775 }];
+        assert_eq!(
+            said.map(|why| why.to_string()),
+            ["it belongs to user 1001", "group 7 may write there, as its mode is 0775",]
+        );
     }
 
     #[test]
