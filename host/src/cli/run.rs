@@ -64,14 +64,14 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = RunMode::Enforce)]
     mode: RunMode,
     /// Shows calls of any LSM hook, and may refuse them:
-    /// `HOOK: FIELD, … [if PREDICATE] [deny ERRNO]` (docs/watches.md). May be given several times.
+    /// `HOOK [: FIELD, …] [if PREDICATE] [deny ERRNO | audit ERRNO]` (docs/watches.md). May be given several times.
     #[arg(long = "watch", value_name = "WATCH")]
     watches: Vec<String>,
     /// Attaches nothing to this hook, as if the kernel lacked it. Where docs/hooks.md names a substitute, the
     /// substitute is attached. May be given several times.
     #[arg(long, value_name = "HOOK")]
     without: Vec<String>,
-    /// Attaches a second program behind each hook in use that counts what all LSMs together answered.
+    /// Attaches a second program behind each hook in use that returns a value. It counts the calls that any LSM refused.
     #[arg(long)]
     witness: bool,
     /// Records that a plugin's queue holds; records beyond are lost for that plugin and counted.
@@ -89,8 +89,7 @@ pub(super) struct Args {
     /// Runs only plugins that are signed with this minisign public key (`FILE.wasm.minisig`).
     #[arg(long, value_name = "FILE")]
     require_signed: Option<PathBuf>,
-    /// Runs plugins although users other than root may change their file, their configuration or a folder above
-    /// them, and reports it. Without this option such plugins are refused.
+    /// Runs plugins although users other than root and the user that krsi-host runs as may change their file, their configuration, a key or a folder above them, and reports it. Without this option such plugins are refused.
     #[arg(long)]
     allow_writable: bool,
     /// Keeps compiled plugins in this folder.
@@ -105,13 +104,13 @@ pub(super) struct Args {
     /// Processor time limit for compiling a plugin, in seconds.
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=3600))]
     compile_seconds: u64,
-    /// Control socket for `krsi-host status` and `krsi-host reload`.
+    /// Control socket for `krsi-host status`, `reload`, `hooks`, `label` and `record`.
     #[arg(long, value_name = "PATH", default_value = CONTROL)]
     control: PathBuf,
     /// Creates no control socket.
     #[arg(long)]
     no_control: bool,
-    /// Creates this file once the hooks are proven live and the plugins' first rules are in force.
+    /// Creates this file once the backend is proven, the hooks are attached and the plugins' first rules are in force. A hook that could not be proven is reported.
     #[arg(long, value_name = "FILE")]
     ready_file: Option<PathBuf>,
     /// Records what hooks saw and what plugins were called with, from the start on (docs/authoring.md).
@@ -128,8 +127,7 @@ pub(super) struct Args {
 /// How something is recorded.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct RecordArgs {
-    /// Records tokens instead of names, arguments and texts, and leaves contents out. Of a host it is said at its start
-    /// for its flight recorder too.
+    /// Records pseudonyms instead of names and arguments. Leaves out contents, configurations, states, reasons, and the texts of alerts and logs. Given at the host's start, it also holds for the flight recorder.
     #[arg(long = "record-redacted")]
     redacted: bool,
     /// Size at which a recording ends, in MiB.
