@@ -71,12 +71,12 @@ fn table() -> String {
         do not edit.\n\n\
         A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
         `krsi_plugin::record`. The first six hooks have types of their own, such as `Exec`. A field that a kernel\n\
-        lacks, or that cannot be read, is `None`. The field in parentheses is the one that a rule on a file, a path or\n\
-        an address applies to; if there are two, the rule applies to each. *Kernel* is the oldest version with the\n\
-        hook.\n\n\
-        If a hook is missing, or left out by `--without`, the hook behind *or* is attached as its substitute, under\n\
-        the same name. Rules on the same keys apply to it. A substitute cannot resolve a full path: there the rule's\n\
-        `if_unresolved` decides whether a rule on a path applies.\n\n\
+        lacks, or that cannot be read, is `None`. In the column of deny keys, the field in parentheses is the one that a\n\
+        rule on a file, a path or an address applies to; if there are two, the rule applies to each. For the first six\n\
+        hooks it is the file with its path, or the address. *Kernel* is the oldest version with the hook.\n\n\
+        If a hook is missing, or left out by `--without`, the hook after *or* in its row is attached as its substitute.\n\
+        Records and rules use the missing hook's name, and the deny keys of its row apply. A substitute cannot resolve\n\
+        a full path: there the rule's `if_unresolved` decides whether a rule on a path applies.\n\n\
         | hook | record fields | deny keys that apply | can deny | kernel |\n\
         | --- | --- | --- | --- | --- |\n",
     );

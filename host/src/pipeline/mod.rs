@@ -19,6 +19,7 @@ mod clock;
 mod error;
 mod exempt;
 mod files;
+mod folder_watch;
 mod grant_cell;
 mod hook_counts;
 mod loss_monitor;
@@ -45,11 +46,10 @@ mod survey;
 mod unused_tables;
 mod version;
 mod vital;
-mod watch;
 
 pub(crate) use self::ask::asked;
 pub(crate) use self::error::{ReloadError, RunError};
-pub(crate) use self::watch::inotify_error;
+pub(crate) use self::folder_watch::inotify_error;
 
 use crate::config::Config;
 

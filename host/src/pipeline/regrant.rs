@@ -1,4 +1,4 @@
-//! What the operator says of running plugins now: acts on their rules in force, their events and their hooks.
+//! Changed grants, the end of a probation and a rollback: what they mean for rules in force, subscriptions and hooks.
 
 use std::sync::Arc;
 

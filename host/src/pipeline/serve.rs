@@ -11,6 +11,7 @@ use tokio::time::interval;
 
 use super::RunError;
 use super::clock;
+use super::folder_watch::FolderWatch;
 use super::outlet::{self, STALLED};
 use super::plugin_status::StatusReader;
 use super::prepare::Wider;
@@ -22,7 +23,6 @@ use super::shared::Shared;
 use super::start::RunningHost;
 use super::steward::{Command, Ended};
 use super::summary::{counts, processes, summary, watch_counts};
-use super::watch::FolderWatch;
 use crate::config::Config;
 use crate::control::{Answer, LabelledProcesses, Query, Server};
 use crate::error_chain::chain;

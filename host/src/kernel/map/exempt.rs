@@ -4,8 +4,8 @@ use aya::maps::{HashMap, MapData};
 use krsi_host_abi::deny::{FileKey, ProcessKey};
 use zerocopy::FromBytes;
 
-use super::answer::{failed, removed, stored};
 use super::store::StoreError;
+use super::store_error::{failed, removed, stored};
 use super::{MapError, ObjectMaps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();

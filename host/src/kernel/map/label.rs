@@ -11,8 +11,8 @@ use aya::maps::{Array, HashMap, MapData};
 use krsi_host_abi::deny::{LABELS, LabelRules, Labels, ProcessKey};
 use zerocopy::FromBytes;
 
-use super::answer::{failed, removed, stored};
 use super::store::StoreError;
+use super::store_error::{failed, removed, stored};
 use super::{MapError, ObjectMaps, bytes, open};
 
 /// The section of what holds of labels.

@@ -7,9 +7,9 @@ use krsi_host_abi::deny::{Digest, Entry, FileKey, NetworkKey, ProcessKey};
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::path::PathKey;
 
-use super::answer::{removed, stored};
 use super::prefix::PathPrefix;
 use super::store::StoreError;
+use super::store_error::{removed, stored};
 use super::{MapError, ObjectMaps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();

@@ -3,7 +3,6 @@
 //! Maps are opened as byte arrays, which is all that aya needs to compare sizes, and converted by
 //! the layout traits of the byte contract.
 
-mod answer;
 mod counters;
 pub(crate) mod exempt;
 pub(crate) mod file;
@@ -16,6 +15,7 @@ pub(crate) mod prefix;
 mod proof;
 mod rules;
 pub(crate) mod store;
+mod store_error;
 
 use std::sync::Arc;
 

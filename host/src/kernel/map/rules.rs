@@ -6,11 +6,11 @@ use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, OWNERS, Process
 use krsi_host_abi::hook::Hook;
 use zerocopy::FromBytes;
 
-use super::answer::{failed, removed, stored};
 use super::flags::Flags;
 use super::label::LabelMaps;
 use super::lease::{EntryKey, LeaseMaps};
 use super::store::{RuleStore, StoreError};
+use super::store_error::{failed, removed, stored};
 use super::{MapError, ObjectMaps, bytes, open};
 
 const PROCESS_KEY: usize = size_of::<ProcessKey>();
