@@ -3,7 +3,8 @@
 //! ```text
 //! composite: | length | field | field | … |       choice: | number | length | field | … |
 //! ```
-//! Numbers are little endian base 128, lengths too. A reader stops at the fields it knows and skips
+//! Fields that are numbers have the bytes of their type, little endian. Lengths, counts of items and numbers of
+//! alternatives are little endian base 128. A reader stops at the fields it knows and skips
 //! the rest; fields that an older writer does not have are read as their defaults. Why:
 //! docs/adr/0021-composites-carry-their-length.md.
 
@@ -93,10 +94,24 @@ impl<'a> Reader<'a> {
         Ok(bytes)
     }
 
-    fn byte(&mut self) -> Result<u8, CodecError> {
-        let (byte, rest) = self.0.split_first().ok_or(CodecError::Malformed)?;
+    /// The next `N` bytes.
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], CodecError> {
+        let (array, rest) = self.0.split_first_chunk().ok_or(CodecError::Malformed)?;
         self.0 = rest;
-        Ok(*byte)
+        Ok(*array)
+    }
+
+    fn byte(&mut self) -> Result<u8, CodecError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    /// The next signed number, as [`signed`] writes it.
+    ///
+    /// # Errors
+    /// When there is none, or one beyond 64 bits.
+    pub fn signed(&mut self) -> Result<i64, CodecError> {
+        let folded = self.number()?;
+        Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
     }
 
     /// The next number.
@@ -142,7 +157,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends a number.
-fn number(number: u64, out: &mut Vec<u8>) {
+pub fn number(number: u64, out: &mut Vec<u8>) {
     if number <= SHORT as u64 {
         return out.push(number as u8);
     }
@@ -198,31 +213,35 @@ macro_rules! numbers {
     ($($number:ty)*) => { $(
         impl Encode for $number {
             fn encode(&self, out: &mut Vec<u8>) {
-                number(*self as u64, out);
+                out.extend_from_slice(&self.to_le_bytes());
             }
         }
 
         impl Decode<'_> for $number {
             fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-                Self::try_from(from.number()?).map_err(|_| CodecError::Malformed)
+                from.array().map(Self::from_le_bytes)
             }
         }
     )* };
 }
 
-numbers! { u8 u16 u32 u64 usize }
+numbers! { u8 u16 u32 u64 i64 f64 }
 
-impl Encode for i64 {
+impl Encode for usize {
     fn encode(&self, out: &mut Vec<u8>) {
-        number((*self << 1 ^ *self >> 63) as u64, out);
+        number(*self as u64, out);
     }
 }
 
-impl Decode<'_> for i64 {
+impl Decode<'_> for usize {
     fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        let folded = from.number()?;
-        Ok((folded >> 1) as i64 ^ -((folded & 1) as i64))
+        Self::try_from(from.number()?).map_err(|_| CodecError::Malformed)
     }
+}
+
+/// Appends a signed number: its distance from zero doubled, with the sign as the lowest bit.
+pub fn signed(signed: i64, out: &mut Vec<u8>) {
+    number((signed << 1 ^ signed >> 63) as u64, out);
 }
 
 impl Encode for bool {
@@ -241,18 +260,6 @@ impl Decode<'_> for bool {
     }
 }
 
-impl Encode for f64 {
-    fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_le_bytes());
-    }
-}
-
-impl Decode<'_> for f64 {
-    fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        <[u8; 8]>::decode(from).map(f64::from_le_bytes)
-    }
-}
-
 impl<const N: usize> Encode for [u8; N] {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self);
@@ -261,7 +268,7 @@ impl<const N: usize> Encode for [u8; N] {
 
 impl<const N: usize> Decode<'_> for [u8; N] {
     fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        from.bytes(N)?.try_into().map_err(|_| CodecError::Malformed)
+        from.array()
     }
 }
 
@@ -420,7 +427,7 @@ macro_rules! words {
 
         impl $crate::codec::Encode for $name {
             fn encode(&self, out: &mut $crate::Bytes) {
-                (*self as u16).encode(out);
+                $crate::codec::number(*self as u64, out);
             }
         }
 
@@ -493,14 +500,20 @@ mod tests {
         }
         for number in [0, 1, 127, 128, u64::from(u32::MAX), u64::MAX - 1, u64::MAX] {
             assert_eq!(u64::decode(&mut Reader::new(&written(&number))), Ok(number));
-            let signed = number as i64;
-            assert_eq!(i64::decode(&mut Reader::new(&written(&signed))), Ok(signed));
+            let minus = number as i64;
+            assert_eq!(i64::decode(&mut Reader::new(&written(&minus))), Ok(minus));
+            let mut out = Vec::new();
+            super::number(number, &mut out);
+            signed(minus, &mut out);
+            let mut reader = Reader::new(&out);
+            assert_eq!((reader.number(), reader.signed()), (Ok(number), Ok(minus)));
+            assert!(reader.is_empty());
         }
         let too_long = [[0xff; 9].as_slice(), &[2]].concat();
-        assert_eq!(u64::decode(&mut Reader::new(&too_long)), Err(CodecError::Malformed));
-        assert_eq!(u64::decode(&mut Reader::new(&[0x80; 12])), Err(CodecError::Malformed));
+        assert_eq!(Reader::new(&too_long).number(), Err(CodecError::Malformed));
+        assert_eq!(Reader::new(&[0x80; 12]).number(), Err(CodecError::Malformed));
         // A list that claims more than there is.
-        let lie = written(&u64::MAX);
+        let lie = written(&usize::MAX);
         assert_eq!(Vec::<u64>::decode(&mut Reader::new(&lie)), Err(CodecError::Malformed));
         // As many items as a list may have, and one more.
         for (len, fits) in [(ITEMS_MAX, true), (ITEMS_MAX + 1, false)] {

@@ -172,9 +172,9 @@ pub fn write(
         out.truncate(at);
         return Err(FrameError::TooLong { at, len });
     };
-    let header = size.to_le_bytes().into_iter().chain(kind.to_le_bytes());
-    for (slot, byte) in out.iter_mut().skip(at).zip(header) {
-        *slot = byte;
+    if let Some(header) = out.get_mut(at..).and_then(<[u8]>::first_chunk_mut::<FRAME_HEADER>) {
+        let ([a, b, c, d], [e, f]) = (size.to_le_bytes(), kind.to_le_bytes());
+        *header = [a, b, c, d, e, f];
     }
     Ok(())
 }

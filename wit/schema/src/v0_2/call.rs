@@ -133,8 +133,7 @@ impl Encode for TextFlags {
 
 impl Decode<'_> for TextFlags {
     fn decode(from: &mut Reader<'_>) -> Result<Self, CodecError> {
-        // Bits of a later version are not known here.
-        from.number().map(|bits| TextFlags(bits as u8))
+        u8::decode(from).map(TextFlags)
     }
 }
 

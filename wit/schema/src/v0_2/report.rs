@@ -4,20 +4,31 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::hook::Hook;
-use crate::codec::{CodecError, Decode, Encode, Reader, choice};
+use crate::codec::{CodecError, Decode, Encode, Reader, choice, number, signed};
 use crate::{composite, words};
 
-composite! {
-    /// First record of a batch. Its kind and its first three fields are the same in every schema, so
-    /// that whoever holds a batch can tell what it is written in.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct BatchStart {
-        /// Schema of all that follows.
-        pub schema: u16,
-        /// Time of the batch, nanoseconds of `CLOCK_BOOTTIME`; the plugin's only clock.
-        pub boot_ns: u64,
-        /// What to add to a `boot_ns` to get nanoseconds since the Unix epoch.
-        pub unix_offset_ns: i64,
+/// First record of a batch. Its kind and its first three fields are the same in every schema, so that whoever
+/// holds a batch can tell what it is written in: numbers in base 128, as schema 0.1 has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BatchStart {
+    /// Schema of all that follows.
+    pub schema: u16,
+    /// Time of the batch, nanoseconds of `CLOCK_BOOTTIME`; the plugin's only clock.
+    pub boot_ns: u64,
+    /// What to add to a `boot_ns` to get nanoseconds since the Unix epoch.
+    pub unix_offset_ns: i64,
+}
+
+impl BatchStart {
+    pub(super) fn encode_fields(&self, out: &mut Vec<u8>) {
+        number(self.schema.into(), out);
+        number(self.boot_ns, out);
+        signed(self.unix_offset_ns, out);
+    }
+
+    pub(super) fn decode_fields(from: &mut Reader<'_>) -> Result<Self, CodecError> {
+        let schema = u16::try_from(from.number()?).map_err(|_| CodecError::Malformed)?;
+        Ok(Self { schema, boot_ns: from.number()?, unix_offset_ns: from.signed()? })
     }
 }
 
