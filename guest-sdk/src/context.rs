@@ -1,11 +1,12 @@
 //! What a plugin can ask and do while it handles a record.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use krsi_plugin_schema::latest::{
-    Action, Alert, BatchStart, FileKey, Gone, INIT_TOKEN, IfUnresolved, Kill, Metric, MetricKind,
-    Process, ProcessKey, Revoke, RuleKey, SetLabel, Severity,
+    Action, Alert, AlertEvidence, BatchStart, Evidence, FileKey, Gone, INIT_TOKEN, IfUnresolved,
+    Kill, Metric, MetricKind, Process, ProcessKey, Revoke, RuleKey, SetLabel, Severity,
 };
 
 use crate::Level;
@@ -19,6 +20,7 @@ pub struct Ctx {
     cause_boot_ns: u64,
     processes: ProcessTable,
     actions: Vec<u8>,
+    evidence: HashMap<ProcessKey, Vec<AlertEvidence<'static>>>,
     pub(crate) next_token: u32,
     log: sink::Log,
 }
@@ -45,6 +47,11 @@ mod sink {
         }
     }
 }
+
+/// Processes whose evidence is kept.
+const EVIDENCE_PROCESSES_MAX: usize = 4096;
+/// Pieces of evidence that are kept of a process: as many as a host keeps of an alert.
+const EVIDENCE_MAX: usize = 16;
 
 fn path(prefix: &str) -> RuleKey {
     RuleKey::Path { prefix: prefix.into(), if_unresolved: IfUnresolved::default() }
@@ -217,7 +224,30 @@ impl Ctx {
         token
     }
 
-    /// Raises an alert. `technique` is of MITRE ATT&CK, such as `T1496`, or empty.
+    /// Notes evidence about a process: what was seen, how much it counts, and the sum of weights at which this plugin
+    /// raises an alert, 0 if it has none. The same words again are the same evidence, with the larger weight. An
+    /// [`alert`](Ctx::alert) of that process shows it; `krsi-host replay --explain` says of each process what was
+    /// missing. Nothing else comes of it: the plugin counts by itself, and a version that takes over starts without.
+    ///
+    /// At most 16 pieces are kept of a process, and those of 4096 processes.
+    pub fn evidence(&mut self, process: ProcessKey, what: &str, weight: u32, threshold: u32) {
+        let is_new = !self.evidence.contains_key(&process);
+        if is_new && self.evidence.len() >= EVIDENCE_PROCESSES_MAX {
+            return;
+        }
+        let pieces = self.evidence.entry(process).or_default();
+        match pieces.iter_mut().find(|piece| piece.what == what) {
+            Some(piece) if piece.weight >= weight => return,
+            Some(piece) => piece.weight = weight,
+            None if pieces.len() >= EVIDENCE_MAX => return,
+            None => pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight }),
+        }
+        let what = Cow::Borrowed(what);
+        self.issue(&Action::Evidence(Evidence { process, what, weight, threshold }));
+    }
+
+    /// Raises an alert. `technique` is of MITRE ATT&CK, such as `T1496`, or empty. What was noted as
+    /// [`evidence`](Ctx::evidence) about the process goes with it.
     pub fn alert(
         &mut self,
         technique: &str,
@@ -231,6 +261,7 @@ impl Ctx {
             process,
             text: Cow::Borrowed(text.as_ref()),
             cause_boot_ns: self.cause_boot_ns,
+            evidence: self.evidence.get(&process).cloned().unwrap_or_default(),
         };
         self.issue(&Action::Alert(alert));
     }
@@ -277,6 +308,7 @@ impl Ctx {
 
     pub(crate) fn forget(&mut self, gone: Gone) {
         self.processes.remove(gone.key);
+        self.evidence.remove(&gone.key);
     }
 
     pub(crate) fn take_actions(&mut self) -> Vec<u8> {

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, Hook, LabelRule, Manifest, Refusal, RuleKey, RuleMode, Severity, Subject,
+    Action, Allow, Deny, Evidence, Hook, LabelRule, Manifest, Refusal, RuleKey, RuleMode, Severity,
+    Subject,
 };
 
 /// An action, reduced to what tests ask about.
@@ -35,6 +36,15 @@ pub enum Seen {
         severity: Severity,
         /// Words of the alert.
         text: String,
+        /// What it stands on: words and weights.
+        evidence: Vec<(String, u32)>,
+    },
+    /// Evidence about a process.
+    Evidence {
+        /// What was seen.
+        what: String,
+        /// How much it counts.
+        weight: u32,
     },
     /// What a host would not do, or not send: the manifest does not ask for it.
     Refused {
@@ -116,7 +126,15 @@ fn shown(action: &Action<'_>) -> Seen {
             technique: alert.technique.clone().into_owned(),
             severity: alert.severity,
             text: alert.text.clone().into_owned(),
+            evidence: alert
+                .evidence
+                .iter()
+                .map(|one| (one.what.clone().into_owned(), one.weight))
+                .collect(),
         },
+        Action::Evidence(Evidence { what, weight, .. }) => {
+            Seen::Evidence { what: what.clone().into_owned(), weight: *weight }
+        }
         other => Seen::Other(format!("{other:?}")),
     }
 }

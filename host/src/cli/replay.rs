@@ -38,6 +38,9 @@ pub(super) struct ReplayArgs {
     /// Plays a plugin on a stream that does not have all that it asks for.
     #[arg(long)]
     allow_missing: bool,
+    /// Says at the end of each process for which the plugin noted evidence why there was an alert, or none.
+    #[arg(long, conflicts_with = "compare")]
+    explain: bool,
     /// Says on standard error how fast it went.
     #[arg(long)]
     bench: bool,
@@ -126,7 +129,7 @@ impl ReplayArgs {
             }
         };
         let cache = self.cache_dir;
-        let what = Replay { file: self.file, plugins, on, cache, program };
+        let what = Replay { file: self.file, plugins, on, cache, program, explain: self.explain };
         let shows = io::stderr().is_terminal() && !io::stdout().is_terminal();
         let mut writer = ReplayWriter {
             out: io::BufWriter::new(io::stdout()),

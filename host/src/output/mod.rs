@@ -14,9 +14,9 @@ pub(crate) use json::Json;
 pub(crate) use log::{LogWriter, end_log, hurry_log, lost_lines, say, start_log};
 pub(crate) use patience::{IDLE, IN_ALL, Patience};
 pub(crate) use report::{
-    AlertReport, Decider, FailureReport, HookSummary, NoteReport, PluginSummary, ProcessCounts,
-    RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport, WatchReport,
-    Witnessed,
+    AlertReport, Decider, EvidenceReport, FailureReport, HookSummary, NoteReport, PluginSummary,
+    ProcessCounts, RefusalReport, Report, RuleEndReport, RuleReport, Summary, VerdictReport,
+    WatchReport, Witnessed,
 };
 pub(crate) use status::{
     HookCount, LabelCount, OutputStatus, PluginStatus, RejectedFile, ShadowStatus, Status,

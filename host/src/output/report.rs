@@ -68,6 +68,17 @@ pub struct AlertReport {
     pub exe: String,
     /// The plugin's text about it.
     pub text: String,
+    /// What the alert stands on, as far as the plugin says; empty if it does not.
+    pub evidence: Vec<EvidenceReport>,
+}
+
+/// One piece of evidence of an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EvidenceReport {
+    /// What was seen, in the plugin's words.
+    pub what: String,
+    /// How much it counts, in the plugin's own measure.
+    pub weight: u32,
 }
 
 /// A call that a rule decided.

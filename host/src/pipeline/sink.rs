@@ -17,7 +17,9 @@ use super::shared::Shared;
 use super::steward::Command;
 use super::version::Version;
 use crate::loss::Loss;
-use crate::output::{AlertReport, FailureReport, RefusalReport, Report, RuleReport};
+use crate::output::{
+    AlertReport, EvidenceReport, FailureReport, RefusalReport, Report, RuleReport,
+};
 use crate::plugin::{ActionSink, CallError, Manifest, Next, ShadowSink};
 use crate::policy::{
     ActionContext, Applied, Kinship, MetricTotals, Principal, RaisedAlert, Undeclared, apply,
@@ -225,6 +227,11 @@ impl PolicySink {
             tgid: alert.process.tgid,
             exe: exe.unwrap_or_default(),
             text: alert.text.clone(),
+            evidence: alert
+                .evidence
+                .iter()
+                .map(|(what, weight)| EvidenceReport { what: what.clone(), weight: *weight })
+                .collect(),
         }
     }
 }

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Alert, Deny, FileKey, IfUnread, Kill, Metric, MetricKind, Revoke, Rule, RuleKey,
-    RuleMode, Severity, Subject,
+    Action, Alert, Deny, Evidence, FileKey, IfUnread, Kill, Metric, MetricKind, Revoke, Rule,
+    RuleKey, RuleMode, Severity, Subject,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -201,6 +201,10 @@ pub(crate) fn words(action: &Action<'_>) -> String {
             let whom = if set.descendants { "lineage of process" } else { "process" };
             format!("{verb} the label {}: {whom} {}", Quoted(&set.label), set.process.tgid)
         }
+        Action::Evidence(Evidence { process, what, weight, threshold }) => {
+            let (tgid, what) = (process.tgid, Quoted(what));
+            format!("count {what} against process {tgid}: {weight} of {threshold}")
+        }
         Action::Unknown(number) => format!("do what this host does not know, action {number}"),
     }
 }
@@ -251,7 +255,14 @@ mod tests {
     fn alert(text: &str) -> Vec<u8> {
         let process = ProcessKey::default();
         let (technique, severity) = ("T1496".into(), Severity::High);
-        let alert = Alert { technique, severity, process, text: text.into(), cause_boot_ns: 0 };
+        let alert = Alert {
+            technique,
+            severity,
+            process,
+            text: text.into(),
+            cause_boot_ns: 0,
+            evidence: Vec::new(),
+        };
         let mut out = Vec::new();
         Action::Alert(alert).push(&mut out).unwrap();
         out

@@ -177,7 +177,11 @@ impl Redactor {
                 Action::Deny(deny) => self.rule(&mut deny.rule.key, &mut deny.rule.reason),
                 Action::Allow(allow) => self.rule(&mut allow.rule.key, &mut allow.rule.reason),
                 Action::LabelRule(label) => self.rule(&mut label.rule.key, &mut label.rule.reason),
-                Action::Alert(alert) => alert.text = Cow::Borrowed(""),
+                Action::Alert(alert) => {
+                    alert.text = Cow::Borrowed("");
+                    alert.evidence.iter_mut().for_each(|one| one.what = Cow::Borrowed(""));
+                }
+                Action::Evidence(evidence) => evidence.what = Cow::Borrowed(""),
                 Action::Metric(metric) => metric.name = self.token(&metric.name).into(),
                 Action::Revoke(_) | Action::Kill(_) | Action::SetLabel(_) | Action::Unknown(_) => {}
             }

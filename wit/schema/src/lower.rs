@@ -422,6 +422,7 @@ fn action_of_0_1(action: v0_1::Action<'_>) -> Action<'_> {
             process: alert.process,
             text: alert.text,
             cause_boot_ns: alert.cause_boot_ns,
+            evidence: Vec::new(),
         }),
         v0_1::Action::Metric(v0_1::Metric { name, kind, value }) => {
             let kind = match kind {

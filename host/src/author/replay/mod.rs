@@ -5,6 +5,7 @@
 
 mod compare;
 mod error;
+mod explain;
 mod play;
 mod stream;
 mod told;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(crate) use self::compare::compare;
 pub(crate) use self::error::ReplayError;
+use self::explain::Explanation;
 use self::play::Play;
 use self::stream::Streaming;
 pub(crate) use self::told::{Told, What};
@@ -79,6 +81,8 @@ pub(crate) struct Replay {
     pub(crate) cache: Option<PathBuf>,
     /// A krsi-host, whose child compiles.
     pub(crate) program: PathBuf,
+    /// Whether it is told at the end why there was an alert about each process, or none.
+    pub(crate) explain: bool,
 }
 
 /// Receiver of what a replay tells.
@@ -119,6 +123,8 @@ struct Player<'f> {
     replayed: Replayed,
     /// Start of the recording.
     start_ns: u64,
+    /// What plugins noted about processes, if that is asked for.
+    explanation: Option<Explanation>,
 }
 
 /// Plays a recording from its start to its end.
@@ -143,6 +149,7 @@ pub(crate) fn replay(
         follower,
         replayed: Replayed::default(),
         start_ns: 0,
+        explanation: replay.explain.then(Explanation::default),
     };
     for (file, config) in &replay.plugins {
         player.give(file, config)?;
@@ -206,7 +213,7 @@ impl Player<'_> {
                 let after_ns = call.boot_ns.saturating_sub(self.start_ns);
                 self.follower.reach(after_ns);
                 let mut telling = Vec::new();
-                play.call(&call, &mut |what| telling.push(what));
+                play.call(&call, &mut |what| telling.push(what), self.explanation.as_mut());
                 let plugin = play.name().to_owned();
                 for what in telling {
                     let told = Told { after_ns, plugin: plugin.clone(), what };
@@ -261,6 +268,9 @@ impl Player<'_> {
         for (plugin, streaming) in &mut self.streams {
             let mut told = Vec::new();
             streaming.batch(batch, &mut |what| told.push(what));
+            if let Some(explanation) = &mut self.explanation {
+                streaming.explain(plugin, batch, explanation);
+            }
             for what in told {
                 let told = Told { after_ns, plugin: plugin.clone(), what };
                 self.follower.tell(&told).map_err(ReplayError::Tell)?;
@@ -349,6 +359,8 @@ impl Player<'_> {
             self.replayed.unplayed += score.unplayed;
             self.tell(&name, What::Score { score })?;
         }
+        let explained = self.explanation.take().map(Explanation::told).unwrap_or_default();
+        explained.into_iter().try_for_each(|(name, what)| self.tell(&name, what))?;
         let names = self.given.iter().filter(|(_, given)| !given.is_played);
         let names: Vec<String> = names.map(|(name, _)| name.clone()).collect();
         for name in names {

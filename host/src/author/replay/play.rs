@@ -2,8 +2,10 @@
 
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::Frames;
+use krsi_plugin_schema::latest::Record;
 use krsi_plugin_schema::lower;
 
+use super::explain::Explanation;
 use super::told::{LogLevel, Score, What};
 use crate::plugin::{Stepped, differences, failing, words};
 use crate::record::{Act, Answer, Call, Cause, Failing, LogLine, Opened};
@@ -86,7 +88,12 @@ impl Play {
     }
 
     /// Makes a call of the tape, and tells what comes of it.
-    pub(super) fn call(&mut self, call: &Call<'_>, tell: &mut dyn FnMut(What)) {
+    pub(super) fn call(
+        &mut self,
+        call: &Call<'_>,
+        tell: &mut dyn FnMut(What),
+        explanation: Option<&mut Explanation>,
+    ) {
         if std::mem::take(&mut self.let_go) {
             tell(What::Ends { call: call.number, why: "too many tapes at a time".to_owned() });
         }
@@ -113,6 +120,9 @@ impl Play {
         };
         self.score.calls += 1;
         self.show(&made, call.act, tell);
+        if let Some(explanation) = explanation {
+            self.explain(call, &made, explanation);
+        }
         if made.failing == Failing::Machine {
             tell(What::Ends {
                 call: call.number,
@@ -130,6 +140,23 @@ impl Play {
     /// Counts a call that ends the tape.
     fn end(&mut self) {
         self.score.unplayed += 1;
+    }
+
+    /// Notes what a call says of processes, and what the plugin makes of it.
+    fn explain(&self, call: &Call<'_>, made: &Made, explanation: &mut Explanation) {
+        match call.act {
+            Act::Handle => {
+                let schema = lower::schema_of(&call.input).unwrap_or(self.own);
+                for frame in Frames::new(&call.input).flatten() {
+                    if let Ok(Record::Process(process)) = lower::record(&frame, schema) {
+                        explanation.know(&process);
+                    }
+                }
+            }
+            Act::Init => {}
+            Act::Restore | Act::Snapshot | Act::Other => return,
+        }
+        explanation.actions(&self.name, &made.output, self.own);
     }
 
     /// Tells what the plugin wants, logs, or fails with.

@@ -4,9 +4,12 @@
 //! not applied: it sees every call of its hooks that the stream has.
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Event, HookSet, LostOf, Record, RecordRef, ToldRunning};
+use krsi_plugin_schema::latest::{
+    Event, Evidence, HookSet, LostOf, ProcessKey, Record, RecordRef, ToldRunning,
+};
 
 use super::super::stage::{Happened, Judged, Stage, object};
+use super::explain::Explanation;
 use super::told::{LogLevel, Score, What};
 use crate::plugin::{Manifest, PluginPre};
 use crate::record::{Head, Streamed};
@@ -21,6 +24,14 @@ pub(super) struct Streaming {
     running: bool,
     score: Score,
     spent: bool,
+    /// Evidence and alerts since they were last asked for.
+    noted: Vec<Noted>,
+}
+
+/// What a plugin noted about a process.
+enum Noted {
+    Evidence(Evidence<'static>),
+    AlertOn(ProcessKey),
 }
 
 /// What of a plugin's wishes a recording does not have, in words.
@@ -47,7 +58,14 @@ impl Streaming {
         let (stage, happened) = Stage::start(pre, (config, 0), clock)?;
         let Manifest { hooks, running, .. } = *stage.plugin().manifest();
         let running = running != ToldRunning::Never;
-        let mut streaming = Self { stage, hooks, running, score: Score::default(), spent: false };
+        let mut streaming = Self {
+            stage,
+            hooks,
+            running,
+            score: Score::default(),
+            spent: false,
+            noted: Vec::new(),
+        };
         streaming.told(happened, tell);
         Ok(streaming)
     }
@@ -56,8 +74,29 @@ impl Streaming {
         self.score
     }
 
+    /// Hands over what a batch says of processes, and what the plugin noted about them.
+    pub(super) fn explain(
+        &mut self,
+        plugin: &str,
+        batch: &Streamed<'_>,
+        explanation: &mut Explanation,
+    ) {
+        for frame in Frames::new(&batch.batch).flatten() {
+            if let Ok(Record::Process(process)) = Record::decode(&frame) {
+                explanation.know(&process);
+            }
+        }
+        for noted in self.noted.drain(..) {
+            match noted {
+                Noted::Evidence(evidence) => explanation.note(plugin, &evidence),
+                Noted::AlertOn(process) => explanation.alert(plugin, process),
+            }
+        }
+    }
+
     /// Gives it what it asks for of a batch.
     pub(super) fn batch(&mut self, batch: &Streamed<'_>, tell: &mut dyn FnMut(What)) {
+        self.noted.clear();
         if self.spent {
             self.score.unplayed += 1;
             return;
@@ -116,6 +155,8 @@ impl Streaming {
         for line in happened.log.lines {
             tell(What::Log { level: LogLevel::of(line.level), text: line.text });
         }
+        self.noted.extend(happened.evidence.into_iter().map(Noted::Evidence));
+        self.noted.extend(happened.alerts.iter().map(|alert| Noted::AlertOn(alert.process)));
         self.score.actions += happened.wanted.len() as u64;
         happened.wanted.into_iter().for_each(|text| tell(What::Action { text }));
         happened.refused.into_iter().for_each(|text| tell(What::NotDone { text }));

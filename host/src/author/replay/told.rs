@@ -75,6 +75,15 @@ impl OnlyKind {
     }
 }
 
+/// A piece of evidence about a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Piece {
+    /// What was seen, in the plugin's words.
+    pub(crate) what: String,
+    /// How much it counts.
+    pub(crate) weight: u32,
+}
+
 /// How often a plugin did what its tape says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Score {
@@ -209,6 +218,26 @@ pub(crate) enum What {
         /// Why the recording ends.
         why: String,
     },
+    /// Why there was an alert about a process, or none.
+    Explained {
+        /// Id of the process.
+        tgid: u32,
+        /// Executable of the process; empty when it was not described.
+        exe: String,
+        /// What the plugin noted about it.
+        pieces: Vec<Piece>,
+        /// Sum of their weights.
+        sum: u64,
+        /// Sum at which the plugin raises an alert; 0 when it has none.
+        threshold: u32,
+        /// Alerts about the process.
+        alerts: u64,
+    },
+    /// Evidence and alerts that are not explained, as they are about too many processes.
+    NotExplained {
+        /// Pieces of evidence and alerts.
+        notes: u64,
+    },
     /// How often a plugin did what its tape says.
     Score {
         /// Counts of calls and actions.
@@ -325,6 +354,15 @@ impl fmt::Display for What {
                 write!(f, "{entries} entries are missing here: the recorder was too slow")
             }
             What::Closed { why } => write!(f, "the recording ends: {}", Escaped(why)),
+            What::Explained { tgid, exe, pieces, sum, threshold, alerts } => {
+                explained((*tgid, exe), pieces, (*sum, u64::from(*threshold)), *alerts, f)
+            }
+            What::NotExplained { notes } => {
+                write!(
+                    f,
+                    "{notes} pieces of evidence and alerts are not explained: too many processes"
+                )
+            }
             What::Score { score } => score.fmt(f),
             What::Damaged { damage } => f.write_str(damage),
         }
@@ -335,6 +373,39 @@ fn on_stream(version: &str, lacks: &[String], f: &mut fmt::Formatter<'_>) -> fmt
     write!(f, "{} is played on the stream", Quoted(version))?;
     if !lacks.is_empty() {
         write!(f, ", which does not have what it asks for: {}", Escaped(&lacks.join(", ")))?;
+    }
+    Ok(())
+}
+
+fn explained(
+    (tgid, exe): (u32, &str),
+    pieces: &[Piece],
+    (sum, threshold): (u64, u64),
+    alerts: u64,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match alerts {
+        0 => f.write_str("no alert")?,
+        1 => f.write_str("1 alert")?,
+        alerts => write!(f, "{alerts} alerts")?,
+    }
+    write!(f, " about process {tgid}")?;
+    if !exe.is_empty() {
+        write!(f, " {}", Quoted(exe))?;
+    }
+    for (at, Piece { what, weight }) in pieces.iter().enumerate() {
+        write!(f, "{} {} ({weight})", if at == 0 { ":" } else { "," }, Quoted(what))?;
+    }
+    if pieces.is_empty() {
+        return f.write_str(": the plugin noted no evidence");
+    }
+    write!(f, ": {sum}")?;
+    if threshold > 0 {
+        write!(f, " of {threshold}")?;
+    }
+    let missing = threshold.saturating_sub(sum);
+    if alerts == 0 && missing > 0 {
+        write!(f, ", {missing} are missing")?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Body, Event, Outcome, Process, ProcessKey, RecordRef, RuleKey, SCHEMA, Tick,
+    Action, Body, Event, Evidence, Outcome, Process, ProcessKey, RecordRef, RuleKey, SCHEMA, Tick,
 };
 use krsi_plugin_schema::lower;
 
@@ -55,6 +55,8 @@ pub(super) struct Stage {
 pub(super) struct Happened {
     /// Alerts that the plugin raised.
     pub(super) alerts: Vec<RaisedAlert>,
+    /// Evidence that the plugin noted.
+    pub(super) evidence: Vec<Evidence<'static>>,
     /// Rules that came into force.
     pub(super) rules: Vec<RuleView>,
     /// What a host would have refused it, in words.
@@ -73,6 +75,7 @@ impl Happened {
     /// Adds what happened later.
     pub(super) fn and(&mut self, later: Happened) {
         self.alerts.extend(later.alerts);
+        self.evidence.extend(later.evidence);
         self.rules.extend(later.rules);
         self.refused.extend(later.refused);
         self.wanted.extend(later.wanted);
@@ -270,6 +273,11 @@ impl Stage {
                 Ok((_, Action::Kill(kill))) if self.stepped.manifest().kill => {
                     happened.wanted.push(words(&Action::Kill(kill)));
                     kills.push(kill.token);
+                }
+                Ok((_, Action::Evidence(evidence))) => {
+                    let Evidence { process, what, weight, threshold } = evidence;
+                    let what = what.into_owned().into();
+                    happened.evidence.push(Evidence { process, what, weight, threshold });
                 }
                 Ok((frame, action)) => {
                     happened.wanted.push(words(&action));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::output::{
-    AlertReport, CallObject, Colour, Decider, FailureReport, FieldValue, Json, Output,
-    RefusalReport, Report, RuleEndReport, RuleReport, Terminal, VerdictReport, WatchReport,
+    AlertReport, CallObject, Colour, Decider, EvidenceReport, FailureReport, FieldValue, Json,
+    Output, RefusalReport, Report, RuleEndReport, RuleReport, Terminal, VerdictReport, WatchReport,
 };
 use crate::text::{Escaped, Quoted, cut};
 
@@ -82,6 +82,7 @@ fn reports(name: &str, other: &str) -> Vec<Report> {
             tgid: 1,
             exe: a(),
             text: b(),
+            evidence: vec![EvidenceReport { what: a(), weight: 1 }],
         }),
         Report::Verdict(VerdictReport {
             unix_ns: i64::MAX,

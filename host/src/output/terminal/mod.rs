@@ -143,13 +143,19 @@ fn end_text(end: &RuleEndReport) -> String {
 
 fn alert_text(alert: &AlertReport) -> String {
     let technique = if alert.technique.is_empty() { "-" } else { &alert.technique };
+    let evidence: Vec<String> = alert
+        .evidence
+        .iter()
+        .map(|one| format!("{} ({})", Quoted(&one.what), one.weight))
+        .collect();
     format!(
-        "{:<8} {:<9} {:<10} {}  {}",
+        "{:<8} {:<9} {:<10} {}  {}{}",
         alert.severity,
         if technique == "-" { technique.to_owned() } else { Quoted(technique).to_string() },
         Quoted(&alert.plugin),
         who(alert.tgid, &alert.exe),
-        Escaped(&alert.text)
+        Escaped(&alert.text),
+        if_any("; evidence: ", &evidence.join(", "))
     )
 }
 

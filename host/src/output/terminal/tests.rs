@@ -61,9 +61,12 @@ fn an_alert_is_one_aligned_line() {
         tgid: 42,
         exe: "/tmp/x".into(),
         text: "mining".into(),
+        evidence: vec![
+            EvidenceReport { what: "a pool".into(), weight: 60 },
+            EvidenceReport { what: "hints".into(), weight: 40 },
+        ],
     });
-    let plain =
-        "2026-12-06T12:00:01.500Z  ALERT     high     T1496     miner      42 /tmp/x  mining\n";
+    let plain = "2026-12-06T12:00:01.500Z  ALERT     high     T1496     miner      42 /tmp/x  mining; evidence: \"a pool\" (60), hints (40)\n";
     assert_eq!(text(&alert, Colour::Off), plain);
     assert!(text(&alert, Colour::On).contains("\x1b[1;33mALERT   \x1b[0m"));
 }
@@ -101,6 +104,7 @@ fn hostile_plugins() -> Vec<Report> {
         tgid: 1,
         exe: name(),
         text: name(),
+        evidence: vec![EvidenceReport { what: name(), weight: 60 }],
     };
     let rule = RuleReport { unix_ns, rule_id: 1, plugin: name(), text: name(), reason: name() };
     let end = RuleEndReport { plugin: name(), text: name(), reason: name(), ..rule_end(1) };

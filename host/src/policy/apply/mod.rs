@@ -32,6 +32,10 @@ const REASON_BYTES: usize = 256;
 const TECHNIQUE_BYTES: usize = 64;
 /// Bytes that are kept of an alert's text.
 const ALERT_BYTES: usize = 1024;
+/// Pieces of evidence that are kept of an alert.
+const EVIDENCE_MAX: usize = 16;
+/// Bytes that are kept of each.
+const EVIDENCE_BYTES: usize = 128;
 
 /// The plugin whose actions are applied.
 #[derive(Debug)]
@@ -99,6 +103,8 @@ pub struct RaisedAlert {
     pub process: ProcessKey,
     /// The plugin's text about it.
     pub text: String,
+    /// What it stands on, each with its weight.
+    pub evidence: Vec<(String, u32)>,
 }
 
 /// An action that was not done.
@@ -265,6 +271,8 @@ fn one<S: RuleStore>(
             Ok(value) => applied.metrics.push(value),
             Err(error) => applied.refuse(token, Refusal::TooMany, error.to_string()),
         },
+        // Evidence is for recordings and replays: an alert carries its own.
+        Action::Evidence(_) => {}
         // Refused before it comes here.
         Action::Unknown(_) => {}
     }
@@ -321,7 +329,11 @@ fn in_scope(principal: &Principal, action: &Action<'_>, context: ActionContext<'
         }
         Action::Kill(kill) => (context.within)(kill.process),
         Action::SetLabel(set) => (context.within)(set.process),
-        Action::Revoke(_) | Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => true,
+        Action::Revoke(_)
+        | Action::Alert(_)
+        | Action::Metric(_)
+        | Action::Evidence(_)
+        | Action::Unknown(_) => true,
     }
 }
 
@@ -406,6 +418,12 @@ fn raise(principal: &mut Principal, alert: &Alert<'_>, now_boot_ns: u64, applied
         severity: alert.severity,
         process: alert.process,
         text: cut(&alert.text, ALERT_BYTES).to_owned(),
+        evidence: alert
+            .evidence
+            .iter()
+            .take(EVIDENCE_MAX)
+            .map(|one| (cut(&one.what, EVIDENCE_BYTES).to_owned(), one.weight))
+            .collect(),
     });
 }
 

@@ -37,7 +37,11 @@ pub(crate) fn check(grant: &Grant, action: &Action<'_>) -> Result<(), Capability
         Action::Alert(alert) if !is_technique(&alert.technique) => Err(CapabilityError::Technique),
         Action::Metric(metric) if !is_metric_name(&metric.name) => Err(CapabilityError::MetricName),
         Action::Metric(metric) if !metric.value.is_finite() => Err(CapabilityError::MetricValue),
-        Action::Alert(_) | Action::Metric(_) | Action::Revoke(_) | Action::Unknown(_) => Ok(()),
+        Action::Alert(_)
+        | Action::Metric(_)
+        | Action::Evidence(_)
+        | Action::Revoke(_)
+        | Action::Unknown(_) => Ok(()),
     }
 }
 

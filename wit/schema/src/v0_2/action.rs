@@ -189,6 +189,33 @@ words! {
 }
 
 composite! {
+    /// One piece of evidence that an alert stands on.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct AlertEvidence<'a> {
+        /// What was seen, in the plugin's words.
+        pub what: Cow<'a, str>,
+        /// How much it counts, in the plugin's own measure.
+        pub weight: u32,
+    }
+}
+
+composite! {
+    /// Evidence about a process that is not enough for an alert yet, or belongs to one: for whoever asks later why there
+    /// was an alert, or none.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Evidence<'a> {
+        /// The process that the evidence is about.
+        pub process: ProcessKey,
+        /// What was seen, in the plugin's words; the same words again are the same evidence.
+        pub what: Cow<'a, str>,
+        /// How much it counts, in the plugin's own measure.
+        pub weight: u32,
+        /// The sum of weights at which the plugin raises an alert; 0 when it has none.
+        pub threshold: u32,
+    }
+}
+
+composite! {
     /// A detection.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct Alert<'a> {
@@ -202,6 +229,8 @@ composite! {
         pub text: Cow<'a, str>,
         /// Time of the event that caused it, 0 without one.
         pub cause_boot_ns: u64,
+        /// Evidence that it stands on; a host keeps the first 16 pieces.
+        pub evidence: Vec<AlertEvidence<'a>>,
     }
 }
 
@@ -249,6 +278,8 @@ pub enum Action<'a> {
     LabelRule(LabelRule<'a>),
     /// See [`SetLabel`].
     SetLabel(SetLabel<'a>),
+    /// See [`Evidence`].
+    Evidence(Evidence<'a>),
     /// A kind that this version does not have.
     Unknown(u16),
 }
@@ -277,6 +308,7 @@ impl<'a> Action<'a> {
                     label: Cow::decode(from)?,
                 }),
                 8 => Action::SetLabel(SetLabel::decode_fields(from)?),
+                10 => Action::Evidence(Evidence::decode_fields(from)?),
                 other => Action::Unknown(other),
             })
         })
@@ -304,6 +336,7 @@ impl<'a> Action<'a> {
                 label.encode(out);
             }),
             Action::SetLabel(set) => write(out, 8, |out| set.encode_fields(out)),
+            Action::Evidence(evidence) => write(out, 10, |out| evidence.encode_fields(out)),
             Action::Unknown(kind) => write(out, *kind, |_| ()),
         }
     }
@@ -318,7 +351,7 @@ impl<'a> Action<'a> {
             Action::SetLabel(set) => set.token,
             Action::Revoke(revoke) => revoke.token,
             Action::Kill(kill) => kill.token,
-            Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => 0,
+            Action::Alert(_) | Action::Metric(_) | Action::Evidence(_) | Action::Unknown(_) => 0,
         }
     }
 
@@ -328,7 +361,7 @@ impl<'a> Action<'a> {
     pub fn token_of(frame: &Frame<'_>) -> u32 {
         let token = match frame.kind {
             1 | 2 | 7 => frame.read(|from| u32::decode(&mut from.sized()?)),
-            5 | 6 => Ok(0),
+            5 | 6 | 10 => Ok(0),
             _ => frame.read(u32::decode),
         };
         token.unwrap_or(0)

@@ -17,8 +17,8 @@ mod report;
 mod running;
 
 pub use action::{
-    Action, Alert, Allow, Deny, IfUnread, Kill, Metric, MetricKind, Revoke, Rule, RuleMode,
-    Severity, Subject,
+    Action, Alert, AlertEvidence, Allow, Deny, Evidence, IfUnread, Kill, Metric, MetricKind,
+    Revoke, Rule, RuleMode, Severity, Subject,
 };
 pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
 pub use event::{Body, Connect, Event, Exec, ExecFlags, Exit, FileOpen, Fork, Meta, Verdict};

@@ -418,13 +418,17 @@ fn every_action_round_trips_and_tells_its_token() {
         process,
         text: Cow::Borrowed("text"),
         cause_boot_ns: 5,
+        evidence: vec![AlertEvidence { what: Cow::Borrowed("a word"), weight: 60 }],
     };
+    let what = Cow::Borrowed("another word");
+    let evidence = Evidence { process, what, weight: 30, threshold: 100 };
     let metric = Metric { name: Cow::Borrowed("m"), kind: MetricKind::Gauge, value: -0.5 };
     let actions = [
         (Action::Revoke(Revoke { token: 300 }), 300),
         (Action::Kill(Kill { token: 301, process }), 301),
         (Action::Alert(alert), 0),
         (Action::Metric(metric), 0),
+        (Action::Evidence(evidence), 0),
     ];
     for (action, token) in actions {
         let out = written(&action);
