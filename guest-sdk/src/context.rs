@@ -236,11 +236,13 @@ impl Ctx {
             return;
         }
         let pieces = self.evidence.entry(process).or_default();
+        let has_room = pieces.len() < EVIDENCE_MAX;
         match pieces.iter_mut().find(|piece| piece.what == what) {
-            Some(piece) if piece.weight >= weight => return,
-            Some(piece) => piece.weight = weight,
-            None if pieces.len() >= EVIDENCE_MAX => return,
-            None => pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight }),
+            Some(piece) if piece.weight < weight => piece.weight = weight,
+            None if has_room => {
+                pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight });
+            }
+            Some(_) | None => return,
         }
         let what = Cow::Borrowed(what);
         self.issue(&Action::Evidence(Evidence { process, what, weight, threshold }));

@@ -1,7 +1,7 @@
 //! State of all attached programs as other stages see it: a value, made anew after every change.
 
 use krsi_host_abi::hook::Hook;
-use krsi_plugin_schema::latest::LostOf;
+use krsi_plugin_schema::latest::{HookSet, LostOf};
 
 use super::watches::ToldWatches;
 use crate::decode::CallLayouts;
@@ -17,6 +17,8 @@ pub(crate) struct Published {
     pub(crate) backend: &'static str,
     /// Hooks whose calls rules can refuse.
     pub(crate) enforced: Vec<Hook>,
+    /// Hooks whose programs resolve paths.
+    pub(crate) resolving: HookSet,
     /// Whether executables are hashed, or why not.
     pub(crate) digests: Result<(), NoDigests>,
     /// How records of the template program are read.

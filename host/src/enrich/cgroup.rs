@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::decode::text::escape;
 
@@ -20,7 +21,9 @@ const DEPTH_MAX: usize = 32;
 /// How long an unknown id stays unknown.
 const MISS_NS: u64 = 1_000_000_000;
 /// Least time between two walks, so that short-lived cgroups cannot keep the host walking.
-const WALK_NS: u64 = 20_000_000;
+const WALK: Duration = Duration::from_millis(20);
+/// How many times as long as a walk takes the next one waits: a walk holds up the reader.
+const WALK_SHARE: u32 = 50;
 
 /// Names of cgroups, learnt when asked for.
 #[derive(Debug)]
@@ -29,14 +32,15 @@ pub(crate) struct CgroupNames {
     names: HashMap<u64, String>,
     /// Unknown ids, and until when they are not looked for again.
     misses: HashMap<u64, u64>,
-    next_walk_boot_ns: u64,
+    /// When the next walk may begin; by the clock, as events may be late.
+    next_walk: Option<Instant>,
 }
 
 impl CgroupNames {
     /// Names of the hierarchy that is mounted at `root`.
     #[must_use]
     pub(crate) fn new(root: PathBuf) -> Self {
-        Self { root, names: HashMap::new(), misses: HashMap::new(), next_walk_boot_ns: 0 }
+        Self { root, names: HashMap::new(), misses: HashMap::new(), next_walk: None }
     }
 
     /// Names of this system's unified hierarchy: where systemd mounts it, alone or beside version 1.
@@ -62,8 +66,10 @@ impl CgroupNames {
             return "";
         }
         if !self.names.contains_key(&id) && self.may_look(id, now_boot_ns) {
-            self.next_walk_boot_ns = now_boot_ns.saturating_add(WALK_NS);
+            let began = Instant::now();
             self.walk();
+            let wait = (began.elapsed() * WALK_SHARE).max(WALK);
+            self.next_walk = Instant::now().checked_add(wait);
             if !self.names.contains_key(&id) {
                 self.misses.insert(id, now_boot_ns.saturating_add(MISS_NS));
             }
@@ -72,7 +78,7 @@ impl CgroupNames {
     }
 
     fn may_look(&mut self, id: u64, now_boot_ns: u64) -> bool {
-        if now_boot_ns < self.next_walk_boot_ns {
+        if self.next_walk.is_some_and(|next| Instant::now() < next) {
             return false;
         }
         if self.misses.len() >= NAMES_MAX {
@@ -132,15 +138,21 @@ mod tests {
         assert_eq!(names.name(0, 1), "");
         fs::create_dir(&late).unwrap();
         let id = ino(&late);
+        let soon = |names: &CgroupNames| names.next_walk.unwrap() > Instant::now();
+        names.next_walk = Instant::now().checked_add(Duration::from_secs(60));
         assert_eq!(names.name(id, 2), "", "two walks need time between them");
         fs::remove_dir(&late).unwrap();
-        assert_eq!(names.name(id, WALK_NS + 1), "");
+        names.next_walk = None;
+        assert_eq!(names.name(id, 3), "");
+        assert!(soon(&names), "the next one waits");
+        names.next_walk = None;
         fs::create_dir(&late).unwrap();
         let again = ino(&late);
         if again == id {
-            assert_eq!(names.name(id, 2 * WALK_NS + 2), "", "known to be unknown");
+            assert_eq!(names.name(id, 4), "", "known to be unknown");
         }
-        assert_eq!(names.name(again, MISS_NS + WALK_NS + 1), "/late");
+        names.next_walk = None;
+        assert_eq!(names.name(again, MISS_NS + 4), "/late");
         fs::remove_dir_all(&root).unwrap();
         assert_eq!(names.name(ino(Path::new("/")), 3 * MISS_NS), "", "a root that is gone");
     }

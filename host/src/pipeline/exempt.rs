@@ -79,6 +79,7 @@ impl ExemptProcesses {
             let kept = self.kernel.count_uid(uid);
             told.extend(kept.err().map(|why| format!("exempt-uids: {uid}: {why}")));
         }
+        told.extend(self.settings.exempt_tgids.iter().map(|tgid| who_is(*tgid)));
         for path in self.settings.exempt_cgroups.clone() {
             let name = path.display().to_string();
             let kept = match (namespace::cgroups(), CgroupNames::id_of(&path)) {
@@ -221,6 +222,22 @@ impl ExemptProcesses {
             why |= running.fold(0, |why, one| why | one.why) & allowed;
         }
         why
+    }
+}
+
+/// Who has a process id that the configuration exempts: another process may have come by it.
+fn who_is(tgid: u32) -> String {
+    let folder = PathBuf::from(format!("/proc/{tgid}"));
+    match fs::metadata(&folder) {
+        Ok(metadata) => {
+            let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
+            format!(
+                "exempt-tgids: process {tgid} is {} of user {}, and exempt until it ends",
+                exe.display(),
+                metadata.uid()
+            )
+        }
+        Err(_) => format!("exempt-tgids: there is no process {tgid}; it exempts nobody"),
     }
 }
 

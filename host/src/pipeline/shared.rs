@@ -99,7 +99,7 @@ impl Shared {
         match key {
             RuleKey::File(file) => {
                 let processes = self.processes();
-                let all = processes.iter().map(|process| (process.key, process.file));
+                let all = processes.running().map(|process| (process.key, process.file));
                 let all: Vec<(ProcessKey, FileKey)> = all.collect();
                 // What is asked of `/proc` is asked without the table.
                 drop(processes);
@@ -113,7 +113,7 @@ impl Shared {
                 let runs = |process: &&Process<'static>| {
                     PathPrefix::new(&process.exe).is_ok_and(|exe| prefix.covers(&exe))
                 };
-                self.processes().iter().filter(runs).map(|process| process.key).collect()
+                self.processes().running().filter(runs).map(|process| process.key).collect()
             }
             _ => Vec::new(),
         }
@@ -148,8 +148,18 @@ impl Shared {
     /// it says. What was not seen to be called is told, once. To be called before the programs of new slots are
     /// read, and for slots that are gone only after their last record was read.
     pub(super) fn publish(&self, published: Published) {
-        let Published { hooks, backend, enforced, digests, layouts, watches, unproven, programs } =
-            published;
+        let Published {
+            hooks,
+            backend,
+            enforced,
+            resolving,
+            digests,
+            layouts,
+            watches,
+            unproven,
+            programs,
+        } = published;
+        self.machine.resolving.set(resolving);
         self.ledger().set_attached(enforced);
         self.ledger().set_digests(digests);
         *self.layouts.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(layouts);

@@ -156,6 +156,7 @@ struct FoundMachine {
 /// how processes are listed.
 fn look(hooks: &mut Hooks, exempt: &mut ExemptProcesses) -> Result<FoundMachine, RunError> {
     let (mut told, mut machine) = (exempt.count(), Machine::default());
+    told.extend(vital::told_of_loader());
     hooks.prove(|key_of| {
         told.extend(exempt.hold(key_of));
         machine = vital::machine(key_of);

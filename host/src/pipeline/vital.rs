@@ -30,13 +30,45 @@ const HASHED_MAX: u64 = 64 << 20;
 const TEXT_MAX: u64 = 1 << 20;
 
 /// Where files are found that nobody comes in without.
-const KNOWN: [(&str, &[&str]); 5] = [
+const KNOWN: [(&str, &[&str]); 10] = [
     (
         "sshd",
-        &["/usr/sbin/sshd", "/usr/lib/openssh/sshd-session", "/usr/libexec/openssh/sshd-session"],
+        &[
+            "/usr/sbin/sshd",
+            "/usr/lib/openssh/sshd-auth",
+            "/usr/lib/openssh/sshd-session",
+            "/usr/lib/ssh/sshd-auth",
+            "/usr/lib/ssh/sshd-session",
+            "/usr/libexec/openssh/sshd-auth",
+            "/usr/libexec/openssh/sshd-session",
+        ],
     ),
     ("login", &["/bin/login", "/usr/bin/login"]),
+    ("agetty", &["/sbin/agetty", "/usr/sbin/agetty", "/usr/bin/agetty"]),
     ("sudo", &["/usr/bin/sudo"]),
+    ("su", &["/bin/su", "/usr/bin/su"]),
+    (
+        "what PID 1 starts services with",
+        &["/lib/systemd/systemd-executor", "/usr/lib/systemd/systemd-executor"],
+    ),
+    (
+        "the check of passwords",
+        &[
+            "/sbin/unix_chkpwd",
+            "/usr/sbin/unix_chkpwd",
+            "/lib/x86_64-linux-gnu/libpam.so.0",
+            "/lib/aarch64-linux-gnu/libpam.so.0",
+            "/lib64/libpam.so.0",
+            "/lib/libpam.so.0",
+            "/etc/pam.d/common-auth",
+            "/etc/pam.d/login",
+            "/etc/pam.d/other",
+            "/etc/pam.d/sshd",
+            "/etc/pam.d/sudo",
+            "/etc/pam.d/system-auth",
+        ],
+    ),
+    ("the list of users", &["/etc/passwd"]),
     (
         "the dynamic loader",
         &[
@@ -163,6 +195,20 @@ fn libraries(maps: &str) -> Vec<(&'static str, PathBuf)> {
     found
 }
 
+/// What is to be told of a host that is linked dynamically, by what it has mapped.
+pub(super) fn told_of_loader() -> Option<String> {
+    loader_of(&text("/proc/self/maps"))
+}
+
+fn loader_of(maps: &str) -> Option<String> {
+    let (_, loader) = libraries(maps).into_iter().next()?;
+    Some(format!(
+        "krsi-host is linked dynamically: where a rule denies opening {}, root's `krsi-host status` and `reload` cannot start \
+         (the README links it statically)",
+        loader.display()
+    ))
+}
+
 /// PID 1, the host and its ancestors, with their starts in ticks.
 fn roots() -> Vec<ProcessKey> {
     let of = |tgid| enrich::stat_of("/proc".as_ref(), tgid);
@@ -246,7 +292,9 @@ mod tests {
             ("libc", PathBuf::from("/usr/lib/libc.so.6")),
             ("the dynamic loader", "/lib/ld-2.31.so".into()),
         ];
-        assert_eq!(libraries(&(maps + "7f-80 rw-p 0 00:00 0 [stack]\n")), expected);
+        assert_eq!(libraries(&(maps.clone() + "7f-80 rw-p 0 00:00 0 [stack]\n")), expected);
+        assert!(loader_of(&maps).unwrap().contains("/usr/lib/libc.so.6"));
+        assert_eq!(loader_of(&line("/usr/bin/krsi-host")), None);
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub(crate) use apply::{Applied, RaisedAlert};
 pub use asked::Asked;
 pub(crate) use asked::{AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
+pub(crate) use broad::ResolvingHooks;
 pub use capability::{Grant, GrantSpec};
 pub(crate) use ledger::{
     GrantVerdict, LabelError, LabelView, NO_ROOM, NoDigests, Regranted, RuleSpec, RuleView,

@@ -22,11 +22,13 @@ const MAPPED: u32 = u32::from_ne_bytes([0, 0, 0xff, 0xff]);
 const TCP: u32 = 6;
 /// `IPPROTO_MPTCP`: TCP on several ways.
 const MPTCP: u32 = 262;
+/// `IPPROTO_SMC`: shared memory, or TCP where the other side does not have it.
+const SMC: u32 = 256;
 
 /// The protocol that a rule names for a socket's (`sk_protocol`).
 #[inline(always)]
 pub fn named(protocol: u32) -> u32 {
-    if protocol == MPTCP { TCP } else { protocol }
+    if protocol == MPTCP || protocol == SMC { TCP } else { protocol }
 }
 
 /// What an address without a family is to the kernel.

@@ -352,12 +352,20 @@ impl Hooks {
             hooks: self.attached(),
             backend: self.loader.backend().kind().name(),
             enforced: hooks.filter(|_| can_deny).collect(),
+            resolving: self.resolving(),
             digests: self.digests.are_read(),
             layouts: self.layouts.clone(),
             watches: self.watches.told(),
             unproven: self.proof.told().into_iter().chain(unproven).collect(),
             programs: programs.map(program).collect(),
         }
+    }
+
+    /// Hooks whose programs resolve paths.
+    fn resolving(&self) -> HookSet {
+        let resolving = self.live.iter().filter(|live| live.resolves);
+        let hooks = resolving.filter_map(|live| AbiHook::from_id(live.slot));
+        hooks.filter_map(crate::decode::hook).fold(HookSet::default(), HookSet::with)
     }
 
     /// Returns the hook or watch that the losses of a slot belong to.

@@ -64,13 +64,14 @@ impl Explanation {
         let Evidence { process, what, weight, threshold } = evidence;
         let Some(suspect) = self.suspect(plugin, *process) else { return };
         suspect.threshold = *threshold;
+        let has_room = suspect.pieces.len() < PIECES_MAX;
         match suspect.pieces.iter_mut().find(|piece| piece.what == *what) {
             Some(piece) => piece.weight = piece.weight.max(*weight),
-            None if suspect.pieces.len() >= PIECES_MAX => {}
-            None => {
+            None if has_room => {
                 let what = what.clone().into_owned();
                 suspect.pieces.push(Piece { what, weight: *weight });
             }
+            None => {}
         }
     }
 

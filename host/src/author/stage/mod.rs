@@ -20,7 +20,7 @@ use crate::plugin::{CallError, KeptLog, PluginPre, StartError, Stepped, words};
 use crate::policy::ledger::memory::{CallKeys, MemoryMaps};
 use crate::policy::{
     ActionContext, Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert,
-    RuleView, Turns, Undeclared, apply,
+    ResolvingHooks, RuleView, Turns, Undeclared, apply,
 };
 use crate::route::batch::private;
 use crate::route::queue::Batch;
@@ -132,7 +132,7 @@ impl Stage {
             stepped,
             principal,
             turns: Turns::new(ledger),
-            machine: Machine::default(),
+            machine: Machine { resolving: ResolvingHooks::all(), ..Machine::default() },
             processes: HashMap::new(),
             parents: HashMap::new(),
             outcomes: Vec::new(),

@@ -153,6 +153,11 @@ impl Job {
         }
     }
 
+    /// Whether its calls are about a path that the hook's arguments do not tell.
+    pub(super) fn is_untold(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.flags & spec_flag::PATH_UNTOLD != 0)
+    }
+
     /// Whether its predicate tests a path: one that is walked is put together afterwards.
     pub(super) fn tests_path(&self) -> bool {
         self.spec().is_some_and(|spec| spec.flags & spec_flag::PATH_TEST != 0)

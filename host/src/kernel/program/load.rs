@@ -59,6 +59,8 @@ pub struct LiveProgram {
     pub hook: String,
     /// Function that it is attached to.
     pub function: String,
+    /// Whether it resolves the path of what its hook is about.
+    pub resolves: bool,
     /// How it is attached.
     attach_type: AttachType,
     link: Option<OwnedFd>,
@@ -220,7 +222,7 @@ impl Loader {
         let no_path_helper =
             is_hook.then(|| trial::no_path_helper(target.attach_type, id)).flatten();
         let load = |way| self.refined(job, &target, program, id, way);
-        let fd = self.by_any_way(job, no_path_helper, load)?;
+        let (fd, way) = self.by_any_way(job, no_path_helper, load)?;
         let link = syscall::attach(fd.as_fd()).map_err(HookError::Attach)?;
         let verified = syscall::info(fd.as_fd()).map_or(0, |info| info.verified_insns);
         tracing::debug!(hook, program, verified, function = target.function, "attached");
@@ -228,6 +230,7 @@ impl Loader {
             slot: job.slot(),
             hook: hook.to_owned(),
             function: target.function,
+            resolves: way.d_path != d_path::NONE && !job.is_untold(),
             attach_type: target.attach_type,
             link: Some(link),
             program: Arc::new(fd),
@@ -247,7 +250,7 @@ impl Loader {
         let target = Target { function, attach_type: AttachType::Iterator };
         let job = Job::Processes;
         let load = |way| self.refined(&job, &target, job.program(), id, way);
-        let program = self.by_any_way(&job, None, load)?;
+        let (program, _) = self.by_any_way(&job, None, load)?;
         TaskIterator::new(program.as_fd()).map_err(HookError::Attach)
     }
 
@@ -258,7 +261,7 @@ impl Loader {
     pub(crate) fn label(&self, program: &LabelProgram) -> Result<(), HookError> {
         let target = Target { function: String::new(), attach_type: AttachType::Run };
         let load = |way| self.refined(&Job::Label, &target, Job::Label.program(), 0, way);
-        let fd = self.by_any_way(&Job::Label, None, load)?;
+        let (fd, _) = self.by_any_way(&Job::Label, None, load)?;
         program.loaded(move |arguments| syscall::run(fd.as_fd(), arguments));
         Ok(())
     }
@@ -282,7 +285,7 @@ impl Loader {
         job: &Job,
         no_path_helper: Option<Refusal>,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
-    ) -> Result<OwnedFd, HookError> {
+    ) -> Result<(OwnedFd, Way), HookError> {
         let known = self.plain.get().copied();
         let has_function = self.kfuncs().has(PATH_D_PATH);
         let has_helper = no_path_helper.is_none();
@@ -301,7 +304,7 @@ impl Loader {
                     if !matches!(job, Job::Proof { .. } | Job::Processes | Job::Label) {
                         self.plain.get_or_init(|| !way.functions);
                     }
-                    return Ok(fd);
+                    return Ok((fd, way));
                 }
                 Err(HookError::Refused(refusal)) => {
                     tracing::debug!(

@@ -1,6 +1,6 @@
 //! What people see of reports, hostile names among them.
 
-use super::super::{CallObject, FieldValue, Json, NoteReport, RefusalReport};
+use super::super::{CallObject, EvidenceReport, FieldValue, Json, NoteReport, RefusalReport};
 use super::*;
 
 const START: &str = "1970-01-01T00:00:00.000Z";

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use krsi_host_abi::deny::{Digest, FileKey, Mode, ProcessKey as AbiProcessKey};
 use krsi_plugin_schema::latest::{
-    Deny, Hook, HookSet, ProcessKey, Rule, RuleKey, RuleMode, Subject,
+    Deny, Hook, HookSet, IfUnresolved, ProcessKey, Rule, RuleKey, RuleMode, Subject,
 };
 
 use super::ledger::RuleSpec;
@@ -27,6 +27,42 @@ const V4_BROAD: u8 = 8;
 const V6_BROAD: u8 = 32;
 /// Bits of `::ffff:0:0/96`.
 const MAPPED_BITS: u8 = 96;
+
+/// Folders in which nearly every program opens something: a label for whoever does is everybody's.
+const COMMON: [&str; 9] =
+    ["/dev", "/etc", "/lib", "/lib64", "/proc", "/sys", "/usr/lib", "/usr/lib64", "/usr/share"];
+/// Files below them that few programs open: names of secrets.
+const SECRET: [&str; 8] = [
+    "/etc/gshadow",
+    "/etc/krb5.keytab",
+    "/etc/security/opasswd",
+    "/etc/shadow",
+    "/etc/ssh",
+    "/etc/ssl/private",
+    "/etc/sudoers",
+    "/etc/wireguard",
+];
+
+/// Hooks at which the attached programs resolve paths.
+#[derive(Debug, Default)]
+pub struct ResolvingHooks(Mutex<HookSet>);
+
+impl ResolvingHooks {
+    /// All hooks: where no kernel is asked.
+    #[must_use]
+    pub(crate) const fn all() -> Self {
+        Self(Mutex::new(HookSet(u128::MAX)))
+    }
+
+    /// Takes note of the programs that are attached now.
+    pub(crate) fn set(&self, hooks: HookSet) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = hooks;
+    }
+
+    fn has(&self, hook: Hook) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(hook)
+    }
+}
 
 /// A file that nobody comes in without.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +89,9 @@ pub struct Machine {
     pub cgroups: Vec<u64>,
     /// Why rules by cgroup are not available at all.
     pub without_cgroups: Option<CgroupError>,
+    /// Hooks at which paths are resolved. At others a rule on a path that is to apply to what is unresolved is about
+    /// every call.
+    pub resolving: ResolvingHooks,
     /// Whether the file system on a device numbers the generations of its files: one may be 0, though.
     pub has_generations: Option<fn(u32) -> bool>,
     /// Digests of the files, taken when they are first asked for.
@@ -70,6 +109,10 @@ pub enum Breadth {
     Kill,
     /// A path that most others lie below.
     Path(String),
+    /// A rule on a path that applies to what is unresolved, at a hook where no path is resolved.
+    Unresolved(Hook),
+    /// A label for whoever opens what nearly every program opens.
+    Common(String),
     /// A prefix of addresses.
     Network(String),
     /// The plugin's prefixes together.
@@ -88,6 +131,12 @@ impl fmt::Display for Breadth {
             Self::WholeHook(hook) => write!(f, "it covers every call of {}", hook.name()),
             Self::Kill => f.write_str("it covers everybody's signals"),
             Self::Path(prefix) => write!(f, "most files lie below {prefix}"),
+            Self::Unresolved(hook) => write!(
+                f,
+                "no path is resolved at {} here, and it applies to what is unresolved",
+                hook.name()
+            ),
+            Self::Common(prefix) => write!(f, "nearly every program opens a file below {prefix}"),
             Self::Network(network) => write!(f, "{network} is too much of the network"),
             Self::Networks => {
                 f.write_str("the plugin's prefixes together are too much of the network")
@@ -113,14 +162,31 @@ impl Machine {
         }
         let rule = &denial.rule;
         let breadth = self.width((&rule.key, rule.subject, rule.hooks), others)?;
-        let everybody_has = |label: &str| {
-            let mut given = false;
-            others(&mut |spec| {
-                given |= spec.gives.as_deref() == Some(label) && self.is_wide(spec);
-            });
-            given
-        };
-        rule.labels.has.iter().all(|label| everybody_has(label)).then_some(breadth)
+        let has = &rule.labels.has;
+        has.iter().all(|label| self.everybody_has(label, others)).then_some(breadth)
+    }
+
+    /// Whether a rule of the plugin gives a label to everybody.
+    fn everybody_has(&self, label: &str, others: Others<'_>) -> bool {
+        let mut given = false;
+        others(&mut |spec| {
+            given |= spec.gives.as_deref() == Some(label)
+                && self.giving((&spec.key, spec.subject, spec.hooks)).is_some();
+        });
+        given
+    }
+
+    /// How a rule gives a label to everybody, if it does.
+    fn giving(&self, (key, subject, hooks): (&RuleKey, Subject, HookSet)) -> Option<Breadth> {
+        self.width((key, subject, hooks), ALONE).or_else(|| match (key, subject) {
+            (_, Subject::Lineage(root)) if !self.is_root(root) => None,
+            // Few programs execute what nearly every one opens.
+            (RuleKey::Path { prefix, .. }, _) => {
+                let is_opened = hooks.iter().any(|hook| hook != Hook::BprmCheckSecurity);
+                (is_opened && is_common(prefix)).then(|| Breadth::Common(prefix.clone()))
+            }
+            _ => None,
+        })
     }
 
     /// How a rule that gives a label is broad: it gives everybody a label, and a denial that is in force asks for it
@@ -131,14 +197,25 @@ impl Machine {
         label: &str,
         others: Others<'_>,
     ) -> Option<Breadth> {
-        let breadth = self.width((&rule.key, rule.subject, rule.hooks), ALONE)?;
-        let mut asked = false;
+        let breadth = self.giving((&rule.key, rule.subject, rule.hooks))?;
+        let (mut asked, mut blocks) = (false, Vec::new());
         others(&mut |spec| {
-            asked |= spec.mode == Mode::Enforce
-                && spec.labels.has.iter().any(|other| other == label)
-                && self.is_wide(spec);
+            if spec.mode == Mode::Enforce && self.is_everybodys(spec.subject) {
+                let asks = spec.labels.has.iter().any(|other| other == label);
+                asked |= asks && self.is_wide(spec);
+                // Whatever else these ask for: the label may have been what kept them apart.
+                blocks.extend(block(spec));
+            }
         });
-        asked.then_some(breadth)
+        (asked || are_broad(blocks)).then_some(breadth)
+    }
+
+    /// Whether a rule with this subject is about everybody.
+    fn is_everybodys(&self, subject: Subject) -> bool {
+        match subject {
+            Subject::Any => true,
+            Subject::Lineage(root) => self.is_root(root),
+        }
     }
 
     /// How a label of a process is broad: its descendants are everybody.
@@ -173,13 +250,17 @@ impl Machine {
             }
             RuleKey::Hook => hooks.iter().next().map(Breadth::WholeHook),
             RuleKey::Cgroup(id) => self.cgroups.contains(id).then_some(Breadth::Cgroup(*id)),
-            RuleKey::Path { prefix, .. } => self.path(prefix),
+            RuleKey::Path { prefix, if_unresolved } => self.path(prefix).or_else(|| {
+                let applies = *if_unresolved == IfUnresolved::Apply;
+                let mut blind = hooks.iter().filter(|hook| !self.resolving.has(*hook));
+                blind.next().filter(|_| applies).map(Breadth::Unresolved)
+            }),
             RuleKey::File(file) => {
                 self.file(|vital| (vital.key.ino, vital.key.dev) == (file.ino, file.dev))
             }
             RuleKey::Digest(digest) => self.digest(digest).map(Breadth::Vital),
             RuleKey::Network { address, prefix, .. }
-            | RuleKey::Transport { address, prefix, .. } => network(*address, *prefix, others),
+            | RuleKey::Transport { address, prefix, .. } => self.network(*address, *prefix, others),
             RuleKey::Process(_) | RuleKey::Lineage(_) => None,
         }
     }
@@ -203,6 +284,22 @@ impl Machine {
         self.file(|vital| vital.paths.iter().any(|path| path.starts_with(whole)))
     }
 
+    /// How a prefix is broad, alone or together with the plugin's others that are about everybody.
+    fn network(&self, address: IpAddr, prefix: u8, others: Others<'_>) -> Option<Breadth> {
+        let own = Block::new(address, prefix);
+        if own.is_broad() {
+            return Some(Breadth::Network(format!("{address}/{prefix}")));
+        }
+        let mut all = vec![own];
+        others(&mut |spec| {
+            let is_counted = spec.mode == Mode::Enforce
+                && self.is_everybodys(spec.subject)
+                && spec.labels.has.iter().all(|label| self.everybody_has(label, others));
+            all.extend(block(spec).filter(|block| is_counted && block.is_v4 == own.is_v4));
+        });
+        are_broad(all).then_some(Breadth::Networks)
+    }
+
     /// Takes the digests of the files, if that has not been done.
     pub fn take_digests(&self) -> &VitalDigests {
         self.digests.get_or_init(|| self.hash.map(|hash| hash(&self.files)).unwrap_or_default())
@@ -213,29 +310,35 @@ impl Machine {
     }
 }
 
-/// The addresses of a denial that is about everybody.
+/// The addresses of a rule on destinations.
 fn block(spec: &RuleSpec) -> Option<Block> {
-    let is_everybodys =
-        spec.mode == Mode::Enforce && spec.subject == Subject::Any && spec.labels.has.is_empty();
     match spec.key {
-        RuleKey::Network { address, prefix, .. } | RuleKey::Transport { address, prefix, .. }
-            if is_everybodys =>
-        {
+        RuleKey::Network { address, prefix, .. } | RuleKey::Transport { address, prefix, .. } => {
             Some(Block::new(address, prefix))
         }
         _ => None,
     }
 }
 
-fn network(address: IpAddr, prefix: u8, others: Others<'_>) -> Option<Breadth> {
-    let own = Block::new(address, prefix);
-    if own.is_broad() {
-        return Some(Breadth::Network(format!("{address}/{prefix}")));
-    }
-    let mut all = vec![own];
-    others(&mut |spec| all.extend(block(spec).filter(|block| block.is_v4 == own.is_v4)));
-    all.sort_unstable();
-    (covered(&all) >= own.broad_size()).then_some(Breadth::Networks)
+/// Whether blocks of either family are too much of the network together.
+fn are_broad(mut blocks: Vec<Block>) -> bool {
+    blocks.sort_unstable();
+    let (v4, v6): (Vec<Block>, Vec<Block>) = blocks.into_iter().partition(|block| block.is_v4);
+    [v4, v6].iter().any(|of_one| {
+        of_one.first().is_some_and(|first| {
+            of_one.iter().any(|block| block.is_broad()) || covered(of_one) >= first.broad_size()
+        })
+    })
+}
+
+/// Whether nearly every program opens something that a prefix covers.
+fn is_common(prefix: &str) -> bool {
+    // `Path` compares whole components, as the kernel does.
+    let prefix = Path::new(prefix.trim_end_matches('/'));
+    let is_below =
+        |folder: &&str| prefix.starts_with(folder) || Path::new(folder).starts_with(prefix);
+    COMMON.iter().any(|folder| is_below(&folder))
+        && !SECRET.iter().any(|secret| prefix.starts_with(secret))
 }
 
 /// A prefix of addresses: a block of them from its first one on. A wider one comes before what it holds.

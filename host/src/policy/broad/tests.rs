@@ -21,6 +21,7 @@ fn machine() -> Machine {
         files: vec![libc],
         roots: vec![root(1, 0), root(50, 9)],
         cgroups: vec![3],
+        resolving: ResolvingHooks(Mutex::new(HookSet::default().with(Hook::FileOpen))),
         hash: Some(|_| HashMap::from([([7; 32], "libc")])),
         ..Machine::default()
     }
@@ -124,6 +125,23 @@ fn paths_are_broad_by_depth_and_by_what_lies_below() {
 }
 
 #[test]
+fn a_path_that_cannot_be_resolved_anywhere_is_every_call() {
+    let strict =
+        |prefix: &str| RuleKey::Path { prefix: prefix.into(), if_unresolved: IfUnresolved::Apply };
+    // Programs at this hook resolve paths.
+    check(strict("/srv/secret"), None);
+    let mut rule = denial(strict("/srv/secret"));
+    rule.rule.hooks = rule.rule.hooks.with(Hook::FilePermission);
+    let every = Some(Breadth::Unresolved(Hook::FilePermission));
+    assert_eq!(machine().breadth(&rule, ALONE), every);
+    rule.rule.subject = Subject::Lineage(process(51, 9));
+    assert_eq!(machine().breadth(&rule, ALONE), None);
+    let mut lenient = denial(path("/srv/secret"));
+    lenient.rule.hooks = HookSet::default().with(Hook::FilePermission);
+    assert_eq!(machine().breadth(&lenient, ALONE), None);
+}
+
+#[test]
 fn vital_files_are_known_by_what_they_are() {
     let vital = Some(Breadth::Vital("libc"));
     check(RuleKey::File(PluginFile { ino: 7, dev: 8, generation: 0 }), vital.clone());
@@ -163,6 +181,25 @@ fn networks_are_broad_alone_or_together() {
     assert_eq!(together(&[(low, 9), ("10.1.0.0", 16)], network(low, 9)), None);
     assert_eq!(together(&[("2001:db8::", 33)], network(low, 9)), None);
     assert_eq!(together(&[("2001:db8::", 33)], network("2001:db8:8000::", 33)), both);
+    // For the descendants of PID 1, or with a label that everybody has, they are everybody's.
+    let of_roots =
+        RuleSpec { subject: Subject::Lineage(process(1, 0)), ..in_force(network(low, 9)) };
+    let of_some = RuleSpec { subject: Subject::Lineage(process(51, 9)), ..of_roots.clone() };
+    let labels = LabelTest { has: vec!["a".into()], lacks: Vec::new() };
+    let labelled = RuleSpec { labels: labels.clone(), ..in_force(network(low, 9)) };
+    let everybodys = RuleSpec {
+        mode: Mode::Label,
+        gives: Some("a".into()),
+        ..in_force(path("/etc/ld.so.cache"))
+    };
+    let with = |specs: &[&RuleSpec]| {
+        let see = |see: &mut dyn FnMut(&RuleSpec)| specs.iter().for_each(|spec| see(spec));
+        machine().breadth(&denial(network(high, 9)), &see)
+    };
+    assert_eq!(with(&[&of_roots]), both);
+    assert_eq!(with(&[&of_some]), None);
+    assert_eq!(with(&[&labelled]), None);
+    assert_eq!(with(&[&labelled, &everybodys]), both);
     let others = [("0.0.0.0", 9), (high, 9)];
     assert_eq!(together(&others, network("2001:db8::", 33)), None, "of the family of the rule");
 }
@@ -185,6 +222,13 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     assert_eq!(with(&gives(path("/etc/shadow"))), None);
     assert_eq!(with(&gives(RuleKey::Hook)), whole);
     assert_eq!(with(&gives(path("/usr"))), whole);
+    // Whoever starts opens these.
+    for common in ["/etc/ld.so.cache", "/usr/lib/locale/", "/dev/null", "/etc/"] {
+        assert_eq!(with(&gives(path(common))), whole, "{common}");
+    }
+    for rare in ["/etc/ssh/ssh_host_ed25519_key", "/srv/secret", "/root/.ssh"] {
+        assert_eq!(with(&gives(path(rare))), None, "{rare}");
+    }
     assert_eq!(with(&RuleSpec { gives: Some("b".into()), ..gives(RuleKey::Hook) }), None);
     // The other way round, too.
     let denies = RuleSpec { labels, ..in_force(RuleKey::Hook) };
@@ -193,6 +237,15 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     };
     assert_eq!(label(RuleKey::Hook, &denies), whole);
     assert_eq!(label(path("/etc/shadow"), &denies), None);
+    let common = Some(Breadth::Common("/etc/ld.so.cache".into()));
+    assert_eq!(label(path("/etc/ld.so.cache"), &denies), common);
+    // Many prefixes that ask for it are as much as a wide one.
+    let halves = ["10.0.0.0", "10.128.0.0"]
+        .map(|half| RuleSpec { labels: denies.labels.clone(), ..in_force(network(half, 9)) });
+    let both = machine().label_breadth(&denial(RuleKey::Hook).rule, "a", &|see| {
+        halves.iter().for_each(see);
+    });
+    assert_eq!(both, whole);
     assert_eq!(label(RuleKey::Hook, &RuleSpec { mode: Mode::Audit, ..denies.clone() }), None);
     assert_eq!(label(RuleKey::Hook, &RuleSpec { key: path("/etc/shadow"), ..denies }), None);
     assert_eq!(machine().root_breadth(process(1, 0)), Some(Breadth::Lineage(1)));

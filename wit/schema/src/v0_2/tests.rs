@@ -418,7 +418,7 @@ fn every_action_round_trips_and_tells_its_token() {
         process,
         text: Cow::Borrowed("text"),
         cause_boot_ns: 5,
-        evidence: vec![AlertEvidence { what: Cow::Borrowed("a word"), weight: 60 }],
+        evidence: Vec::from([AlertEvidence { what: Cow::Borrowed("a word"), weight: 60 }]),
     };
     let what = Cow::Borrowed("another word");
     let evidence = Evidence { process, what, weight: 30, threshold: 100 };
