@@ -84,7 +84,8 @@ fn what_is_recorded_is_read_in_order() {
     }
     // Two numbers of eight bytes each compress well.
     assert_eq!(calls, 300);
-    assert!(fs::metadata(&file).unwrap().len() < 1 << 20);
+    // What repeats takes a third of its bytes, or less.
+    assert!(fs::metadata(&file).unwrap().len() < 300 * 16_000 / 3);
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
 }
 
