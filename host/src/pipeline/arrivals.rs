@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
 use super::reloaded::Reloaded;
-use super::steward::Steward;
+use super::steward::{Steward, attach};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
 
@@ -273,9 +273,9 @@ impl Steward {
         // The file may have been read for another plugin's sake since.
         self.roster.hear(Some(&name))?;
         self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
-        self.attach_for(&prepared)?;
-        let swapped = self.roster.replace(prepared)?;
-        Ok(Reloaded::TookOver { name, swapped })
+        let swapped = self.attach_for(&prepared).and_then(|()| self.roster.replace(prepared));
+        self.shared.turns.turn(|ledger| ledger.unreserve_labels(&name));
+        Ok(Reloaded::TookOver { name, swapped: swapped? })
     }
 
     /// Loads a file that does not run yet, and the shadows that wait for its plugin.
@@ -313,16 +313,17 @@ impl Steward {
         if self.roster.spec(&name).is_none() {
             self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         }
-        self.attach_for(&prepared)?;
-        self.roster.add(prepared)?;
-        Ok(Reloaded::Loaded { name })
+        let added = self.attach_for(&prepared).and_then(|()| self.roster.add(prepared));
+        self.shared.turns.turn(|ledger| ledger.unreserve_labels(&name));
+        added.map(|()| Reloaded::Loaded { name })
     }
 
     /// Attaches what a plugin wants beyond what is attached.
     fn attach_for(&mut self, prepared: &Prepared) -> Result<(), RunError> {
+        prepared.reserve_labels(&self.shared)?;
         let slot = self.roster.slot_of(prepared.name());
         let wanted = self.wanted(Some(prepared.wanted(slot)));
-        self.hooks.want(&wanted)?;
+        attach(&mut self.hooks, wanted, &self.shared)?;
         self.report_not_attached();
         self.shared.publish(self.hooks.published());
         Ok(())

@@ -22,7 +22,7 @@ use super::recording::Recording;
 use super::reports::{self, ReportReceiver};
 use super::roster::Roster;
 use super::shared::Shared;
-use super::steward::{Command, Steward, administrator};
+use super::steward::{Command, Steward, administrator, attach};
 use super::vital;
 use crate::attach::hooks::Hooks;
 use crate::attach::left_out::NotAttached;
@@ -35,7 +35,7 @@ use crate::kernel::map::Counters;
 use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::survey::{privilege, probe};
 use crate::plugin::{Cache, CacheError, CompileStop, Compiler, TrustedKey, may_make_code};
-use crate::policy::{Ledger, Machine};
+use crate::policy::{HOST, Ledger, Machine, Undeclared};
 use crate::read::ring::{ReadError, Rings};
 use crate::thread::{self, Task};
 
@@ -76,6 +76,8 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let FoundMachine { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let mut ledger = Ledger::new(maps.rules, []);
     on_error::answer_errors(&mut ledger, &rules).map_err(RunError::OnError)?;
+    let own = ledger.declare_labels(&HOST.into(), &rules.labels, Undeclared::Stay);
+    own.map_err(RunError::OwnLabels)?;
     let (sender, reports) = reports::channel();
     let table = ProcessTable::with_capacity(rules.processes);
     let shared = Arc::new(Shared::new(ledger, table, machine, sender));
@@ -90,9 +92,11 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
     let (found, rejected) = found(in_folders, &mut roster);
     let first = (0..).zip(named.iter().chain(&found));
-    let wanted =
-        first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
-    hooks.want(&wanted)?;
+    let wanted = first
+        .fold(administrator(&config, &rules), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
+    // One that cannot have its labels is told when it is added.
+    named.iter().chain(&found).for_each(|plugin| drop(plugin.reserve_labels(&shared)));
+    attach(&mut hooks, wanted, &shared)?;
     watched(&hooks)?;
     shared.publish(hooks.published());
     let recording = Recording::at_start(&config, &shared, &mailbox)?;
@@ -100,7 +104,9 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let census = Census::start(processes, Arc::clone(&shared));
     exempt.mark_running();
     missing.iter().cloned().chain(without_cache).chain(notes).for_each(|text| shared.note(text));
+    let names: Vec<String> = named.iter().chain(&found).map(|one| one.name().to_owned()).collect();
     let rejected = add(&mut roster, named, found, rejected)?;
+    names.iter().for_each(|name| shared.turns.turn(|ledger| ledger.unreserve_labels(name)));
     let counters = maps.counters;
     let rings = Rings::new(maps.verdicts, maps.telemetry);
     let reader = Reader::new(rings, Arc::clone(&counters), Arc::clone(&shared));
@@ -110,6 +116,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
         refused: HashSet::new(),
         blind: HashSet::new(),
         config: config.clone(),
+        rules,
         hooks,
         exempt,
         census,

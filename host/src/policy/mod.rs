@@ -20,7 +20,7 @@ pub(crate) use asked::{AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
 pub(crate) use ledger::{
-    GrantVerdict, LabelError, LabelView, NO_ROOM, NoDigests, Regranted, RuleSpec, RuleView,
+    GrantVerdict, HOST, KEPT, LabelError, LabelView, NO_ROOM, NoDigests, Regranted, RuleSpec, RuleView,
     Undeclared,
 };
 pub use ledger::{Kinship, Ledger, looked_up};

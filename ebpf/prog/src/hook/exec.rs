@@ -41,9 +41,6 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let early = file::FileObject(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
     let Some(call) = filter::enter(slot, &early) else { return 0 };
     let bprm = Ptr::arg::<0>(&ctx);
-    if let Ok(bprm) = bprm {
-        label::exec_begins(&call, bprm);
-    }
     let file = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE));
     let mut traits = Traits::none(&call);
     if call.wants_file() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {

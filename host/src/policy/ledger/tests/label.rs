@@ -2,7 +2,7 @@
 
 use krsi_plugin_schema::latest::{Label, LabelExec, LabelFull, LabelTest, SetLabel};
 
-use super::super::label::LabelError;
+use super::super::label_book::LabelError;
 use super::*;
 
 fn declared(ledger: &mut Ledger<Fake>, names: &[(&str, LabelExec)], others: Undeclared) {
@@ -37,7 +37,7 @@ fn a_lease_carries_its_labels_and_processes_are_followed_while_there_are_any() {
     let followed = [
         AbiHook::SchedProcessFork,
         AbiHook::SchedProcessExit,
-        AbiHook::BprmCheckSecurity,
+        AbiHook::BprmCredsForExec,
         AbiHook::BprmCommittedCreds,
     ];
     assert!(followed.iter().all(|hook| flag_at(&ledger, *hook) != 0));
