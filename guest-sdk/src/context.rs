@@ -20,6 +20,8 @@ pub struct Ctx {
     processes: ProcessTable,
     actions: Vec<u8>,
     pub(crate) next_token: u32,
+    /// Name of the plugin, before the point of its labels.
+    pub(crate) plugin: String,
     log: sink::Log,
 }
 

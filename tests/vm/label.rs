@@ -261,6 +261,35 @@ fn by_hand(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A plugin is told which of its labels a caller had, and which the call gave.
+fn told(host: &Host, guest: &Guest, secret: &str) -> anyhow::Result<()> {
+    let tell = file(guest, "tell-labels")?;
+    let says = |text: &str| host.report(&[("kind", "alert"), ("text", text)]);
+    let tell = tell.display();
+    ensure!(script(&format!("read b < {tell}"))?.success());
+    says("had false, gave false")?;
+    ensure!(script(&format!("read a < {secret}; read b < {tell}; read c < {secret}"))?.success());
+    says("had true, gave false")?;
+    says(&format!("{secret}: had false"))?;
+    let reports = host.reports()?;
+    let again = reports.iter().any(|report| report["text"] == format!("{secret}: had true"));
+    ensure!(!again, "a label that it had was given: {reports:#?}");
+    Ok(())
+}
+
+/// The administrator sees who has his label.
+fn listed(host: &Host, image: &Path) -> anyhow::Result<()> {
+    let waits = waiting(image, "true")?;
+    let list = wait_for("the label", || {
+        let (done, list) = host.ask(&["label", "list"])?;
+        Ok((done && list.contains("host.memfd")).then_some(list))
+    })?;
+    ensure!(list.lines().any(|row| row.trim() == format!("{}  host.memfd", waits.id())), "{list}");
+    ensure!(labels(host)?.contains(&("host.memfd".into(), 1)), "{:?}", labels(host)?);
+    ensure!(go(waits)?.success());
+    Ok(())
+}
+
 /// Watches of the fifth example of docs/labels.md, and one on a label of a plugin's.
 fn watches() -> [String; 4] {
     [
@@ -300,7 +329,8 @@ fn watching(guest: &Guest, secret: &Path) -> anyhow::Result<(Host, PathBuf)> {
 
 fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     let mut command = Command::new("/krsi/krsi-host");
-    let refused = guest.refused(command.args(["--watch", "file_open if label('nobody.x') deny 1"]))?;
+    let refused =
+        guest.refused(command.args(["--watch", "file_open if label('nobody.x') deny 1"]))?;
     let words = "no plugin nobody that declares the label x runs";
     ensure!(refused.code == Some(2) && refused.stderr.contains(words), "{refused:?}");
     let secret = file(guest, "secret")?;
@@ -327,7 +357,12 @@ fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
         ("what a runtime starts from memory", &runtime, format!("exec {text}"), true),
         ("what a runtime starts", &runtime, connects.clone(), true),
         ("a neighbour", busybox, connects.clone(), true),
-        ("a reader, by the plugin's label", busybox, format!("read a < {secret}; {connects}"), false),
+        (
+            "a reader, by the plugin's label",
+            busybox,
+            format!("read a < {secret}; {connects}"),
+            false,
+        ),
     ];
     for (who, program, script, passes) in &tries {
         let mut shell = Command::new(program);
@@ -340,18 +375,15 @@ fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     fs::write(&lame, "#!/nowhere/at/all\n")?;
     ensure!(script(&format!("{lame}; exec /bin/busybox {connects}"))?.success(), "{lame}");
     host.signal(Signal::CONT)?;
-    for errno in ["EACCES", "ECONNREFUSED"] {
+    for (errno, label) in [("EACCES", "host.memfd"), ("ECONNREFUSED", "labeller.keep")] {
         let record = verdict(&host, &[("hook", "socket_connect"), ("errno", errno)])?;
-        ensure!(record["plugin"] == "administrator", "{record}");
+        ensure!(record["plugin"] == "administrator" && record["labels"][0] == label, "{record}");
     }
-    let waits = waiting(image, "true")?;
-    let list = wait_for("the label", || {
-        let (done, list) = host.ask(&["label", "list"])?;
-        Ok((done && list.contains("host.memfd")).then_some(list))
-    })?;
-    ensure!(list.lines().any(|row| row.trim() == format!("{}  host.memfd", waits.id())), "{list}");
-    ensure!(labels(&host)?.contains(&("host.memfd".into(), 1)), "{:?}", labels(&host)?);
-    ensure!(go(waits)?.success());
+    let record = host.report(&[("kind", "watch"), ("hook", "bprm_check_security")])?;
+    ensure!(record["gave_labels"][0] == "host.memfd", "{record}");
+    ensure!(record["labels"].as_array().is_some_and(Vec::is_empty), "{record}");
+    told(&host, guest, &secret.to_string())?;
+    listed(&host, image)?;
     // Without the plugin nobody is taken for one who lacks its label.
     fs::remove_file(plugin)?;
     host.note(&["left out: no plugin labeller that declares the label keep runs"])?;

@@ -69,15 +69,34 @@ extern "C" fn krsi_labels(start_boot_ns: u64, tgid: u64, unknown_zero: u64) -> u
 #[inline(always)]
 pub fn give(call: &Call, decision: &mut Decision) {
     let gives = decision.gives();
-    if gives == 0 || decision.is_denied() {
+    if gives == 0 {
         return;
     }
     let (facts, zero) = (&call.facts, call.facts.unknown_zero());
+    if decision.is_denied() {
+        decision.set_gives(zero);
+        return;
+    }
+    decision.set_gives(fresh(facts, gives));
     let ProcessKey { start_boot_ns, tgid, .. } = facts.process;
     if krsi_label_give(start_boot_ns, tgid.into(), gives, facts.slot.into(), zero) == 0 {
         return;
     }
+    decision.set_gives(zero);
     without_room(facts, call.counts, gives, decision, call.wants(flag::AUDIT_ONLY));
+}
+
+/// Those of some labels that the caller does not have.
+#[inline(always)]
+fn fresh(facts: &Facts, labels: u64) -> u64 {
+    (labels & !of_caller(facts)) ^ facts.unknown_zero()
+}
+
+/// Labels that the caller had before a call whose decision is made, as bits.
+#[inline(always)]
+pub fn had(facts: &Facts, decision: &Decision) -> u64 {
+    // Where there are no labels nothing is looked up.
+    if map::label_rules().live == 0 { 0 } else { of_caller(facts) & !decision.gives() }
 }
 
 /// There was no room for some labels: the call is refused, or reported, if whoever declared one says so.
@@ -121,11 +140,13 @@ extern "C" fn krsi_watch_gives(
     let (Some(facts), Some(decision)) = (global::seen(facts), global::seen_mut(out)) else {
         return 0;
     };
+    decision.set_gives(fresh(facts, gives));
     let ProcessKey { start_boot_ns, tgid, .. } = facts.process;
-    if krsi_label_give(start_boot_ns, tgid.into(), gives, slot, facts.unknown_zero()) != 0
-        && let Some(counts) = map::counts(facts.slot)
-    {
-        without_room(facts, counts, gives, decision, audits != 0);
+    if krsi_label_give(start_boot_ns, tgid.into(), gives, slot, facts.unknown_zero()) != 0 {
+        decision.set_gives(facts.unknown_zero());
+        if let Some(counts) = map::counts(facts.slot) {
+            without_room(facts, counts, gives, decision, audits != 0);
+        }
     }
     facts.unknown_zero() as u32
 }
@@ -195,6 +216,22 @@ pub fn exec_begins(call: &Call) -> u32 {
 extern "C" fn krsi_exec_begins(unknown_zero: u64) -> u32 {
     map::end_wait(&capture::task_address());
     unknown_zero as u32
+}
+
+/// Notes which labels an exec gives that cannot fail any more, and that the process does not have.
+#[inline(always)]
+pub fn note_exec(call: &Call, decision: &mut Decision) {
+    if call.wants(flag::LABELS) {
+        let gives = krsi_waiting(call.facts.unknown_zero());
+        decision.set_gives(fresh(&call.facts, gives & map::label_rules().live));
+    }
+}
+
+/// Labels that the calling thread's exec gives, as bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_waiting(unknown_zero: u64) -> u64 {
+    map::waiting(&capture::task_address()) ^ unknown_zero
 }
 
 /// An exec cannot fail any more: labels go that do not outlive it, then it gives its own.

@@ -86,7 +86,10 @@ mod tests {
         check("[a]\nfull = \"count\"", "missing field `exec`");
         check("[a]\nexec = \"stay\"\nfull = \"count\"", "unknown variant `stay`");
         check("[a]\nexec = \"keep\"\nfull = \"count\"\nttl = 3", "unknown field `ttl`");
-        check("[\"a.b\"]\nexec = \"keep\"\nfull = \"count\"", "[labels] \"a.b\" is no name of a label");
+        check(
+            "[\"a.b\"]\nexec = \"keep\"\nfull = \"count\"",
+            "[labels] \"a.b\" is no name of a label",
+        );
         let nine: String =
             (0..9).map(|at| format!("[l{at}]\nexec = \"keep\"\nfull = \"count\"\n")).collect();
         check(&nine, "9 labels, at most 8 are kept for the administrator");

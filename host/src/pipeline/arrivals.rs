@@ -166,10 +166,15 @@ impl Steward {
 
     /// Tells of files in folders that are no plugins; they stop nothing.
     pub(super) fn report_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
+        if rejected.is_empty() {
+            return;
+        }
         for (file, error) in rejected {
             // What became of it is noted.
             let _noted = self.became(&file, Err(error));
         }
+        // Watches may name labels of what does not run.
+        self.update_hooks();
     }
 
     /// Notes what became of a file, and keeps for `status` why it does not run.
@@ -274,7 +279,7 @@ impl Steward {
         self.roster.hear(Some(&name))?;
         self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         let swapped = self.attach_for(&prepared).and_then(|()| self.roster.replace(prepared));
-        self.shared.turns.turn(|ledger| ledger.unreserve_labels(&name));
+        self.roster.unreserve_labels(&name);
         Ok(Reloaded::TookOver { name, swapped: swapped? })
     }
 
@@ -314,7 +319,7 @@ impl Steward {
             self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         }
         let added = self.attach_for(&prepared).and_then(|()| self.roster.add(prepared));
-        self.shared.turns.turn(|ledger| ledger.unreserve_labels(&name));
+        self.roster.unreserve_labels(&name);
         added.map(|()| Reloaded::Loaded { name })
     }
 

@@ -14,8 +14,8 @@ use crate::kernel::map::store::StoreError;
 use crate::kernel::program::proof::CanaryError;
 use crate::kernel::survey::probe::ProbeError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
-use crate::policy::ledger::LedgerError;
 use crate::policy::LabelError;
+use crate::policy::ledger::LedgerError;
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
 use crate::thread::ThreadEnd;
@@ -225,8 +225,7 @@ impl RunError {
             }
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
-            RunError::Labels { source: LabelError::Host, .. } => "give the plugin another name",
-            RunError::Labels { .. } => "run fewer plugins with labels: `krsi-host status`",
+            RunError::Labels { source, .. } => of_labels(source),
             RunError::SameName { .. } => {
                 "state, rules and grants belong to a plugin's name: give each plugin its own, or take the other file away to let this one follow it"
             }
@@ -336,6 +335,13 @@ const fn of_config(error: &ConfigError) -> &'static str {
             "each --plugin-config is that of the --plugin at the same place in the order"
         }
         ConfigError::NoFolder { .. } => "give the folder; --plugin takes a file",
+    }
+}
+
+const fn of_labels(error: &LabelError) -> &'static str {
+    match error {
+        LabelError::Host => "give the plugin another name",
+        _ => "run fewer plugins with labels: `krsi-host status`",
     }
 }
 

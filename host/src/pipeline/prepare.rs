@@ -40,9 +40,10 @@ impl Prepared {
     /// Keeps numbers for its labels, so that watches can name them before it runs.
     pub(super) fn reserve_labels(&self, shared: &Shared) -> Result<(), RunError> {
         let (name, labels) = (self.name(), &self.asked.labels);
-        shared.turns.turn(|ledger| ledger.check_labels(name, labels)).map_err(|source| {
-            RunError::Labels { file: self.file().to_owned(), source }
-        })?;
+        shared
+            .turns
+            .turn(|ledger| ledger.check_labels(name, labels))
+            .map_err(|source| RunError::Labels { file: self.file().to_owned(), source })?;
         if let Err(error) = shared.turns.turn(|ledger| ledger.reserve_labels(name, labels)) {
             tracing::warn!(name, %error, "the plugin's watches cannot name its labels");
         }

@@ -20,8 +20,8 @@ pub(crate) use asked::{AskedFilter, AskedVerdict, AskedWatch};
 pub use broad::Machine;
 pub use capability::{Grant, GrantSpec};
 pub(crate) use ledger::{
-    GrantVerdict, HOST, KEPT, LabelError, LabelView, NO_ROOM, NoDigests, Regranted, RuleSpec, RuleView,
-    Undeclared,
+    GrantVerdict, KEPT, LabelError, LabelNames, LabelView, NO_ROOM, NoDigests, PublishedLabelNames,
+    Regranted, RuleSpec, RuleView, Undeclared,
 };
 pub use ledger::{Kinship, Ledger, looked_up};
 pub(crate) use metric::MetricTotals;

@@ -153,7 +153,9 @@ pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifes
 fn labels(labels: Vec<Label>) -> Result<Vec<Label>, ManifestError> {
     few("labels", labels.len(), LABELS_MAX)?;
     for (at, label) in labels.iter().enumerate() {
-        if !is_label_name(&label.name) || labels.iter().take(at).any(|other| other.name == label.name) {
+        if !is_label_name(&label.name)
+            || labels.iter().take(at).any(|other| other.name == label.name)
+        {
             return Err(ManifestError::Label { name: cut(&label.name) });
         }
     }

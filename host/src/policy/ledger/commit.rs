@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Mode, SLOTS};
+use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Subject};
 
 use super::Ledger;

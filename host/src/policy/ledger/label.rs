@@ -11,6 +11,7 @@ use krsi_plugin_schema::latest::{Label, ProcessKey, RuleKey, SetLabel};
 
 use super::flags::Followed;
 use super::label_book::{HOST, LabelBook, LabelError, LabelView, Undeclared};
+use super::label_names::PublishedNames;
 use super::lineage::abi;
 use super::{Kinship, Ledger, LedgerError};
 use crate::kernel::map::store::{RuleStore, StoreError};
@@ -31,9 +32,33 @@ impl<S: RuleStore> Ledger<S> {
         wanted: &[Label],
         others: Undeclared,
     ) -> Result<(), LedgerError> {
+        // Those of this name are the administrator's.
+        if &**plugin == HOST {
+            return if wanted.is_empty() { Ok(()) } else { Err(LabelError::Host.into()) };
+        }
         if wanted.is_empty() && !self.labels.has_some(plugin) {
             return Ok(());
         }
+        self.declare(plugin, wanted, others)
+    }
+
+    /// Declares the administrator's labels.
+    ///
+    /// # Errors
+    /// When there are too many or the kernel refuses.
+    pub(crate) fn declare_own_labels(&mut self, wanted: &[Label]) -> Result<(), LedgerError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.declare(&HOST.into(), wanted, Undeclared::Stay)
+    }
+
+    fn declare(
+        &mut self,
+        plugin: &Arc<str>,
+        wanted: &[Label],
+        others: Undeclared,
+    ) -> Result<(), LedgerError> {
         let before = self.labels.clone();
         self.labels.declare(plugin, wanted, others)?;
         self.write_labels(before)
@@ -99,7 +124,13 @@ impl<S: RuleStore> Ledger<S> {
             self.labels = before;
             return Err(error.into());
         }
+        self.label_names.publish(&self.labels.views());
         Ok(())
+    }
+
+    /// Names of the labels in use, which can be read without the ledger.
+    pub(crate) fn published_labels(&self) -> PublishedNames {
+        self.label_names.clone()
     }
 
     /// Gives a process a label of a plugin's, or takes it away.
@@ -197,7 +228,8 @@ impl<S: RuleStore> Ledger<S> {
         if ends == 0 {
             return;
         }
-        ends &= !self.book.iter().fold(self.labels.watched, |named, rule| named | rule.labels.all());
+        ends &=
+            !self.book.iter().fold(self.labels.watched, |named, rule| named | rule.labels.all());
         if ends == 0 {
             return;
         }
@@ -219,6 +251,7 @@ impl<S: RuleStore> Ledger<S> {
         match drained {
             Ok(true) => {
                 self.labels.free(ends);
+                self.label_names.publish(&self.labels.views());
                 if let Err(error) = self.write_flags() {
                     tracing::warn!(%error, "a flag that nothing needs is still set");
                 }

@@ -105,11 +105,13 @@ pub(super) struct LabelBook {
     known: [Option<Known>; LABELS],
     /// Labels that watches name, as bits.
     pub(super) watched: u64,
+    /// Number after the one that was given last: records of a label that is gone find nobody in its place.
+    next: usize,
 }
 
 impl Default for LabelBook {
     fn default() -> Self {
-        Self { known: [const { None }; LABELS], watched: 0 }
+        Self { known: [const { None }; LABELS], watched: 0, next: 0 }
     }
 }
 
@@ -138,7 +140,11 @@ impl LabelBook {
     }
 
     /// Keeps numbers for the labels of a version that is about to run; what the running one declares stays as it is.
-    pub(super) fn reserve(&mut self, plugin: &Arc<str>, wanted: &[Label]) -> Result<(), LabelError> {
+    pub(super) fn reserve(
+        &mut self,
+        plugin: &Arc<str>,
+        wanted: &[Label],
+    ) -> Result<(), LabelError> {
         self.check(plugin, wanted)?;
         for label in wanted {
             match self.number(plugin, &label.name).and_then(|at| self.known_mut(at)) {
@@ -161,10 +167,18 @@ impl LabelBook {
         is_declared: bool,
     ) -> Result<(), LabelError> {
         let own = self.number(plugin, &label.name).map(usize::from);
-        let free = || numbers(plugin).find(|at| self.known.get(*at).is_some_and(Option::is_none));
-        let at = own.or_else(free).and_then(|at| self.known.get_mut(at));
+        let is_free = |at: &usize| self.known.get(*at).is_some_and(Option::is_none);
+        let free = || {
+            let later = numbers(plugin).filter(|at| *at >= self.next).find(is_free);
+            later.or_else(|| numbers(plugin).find(is_free))
+        };
+        let at = own.or_else(free).ok_or(LabelError::NoneFree)?;
+        if own.is_none() && at < LABELS - KEPT {
+            self.next = at + 1;
+        }
         let (plugin, label, is_reserved) = (Arc::clone(plugin), label.clone(), !is_declared);
-        *at.ok_or(LabelError::NoneFree)? = Some(Known { plugin, label, is_declared, is_reserved });
+        let known = Known { plugin, label, is_declared, is_reserved };
+        self.known.get_mut(at).into_iter().for_each(|place| *place = Some(known.clone()));
         Ok(())
     }
 
@@ -180,7 +194,7 @@ impl LabelBook {
             (Some((owner, name)), _) => (owner, name),
             (None, plugin) => (plugin.unwrap_or(HOST), label),
         };
-        if plugin.is_some_and(|plugin| plugin != owner) {
+        if plugin.is_some_and(|plugin| plugin != owner || plugin == HOST) {
             return Err(LabelError::Foreign { label: label.to_owned() });
         }
         let is_used = |at: &u8| {
@@ -313,6 +327,42 @@ mod tests {
         assert_eq!(book.rules().live, 6);
         let names: Vec<String> = book.views().into_iter().map(|view| view.name).collect();
         assert_eq!(names, ["a.two", "b.one"]);
+    }
+
+    #[test]
+    fn who_watches_names_his_own_and_the_administrator_any_that_somebody_declares() {
+        let (mut book, a) = (LabelBook::default(), "a".into());
+        let one = label("one", LabelExec::Keep, LabelFull::Count);
+        let own = label("own", LabelExec::Drop, LabelFull::Count);
+        book.declare(&HOST.into(), std::slice::from_ref(&own), Undeclared::Stay).unwrap();
+        let absent = LabelError::Absent { plugin: "a".into(), label: "one".into() };
+        assert_eq!(book.named(None, "a.one"), Err(absent.clone()));
+        // A version that is about to run has a number, and what it would change of the running one waits.
+        book.reserve(&a, std::slice::from_ref(&one)).unwrap();
+        assert_eq!((book.named(None, "a.one"), book.undeclared()), (Ok(0), 0));
+        book.unreserve("a");
+        assert_eq!((book.named(None, "a.one"), book.undeclared()), (Err(absent.clone()), 1));
+        book.declare(&a, std::slice::from_ref(&one), Undeclared::End).unwrap();
+        let changed = label("one", LabelExec::Drop, LabelFull::Refuse);
+        book.reserve(&a, std::slice::from_ref(&changed)).unwrap();
+        assert_eq!((book.rules().dropped_at_exec, book.rules().refused_when_full), (1 << 56, 0));
+        book.unreserve("a");
+        for name in ["one", "a.one"] {
+            assert_eq!(book.named(Some("a"), name), Ok(0), "{name}");
+        }
+        assert_eq!((book.named(None, "own"), book.named(None, "host.own")), (Ok(56), Ok(56)));
+        assert!(matches!(book.named(None, "other"), Err(LabelError::NoTable { .. })));
+        assert!(matches!(book.named(Some("a"), "two"), Err(LabelError::Undeclared { .. })));
+        for (plugin, name) in [("a", "host.own"), ("b", "a.one"), ("host", "own")] {
+            let found = book.named(Some(plugin), name);
+            assert!(matches!(found, Err(LabelError::Foreign { .. })), "{plugin} {name}: {found:?}");
+        }
+        book.declare(&a, &[], Undeclared::End).unwrap();
+        assert_eq!(book.named(None, "a.one"), Err(absent));
+        // Its number is the last to be given again.
+        book.free(1);
+        book.declare(&a, std::slice::from_ref(&one), Undeclared::End).unwrap();
+        assert_eq!(book.of("a", "one"), Ok(1));
     }
 
     #[test]

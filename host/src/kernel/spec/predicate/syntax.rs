@@ -6,8 +6,8 @@ use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue, SourceInfo, opera
 use cel::parser::Parser;
 
 use super::super::field_path::{FieldPath, PathStep};
-use super::label::is_label;
 use super::PredicateError;
+use super::label::is_label;
 use super::token::{self, outside_strings};
 
 /// Brackets in brackets.

@@ -43,7 +43,8 @@ fn is_foreign(hook: &str) -> bool {
 
 /// The labels of the caller, captured for the predicate alone.
 pub(super) fn captured() -> Captured {
-    let row = Capture { read: Read::Scalar as u8, root: root::LABELS, size: 8, ..Capture::default() };
+    let row =
+        Capture { read: Read::Scalar as u8, root: root::LABELS, size: 8, ..Capture::default() };
     let field = Field {
         name: LABELS.to_owned(),
         path: LABELS.to_owned(),

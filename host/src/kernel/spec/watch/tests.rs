@@ -107,7 +107,8 @@ fn labels_are_a_row_of_their_own_and_a_verdict() {
     let spec = &found.spec;
     let labels: Vec<_> = found.fields.iter().filter(|field| !field.shown).collect();
     assert_eq!((labels.len(), spec.captures[2].root, spec.captures[2].size), (1, root::LABELS, 8));
-    let masks: Vec<u64> = spec.atoms.iter().map(|atom| atom.mask).filter(|mask| *mask != 0).collect();
+    let masks: Vec<u64> =
+        spec.atoms.iter().map(|atom| atom.mask).filter(|mask| *mask != 0).collect();
     assert_eq!(masks, [1 << 1, 1 << 3, 1 << 2]);
     assert!(found.beyond.is_empty(), "{:?}", found.beyond);
     let gives = |text: &str| {
@@ -118,17 +119,27 @@ fn labels_are_a_row_of_their_own_and_a_verdict() {
     let (at_once, at_exec) =
         (spec_flag::WATCH_LABEL, spec_flag::WATCH_LABEL | spec_flag::LABEL_AT_EXEC);
     assert_eq!(gives("file_open label host.d"), (at_once, 4, 0));
-    assert_eq!(gives("bprm_check_security if bprm.file.f_inode.i_nlink == 0 label e"), (at_exec, 5, 0));
+    assert_eq!(
+        gives("bprm_check_security if bprm.file.f_inode.i_nlink == 0 label e"),
+        (at_exec, 5, 0)
+    );
     // Who needs a label to be matched.
     let needs = |text: &str| parse(text, errno).unwrap().needs_label();
-    let few = ["label('a')", "label('a') && true", "file.f_flags == 1 && label('a')", "!(!label('a'))"];
+    let few =
+        ["label('a')", "label('a') && true", "file.f_flags == 1 && label('a')", "!(!label('a'))"];
     for predicate in few.into_iter().chain(["label('a') || label('b')", "!(true || !label('a'))"]) {
         assert!(needs(&format!("file_open: file if {predicate}")), "{predicate}");
     }
-    for predicate in ["!label('a')", "label('a') || file.f_flags == 1", "true", "!(label('a') && true)"] {
+    for predicate in
+        ["!label('a')", "label('a') || file.f_flags == 1", "true", "!(label('a') && true)"]
+    {
         assert!(!needs(&format!("file_open: file if {predicate}")), "{predicate}");
     }
     assert!(!needs("file_open label a"));
+}
+
+#[test]
+fn labels_that_are_none_are_refused() {
     let check = |text: &str, expected: &str| {
         let error = resolved(text).unwrap_err().to_string();
         assert!(error.contains(expected), "{text}\n found: {error}\nwanted: {expected}");
@@ -139,11 +150,21 @@ fn labels_are_a_row_of_their_own_and_a_verdict() {
     check("file_open if label('a') == true", "label");
     check("file_open label", "\"\" is no name of a label");
     check("file_open label a.B", "\"a.B\" is no name of a label");
-    check("file_open: file as label", "\"label\" is no name that a field can have");
-    check("socket_sock_rcv_skb if label('a')", "interrupts and kernel threads call it for others");
-    check("cred_free label a", "interrupts and kernel threads call it for others");
-    check("bprm_creds_for_exec label a", "gives no labels; write bprm_check_security");
-    resolved("bprm_creds_for_exec if label('a') deny EPERM").unwrap();
+    check("file_open: file as label if true", "\"label\" is no name that a field can have");
+    check("bprm_committed_creds label a", "gives no labels; write bprm_check_security");
+    // Hooks at which it is another who calls, whatever this kernel has.
+    let says =
+        |text: &str| parse(text, errno).unwrap().check_labels().map_err(|why| why.to_string());
+    for text in
+        ["socket_sock_rcv_skb if label('a')", "cred_free label a", "xfrm_policy_lookup label a"]
+    {
+        let why = says(text).unwrap_err();
+        assert!(why.contains("interrupts and kernel threads call it for others"), "{text}: {why}");
+    }
+    assert!(says("bprm_creds_for_exec label a").unwrap_err().contains("gives no labels"));
+    for text in ["bprm_creds_for_exec if label('a') deny EPERM", "cred_free", "file_open label a"] {
+        assert_eq!(says(text), Ok(()), "{text}");
+    }
     let unknown = parse("file_open if label('a')", errno).unwrap();
     let types = stored("6.12");
     let prototype = |hook: &str| types.prototype(&format!("bpf_lsm_{hook}"));
