@@ -22,6 +22,8 @@ pub struct Ctx {
     actions: Vec<u8>,
     evidence: HashMap<ProcessKey, Vec<AlertEvidence<'static>>>,
     pub(crate) next_token: u32,
+    /// Name of the plugin, before the point of its labels.
+    pub(crate) plugin: String,
     log: sink::Log,
 }
 

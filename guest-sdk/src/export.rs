@@ -72,6 +72,7 @@ impl<P: Plugin> Instance<P> {
     pub fn init(&mut self, config: &[u8], seed: u64) -> Result<Vec<u8>, String> {
         let mut ctx = Ctx::default();
         ctx.next_token = INIT_TOKEN;
+        ctx.plugin = P::manifest().name;
         let plugin = P::init(config, seed, &mut ctx)?;
         ctx.next_token = 0;
         let actions = ctx.take_actions();
@@ -150,8 +151,9 @@ fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
         Record::Outcome(outcome) => plugin.outcome(&outcome, ctx),
         Record::Lost(lost) => plugin.lost(&lost, ctx),
         Record::Tick(_) => plugin.tick(ctx),
-        Record::Event(Event { meta, body }) => {
+        Record::Event(Event { mut meta, body }) => {
             ctx.caused_by(meta.boot_ns);
+            meta.labels.keep_own(&ctx.plugin);
             match body {
                 Body::BprmCheckSecurity(exec) => plugin.exec_check(&meta, &exec, ctx),
                 Body::BprmCommittedCreds(exec) => plugin.exec(&meta, &exec, ctx),

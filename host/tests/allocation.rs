@@ -57,6 +57,8 @@ fn record() -> Vec<u8> {
         verdict: 0,
         owner: 0,
         pad: 0,
+        labels: 0,
+        given: 0,
         comm: [b'a'; 16],
     };
     let path_at = Text { offset: 0, len: path.len() as u16, flags: 0, pad: 0 };

@@ -3,12 +3,14 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use anyhow::{Context, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
@@ -19,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("label_of_a_reader_decides_what_it_does_next", Boot::Each, reader),
     ("label_of_an_executable_opens_what_is_closed", Boot::Each, executable),
     ("label_by_hand_and_without_room", Boot::Each, by_hand),
+    ("label_of_a_memfd_may_not_connect", Boot::Each, memfd),
 ];
 
 const EACCES: i32 = 13;
@@ -255,5 +258,138 @@ fn by_hand(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(script(&format!("read a < {few}"))?.success(), "room was not given back");
     let summary = host.stop(Signal::INT)?;
     ensure!(count(&summary, "file_open", "denied")? >= 2, "{summary}");
+    Ok(())
+}
+
+/// A plugin is told which of its labels a caller had, and which the call gave.
+fn told(host: &Host, guest: &Guest, secret: &str) -> anyhow::Result<()> {
+    let tell = file(guest, "tell-labels")?;
+    let says = |text: &str| host.report(&[("kind", "alert"), ("text", text)]);
+    let tell = tell.display();
+    ensure!(script(&format!("read b < {tell}"))?.success());
+    says("had false, gave false")?;
+    ensure!(script(&format!("read a < {secret}; read b < {tell}; read c < {secret}"))?.success());
+    says("had true, gave false")?;
+    says(&format!("{secret}: had false"))?;
+    let reports = host.reports()?;
+    let again = reports.iter().any(|report| report["text"] == format!("{secret}: had true"));
+    ensure!(!again, "a label that it had was given: {reports:#?}");
+    Ok(())
+}
+
+/// The administrator sees who has his label.
+fn listed(host: &Host, image: &Path) -> anyhow::Result<()> {
+    let waits = waiting(image, "true")?;
+    let list = wait_for("the label", || {
+        let (done, list) = host.ask(&["label", "list"])?;
+        Ok((done && list.contains("host.memfd")).then_some(list))
+    })?;
+    ensure!(list.lines().any(|row| row.trim() == format!("{}  host.memfd", waits.id())), "{list}");
+    ensure!(labels(host)?.contains(&("host.memfd".into(), 1)), "{:?}", labels(host)?);
+    ensure!(go(waits)?.success());
+    Ok(())
+}
+
+/// Watches of the fifth example of docs/labels.md, and one on a label of a plugin's.
+fn watches() -> [String; 4] {
+    [
+        "bprm_check_security if bprm.file.f_path.dentry.d_name.name == \"busybox-runtime\" \
+         label host.runtime"
+            .to_owned(),
+        "bprm_check_security: bprm.filename if bprm.file.f_inode.i_nlink == 0 \
+         && !label(\"host.runtime\") label memfd"
+            .to_owned(),
+        "socket_connect: address if label(\"host.memfd\") && family(address) in [2, 10] deny EACCES"
+            .to_owned(),
+        format!(
+            "socket_connect: address if label(\"labeller.keep\") && port(address) == {PORT} \
+             deny ECONNREFUSED"
+        ),
+    ]
+}
+
+/// A host with the watches, and the labeller in a folder from which it can be taken away.
+fn watching(guest: &Guest, secret: &Path) -> anyhow::Result<(Host, PathBuf)> {
+    let folder = guest.path("plugins");
+    fs::create_dir_all(&folder)?;
+    let plugin = folder.join("labeller.wasm");
+    fs::copy("/krsi/labeller.wasm", &plugin)?;
+    fs::write(folder.join("labeller.toml"), format!("label keep file_open {}", secret.display()))?;
+    let config = guest.path("krsi.toml");
+    fs::write(
+        &config,
+        "[labels.memfd]\nexec = \"keep\"\nfull = \"refuse\"\n\
+         [labels.runtime]\nexec = \"drop\"\nfull = \"count\"\n",
+    )?;
+    let (folder, config) = (folder.display().to_string(), config.display().to_string());
+    let words = ["--plugin-dir", &folder, "--config", &config, "--witness"].map(str::to_owned);
+    let watches = watches().into_iter().flat_map(|watch| ["--watch".to_owned(), watch]);
+    Ok((guest.start(&words.into_iter().chain(watches).collect::<Vec<_>>())?, plugin))
+}
+
+fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
+    let mut command = Command::new("/krsi/krsi-host");
+    let refused =
+        guest.refused(command.args(["--watch", "file_open if label('nobody.x') deny 1"]))?;
+    let words = "no plugin nobody that declares the label x runs";
+    ensure!(refused.code == Some(2) && refused.stderr.contains(words), "{refused:?}");
+    let secret = file(guest, "secret")?;
+    let listener = TcpListener::bind(("127.0.0.1", PORT))?;
+    let memory = memfd_create("kworker", MemfdFlags::empty())?;
+    let image = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
+    fs::copy("/bin/busybox", &image)?;
+    let script_memory = memfd_create("script", MemfdFlags::empty())?;
+    let text = format!("/proc/{}/fd/{}", std::process::id(), script_memory.as_raw_fd());
+    fs::write(&text, format!("#!/bin/busybox sh\nnc 127.0.0.1 {PORT} < /dev/null\n"))?;
+    let runtime = guest.executable("busybox-runtime")?;
+    let (host, plugin) = watching(guest, &secret)?;
+    teach(&host, &secret)?;
+    host.signal(Signal::STOP)?;
+    let busybox = Path::new("/bin/busybox");
+    let connects = format!("nc 127.0.0.1 {PORT} < /dev/null");
+    let (secret, image) = (secret.display(), Path::new(&image));
+    let tries = [
+        ("what came from memory", image, connects.clone(), false),
+        ("a child of it", image, format!("({connects}); exit $?"), false),
+        ("what it executes", image, format!("exec /bin/busybox {connects}"), false),
+        ("a script in memory", busybox, format!("exec {text}"), false),
+        ("whoever starts it", busybox, format!("{text}; {connects}"), true),
+        ("what a runtime starts from memory", &runtime, format!("exec {text}"), true),
+        ("what a runtime starts", &runtime, connects.clone(), true),
+        ("a neighbour", busybox, connects.clone(), true),
+        (
+            "a reader, by the plugin's label",
+            busybox,
+            format!("read a < {secret}; {connects}"),
+            false,
+        ),
+    ];
+    for (who, program, script, passes) in &tries {
+        let mut shell = Command::new(program);
+        shell.arg0("sh").args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+        ensure!(shell.status()?.success() == *passes, "{who}: {script}");
+    }
+    // An exec that fails labels nobody, now or with the next one.
+    let lame_memory = memfd_create("lame", MemfdFlags::empty())?;
+    let lame = format!("/proc/{}/fd/{}", std::process::id(), lame_memory.as_raw_fd());
+    fs::write(&lame, "#!/nowhere/at/all\n")?;
+    ensure!(script(&format!("{lame}; exec /bin/busybox {connects}"))?.success(), "{lame}");
+    host.signal(Signal::CONT)?;
+    for (errno, label) in [("EACCES", "host.memfd"), ("ECONNREFUSED", "labeller.keep")] {
+        let record = verdict(&host, &[("hook", "socket_connect"), ("errno", errno)])?;
+        ensure!(record["plugin"] == "administrator" && record["labels"][0] == label, "{record}");
+    }
+    let record = host.report(&[("kind", "watch"), ("hook", "bprm_check_security")])?;
+    ensure!(record["gave_labels"][0] == "host.memfd", "{record}");
+    ensure!(record["labels"].as_array().is_some_and(Vec::is_empty), "{record}");
+    told(&host, guest, &secret.to_string())?;
+    listed(&host, image)?;
+    // Without the plugin nobody is taken for one who lacks its label.
+    fs::remove_file(plugin)?;
+    host.note(&["left out: no plugin labeller that declares the label keep runs"])?;
+    ensure!(script(&format!("read a < {secret}; {connects}"))?.success(), "it is still watched");
+    ensure!(!script(&text)?.success(), "the other watches have gone with it");
+    host.stop(Signal::INT)?;
+    drop(listener);
     Ok(())
 }

@@ -50,8 +50,6 @@ offsets! {
     BPRM_FILE = "linux_binprm"."file";
     BPRM_P = "linux_binprm"."p";
     BPRM_EXEC = "linux_binprm"."exec";
-    BPRM_FILENAME = "linux_binprm"."filename";
-    BPRM_INTERP = "linux_binprm"."interp";
     BPRM_ARGC = "linux_binprm"."argc";
     FILE_F_PATH = "file"."f_path";
     FILE_F_INODE = "file"."f_inode";

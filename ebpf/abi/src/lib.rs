@@ -21,4 +21,4 @@ pub mod record;
 pub mod spec;
 
 /// Version of every layout in this crate; the object carries it and the host refuses another one.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;

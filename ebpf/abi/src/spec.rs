@@ -37,6 +37,8 @@ pub mod root {
     /// Argument `n` itself, never followed: no hops, `offsets` all zero. A number is its low bits;
     /// where a [`super::Read`] wants a pointer, it is the argument.
     pub const VALUE: u8 = 3;
+    /// Labels of the calling process, a bit for each: a [`super::Read::Scalar`] of 8 bytes, always read.
+    pub const LABELS: u8 = 4;
 }
 
 /// What a capture reads at the end of its hops.
@@ -206,6 +208,12 @@ pub mod spec_flag {
     /// The object is a file that is being executed, or a step on the way to that: root's execution of the
     /// host's own file is not refused.
     pub const EXECUTES: u32 = 1 << 6;
+    /// A caller that the predicate holds for is given the label `label`; without a predicate, every caller.
+    pub const WATCH_LABEL: u32 = 1 << 7;
+    /// The label waits for the end of the exec that the call belongs to.
+    pub const LABEL_AT_EXEC: u32 = 1 << 8;
+    /// An exec begins with the call: what an earlier one would have given is forgotten.
+    pub const EXEC_BEGINS: u32 = 1 << 9;
 }
 
 /// Everything that an instance of the template is frozen with.
@@ -242,8 +250,8 @@ pub struct Spec {
     pub gate_row: u32,
     /// Row plus one of the socket's protocol, which rules may name; 0 without one.
     pub protocol_row: u32,
-    /// Padding, zero.
-    pub pad: u32,
+    /// Number of the label that a watch gives.
+    pub label: u32,
     /// Captures in use.
     pub capture_count: u32,
     /// Atoms in use.
@@ -281,7 +289,7 @@ impl Spec {
         second_name_row: 0,
         gate_row: 0,
         protocol_row: 0,
-        pad: 0,
+        label: 0,
         capture_count: 0,
         atom_count: 0,
         term_count: 0,

@@ -90,6 +90,8 @@ unsafe fn write_header(out: *mut Header, hook: Hook, task: Ptr, process: Process
         verdict,
         owner,
         pad,
+        labels,
+        given,
         comm,
     } = out;
     *abi = ABI_VERSION as u16;
@@ -108,5 +110,7 @@ unsafe fn write_header(out: *mut Header, hook: Hook, task: Ptr, process: Process
     *verdict = Verdict::None as u8;
     *owner = 0;
     *pad = 0;
+    *labels = 0;
+    *given = 0;
     read::comm(comm);
 }

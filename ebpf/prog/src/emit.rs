@@ -15,7 +15,7 @@ use krsi_host_abi::record::{Header, Verdict};
 use crate::capture::{self, Skip, Task};
 use crate::filter::{self, Call, Facts, Passes, Traits};
 use crate::verdict::Decision;
-use crate::{global, map, offset};
+use crate::{global, label, map, offset};
 
 /// A record under construction: header, body, tail.
 #[repr(C)]
@@ -189,6 +189,8 @@ extern "C" fn krsi_header(out: *mut Header, facts: &Facts, decision: &Decision) 
         verdict,
         owner,
         pad,
+        labels,
+        given,
         comm,
     } = out;
     *abi = ABI_VERSION as u16;
@@ -208,6 +210,8 @@ extern "C" fn krsi_header(out: *mut Header, facts: &Facts, decision: &Decision) 
     *verdict = decision.verdict() as u8;
     *owner = decision.owner();
     *pad = 0;
+    *given = decision.gives();
+    *labels = label::had(facts, decision);
     capture::comm(comm);
     0
 }

@@ -1,4 +1,4 @@
-//! Labels: what the kernel remembers of a process. Leases give them, and ask for them.
+//! Labels: what the kernel remembers of a process. Leases and watches give them, and ask for them.
 //!
 //! They are kept by process and outlive an exec by any of its threads; a fork hands them on. What an exec gives
 //! waits by the calling thread until the exec cannot fail any more.
@@ -9,14 +9,18 @@ use krsi_host_abi::counter::Counter;
 use krsi_host_abi::deny::{LABELS, Lease, ProcessKey, flag};
 use krsi_host_abi::hook::Hook;
 use krsi_host_abi::record::Verdict;
+use krsi_host_abi::spec::spec_flag;
 
-use crate::capture::{self, Ptr};
+use crate::capture;
 use crate::filter::{Call, Facts};
+use crate::map::Counts;
 use crate::verdict::Decision;
-use crate::{global, map, offset};
+use crate::{global, map, spec};
 
 /// Hook whose labels wait for the end of the exec.
 const EXEC: u64 = Hook::BprmCheckSecurity.id() as u64;
+/// Stands for all other hooks, whose labels are given at once.
+const AT_ONCE: u64 = u64::MAX;
 /// `EAGAIN` of `include/uapi/asm-generic/errno-base.h`: there is no room for a label now.
 const EAGAIN: u16 = 11;
 
@@ -45,34 +49,106 @@ extern "C" fn krsi_label_fails(
     u32::from(fails != 0) ^ unknown_zero as u32
 }
 
+/// Labels of the caller, as bits.
+#[inline(always)]
+pub fn of_caller(facts: &Facts) -> u64 {
+    let ProcessKey { start_boot_ns, tgid, .. } = facts.process;
+    krsi_labels(start_boot_ns, tgid.into(), facts.unknown_zero())
+}
+
+/// Labels of a process, as bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_labels(start_boot_ns: u64, tgid: u64, unknown_zero: u64) -> u64 {
+    let process = ProcessKey { start_boot_ns, tgid: tgid as u32, pad: 0 };
+    (map::labels(&process) & map::label_rules().live) ^ unknown_zero
+}
+
 /// Gives the caller the labels of the leases that applied, unless one refuses. A call whose label finds no room
 /// is refused, if whoever declared the label says so.
 #[inline(always)]
 pub fn give(call: &Call, decision: &mut Decision) {
     let gives = decision.gives();
-    if gives == 0 || decision.is_denied() {
+    if gives == 0 {
         return;
     }
     let (facts, zero) = (&call.facts, call.facts.unknown_zero());
+    if decision.is_denied() {
+        decision.set_gives(zero);
+        return;
+    }
+    decision.set_gives(fresh(facts, gives));
     let ProcessKey { start_boot_ns, tgid, .. } = facts.process;
     if krsi_label_give(start_boot_ns, tgid.into(), gives, facts.slot.into(), zero) == 0 {
         return;
     }
-    call.counts.add(Counter::LostLabel);
+    decision.set_gives(zero);
+    without_room(facts, call.counts, gives, decision, call.wants(flag::AUDIT_ONLY));
+}
+
+/// Those of some labels that the caller does not have.
+#[inline(always)]
+fn fresh(facts: &Facts, labels: u64) -> u64 {
+    (labels & !of_caller(facts)) ^ facts.unknown_zero()
+}
+
+/// Labels that the caller had before a call whose decision is made, as bits.
+#[inline(always)]
+pub fn had(facts: &Facts, decision: &Decision) -> u64 {
+    // Where there are no labels nothing is looked up.
+    if map::label_rules().live == 0 { 0 } else { of_caller(facts) & !decision.gives() }
+}
+
+/// There was no room for some labels: the call is refused, or reported, if whoever declared one says so.
+#[inline(always)]
+fn without_room(facts: &Facts, counts: Counts, gives: u64, decision: &mut Decision, audits: bool) {
+    counts.add(Counter::LostLabel);
     if gives & map::label_rules().refused_when_full != 0 {
-        let audits = call.wants(flag::AUDIT_ONLY);
         let (verdict, counter) = if audits {
             (Verdict::Audited, Counter::Audited)
         } else {
             (Verdict::Denied, Counter::Denied)
         };
-        call.counts.add(counter);
+        counts.add(counter);
         // What would be refused hides no other report.
         if !audits || !decision.is_made() {
             decision.set(map::label_rules().full_rule, EAGAIN, ADMINISTRATOR, verdict);
             decision.forget(facts);
         }
     }
+}
+
+/// Gives the caller the label of a watch.
+#[inline(always)]
+pub fn give_of_watch(call: &Call, decision: &mut Decision) {
+    let slot = if spec::has(spec_flag::LABEL_AT_EXEC) { EXEC } else { AT_ONCE };
+    let audits = call.wants(flag::AUDIT_ONLY) || !spec::has(spec_flag::DENY);
+    let gives = 1u64 << (spec::label() & 63);
+    krsi_watch_gives(&call.facts, decision, gives, slot, audits.into());
+}
+
+/// Gives the caller labels, and decides the call if there is no room for them. Answers zero.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_watch_gives(
+    facts: &Facts,
+    out: &mut Decision,
+    gives: u64,
+    slot: u64,
+    audits: u64,
+) -> u32 {
+    let (Some(facts), Some(decision)) = (global::seen(facts), global::seen_mut(out)) else {
+        return 0;
+    };
+    decision.set_gives(fresh(facts, gives));
+    let ProcessKey { start_boot_ns, tgid, .. } = facts.process;
+    if krsi_label_give(start_boot_ns, tgid.into(), gives, slot, facts.unknown_zero()) != 0 {
+        decision.set_gives(facts.unknown_zero());
+        if let Some(counts) = map::counts(facts.slot) {
+            without_room(facts, counts, gives, decision, audits != 0);
+        }
+    }
+    facts.unknown_zero() as u32
 }
 
 /// Owner slot of what is refused for want of room: the administrator's.
@@ -126,21 +202,36 @@ extern "C" fn krsi_label_set(
     unknown_zero as u32
 }
 
-/// An exec begins: what an earlier one would have given, had it not failed, is forgotten. A script's interpreter
-/// belongs to the same exec.
+/// An exec begins: what an earlier one would have given, had it not failed, is forgotten. Answers zero. The kernel
+/// calls `bprm_creds_for_exec` once an exec, before `bprm_check_security` is called for the file and its
+/// interpreters.
 #[inline(always)]
-pub fn exec_begins(call: &Call, bprm: Ptr) {
-    if !call.wants(flag::LABELS) {
-        return;
+pub fn exec_begins(call: &Call) -> u32 {
+    if call.wants(flag::LABELS) { krsi_exec_begins(call.facts.unknown_zero()) } else { 0 }
+}
+
+/// Forgets what the calling thread's exec would have given. Answers zero.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_exec_begins(unknown_zero: u64) -> u32 {
+    map::end_wait(&capture::task_address());
+    unknown_zero as u32
+}
+
+/// Notes which labels an exec gives that cannot fail any more, and that the process does not have.
+#[inline(always)]
+pub fn note_exec(call: &Call, decision: &mut Decision) {
+    if call.wants(flag::LABELS) {
+        let gives = krsi_waiting(call.facts.unknown_zero());
+        decision.set_gives(fresh(&call.facts, gives & map::label_rules().live));
     }
-    let name = |at: &offset::Offset| bprm.ptr(at).map(|name| name.address());
-    let goes_on = match (name(&offset::BPRM_INTERP), name(&offset::BPRM_FILENAME)) {
-        (Ok(interpreter), Ok(file)) => interpreter != file,
-        _ => false,
-    };
-    if !goes_on {
-        map::end_wait(&capture::task_address());
-    }
+}
+
+/// Labels that the calling thread's exec gives, as bits.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn krsi_waiting(unknown_zero: u64) -> u64 {
+    map::waiting(&capture::task_address()) ^ unknown_zero
 }
 
 /// An exec cannot fail any more: labels go that do not outlive it, then it gives its own.

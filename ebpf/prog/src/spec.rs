@@ -49,6 +49,8 @@ fields! {
     gate_row: u32;
     /// Row plus one of the socket's protocol.
     protocol_row: u32;
+    /// Number of the label that a watch gives.
+    label: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.

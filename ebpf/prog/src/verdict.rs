@@ -89,10 +89,17 @@ impl Decision {
         if self.is_denied() { Counter::Denied } else { Counter::Audited }
     }
 
-    /// Labels that the caller is given if nothing refuses, as bits.
+    /// Labels that the caller is given if nothing refuses, as bits; once they are given, those of them that it
+    /// did not have.
     #[inline(always)]
     pub fn gives(&self) -> u64 {
         global::anew(&self.gives)
+    }
+
+    /// Notes which labels the caller is given.
+    #[inline(always)]
+    pub fn set_gives(&mut self, labels: u64) {
+        self.gives = labels;
     }
 
     /// Takes back what was decided, and keeps what was allowed.
@@ -139,6 +146,8 @@ pub fn decide(call: &Call, object: &mut Object) -> Decision {
     // An open on the way to an exec gives nothing: the exec may still fail.
     if !object.is_executed() || call.facts.slot == EXEC {
         label::give(call, &mut decision);
+    } else {
+        decision.set_gives(call.facts.unknown_zero());
     }
     decision
 }
@@ -180,6 +189,8 @@ pub fn decide_digest(call: &Call, object: &Object, digest: &Digest) -> Decision 
         decision = Decision::none(call);
         by_digest(facts, digest, &mut decision);
     }
+    // Labels are the other program's affair too.
+    decision.set_gives(facts.unknown_zero());
     decision.forget(facts);
     if decision.is_made() {
         map::hit(decision.rule_id);

@@ -9,9 +9,9 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 
 use krsi_plugin_schema::latest::{
-    Argv, BatchStart, Body, Call, Connect, Event, Exec, ExecFlags, FileKey, FileOpen, Gone, Hook,
-    Lost, Manifest, Meta, Outcome, Process, ProcessKey, RecordRef, Refusal, Running, RunningEnd,
-    SCHEMA, Tick, ToldRunning, Value, Verdict, Watch, Why,
+    Argv, BatchStart, Body, Call, Connect, Event, EventLabels, Exec, ExecFlags, FileKey, FileOpen,
+    Gone, Hook, Lost, Manifest, Meta, Outcome, Process, ProcessKey, RecordRef, Refusal, Running,
+    RunningEnd, SCHEMA, Tick, ToldRunning, Value, Verdict, Watch, Why,
 };
 
 use self::seen::{Unanswered, seen, unanswered};
@@ -49,6 +49,7 @@ pub struct Script<P> {
     user: (u32, u32),
     /// What the kernel answers to the next call.
     verdict: Verdict,
+    labels: EventLabels<'static>,
     /// Actions that were not answered.
     unanswered: Vec<Unanswered>,
     rules: u64,
@@ -72,6 +73,7 @@ impl<P: Plugin> Script<P> {
             boot_ns: 1_000_000_000,
             user: (0, 0),
             verdict: Verdict::None,
+            labels: EventLabels::default(),
             unanswered,
             rules: 0,
         })
@@ -189,6 +191,37 @@ impl<P: Plugin> Script<P> {
     /// ```
     pub const fn verdict(&mut self, verdict: Verdict) {
         self.verdict = verdict;
+    }
+
+    /// The caller of the next call had some of the plugin's labels before it, and the call gives it others.
+    ///
+    /// ```
+    /// # use krsi_plugin::{Connect, Ctx, Hook, LabelExec, LabelFull, Manifest, Meta, Plugin, Severity, testing::Script};
+    /// # struct Readers;
+    /// # impl Plugin for Readers {
+    /// #     fn manifest() -> Manifest {
+    /// #         Manifest::new("readers", "1.0.0")
+    /// #             .hook(Hook::SocketConnect)
+    /// #             .label("reader", LabelExec::Keep, LabelFull::Count)
+    /// #     }
+    /// #     fn init(_: &[u8], _: u64, _: &mut Ctx) -> Result<Self, String> { Ok(Readers) }
+    /// #     fn connect(&mut self, meta: &Meta, _: &Connect, ctx: &mut Ctx) {
+    /// #         if meta.has_label("reader") {
+    /// #             ctx.alert("", Severity::Low, meta.process, "a reader connects")
+    /// #         }
+    /// #     }
+    /// # }
+    /// let mut script = Script::<Readers>::start(b"").unwrap();
+    /// script.labels(&["reader"], &[]);
+    /// assert_eq!(script.connect(7, "10.0.0.1:80").len(), 1);
+    /// assert_eq!(script.connect(7, "10.0.0.1:80").len(), 0);
+    /// ```
+    pub fn labels(&mut self, had: &[&str], gave: &[&str]) {
+        let plugin = P::manifest().name;
+        let named = |labels: &[&str]| {
+            labels.iter().map(|label| format!("{plugin}.{label}").into()).collect()
+        };
+        self.labels = EventLabels { had: named(had), gave: named(gave) };
     }
 
     /// Answers every action that was not answered yet: done, rules with ids of their own; what a host would refuse, as
@@ -331,8 +364,9 @@ impl<P: Plugin> Script<P> {
         self.boot_ns += 1000;
         let (process, (uid, gid)) = (Self::key(tgid), self.user);
         let verdict = std::mem::replace(&mut self.verdict, Verdict::None);
-        let boot_ns = self.boot_ns;
-        let meta = Meta { boot_ns, process, tid: tgid, uid, gid, verdict, ..Meta::default() };
+        let (boot_ns, labels) = (self.boot_ns, std::mem::take(&mut self.labels));
+        let meta =
+            Meta { boot_ns, process, tid: tgid, uid, gid, verdict, labels, ..Meta::default() };
         self.begin();
         let event = Event { meta, body };
         if event.push(&mut self.batch).is_err() {

@@ -117,6 +117,8 @@ pub fn record() -> [u64; WORDS] {
         verdict: Verdict::None as u8,
         owner: 0,
         pad: 0,
+        labels: 0,
+        given: 0,
         comm: *b"bench\0\0\0\0\0\0\0\0\0\0\0",
     };
     let body = FileOpen {

@@ -8,6 +8,7 @@ use crate::error_chain::{chain, is_not_permitted};
 use crate::kernel::btf::PrototypeError;
 use crate::kernel::program::load::HookError;
 use crate::kernel::spec::watch::{ReachError, WatchError};
+use crate::policy::LabelError;
 
 /// Why a hook or a watch has no program.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,15 @@ pub enum LeftOut {
     /// It is no watch of this kernel.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// It names a label that there is not, or not for it.
+    #[error(transparent)]
+    Label(#[from] LabelError),
+    /// It gives a label at the end of an exec, and nothing tells when one begins.
+    #[error("it gives a label at exec, which needs {hook}, and that is left out by --without")]
+    NoBeginning {
+        /// The hook that is called when an exec begins.
+        hook: &'static str,
+    },
     /// It reads what its plugin may not.
     #[error(transparent)]
     Reach(#[from] ReachError),

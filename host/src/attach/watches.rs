@@ -16,6 +16,7 @@ use crate::kernel::program::job::Job;
 use crate::kernel::program::load::Loader;
 use crate::kernel::spec::field_path::Field;
 use crate::kernel::spec::watch;
+use crate::policy::LabelError;
 use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.
@@ -50,6 +51,31 @@ pub(crate) struct Watch {
     pub(crate) mode: RuleMode,
     /// Whether it may read whatever the kernel's types lead to.
     pub(crate) deep: bool,
+    /// Labels that it names, as it writes them, with the number of each.
+    pub(crate) labels: Vec<(String, Result<u8, LabelError>)>,
+}
+
+impl Watch {
+    /// Looks up the labels that it names.
+    pub(super) fn find_labels(&mut self, find: impl Fn(&Watch, &str) -> Result<u8, LabelError>) {
+        // What does not parse is told when it is resolved.
+        let Ok(parsed) = watch::parse(&self.text, errno_number) else { return };
+        let names = parsed.labels().into_iter();
+        self.labels = names.map(|name| (name.to_owned(), find(self, name))).collect();
+    }
+
+    /// The number of a label that it names.
+    fn label(&self, name: &str) -> Result<u8, LabelError> {
+        let known = self.labels.iter().find(|(known, _)| known == name);
+        let unknown = || LabelError::Undeclared { label: name.to_owned() };
+        known.map_or_else(|| Err(unknown()), |(_, found)| found.clone())
+    }
+
+    /// The labels that it names, as bits.
+    pub(super) fn label_bits(&self) -> u64 {
+        let found = self.labels.iter().filter_map(|(_, found)| found.as_ref().ok());
+        found.fold(0, |bits, at| bits | 1 << (at & 63))
+    }
 }
 
 /// A watch with a program.
@@ -104,7 +130,8 @@ impl LiveWatch {
         mode: ModeArg,
     ) -> Result<(Self, CallLayout, Job), LeftOut> {
         let (backend, kfuncs) = (loader.backend(), &loader.kfuncs());
-        let parsed = watch::parse(&watch.text, errno_number)?;
+        let mut parsed = watch::parse(&watch.text, errno_number)?;
+        parsed.number_labels(|name| watch.label(name))?;
         let prototype = |hook: &str| {
             let target = backend.target(types, hook).map(|target| target.function);
             types.prototype(&target.unwrap_or_else(|| format!("bpf_lsm_{hook}")))
@@ -126,7 +153,8 @@ impl LiveWatch {
             spec.flags ^= spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT;
         }
         if mode == ModeArg::Off || watch.mode == RuleMode::Off {
-            spec.flags &= !(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT);
+            spec.flags &=
+                !(spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT | spec_flag::WATCH_LABEL);
         }
         let shown: Vec<_> = resolved.fields.iter().filter(|field| field.shown).collect();
         let rows: Vec<usize> = shown.iter().map(|field| field.row).collect();
@@ -186,6 +214,11 @@ impl Watches {
         gone
     }
 
+    /// Labels that those with a program name, as bits.
+    pub(crate) fn label_bits(&self) -> u64 {
+        self.live.iter().fold(0, |bits, live| bits | live.watch.label_bits())
+    }
+
     /// What losses of a watch's slot are of.
     pub(crate) fn loss_subject(&self, slot: u16) -> LossSubject {
         let live = self.live.iter().find(|live| live.slot == slot);
@@ -214,7 +247,7 @@ mod tests {
 
     fn watch(owner: u8, index: u16) -> LiveWatch {
         let (plugin, text, mode) = (owner.to_string(), index.to_string(), RuleMode::Enforce);
-        let watch = Watch { owner, plugin, index, text, mode, deep: false };
+        let watch = Watch { owner, plugin, index, text, mode, deep: false, labels: Vec::new() };
         LiveWatch { watch, slot: WATCH_FIRST + index, hook: "file_open".into(), fields: Vec::new() }
     }
 

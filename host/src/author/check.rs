@@ -9,7 +9,7 @@ use super::describe::Description;
 use crate::errno::errno_number;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
-use crate::kernel::spec::watch;
+use crate::kernel::spec::watch::{self, WatchError};
 use crate::text::Escaped;
 
 /// Something that a plugin asks for and a kernel does not have: a host leaves it out and runs the rest.
@@ -40,7 +40,8 @@ pub(crate) fn lacks(description: &Description, types: &KernelTypes) -> Vec<Kerne
     });
     let kfuncs = Kfuncs::of(types);
     let watches = description.watches.iter().filter_map(|text| {
-        let resolved = watch::parse(text, errno_number).and_then(|watch| {
+        let resolved = watch::parse(text, errno_number).and_then(|mut watch| {
+            watch.number_labels(|label| own_label(description, label))?;
             let prototype = |hook: &str| types.prototype(&format!("bpf_lsm_{hook}"));
             watch.resolve(types, &kfuncs, prototype)
         });
@@ -48,6 +49,18 @@ pub(crate) fn lacks(description: &Description, types: &KernelTypes) -> Vec<Kerne
         Some(KernelLack { what: format!("watch {text}"), why: error.to_string() })
     });
     absent.chain(watches).collect()
+}
+
+/// The place of a label among those that the plugin declares.
+fn own_label(description: &Description, label: &str) -> Result<u8, WatchError> {
+    let name = match label.split_once('.') {
+        Some((owner, name)) if owner == description.name => Some(name),
+        Some(_) => None,
+        None => Some(label),
+    };
+    let at = name.and_then(|name| description.labels.iter().position(|own| own == name));
+    let unknown = || WatchError::OwnLabel { name: label.to_owned() };
+    at.and_then(|at| u8::try_from(at).ok()).ok_or_else(unknown)
 }
 
 fn has(types: &KernelTypes, hook: &str) -> bool {

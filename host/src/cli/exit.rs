@@ -119,6 +119,7 @@ const fn code(error: &RunError) -> ExitReason {
         RunError::Attach(AttachError::Map(_))
         | RunError::Map(_)
         | RunError::OnError(_)
+        | RunError::OwnLabels(_)
         | RunError::Read(_)
         | RunError::Thread(_)
         | RunError::EndedTwice

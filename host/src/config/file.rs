@@ -18,6 +18,7 @@ use std::time::Duration;
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKind, KeyKinds, RuleMode};
 use serde::Deserialize;
 
+use super::labels::{LabelTables, labels};
 use super::rules::RulesTable;
 use super::setting::SettingError;
 use super::source::Source;
@@ -35,6 +36,8 @@ pub(super) struct File {
     plugin: BTreeMap<String, PluginTable>,
     #[serde(default)]
     rules: RulesTable,
+    #[serde(default)]
+    labels: LabelTables,
 }
 
 /// A plugin's table in the configuration file.
@@ -121,9 +124,9 @@ impl File {
         self.plugin.values().filter_map(|table| table.key.as_deref())
     }
 
-    /// Returns the settings of all rules.
+    /// Returns the settings of all rules, with the administrator's labels.
     pub(super) fn rules(&self) -> Result<RuleSettings, SettingError> {
-        self.rules.settings()
+        Ok(RuleSettings { labels: labels(&self.labels)?, ..self.rules.settings()? })
     }
 
     pub(super) fn read(source: &Source) -> Result<Self, ConfigError> {

@@ -1,6 +1,7 @@
 //! What the operator chose, validated: command line and file into [`Config`].
 
 mod file;
+mod labels;
 mod pin;
 mod rules;
 mod setting;

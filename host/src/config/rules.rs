@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use krsi_plugin_schema::latest::Hook;
+use krsi_plugin_schema::latest::{Hook, Label};
 use serde::Deserialize;
 
 use super::file::{errno_of, within};
@@ -90,6 +90,8 @@ pub struct RuleSettings {
     pub capacity: Vec<(&'static str, u32)>,
     /// Processes that the host keeps in mind.
     pub processes: usize,
+    /// Labels of the administrator's own.
+    pub labels: Vec<Label>,
 }
 
 impl Default for RuleSettings {
@@ -103,6 +105,7 @@ impl Default for RuleSettings {
             digest_mib: DIGEST_MIB,
             capacity: Vec::new(),
             processes: PROCESSES_MAX,
+            labels: Vec::new(),
         }
     }
 }
@@ -198,6 +201,7 @@ mod tests {
             digest_mib: 64,
             capacity: vec![("FILE", 2), ("HITS", 100)],
             processes: 9,
+            labels: Vec::new(),
         };
         let found = parse(text).unwrap();
         assert_eq!(found, expected);

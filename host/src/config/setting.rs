@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::policy::KEPT;
+
 /// Why a configuration file says nothing that could be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingError {
@@ -48,6 +50,15 @@ pub enum SettingError {
         /// The name, as it was given.
         name: String,
     },
+    /// A name that no label can have.
+    #[error("{name:?} is no name of a label: 1 to 32 of a-z, 0-9 and -")]
+    LabelName {
+        /// The name, as it was given.
+        name: String,
+    },
+    /// More labels than numbers.
+    #[error("[labels] {count} labels, at most {KEPT} are kept for the administrator")]
+    TooManyLabels { count: usize },
     /// A scope that is none.
     #[error("scope = {text:?} is not \"system\", \"uid:N\" or \"cgroup:/PATH\"")]
     Scope {

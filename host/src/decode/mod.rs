@@ -6,7 +6,9 @@ use krsi_host_abi::deny::ProcessKey as AbiProcessKey;
 use krsi_host_abi::hook::{HOOK_SLOTS, HOOKS, Hook as AbiHook};
 use krsi_host_abi::record::{Header, Text, Verdict as AbiVerdict, text_flag};
 use krsi_host_abi::{ABI_VERSION, deny};
-use krsi_plugin_schema::latest::{Body, Event, FileKey, Hook, Meta, ProcessKey, Verdict};
+use krsi_plugin_schema::latest::{
+    Body, Event, EventLabels, FileKey, Hook, Meta, ProcessKey, Verdict,
+};
 use zerocopy::FromBytes;
 
 use crate::read::record::{CutRecord, RawRecord};
@@ -81,6 +83,10 @@ pub struct Decoded<'a> {
     pub parent: ProcessKey,
     /// Owner slot of the rule that decided; of a watch, its own.
     pub owner: u8,
+    /// Labels that the caller had before the call, as bits.
+    pub had_labels: u64,
+    /// Labels that the call gave, as bits.
+    pub gave_labels: u64,
 }
 
 /// Body and tail of a record, and its slot for errors.
@@ -159,9 +165,16 @@ pub fn decode<'a>(
         cgroup_id: header.cgroup_id,
         comm: text::until_nul(comm),
         verdict: verdict(header)?,
+        // The names of labels are not known here.
+        labels: EventLabels::default(),
     };
-    let owner = owner.unwrap_or(header.owner);
-    Ok(Decoded { event: Event { meta, body }, parent: process(header.parent), owner })
+    Ok(Decoded {
+        event: Event { meta, body },
+        parent: process(header.parent),
+        owner: owner.unwrap_or(header.owner),
+        had_labels: header.labels,
+        gave_labels: header.given,
+    })
 }
 
 fn verdict(header: &Header) -> Result<Verdict, DecodeError> {

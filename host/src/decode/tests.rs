@@ -34,6 +34,8 @@ fn header(hook: AbiHook) -> Header {
         verdict: AbiVerdict::Denied as u8,
         owner: 2,
         pad: 0,
+        labels: 0b101,
+        given: 0b10,
         comm,
     }
 }
@@ -59,6 +61,7 @@ fn an_exec_decodes_in_full() {
     let decoded = plain(&bytes).unwrap();
     assert_eq!(decoded.parent, ProcessKey { start_boot_ns: 3, tgid: 1 });
     assert_eq!(decoded.owner, 2);
+    assert_eq!((decoded.had_labels, decoded.gave_labels), (0b101, 0b10));
     let meta = &decoded.event.meta;
     assert_eq!((meta.boot_ns, meta.process.tgid, meta.tid, meta.uid), (99, 42, 43, 1000));
     assert_eq!(meta.comm, "xmrig");

@@ -104,6 +104,8 @@ pub struct VerdictReport {
     pub exe: String,
     /// Cgroup of the caller; empty when unknown.
     pub cgroup: String,
+    /// Labels that the caller had before the call.
+    pub labels: Vec<String>,
     /// Id of the rule that decided.
     #[serde(serialize_with = "as_text")]
     pub rule_id: u64,
@@ -155,6 +157,10 @@ pub struct WatchReport {
     pub comm: String,
     /// Executable of the caller; empty when unknown.
     pub exe: String,
+    /// Labels that the caller had before the call.
+    pub labels: Vec<String>,
+    /// Labels that the call gave.
+    pub gave_labels: Vec<String>,
 }
 
 /// A rule that came into force.

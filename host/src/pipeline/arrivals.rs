@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
 use super::reloaded::Reloaded;
-use super::steward::Steward;
+use super::steward::{Steward, attach};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
 
@@ -166,10 +166,15 @@ impl Steward {
 
     /// Tells of files in folders that are no plugins; they stop nothing.
     pub(super) fn report_rejected(&mut self, rejected: Vec<(PathBuf, RunError)>) {
+        if rejected.is_empty() {
+            return;
+        }
         for (file, error) in rejected {
             // What became of it is noted.
             let _noted = self.became(&file, Err(error));
         }
+        // Watches may name labels of what does not run.
+        self.update_hooks();
     }
 
     /// Notes what became of a file, and keeps for `status` why it does not run.
@@ -273,9 +278,9 @@ impl Steward {
         // The file may have been read for another plugin's sake since.
         self.roster.hear(Some(&name))?;
         self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
-        self.attach_for(&prepared)?;
-        let swapped = self.roster.replace(prepared)?;
-        Ok(Reloaded::TookOver { name, swapped })
+        let swapped = self.attach_for(&prepared).and_then(|()| self.roster.replace(prepared));
+        self.roster.unreserve_labels(&name);
+        Ok(Reloaded::TookOver { name, swapped: swapped? })
     }
 
     /// Loads a file that does not run yet, and the shadows that wait for its plugin.
@@ -313,16 +318,17 @@ impl Steward {
         if self.roster.spec(&name).is_none() {
             self.roster.check(&prepared, wider).map_err(RunError::Reload)?;
         }
-        self.attach_for(&prepared)?;
-        self.roster.add(prepared)?;
-        Ok(Reloaded::Loaded { name })
+        let added = self.attach_for(&prepared).and_then(|()| self.roster.add(prepared));
+        self.roster.unreserve_labels(&name);
+        added.map(|()| Reloaded::Loaded { name })
     }
 
     /// Attaches what a plugin wants beyond what is attached.
     fn attach_for(&mut self, prepared: &Prepared) -> Result<(), RunError> {
+        prepared.reserve_labels(&self.shared)?;
         let slot = self.roster.slot_of(prepared.name());
         let wanted = self.wanted(Some(prepared.wanted(slot)));
-        self.hooks.want(&wanted)?;
+        attach(&mut self.hooks, wanted, &self.shared)?;
         self.report_not_attached();
         self.shared.publish(self.hooks.published());
         Ok(())

@@ -26,16 +26,18 @@ pub(crate) fn asked(manifest: &Manifest) -> Asked {
 fn asked_watch((index, text): (u16, &String)) -> AskedWatch {
     // What does not parse is told, with the reason, when it is resolved.
     let parsed = watch::parse(text, errno_number).ok();
-    let verdict = parsed.as_ref().and_then(|parsed| parsed.verdict).map(asked_verdict);
+    let verdict = parsed.as_ref().and_then(|parsed| parsed.verdict.as_ref()).map(asked_verdict);
     let has_predicate = parsed.as_ref().is_some_and(WatchSpec::has_predicate);
+    let needs_label = parsed.as_ref().is_some_and(WatchSpec::needs_label);
     let hook = parsed.map(|parsed| parsed.hook);
-    AskedWatch { index, text: text.clone(), hook, has_predicate, verdict }
+    AskedWatch { index, text: text.clone(), hook, has_predicate, needs_label, verdict }
 }
 
-fn asked_verdict(verdict: WatchVerdict) -> AskedVerdict {
+fn asked_verdict(verdict: &WatchVerdict) -> AskedVerdict {
     match verdict {
-        WatchVerdict::Deny(errno) => AskedVerdict::Deny(errno),
-        WatchVerdict::Audit(errno) => AskedVerdict::Audit(errno),
+        WatchVerdict::Deny(errno) => AskedVerdict::Deny(*errno),
+        WatchVerdict::Audit(errno) => AskedVerdict::Audit(*errno),
+        WatchVerdict::Label { .. } => AskedVerdict::Label,
     }
 }
 
@@ -61,6 +63,7 @@ mod tests {
         check("file_open: file if file == \"/a\" deny EPERM", Some("file_open"), deny);
         check("inode_getattr: path", Some("inode_getattr"), None);
         check("file_open deny EWHAT", None, None);
+        check("file_open label reader", Some("file_open"), Some(AskedVerdict::Label));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::kernel::program::proof::CanaryError;
 use crate::kernel::survey::probe::ProbeError;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::policy::LabelError;
+use crate::policy::ledger::LedgerError;
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
 use crate::thread::ThreadEnd;
@@ -77,6 +78,9 @@ pub enum RunError {
     /// The operator's word on rules cannot be put in force.
     #[error(transparent)]
     OnError(StoreError),
+    /// The administrator's labels cannot be put in force.
+    #[error("the labels of the configuration's [labels] cannot be had")]
+    OwnLabels(#[source] LedgerError),
     /// The Wasm engine cannot be set up.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -221,7 +225,7 @@ impl RunError {
             }
             RunError::Plugin(error) => error.fix(),
             RunError::Start(error) => error.fix(),
-            RunError::Labels { .. } => "run fewer plugins with labels: `krsi-host status`",
+            RunError::Labels { source, .. } => of_labels(source),
             RunError::SameName { .. } => {
                 "state, rules and grants belong to a plugin's name: give each plugin its own, or take the other file away to let this one follow it"
             }
@@ -245,6 +249,7 @@ impl RunError {
             RunError::Attach(AttachError::Map(_))
             | RunError::Map(_)
             | RunError::OnError(_)
+            | RunError::OwnLabels(_)
             | RunError::Read(_)
             | RunError::Thread(_)
             | RunError::Runtime(_)
@@ -264,7 +269,8 @@ impl RunError {
                 AttachError::Object(_) | AttachError::Map(_) | AttachError::Btf(_),
             )
             | RunError::Map(_)
-            | RunError::OnError(_) => is_not_permitted(self),
+            | RunError::OnError(_)
+            | RunError::OwnLabels(_) => is_not_permitted(self),
             _ => false,
         }
     }
@@ -329,6 +335,13 @@ const fn of_config(error: &ConfigError) -> &'static str {
             "each --plugin-config is that of the --plugin at the same place in the order"
         }
         ConfigError::NoFolder { .. } => "give the folder; --plugin takes a file",
+    }
+}
+
+const fn of_labels(error: &LabelError) -> &'static str {
+    match error {
+        LabelError::Host => "give the plugin another name",
+        _ => "run fewer plugins with labels: `krsi-host status`",
     }
 }
 

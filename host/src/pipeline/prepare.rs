@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::ask::asked;
 use super::roster::Roster;
+use super::shared::Shared;
 use super::version::Version;
 use super::vital;
 use super::{ReloadError, RunError};
@@ -34,6 +35,19 @@ impl Prepared {
     pub(super) fn wanted(&self, slot: u8) -> Wanted {
         let version = Version::new(0, &self.candidate.manifest, self.asked.clone());
         version.wanted(slot, &self.settings.grant)
+    }
+
+    /// Keeps numbers for its labels, so that watches can name them before it runs.
+    pub(super) fn reserve_labels(&self, shared: &Shared) -> Result<(), RunError> {
+        let (name, labels) = (self.name(), &self.asked.labels);
+        shared
+            .turns
+            .turn(|ledger| ledger.check_labels(name, labels))
+            .map_err(|source| RunError::Labels { file: self.file().to_owned(), source })?;
+        if let Err(error) = shared.turns.turn(|ledger| ledger.reserve_labels(name, labels)) {
+            tracing::warn!(name, %error, "the plugin's watches cannot name its labels");
+        }
+        Ok(())
     }
 
     pub(super) fn file(&self) -> &Path {

@@ -101,13 +101,18 @@ impl Reader {
         let records = {
             let Self { rings, router, cgroups, losses, shared } = self;
             let (layouts, watches) = (shared.layouts(), shared.watches());
+            let label_names = shared.label_names();
             let mut processes = shared.processes();
             let mut delivered = [0; HOOK_SLOTS];
             let records = rings.drain(DRAIN, |record| {
                 let slot = record.as_ref().map_or(0, |record| record.header.hook);
                 let decoded = record.map_err(DecodeError::from);
                 match decoded.and_then(|record| decode::decode(&record, &layouts)) {
-                    Ok(decoded) => {
+                    Ok(mut decoded) => {
+                        let (had, gave) = (decoded.had_labels, decoded.gave_labels);
+                        if had | gave != 0 {
+                            decoded.event.meta.labels = label_names.of(had, gave);
+                        }
                         losses.deliver_before(&decoded.event, router);
                         // The one place that asks what became of a process.
                         let change = ProcessChange::of(&decoded.event);

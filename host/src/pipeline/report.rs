@@ -1,5 +1,7 @@
 //! Nouns of the stages → reports for the outputs.
 
+use std::borrow::Cow;
+
 use krsi_plugin_schema::latest::{
     Body, Call, Event, FieldRow, Kind, Process, Severity, Value, Verdict, Watch,
 };
@@ -33,6 +35,7 @@ pub(super) fn verdict(
         comm: event.meta.comm.clone().into_owned(),
         exe: caller.map(|caller| caller.exe.clone().into_owned()).unwrap_or_default(),
         cgroup: caller.map(|caller| caller.cgroup.clone().into_owned()).unwrap_or_default(),
+        labels: names(&event.meta.labels.had),
         rule_id: 0,
         plugin: String::new(),
         reason: String::new(),
@@ -62,7 +65,14 @@ pub(super) fn watch(
         uid: event.meta.uid,
         comm: event.meta.comm.clone().into_owned(),
         exe: caller.map(|caller| caller.exe.clone().into_owned()).unwrap_or_default(),
+        labels: names(&event.meta.labels.had),
+        gave_labels: names(&event.meta.labels.gave),
     })
+}
+
+/// Names of labels that outlive their event.
+fn names(labels: &[Cow<'_, str>]) -> Vec<String> {
+    labels.iter().map(|label| label.clone().into_owned()).collect()
 }
 
 const fn verdict_word(verdict: Verdict) -> &'static str {

@@ -277,6 +277,7 @@ mod tests {
             comm: String::new(),
             exe: String::new(),
             cgroup: String::new(),
+            labels: Vec::new(),
             rule_id: 1,
             plugin: "other".into(),
             reason: String::new(),

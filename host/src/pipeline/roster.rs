@@ -189,6 +189,11 @@ impl Roster {
         checked.map_err(|source| RunError::Labels { file: file.to_owned(), source })
     }
 
+    /// Lets go of the numbers that were kept for labels which a plugin does not declare.
+    pub(super) fn unreserve_labels(&self, name: &str) {
+        self.shared.turns.turn(|ledger| ledger.unreserve_labels(name));
+    }
+
     /// What was accepted of the plugin of a name, and whether it runs; `None` of one that never ran.
     pub(super) fn accepted(&self, name: &str) -> Option<(Asked, bool)> {
         let entries = self.entries();

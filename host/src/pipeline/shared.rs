@@ -21,7 +21,7 @@ use crate::kernel::map::RuleMaps;
 use crate::kernel::map::prefix::PathPrefix;
 use crate::loss::{Loss, Losses};
 use crate::output::{NoteReport, RejectedFile, Report};
-use crate::policy::{Ledger, Machine, Turns};
+use crate::policy::{LabelNames, Ledger, Machine, PublishedLabelNames, Turns};
 use crate::record::RecorderSlot;
 
 /// Longest delay that is told apart: a minute.
@@ -54,6 +54,8 @@ pub(super) struct Shared {
     watches: Mutex<Arc<ToldWatches>>,
     /// How records of the template program are read.
     layouts: Mutex<Arc<CallLayouts>>,
+    /// Names of labels, for the labels of events.
+    label_names: PublishedLabelNames,
     /// Programs whose losses are looked at.
     programs: Mutex<Arc<Vec<LossSource>>>,
     /// Files that do not run, each with the reason.
@@ -70,6 +72,7 @@ impl Shared {
         reports: Reports,
     ) -> Self {
         Self {
+            label_names: ledger.published_labels(),
             turns: Turns::new(ledger),
             processes: Mutex::new(processes),
             delays: Mutex::default(),
@@ -137,6 +140,11 @@ impl Shared {
     /// How records of the template program are read now.
     pub(super) fn layouts(&self) -> Arc<CallLayouts> {
         Arc::clone(&self.layouts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Names of the labels in use.
+    pub(super) fn label_names(&self) -> Arc<LabelNames> {
+        self.label_names.now()
     }
 
     /// Programs whose losses are looked at.

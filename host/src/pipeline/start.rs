@@ -22,16 +22,17 @@ use super::recording::Recording;
 use super::reports::{self, ReportReceiver};
 use super::roster::Roster;
 use super::shared::Shared;
-use super::steward::{Command, Steward, administrator};
+use super::steward::{Command, Steward, administrator, attach};
 use super::vital;
 use crate::attach::hooks::Hooks;
 use crate::attach::left_out::NotAttached;
+use crate::attach::wanted::Wanted;
 use crate::attach::watches::ADMINISTRATOR;
-use crate::config::{Config, PluginSpec};
+use crate::config::{Config, PluginSpec, RuleSettings};
 use crate::control::Server;
 use crate::enrich::ProcessTable;
 use crate::error_chain::chain;
-use crate::kernel::map::Counters;
+use crate::kernel::map::{Counters, RuleMaps};
 use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::survey::{privilege, probe};
 use crate::plugin::{Cache, CacheError, CompileStop, Compiler, TrustedKey, may_make_code};
@@ -74,8 +75,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let (mut hooks, maps) = Hooks::load(&config, &rules)?;
     let mut exempt = ExemptProcesses::new(maps.exempt, &rules);
     let FoundMachine { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
-    let mut ledger = Ledger::new(maps.rules, []);
-    on_error::answer_errors(&mut ledger, &rules).map_err(RunError::OnError)?;
+    let ledger = ledger(maps.rules, &rules)?;
     let (sender, reports) = reports::channel();
     let table = ProcessTable::with_capacity(rules.processes);
     let shared = Arc::new(Shared::new(ledger, table, machine, sender));
@@ -89,12 +89,8 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let named = config.plugins.iter().map(|spec| roster.prepare(spec.clone()));
     let named: Vec<Prepared> = named.collect::<Result<_, _>>()?;
     let (found, rejected) = found(in_folders, &mut roster);
-    let first = (0..).zip(named.iter().chain(&found));
-    let wanted =
-        first.fold(administrator(&config), |all, (slot, plugin)| all.and(plugin.wanted(slot)));
-    hooks.want(&wanted)?;
-    watched(&hooks)?;
-    shared.publish(hooks.published());
+    let wanted = administrator(&config, &rules);
+    attach_first(&mut hooks, wanted, named.iter().chain(&found), &shared)?;
     let recording = Recording::at_start(&config, &shared, &mailbox)?;
     // Events wait in the ring from here on, so that nothing falls between the census and the reader.
     let census = Census::start(processes, Arc::clone(&shared));
@@ -110,6 +106,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
         refused: HashSet::new(),
         blind: HashSet::new(),
         config: config.clone(),
+        rules,
         hooks,
         exempt,
         census,
@@ -127,6 +124,33 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     steward.shadow_files(&config.shadows);
     steward.spawn(told)?;
     Ok(RunningHost { shared, counters, commands, statuses, reports, ready, compiling })
+}
+
+/// A ledger with the operator's answers to errors and his labels.
+fn ledger(maps: RuleMaps, rules: &RuleSettings) -> Result<Ledger<RuleMaps>, RunError> {
+    let mut ledger = Ledger::new(maps, []);
+    on_error::answer_errors(&mut ledger, rules).map_err(RunError::OnError)?;
+    ledger.declare_own_labels(&rules.labels).map_err(RunError::OwnLabels)?;
+    Ok(ledger)
+}
+
+/// Attaches what the administrator and the first plugins want.
+fn attach_first<'p>(
+    hooks: &mut Hooks,
+    wanted: Wanted,
+    plugins: impl Iterator<Item = &'p Prepared>,
+    shared: &Shared,
+) -> Result<(), RunError> {
+    let mut wanted = wanted;
+    for (slot, plugin) in (0..).zip(plugins) {
+        wanted = wanted.and(plugin.wanted(slot));
+        // One that cannot have its labels is told when it is added.
+        let _told_later = plugin.reserve_labels(shared);
+    }
+    attach(hooks, wanted, shared)?;
+    watched(hooks)?;
+    shared.publish(hooks.published());
+    Ok(())
 }
 
 /// Starts the reader's thread.
@@ -210,8 +234,9 @@ fn add(
         roster.add(plugin)?;
     }
     for plugin in found {
-        let file = plugin.file().to_owned();
+        let (file, name) = (plugin.file().to_owned(), plugin.name().to_owned());
         rejected.extend(roster.add(plugin).err().map(|error| (file, error)));
+        roster.unreserve_labels(&name);
     }
     Ok(rejected)
 }

@@ -23,11 +23,12 @@ use super::recording::{Recordable, Recording};
 use super::reloaded::Reloaded;
 use super::roster::Roster;
 use super::shared::Shared;
+use crate::attach::error::AttachError;
 use crate::attach::hooks::Hooks;
 use crate::attach::left_out::{NotAttached, UsedSlot};
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::{ADMINISTRATOR, Watch};
-use crate::config::Config;
+use crate::config::{Config, RuleSettings};
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
@@ -84,8 +85,8 @@ pub(super) enum Command {
     Stop(Reply<Ended>),
 }
 
-/// What the administrator asks for on the command line.
-pub(super) fn administrator(config: &Config) -> Wanted {
+/// What the administrator asks for on the command line, and by his labels.
+pub(super) fn administrator(config: &Config, rules: &RuleSettings) -> Wanted {
     let watch = |(index, text): (u16, &String)| Watch {
         owner: ADMINISTRATOR,
         plugin: "administrator".to_owned(),
@@ -93,8 +94,29 @@ pub(super) fn administrator(config: &Config) -> Wanted {
         text: text.clone(),
         mode: RuleMode::Enforce,
         deep: true,
+        labels: Vec::new(),
     };
-    Wanted { watches: (0..).zip(&config.watches).map(watch).collect(), ..Wanted::default() }
+    let watches = (0..).zip(&config.watches).map(watch).collect();
+    Wanted { watches, labels: !rules.labels.is_empty(), ..Wanted::default() }
+}
+
+/// Attaches what is wanted. Labels that watches name keep their numbers from before these have a program until they
+/// have none any more.
+pub(super) fn attach(
+    hooks: &mut Hooks,
+    mut wanted: Wanted,
+    shared: &Shared,
+) -> Result<(), AttachError> {
+    shared.turns.turn(|ledger| {
+        wanted.find_labels(|watch, label| {
+            let plugin = (watch.owner != ADMINISTRATOR).then_some(watch.plugin.as_str());
+            ledger.named_label(plugin, label)
+        });
+        ledger.hold_labels(ledger.held_labels() | wanted.label_bits());
+    });
+    hooks.want(&wanted)?;
+    shared.turns.turn(|ledger| ledger.hold_labels(hooks.watched_labels()));
+    Ok(())
 }
 
 /// The result of a run.
@@ -114,6 +136,8 @@ pub(super) struct Steward {
     /// Plugins that were told to see nothing.
     pub(super) blind: HashSet<String>,
     pub(super) config: Config,
+    /// What the configuration said of all rules at the start.
+    pub(super) rules: RuleSettings,
     pub(super) hooks: Hooks,
     pub(super) exempt: ExemptProcesses,
     pub(super) census: Census,
@@ -210,7 +234,7 @@ impl Steward {
 
     /// What plugins and the administrator want, and perhaps one more plugin.
     pub(super) fn wanted(&self, more: Option<Wanted>) -> Wanted {
-        self.roster.wanted(more).and(administrator(&self.config))
+        self.roster.wanted(more).and(administrator(&self.config, &self.rules))
     }
 
     /// Tells of hooks and watches that this kernel does not take.
@@ -233,9 +257,11 @@ impl Steward {
     /// Detaches what nobody wants any more.
     pub(super) fn update_hooks(&mut self) {
         let wanted = self.wanted(None);
-        if let Err(error) = self.hooks.want(&wanted) {
+        if let Err(error) = attach(&mut self.hooks, wanted, &self.shared) {
             self.shared.note(RunError::Attach(error).line());
         }
+        // A watch on a label goes with who declares it.
+        self.report_not_attached();
         self.shared.publish(self.hooks.published());
         self.report_blind();
     }

@@ -54,11 +54,13 @@ impl Version {
             text: watch.text.clone(),
             mode: spec.mode,
             deep: spec.deep,
+            labels: Vec::new(),
         };
         Wanted {
             seen: may.hooks,
             denied: may.deny_hooks,
             digests: may.deny_keys.contains(KeyKind::Digest),
+            labels: !may.labels.is_empty(),
             watches: may.watches.iter().map(watch).collect(),
             filters: AskedFilters::of_plugin(slot, may.hooks.iter(), &self.filters),
         }
@@ -97,6 +99,7 @@ mod tests {
             text: watch.into(),
             hook: Some("inode_getattr".into()),
             has_predicate: false,
+            needs_label: false,
             verdict: None,
         };
         let asked = Asked {

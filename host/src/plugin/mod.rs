@@ -31,4 +31,4 @@ pub(crate) use stepped::{Stepped, failing};
 pub(crate) use worker::Swapped;
 pub use worker::{ActionSink, Worker};
 pub use world::CallError;
-pub(crate) use world::{Filter, KeptLog, Manifest, StartError, is_plugin_name};
+pub(crate) use world::{Filter, KeptLog, Manifest, StartError, is_label_name, is_plugin_name};

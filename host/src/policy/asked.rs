@@ -40,6 +40,8 @@ pub enum AskedVerdict {
     Deny(u16),
     /// Reports that it would have refused it with that errno.
     Audit(u16),
+    /// Gives the caller a label.
+    Label,
 }
 
 /// A watch of a plugin's own. Its text says everything; the rest is read from it.
@@ -53,6 +55,8 @@ pub struct AskedWatch {
     pub hook: Option<String>,
     /// Whether it says which calls it matches; else it matches every one.
     pub has_predicate: bool,
+    /// Whether it matches only callers that have a label.
+    pub needs_label: bool,
     /// What it does with a call that it matches.
     pub verdict: Option<AskedVerdict>,
 }
@@ -84,7 +88,11 @@ impl Asked {
             more.push(format!("make rules on {keys} keys"));
         }
         for watch in self.watches.iter().filter(|watch| !watch.is_among(&other.watches)) {
-            let verb = if watch.denies() { "refuse calls by the watch" } else { "watch" };
+            let verb = match watch.verdict {
+                Some(AskedVerdict::Deny(_)) => "refuse calls by the watch",
+                Some(AskedVerdict::Label) => "give labels by the watch",
+                Some(AskedVerdict::Audit(_)) | None => "watch",
+            };
             more.push(format!("{verb} `{}`", watch.text));
         }
         let own = self.labels.iter().filter(|label| !other.labels.contains(label));
@@ -183,6 +191,7 @@ mod tests {
             text: text.into(),
             hook: Some("file_open".into()),
             has_predicate: false,
+            needs_label: false,
             verdict,
         };
         let sees = |index| watch(index, "file_open: file", None);

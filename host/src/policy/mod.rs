@@ -21,8 +21,8 @@ pub use broad::Machine;
 pub(crate) use broad::ResolvingHooks;
 pub use capability::{Grant, GrantSpec};
 pub(crate) use ledger::{
-    GrantVerdict, LabelError, LabelView, NO_ROOM, NoDigests, Regranted, RuleSpec, RuleView,
-    Undeclared,
+    GrantVerdict, KEPT, LabelError, LabelNames, LabelView, NO_ROOM, NoDigests, PublishedLabelNames,
+    Regranted, RuleSpec, RuleView, Undeclared,
 };
 pub use ledger::{Kinship, Ledger, looked_up};
 pub(crate) use metric::MetricTotals;

@@ -45,8 +45,8 @@ pub enum WatchGrantError {
         /// Calls that the watch denies, in words.
         what: &'static str,
     },
-    /// A watch denies everybody.
-    #[error("only {scope} may be concerned, and a watch denies whoever calls")]
+    /// A watch is about everybody.
+    #[error("only {scope} may be concerned, and a watch denies or labels whoever calls")]
     Scope { scope: Scope },
 }
 
@@ -88,14 +88,23 @@ impl GrantSpec {
         if !within(self.hooks) {
             return Err(WatchGrantError::Hook { hook: hook.clone() });
         }
-        let Some(AskedVerdict::Deny(errno) | AskedVerdict::Audit(errno)) = watch.verdict else {
-            return Ok(());
-        };
+        let Some(verdict) = watch.verdict else { return Ok(()) };
         if !within(self.deny_hooks) {
             return Err(WatchGrantError::Deny { hook: hook.clone() });
         }
-        self.check_errno(errno)?;
-        if !watch.denies() {
+        match verdict {
+            AskedVerdict::Deny(errno) => self.check_errno(errno)?,
+            AskedVerdict::Audit(errno) => return Ok(self.check_errno(errno)?),
+            AskedVerdict::Label if self.scope == Scope::System => return Ok(()),
+            AskedVerdict::Label => {
+                return Err(WatchGrantError::Scope { scope: self.scope.clone() });
+            }
+        }
+        if self.scope != Scope::System {
+            return Err(WatchGrantError::Scope { scope: self.scope.clone() });
+        }
+        // Who has a label of the plugin's is known by what it did.
+        if watch.needs_label {
             return Ok(());
         }
         if !self.permanent {
@@ -108,9 +117,6 @@ impl GrantSpec {
         };
         if let Some(what) = what.filter(|_| !self.broad) {
             return Err(WatchGrantError::Broad { what });
-        }
-        if self.scope != Scope::System {
-            return Err(WatchGrantError::Scope { scope: self.scope.clone() });
         }
         Ok(())
     }
@@ -131,6 +137,7 @@ mod tests {
             text: format!("{hook} {verdict:?}"),
             hook: Some(hook.into()),
             has_predicate: true,
+            needs_label: false,
             verdict,
         };
         let sees = watch("file_open", None);
@@ -172,6 +179,16 @@ mod tests {
         assert_eq!(base().check_watch(&audits), Ok(()));
         let refused = GrantSpec::default().check_watch(&denies).unwrap_err().to_string();
         assert!(refused.contains("permanent"), "{refused}");
+        // Whoever has a label is few, until the label goes; and a label refuses nothing.
+        let labelled = AskedWatch { needs_label: true, ..denies };
+        let gives = AskedWatch { verdict: Some(AskedVerdict::Label), ..labelled.clone() };
+        for watch in [&labelled, &gives] {
+            assert_eq!(GrantSpec::default().check_watch(watch), Ok(()));
+            let scoped = GrantSpec { scope: Scope::Uid(7), ..GrantSpec::default() };
+            assert!(matches!(scoped.check_watch(watch), Err(WatchGrantError::Scope { .. })));
+            let elsewhere = GrantSpec { deny_hooks: connect(), ..GrantSpec::default() };
+            assert!(matches!(elsewhere.check_watch(watch), Err(WatchGrantError::Deny { .. })));
+        }
     }
 
     #[test]
@@ -181,6 +198,7 @@ mod tests {
             text: format!("file_open: file if file == \"/{index}\""),
             hook: Some(if index == 9 { "task_kill" } else { "file_open" }.into()),
             has_predicate: true,
+            needs_label: false,
             verdict: (index == 1).then_some(AskedVerdict::Deny(1)),
         };
         let watches: Arc<[AskedWatch]> = (0..10).map(watch).collect();

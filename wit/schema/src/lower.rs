@@ -182,7 +182,19 @@ const fn file_to_0_1(file: v0_2::FileKey) -> v0_1::FileKey {
 }
 
 fn meta_to_0_1<'r>(meta: &'r v0_2::Meta<'_>) -> v0_1::Meta<'r> {
-    let v0_2::Meta { boot_ns, process, tid, uid, gid, mount_ns, cgroup_id, comm, verdict } = meta;
+    // 0.1 knows no labels.
+    let v0_2::Meta {
+        boot_ns,
+        process,
+        tid,
+        uid,
+        gid,
+        mount_ns,
+        cgroup_id,
+        comm,
+        verdict,
+        labels: _,
+    } = meta;
     v0_1::Meta {
         boot_ns: *boot_ns,
         process: *process,
@@ -339,6 +351,7 @@ fn meta_of_0_1(meta: v0_1::Meta<'_>) -> v0_2::Meta<'_> {
             v0_1::Verdict::Denied { rule_id, errno } => Verdict::Denied { rule_id, errno },
             v0_1::Verdict::Audited { rule_id, errno } => Verdict::Audited { rule_id, errno },
         },
+        labels: v0_2::EventLabels::default(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The record on the rings: header, hook body, string tail.
 //!
 //! ```text
-//! 0              104            104+body        104+body+tail_short or tail_long
+//! 0              120            120+body        120+body+tail_short or tail_long
 //! | Header       | body of hook | path bytes … | argv bytes … |
 //! ```
 //! A reservation has one of two sizes (short and long tail), because a ring reservation must have
@@ -90,6 +90,10 @@ pub struct Header {
     pub owner: u8,
     /// Padding, zero.
     pub pad: u32,
+    /// Labels that the calling process had before the call, as bits.
+    pub labels: u64,
+    /// Labels that the call gave it, as bits; at the beginning of an exec, those that it gives if it succeeds.
+    pub given: u64,
     /// Thread name, NUL padded.
     pub comm: [u8; COMM_LEN],
 }
@@ -121,5 +125,5 @@ const _: () = assert!(
     "an exec takes less than a call"
 );
 const _: () = assert!(RING_MIN == 32768);
-const _: () = assert!(size_of::<Header>() == 104);
+const _: () = assert!(size_of::<Header>() == 120);
 const _: () = assert!(size_of::<Text>() == 8);

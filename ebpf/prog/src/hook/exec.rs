@@ -41,9 +41,6 @@ pub fn bprm_check_security(ctx: LsmContext) -> i32 {
     let early = file::FileObject(|| Ptr::arg::<0>(&ctx)?.ptr(&offset::BPRM_FILE));
     let Some(call) = filter::enter(slot, &early) else { return 0 };
     let bprm = Ptr::arg::<0>(&ctx);
-    if let Ok(bprm) = bprm {
-        label::exec_begins(&call, bprm);
-    }
     let file = bprm.and_then(|bprm| bprm.ptr(&offset::BPRM_FILE));
     let mut traits = Traits::none(&call);
     if call.wants_file() && bprm.and_then(|bprm| look(bprm, &mut traits)).is_err() {
@@ -77,18 +74,21 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
     let image = Ptr::arg::<0>(&ctx).and_then(committed);
     // Whatever became of the rest: who runs something else is not exempt for what it ran.
     exempt::exec(&call, image.map(|image| image.key));
-    label::exec_done(&call);
     match image {
         Ok(image) => {
             let mut traits = Traits::none(&call);
             traits.object.set_file(image.key.ino, image.key.place());
-            let wanted = Wanted::new(&call, Decision::none(&call), &traits);
+            let mut decision = Decision::none(&call);
+            label::note_exec(&call, &mut decision);
+            let wanted = Wanted::new(&call, decision, &traits);
             if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, &traits, image, false) {
                 report::<PATH_LONG, ARGV_LONG>(&call, &wanted, &traits, image, true);
             }
         }
         Err(skip) => call.skip(skip),
     }
+    // Its record tells of the labels before and of those that it gives.
+    label::exec_done(&call);
     0
 }
 

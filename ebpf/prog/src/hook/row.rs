@@ -7,7 +7,7 @@ use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
 use super::state::{State, Values};
 use crate::capture::{self, Ptr, Skip, Task};
 use crate::spec::{self, Row};
-use crate::{global, offset, prefix};
+use crate::{global, label, offset, prefix};
 
 /// Size of `struct sockaddr_storage` (`_K_SS_MAXSIZE` of `include/uapi/linux/socket.h`).
 pub const SOCKADDR_MAX: u64 = 128;
@@ -201,6 +201,9 @@ fn load(from: Ptr, row: Row) -> u64 {
 
 #[inline(always)]
 fn scalar(row: Row, state: &State) -> Result<u64, Skip> {
+    if row.root() == root::LABELS {
+        return Ok(label::of_caller(&state.call.facts));
+    }
     let value = if row.root() == root::VALUE {
         state.argument(row.arg()) as u64
     } else {

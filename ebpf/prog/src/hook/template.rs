@@ -88,8 +88,8 @@ impl Plan {
     }
 }
 
-/// Flags of a watch that refuses.
-const REFUSING: u32 = spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT;
+/// Flags of a watch that refuses, or gives a label: room in a ring has no say in either.
+const REFUSING: u32 = spec_flag::WATCH_DENY | spec_flag::WATCH_AUDIT | spec_flag::WATCH_LABEL;
 
 /// What became of a record.
 #[derive(PartialEq, Eq)]
@@ -105,6 +105,9 @@ fn run(state: &mut State) -> i32 {
     if spec::gate_row() != 0 && !row::is_own(state, spec::gate_row() as usize - 1) {
         state.call.leave();
         return 0;
+    }
+    if spec::has(spec_flag::EXEC_BEGINS) {
+        state.nulls ^= label::exec_begins(&state.call);
     }
     if spec::object() == ObjectKind::Network as u32 {
         row::address(state);
@@ -162,8 +165,8 @@ fn truth(state: &State, plan: Plan, atoms: u32) -> Truth {
     if plan.asks(state) { test::holds(atoms) } else { Truth::Yes }
 }
 
-/// Decides what a watch refuses, before there is a record; whether one is wanted. What is unknown is
-/// refused, told of nobody else, and counted.
+/// Decides what a watch does, before there is a record; whether one is wanted. What is unknown is
+/// refused, gives no label, is told of nobody else, and counted.
 #[inline(always)]
 fn decide_watch(state: &mut State, plan: Plan, truth: Truth) -> bool {
     if truth == Truth::Unknown {
@@ -174,8 +177,16 @@ fn decide_watch(state: &mut State, plan: Plan, truth: Truth) -> bool {
         && plan.refuses(state)
         && !exempt::is_spared(&state.call.facts, &state.traits.object)
     {
-        of_watch(state);
-        return true;
+        if !spec::has(spec_flag::WATCH_LABEL) {
+            of_watch(state);
+            return true;
+        }
+        if truth == Truth::Yes {
+            label::give_of_watch(&state.call, &mut state.decision);
+            if state.decision.is_made() {
+                return true;
+            }
+        }
     }
     truth == Truth::Yes && plan.has(state, Plan::SEEN)
 }

@@ -34,6 +34,9 @@ use crate::kernel::survey::probe;
 use crate::output::Witnessed;
 use crate::route::filter::FOLLOWED;
 
+/// Hook that is called when an exec begins.
+pub(super) const EXEC_BEGINS: AbiHook = AbiHook::BprmCredsForExec;
+
 /// The object and its programs: dropping it detaches every hook.
 pub(crate) struct Hooks {
     loader: Loader,
@@ -154,7 +157,11 @@ impl Hooks {
     }
 
     fn attach(&mut self, seen: HookSet, wanted: &Wanted) -> Result<(), AttachError> {
-        let is_wanted = |hook| contains(seen, hook) || contains(wanted.denied, hook);
+        let is_wanted = |hook| {
+            contains(seen, hook)
+                || contains(wanted.denied, hook)
+                || wanted.labels && hook == EXEC_BEGINS
+        };
         let is_live =
             |live: &[LiveProgram], hook: AbiHook| live.iter().any(|one| one.slot == hook.id());
         let fresh: Vec<AbiHook> = HOOKS
@@ -330,6 +337,11 @@ impl Hooks {
 
     fn refuse_of(&mut self, owner: Option<u8>, what: &str, why: LeftOut) {
         self.refused.push(NotAttached { what: what.to_owned(), owner, why: Arc::new(why) });
+    }
+
+    /// Labels that watches with a program name, as bits.
+    pub(crate) fn watched_labels(&self) -> u64 {
+        self.watches.label_bits()
     }
 
     /// What was refused at the last change, with the reason.

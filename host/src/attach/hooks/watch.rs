@@ -1,6 +1,6 @@
 //! A watch gets a program, within what its owner may take of slots and of its hook.
 
-use super::Hooks;
+use super::{EXEC_BEGINS, Hooks};
 use crate::attach::left_out::LeftOut;
 use crate::attach::watches::{LiveWatch, Watch, places};
 use crate::kernel::btf::KernelTypes;
@@ -22,6 +22,9 @@ impl Hooks {
         }
         let most = places(watch.owner);
         match LiveWatch::resolve(types, &self.loader, watch, slot, self.mode) {
+            Ok((_, _, job)) if job.labels_at_exec() && self.leaves(EXEC_BEGINS.name()) => {
+                refuse(self, LeftOut::NoBeginning { hook: EXEC_BEGINS.name() });
+            }
             Ok((live, layout, job)) => {
                 let hook = live.hook.clone();
                 let there = self.live.iter().filter(|live| live.hook == hook).count();

@@ -72,7 +72,6 @@ fn meant(text: &str) -> String {
 
 fn reports(name: &str, other: &str) -> Vec<Report> {
     let (a, b) = (|| name.to_owned(), || other.to_owned());
-    let fields = || vec![(a(), FieldValue::Text(b())), (b(), FieldValue::Absent)];
     vec![
         Report::Alert(AlertReport {
             unix_ns: 0,
@@ -95,6 +94,7 @@ fn reports(name: &str, other: &str) -> Vec<Report> {
             comm: b(),
             exe: a(),
             cgroup: b(),
+            labels: vec![a()],
             rule_id: u64::MAX,
             plugin: a(),
             reason: b(),
@@ -102,17 +102,7 @@ fn reports(name: &str, other: &str) -> Vec<Report> {
             decided_by: Decider::Rule,
             ending: a(),
         }),
-        Report::Watch(WatchReport {
-            unix_ns: 0,
-            watch: 1,
-            hook: a(),
-            fields: fields(),
-            verdict: "",
-            tgid: 1,
-            uid: 0,
-            comm: a(),
-            exe: b(),
-        }),
+        watch(name, other),
         Report::Rule(RuleReport { unix_ns: 0, rule_id: 1, plugin: a(), text: b(), reason: a() }),
         Report::RuleEnd(RuleEndReport {
             unix_ns: 0,
@@ -132,6 +122,24 @@ fn reports(name: &str, other: &str) -> Vec<Report> {
             backtrace: vec![b(), a()],
         }),
     ]
+}
+
+fn watch(name: &str, other: &str) -> Report {
+    let (a, b) = (|| name.to_owned(), || other.to_owned());
+    let fields = vec![(a(), FieldValue::Text(b())), (b(), FieldValue::Absent)];
+    Report::Watch(WatchReport {
+        unix_ns: 0,
+        watch: 1,
+        hook: a(),
+        fields,
+        verdict: "",
+        tgid: 1,
+        uid: 0,
+        comm: a(),
+        exe: b(),
+        labels: vec![a()],
+        gave_labels: vec![b()],
+    })
 }
 
 fn run(input: &[u8]) -> FuzzOutcome {

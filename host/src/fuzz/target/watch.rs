@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::errno::errno_number;
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::btf::kfunc::Kfuncs;
-use crate::kernel::spec::watch::{self, is_on};
+use crate::kernel::spec::watch::{self, WatchError, is_on};
 
 use crate::fuzz::engine::{FuzzOutcome, FuzzTarget, outcome, words};
 
@@ -50,6 +50,8 @@ pub(crate) const TARGET: FuzzTarget = FuzzTarget {
         "current.mm.exe_file",
         "caller.uid",
         "xattr[\"user.x\"]",
+        "label(\"p.a\")",
+        " label host.a",
         "true",
         "false",
         "\u{202e}",
@@ -70,6 +72,8 @@ fn seeds() -> Vec<Vec<u8>> {
         "path_chmod: path, mode if path.startsWith(\"/etc/\") audit",
         "inode_getattr: path.dentry.d_inode.i_uid if present(path.dentry.d_inode) && caller.uid != 0",
         "file_open if current.mm.exe_file.f_path.endsWith('/sh') deny EPERM",
+        "socket_connect if label(\"host.memfd\") && !label('p.b') deny EACCES",
+        "bprm_check_security if bprm.file.f_inode.i_nlink == 0 label host.memfd",
         "file_open: file.xattr[\"user.mark\"], file.fsverity if file.f_inode.i_mode == 0o100644",
     ]
     .map(|text| text.as_bytes().to_vec())
@@ -87,7 +91,8 @@ fn run(input: &[u8]) -> FuzzOutcome {
     let kernel = &*KERNEL;
     let parsed = watch::parse(&text, errno_number);
     let _on = is_on(&text, "file_open");
-    let resolved = parsed.and_then(|watch| {
+    let resolved = parsed.and_then(|mut watch| {
+        watch.number_labels(|name| Ok::<_, WatchError>((name.len() & 63) as u8))?;
         let prototype = |hook: &str| kernel.prototype(&format!("bpf_lsm_{hook}"));
         let once = watch.resolve(kernel, &Kfuncs::of(kernel), prototype);
         let twice = watch.resolve(kernel, &Kfuncs::of(kernel), prototype);

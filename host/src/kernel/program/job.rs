@@ -163,6 +163,11 @@ impl Job {
         self.spec().is_some_and(|spec| spec.flags & spec_flag::PATH_TEST != 0)
     }
 
+    /// Whether it gives a label at the end of the exec that a call belongs to.
+    pub(crate) fn labels_at_exec(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.flags & spec_flag::LABEL_AT_EXEC != 0)
+    }
+
     /// Whether it reads what only a program that sleeps can.
     pub(super) fn sleeps(&self) -> bool {
         let is_slow = |capture: &Capture| capture.read == Read::Xattr as u8;

@@ -176,24 +176,33 @@ fn watch_text(watch: &WatchReport) -> String {
     let fields = watch.fields.iter().map(|(name, value)| format!("{}={value}", Quoted(name)));
     let fields: Vec<String> = fields.collect();
     format!(
-        "{:<20} {}  by {} uid {} ({})",
+        "{:<20} {}  by {} uid {} ({}){}{}",
         Quoted(&watch.hook),
         fields.join(" "),
         who(watch.tgid, &watch.exe),
         watch.uid,
-        Quoted(&watch.comm)
+        Quoted(&watch.comm),
+        labelled(" labels ", &watch.labels),
+        labelled(" gets ", &watch.gave_labels)
     )
+}
+
+/// Labels, with what stands before them; nothing without any.
+fn labelled(before: &str, labels: &[String]) -> String {
+    let labels: Vec<String> = labels.iter().map(|label| Quoted(label).to_string()).collect();
+    if_any(before, &labels.join(" "))
 }
 
 fn verdict_text(verdict: &VerdictReport) -> String {
     format!(
-        "{:<8} {:<20} {}  by {} uid {} ({})  {}",
+        "{:<8} {:<20} {}  by {} uid {} ({}){}  {}",
         verdict.errno,
         Quoted(&verdict.hook),
         verdict.object,
         who(verdict.tgid, &verdict.exe),
         verdict.uid,
         Quoted(&verdict.comm),
+        labelled(" labels ", &verdict.labels),
         decider(verdict)
     )
 }

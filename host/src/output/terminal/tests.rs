@@ -23,6 +23,7 @@ fn verdict() -> VerdictReport {
         comm: "cat".into(),
         exe: "/bin/cat".into(),
         cgroup: String::new(),
+        labels: Vec::new(),
         rule_id: 7,
         plugin: "sentry".into(),
         reason: "secret".into(),
@@ -80,7 +81,8 @@ fn name() -> String {
 /// Reports of calls in which every text that somebody else wrote is hostile.
 fn hostile_calls() -> Vec<Report> {
     let object = CallObject::Name(name());
-    let by_rule = VerdictReport { object, comm: name(), exe: name(), ..verdict() };
+    let labels = vec![name(), name()];
+    let by_rule = VerdictReport { object, comm: name(), exe: name(), labels, ..verdict() };
     let object = CallObject::Fields(vec![("name", FieldValue::Text(name()))]);
     let by_watch = VerdictReport { object, decided_by: Decider::Watch, ..verdict() };
     let fields = vec![("f".to_owned(), FieldValue::Text(name()))];
@@ -89,7 +91,19 @@ fn hostile_calls() -> Vec<Report> {
     vec![
         Report::Verdict(VerdictReport { plugin: name(), reason: name(), ..by_rule }),
         Report::Verdict(VerdictReport { reason: name(), ..by_watch }),
-        Report::Watch(WatchReport { unix_ns, watch, hook, fields, verdict, tgid, uid, comm, exe }),
+        Report::Watch(WatchReport {
+            unix_ns,
+            watch,
+            hook,
+            fields,
+            verdict,
+            tgid,
+            uid,
+            comm,
+            exe,
+            labels: vec![name()],
+            gave_labels: vec![name()],
+        }),
     ]
 }
 
@@ -145,9 +159,24 @@ fn names_pass_for_no_fields() {
         ];
         let (hook, comm, exe) = ("path_unlink".to_owned(), comm.to_owned(), "/bin/rm".to_owned());
         let (unix_ns, watch, verdict, tgid, uid) = (0, 0, "", 9, 1000);
-        let report = WatchReport { unix_ns, watch, hook, fields, verdict, tgid, uid, comm, exe };
+        let labels = if comm == "nc" { vec!["web.served".to_owned()] } else { Vec::new() };
+        let gave_labels = labels.iter().map(|_| "host.memfd".to_owned()).collect();
+        let report = WatchReport {
+            unix_ns,
+            watch,
+            hook,
+            fields,
+            verdict,
+            tgid,
+            uid,
+            comm,
+            exe,
+            labels,
+            gave_labels,
+        };
         watch_text(&report)
     };
+    assert!(watch("a", "nc").ends_with("(nc) labels web.served gets host.memfd"));
     let plain = "path_unlink          dentry.d_name.name=a mode=0o100644 gone=-  by 9 /bin/rm uid 1000 (rm)";
     assert_eq!(watch("a", "rm"), plain);
     let shown = "path_unlink          dentry.d_name.name=\"x uid=0 name=/etc/shadow\" mode=0o100644 gone=-  \
@@ -166,6 +195,9 @@ fn a_verdict_says_what_decided() {
         assert_eq!(line, format!("{start}{expected}\n"));
     };
     check(verdict(), "rule sentry#7 without end: secret");
+    let labelled = VerdictReport { labels: vec!["web.served".into()], ..verdict() };
+    let line = text(&Report::Verdict(labelled), Colour::Off);
+    assert!(line.contains("(cat) labels web.served  rule sentry#7"), "{line}");
     let until_unix_ns = Some(86_400_000_000_000);
     let until = VerdictReport { until_unix_ns, ..verdict() };
     check(until.clone(), "rule sentry#7 until 1970-01-02T00:00:00.000Z: secret");

@@ -111,6 +111,12 @@ pub(crate) fn is_plugin_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAME_MAX && name.bytes().all(plain)
 }
 
+/// Whether a label can have that name: 1 to 32 of a-z, 0-9 and -.
+#[must_use]
+pub(crate) fn is_label_name(name: &str) -> bool {
+    is_plugin_name(name) && name.len() <= LABEL_NAME_MAX
+}
+
 /// Checks every field of a manifest. `contract` is the schema of the contract it was built against.
 pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifest, ManifestError> {
     if !is_plugin_name(&asked.name) {
@@ -147,8 +153,9 @@ pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifes
 fn labels(labels: Vec<Label>) -> Result<Vec<Label>, ManifestError> {
     few("labels", labels.len(), LABELS_MAX)?;
     for (at, label) in labels.iter().enumerate() {
-        let is_name = is_plugin_name(&label.name) && label.name.len() <= LABEL_NAME_MAX;
-        if !is_name || labels.iter().take(at).any(|other| other.name == label.name) {
+        if !is_label_name(&label.name)
+            || labels.iter().take(at).any(|other| other.name == label.name)
+        {
             return Err(ManifestError::Label { name: cut(&label.name) });
         }
     }

@@ -16,7 +16,7 @@ use super::engine::Engine;
 use super::limit::Limits;
 
 pub(crate) use self::log::KeptLog;
-pub(crate) use self::manifest::{Manifest, ManifestError, is_plugin_name};
+pub(crate) use self::manifest::{Manifest, ManifestError, is_label_name, is_plugin_name};
 pub(crate) use crate::route::filter::Filter;
 
 /// Package of the contract.

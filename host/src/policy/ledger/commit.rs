@@ -4,12 +4,13 @@ use std::error::Error;
 use std::sync::Arc;
 
 use krsi_host_abi::deny::{Mode, SLOTS};
+use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::{Hook, KeyKind, ProcessKey, Refusal, RuleKey, Subject};
 
 use super::Ledger;
 use super::book::{BookChange, WhenFull};
 use super::identity::{Anchor, RuleIdentity};
-use super::label::LabelError;
+use super::label_book::LabelError;
 use super::lineage::{Kinship, LineageError, LineageHold};
 use super::place::Place;
 use super::rule::{Rule, RuleSpec, applies};
@@ -130,7 +131,13 @@ impl LedgerError {
             | Self::NoHook
             | Self::SeveralHooks
             | Self::Path(_)
-            | Self::Label(LabelError::Undeclared { .. })
+            | Self::Label(
+                LabelError::Undeclared { .. }
+                | LabelError::Absent { .. }
+                | LabelError::Foreign { .. }
+                | LabelError::NoTable { .. }
+                | LabelError::Host,
+            )
             | Self::LabelHook { .. }
             | Self::Prefix { .. }
             | Self::Protocol { .. } => Refusal::Invalid,
@@ -181,6 +188,12 @@ impl<S: RuleStore> Ledger<S> {
             }
             if self.attached & bit == 0 {
                 return Err(LedgerError::Unattached { hook });
+            }
+            // What a failed exec would have given is forgotten where the next one begins.
+            let begins = AbiHook::BprmCredsForExec.bit();
+            let waits = spec.gives.is_some() && hook == Hook::BprmCheckSecurity;
+            if waits && self.attached & begins == 0 {
+                return Err(LedgerError::Unattached { hook: Hook::BprmCredsForExec });
             }
             hooks |= bit;
         }

@@ -27,7 +27,7 @@ impl Followed {
     /// Bits that it needs in the word of a hook.
     fn needs(self, hook: Hook) -> u64 {
         let life = matches!(hook, Hook::SchedProcessFork | Hook::SchedProcessExit);
-        let exec = matches!(hook, Hook::BprmCheckSecurity | Hook::BprmCommittedCreds);
+        let exec = matches!(hook, Hook::BprmCredsForExec | Hook::BprmCommittedCreds);
         let members = if self.members && life { flag::MEMBERSHIP } else { 0 };
         members | if self.labels && (life || exec) { flag::LABELS } else { 0 }
     }

@@ -1,211 +1,20 @@
 //! The labels of all plugins: whose each of the kernel's 64 is, and what becomes of it.
 //!
 //! A label keeps its number as long as its plugin declares it, over reloads and restarts of the plugin. When no
-//! version declares it any more it stays until no rule names it; then it is taken from every process, and its number
-//! is free.
+//! version declares it any more it stays until no rule or watch names it; then it is taken from every process, and
+//! its number is free.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use krsi_host_abi::deny::{LABELS, LabelRules};
-use krsi_plugin_schema::latest::{
-    Label, LabelExec, LabelFull, LabelTest, ProcessKey, RuleKey, SetLabel,
-};
+use krsi_plugin_schema::latest::{Label, ProcessKey, RuleKey, SetLabel};
 
 use super::flags::Followed;
+use super::label_book::{HOST, LabelBook, LabelError, LabelView, Undeclared};
+use super::label_names::PublishedNames;
 use super::lineage::abi;
 use super::{Kinship, Ledger, LedgerError};
 use crate::kernel::map::store::{RuleStore, StoreError};
-
-/// Rule id of calls that are refused as there is no room for the label that they would be given.
-pub(crate) const NO_ROOM: u64 = 1 << 61;
-/// Labels that are kept for the administrator.
-const KEPT: usize = 8;
-
-/// Why a plugin cannot have a label.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum LabelError {
-    /// No manifest of the plugin declares it.
-    #[error("the plugin's manifest declares no label {label:?}")]
-    Undeclared {
-        /// Name of the label, without the plugin's.
-        label: String,
-    },
-    /// All numbers are in use.
-    #[error("no label is free: plugins have all {} of theirs", LABELS - KEPT)]
-    NoneFree,
-}
-
-/// What becomes of labels that a plugin had and its running version does not declare.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Undeclared {
-    /// They stay declared: the version before may come back.
-    Stay,
-    /// They end as soon as no rule names them.
-    End,
-}
-
-/// What a rule asks of labels and gives, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LabelBits {
-    /// Number of the label that it gives.
-    pub(super) gives: Option<u8>,
-    /// Labels that the caller must have.
-    pub(super) has: u64,
-    /// Labels of which it must have none.
-    pub(super) lacks: u64,
-}
-
-impl LabelBits {
-    /// All labels that it names.
-    pub(super) fn all(self) -> u64 {
-        self.has | self.lacks | self.gives.map_or(0, |at| 1 << at)
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Known {
-    plugin: Arc<str>,
-    label: Label,
-    /// Whether the running version of the plugin declares it.
-    is_declared: bool,
-}
-
-/// A label in use, for people.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LabelView {
-    /// Name of the label, `plugin.name`.
-    pub name: String,
-    /// The label as a bit.
-    pub bit: u64,
-    /// Processes that have it.
-    pub processes: usize,
-}
-
-/// The labels in use, by their numbers.
-#[derive(Clone, Debug)]
-pub(super) struct LabelBook {
-    known: [Option<Known>; LABELS],
-}
-
-impl Default for LabelBook {
-    fn default() -> Self {
-        Self { known: [const { None }; LABELS] }
-    }
-}
-
-impl LabelBook {
-    /// Whether there is any.
-    pub(super) fn is_live(&self) -> bool {
-        self.known.iter().any(Option::is_some)
-    }
-
-    /// Has a plugin own the labels that its running version declares. Those of an earlier version stay until
-    /// nothing names them.
-    pub(super) fn declare(
-        &mut self,
-        plugin: &Arc<str>,
-        wanted: &[Label],
-        others: Undeclared,
-    ) -> Result<(), LabelError> {
-        self.check(plugin, wanted)?;
-        for known in self.known.iter_mut().flatten().filter(|known| known.plugin == *plugin) {
-            known.is_declared &= others == Undeclared::Stay;
-        }
-        for label in wanted {
-            let own = self.number(plugin, &label.name).map(usize::from);
-            let free = || self.known.iter().take(LABELS - KEPT).position(Option::is_none);
-            let at = own.or_else(free).and_then(|at| self.known.get_mut(at));
-            *at.ok_or(LabelError::NoneFree)? =
-                Some(Known { plugin: Arc::clone(plugin), label: label.clone(), is_declared: true });
-        }
-        Ok(())
-    }
-
-    /// That there is room for the labels of a plugin.
-    pub(super) fn check(&self, plugin: &str, wanted: &[Label]) -> Result<(), LabelError> {
-        let room = self.known.iter().take(LABELS - KEPT).filter(|known| known.is_none()).count();
-        let is_new = |label: &&Label| self.number(plugin, &label.name).is_none();
-        if wanted.iter().filter(is_new).count() > room { Err(LabelError::NoneFree) } else { Ok(()) }
-    }
-
-    fn number(&self, plugin: &str, name: &str) -> Option<u8> {
-        let is_it = |known: &Known| &*known.plugin == plugin && known.label.name == name;
-        let mut known = (0..).zip(&self.known);
-        known.find(|(_, known)| known.as_ref().is_some_and(is_it)).map(|(at, _)| at)
-    }
-
-    /// The number of a plugin's label.
-    pub(super) fn of(&self, plugin: &str, name: &str) -> Result<u8, LabelError> {
-        self.number(plugin, name).ok_or_else(|| LabelError::Undeclared { label: name.to_owned() })
-    }
-
-    /// Bits of the labels that a rule asks for and gives.
-    pub(super) fn bits(
-        &self,
-        plugin: &str,
-        test: &LabelTest<'_>,
-        gives: Option<&str>,
-    ) -> Result<LabelBits, LabelError> {
-        let all = |names: &[Cow<'_, str>]| {
-            names.iter().try_fold(0, |bits, name| Ok(bits | 1u64 << self.of(plugin, name)?))
-        };
-        let gives = gives.map(|name| self.of(plugin, name)).transpose()?;
-        Ok(LabelBits { gives, has: all(&test.has)?, lacks: all(&test.lacks)? })
-    }
-
-    /// Whether a plugin has labels.
-    fn has_some(&self, plugin: &str) -> bool {
-        self.known.iter().flatten().any(|known| &*known.plugin == plugin)
-    }
-
-    /// The rules of labels as the kernel reads them.
-    pub(super) fn rules(&self) -> LabelRules {
-        let mut rules = LabelRules { full_rule: NO_ROOM, ..LabelRules::default() };
-        for (at, known) in self.known.iter().enumerate() {
-            let Some(Known { label: Label { exec, full, .. }, .. }) = known else { continue };
-            let bit = 1 << at;
-            rules.live |= bit;
-            rules.dropped_at_exec |= if *exec == LabelExec::Drop { bit } else { 0 };
-            rules.refused_when_full |= if *full == LabelFull::Refuse { bit } else { 0 };
-        }
-        rules
-    }
-
-    /// Labels that no running version declares, as bits.
-    pub(super) fn undeclared(&self) -> u64 {
-        let known = self.known.iter().enumerate();
-        known.fold(0, |bits, (at, known)| {
-            let is_it = known.as_ref().is_some_and(|known| !known.is_declared);
-            bits | if is_it { 1 << at } else { 0 }
-        })
-    }
-
-    /// Frees numbers, given as bits.
-    pub(super) fn free(&mut self, bits: u64) {
-        for (at, known) in self.known.iter_mut().enumerate() {
-            if bits >> at & 1 != 0 {
-                *known = None;
-            }
-        }
-    }
-
-    /// The labels in use.
-    pub(super) fn views(&self) -> Vec<LabelView> {
-        let known = self.known.iter().enumerate();
-        known
-            .filter_map(|(at, known)| {
-                let Known { plugin, label, .. } = known.as_ref()?;
-                Some(LabelView {
-                    name: format!("{plugin}.{}", label.name),
-                    bit: 1 << at,
-                    processes: 0,
-                })
-            })
-            .collect()
-    }
-}
 
 /// Passes over all processes in which a label is given or taken: a child can come of each one while it runs.
 const PASSES: usize = 8;
@@ -223,25 +32,105 @@ impl<S: RuleStore> Ledger<S> {
         wanted: &[Label],
         others: Undeclared,
     ) -> Result<(), LedgerError> {
+        // Those of this name are the administrator's.
+        if &**plugin == HOST {
+            return if wanted.is_empty() { Ok(()) } else { Err(LabelError::Host.into()) };
+        }
         if wanted.is_empty() && !self.labels.has_some(plugin) {
             return Ok(());
         }
+        self.declare(plugin, wanted, others)
+    }
+
+    /// Declares the administrator's labels.
+    ///
+    /// # Errors
+    /// When there are too many or the kernel refuses.
+    pub(crate) fn declare_own_labels(&mut self, wanted: &[Label]) -> Result<(), LedgerError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.declare(&HOST.into(), wanted, Undeclared::Stay)
+    }
+
+    fn declare(
+        &mut self,
+        plugin: &Arc<str>,
+        wanted: &[Label],
+        others: Undeclared,
+    ) -> Result<(), LedgerError> {
         let before = self.labels.clone();
         self.labels.declare(plugin, wanted, others)?;
-        let written = self.store.set_label_rules(self.labels.rules());
-        if let Err(error) = written.and_then(|()| self.write_flags()) {
-            self.labels = before;
-            return Err(error.into());
-        }
-        Ok(())
+        self.write_labels(before)
     }
 
     /// That a plugin can have the labels that it declares.
     ///
     /// # Errors
-    /// When too few are free.
+    /// When too few are free, or they would be the administrator's.
     pub(crate) fn check_labels(&self, plugin: &str, wanted: &[Label]) -> Result<(), LabelError> {
+        if plugin == HOST && !wanted.is_empty() {
+            return Err(LabelError::Host);
+        }
         self.labels.check(plugin, wanted)
+    }
+
+    /// Keeps numbers for the labels of a version that is about to run, so that its watches can name them, until
+    /// it declares them or [`Self::unreserve_labels`] is called.
+    ///
+    /// # Errors
+    /// When a plugin cannot have them, or the kernel refuses; then nothing has changed.
+    pub(crate) fn reserve_labels(
+        &mut self,
+        plugin: &str,
+        wanted: &[Label],
+    ) -> Result<(), LedgerError> {
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        self.check_labels(plugin, wanted)?;
+        let before = self.labels.clone();
+        self.labels.reserve(&plugin.into(), wanted)?;
+        self.write_labels(before)
+    }
+
+    /// A version does not run, or has declared its labels.
+    pub(crate) fn unreserve_labels(&mut self, plugin: &str) {
+        self.labels.unreserve(plugin);
+    }
+
+    /// The number of a label that a watch of a plugin names, or of the administrator's: he names any, a plugin its own.
+    ///
+    /// # Errors
+    /// When it is not the plugin's, or nothing that runs declares it.
+    pub(crate) fn named_label(&self, plugin: Option<&str>, label: &str) -> Result<u8, LabelError> {
+        self.labels.named(plugin, label)
+    }
+
+    /// Keeps the numbers of labels that watches name, given as bits, for as long as these have a program.
+    pub(crate) fn hold_labels(&mut self, bits: u64) {
+        self.labels.watched = bits;
+    }
+
+    /// Labels whose numbers are kept for watches, as bits.
+    pub(crate) fn held_labels(&self) -> u64 {
+        self.labels.watched
+    }
+
+    /// Writes what holds of labels and who is followed, or goes back to what held before.
+    fn write_labels(&mut self, before: LabelBook) -> Result<(), LedgerError> {
+        let written = self.store.set_label_rules(self.labels.rules());
+        if let Err(error) = written.and_then(|()| self.write_flags()) {
+            self.labels = before;
+            return Err(error.into());
+        }
+        self.label_names.publish(&self.labels.views());
+        Ok(())
+    }
+
+    /// Names of the labels in use, which can be read without the ledger.
+    pub(crate) fn published_labels(&self) -> PublishedNames {
+        self.label_names.clone()
     }
 
     /// Gives a process a label of a plugin's, or takes it away.
@@ -339,7 +228,8 @@ impl<S: RuleStore> Ledger<S> {
         if ends == 0 {
             return;
         }
-        ends &= !self.book.iter().fold(0, |named, rule| named | rule.labels.all());
+        ends &=
+            !self.book.iter().fold(self.labels.watched, |named, rule| named | rule.labels.all());
         if ends == 0 {
             return;
         }
@@ -361,6 +251,7 @@ impl<S: RuleStore> Ledger<S> {
         match drained {
             Ok(true) => {
                 self.labels.free(ends);
+                self.label_names.publish(&self.labels.views());
                 if let Err(error) = self.write_flags() {
                     tracing::warn!(%error, "a flag that nothing needs is still set");
                 }
@@ -381,58 +272,5 @@ impl<S: RuleStore> Ledger<S> {
     pub(super) fn write_flags(&mut self) -> Result<(), StoreError> {
         let (members, labels) = (self.lineages.is_live(), self.labels.is_live());
         self.flags.write(&mut self.store, Followed { members, labels })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn label(name: &str, exec: LabelExec, full: LabelFull) -> Label {
-        Label { name: name.into(), exec, full }
-    }
-
-    #[test]
-    fn a_label_keeps_its_number_over_versions_and_is_freed_alone() {
-        let (mut book, a, b) = (LabelBook::default(), "a".into(), "b".into());
-        let one = label("one", LabelExec::Keep, LabelFull::Count);
-        let two = label("two", LabelExec::Drop, LabelFull::Refuse);
-        book.declare(&a, &[one.clone(), two.clone()], Undeclared::End).unwrap();
-        book.declare(&b, std::slice::from_ref(&one), Undeclared::End).unwrap();
-        assert_eq!(
-            (book.of("a", "one"), book.of("a", "two"), book.of("b", "one")),
-            (Ok(0), Ok(1), Ok(2))
-        );
-        assert!(matches!(book.of("b", "two"), Err(LabelError::Undeclared { .. })));
-        let rules = book.rules();
-        assert_eq!((rules.live, rules.dropped_at_exec, rules.refused_when_full), (7, 2, 2));
-        // The next version has another order, and one label less.
-        book.declare(&a, std::slice::from_ref(&two), Undeclared::End).unwrap();
-        assert_eq!((book.of("a", "two"), book.undeclared()), (Ok(1), 1));
-        book.free(1);
-        assert_eq!(book.rules().live, 6);
-        let names: Vec<String> = book.views().into_iter().map(|view| view.name).collect();
-        assert_eq!(names, ["a.two", "b.one"]);
-    }
-
-    #[test]
-    fn the_administrators_numbers_are_left_to_him() {
-        let mut book = LabelBook::default();
-        let eight = |owner: u8| -> Vec<Label> {
-            (0..8)
-                .map(|at| label(&format!("l{owner}-{at}"), LabelExec::Keep, LabelFull::Count))
-                .collect()
-        };
-        let plugin = |number: u8| -> Arc<str> { format!("p{number}").into() };
-        for owner in 0..7 {
-            book.declare(&plugin(owner), &eight(owner), Undeclared::End).unwrap();
-        }
-        assert_eq!(
-            book.declare(&plugin(7), &eight(7)[..1], Undeclared::End),
-            Err(LabelError::NoneFree)
-        );
-        assert_eq!(book.rules().live, u64::MAX >> 8);
-        // Nothing has changed, and who has them keeps them.
-        book.declare(&plugin(6), &eight(6), Undeclared::Stay).unwrap();
     }
 }

@@ -9,6 +9,8 @@ mod commit;
 mod flags;
 mod identity;
 mod label;
+mod label_book;
+mod label_names;
 mod labelled;
 mod lineage;
 pub(crate) mod memory;
@@ -31,7 +33,8 @@ use self::book::{Book, WhenFull};
 use self::commit::NoProgram;
 use self::flags::FlagWords;
 use self::identity::RuleIdentity;
-use self::label::LabelBook;
+use self::label_book::LabelBook;
+use self::label_names::PublishedNames;
 use self::lineage::{Lineages, abi};
 use self::meter::MeteredStore;
 use self::place::Place;
@@ -39,7 +42,8 @@ use self::rule::Rule;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
 pub(crate) use self::commit::{LedgerError, NoDigests};
-pub(crate) use self::label::{LabelError, LabelView, NO_ROOM, Undeclared};
+pub(crate) use self::label_book::{KEPT, LabelError, LabelView, NO_ROOM, Undeclared};
+pub(crate) use self::label_names::{LabelNames, PublishedNames as PublishedLabelNames};
 pub use self::lineage::Kinship;
 pub(crate) use self::regrant::{GrantVerdict, Regranted};
 pub(crate) use self::renew::MadeRule;
@@ -66,6 +70,7 @@ pub struct Ledger<S> {
     lineages: Lineages,
     flags: FlagWords,
     labels: LabelBook,
+    label_names: PublishedNames,
     by_token: HashMap<(u8, u32), u64>,
     /// What makes each rule the same as one that is made again.
     identities: HashMap<RuleIdentity, u64>,
@@ -91,6 +96,7 @@ impl<S: RuleStore> Ledger<S> {
             lineages: Lineages::default(),
             flags: FlagWords::default(),
             labels: LabelBook::default(),
+            label_names: PublishedNames::default(),
             by_token: HashMap::new(),
             identities: HashMap::new(),
             owned: HashMap::new(),

@@ -10,7 +10,7 @@ use krsi_plugin_schema::latest::{
 };
 
 use super::flags::needs;
-use super::label::LabelBits;
+use super::label_book::LabelBits;
 use super::place::Place;
 
 /// A rule that a plugin wants, already within its grant.

@@ -82,6 +82,14 @@ impl Plugin for Labeller {
             ctx.label_lineage(meta.process, "keep");
             ctx.alert("T1083", Severity::Info, meta.process, "labelled");
         }
+        if open.path.ends_with("/tell-labels") {
+            let (had, gave) = (meta.has_label("keep"), meta.gave_label("keep"));
+            ctx.alert("T1083", Severity::Info, meta.process, format!("had {had}, gave {gave}"));
+        }
+        if meta.gave_label("keep") {
+            let had = meta.has_label("keep");
+            ctx.alert("T1083", Severity::Info, meta.process, format!("{}: had {had}", open.path));
+        }
         if open.path.ends_with("/unlabel-me") {
             ctx.unlabel_lineage(meta.process, "keep");
             ctx.alert("T1083", Severity::Info, meta.process, "no label");

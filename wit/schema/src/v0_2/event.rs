@@ -1,6 +1,7 @@
 //! Events: one call of a hook, with a body of its own, a list of values, or what a watch saw.
 
 use alloc::borrow::Cow;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::call::{Call, Value, Watch};
@@ -84,6 +85,59 @@ composite! {
         pub comm: Cow<'a, str>,
         /// What the kernel answered.
         pub verdict: Verdict,
+        /// Labels of the calling process.
+        pub labels: EventLabels<'a>,
+    }
+}
+
+composite! {
+    /// Labels of the process that makes a call. In a batch each is called `plugin.name`; the SDK shows a plugin its own
+    /// ones, by their names.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct EventLabels<'a> {
+        /// Labels that it had before the call.
+        pub had: Vec<Cow<'a, str>>,
+        /// Labels that it had not, and that the call gave; where an exec begins, those that it gives if it succeeds.
+        pub gave: Vec<Cow<'a, str>>,
+    }
+}
+
+impl EventLabels<'_> {
+    /// Leaves the labels of one owner, by their names without his.
+    pub fn keep_own(&mut self, owner: &str) {
+        keep_own(&mut self.had, owner);
+        keep_own(&mut self.gave, owner);
+    }
+}
+
+fn keep_own(labels: &mut Vec<Cow<'_, str>>, owner: &str) {
+    labels.retain_mut(|label| match own_name(label, owner) {
+        Some(name) => {
+            *label = Cow::Owned(name);
+            true
+        }
+        None => false,
+    });
+}
+
+/// The name of an owner's label without his.
+fn own_name(label: &str, owner: &str) -> Option<String> {
+    let (of, name) = label.split_once('.')?;
+    (of == owner).then(|| name.into())
+}
+
+impl Meta<'_> {
+    /// Whether the calling process had a label of the plugin's before the call.
+    #[must_use]
+    pub fn has_label(&self, name: &str) -> bool {
+        self.labels.had.iter().any(|label| label == name)
+    }
+
+    /// Whether the call gave the process a label of the plugin's that it had not. Where an exec begins: whether it gives
+    /// it if it succeeds.
+    #[must_use]
+    pub fn gave_label(&self, name: &str) -> bool {
+        self.labels.gave.iter().any(|label| label == name)
     }
 }
 

@@ -21,7 +21,9 @@ pub use action::{
     Revoke, Rule, RuleMode, Severity, Subject,
 };
 pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
-pub use event::{Body, Connect, Event, Exec, ExecFlags, Exit, FileOpen, Fork, Meta, Verdict};
+pub use event::{
+    Body, Connect, Event, EventLabels, Exec, ExecFlags, Exit, FileOpen, Fork, Meta, Verdict,
+};
 pub use filter::{Condition, Filter};
 pub use hook::{Hook, HookSet};
 pub use key::{IfUnresolved, KeyKind, KeyKinds, RuleKey};

@@ -23,7 +23,22 @@ fn meta() -> Meta<'static> {
         cgroup_id: 77,
         comm: Cow::Borrowed("dropper"),
         verdict: Verdict::Audited { rule_id: 9, errno: 13 },
+        labels: EventLabels { had: [LABEL].into(), gave: Vec::new() },
     }
+}
+
+const LABEL: Cow<'static, str> = Cow::Borrowed("web.served");
+
+#[test]
+fn a_plugin_is_shown_its_own_labels() {
+    let mut meta = meta();
+    meta.labels.gave = ["web.late", "webs.late", "host.memfd"].map(Cow::Borrowed).into();
+    assert!(!meta.has_label("served"));
+    meta.labels.keep_own("web");
+    assert!(meta.has_label("served") && !meta.gave_label("served") && meta.gave_label("late"));
+    assert_eq!((meta.labels.had.len(), meta.labels.gave.len()), (1, 1));
+    meta.labels.keep_own("other");
+    assert_eq!(meta.labels, EventLabels::default());
 }
 
 const fn text(text: &str, flags: u8) -> Text<'_> {
@@ -235,6 +250,11 @@ fn a_reader_of_0_1_gets_what_it_knows_and_of_the_wrong_schema_only_the_time() {
     };
     let expected = records().into_iter().filter(has).map(|record| match record {
         Record::Lost(loss) => Record::Lost(lost(loss)),
+        // 0.1 knows no labels.
+        Record::Event(mut event) => {
+            event.meta.labels = EventLabels::default();
+            Record::Event(event)
+        }
         other => other,
     });
     assert_eq!(back.collect::<Vec<_>>(), expected.collect::<Vec<_>>());

@@ -1,5 +1,6 @@
 //! A curated hook on this kernel: its fields' paths resolved into the template's [`Spec`].
 
+use krsi_host_abi::hook::Hook;
 use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
 use super::{Bits, CuratedObject, CuratedRow, Shape};
@@ -69,6 +70,9 @@ impl CuratedRow {
         self.name_objects(&mut spec, &places);
         if prototype.returns == Returns::Int {
             spec.flags |= spec_flag::DENY;
+        }
+        if self.hook == Hook::BprmCredsForExec {
+            spec.flags |= spec_flag::EXEC_BEGINS;
         }
         CuratedSpec { spec, places, missing }
     }

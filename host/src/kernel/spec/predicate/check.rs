@@ -6,7 +6,7 @@ use krsi_host_abi::spec::{Atom, Compare, STRING_LEN};
 
 use super::super::field_path::{Field, FieldKind};
 use super::syntax::{Comparison, Constant, Node, Subject, Test, TestedPart};
-use super::{Lookup, PredicateError};
+use super::{Lookup, PredicateError, label};
 
 /// A run of numbers that long is one range: two tests.
 const RUN: usize = 3;
@@ -31,7 +31,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    fn number(compare: Compare, capture: u8, mask: u64, number: u64) -> Self {
+    pub(super) fn number(compare: Compare, capture: u8, mask: u64, number: u64) -> Self {
         let compare = compare as u8;
         Self { atom: Atom { compare, capture, mask, number, ..Atom::default() }, text: None }
     }
@@ -52,6 +52,7 @@ pub(super) fn check(node: &Node, lookup: Lookup<'_>) -> Result<CheckedPredicate,
         Node::Not(inner) => Ok(CheckedPredicate::Not(Box::new(check(inner, lookup)?))),
         Node::And(left, right) => Ok(CheckedPredicate::And(both(left, right)?)),
         Node::Or(left, right) => Ok(CheckedPredicate::Or(both(left, right)?)),
+        Node::Label { name, number } => label::check(name, *number, lookup),
         Node::Test(subject, test, part) => {
             let field = lookup(&subject.path)?;
             Tested { field: &field, subject, part }.test(test)

@@ -56,6 +56,9 @@ pub enum PredicateError {
         /// What is wrong with it and what to write.
         why: &'static str,
     },
+    /// A label that nobody has given a number.
+    #[error("label(\"{name}\"): is known to no plugin and no table [labels]", name = Escaped(.name))]
+    Label { name: String },
     /// A path that leads nowhere.
     #[error(transparent)]
     Field(#[from] FieldError),

@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod label;
 mod lower;
 mod syntax;
 mod terms;
@@ -13,6 +14,7 @@ mod token;
 
 use super::field_path::{Field, FieldError, FieldPath};
 pub(crate) use error::PredicateError;
+pub(crate) use label::{LABELS, is_label};
 pub(crate) use lower::Lowered;
 pub(crate) use token::{numbers, outside_strings};
 
@@ -64,7 +66,7 @@ fn constant(node: &syntax::Node) -> Option<bool> {
             (Some(false), Some(false)) => Some(false),
             _ => None,
         },
-        Node::Test(..) => None,
+        Node::Test(..) | Node::Label { .. } => None,
     }
 }
 

@@ -7,6 +7,7 @@ use cel::parser::Parser;
 
 use super::super::field_path::{FieldPath, PathStep};
 use super::PredicateError;
+use super::label::is_label;
 use super::token::{self, outside_strings};
 
 /// Brackets in brackets.
@@ -29,6 +30,13 @@ pub(crate) enum Node {
     Or(Box<Node>, Box<Node>),
     /// One test of one field; the text is for messages.
     Test(Subject, Test, String),
+    /// `label("plugin.name")`.
+    Label {
+        /// The label, as it is written.
+        name: String,
+        /// Number of the label, once it is known.
+        number: Option<u8>,
+    },
 }
 
 /// The field that a test looks at, and the part of it.
@@ -253,6 +261,7 @@ impl PredicateReader<'_> {
             ("any", None, [of, mask]) => {
                 Ok(self.test(tree, self.subject(of)?, Test::Any(self.number(mask)?)))
             }
+            ("label", None, [name]) => self.label(tree, name),
             ("present", None, [of]) => Ok(self.test(tree, self.subject(of)?, Test::Present)),
             ("startsWith", Some(of), [text]) => {
                 Ok(self.test(tree, self.subject(of)?, Test::Prefix(self.string(text)?)))
@@ -271,9 +280,16 @@ impl PredicateReader<'_> {
             (name, ..) if is_function(name) => Err(self.refused(tree, token::function(name))),
             _ => Err(self.refused(
                 tree,
-                "has no test in the kernel; there is ==, !=, <, <=, >, >=, in, bits, any, present, \
+                "has no test in the kernel; there is ==, !=, <, <=, >, >=, in, bits, any, present, label, \
                  family, port, ino, dev, startsWith, endsWith, !, && and ||",
             )),
+        }
+    }
+
+    fn label(&self, tree: &IdedExpr, name: &IdedExpr) -> Result<Node, PredicateError> {
+        match self.constant(name) {
+            Ok(Constant::Text(name)) if is_label(&name) => Ok(Node::Label { name, number: None }),
+            _ => Err(self.refused(tree, token::function("label"))),
         }
     }
 

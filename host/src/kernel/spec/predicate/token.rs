@@ -34,6 +34,9 @@ pub(super) fn function(name: &str) -> &'static str {
     match name.to_lowercase().replace('_', "").as_str() {
         "ip" | "addr" | "address" | "cidr" | "host" | "inet" | "net" | "iprange" => ADDRESSES,
         "any" => "write any(x, MASK)",
+        "label" | "haslabel" | "labels" | "labelled" => {
+            "write label(\"plugin.name\") or !label(\"plugin.name\"), by itself"
+        }
         "bits" | "bit" | "mask" | "and" | "hasbits" | "bitand" => {
             "write bits(x, MASK) == VALUE, or any(x, MASK)"
         }
@@ -48,8 +51,8 @@ pub(super) fn function(name: &str) -> &'static str {
             "a text is compared as a whole, by its start or by its end: ==, !=, in, startsWith, endsWith"
         }
         _ => {
-            "is no function here; there are any, bits, present, family, port, ino, dev, generation, \
-             startsWith and endsWith"
+            "is no function here; there are any, bits, present, label, family, port, ino, dev, \
+             generation, startsWith and endsWith"
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The text `HOOK: FIELD, FIELD as NAME if PREDICATE deny ERRNO` → its parts.
 
 use super::super::field_path::{self, FieldPath};
-use super::super::predicate::{self, Predicate, outside_strings};
+use super::super::predicate::{self, Predicate, is_label, outside_strings};
 use super::WatchError;
 
 /// Bytes of a watch.
@@ -10,6 +10,8 @@ pub(crate) const WATCH_TEXT: usize = 4096;
 const NAME: usize = 64;
 /// Largest errno.
 const MAX_ERRNO: u16 = 4095;
+/// Words that begin a verdict.
+const VERDICTS: &[&str] = &["deny", "audit", "label"];
 /// Words that no field may be called: CEL's, and those of a watch.
 const RESERVED: &[&str] = &[
     "as",
@@ -25,6 +27,7 @@ const RESERVED: &[&str] = &[
     "if",
     "import",
     "in",
+    "label",
     "let",
     "loop",
     "namespace",
@@ -38,12 +41,19 @@ const RESERVED: &[&str] = &[
 ];
 
 /// What a watch does with a call that it matches, beyond recording it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WatchVerdict {
     /// Refuses it with that errno.
     Deny(u16),
     /// Reports that it would have refused it with that errno.
     Audit(u16),
+    /// Gives the caller a label.
+    Label {
+        /// The label, as it is written: its name, or its owner's and its own.
+        name: String,
+        /// Number of the label, once it is known.
+        number: Option<u8>,
+    },
 }
 
 /// A field that a watch asks for.
@@ -125,12 +135,12 @@ impl<'a> Parts<'a> {
         let mut body_end = text.len();
         let mut verdict = None;
         if let [.., (keyword_at, keyword), (_, errno)] = words.as_slice()
-            && matches!(*keyword, "deny" | "audit")
+            && VERDICTS.contains(keyword)
         {
             verdict = Some((*keyword, *errno));
             body_end = *keyword_at;
         } else if let Some((keyword_at, keyword)) = words.last()
-            && matches!(*keyword, "deny" | "audit")
+            && VERDICTS.contains(keyword)
         {
             verdict = Some((*keyword, ""));
             body_end = *keyword_at;
@@ -201,6 +211,12 @@ fn verdict_of(
     (keyword, errno): (&str, &str),
     number: impl Fn(&str) -> Option<u16>,
 ) -> Result<WatchVerdict, WatchError> {
+    if keyword == "label" {
+        return match is_label(errno) {
+            true => Ok(WatchVerdict::Label { name: errno.to_owned(), number: None }),
+            false => Err(WatchError::LabelName { text: field_path::clipped(errno) }),
+        };
+    }
     let known = errno.parse().ok().or_else(|| number(errno));
     match known.filter(|errno| (1..=MAX_ERRNO).contains(errno)) {
         Some(errno) if keyword == "deny" => Ok(WatchVerdict::Deny(errno)),

@@ -4,6 +4,7 @@
 
 mod function;
 mod grammar;
+mod label;
 mod reach;
 mod resolve;
 
@@ -133,6 +134,30 @@ pub enum WatchError {
         /// The attribute that does not fit.
         name: String,
     },
+    /// A text that is no name of a label.
+    #[error("watch: {text:?} is no name of a label; write label NAME, of a-z, 0-9 and -")]
+    LabelName {
+        /// What stands in place of the name.
+        text: String,
+    },
+    /// Nobody has said which label it is.
+    #[error("label {name}: is known to no plugin and no table [labels]", name = Escaped(.name))]
+    Label { name: String },
+    /// The manifest does not declare it.
+    #[error("label {name}: is none that the manifest declares; a plugin names its own", name = Escaped(.name))]
+    OwnLabel { name: String },
+    /// Whoever makes the call is not who causes it.
+    #[error(
+        "{hook}: interrupts and kernel threads call it for others; labels say nothing of its callers",
+        hook = Escaped(.hook)
+    )]
+    ForeignCaller { hook: String },
+    /// The exec has not begun, or has been decided.
+    #[error(
+        "{hook}: gives no labels; write bprm_check_security, whose labels are given at the end of the exec",
+        hook = Escaped(.hook)
+    )]
+    LabelHook { hook: String },
     /// The hook cannot refuse.
     #[error("{hook}: cannot refuse a call, {why}; drop `deny`", hook = Escaped(.hook))]
     CannotDeny { hook: String, why: &'static str },

@@ -91,7 +91,9 @@ pub(super) fn beyond(
         }
         let own: Vec<Capture> =
             rows.iter().skip(field.row).take(field.kind.rows()).copied().map(anywhere).collect();
-        let plain = is_of_argument(field, &own) || told.contains(&own);
+        // A plugin names its own labels alone.
+        let is_labels = own.iter().all(|row| row.root == root::LABELS);
+        let plain = is_labels || is_of_argument(field, &own) || told.contains(&own);
         (!plain).then(|| ReachError::Deep { field: path() })
     };
     fields.iter().filter_map(why).collect()

@@ -3,8 +3,8 @@
 use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
 
 use super::super::field_path::{self, Captured, Field, FieldKind, FieldPath, Suggestion};
-use super::super::predicate::Lowered;
-use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, reach};
+use super::super::predicate::{LABELS, Lowered};
+use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, label, reach};
 use crate::kernel::btf::kfunc::Kfuncs;
 use crate::kernel::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 
@@ -25,8 +25,9 @@ impl WatchSpec {
         prototype: impl Fn(&str) -> Result<Prototype, PrototypeError>,
     ) -> Result<Resolved, WatchError> {
         let prototype = prototype(&self.hook).map_err(|error| self.no_hook(types, error))?;
+        self.check_labels()?;
         let cannot_deny = self.cannot_deny(&prototype);
-        if let (Some(WatchVerdict::Deny(_)), Some(why)) = (self.verdict, cannot_deny) {
+        if let (Some(WatchVerdict::Deny(_)), Some(why)) = (&self.verdict, cannot_deny) {
             return Err(WatchError::CannotDeny { hook: self.hook.clone(), why });
         }
         let mut rows = Rows {
@@ -50,6 +51,7 @@ impl WatchSpec {
             spec.flags |= spec_flag::EXECUTES;
         }
         self.flags(&mut spec, lowered.as_ref(), cannot_deny.is_none());
+        self.give(&mut spec)?;
         let lowered = lowered.filter(|lowered| !lowered.is_true());
         if let Some(lowered) = &lowered {
             freeze(&mut spec, lowered);
@@ -97,7 +99,10 @@ impl WatchSpec {
             if let Some(field) = rows.known(path) {
                 return Ok(field.clone());
             }
-            let captured = field_path::resolve_path(rows.types, rows.prototype, path)?;
+            let captured = match path.root.as_str() {
+                LABELS => label::captured(),
+                _ => field_path::resolve_path(rows.types, rows.prototype, path)?,
+            };
             let field = Field { shown: false, ..captured.field.clone() };
             let at = rows.rows.len();
             if let Err(error) = rows.add(Captured { field: field.clone(), ..captured }) {
@@ -117,8 +122,8 @@ impl WatchSpec {
         set(spec_flag::PREDICATE, lowered.is_some_and(|lowered| !lowered.is_true()));
         set(spec_flag::WATCH_DENY, matches!(self.verdict, Some(WatchVerdict::Deny(_))));
         set(spec_flag::WATCH_AUDIT, matches!(self.verdict, Some(WatchVerdict::Audit(_))));
-        if let Some(WatchVerdict::Deny(errno) | WatchVerdict::Audit(errno)) = self.verdict {
-            spec.errno = u32::from(errno);
+        if let Some(WatchVerdict::Deny(errno) | WatchVerdict::Audit(errno)) = &self.verdict {
+            spec.errno = u32::from(*errno);
         }
     }
 }

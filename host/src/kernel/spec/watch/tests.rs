@@ -16,8 +16,14 @@ fn errno(name: &str) -> Option<u16> {
 }
 
 fn resolved_with(kfuncs: &Kfuncs, types: &KernelTypes, text: &str) -> Result<Resolved, WatchError> {
-    let watch = parse(text, errno)?;
+    let mut watch = parse(text, errno)?;
+    watch.number_labels(|name| Ok::<_, WatchError>(number_of(name))).unwrap();
     watch.resolve(types, kfuncs, |hook| types.prototype(&format!("bpf_lsm_{hook}")))
+}
+
+/// Numbers of labels: that of the letter that a name ends with.
+fn number_of(label: &str) -> u8 {
+    label.bytes().last().map_or(0, |last| last & 31)
 }
 
 fn resolved_on(types: &KernelTypes, text: &str) -> Result<Resolved, WatchError> {
@@ -90,6 +96,80 @@ fn parts_of_a_watch_are_optional() {
     check("bprm_committed_creds: bprm.filename", 1, 0, 0);
     check("bprm_committed_creds: bprm.filename audit EPERM", 1, spec_flag::WATCH_AUDIT, 1);
     check("xfrm_state_pol_flow_match: ", 0, 0, 0);
+}
+
+#[test]
+fn labels_are_a_row_of_their_own_and_a_verdict() {
+    let found = resolved(
+        "socket_connect: address if label(\"p.a\") && !label(\"host.c\") || label('b') deny EACCES",
+    )
+    .unwrap();
+    let spec = &found.spec;
+    let labels: Vec<_> = found.fields.iter().filter(|field| !field.shown).collect();
+    assert_eq!((labels.len(), spec.captures[2].root, spec.captures[2].size), (1, root::LABELS, 8));
+    let masks: Vec<u64> =
+        spec.atoms.iter().map(|atom| atom.mask).filter(|mask| *mask != 0).collect();
+    assert_eq!(masks, [1 << 1, 1 << 3, 1 << 2]);
+    assert!(found.beyond.is_empty(), "{:?}", found.beyond);
+    let gives = |text: &str| {
+        let spec = resolved(text).unwrap_or_else(|error| panic!("{text}: {error}")).spec;
+        let all = spec_flag::WATCH_LABEL | spec_flag::LABEL_AT_EXEC | spec_flag::WATCH_DENY;
+        (spec.flags & all, spec.label, spec.errno)
+    };
+    let (at_once, at_exec) =
+        (spec_flag::WATCH_LABEL, spec_flag::WATCH_LABEL | spec_flag::LABEL_AT_EXEC);
+    assert_eq!(gives("file_open label host.d"), (at_once, 4, 0));
+    assert_eq!(
+        gives("bprm_check_security if bprm.file.f_inode.i_nlink == 0 label e"),
+        (at_exec, 5, 0)
+    );
+    // Who needs a label to be matched.
+    let needs = |text: &str| parse(text, errno).unwrap().needs_label();
+    let few =
+        ["label('a')", "label('a') && true", "file.f_flags == 1 && label('a')", "!(!label('a'))"];
+    for predicate in few.into_iter().chain(["label('a') || label('b')", "!(true || !label('a'))"]) {
+        assert!(needs(&format!("file_open: file if {predicate}")), "{predicate}");
+    }
+    for predicate in
+        ["!label('a')", "label('a') || file.f_flags == 1", "true", "!(label('a') && true)"]
+    {
+        assert!(!needs(&format!("file_open: file if {predicate}")), "{predicate}");
+    }
+    assert!(!needs("file_open label a"));
+}
+
+#[test]
+fn labels_that_are_none_are_refused() {
+    let check = |text: &str, expected: &str| {
+        let error = resolved(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}\n found: {error}\nwanted: {expected}");
+    };
+    check("file_open if label(file)", "write label(\"plugin.name\")");
+    check("file_open if label('A')", "write label(\"plugin.name\")");
+    check("file_open if label('a.b.c')", "write label(\"plugin.name\")");
+    check("file_open if label('a') == true", "label");
+    check("file_open label", "\"\" is no name of a label");
+    check("file_open label a.B", "\"a.B\" is no name of a label");
+    check("file_open: file as label if true", "\"label\" is no name that a field can have");
+    check("bprm_committed_creds label a", "gives no labels; write bprm_check_security");
+    // Hooks at which it is another who calls, whatever this kernel has.
+    let says =
+        |text: &str| parse(text, errno).unwrap().check_labels().map_err(|why| why.to_string());
+    for text in
+        ["socket_sock_rcv_skb if label('a')", "cred_free label a", "xfrm_policy_lookup label a"]
+    {
+        let why = says(text).unwrap_err();
+        assert!(why.contains("interrupts and kernel threads call it for others"), "{text}: {why}");
+    }
+    assert!(says("bprm_creds_for_exec label a").unwrap_err().contains("gives no labels"));
+    for text in ["bprm_creds_for_exec if label('a') deny EPERM", "cred_free", "file_open label a"] {
+        assert_eq!(says(text), Ok(()), "{text}");
+    }
+    let unknown = parse("file_open if label('a')", errno).unwrap();
+    let types = stored("6.12");
+    let prototype = |hook: &str| types.prototype(&format!("bpf_lsm_{hook}"));
+    let error = unknown.resolve(&types, &Kfuncs::default(), prototype).unwrap_err().to_string();
+    assert!(error.contains("is known to no plugin"), "{error}");
 }
 
 #[test]
@@ -293,6 +373,7 @@ fn the_prototype_may_be_another_functions() {
 fn the_examples_of_the_documents_resolve() {
     let document = concat!(
         include_str!("../../../../../docs/watches.md"),
+        include_str!("../../../../../docs/labels.md"),
         include_str!("../../../../../docs/evasions.md")
     );
     let mut fence = "";

@@ -2,7 +2,7 @@
 
 use krsi_plugin_schema::latest::{Label, LabelExec, LabelFull, LabelTest, SetLabel};
 
-use super::super::label::LabelError;
+use super::super::label_book::LabelError;
 use super::*;
 
 fn declared(ledger: &mut Ledger<Fake>, names: &[(&str, LabelExec)], others: Undeclared) {
@@ -37,7 +37,7 @@ fn a_lease_carries_its_labels_and_processes_are_followed_while_there_are_any() {
     let followed = [
         AbiHook::SchedProcessFork,
         AbiHook::SchedProcessExit,
-        AbiHook::BprmCheckSecurity,
+        AbiHook::BprmCredsForExec,
         AbiHook::BprmCommittedCreds,
     ];
     assert!(followed.iter().all(|hook| flag_at(&ledger, *hook) != 0));
@@ -136,4 +136,28 @@ fn the_administrator_sees_who_has_which_label_and_clears_a_process() {
     assert_eq!(ledger.clear_labels(10).unwrap(), ["p.a", "p.b"]);
     assert_eq!(has(&ledger), [(11, "p.a".to_owned())]);
     assert_eq!(ledger.clear_labels(10).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_label_that_a_watch_names_keeps_its_number_until_the_watch_is_gone() {
+    let mut ledger = ledger();
+    declared(&mut ledger, &[("a", LabelExec::Keep)], Undeclared::End);
+    let names = ledger.published_labels();
+    ledger.hold_labels(1);
+    ledger.declare_labels(&"p".into(), &[], Undeclared::End).unwrap();
+    ledger.expire(NOW);
+    assert_eq!((ledger.labels().len(), ledger.held_labels()), (1, 1));
+    assert_eq!(names.now().of(1, 0).had, ["p.a"]);
+    ledger.hold_labels(0);
+    ledger.expire(NOW);
+    assert_eq!(ledger.labels().len(), 0);
+    assert_eq!(names.now().of(1, 0).had.len(), 0);
+    // A plugin of the administrator's name has no labels, and takes none of his.
+    let own = [Label { name: "own".into(), exec: LabelExec::Keep, full: LabelFull::Count }];
+    ledger.declare_own_labels(&own).unwrap();
+    assert_eq!(ledger.check_labels("host", &own), Err(LabelError::Host));
+    assert!(ledger.declare_labels(&"host".into(), &own, Undeclared::End).is_err());
+    ledger.declare_labels(&"host".into(), &[], Undeclared::End).unwrap();
+    ledger.expire(NOW);
+    assert_eq!(ledger.named_label(None, "host.own"), Ok(56));
 }
