@@ -15,7 +15,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::program::job::Job;
 use crate::kernel::program::load::Loader;
 use crate::kernel::spec::field_path::Field;
-use crate::kernel::spec::watch;
+use crate::kernel::spec::watch::{self, WatchReach};
 use crate::route::subscription::PluginSlot;
 
 /// Owner slot of the administrator's watches and rules.
@@ -48,8 +48,8 @@ pub(crate) struct Watch {
     pub(crate) text: String,
     /// The most that its verdict does.
     pub(crate) mode: RuleMode,
-    /// Whether it may read whatever the kernel's types lead to.
-    pub(crate) deep: bool,
+    /// How far it may read.
+    pub(crate) reach: WatchReach,
 }
 
 /// A watch with a program.
@@ -111,7 +111,7 @@ impl LiveWatch {
         };
         let resolved = parsed.resolve(types, kfuncs, prototype)?;
         if watch.owner != ADMINISTRATOR
-            && let Some(why) = resolved.beyond.into_iter().find(|why| why.holds(watch.deep))
+            && let Some(why) = resolved.beyond.into_iter().find(|why| why.holds(watch.reach))
         {
             return Err(why.into());
         }
@@ -214,7 +214,7 @@ mod tests {
 
     fn watch(owner: u8, index: u16) -> LiveWatch {
         let (plugin, text, mode) = (owner.to_string(), index.to_string(), RuleMode::Enforce);
-        let watch = Watch { owner, plugin, index, text, mode, deep: false };
+        let watch = Watch { owner, plugin, index, text, mode, reach: WatchReach::default() };
         LiveWatch { watch, slot: WATCH_FIRST + index, hook: "file_open".into(), fields: Vec::new() }
     }
 

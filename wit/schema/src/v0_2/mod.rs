@@ -20,7 +20,9 @@ pub use action::{
     Action, Alert, Allow, Deny, IfUnread, Kill, Metric, MetricKind, Revoke, Rule, RuleMode,
     Severity, Subject,
 };
-pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
+pub use call::{
+    Address, Call, Content, ContentState, FieldRow, Kind, Text, TextFlags, Value, Watch, Why,
+};
 pub use event::{Body, Connect, Event, Exec, ExecFlags, Exit, FileOpen, Fork, Meta, Verdict};
 pub use filter::{Condition, Filter};
 pub use hook::{Hook, HookSet};

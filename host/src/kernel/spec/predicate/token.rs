@@ -41,6 +41,7 @@ pub(super) fn function(name: &str) -> &'static str {
         "family" | "port" | "ino" | "dev" | "generation" => {
             "takes one field and is compared with a number, as in port(address) == 443"
         }
+        "state" => "takes content and is compared with a word, as in state(content) == \"unread\"",
         "startswith" | "hasprefix" | "prefix" => "write x.startsWith(\"a\")",
         "endswith" | "hassuffix" | "suffix" => "write x.endsWith(\"a\")",
         "contains" | "matches" | "match" | "size" | "len" | "length" | "glob" | "regex"
@@ -49,7 +50,7 @@ pub(super) fn function(name: &str) -> &'static str {
         }
         _ => {
             "is no function here; there are any, bits, present, family, port, ino, dev, generation, \
-             startsWith and endsWith"
+             state, startsWith and endsWith"
         }
     }
 }
