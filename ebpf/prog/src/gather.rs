@@ -1,6 +1,7 @@
 //! The first bytes of a message, gathered from the sender's memory into a room that the call lends.
 //!
-//! A program that does not sleep reads only what is resident: nobody's memory can hold it.
+//! A program that does not sleep reads only what is resident: nobody's memory can hold it. Why:
+//! docs/adr/0031-content-by-a-program-that-does-not-sleep.md.
 
 use aya_ebpf::helpers::generated as helper;
 use krsi_host_abi::spec::{TEXT_MAX, content, content_state};
