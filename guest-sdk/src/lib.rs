@@ -51,11 +51,11 @@ pub use action::{Errno, Protocol, RuleBuilder, Token};
 pub use context::Ctx;
 pub use export::{Instance, glue};
 pub use krsi_plugin_schema::latest::{
-    Address, Argv, Call, Condition, Connect, Exec, ExecFlags, Exit, FieldRow, FileKey, FileOpen,
-    Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind, LabelExec, LabelFull, Lost, LostOf,
-    LostWhere, Manifest, Meta, MetricKind, OnStop, Outcome, Process, ProcessKey, RecordError,
-    Refusal, RuleMode, Running, RunningEnd, Severity, Text, TextFlags, ToldRunning, Value, Verdict,
-    Watch, Why, record,
+    Address, Argv, Call, Condition, Connect, Content, ContentState, Exec, ExecFlags, Exit,
+    FieldRow, FileKey, FileOpen, Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind,
+    LabelExec, LabelFull, Lost, LostOf, LostWhere, Manifest, Meta, MetricKind, OnStop, Outcome,
+    Process, ProcessKey, RecordError, Refusal, RuleMode, Running, RunningEnd, Severity, Text,
+    TextFlags, ToldRunning, Value, Verdict, Watch, Why, record,
 };
 
 /// The examples of the page on labels, run as printed.

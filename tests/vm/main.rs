@@ -7,6 +7,7 @@ mod bomb;
 mod boot;
 mod calibrate;
 mod census;
+mod content;
 mod coverage;
 mod digest;
 mod evasion;
@@ -95,6 +96,7 @@ fn tests() -> Vec<Test> {
         kfunc::TESTS,
         label::TESTS,
         census::TESTS,
+        content::TESTS,
         loss::TESTS,
         mode::TESTS,
         tools::TESTS,

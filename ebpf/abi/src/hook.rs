@@ -153,7 +153,7 @@ hooks! {
     SocketListen = 34, "socket_listen", LsmDeny, SUBJECT;
     /// `security_socket_accept`: a connection is accepted.
     SocketAccept = 35, "socket_accept", LsmDeny, SUBJECT;
-    /// `security_socket_sendmsg`: data is sent; the address is the message's own, if it has one.
+    /// `security_socket_sendmsg`: data is sent; the address is the message's own, or the socket's peer.
     SocketSendmsg = 36, "socket_sendmsg", LsmDeny, NETWORK;
     /// `security_ptrace_access_check`: a process wants to look into another one.
     PtraceAccessCheck = 37, "ptrace_access_check", LsmDeny, SUBJECT;

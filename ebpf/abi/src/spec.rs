@@ -75,7 +75,7 @@ pub enum Read {
     /// Second value of an [`Read::Inode`]: the device, as the kernel encodes it, and the generation from bit
     /// 32 on.
     InodeDev = 10,
-    /// Second value of a [`Read::SockAddr`]: family, and the port in host order from bit 16 on.
+    /// Second value of a [`Read::SockAddr`] or [`Read::Peer`]: family, and the port in host order from bit 16 on.
     SockAddrPort = 11,
     /// The path of what the calling task runs, by [`crate::kfunc::TASK_EXE_FILE`]; offsets are as those of
     /// a [`Read::Path`].
@@ -85,6 +85,70 @@ pub enum Read {
     Xattr = 13,
     /// The fs-verity digest of such a file, by [`crate::kfunc::FSVERITY_DIGEST`], without its header.
     FsVerity = 14,
+    /// Where a message goes: the `struct sockaddr` that the last member of the `struct msghdr` in the argument points
+    /// to, or what the `struct socket` in argument 0 is connected to; other offsets are those of [`peer`]. Takes a
+    /// room and the row after it, as a [`Read::SockAddr`] does.
+    Peer = 15,
+    /// The first `bound` bytes of the message in the argument, gathered from user memory: offsets are those of
+    /// [`content`]. `size` is the bytes of the iterator's type, `shift` the value of it for segments, `width` that for
+    /// one buffer plus one, or 0 where the kernel has none. Takes a room; the row after it is
+    /// [`Read::ContentState`].
+    Content = 16,
+    /// Second value of a [`Read::Content`]: one of [`content_state`]. Its first offset is that of the family in a
+    /// `struct sock`.
+    ContentState = 17,
+}
+
+/// Offsets of a [`Read::Peer`] but for its first: where they stand among the row's.
+pub mod peer {
+    /// Family, in a `struct sock`.
+    pub const FAMILY: usize = 1;
+    /// Port of the peer, in network byte order.
+    pub const PORT: usize = 2;
+    /// Its IPv4 address.
+    pub const INET: usize = 3;
+    /// Its IPv6 address, or [`crate::capture::ABSENT`].
+    pub const INET6: usize = 4;
+}
+
+/// Offsets of a [`Read::Content`]: where they stand among the row's.
+pub mod content {
+    /// The iterator, in a `struct msghdr`.
+    pub const ITERATOR: usize = 0;
+    /// Its type, in a `struct iov_iter`, as the following.
+    pub const TYPE: usize = 1;
+    /// Pointer to its segments.
+    pub const SEGMENTS: usize = 2;
+    /// Number of its segments.
+    pub const COUNT: usize = 3;
+    /// Bytes that are left.
+    pub const LEFT: usize = 4;
+    /// Bytes of the first segment that are done with.
+    pub const DONE: usize = 5;
+    /// Pointer to its only buffer.
+    pub const BUFFER: usize = 6;
+    /// Bytes of a `struct iov_iter` that are read; all of these lie there.
+    pub const ITERATOR_LEN: usize = 40;
+    /// Segments that are read; empty ones count.
+    pub const SEGMENTS_MAX: usize = 8;
+}
+
+/// What became of the first bytes of a message.
+pub mod content_state {
+    /// All of the message was read.
+    pub const WHOLE: u64 = 0;
+    /// The message goes on.
+    pub const CUT: u64 = 1;
+    /// What follows is not in memory, or cannot be read.
+    pub const UNREAD: u64 = 2;
+    /// What follows lies in further segments.
+    pub const SEGMENTS: u64 = 3;
+    /// What is sent lies in pages of the kernel's: splice, sendfile, registered buffers.
+    pub const KERNEL: u64 = 4;
+    /// The message has no bytes.
+    pub const EMPTY: u64 = 5;
+    /// Words for them, by number.
+    pub const WORDS: [&str; 6] = ["whole", "cut", "unread", "segments", "kernel", "empty"];
 }
 
 /// A value that the template reads from a call.
@@ -143,6 +207,16 @@ pub enum Compare {
     Present = 8,
 }
 
+/// What of a capture a test is about.
+pub mod part {
+    /// The value.
+    pub const WHOLE: u8 = 0;
+    /// Byte `len` of its room, as a number.
+    pub const BYTE: u8 = 1;
+    /// A number that is known once the rooms are filled.
+    pub const LATE: u8 = 2;
+}
+
 /// One test of a predicate: true, false or unknown. A capture behind a NULL makes every test on it false, and
 /// a term that wants a test to be false wants [`Compare::Present`] of the same capture too, so that what is
 /// not there is no match either way. A capture that could not be read makes every test on it unknown, as
@@ -157,10 +231,12 @@ pub struct Atom {
     pub compare: u8,
     /// Capture that is tested.
     pub capture: u8,
-    /// Length of the string of a text test.
+    /// Length of the string of a text test; place of the byte of [`part::BYTE`].
     pub len: u8,
+    /// What of the capture is compared: one of [`part`].
+    pub part: u8,
     /// Padding, zero.
-    pub pad: [u8; 5],
+    pub pad: [u8; 4],
     /// Bits of the capture that are compared.
     pub mask: u64,
     /// Number, or number of a string, that the capture is compared with.
@@ -187,7 +263,7 @@ pub enum ObjectKind {
     None = 0,
     /// The [`Read::Inode`] capture at `object_capture`.
     File = 1,
-    /// The [`Read::SockAddr`] capture at `object_capture`.
+    /// The [`Read::SockAddr`] or [`Read::Peer`] capture at `object_capture`.
     Network = 2,
 }
 
@@ -214,6 +290,8 @@ pub mod spec_flag {
     pub const LABEL_AT_EXEC: u32 = 1 << 8;
     /// An exec begins with the call: what an earlier one would have given is forgotten.
     pub const EXEC_BEGINS: u32 = 1 << 9;
+    /// A predicate that is unknown refuses nothing.
+    pub const UNKNOWN_PASSES: u32 = 1 << 10;
 }
 
 /// Everything that an instance of the template is frozen with.
@@ -252,6 +330,10 @@ pub struct Spec {
     pub protocol_row: u32,
     /// Number of the label that a watch gives.
     pub label: u32,
+    /// Row plus one of the [`Read::Content`]; 0 without one ([`Spec::seal`]).
+    pub content_row: u32,
+    /// Padding, zero.
+    pub pad: u32,
     /// Captures in use.
     pub capture_count: u32,
     /// Atoms in use.
@@ -290,6 +372,8 @@ impl Spec {
         gate_row: 0,
         protocol_row: 0,
         label: 0,
+        content_row: 0,
+        pad: 0,
         capture_count: 0,
         atom_count: 0,
         term_count: 0,
@@ -308,7 +392,8 @@ impl Spec {
             room: 0,
             offsets: [0; HOPS + 1],
         }; CAPTURES],
-        atoms: [Atom { compare: 0, capture: 0, len: 0, pad: [0; 5], mask: 0, number: 0 }; ATOMS],
+        atoms: [Atom { compare: 0, capture: 0, len: 0, part: 0, pad: [0; 4], mask: 0, number: 0 };
+            ATOMS],
         terms: [Term { care: 0, value: 0 }; TERMS],
         strings: [[0; STRING_LEN]; STRINGS],
     };
@@ -320,7 +405,8 @@ impl Capture {
     pub const fn starts_at_pointer(&self) -> bool {
         let is_first = self.read != Read::None as u8
             && self.read != Read::InodeDev as u8
-            && self.read != Read::SockAddrPort as u8;
+            && self.read != Read::SockAddrPort as u8
+            && self.read != Read::ContentState as u8;
         is_first
             && (self.root == root::ARG
                 || self.root == root::VALUE && self.read != Read::Scalar as u8)
@@ -330,18 +416,22 @@ impl Capture {
     #[must_use]
     pub const fn takes_room(&self) -> bool {
         self.read >= Read::Text as u8 && self.read <= Read::SockAddr as u8
-            || self.read >= Read::TaskExe as u8
+            || self.read >= Read::TaskExe as u8 && self.read < Read::ContentState as u8
     }
 }
 
 impl Spec {
-    /// Notes which row takes which room, and which arguments are pointers, once all captures are there.
+    /// Notes which row takes which room, which reads content, and which arguments are pointers, once all captures are
+    /// there.
     #[must_use]
     pub fn seal(mut self) -> Self {
-        self.room_rows = [0; ROOMS];
+        (self.room_rows, self.content_row) = ([0; ROOMS], 0);
         let starts = self.captures.iter().filter(|capture| capture.starts_at_pointer());
         self.pointers = starts.fold(0, |bits, capture| bits | 1 << (capture.arg & 7));
         for (row, capture) in (1..).zip(&self.captures) {
+            if capture.read == Read::Content as u8 {
+                self.content_row = row;
+            }
             let room = self.room_rows.get_mut(usize::from(capture.room));
             if let Some(room) = room.filter(|_| capture.takes_room()) {
                 *room = row;

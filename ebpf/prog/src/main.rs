@@ -12,6 +12,7 @@ mod capture;
 mod emit;
 mod exempt;
 mod filter;
+mod gather;
 mod global;
 mod hook;
 mod kfunc;

@@ -51,6 +51,8 @@ fields! {
     protocol_row: u32;
     /// Number of the label that a watch gives.
     label: u32;
+    /// Row plus one of what is sent.
+    content_row: u32;
     /// Atoms in use.
     atom_count: u32;
     /// Terms in use.
@@ -183,8 +185,10 @@ row_fields! { Test, atoms, I:
     compare: u8;
     /// Number of the capture that is tested.
     capture: u8;
-    /// Length of its string.
+    /// Length of its string, or place of its byte.
     len: u8;
+    /// What of the capture is compared, one of `part`.
+    part: u8;
     /// Bits of the capture that are compared.
     mask: u64;
     /// Number, or number of a string, that the capture is compared with.

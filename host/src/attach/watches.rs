@@ -15,7 +15,7 @@ use crate::kernel::btf::KernelTypes;
 use crate::kernel::program::job::Job;
 use crate::kernel::program::load::Loader;
 use crate::kernel::spec::field_path::Field;
-use crate::kernel::spec::watch;
+use crate::kernel::spec::watch::{self, WatchReach};
 use crate::policy::LabelError;
 use crate::route::subscription::PluginSlot;
 
@@ -49,8 +49,8 @@ pub(crate) struct Watch {
     pub(crate) text: String,
     /// The most that its verdict does.
     pub(crate) mode: RuleMode,
-    /// Whether it may read whatever the kernel's types lead to.
-    pub(crate) deep: bool,
+    /// How far it may read.
+    pub(crate) reach: WatchReach,
     /// Labels that it names, as it writes them, with the number of each.
     pub(crate) labels: Vec<(String, Result<u8, LabelError>)>,
 }
@@ -138,7 +138,7 @@ impl LiveWatch {
         };
         let resolved = parsed.resolve(types, kfuncs, prototype)?;
         if watch.owner != ADMINISTRATOR
-            && let Some(why) = resolved.beyond.into_iter().find(|why| why.holds(watch.deep))
+            && let Some(why) = resolved.beyond.into_iter().find(|why| why.holds(watch.reach))
         {
             return Err(why.into());
         }
@@ -247,7 +247,8 @@ mod tests {
 
     fn watch(owner: u8, index: u16) -> LiveWatch {
         let (plugin, text, mode) = (owner.to_string(), index.to_string(), RuleMode::Enforce);
-        let watch = Watch { owner, plugin, index, text, mode, deep: false, labels: Vec::new() };
+        let reach = WatchReach::default();
+        let watch = Watch { owner, plugin, index, text, mode, reach, labels: Vec::new() };
         LiveWatch { watch, slot: WATCH_FIRST + index, hook: "file_open".into(), fields: Vec::new() }
     }
 

@@ -85,6 +85,8 @@ struct PluginTable {
     broad: Option<bool>,
     /// Whether its watches may read whatever the kernel's types lead to.
     deep: Option<bool>,
+    /// Whether its watches may show the first bytes of what processes send.
+    content: Option<bool>,
     /// Rules it may have in force.
     rules: Option<u32>,
     /// Actions of one call.
@@ -255,6 +257,7 @@ impl PluginTable {
         set(&mut grant.permanent, self.permanent);
         set(&mut grant.broad, self.broad);
         set(&mut grant.deep, self.deep);
+        set(&mut grant.content, self.content);
         set(&mut grant.max_rules, self.rules.map(|n| n as usize));
         set(&mut grant.actions_max, self.actions.map(|n| n as usize));
         set(&mut grant.writes_max, self.map_updates.map(u64::from));
@@ -355,12 +358,16 @@ mod tests {
         };
         assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
         let text = "[defaults]\nrules = 1\nactions = 2\nmap-updates = 99\nalerts-per-second = 3\nmax-ttl-s = 4\n\
-                    permanent = true\nbroad = true\ndeep = true\nmode = \"audit\"";
+                    permanent = true\nbroad = true\ndeep = true\ncontent = true\nmode = \"audit\"";
         let grant = parse(text).unwrap().grant;
         assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
         assert_eq!((grant.mode, grant.writes_max), (RuleMode::Audit, 99));
         assert!(
-            grant.permanent && grant.broad && grant.deep && grant.max_ttl_ms == 4000,
+            grant.permanent
+                && grant.broad
+                && grant.deep
+                && grant.content
+                && grant.max_ttl_ms == 4000,
             "{grant:?}"
         );
     }

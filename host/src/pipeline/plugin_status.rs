@@ -54,7 +54,10 @@ fn status(entry: &Entry, shared: &Shared) -> PluginStatus {
     let (about, stats) = (entry.worker.about(), entry.worker.stats());
     let count = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
     let grant = entry.grant();
-    let may = grant.may().beyond(&Asked::default());
+    let mut may = grant.may().beyond(&Asked::default());
+    if grant.spec().content {
+        may.push("capture what processes send".into());
+    }
     PluginStatus {
         plugin: sum.plugin,
         version: sum.version,

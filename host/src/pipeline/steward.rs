@@ -29,6 +29,7 @@ use crate::attach::left_out::{NotAttached, UsedSlot};
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::{Config, RuleSettings};
+use crate::kernel::spec::watch::WatchReach;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
@@ -93,7 +94,7 @@ pub(super) fn administrator(config: &Config, rules: &RuleSettings) -> Wanted {
         index,
         text: text.clone(),
         mode: RuleMode::Enforce,
-        deep: true,
+        reach: WatchReach { deep: true, content: true },
         labels: Vec::new(),
     };
     let watches = (0..).zip(&config.watches).map(watch).collect();

@@ -9,6 +9,7 @@ use krsi_plugin_schema::latest::KeyKind;
 use crate::attach::filters::AskedFilters;
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::Watch;
+use crate::kernel::spec::watch::WatchReach;
 use crate::plugin::{Filter, Manifest};
 use crate::policy::{Asked, AskedWatch, Grant, GrantSpec};
 use crate::route::queue::Queue;
@@ -53,7 +54,7 @@ impl Version {
             index: watch.index,
             text: watch.text.clone(),
             mode: spec.mode,
-            deep: spec.deep,
+            reach: WatchReach { deep: spec.deep, content: spec.content },
             labels: Vec::new(),
         };
         Wanted {

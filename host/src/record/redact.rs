@@ -159,6 +159,7 @@ impl Redactor {
             match value {
                 Value::Text(text) => text.text = self.path(&text.text).into(),
                 Value::Bytes(bytes) => *bytes = Cow::Borrowed(&[]),
+                Value::Content(content) => content.bytes = Cow::Borrowed(&[]),
                 Value::Address(address) => address.path = self.path(&address.path).into(),
                 Value::Absent(_)
                 | Value::Number(_)
@@ -226,8 +227,8 @@ impl Redactor {
 #[cfg(test)]
 mod tests {
     use krsi_plugin_schema::latest::{
-        Alert, Allow, BatchStart, Call as HookCall, Event, Hook, HookSet, IfUnresolved, LabelTest,
-        Meta, Metric, Rule, Subject, Text,
+        Alert, Allow, BatchStart, Call as HookCall, Content, ContentState, Event, Hook, HookSet,
+        IfUnresolved, LabelTest, Meta, Metric, Rule, Subject, Text,
     };
 
     use super::super::entry::LogLine;
@@ -285,7 +286,9 @@ mod tests {
         let mut input = Vec::new();
         let hook = Hook::PathUnlink;
         let text = Text { text: "/opt/secret".into(), ..Text::default() };
-        let values = vec![Value::Text(text), Value::Bytes(b"secret".into())];
+        let content = Content { bytes: b"secret".into(), state: ContentState::Whole };
+        let values =
+            vec![Value::Text(text), Value::Bytes(b"secret".into()), Value::Content(content)];
         let event = Event { meta: Meta::default(), body: Body::Call(HookCall { hook, values }) };
         event.push(&mut input).unwrap();
         let mut output = Vec::new();

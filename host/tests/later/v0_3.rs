@@ -74,7 +74,7 @@ impl Encode for LaterValue {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             LaterValue::Known(value) => value.encode(out),
-            LaterValue::Colour(colour) => choice(out, 7, |out| colour.encode(out)),
+            LaterValue::Colour(colour) => choice(out, 8, |out| colour.encode(out)),
         }
     }
 }
@@ -157,7 +157,7 @@ pub(crate) fn lowered() -> Vec<u8> {
                     LaterBody::Call { hook, values } => {
                         let values = values.into_iter().map(|value| match value {
                             LaterValue::Known(value) => value,
-                            LaterValue::Colour(_) => Value::Unknown(7),
+                            LaterValue::Colour(_) => Value::Unknown(8),
                         });
                         Body::Call(Call { hook, values: values.collect() })
                     }

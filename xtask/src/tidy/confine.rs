@@ -14,6 +14,7 @@ const CONFINED: &[(&str, &[&str])] = &[
             "ebpf/prog/src/offset.rs",
             "ebpf/prog/src/spec.rs",
             "ebpf/prog/src/emit.rs",
+            "ebpf/prog/src/gather.rs",
             "ebpf/prog/src/global.rs",
             "ebpf/prog/src/kfunc.rs",
             "ebpf/prog/src/resolve.rs",

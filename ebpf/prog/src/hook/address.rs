@@ -81,14 +81,7 @@ fn fill(from: u64, len: u64, is_inet: bool, object: &mut Object) -> Result<(), S
         let head: u64 = capture::probe(from)?;
         object.set_address(family, (head >> 16) as u16, [head >> 32, 0]);
     } else if family == AF_INET6 && len >= LEN_INET6 {
-        let [head, high, low]: [u64; 3] = capture::probe(from)?;
-        let port_be = (head >> 16) as u16;
-        // An IPv4-mapped address becomes IPv4, so that rules cannot be evaded.
-        if high == 0 && low as u32 == MAPPED {
-            object.set_address(AF_INET, port_be, [low >> 32, 0]);
-        } else {
-            object.set_address(family, port_be, [high, low]);
-        }
+        set_inet6(capture::probe(from)?, object);
     } else {
         object.set_family(family);
         // Too short for what it says it is, or to say anything.
@@ -97,6 +90,28 @@ fn fill(from: u64, len: u64, is_inet: bool, object: &mut Object) -> Result<(), S
         }
     }
     Ok(())
+}
+
+#[inline(always)]
+fn set_inet6([head, high, low]: [u64; 3], object: &mut Object) {
+    let port_be = (head >> 16) as u16;
+    // An IPv4-mapped address becomes IPv4, so that rules cannot be evaded.
+    if high == 0 && low as u32 == MAPPED {
+        object.set_address(AF_INET, port_be, [low >> 32, 0]);
+    } else {
+        object.set_address(AF_INET6, port_be, [high, low]);
+    }
+}
+
+/// Makes the words of a `struct sockaddr` of `AF_INET` or `AF_INET6` the object.
+#[inline(always)]
+pub fn set(words: [u64; 3], object: &mut Object) {
+    let [head, ..] = words;
+    if head as u16 == AF_INET {
+        object.set_address(AF_INET, (head >> 16) as u16, [head >> 32, 0]);
+    } else {
+        set_inet6(words, object);
+    }
 }
 
 const _: () = assert!(cfg!(target_endian = "little"));

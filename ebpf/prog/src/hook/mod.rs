@@ -1,10 +1,12 @@
 //! The programs, one file per family.
 
 mod address;
+mod content;
 mod digest;
 mod exec;
 mod file;
 mod path;
+mod peer;
 mod processes;
 mod proof;
 mod row;

@@ -4,6 +4,7 @@ use krsi_host_abi::record::Call as Body;
 use krsi_host_abi::spec::{HOPS, ObjectKind, Read, root};
 
 use super::address::{self, AF_INET, AF_INET6, AF_UNSPEC, Unspecified};
+use super::peer;
 use super::state::{State, Values};
 use crate::capture::{self, Ptr, Skip, Task};
 use crate::spec::{self, Row};
@@ -44,7 +45,10 @@ pub fn numbers(state: &mut State) {
             let is_scalar = read == Read::Scalar as u8;
             if is_scalar && (root == root::ARG || root == root::VALUE) {
                 state.nulls ^= of_argument::<$at>(state);
-            } else if (is_scalar || read == Read::Inode as u8 || read == Read::SockAddr as u8)
+            } else if (is_scalar
+                || read == Read::Inode as u8
+                || read == Read::SockAddr as u8
+                || read == Read::Peer as u8)
                 && !is_object($at)
             {
                 state.nulls ^= number(state, $at);
@@ -101,7 +105,7 @@ fn number(state: &mut State, at: usize) -> u32 {
     let read = Row::new(at).read();
     if read == Read::Scalar as u8 {
         scalar_row(state, at)
-    } else if read == Read::SockAddr as u8 {
+    } else if read == Read::SockAddr as u8 || read == Read::Peer as u8 {
         port_row(state, at)
     } else {
         inode_row(state, at)
@@ -326,10 +330,14 @@ pub fn address(state: &mut State) {
     match sockaddr(row, state).and_then(|(from, len)| {
         address::read((from, len), Unspecified::Inet, &state.call, &mut state.traits.object)
     }) {
-        Ok(()) => state.traits.port = u32::from(u16::from_be(state.traits.object.port_be())),
-        Err(Skip::Null) => {}
+        Ok(()) => {}
+        Err(Skip::Null) if row.read() == Read::Peer as u8 => {
+            state.nulls ^= peer::object(state);
+        }
+        Err(Skip::Null) => return,
         Err(_) => state.traits.object.set_unread(),
     }
+    state.traits.port = u32::from(u16::from_be(state.traits.object.port_be()));
 }
 
 /// Notes a path that rules on paths are about: rows plus one of it and of the name that is joined to
@@ -354,7 +362,10 @@ pub fn path(state: &mut State, path_row: u32, name_row: u32) -> u32 {
 /// Family of an address, and its port in host order from bit 16 on.
 #[inline(always)]
 fn port(row: Row, state: &State) -> Result<u64, Skip> {
-    let (from, len) = sockaddr(row, state)?;
+    let (from, len) = match sockaddr(row, state) {
+        Err(Skip::Null) if row.read() == Read::Peer as u8 => return peer::port(row, state),
+        other => other?,
+    };
     if len < 4 {
         return Err(Skip::Read);
     }
@@ -367,9 +378,12 @@ fn port(row: Row, state: &State) -> Result<u64, Skip> {
     Ok(u64::from(family) | u64::from(port) << 16)
 }
 
+/// Where an address lies, and how long it is; none of a message whose socket's peer counts.
 #[inline(always)]
 pub fn sockaddr(row: Row, state: &State) -> Result<(u64, u64), Skip> {
-    let from = if row.root() == root::VALUE {
+    let from = if row.read() == Read::Peer as u8 {
+        peer::named(row, state)?
+    } else if row.root() == root::VALUE {
         state.argument(row.arg()) as u64
     } else {
         from_argument(row, state)?.load_at::<u64>(row.last())

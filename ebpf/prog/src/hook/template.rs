@@ -166,16 +166,16 @@ fn truth(state: &State, plan: Plan, atoms: u32) -> Truth {
 }
 
 /// Decides what a watch does, before there is a record; whether one is wanted. What is unknown is
-/// refused, gives no label, is told of nobody else, and counted.
+/// refused unless the watch says otherwise, gives no label, is told of nobody else, and counted.
 #[inline(always)]
 fn decide_watch(state: &mut State, plan: Plan, truth: Truth) -> bool {
     if truth == Truth::Unknown {
         state.call.counts.add(Counter::Errors);
     }
     // Who is spared is asked last, as few calls come so far.
-    if truth != Truth::No
-        && plan.refuses(state)
-        && !exempt::is_spared(&state.call.facts, &state.traits.object)
+    let decides =
+        truth == Truth::Yes || truth == Truth::Unknown && !spec::has(spec_flag::UNKNOWN_PASSES);
+    if decides && plan.refuses(state) && !exempt::is_spared(&state.call.facts, &state.traits.object)
     {
         if !spec::has(spec_flag::WATCH_LABEL) {
             of_watch(state);

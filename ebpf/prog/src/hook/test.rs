@@ -5,7 +5,7 @@
 //! half and those that are unknown in its high half.
 
 use krsi_host_abi::record::{PATH_LONG, PATH_SHORT, text_value};
-use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, Read, TERMS};
+use krsi_host_abi::spec::{ATOMS, CAPTURES, Compare, Read, TERMS, part};
 
 use super::state::Values;
 use super::text::{self, Rooms};
@@ -65,7 +65,7 @@ extern "C" fn krsi_test_numbers(values: &Values) -> u32 {
     let mut bits = values.unknown_zero() as u32;
     macro_rules! one {
         ($at:literal) => {
-            if $at < spec::atom_count() && !is_text(Test::<$at>::compare()) {
+            if $at < spec::atom_count() && !is_text::<$at>() {
                 bits |= number::<$at>(values) << $at;
             }
         };
@@ -109,7 +109,7 @@ fn all_texts<const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     let mut bits = values.unknown_zero() as u32;
     macro_rules! one {
         ($at:literal) => {
-            if $at < spec::atom_count() && is_text(Test::<$at>::compare()) {
+            if $at < spec::atom_count() && is_text::<$at>() {
                 bits |= text::<$at, R>(values, rooms) << $at;
             }
         };
@@ -174,7 +174,7 @@ fn text_atoms() -> u32 {
     let mut atoms = 0;
     macro_rules! one {
         ($at:literal) => {
-            if $at < spec::atom_count() && is_text(Test::<$at>::compare()) {
+            if $at < spec::atom_count() && is_text::<$at>() {
                 atoms |= 1 << $at;
             }
         };
@@ -186,7 +186,11 @@ fn text_atoms() -> u32 {
 /// Whether a test waits for the texts. Whether something could be read is asked last, of all; of a
 /// spec without texts nothing comes after the numbers.
 #[inline(always)]
-fn is_text(compare: u8) -> bool {
+fn is_text<const A: usize>() -> bool {
+    let compare = Test::<A>::compare();
+    if Test::<A>::part() != part::WHOLE {
+        return true;
+    }
     compare >= Compare::TextEqual as u8 && (compare != Compare::Present as u8 || spec::has_rooms())
 }
 
@@ -199,7 +203,15 @@ fn unread(values: &Values, capture: usize) -> u32 {
 #[inline(always)]
 fn number<const A: usize>(values: &Values) -> u32 {
     let capture = Test::<A>::capture() as usize;
-    let Some(value) = values.get(capture) else { return unread(values, capture) };
+    match values.get(capture) {
+        Some(value) => compared::<A>(value),
+        None => unread(values, capture),
+    }
+}
+
+/// What an atom comes to on a number.
+#[inline(always)]
+fn compared<const A: usize>(value: u64) -> u32 {
     let (compare, number) = (Test::<A>::compare(), Test::<A>::number());
     let masked = value & Test::<A>::mask();
     let is_true = if compare == Compare::Equal as u8 {
@@ -220,7 +232,16 @@ fn number<const A: usize>(values: &Values) -> u32 {
 fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -> u32 {
     let capture = Test::<A>::capture() as usize;
     let Some(value) = values.get(capture) else { return unread(values, capture) };
-    let compare = Test::<A>::compare();
+    let (compare, part) = (Test::<A>::compare(), Test::<A>::part());
+    if part == part::BYTE {
+        return byte::<A, R>(value, rooms);
+    }
+    if part == part::LATE {
+        return compared::<A>(value);
+    }
+    if Row::new(capture).read() == Read::Content as u8 && compare != Compare::Present as u8 {
+        return content::<A, R>(value, rooms);
+    }
     if compare == Compare::Present as u8 {
         return TRUE;
     }
@@ -228,11 +249,11 @@ fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -
     if value >> text_value::FLAG_SHIFT & text_value::UPWARDS != 0 {
         return UNDECIDED;
     }
-    let is_cut = value >> text_value::FLAG_SHIFT & text_value::TRUNCATED != 0;
+    let is_cut = is_cut(value);
     let row = Row::new(capture);
     // Of a path that is cut the end is known, of other texts the beginning.
     let ends = row.read() == Read::Path as u8 || row.read() == Read::TaskExe as u8;
-    let len = (value >> text_value::LEN_SHIFT) as usize & 0xffff;
+    let len = length(value) as usize;
     let wanted = Test::<A>::len() as usize;
     let is_suffix = compare == Compare::TextSuffix as u8;
     if is_cut && is_suffix != ends {
@@ -258,6 +279,60 @@ fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -
         }
     }
     if same == TRUE && is_cut && compare == Compare::TextEqual as u8 { UNDECIDED } else { same }
+}
+
+/// What an atom on the first bytes of a message comes to: of what goes on, the bytes that are there may say that it
+/// is something else.
+#[inline(always)]
+fn content<const A: usize, const R: usize>(value: u64, rooms: *mut Rooms<R>) -> u32 {
+    let (len, is_cut) = (length(value) as usize, is_cut(value));
+    let (compare, wanted) = (Test::<A>::compare(), Test::<A>::len() as usize);
+    let is_equal = compare == Compare::TextEqual as u8;
+    let is_suffix = compare == Compare::TextSuffix as u8;
+    if is_cut && is_suffix {
+        return UNDECIDED;
+    }
+    if len < wanted && !is_cut || is_equal && len > wanted {
+        return FALSE;
+    }
+    let start = if is_suffix { len.wrapping_sub(wanted) } else { 0 };
+    let room = text::room(rooms, Row::new(Test::<A>::capture() as usize).room());
+    let which = Test::<A>::number() as usize;
+    let mut same = TRUE;
+    for at in 0..wanted {
+        if at >= len {
+            break;
+        }
+        if capture::byte(room.cast_const(), (start + at) & (R - 1)) != spec::string_byte(which, at)
+        {
+            same = FALSE;
+            break;
+        }
+    }
+    if same == TRUE && is_cut && (is_equal || len < wanted) { UNDECIDED } else { same }
+}
+
+/// Length of a text.
+#[inline(always)]
+fn length(value: u64) -> u64 {
+    value >> text_value::LEN_SHIFT & 0xffff
+}
+
+/// Whether a text goes on.
+#[inline(always)]
+fn is_cut(value: u64) -> bool {
+    value >> text_value::FLAG_SHIFT & text_value::TRUNCATED != 0
+}
+
+/// What an atom on one byte of a room comes to; on whether it is there, too.
+#[inline(always)]
+fn byte<const A: usize, const R: usize>(value: u64, rooms: *mut Rooms<R>) -> u32 {
+    let at = u64::from(Test::<A>::len());
+    if length(value) <= at {
+        return if is_cut(value) { UNDECIDED } else { FALSE };
+    }
+    let room = text::room(rooms, Row::new(Test::<A>::capture() as usize).room());
+    compared::<A>(u64::from(capture::byte(room.cast_const(), at as usize & (R - 1))))
 }
 
 const _: () = assert!(ATOMS == UNKNOWN as usize && TERMS == 16 && CAPTURES <= 16);

@@ -5,6 +5,7 @@ use krsi_host_abi::spec::{ObjectKind, ROOMS, Read, TEXT_MAX};
 
 use super::row::{self, End, SOCKADDR_MAX};
 use super::state::State;
+use super::{content, peer};
 use crate::capture::{self, Skip};
 use crate::filter;
 use crate::kfunc;
@@ -26,6 +27,8 @@ pub fn texts<const R: usize>(state: &mut State, rooms: *mut Rooms<R>) -> Result<
                 let room = rooms.cast::<[u8; R]>().wrapping_add($room);
                 if is_of_nothing(row, state) {
                     state.values.put(row.at(), Err(Skip::Null));
+                } else if row.read() == Read::Content as u8 {
+                    state.nulls ^= content::row::<R>(state, room);
                 } else if text_row::<R, $room>(state, room) == 0 {
                     return Err(Short);
                 }
@@ -77,7 +80,7 @@ pub fn room<const R: usize>(rooms: *mut Rooms<R>, at: u16) -> *mut [u8; R] {
 
 /// A text's value: where it lies, how long it is, and its flags.
 #[inline(always)]
-fn value<const R: usize>(row: Row, len: u16, flags: u64) -> u64 {
+pub fn value<const R: usize>(row: Row, len: u16, flags: u64) -> u64 {
     let offset = u64::from(row.room()) * R as u64;
     offset | u64::from(len) << text_value::LEN_SHIFT | flags << text_value::FLAG_SHIFT
 }
@@ -97,7 +100,7 @@ fn text<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<O
     if read == Read::BytesBehind as u8 {
         return bytes::<R>(row, row::behind(row, state)?, room).map(Some);
     }
-    if read == Read::SockAddr as u8 {
+    if read == Read::SockAddr as u8 || read == Read::Peer as u8 {
         return sock::<R>(row, state, room).map(Some);
     }
     if read == Read::Dentry as u8 {
@@ -161,7 +164,13 @@ fn bytes<const R: usize>(row: Row, from: u64, room: *mut [u8; R]) -> Result<u64,
 /// A `struct sockaddr` as it is, as long as it is.
 #[inline(always)]
 fn sock<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<u64, Skip> {
-    let (from, len) = row::sockaddr(row, state)?;
+    let (from, len) = match row::sockaddr(row, state) {
+        Err(Skip::Null) if row.read() == Read::Peer as u8 => {
+            peer::write::<R>(row, state, room)?;
+            return Ok(value::<R>(row, peer::LEN, 0));
+        }
+        other => other?,
+    };
     let len = if len > SOCKADDR_MAX { SOCKADDR_MAX } else { len } as u16;
     capture::copy(from, room.cast::<[u8; TEXT_MAX]>(), len)?;
     Ok(value::<R>(row, len, 0))

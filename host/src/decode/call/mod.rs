@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use krsi_host_abi::deny;
 use krsi_host_abi::hook::HOOK_SLOTS;
 use krsi_host_abi::record::{Call as Bytes, text_value};
-use krsi_host_abi::spec::{CAPTURES, Capture, Read};
+use krsi_host_abi::spec::{CAPTURES, Capture, Read, content_state};
 use krsi_plugin_schema::latest::{
-    Address, Body, Call, Hook, Kind, Text, TextFlags, Value, Watch, Why,
+    Address, Body, Call, Content, ContentState, Hook, Kind, Text, TextFlags, Value, Watch, Why,
 };
 
 use super::{DecodeError, Payload, file_key, text};
@@ -50,6 +50,8 @@ enum ValueShape {
     File,
     /// Two rows: a room, and what the kernel's predicates look at.
     Address,
+    /// Two rows: a room, and what became of the rest.
+    Content,
 }
 
 /// Reads of texts.
@@ -82,8 +84,10 @@ impl ValuePlace {
             ValueShape::Bytes
         } else if is(Read::Inode) && then(Read::InodeDev) {
             ValueShape::File
-        } else if is(Read::SockAddr) && then(Read::SockAddrPort) {
+        } else if (is(Read::SockAddr) || is(Read::Peer)) && then(Read::SockAddrPort) {
             ValueShape::Address
+        } else if is(Read::Content) && then(Read::ContentState) {
+            ValueShape::Content
         } else if TEXTS.into_iter().any(is) {
             ValueShape::Text
         } else {
@@ -235,7 +239,7 @@ impl<'a> Record<'a> {
     fn value(&self, place: ValuePlace) -> Result<Value<'a>, DecodeError> {
         let row = usize::from(place.row);
         let rows = match place.shape {
-            ValueShape::File | ValueShape::Address => 0b11 << row,
+            ValueShape::File | ValueShape::Address | ValueShape::Content => 0b11 << row,
             _ => 1 << row,
         };
         if self.body.read & rows != rows {
@@ -252,6 +256,10 @@ impl<'a> Record<'a> {
                 Value::File(file_key(deny::FileKey::of(value, self.number(row + 1))))
             }
             ValueShape::Address => Value::Address(self.address(value)?),
+            ValueShape::Content => Value::Content(Content {
+                bytes: Cow::Borrowed(self.room(value)?),
+                state: state(self.number(row + 1)),
+            }),
         })
     }
 
@@ -322,6 +330,18 @@ fn downwards(bytes: &[u8], truncated: bool) -> String {
     let names = names.filter(|name| !name.is_empty() && *name != b"/").map(text::escape);
     let path = names.collect::<Vec<_>>().join("/");
     if truncated { path } else { format!("/{path}") }
+}
+
+/// What became of the rest of what is sent.
+const fn state(number: u64) -> ContentState {
+    match number {
+        content_state::WHOLE => ContentState::Whole,
+        content_state::CUT => ContentState::Cut,
+        content_state::SEGMENTS => ContentState::Segments,
+        content_state::KERNEL => ContentState::Kernel,
+        content_state::EMPTY => ContentState::Empty,
+        _ => ContentState::Unread,
+    }
 }
 
 /// The number that the lowest `bits` are.

@@ -82,6 +82,15 @@ fn each_kind_of_value_is_read() {
     for read in [Read::Bytes, Read::BytesBehind] {
         check(&[capture(read)], &[at(1, 2, 0)], b"x\0\xff", Value::Bytes(Cow::Borrowed(b"\0\xff")));
     }
+    let content = captures([Read::Content, Read::ContentState]);
+    for (number, state) in (0..).zip(content_state::WORDS) {
+        let decoded = watching(&content);
+        let bytes = record(SLOT, &[at(0, 3, 0), number], u32::MAX, 0, b"\x16\x03\0secret");
+        let values = values(decode(&bytes, &decoded).unwrap());
+        let [Value::Content(content)] = &values[..] else { panic!("{values:?}") };
+        assert_eq!((&*content.bytes, content.state.word()), (&b"\x16\x03\0"[..], state));
+        assert_eq!(values[0].to_string(), format!("{state}:3"));
+    }
     let file = captures([Read::Inode, Read::InodeDev]);
     check(
         &file,
@@ -93,7 +102,9 @@ fn each_kind_of_value_is_read() {
 
 #[test]
 fn addresses_are_read_by_family() {
-    let layouts = watching(&captures([Read::SockAddr, Read::SockAddrPort]));
+    let layouts = [Read::SockAddr, Read::Peer];
+    let [layouts, of_peer] = layouts.map(|read| watching(&captures([read, Read::SockAddrPort])));
+    assert_eq!(format!("{:?}", layouts.get(SLOT)), format!("{:?}", of_peer.get(SLOT)));
     let check = |family: u16, rest: &[&[u8]], expected: &str| {
         let room = [&family.to_ne_bytes()[..], &rest.concat()].concat();
         let bytes = record(SLOT, &[at(0, room.len() as u64, 0)], u32::MAX, 0, &room);

@@ -2,7 +2,7 @@
 //!
 //! A damaged BTF file may refer to itself, so every walk is bounded.
 
-use btf_rs::{Array, BtfType, Int, Struct, Type};
+use btf_rs::{Array, BtfType, EnumMember, Int, Struct, Type};
 
 use super::{KernelTypes, MAX_DEPTH};
 
@@ -229,6 +229,19 @@ impl KernelTypes {
                 self.collect_names(&inner, names, depth + 1);
             }
         }
+    }
+
+    /// The number that an enum gives a name.
+    #[must_use]
+    pub fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
+        let enums = self.btf.resolve_types_by_name(of).unwrap_or_default();
+        let mut members = enums.iter().flat_map(|found| match found {
+            Type::Enum(found) => found.members.as_slice(),
+            _ => &[],
+        });
+        let is =
+            |member: &&EnumMember| self.btf.resolve_name(*member).is_ok_and(|found| found == name);
+        members.find(is).map(EnumMember::val)
     }
 
     /// The struct `name`, when the kernel has exactly one.

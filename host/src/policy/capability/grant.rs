@@ -41,6 +41,8 @@ pub struct GrantSpec {
     pub broad: bool,
     /// Whether its watches may read whatever the kernel's types lead to.
     pub deep: bool,
+    /// Whether its watches may show the first bytes of what processes send.
+    pub content: bool,
     /// Rules it may have in force.
     pub max_rules: usize,
     /// Actions of one call that are executed.
@@ -66,6 +68,7 @@ impl Default for GrantSpec {
             permanent: false,
             broad: false,
             deep: false,
+            content: false,
             max_rules: RULES_MAX,
             actions_max: 1024,
             writes_max: 16_384,

@@ -66,6 +66,8 @@ pub enum Value<'a> {
     Address(Address<'a>),
     /// A file.
     File(FileKey),
+    /// The first bytes of what is sent.
+    Content(Content<'a>),
     /// One of a later version, by its number: there, but not known here.
     Unknown(u64),
 }
@@ -80,6 +82,7 @@ impl Encode for Value<'_> {
             Value::Bytes(bytes) => choice(out, 4, |out| bytes.encode(out)),
             Value::Address(address) => choice(out, 5, |out| address.encode_fields(out)),
             Value::File(file) => choice(out, 6, |out| file.encode_fields(out)),
+            Value::Content(content) => choice(out, 7, |out| content.encode_fields(out)),
             Value::Unknown(number) => choice(out, *number, |_| ()),
         }
     }
@@ -97,6 +100,7 @@ impl<'a> Decode<'a> for Value<'a> {
             4 => Value::Bytes(from.field()?),
             5 => Value::Address(Address::decode_fields(from)?),
             6 => Value::File(FileKey::decode_fields(from)?),
+            7 => Value::Content(Content::decode_fields(from)?),
             number => Value::Unknown(number),
         })
     }
@@ -179,6 +183,52 @@ impl Address<'_> {
     }
 }
 
+words! {
+    /// What became of the first bytes of what is sent.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum ContentState ("content state" else Unread) {
+        /// All of the message was read.
+        Whole = 0,
+        /// The message goes on.
+        Cut = 1,
+        /// What follows was not in memory, or is not told for a reason of a later version.
+        #[default]
+        Unread = 2,
+        /// What follows lies in further segments: more than eight.
+        Segments = 3,
+        /// What is sent lies in pages of the kernel's: splice, sendfile, registered buffers.
+        Kernel = 4,
+        /// The message has no bytes.
+        Empty = 5,
+    }
+}
+
+impl ContentState {
+    /// The state in one word, as predicates of watches have it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Whole => "whole",
+            Self::Cut => "cut",
+            Self::Unread => "unread",
+            Self::Segments => "segments",
+            Self::Kernel => "kernel",
+            Self::Empty => "empty",
+        }
+    }
+}
+
+composite! {
+    /// The first bytes of what is sent. What was sent in the end may differ: the sender can change it after the check.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct Content<'a> {
+        /// The bytes that were read.
+        pub bytes: Cow<'a, [u8]>,
+        /// What became of the rest.
+        pub state: ContentState,
+    }
+}
+
 /// What kind of value a field has when it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -218,6 +268,10 @@ impl fmt::Display for Value<'_> {
             Value::Bytes(bytes) => bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
             Value::Address(address) => address.fmt(f),
             Value::File(file) => file.fmt(f),
+            // The bytes may be secret: whoever shows them does so on purpose.
+            Value::Content(content) => {
+                write!(f, "{}:{}", content.state.word(), content.bytes.len())
+            }
         }
     }
 }

@@ -20,7 +20,9 @@ pub use action::{
     Action, Alert, AlertEvidence, Allow, Deny, Evidence, IfUnread, Kill, Metric, MetricKind,
     Revoke, Rule, RuleMode, Severity, Subject,
 };
-pub use call::{Address, Call, FieldRow, Kind, Text, TextFlags, Value, Watch, Why};
+pub use call::{
+    Address, Call, Content, ContentState, FieldRow, Kind, Text, TextFlags, Value, Watch, Why,
+};
 pub use event::{
     Body, Connect, Event, EventLabels, Exec, ExecFlags, Exit, FileOpen, Fork, Meta, Verdict,
 };

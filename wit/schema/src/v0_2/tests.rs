@@ -101,7 +101,11 @@ fn bodies() -> Vec<Body<'static>> {
         Body::Watch(Watch {
             index: 3,
             hook: Cow::Borrowed("inode_getattr"),
-            values: Vec::from([Value::Number(u64::MAX), Value::Text(text("päth", 0))]),
+            values: Vec::from([
+                Value::Number(u64::MAX),
+                Value::Text(text("päth", 0)),
+                Value::Content(Content { bytes: Cow::Borrowed(b"GET"), state: ContentState::Cut }),
+            ]),
         }),
     ])
 }

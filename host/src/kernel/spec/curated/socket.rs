@@ -47,7 +47,7 @@ pub(super) const ROWS: &[CuratedRow] = &[
     row(
         Hook::SocketSendmsg,
         &[
-            field("address", SockAddr, &["msg.msg_name"]),
+            field("address", SockAddr, &["peer", "msg.msg_name"]),
             field("family", Number, &["sock.sk.__sk_common.skc_family"]),
             field("kind", Number, &["sock.type"]),
             field("protocol", Number, &["sock.sk.sk_protocol"]),

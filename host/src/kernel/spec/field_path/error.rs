@@ -137,6 +137,28 @@ pub enum FieldError {
         /// Names that the path may start with.
         choice: Suggestion,
     },
+    /// What is sent is told at one hook.
+    #[error("{path}: is there at socket_sendmsg only, and no argument of this hook", path = Escaped(.path))]
+    NotSent {
+        /// First name of the path.
+        path: String,
+    },
+    /// The kernel has it otherwise than any kernel that is known.
+    #[error("{path}: this kernel's {structure} has no {member}", path = Escaped(.path))]
+    Lacks {
+        /// Path of the field.
+        path: String,
+        /// Structure or enum.
+        structure: &'static str,
+        /// Member that is missing.
+        member: &'static str,
+    },
+    /// One byte of what is sent.
+    #[error("{path}: one byte is tested and not captured; capture content[..N]", path = Escaped(.path))]
+    ContentByte {
+        /// Path of the field.
+        path: String,
+    },
     /// The kernel's types do not say what the calling task is.
     #[error(
         "{path}: this kernel's types have no struct {structure}, or several",

@@ -6,6 +6,7 @@
 mod end;
 mod error;
 mod given;
+mod sent;
 mod step;
 
 use krsi_host_abi::spec::{ARGS, Capture, HOPS, root};
@@ -37,6 +38,10 @@ pub(crate) enum FieldKind {
     Inode,
     /// The digest of a file, at most that many bytes.
     Digest(u16),
+    /// The first bytes of a message, at most that many, with what became of the rest.
+    Content(u16),
+    /// One of those bytes.
+    ContentByte(u8),
 }
 
 impl FieldKind {
@@ -44,7 +49,7 @@ impl FieldKind {
     #[must_use]
     pub(crate) const fn rows(self) -> usize {
         match self {
-            Self::Address | Self::Inode => 2,
+            Self::Address | Self::Inode | Self::Content(_) | Self::ContentByte(_) => 2,
             _ => 1,
         }
     }
@@ -68,7 +73,7 @@ pub(crate) struct Field {
     pub shown: bool,
 }
 
-/// A field and the rows that capture it: two for an address or an inode, else one.
+/// A field and the rows that capture it, [`FieldKind::rows`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Captured {
     pub field: Field,
@@ -99,6 +104,9 @@ pub(crate) fn resolve_path(
     prototype: &Prototype,
     path: &FieldPath,
 ) -> Result<Captured, FieldError> {
+    if let Some(captured) = sent::finish(types, prototype, path)? {
+        return Ok(captured);
+    }
     let mut place = WalkPlace::start(types, prototype, path)?;
     for (at, step) in path.steps.iter().enumerate() {
         if let Some(captured) = given::finish(&place, path, at)? {

@@ -285,6 +285,40 @@ fn kernels_differ_and_each_gets_its_own_offsets() {
 }
 
 #[test]
+fn what_is_sent_is_read_as_each_kernel_keeps_it() {
+    // 6.1 has its segments behind the count, and gives one buffer another number.
+    let older = (0, 7, [16, 0, 24, 32, 16, 8, 24]);
+    let newer = (1, 1, [16, 0, 16, 32, 24, 8, 16]);
+    for (kernel, expected) in KERNELS.into_iter().zip([older, newer, newer]) {
+        let types = stored(kernel);
+        for function in ["bpf_lsm_socket_sendmsg", "security_socket_sendmsg"] {
+            let mut prototype = types.prototype("bpf_lsm_socket_sendmsg").unwrap();
+            prototype.function = function.to_owned();
+            let found = resolve(&types, &prototype, "content[..16]").unwrap();
+            let [row, state] = found.rows.as_slice() else { panic!("{found:?}") };
+            assert_eq!((row.shift, row.width, row.offsets), expected, "{kernel}");
+            assert_eq!(
+                (row.arg, row.size, row.bound, state.offsets[0]),
+                (1, 1, 16, 16),
+                "{kernel}"
+            );
+            assert_eq!(found.field.kind, FieldKind::Content(16));
+            let found = resolve(&types, &prototype, "peer").unwrap();
+            assert_eq!(found.rows[0].offsets, [0, 16, 12, 0, 56, 0, 0], "{kernel}");
+            let found = resolve(&types, &prototype, "content[255]").unwrap();
+            assert_eq!(found.field.kind, FieldKind::ContentByte(255));
+            for wrong in ["content[256]", "content.x", "peer.x", "peer[..4]", "content[1][2]"] {
+                let error = resolve(&types, &prototype, wrong).unwrap_err().to_string();
+                assert!(error.starts_with(wrong.trim_end_matches("[..4]")), "{error}");
+            }
+        }
+        let connect = types.prototype("bpf_lsm_socket_connect").unwrap();
+        let error = resolve(&types, &connect, "content").unwrap_err().to_string();
+        assert!(error.contains("socket_sendmsg only"), "{error}");
+    }
+}
+
+#[test]
 fn paths_of_the_documents_resolve_on_every_kernel() {
     let check = |types: &KernelTypes, hook: &str, path: &str, kind: FieldKind| {
         let prototype = types.prototype(&format!("bpf_lsm_{hook}")).unwrap();

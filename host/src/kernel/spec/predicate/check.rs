@@ -2,7 +2,7 @@
 //!
 //! What comes out has only tests that the kernel side knows, so lowering cannot meet a wrong kind.
 
-use krsi_host_abi::spec::{Atom, Compare, STRING_LEN};
+use krsi_host_abi::spec::{Atom, Compare, STRING_LEN, content_state, part};
 
 use super::super::field_path::{Field, FieldKind};
 use super::syntax::{Comparison, Constant, Node, Subject, Test, TestedPart};
@@ -37,8 +37,18 @@ impl Part {
     }
 
     /// Whether a capture could be read.
-    pub(super) fn present(capture: u8) -> Self {
+    fn present(capture: u8) -> Self {
         Self::number(Compare::Present, capture, 0, 0)
+    }
+
+    /// Whether there is what this one tests.
+    pub(super) fn presence(&self) -> Self {
+        let present = Self::present(self.atom.capture);
+        if self.atom.part != part::BYTE {
+            return present;
+        }
+        let Atom { part, len, .. } = self.atom;
+        Self { atom: Atom { part, len, ..present.atom }, text: None }
     }
 }
 
@@ -93,13 +103,8 @@ impl Tested<'_> {
             Test::Among(list) => self.among(list),
             Test::Any(mask) => {
                 let range = self.range()?;
-                let mask = self.mask(*mask, &range)?;
-                Ok(CheckedPredicate::Part(Part::number(
-                    Compare::AnyBit,
-                    range.row,
-                    range.mask & mask,
-                    0,
-                )))
+                let mask = range.mask & self.mask(*mask, &range)?;
+                Ok(range.part(Compare::AnyBit, mask, 0))
             }
             Test::Prefix(text) => self.text(Compare::TextPrefix, text),
             Test::Suffix(text) => self.text(Compare::TextSuffix, text),
@@ -133,12 +138,16 @@ impl Tested<'_> {
     }
 
     fn text(&self, compare: Compare, text: &str) -> Result<CheckedPredicate, PredicateError> {
+        if self.subject.view == TestedPart::State {
+            return self.state(compare, text);
+        }
         let most = match self.field.kind {
             FieldKind::Digest(most) if compare == Compare::TextEqual => {
                 return self.digest(usize::from(most), text);
             }
             FieldKind::Text(bound) => usize::from(bound).saturating_sub(1),
             FieldKind::Path => STRING_LEN,
+            FieldKind::Content(bound) => usize::from(bound),
             _ => return Err(self.kind(self.advice())),
         };
         if self.subject.view != TestedPart::Whole {
@@ -146,7 +155,7 @@ impl Tested<'_> {
         }
         let part = self.part.to_owned();
         let len = u8::try_from(text.len()).unwrap_or(u8::MAX);
-        if text.contains('\0') {
+        if text.contains('\0') && !matches!(self.field.kind, FieldKind::Content(_)) {
             return Err(self.refused("has a NUL in its string, which ends every text"));
         }
         if text.len() > STRING_LEN {
@@ -158,6 +167,22 @@ impl Tested<'_> {
         }
         let atom = Atom { compare: compare as u8, capture: self.row(), len, ..Atom::default() };
         Ok(CheckedPredicate::Part(Part { atom, text: Some(text.as_bytes().to_vec()) }))
+    }
+
+    /// What became of what is sent, by its word.
+    fn state(&self, compare: Compare, word: &str) -> Result<CheckedPredicate, PredicateError> {
+        if !matches!(self.field.kind, FieldKind::Content(_)) {
+            return Err(self.kind(self.advice()));
+        }
+        let number = content_state::WORDS.iter().zip(0..).find(|(known, _)| **known == word);
+        let (Some((_, number)), Compare::TextEqual) = (number, compare) else {
+            return Err(self.refused(
+                "is no state; it is \"whole\", \"cut\", \"unread\", \"segments\", \"kernel\" or \"empty\"",
+            ));
+        };
+        let mut part = Part::number(Compare::Equal, self.row() + 1, u64::MAX, number);
+        part.atom.part = part::LATE;
+        Ok(CheckedPredicate::Part(part))
     }
 
     /// The bytes of a digest are compared.
@@ -180,7 +205,7 @@ impl Tested<'_> {
     fn range(&self) -> Result<Range<'_>, PredicateError> {
         let (row, all) = (self.row(), u64::MAX);
         let range = |row, mask, shift, low, high, signed| {
-            Ok(Range { tested: self, row, mask, shift, low, high, signed })
+            Ok(Range { tested: self, row, byte: None, mask, shift, low, high, signed })
         };
         match (self.subject.view, self.field.kind) {
             (TestedPart::Whole, FieldKind::Unsigned(bits)) => {
@@ -206,6 +231,15 @@ impl Tested<'_> {
             (TestedPart::Generation, FieldKind::Inode) => {
                 range(row + 1, !LOW, 32, 0, u32::MAX.into(), false)
             }
+            (TestedPart::Whole, FieldKind::ContentByte(at)) => {
+                let whole = range(row, all, 0, 0, 0xff, false)?;
+                Ok(Range { byte: Some(at), ..whole })
+            }
+            (TestedPart::Bits(mask), FieldKind::ContentByte(at)) => {
+                let whole = range(row, all, 0, 0, 0xff, false)?;
+                let mask = self.mask(mask, &whole)?;
+                Ok(Range { byte: Some(at), mask, high: i128::from(mask), ..whole })
+            }
             _ => Err(self.kind(self.advice())),
         }
     }
@@ -221,7 +255,12 @@ impl Tested<'_> {
 
     fn advice(&self) -> &'static str {
         match self.field.kind {
-            FieldKind::Unsigned(_) | FieldKind::Signed(_) => "compare it with a number",
+            FieldKind::Unsigned(_) | FieldKind::Signed(_) | FieldKind::ContentByte(_) => {
+                "compare it with a number"
+            }
+            FieldKind::Content(_) => {
+                "compare it with a string, one byte with a number, or state(content) with a word"
+            }
             FieldKind::Text(_) | FieldKind::Path => {
                 "compare it with a string: ==, !=, in, startsWith, endsWith"
             }
@@ -236,7 +275,8 @@ impl Tested<'_> {
     fn kind(&self, why: &'static str) -> PredicateError {
         let kind = match self.field.kind {
             FieldKind::Unsigned(1) | FieldKind::Signed(1) => "a truth value",
-            FieldKind::Unsigned(_) | FieldKind::Signed(_) => "a number",
+            FieldKind::Unsigned(_) | FieldKind::Signed(_) | FieldKind::ContentByte(_) => "a number",
+            FieldKind::Content(_) => "what is sent",
             FieldKind::Text(_) => "a text",
             FieldKind::Bytes(_) => "a range of bytes",
             FieldKind::Path => "a path",
@@ -263,6 +303,8 @@ impl Tested<'_> {
 struct Range<'a> {
     tested: &'a Tested<'a>,
     row: u8,
+    /// Which byte of the capture it is, if it is one.
+    byte: Option<u8>,
     mask: u64,
     shift: u32,
     low: i128,
@@ -271,6 +313,14 @@ struct Range<'a> {
 }
 
 impl Range<'_> {
+    fn part(&self, compare: Compare, mask: u64, number: u64) -> CheckedPredicate {
+        let mut part = Part::number(compare, self.row, mask, number);
+        if let Some(at) = self.byte {
+            (part.atom.part, part.atom.len) = (part::BYTE, at);
+        }
+        CheckedPredicate::Part(part)
+    }
+
     fn compare(&self, order: Comparison, number: i128) -> Result<CheckedPredicate, PredicateError> {
         self.inside(number)?;
         Ok(match order {
@@ -319,18 +369,18 @@ impl Range<'_> {
                 .tested
                 .refused("is never true: the number has bits outside of the mask"));
         }
-        Ok(CheckedPredicate::Part(Part::number(Compare::Equal, self.row, self.mask, number)))
+        Ok(self.part(Compare::Equal, self.mask, number))
     }
 
     fn less(&self, number: i128) -> CheckedPredicate {
         let compare = if self.signed { Compare::BelowSigned } else { Compare::Below };
-        CheckedPredicate::Part(Part::number(compare, self.row, self.mask, self.encoded(number)))
+        self.part(compare, self.mask, self.encoded(number))
     }
 
     /// Below the next number; of the largest one there is no next, but every number is at most it.
     fn less_equal(&self, number: i128) -> CheckedPredicate {
         if number == self.high {
-            return not(CheckedPredicate::Part(Part::number(Compare::AnyBit, self.row, 0, 0)));
+            return not(self.part(Compare::AnyBit, 0, 0));
         }
         self.less(number + 1)
     }

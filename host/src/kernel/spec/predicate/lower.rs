@@ -70,7 +70,7 @@ impl Lowering {
         if wanted || part.atom.compare == Compare::Present as u8 {
             return Ok(Alternatives::one(at, wanted));
         }
-        let present = self.intern(&Part::present(part.atom.capture))?;
+        let present = self.intern(&part.presence())?;
         Alternatives::one(at, false).and(&Alternatives::one(present, true), &self.atoms)
     }
 

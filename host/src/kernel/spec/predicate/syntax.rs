@@ -63,6 +63,8 @@ pub(crate) enum TestedPart {
     Dev,
     /// `generation(inode)`.
     Generation,
+    /// `state(content)`.
+    State,
 }
 
 /// How it is tested.
@@ -335,6 +337,7 @@ impl PredicateReader<'_> {
             ("ino", [of]) => (of, TestedPart::Ino),
             ("dev", [of]) => (of, TestedPart::Dev),
             ("generation", [of]) => (of, TestedPart::Generation),
+            ("state", [of]) => (of, TestedPart::State),
             (name, _) if is_function(name) => return Err(self.refused(tree, token::function(name))),
             _ => (tree, TestedPart::Whole),
         };

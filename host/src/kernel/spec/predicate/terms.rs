@@ -3,7 +3,7 @@
 //! Tests are bits of a word. What a test implies about its capture being there is used to drop what
 //! is redundant: a test that holds was read.
 
-use krsi_host_abi::spec::{Atom, Compare, Term};
+use krsi_host_abi::spec::{Atom, Compare, Term, part};
 
 use super::PredicateError;
 
@@ -93,6 +93,13 @@ fn mergeable(kept: &[Term]) -> Option<(usize, usize, Term)> {
     None
 }
 
+/// Whether what one test is about is there once the other holds: a byte is only by one at its place or behind.
+fn tells(holds: &Atom, present: &Atom) -> bool {
+    let is_byte = |atom: &Atom| atom.part == part::BYTE;
+    holds.capture == present.capture
+        && (!is_byte(present) || is_byte(holds) && holds.len >= present.len)
+}
+
 /// The alternative without `Present` tests that another test of it implies; `None` when it wants a
 /// capture both absent and tested.
 fn readable(mut term: Term, atoms: &[Atom]) -> Option<Term> {
@@ -102,7 +109,7 @@ fn readable(mut term: Term, atoms: &[Atom]) -> Option<Term> {
             continue;
         }
         let tested = bits().any(|(atom, other)| {
-            other != bit && atom.capture == present.capture && term.care & term.value & other != 0
+            other != bit && tells(atom, present) && term.care & term.value & other != 0
         });
         if tested && term.value & bit == 0 {
             return None;

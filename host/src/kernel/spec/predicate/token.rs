@@ -44,6 +44,7 @@ pub(super) fn function(name: &str) -> &'static str {
         "family" | "port" | "ino" | "dev" | "generation" => {
             "takes one field and is compared with a number, as in port(address) == 443"
         }
+        "state" => "takes content and is compared with a word, as in state(content) == \"unread\"",
         "startswith" | "hasprefix" | "prefix" => "write x.startsWith(\"a\")",
         "endswith" | "hassuffix" | "suffix" => "write x.endsWith(\"a\")",
         "contains" | "matches" | "match" | "size" | "len" | "length" | "glob" | "regex"
@@ -52,7 +53,7 @@ pub(super) fn function(name: &str) -> &'static str {
         }
         _ => {
             "is no function here; there are any, bits, present, label, family, port, ino, dev, \
-             generation, startsWith and endsWith"
+             generation, state, startsWith and endsWith"
         }
     }
 }

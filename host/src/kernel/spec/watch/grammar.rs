@@ -56,6 +56,15 @@ pub(crate) enum WatchVerdict {
     },
 }
 
+/// What a verdict does with a call for which the predicate is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WatchIfUnread {
+    /// Nothing.
+    Pass,
+    /// The same as with a call that it holds for.
+    Deny,
+}
+
 /// A field that a watch asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AskedField {
@@ -72,6 +81,8 @@ pub(crate) struct WatchSpec {
     pub(crate) predicate: Option<Predicate>,
     /// What it does with a call that it matches.
     pub verdict: Option<WatchVerdict>,
+    /// What it does with a call for which the predicate is unknown, if it says so.
+    pub(crate) if_unread: Option<WatchIfUnread>,
 }
 
 impl WatchSpec {
@@ -104,6 +115,7 @@ pub(crate) fn parse(
         asked: asked(fields)?,
         predicate: parts.predicate.map(|(before, text)| predicate(before, text)).transpose()?,
         verdict: parts.verdict.map(|verdict| verdict_of(verdict, errno)).transpose()?,
+        if_unread: parts.if_unread()?,
     })
 }
 
@@ -127,12 +139,24 @@ struct Parts<'a> {
     /// What stands before it, and the predicate.
     predicate: Option<(&'a str, &'a str)>,
     verdict: Option<(&'a str, &'a str)>,
+    /// The word behind [`IF_UNREAD`].
+    if_unread: Option<&'a str>,
 }
+
+/// Stands behind a verdict.
+const IF_UNREAD: &str = "if_unread";
 
 impl<'a> Parts<'a> {
     fn of(text: &'a str) -> Self {
-        let words = words(text);
+        let mut words = words(text);
         let mut body_end = text.len();
+        let mut if_unread = None;
+        let keyword = words.iter().rev().take(2).position(|(_, word)| *word == IF_UNREAD);
+        if let Some(behind) = keyword {
+            if_unread =
+                Some(if behind == 0 { "" } else { words.pop().map_or("", |(_, word)| word) });
+            body_end = words.pop().map_or(body_end, |(at, _)| at);
+        }
         let mut verdict = None;
         if let [.., (keyword_at, keyword), (_, errno)] = words.as_slice()
             && VERDICTS.contains(keyword)
@@ -153,7 +177,16 @@ impl<'a> Parts<'a> {
             }
             None => (body, None),
         };
-        Self { head, predicate, verdict }
+        Self { head, predicate, verdict, if_unread }
+    }
+
+    fn if_unread(&self) -> Result<Option<WatchIfUnread>, WatchError> {
+        match (self.if_unread, self.verdict) {
+            (None, _) => Ok(None),
+            (Some("pass"), Some(_)) => Ok(Some(WatchIfUnread::Pass)),
+            (Some("deny"), Some(_)) => Ok(Some(WatchIfUnread::Deny)),
+            (Some(_), _) => Err(WatchError::IfUnread),
+        }
     }
 }
 

@@ -12,9 +12,9 @@ use super::field_path::{Field, FieldError, Suggestion};
 use super::predicate::PredicateError;
 use crate::kernel::btf::PrototypeError;
 use crate::text::Escaped;
-pub(crate) use grammar::{WatchSpec, WatchVerdict, is_on, parse};
+pub(crate) use grammar::{WatchIfUnread, WatchSpec, WatchVerdict, is_on, parse};
 use krsi_host_abi::spec::Spec;
-pub(crate) use reach::ReachError;
+pub(crate) use reach::{ReachError, WatchReach};
 
 /// A watch that this kernel can run.
 #[derive(Clone, Debug, PartialEq)]
@@ -66,6 +66,17 @@ pub enum WatchError {
         /// What stands in place of the errno.
         text: String,
     },
+    /// What to do with the unknown is said wrongly.
+    #[error(
+        "watch: `if_unread pass` or `if_unread deny` stands behind a verdict, as in deny EPERM if_unread deny"
+    )]
+    IfUnread,
+    /// A second capture of what is sent.
+    #[error("{field}: what is sent is captured once; drop a field", field = Escaped(.field))]
+    Content {
+        /// Name of the second one.
+        field: String,
+    },
     /// No such hook on this kernel.
     #[error("{hook}: this kernel has no such LSM hook; {choice}", hook = Escaped(.hook))]
     NoHook {
@@ -91,7 +102,7 @@ pub enum WatchError {
     Shadows { name: String },
     /// Too many captures.
     #[error(
-        "{field}: does not fit, a watch has 12 captures (an address or an inode is two); drop a field",
+        "{field}: does not fit, a watch has 12 captures (an address, an inode or content is two); drop a field",
         field = Escaped(.field)
     )]
     Captures {

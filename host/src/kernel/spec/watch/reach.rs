@@ -46,6 +46,15 @@ pub enum ReachError {
         /// Path of the field, as the watch writes it.
         field: String,
     },
+    /// Bytes that a process sends, shown. A test of them tells a bit.
+    #[error(
+        "{field}: shows what processes send; `content = true` grants it, a test of it needs no grant",
+        field = Escaped(.field)
+    )]
+    Content {
+        /// Path of the field, as the watch writes it.
+        field: String,
+    },
     /// An address of the kernel's.
     #[error(
         "{field}: is an address in the kernel, which no plugin is told",
@@ -57,12 +66,22 @@ pub enum ReachError {
     },
 }
 
+/// How far a watch may read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct WatchReach {
+    /// Whatever the kernel's types lead to.
+    pub deep: bool,
+    /// The first bytes of what processes send.
+    pub content: bool,
+}
+
 impl ReachError {
-    /// Whether it is refused to a plugin that is granted `deep` or not.
+    /// Whether it is refused to a plugin whose watches may read so far.
     #[must_use]
-    pub const fn holds(&self, deep: bool) -> bool {
+    pub(crate) const fn holds(&self, reach: WatchReach) -> bool {
         match self {
-            Self::Deep { .. } => !deep,
+            Self::Deep { .. } => !reach.deep,
+            Self::Content { .. } => !reach.content,
             Self::Address { .. } => true,
         }
     }
@@ -88,6 +107,9 @@ pub(super) fn beyond(
         let path = || field.path.clone();
         if field.is_pointer {
             return Some(ReachError::Address { field: path() });
+        }
+        if let FieldKind::Content(_) | FieldKind::ContentByte(_) = field.kind {
+            return field.shown.then(|| ReachError::Content { field: path() });
         }
         let own: Vec<Capture> =
             rows.iter().skip(field.row).take(field.kind.rows()).copied().map(anywhere).collect();

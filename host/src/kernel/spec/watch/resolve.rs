@@ -1,10 +1,14 @@
 //! A parsed watch × the types of this kernel → what the template program is frozen with.
 
-use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Spec, spec_flag};
+use krsi_host_abi::spec::{CAPTURES, Capture, ObjectKind, ROOMS, Read, Spec, spec_flag};
 
-use super::super::field_path::{self, Captured, Field, FieldKind, FieldPath, Suggestion};
+use super::super::field_path::{
+    self, Captured, Field, FieldError, FieldKind, FieldPath, Suggestion,
+};
 use super::super::predicate::{LABELS, Lowered};
-use super::{Resolved, WatchError, WatchSpec, WatchVerdict, function, label, reach};
+use super::{
+    Resolved, WatchError, WatchIfUnread, WatchSpec, WatchVerdict, function, label, reach,
+};
 use crate::kernel::btf::kfunc::Kfuncs;
 use crate::kernel::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 
@@ -103,6 +107,9 @@ impl WatchSpec {
                 LABELS => label::captured(),
                 _ => field_path::resolve_path(rows.types, rows.prototype, path)?,
             };
+            if let Some(field) = rows.sent(&captured.field)? {
+                return Ok(field);
+            }
             let field = Field { shown: false, ..captured.field.clone() };
             let at = rows.rows.len();
             if let Err(error) = rows.add(Captured { field: field.clone(), ..captured }) {
@@ -117,11 +124,19 @@ impl WatchSpec {
     }
 
     fn flags(&self, spec: &mut Spec, lowered: Option<&Lowered>, can_deny: bool) {
+        let mut reads = spec.captures.iter().map(|capture| capture.read);
+        let reads_content = reads.any(|read| read == Read::Content as u8);
         let mut set = |flag, on: bool| spec.flags |= if on { flag } else { 0 };
         set(spec_flag::DENY, can_deny);
         set(spec_flag::PREDICATE, lowered.is_some_and(|lowered| !lowered.is_true()));
         set(spec_flag::WATCH_DENY, matches!(self.verdict, Some(WatchVerdict::Deny(_))));
         set(spec_flag::WATCH_AUDIT, matches!(self.verdict, Some(WatchVerdict::Audit(_))));
+        let passes = match self.if_unread {
+            Some(said) => said == WatchIfUnread::Pass,
+            // Honest programs send from memory that is not there yet.
+            None => reads_content,
+        };
+        set(spec_flag::UNKNOWN_PASSES, passes && self.verdict.is_some());
         if let Some(WatchVerdict::Deny(errno) | WatchVerdict::Audit(errno)) = &self.verdict {
             spec.errno = u32::from(*errno);
         }
@@ -160,6 +175,9 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn show(&mut self, path: &FieldPath, name: Option<&str>) -> Result<(), WatchError> {
         let mut captured = field_path::resolve_path(self.types, self.prototype, path)?;
+        if let FieldKind::ContentByte(_) = captured.field.kind {
+            return Err(FieldError::ContentByte { path: captured.field.path }.into());
+        }
         if let Some(name) = name {
             name.clone_into(&mut captured.field.name);
         }
@@ -167,11 +185,37 @@ impl Rows<'_> {
         if self.fields.iter().any(|known| known.name == *name) {
             return Err(WatchError::Twice { name: name.clone() });
         }
+        if self.content().is_some() && matches!(captured.field.kind, FieldKind::Content(_)) {
+            return Err(WatchError::Content { field: name.clone() });
+        }
         let taken = field_path::root_names(self.prototype).contains(name);
         if taken && captured.field.path != *name {
             return Err(WatchError::Shadows { name: name.clone() });
         }
         self.add(captured)
+    }
+
+    /// The row of what is sent.
+    fn content(&self) -> Option<usize> {
+        self.rows.iter().position(|row| row.read == Read::Content as u8)
+    }
+
+    /// What is sent, or a byte of it, as a field of the row that reads it already.
+    fn sent(&self, field: &Field) -> Result<Option<Field>, FieldError> {
+        let Some((row, bound)) = self.content().and_then(|at| Some((at, self.rows.get(at)?.bound)))
+        else {
+            return Ok(None);
+        };
+        let kind = match field.kind {
+            FieldKind::Content(_) => FieldKind::Content(bound),
+            FieldKind::ContentByte(at) if u16::from(at) >= bound => {
+                let (path, type_name) = (field.path.clone(), field.type_name.clone());
+                return Err(FieldError::Index { path, type_name, len: bound.into() });
+            }
+            FieldKind::ContentByte(at) => FieldKind::ContentByte(at),
+            _ => return Ok(None),
+        };
+        Ok(Some(Field { kind, row, shown: false, ..field.clone() }))
     }
 
     /// The captured field that a path of the predicate means: by its name, else by its own path.

@@ -200,6 +200,53 @@ fn rooms_and_rows_are_given_out_in_order() {
 }
 
 #[test]
+fn what_is_sent_is_read_once_for_all_tests() {
+    let test = "content.startsWith('GET \\x00') && content[3] != 0x20 && state(content) != \"cut\"";
+    let found = resolved(&format!("socket_sendmsg: peer if port(peer) == 25 && {test} deny EPERM"));
+    let found = found.unwrap();
+    let spec = found.spec.seal();
+    // The peer's two rows, then two of what is sent, of which the second is its state.
+    assert_eq!((spec.capture_count, spec.content_row), (4, 3));
+    assert_eq!((spec.room_rows, spec.object), ([1, 3, 0, 0], ObjectKind::Network as u32));
+    let atoms: Vec<_> = spec.atoms.iter().take(6).map(|a| (a.capture, a.part, a.len)).collect();
+    let expected = [(1, 0, 0), (2, 0, 5), (2, 1, 3), (2, 1, 3), (3, 2, 0), (3, 0, 0)];
+    assert_eq!((spec.atom_count, atoms.as_slice()), (6, &expected[..]), "{:?}", spec.atoms);
+    assert!(spec.strings[0].starts_with(b"GET \0\0"));
+    let unknown = |text: &str| {
+        let found = resolved(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        found.spec.flags & spec_flag::UNKNOWN_PASSES != 0
+    };
+    // What is sent may not be there, and honestly so; of anything else a denial refuses what it does not know.
+    assert!(unknown("socket_sendmsg if content == \"x\" deny EPERM"));
+    assert!(!unknown("socket_sendmsg if content == \"x\" deny EPERM if_unread deny"));
+    assert!(unknown("socket_sendmsg: content audit EPERM if_unread pass"));
+    assert!(!unknown("socket_sendmsg if content == \"x\""));
+    assert!(!unknown("socket_sendmsg if port(peer) == 25 deny EPERM"));
+    assert!(unknown("file_open if file.f_flags == 1 deny EPERM if_unread pass"));
+    let refused = |text: &str, said: &str| {
+        let error = resolved(text).unwrap_err().to_string();
+        assert!(error.contains(said), "{text}: {error}");
+    };
+    refused("socket_sendmsg: content, content[..4] as start", "captured once");
+    refused("socket_sendmsg: content[4]", "capture content[..N]");
+    refused("socket_sendmsg: content[..4] if content[4] == 1", "content[4]");
+    refused("socket_sendmsg: content[..4] if content == \"12345\"", "at most 4 bytes");
+    refused("socket_sendmsg if state(content) == \"lost\"", "\"unread\"");
+    refused("socket_sendmsg if content == 5", "what is sent");
+    refused("socket_sendmsg if content[0] == 256", "0 to 255");
+    for text in ["if_unread deny", "deny EPERM if_unread", "deny EPERM if_unread ask"] {
+        refused(&format!("socket_sendmsg if content == \"x\" {text}"), "stands behind a verdict");
+    }
+    let reach = |text: &str, content| {
+        let beyond = resolved(text).unwrap().beyond;
+        beyond.iter().any(|why| why.holds(WatchReach { deep: false, content }))
+    };
+    let shown = "socket_sendmsg: peer, content[..64]";
+    assert!(reach(shown, false) && !reach(shown, true));
+    assert!(!reach("socket_sendmsg: peer, size if content[0] == 1 && content == \"x\"", false));
+}
+
+#[test]
 fn the_predicate_sees_names_and_paths() {
     let check = |text: &str, captures: u32| {
         let found = resolved(text).unwrap_or_else(|error| panic!("{text}: {error}"));
@@ -518,10 +565,12 @@ fn what_not_every_plugin_may_read_is_told() {
     assert_eq!(beyond("file_mprotect: vma.vm_mm.owner.tgid as owner"), ["vma.vm_mm.owner.tgid"]);
     assert_eq!(beyond("bprm_check_security: bprm.buf[..16] as start"), ["bprm.buf"]);
     let found = resolved("bprm_check_security: bprm.buf[..16] as start").unwrap();
-    assert!(found.beyond.iter().all(|why| why.holds(false) && !why.holds(true)), "{found:?}");
+    let deep = WatchReach { deep: true, content: false };
+    let none = WatchReach::default();
+    assert!(found.beyond.iter().all(|why| why.holds(none) && !why.holds(deep)), "{found:?}");
     // An address, whatever is granted.
     for text in ["sb_mount: data", "socket_sendmsg: msg.msg_control as where"] {
         let found = resolved(text).unwrap();
-        assert!(matches!(found.beyond.as_slice(), [why] if why.holds(true)), "{found:?}");
+        assert!(matches!(found.beyond.as_slice(), [why] if why.holds(deep)), "{found:?}");
     }
 }

@@ -53,7 +53,7 @@ records! {
 
     /// Data is sent.
     SocketSendmsg<'a> {
-        /// The message's own destination; a connected socket's message has none.
+        /// Where the message goes: the address that it names, or the socket's peer.
         address: Address<'a>,
         /// `AF_*` of the socket.
         family: Number,
