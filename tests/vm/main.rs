@@ -31,6 +31,7 @@ mod rule;
 mod runner;
 mod running;
 mod runtime;
+mod samples;
 mod socket;
 mod subject;
 mod surroundings;
@@ -90,6 +91,7 @@ fn tests() -> Vec<Test> {
         rule::TESTS,
         running::TESTS,
         runtime::TESTS,
+        samples::TESTS,
         host::TESTS,
         surroundings::TESTS,
         kfunc::TESTS,

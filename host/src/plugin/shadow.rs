@@ -201,6 +201,15 @@ pub(crate) fn words(action: &Action<'_>) -> String {
             let whom = if set.descendants { "lineage of process" } else { "process" };
             format!("{verb} the label {}: {whom} {}", Quoted(&set.label), set.process.tgid)
         }
+        Action::AskSamples(ask) => {
+            let (tgid, times) = (ask.process.tgid, ask.times);
+            let what = match (ask.usage, ask.arguments) {
+                (_, false) => "",
+                (true, true) => " with its arguments",
+                (false, true) => " of its arguments",
+            };
+            format!("take {times} samples of process {tgid}{what}, every {} ms", ask.every_ms)
+        }
         Action::Unknown(number) => format!("do what this host does not know, action {number}"),
     }
 }

@@ -12,6 +12,7 @@ use super::hook::HookSet;
 use super::key::RuleKey;
 use super::label::{LabelRule, LabelTest, SetLabel};
 use super::process::ProcessKey;
+use super::sample::AskSamples;
 use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
 use crate::frame::{Frame, FrameError, write};
 use crate::{composite, words};
@@ -249,6 +250,8 @@ pub enum Action<'a> {
     LabelRule(LabelRule<'a>),
     /// See [`SetLabel`].
     SetLabel(SetLabel<'a>),
+    /// See [`AskSamples`].
+    AskSamples(AskSamples),
     /// A kind that this version does not have.
     Unknown(u16),
 }
@@ -277,6 +280,7 @@ impl<'a> Action<'a> {
                     label: Cow::decode(from)?,
                 }),
                 8 => Action::SetLabel(SetLabel::decode_fields(from)?),
+                9 => Action::AskSamples(AskSamples::decode_fields(from)?),
                 other => Action::Unknown(other),
             })
         })
@@ -304,6 +308,7 @@ impl<'a> Action<'a> {
                 label.encode(out);
             }),
             Action::SetLabel(set) => write(out, 8, |out| set.encode_fields(out)),
+            Action::AskSamples(ask) => write(out, 9, |out| ask.encode_fields(out)),
             Action::Unknown(kind) => write(out, *kind, |_| ()),
         }
     }
@@ -316,6 +321,7 @@ impl<'a> Action<'a> {
             | Action::Allow(Allow { rule })
             | Action::LabelRule(LabelRule { rule, .. }) => rule.token,
             Action::SetLabel(set) => set.token,
+            Action::AskSamples(ask) => ask.token,
             Action::Revoke(revoke) => revoke.token,
             Action::Kill(kill) => kill.token,
             Action::Alert(_) | Action::Metric(_) | Action::Unknown(_) => 0,
