@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use krsi_plugin_schema::latest::{
-    Action, Alert, AlertEvidence, BatchStart, Evidence, FileKey, Gone, INIT_TOKEN, IfUnresolved,
-    Kill, Metric, MetricKind, Process, ProcessKey, Revoke, RuleKey, SetLabel, Severity,
+    Action, Alert, AlertEvidence, AskSamples, BatchStart, Evidence, FileKey, Gone, INIT_TOKEN,
+    IfUnresolved, Kill, Metric, MetricKind, Process, ProcessKey, Revoke, RuleKey, SetLabel,
+    Severity,
 };
 
 use crate::Level;
@@ -214,7 +216,28 @@ impl Ctx {
         token
     }
 
-    /// Withdraws a rule.
+    /// Has a process read now and then `every` so often, so many times, if [`crate::Manifest::samples`] asks for it:
+    /// processor time, threads, memory, connections, and whether its files are the machine's. Each is a call of
+    /// [`crate::Plugin::sample`] with this token; the last one says so, and comes early if the process ends.
+    /// [`Ctx::revoke`] ends it. A second is the shortest interval, an hour the longest.
+    pub fn sample(&mut self, process: ProcessKey, every: Duration, times: u32) -> Token {
+        let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        self.ask_samples(AskSamples { process, every_ms, times, usage: true, ..Default::default() })
+    }
+
+    /// Has the arguments of a process read, up to 64 KiB: of one whose [`crate::Argv::truncated`] says that some are
+    /// missing. The answer is a call of [`crate::Plugin::sample`], as with [`Ctx::sample`].
+    pub fn arguments(&mut self, process: ProcessKey) -> Token {
+        self.ask_samples(AskSamples { process, times: 1, arguments: true, ..Default::default() })
+    }
+
+    fn ask_samples(&mut self, ask: AskSamples) -> Token {
+        let token = self.next_token();
+        self.issue(&Action::AskSamples(AskSamples { token: token.0, ..ask }));
+        token
+    }
+
+    /// Withdraws a rule, or ends an ask for samples.
     pub fn revoke(&mut self, rule: Token) {
         self.issue(&Action::Revoke(Revoke { token: rule.0 }));
     }

@@ -170,6 +170,7 @@ fn dispatch<P: Plugin>(plugin: &mut P, record: Record<'_>, ctx: &mut Ctx) {
             plugin.running(&running, ctx);
         }
         Record::RunningEnd(end) => plugin.running_end(&end, ctx),
+        Record::Sample(sample) => plugin.sample(&sample, ctx),
         Record::Unknown(_) => {}
     }
 }

@@ -43,6 +43,8 @@
 mod action;
 mod context;
 mod export;
+#[cfg(feature = "parse")]
+pub mod parse;
 mod process_table;
 mod state;
 pub mod testing;
@@ -54,8 +56,8 @@ pub use krsi_plugin_schema::latest::{
     Address, Argv, Call, Condition, Connect, Content, ContentState, Exec, ExecFlags, Exit,
     FieldRow, FileKey, FileOpen, Filter, Fork, Hook, IfUnread, IfUnresolved, KeyKind, Kind,
     LabelExec, LabelFull, Lost, LostOf, LostWhere, Manifest, Meta, MetricKind, OnStop, Outcome,
-    Process, ProcessKey, RecordError, Refusal, RuleMode, Running, RunningEnd, Severity, Text,
-    TextFlags, ToldRunning, Value, Verdict, Watch, Why, record,
+    Process, ProcessKey, RecordError, Refusal, RuleMode, Running, RunningEnd, Sample, SampleState,
+    Severity, Text, TextFlags, ToldRunning, Value, Verdict, Watch, Whose, Why, record,
 };
 
 /// The examples of the page on labels, run as printed.
@@ -153,6 +155,35 @@ pub trait Plugin: Sized + 'static {
     fn running(&mut self, _running: &Running, _ctx: &mut Ctx) {}
     /// All processes that ran when the plugin started have been told of.
     fn running_end(&mut self, _end: &RunningEnd, _ctx: &mut Ctx) {}
+    /// A process was read, as [`Ctx::sample`] or [`Ctx::arguments`] asked.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use krsi_plugin::{
+    /// #     Ctx, Exec, Hook, Manifest, Meta, Plugin, Sample, SampleState, Severity, testing::Script, testing::Spawn,
+    /// # };
+    /// # struct Crowded;
+    /// # impl Plugin for Crowded {
+    /// fn manifest() -> Manifest {
+    ///     Manifest::new("crowded", "1.0.0").hook(Hook::BprmCommittedCreds).samples()
+    /// }
+    /// #     fn init(_: &[u8], _: u64, _: &mut Ctx) -> Result<Self, String> { Ok(Crowded) }
+    /// fn exec(&mut self, meta: &Meta, _: &Exec, ctx: &mut Ctx) {
+    ///     ctx.sample(meta.process, Duration::from_secs(10), 6);
+    /// }
+    /// fn sample(&mut self, sample: &Sample, ctx: &mut Ctx) {
+    ///     if sample.state == SampleState::Read && sample.threads > 1000 {
+    ///         ctx.alert("", Severity::Low, sample.process, "a thousand threads");
+    ///     }
+    /// }
+    /// # }
+    /// # let mut script = Script::<Crowded>::start(b"").unwrap();
+    /// # script.exec(&Spawn { tgid: 7, exe: "/a", ..Spawn::default() });
+    /// # assert_eq!(script.sample(7, Sample { threads: 7, ..Sample::default() }).len(), 0);
+    /// # assert_eq!(script.sample(7, Sample { threads: 1001, ..Sample::default() }).len(), 1);
+    /// # assert_eq!(script.sample_ended(7).len(), 0);
+    /// ```
+    fn sample(&mut self, _sample: &Sample, _ctx: &mut Ctx) {}
     /// A process that was described is gone; nothing later refers to it.
     fn gone(&mut self, _process: ProcessKey, _ctx: &mut Ctx) {}
     /// The interval of [`Manifest::tick_ms`] has passed.

@@ -19,8 +19,8 @@ pub use crate::plugin::{
     RestartPolicy, Start, Worker,
 };
 pub use crate::policy::{
-    ActionContext, Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, Turns, apply,
-    looked_up,
+    ActionContext, Asked, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, SampleBook, Turns,
+    apply, looked_up,
 };
 pub use crate::read::record::RawRecord;
 pub use crate::read::ring::{Ring, Rings};

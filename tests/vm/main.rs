@@ -32,6 +32,7 @@ mod rule;
 mod runner;
 mod running;
 mod runtime;
+mod samples;
 mod socket;
 mod subject;
 mod surroundings;
@@ -91,6 +92,7 @@ fn tests() -> Vec<Test> {
         rule::TESTS,
         running::TESTS,
         runtime::TESTS,
+        samples::TESTS,
         host::TESTS,
         surroundings::TESTS,
         kfunc::TESTS,

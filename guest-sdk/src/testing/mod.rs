@@ -11,10 +11,10 @@ use std::net::SocketAddr;
 use krsi_plugin_schema::latest::{
     Argv, BatchStart, Body, Call, Connect, Event, EventLabels, Exec, ExecFlags, FileKey, FileOpen,
     Gone, Hook, Lost, Manifest, Meta, Outcome, Process, ProcessKey, RecordRef, Refusal, Running,
-    RunningEnd, SCHEMA, Tick, ToldRunning, Value, Verdict, Watch, Why,
+    RunningEnd, SCHEMA, Sample, SampleState, Tick, ToldRunning, Value, Verdict, Watch, Why,
 };
 
-use self::seen::{Unanswered, seen, unanswered};
+use self::seen::{OpenAsk, Unanswered, open_asks, seen, unanswered};
 
 pub use self::seen::Seen;
 pub use krsi_plugin_schema::latest::{RuleKey, RuleMode, Subject};
@@ -53,6 +53,8 @@ pub struct Script<P> {
     /// Actions that were not answered.
     unanswered: Vec<Unanswered>,
     rules: u64,
+    /// Asks for samples that are not at their end, by process and token.
+    samples: Vec<OpenAsk>,
 }
 
 impl<P: Plugin> Script<P> {
@@ -65,6 +67,7 @@ impl<P: Plugin> Script<P> {
         let manifest = P::manifest();
         let actions = instance.init(config, 0)?;
         let (first, unanswered) = (seen(&manifest, &actions), unanswered(&manifest, &actions));
+        let samples = open_asks(&manifest, &actions).collect();
         Ok(Self {
             instance,
             manifest,
@@ -76,6 +79,7 @@ impl<P: Plugin> Script<P> {
             labels: EventLabels::default(),
             unanswered,
             rules: 0,
+            samples,
         })
     }
 
@@ -128,6 +132,42 @@ impl<P: Plugin> Script<P> {
     /// All processes that ran have been told of.
     pub fn running_end(&mut self) -> Vec<Seen> {
         self.push(RecordRef::RunningEnd(RunningEnd::default()));
+        self.flush()
+    }
+
+    /// A process is read for everybody who asked: `sample` says what is found, but for its token, its number and its
+    /// time. Without an ask it is told so, as no host sends a sample then.
+    pub fn sample(&mut self, tgid: u32, sample: Sample<'_>) -> Vec<Seen> {
+        self.read(tgid, Sample { state: SampleState::Read, ..sample })
+    }
+
+    /// A process has ended by the time that it is read, for everybody who asked.
+    pub fn sample_ended(&mut self, tgid: u32) -> Vec<Seen> {
+        self.read(tgid, Sample { state: SampleState::Ended, ..Sample::default() })
+    }
+
+    fn read(&mut self, tgid: u32, sample: Sample<'_>) -> Vec<Seen> {
+        let (process, boot_ns) = (Self::key(tgid), self.boot_ns);
+        let mut all = std::mem::take(&mut self.samples);
+        let mut is_asked = false;
+        for ask in all.iter_mut().filter(|ask| ask.process == process) {
+            is_asked = true;
+            ask.taken += 1;
+            if sample.state == SampleState::Ended {
+                ask.times = ask.taken;
+            }
+            let argv = sample.argv.clone().filter(|_| ask.arguments);
+            let (token, number, is_last) = (ask.token, ask.taken, ask.taken >= ask.times);
+            let sample =
+                Sample { token, process, number, is_last, boot_ns, argv, ..sample.clone() };
+            self.push(RecordRef::Sample(&sample));
+        }
+        all.retain(|ask| ask.taken < ask.times);
+        self.samples = all;
+        if !is_asked {
+            let reason = format!("nobody asked for samples of {tgid}: no host sends one");
+            return vec![Seen::Refused { reason }];
+        }
         self.flush()
     }
 
@@ -412,6 +452,7 @@ impl<P: Plugin> Script<P> {
         let batch = std::mem::take(&mut self.batch);
         let actions = self.instance.handle(&batch);
         self.unanswered.extend(unanswered(&self.manifest, &actions));
+        self.samples.extend(open_asks(&self.manifest, &actions));
         seen(&self.manifest, &actions)
     }
 }

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
-    Action, Allow, Deny, Evidence, Hook, LabelRule, Manifest, Refusal, RuleKey, RuleMode, Severity,
-    Subject,
+    Action, Allow, AskSamples, Deny, Evidence, Hook, LabelRule, Manifest, ProcessKey, Refusal,
+    RuleKey, RuleMode, Severity, Subject,
 };
 
 /// An action, reduced to what tests ask about.
@@ -46,6 +46,17 @@ pub enum Seen {
         /// How much it counts.
         weight: u32,
     },
+    /// An ask for samples of a process.
+    Samples {
+        /// The process that is to be read.
+        process: ProcessKey,
+        /// Milliseconds between two samples.
+        every_ms: u64,
+        /// Number of samples.
+        times: u32,
+        /// Whether all its arguments are to be read.
+        arguments: bool,
+    },
     /// What a host would not do, or not send: the manifest does not ask for it.
     Refused {
         /// What the manifest does not ask for.
@@ -74,6 +85,9 @@ fn refused(manifest: &Manifest, action: &Action<'_>) -> Option<(Refusal, String)
         | Action::Allow(Allow { rule })
         | Action::LabelRule(LabelRule { rule, .. }) => rule,
         Action::SetLabel(set) => return undeclared(manifest, [&set.label]),
+        Action::AskSamples(_) if !manifest.samples => {
+            return not_granted("the manifest does not ask for `samples`".to_owned());
+        }
         Action::Kill(_) if !manifest.kill => {
             return not_granted("the manifest does not ask for `kill`".to_owned());
         }
@@ -135,6 +149,10 @@ fn shown(action: &Action<'_>) -> Seen {
         Action::Evidence(Evidence { what, weight, .. }) => {
             Seen::Evidence { what: what.clone().into_owned(), weight: *weight }
         }
+        Action::AskSamples(AskSamples { process, every_ms, times, arguments, .. }) => {
+            let (process, every_ms, times, arguments) = (*process, *every_ms, *times, *arguments);
+            Seen::Samples { process, every_ms, times, arguments }
+        }
         other => Seen::Other(format!("{other:?}")),
     }
 }
@@ -157,4 +175,28 @@ pub(super) fn unanswered(manifest: &Manifest, actions: &[u8]) -> Vec<Unanswered>
     };
     let actions = Frames::new(actions).flatten().filter_map(|frame| Action::decode(&frame).ok());
     actions.map(of).filter(|one| one.token != 0).collect()
+}
+
+/// An ask for samples that is not at its end.
+pub(super) struct OpenAsk {
+    pub(super) token: u32,
+    pub(super) process: ProcessKey,
+    /// Samples that were asked for, and those that came.
+    pub(super) times: u32,
+    pub(super) taken: u32,
+    pub(super) arguments: bool,
+}
+
+/// Asks for samples that a host takes.
+pub(super) fn open_asks<'a>(
+    manifest: &'a Manifest,
+    actions: &'a [u8],
+) -> impl Iterator<Item = OpenAsk> + use<'a> {
+    let actions = Frames::new(actions).flatten().filter_map(|frame| Action::decode(&frame).ok());
+    actions.filter(|action| refused(manifest, action).is_none()).filter_map(|action| match action {
+        Action::AskSamples(AskSamples { token, process, times, arguments, .. }) => {
+            Some(OpenAsk { token, process, times, taken: 0, arguments })
+        }
+        _ => None,
+    })
 }

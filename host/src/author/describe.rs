@@ -70,6 +70,8 @@ pub(crate) struct Description {
     pub labels: Vec<String>,
     /// Whether it is told of what runs already.
     pub running: bool,
+    /// Whether it asks for samples of processes.
+    pub samples: bool,
     /// Whether it kills processes.
     pub kill: bool,
     /// Milliseconds between its ticks.
@@ -117,6 +119,7 @@ fn of(candidate: &Candidate, file: &Path) -> Description {
         deny_keys: manifest.deny_keys.iter().map(KeyKind::name).collect(),
         labels: manifest.labels.iter().map(|label| label.name.clone()).collect(),
         running: manifest.running != ToldRunning::Never,
+        samples: manifest.samples,
         kill: manifest.kill,
         tick_ms: manifest.tick.map(|tick| tick.as_millis()),
         rules_end_with_it: manifest.on_stop == OnStop::Clear,
@@ -141,6 +144,9 @@ impl fmt::Display for Description {
         writeln!(f, "  signature  {signature}")?;
         if self.running {
             writeln!(f, "  it is told of every process that runs when it starts")?;
+        }
+        if self.samples {
+            writeln!(f, "  it takes samples of processes: what they use, their arguments")?;
         }
         if self.hooks.is_empty() && self.watches.is_empty() {
             writeln!(f, "  it sees no calls")?;

@@ -94,6 +94,9 @@ struct PluginTable {
     /// Updates of maps of one call.
     map_updates: Option<u32>,
     alerts_per_second: Option<u32>,
+    /// Asks for samples of processes that may be open, 0 for none.
+    samples: Option<u32>,
+    samples_per_second: Option<u32>,
     /// `system`, `uid:N` or `cgroup:/PATH`.
     scope: Option<String>,
     /// Mode of the plugin's rules.
@@ -262,6 +265,10 @@ impl PluginTable {
         set(&mut grant.actions_max, self.actions.map(|n| n as usize));
         set(&mut grant.writes_max, self.map_updates.map(u64::from));
         set(&mut grant.alerts_per_second, self.alerts_per_second);
+        set(&mut grant.samples.asks, self.samples.map(|n| n as usize));
+        set(&mut grant.samples.per_second, self.samples_per_second);
+        within("samples", grant.samples.asks, 0, 4096)?;
+        within("samples-per-second", grant.samples.per_second as usize, 1, 4096)?;
         // The host reckons with at most so many between two checkpoints.
         within("map-updates", grant.writes_max as usize, 16, 1 << 20)?;
         within("actions", grant.actions_max, 1, 4096)
@@ -358,9 +365,11 @@ mod tests {
         };
         assert_eq!((limits, restart.faults_max, restart.probation_batches), (expected, 8, 9));
         let text = "[defaults]\nrules = 1\nactions = 2\nmap-updates = 99\nalerts-per-second = 3\nmax-ttl-s = 4\n\
-                    permanent = true\nbroad = true\ndeep = true\ncontent = true\nmode = \"audit\"";
+                    permanent = true\nbroad = true\ndeep = true\ncontent = true\nmode = \"audit\"\n\
+                    samples = 5\nsamples-per-second = 6";
         let grant = parse(text).unwrap().grant;
         assert_eq!((grant.max_rules, grant.actions_max, grant.alerts_per_second), (1, 2, 3));
+        assert_eq!((grant.samples.asks, grant.samples.per_second), (5, 6));
         assert_eq!((grant.mode, grant.writes_max), (RuleMode::Audit, 99));
         assert!(
             grant.permanent

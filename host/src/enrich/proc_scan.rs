@@ -12,6 +12,7 @@ use std::path::Path;
 
 use krsi_plugin_schema::latest::{Argv, FileKey, Process, ProcessKey};
 
+use super::identity::MachineRoot;
 use crate::decode::text::escape;
 
 /// Nanoseconds of a clock tick: `USER_HZ` is 100 on every architecture that has BPF LSM.
@@ -53,6 +54,7 @@ pub(crate) fn describe(
     wanted: &[ProcessKey],
     running: &HashSet<ProcessKey>,
 ) -> Vec<Process<'static>> {
+    let machine = MachineRoot::read(root);
     let by_tgid: HashMap<u32, ProcessKey> = running.iter().map(|key| (key.tgid, *key)).collect();
     let described = wanted.iter().filter_map(|key| {
         let (mut process, ppid) = process(root, key.tgid)?;
@@ -61,6 +63,8 @@ pub(crate) fn describe(
             return None;
         }
         process.key = *key;
+        // The root folder is told only where it was read just then: nobody hears of a change.
+        (_, process.mounts) = machine.of(&root.join(key.tgid.to_string()));
         process.parent = by_tgid.get(&ppid).copied().unwrap_or_default();
         Some(process)
     });
@@ -98,6 +102,7 @@ fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
         uid: id(&status, b"Uid:"),
         gid: id(&status, b"Gid:"),
         cgroup: owned(cgroup(&read(&folder.join("cgroup"), FILE_MAX).unwrap_or_default())),
+        ..Process::default()
     };
     Some((process, stat.ppid))
 }

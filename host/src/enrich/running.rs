@@ -9,11 +9,11 @@ use std::path::Path;
 use krsi_plugin_schema::latest::{ExecFlags, FileKey, Process, Running};
 
 use super::proc_scan::{TICK_NS, argv, read, stat_of};
-use super::sockets::Sockets;
+use super::sample::Around;
 use crate::decode::text::escape;
 
 /// Bytes of arguments that are told.
-const ARGUMENTS_MAX: usize = 64 << 10;
+pub(super) const ARGUMENTS_MAX: usize = 64 << 10;
 
 /// What `root` (`/proc`) says of a process that is known: its executable, all its arguments and its connections.
 /// `None` if it has ended; another process may have its number meanwhile.
@@ -21,7 +21,7 @@ const ARGUMENTS_MAX: usize = 64 << 10;
 pub(crate) fn running(
     root: &Path,
     known: Process<'static>,
-    sockets: &mut Sockets,
+    around: &mut Around,
 ) -> Option<Running<'static>> {
     let (tgid, start) = (known.key.tgid, known.key.start_boot_ns / TICK_NS);
     let is_same = || stat_of(root, tgid).is_some_and(|stat| stat.start_ticks == start);
@@ -45,20 +45,21 @@ pub(crate) fn running(
     if exe == known.exe && known.argv.argc > 0 && !known.argv.truncated {
         arguments = known.argv.clone();
     }
-    let connections = sockets.of(&folder);
+    let connections = around.sockets.of(&folder);
+    let (whose_root, mounts) = around.machine.of(&folder);
     // All of it is of that process only if it still is there.
     if !is_same() {
         return None;
     }
     // An exec that no event has told of yet: whose file it is will be told then.
     let file = if known.exe == exe { known.file } else { FileKey::default() };
-    let process = Process { exe, argv: arguments, file, ..known };
+    let process = Process { exe, argv: arguments, file, root: whose_root, mounts, ..known };
     let (connections, connections_cut) = (connections.found, connections.cut);
     Some(Running { process, flags, connections, connections_cut })
 }
 
 /// Path and kind of the executable. Nobody can name a file that is gone, so the count of its names decides.
-fn executable(folder: &Path) -> (Cow<'static, str>, ExecFlags) {
+pub(super) fn executable(folder: &Path) -> (Cow<'static, str>, ExecFlags) {
     let link = folder.join("exe");
     let path = fs::read_link(&link).unwrap_or_default();
     let path = path.as_os_str().as_bytes();
@@ -84,7 +85,7 @@ mod tests {
         let start_boot_ns = stat_of(root, tgid).unwrap().start_ticks * TICK_NS + 77;
         let key = ProcessKey { start_boot_ns, tgid };
         let known = |key| Process { key, uid: 7, ..Process::default() };
-        let told = running(root, known(key), &mut Sockets::default()).unwrap();
+        let told = running(root, known(key), &mut Around::default()).unwrap();
         assert_eq!((told.process.key, told.process.uid, told.flags), (key, 7, ExecFlags(0)));
         let own = std::env::args().next().unwrap();
         assert_eq!(told.process.argv.iter().next(), Some(own.as_str()));
@@ -93,13 +94,13 @@ mod tests {
         let kernels = Argv { joined: "as\0told\0".into(), argc: 2, truncated: false };
         let of = |exe: &str, argv: &Argv<'static>| {
             let known = Process { exe: exe.to_owned().into(), argv: argv.clone(), ..known(key) };
-            running(root, known, &mut Sockets::default()).unwrap().process.argv
+            running(root, known, &mut Around::default()).unwrap().process.argv
         };
         let exe = told.process.exe.clone();
         assert_eq!(of(&exe, &kernels), kernels);
         assert_eq!(of("/another", &kernels), told.process.argv);
         assert_eq!(of(&exe, &Argv { truncated: true, ..kernels.clone() }), told.process.argv);
         let later = ProcessKey { start_boot_ns: start_boot_ns + TICK_NS, tgid };
-        assert!(running(root, known(later), &mut Sockets::default()).is_none());
+        assert!(running(root, known(later), &mut Around::default()).is_none());
     }
 }

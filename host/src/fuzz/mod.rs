@@ -44,6 +44,11 @@ fn btf() {
 }
 
 #[test]
+fn first_bytes_of_connections() {
+    fuzz(&target::parse::TARGET);
+}
+
+#[test]
 fn plugin_modules() {
     fuzz(&target::module::TARGET);
 }

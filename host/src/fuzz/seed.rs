@@ -1,8 +1,8 @@
 //! Inputs to begin with that several targets share: actions, and types as a kernel would tell them.
 
 use krsi_plugin_schema::latest::{
-    Action, Alert, Deny, Evidence, FileKey, HookSet, IfUnread, IfUnresolved, Kill, LabelRule,
-    LabelTest, Metric, ProcessKey, Revoke, Rule, RuleKey, RuleMode, SetLabel, Subject,
+    Action, Alert, AskSamples, Deny, Evidence, FileKey, HookSet, IfUnread, IfUnresolved, Kill,
+    LabelRule, LabelTest, Metric, ProcessKey, Revoke, Rule, RuleKey, RuleMode, SetLabel, Subject,
 };
 
 /// Lists of one action each.
@@ -44,6 +44,7 @@ pub(crate) fn actions() -> Vec<Vec<u8>> {
         }),
         Action::Metric(Metric { name: "opens".into(), value: 1.5, ..Metric::default() }),
         Action::LabelRule(LabelRule { rule: rule(RuleKey::Hook), label: "keep".into() }),
+        Action::AskSamples(AskSamples { token: 6, process, times: 3, ..AskSamples::default() }),
         Action::SetLabel(SetLabel { token: 5, process, gives: true, ..SetLabel::default() }),
         Action::Unknown(77),
     ];

@@ -19,6 +19,7 @@ pub(crate) fn asked(manifest: &Manifest) -> Asked {
         watches: (0..).zip(&manifest.watches).map(asked_watch).collect(),
         labels: manifest.labels.iter().cloned().collect(),
         running: manifest.running != ToldRunning::Never,
+        samples: manifest.samples,
         kill: manifest.kill,
     }
 }

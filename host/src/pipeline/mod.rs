@@ -5,6 +5,7 @@
 //! plugin threads: queue → guest → actions → policy → maps           (one each)
 //! steward thread: plugins and hooks come and go                     (one command at a time)
 //! survey threads: /proc → queues                                     (one for each plugin that starts, then gone)
+//! sample threads: /proc → queues                                     (one for each plugin with open asks)
 //! output thread:  reports → standard output                         (waits for nobody else)
 //! main thread:    signals, watched files, control, expiry           (tokio)
 //! ```
@@ -21,6 +22,7 @@ mod exempt;
 mod files;
 mod folder_watch;
 mod grant_cell;
+mod hand_over;
 mod hook_counts;
 mod loss_monitor;
 mod mailbox;
@@ -36,6 +38,7 @@ mod reloaded;
 mod report;
 mod reports;
 mod roster;
+mod sampler;
 mod serve;
 mod shared;
 mod sink;

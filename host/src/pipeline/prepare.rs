@@ -134,6 +134,7 @@ impl Roster {
             watches: accepted.watches.iter().chain(bounded).cloned().collect(),
             labels: accepted.labels.clone(),
             running: accepted.running,
+            samples: accepted.samples,
             kill: asked.kill,
         };
         let more = asked.beyond(&bound);

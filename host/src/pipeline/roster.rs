@@ -11,13 +11,14 @@ use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
 use super::plugin_status::{StatusReader, summary};
 use super::prepare::Prepared;
+use super::sampler::Sampler;
 use super::shared::Shared;
 use super::sink::{PluginCommon, PluginCounts, PolicySink, ShadowReports};
 use super::steward::Command;
 use super::version::Version;
 use super::{ReloadError, RunError, clock};
 use crate::attach::wanted::Wanted;
-use crate::config::{PLUGINS_MAX, PluginSpec, Policies};
+use crate::config::{PLUGINS_MAX, PluginSpec, Policies, Settings};
 use crate::output::{PluginSummary, RefusalReport, Report};
 use crate::plugin::{Candidate, CodeOrigin, Compiler, Engine, Start, Swapped, Worker};
 use crate::policy::{Asked, Grant, GrantSpec, Undeclared};
@@ -31,6 +32,8 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) worker: Arc<Worker>,
     pub(super) counts: Arc<PluginCounts>,
+    /// Who takes samples for it.
+    pub(super) sampler: Arc<Sampler>,
     /// The operator's word on it.
     pub(super) words: Arc<GrantCell>,
     /// The version that runs, whose manifest was accepted.
@@ -148,14 +151,8 @@ impl Roster {
         let slot = self
             .free_slot()
             .ok_or(crate::config::ConfigError::TooManyPlugins { count: PLUGINS_MAX + 1 })?;
-        let common = PluginCommon {
-            slot,
-            queue: Arc::new(Queue::new(settings.limits.queue_records)),
-            words: Arc::new(GrantCell::new(settings.grant.clone())),
-            counts: Arc::new(PluginCounts::default()),
-            steward: self.steward.clone(),
-        };
-        let PluginCommon { words, counts, queue, .. } = common.clone();
+        let common = self.common(slot, &name, &settings);
+        let PluginCommon { words, counts, queue, sampler, .. } = common.clone();
         let current = self.version(&candidate, asked);
         let grant = current.grant(settings.grant.clone());
         let subscription = current.subscription(slot, &grant, &queue);
@@ -172,6 +169,7 @@ impl Roster {
             name: name.clone(),
             worker,
             counts,
+            sampler,
             words: Arc::clone(&words),
             current: current.clone(),
             before: None,
@@ -181,6 +179,21 @@ impl Roster {
         self.shared.note(format!("{name} {hello}"));
         self.report_watches(&name, &current.asked, &words);
         Ok(())
+    }
+
+    /// What all versions of a plugin will have in common.
+    fn common(&self, slot: u8, name: &str, settings: &Settings) -> PluginCommon {
+        let queue = Arc::new(Queue::new(settings.limits.queue_records));
+        let words = Arc::new(GrantCell::new(settings.grant.clone()));
+        let (shared, its) = (Arc::clone(&self.shared), Arc::clone(&words));
+        PluginCommon {
+            slot,
+            sampler: Arc::new(Sampler::new(name.to_owned(), shared, its, &queue)),
+            queue,
+            words,
+            counts: Arc::new(PluginCounts::default()),
+            steward: self.steward.clone(),
+        }
     }
 
     /// That a plugin can have the labels that it declares.
@@ -219,11 +232,13 @@ impl Roster {
         let Prepared { spec, candidate, settings: _, asked } = prepared;
         let name = candidate.manifest.name.clone();
         let Some((worker, common)) = self.entries().iter().find(|entry| entry.name == name).map(
-            |Entry { slot, worker, counts, words, .. }| {
+            |Entry { slot, worker, counts, words, sampler, .. }| {
                 let (counts, words, queue) =
                     (Arc::clone(counts), Arc::clone(words), Arc::clone(worker.queue()));
-                let steward = self.steward.clone();
-                (Arc::clone(worker), PluginCommon { slot: *slot, queue, words, counts, steward })
+                let (sampler, steward) = (Arc::clone(sampler), self.steward.clone());
+                let slot = *slot;
+                let common = PluginCommon { slot, queue, words, counts, sampler, steward };
+                (Arc::clone(worker), common)
             },
         ) else {
             return Err(RunError::Reload(ReloadError::Unknown { name }));
@@ -233,10 +248,14 @@ impl Roster {
         let version = self.version(&candidate, asked);
         let grant = version.grant(words.spec());
         let hello = hello(&candidate, &spec, &version.asked, &grant);
+        let sampler = Arc::clone(&common.sampler);
         let again = candidate.manifest.running == ToldRunning::EachVersion;
         let mut told = None;
         let sink = self.sink(common, &version, &candidate);
         let swapped = worker.swap(candidate, self.begin(&spec)?, Box::new(sink))?;
+        if !grant.may().samples {
+            sampler.end_all();
+        }
         let subscription = version.subscription(slot, &grant, worker.queue());
         self.mailbox.post(ReaderChange::Subscribe(subscription));
         if let Some(entry) = self.entries().iter_mut().find(|entry| entry.slot == slot) {
@@ -300,6 +319,7 @@ impl Roster {
         let Some(at) = at else { return };
         let entry = self.entries().remove(at);
         self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(entry.slot)));
+        entry.sampler.end_all();
         entry.worker.stop();
         let ended = self.shared.turns.withdraw(entry.slot, clock::boot_ns());
         let name = entry.name.as_str().into();

@@ -13,6 +13,7 @@ use super::clock;
 use super::grant_cell::GrantCell;
 use super::mailbox::{Mailbox, ReaderChange};
 use super::report;
+use super::sampler::Sampler;
 use super::shared::Shared;
 use super::steward::Command;
 use super::version::Version;
@@ -63,6 +64,7 @@ pub(super) struct PluginCommon {
     pub(super) queue: Arc<Queue>,
     pub(super) words: Arc<GrantCell>,
     pub(super) counts: Arc<PluginCounts>,
+    pub(super) sampler: Arc<Sampler>,
     pub(super) steward: Sender<Command>,
 }
 
@@ -121,7 +123,9 @@ impl PolicySink {
         let kinship = Kinship { exists: &exists, descendants: &descendants, running: &running };
         let machine = &self.shared.machine;
         let bounds = bounds::of(&scope);
-        let context = ActionContext { now_boot_ns, kinship, machine, within: &within, bounds };
+        let sampling = &self.common.sampler;
+        let context =
+            ActionContext { now_boot_ns, kinship, machine, within: &within, bounds, sampling };
         let turns = &self.shared.turns;
         if init {
             self.declare_labels(Undeclared::Stay);
@@ -179,6 +183,7 @@ impl PolicySink {
     /// What becomes of the rules of a plugin that is given up, in words.
     fn give_up(&self) -> String {
         self.mailbox.post(ReaderChange::Unsubscribe(PluginSlot(self.principal.slot)));
+        self.common.sampler.end_all();
         match self.on_stop {
             OnStop::Keep => "quarantined; its rules stay in force until they expire".to_owned(),
             OnStop::Clear => {

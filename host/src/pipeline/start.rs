@@ -30,7 +30,7 @@ use crate::attach::wanted::Wanted;
 use crate::attach::watches::ADMINISTRATOR;
 use crate::config::{Config, PluginSpec, RuleSettings};
 use crate::control::Server;
-use crate::enrich::ProcessTable;
+use crate::enrich::{MachineRoot, ProcessTable};
 use crate::error_chain::chain;
 use crate::kernel::map::{Counters, RuleMaps};
 use crate::kernel::program::processes::TaskIterator;
@@ -77,7 +77,8 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let FoundMachine { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let ledger = ledger(maps.rules, &rules)?;
     let (sender, reports) = reports::channel();
-    let table = ProcessTable::with_capacity(rules.processes);
+    let mut table = ProcessTable::with_capacity(rules.processes);
+    table.set_mounts(MachineRoot::read("/proc".as_ref()).mounts());
     let shared = Arc::new(Shared::new(ledger, table, machine, sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let (commands, told) = channel();

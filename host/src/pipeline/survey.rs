@@ -8,19 +8,17 @@ use std::io;
 use std::path::Path;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 use krsi_plugin_schema::latest::{ProcessKey, RecordRef, Running, RunningEnd};
 
-use super::clock;
 use super::grant_cell::GrantCell;
+use super::hand_over::{Gone, Handed, hand_over};
 use super::mailbox::{Mailbox, ReaderChange};
 use super::roster::Roster;
 use super::shared::Shared;
 use super::version::Version;
-use crate::enrich::{self, Sockets};
-use crate::route::batch::private;
-use crate::route::queue::{Batch, Delivery, Queue};
+use crate::enrich::{self, Around, MachineRoot};
+use crate::route::queue::Queue;
 use crate::route::scope::Scope;
 use crate::route::subscription::PluginSlot;
 use crate::thread::{self, Task};
@@ -31,10 +29,6 @@ const PROC: &str = "/proc";
 const BATCH: usize = 64;
 /// Bytes of a batch, after which no process is added.
 const BATCH_BYTES: usize = 256 << 10;
-/// Time between two looks for room in a queue.
-const LOOK: Duration = Duration::from_millis(20);
-/// How long room is waited for. After that a batch is pushed as any other, and counted if it is lost.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A look at all processes for one reader.
 pub(super) struct RunningSurvey {
@@ -74,9 +68,6 @@ impl Roster {
     }
 }
 
-/// The reader of the queue is gone, or that of the rings.
-struct Gone;
-
 impl RunningSurvey {
     /// For the reader of a queue, in a slot that is subscribed.
     fn new(
@@ -108,10 +99,11 @@ impl RunningSurvey {
             self.end.outside = table.counts().outside;
             table.running().filter(|known| self.scope.holds(known)).map(|known| known.key).collect()
         };
-        let mut sockets = Sockets::default();
+        let machine = MachineRoot::read(Path::new(PROC));
+        let mut around = Around { machine, ..Around::default() };
         let mut batch = OpenBatch::default();
         for key in keys {
-            match self.read(key, &mut sockets) {
+            match self.read(key, &mut around) {
                 Some(running) => batch.add(&running),
                 None => self.end.ended += 1,
             }
@@ -119,36 +111,25 @@ impl RunningSurvey {
                 self.hand_over(std::mem::take(&mut batch))?;
             }
         }
-        let end = RunningEnd { told: self.end.told + batch.told(), ..self.end };
+        self.hand_over(batch)?;
+        let mut last = OpenBatch::default();
         // It is a few bytes.
-        let _fits = RecordRef::RunningEnd(end).push(&mut batch.frames);
-        self.hand_over(batch)
+        let _fits = RecordRef::RunningEnd(self.end).push(&mut last.frames);
+        self.hand_over(last)
     }
 
-    fn read(&self, key: ProcessKey, sockets: &mut Sockets) -> Option<Running<'static>> {
+    fn read(&self, key: ProcessKey, around: &mut Around) -> Option<Running<'static>> {
         let known = self.shared.processes().get(key)?.clone();
-        enrich::running(Path::new(PROC), known, sockets)
+        enrich::running(Path::new(PROC), known, around)
     }
 
-    /// Waits for room in the queue, for some time, and hands a batch over.
     fn hand_over(&mut self, batch: OpenBatch) -> Result<(), Gone> {
-        self.end.told += batch.told();
-        let records = batch.told();
-        let mut bytes = private((clock::boot_ns(), clock::unix_offset_ns()));
-        bytes.extend_from_slice(&batch.frames);
-        let sent = Arc::new(Batch::new(bytes, records, None));
-        let until = Instant::now() + PATIENCE;
-        loop {
-            let queue = self.queue.upgrade().ok_or(Gone)?;
-            if queue.offer(Arc::clone(&sent)) {
-                break;
+        match hand_over(&self.queue, &batch.frames, batch.told())? {
+            Handed::Queued => self.end.told += batch.told(),
+            Handed::Lost => {
+                self.end.lost += batch.told();
+                return Ok(());
             }
-            if Instant::now() > until {
-                queue.push(Delivery::Batch(sent));
-                break;
-            }
-            drop(queue);
-            std::thread::sleep(LOOK);
         }
         // After the batch, so that nobody is gone before he was there.
         self.mailbox.post(ReaderChange::Described(self.slot, batch.keys));

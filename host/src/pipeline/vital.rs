@@ -332,6 +332,7 @@ mod tests {
             deny_keys: KeyKinds::default(),
             labels: Vec::new(),
             running: ToldRunning::Never,
+            samples: false,
             kill: false,
             tick: None,
             on_stop: OnStop::Keep,

@@ -205,6 +205,15 @@ pub(crate) fn words(action: &Action<'_>) -> String {
             let (tgid, what) = (process.tgid, Quoted(what));
             format!("count {what} against process {tgid}: {weight} of {threshold}")
         }
+        Action::AskSamples(ask) => {
+            let (tgid, times) = (ask.process.tgid, ask.times);
+            let what = match (ask.usage, ask.arguments) {
+                (_, false) => "",
+                (true, true) => " with its arguments",
+                (false, true) => " of its arguments",
+            };
+            format!("take {times} samples of process {tgid}{what}, every {} ms", ask.every_ms)
+        }
         Action::Unknown(number) => format!("do what this host does not know, action {number}"),
     }
 }

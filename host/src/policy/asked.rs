@@ -21,6 +21,8 @@ pub struct Asked {
     pub labels: Arc<[Label]>,
     /// Whether it wants to be told of what runs already.
     pub running: bool,
+    /// Whether it asks for samples of processes.
+    pub samples: bool,
     /// Whether it wants to kill.
     pub kill: bool,
 }
@@ -100,6 +102,9 @@ impl Asked {
         if self.running && !other.running {
             more.push("be told of what runs already".into());
         }
+        if self.samples && !other.samples {
+            more.push("take samples of processes".into());
+        }
         if self.kill && !other.kill {
             more.push("kill".into());
         }
@@ -148,6 +153,7 @@ impl Asked {
                 .collect(),
             filters: self.filters,
             running: self.running && other.running,
+            samples: self.samples && other.samples,
             kill: self.kill && other.kill,
         }
     }
@@ -174,12 +180,14 @@ mod tests {
         let before = asked();
         let exec = HookSet::default().with(Hook::BprmCheckSecurity);
         let deny_keys = before.deny_keys.with(KeyKind::Lineage);
-        let wider = Asked { hooks: exec, deny_keys, running: true, ..before.clone() };
+        let (running, samples) = (true, true);
+        let wider = Asked { hooks: exec, deny_keys, running, samples, ..before.clone() };
         assert_eq!(before.beyond(&wider), Vec::<String>::new());
         let more = [
             "see bprm_check_security",
             "make rules on lineage keys",
             "be told of what runs already",
+            "take samples of processes",
         ];
         assert_eq!(wider.beyond(&before), more);
     }

@@ -10,6 +10,7 @@ pub(crate) mod ledger;
 mod metric;
 mod rate;
 mod regrant;
+mod sample;
 mod turns;
 mod watch;
 
@@ -28,5 +29,7 @@ pub use ledger::{Kinship, Ledger, looked_up};
 pub(crate) use metric::MetricTotals;
 pub(crate) use rate::Allowance;
 pub(crate) use regrant::recheck_rule;
+pub(crate) use sample::{DueSample, STEP_NS};
+pub use sample::{SampleBook, SampleError, SampleLimits, Sampling};
 pub(crate) use turns::Others;
 pub use turns::Turns;

@@ -116,6 +116,10 @@ impl Redactor {
                     self.body(&mut event.body);
                 }
                 Record::Running(running) => self.process(&mut running.process),
+                Record::Sample(sample) => {
+                    sample.exe = self.path(&sample.exe).into();
+                    sample.argv.iter_mut().for_each(|argv| self.argv(argv));
+                }
                 Record::Gone(_)
                 | Record::Lost(_)
                 | Record::Tick(_)
@@ -184,7 +188,11 @@ impl Redactor {
                 }
                 Action::Evidence(evidence) => evidence.what = Cow::Borrowed(""),
                 Action::Metric(metric) => metric.name = self.token(&metric.name).into(),
-                Action::Revoke(_) | Action::Kill(_) | Action::SetLabel(_) | Action::Unknown(_) => {}
+                Action::Revoke(_)
+                | Action::Kill(_)
+                | Action::SetLabel(_)
+                | Action::AskSamples(_)
+                | Action::Unknown(_) => {}
             }
             let _fits = action.push(&mut out);
         }

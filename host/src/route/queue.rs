@@ -191,8 +191,8 @@ impl Queue {
     }
 
     /// Queues a delivery. A batch that does not fit is dropped and its records are counted; a
-    /// second order is the same as one; a stop always fits.
-    pub fn push(&self, delivery: Delivery) {
+    /// second order is the same as one; a stop always fits. Returns whether it was queued.
+    pub fn push(&self, delivery: Delivery) -> bool {
         let mut waiting = self.lock();
         match delivery {
             Delivery::Batch(batch) => {
@@ -200,7 +200,7 @@ impl Queue {
                 if !waiting.has_room(records, self.capacity_records) {
                     self.lost.fetch_add(records as u64, Ordering::Relaxed);
                     waiting.owe_batch(&batch);
-                    return;
+                    return false;
                 }
                 waiting.records += records;
                 waiting.batches.push_back(batch);
@@ -212,6 +212,7 @@ impl Queue {
         }
         drop(waiting);
         self.arrived.notify_one();
+        true
     }
 
     /// Queues a batch if there is room for it, and says whether there was: for a writer that can come back.

@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex};
 use krsi_host::facade::{
     ActionContext, ActionSink, Asked, Batch, CallError, Candidate, CompileLimits, Compiler,
     Delivery, Engine, EntryKey, Grant, GrantSpec, Kinship, Ledger, Limits, Machine, Next,
-    Principal, Queue, RecorderSlot, RestartPolicy, RuleStore, Start, StoreError, Turns, Worker,
-    apply,
+    Principal, Queue, RecorderSlot, RestartPolicy, RuleStore, SampleBook, Start, StoreError, Turns,
+    Worker, apply,
 };
 use krsi_host_abi::deny::{Bounds, Entry, LabelRules, Membership, ProcessKey};
 use krsi_host_abi::hook::Hook as AbiHook;
@@ -187,12 +187,14 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
     let nobody = |_: &RuleKey| Vec::new();
     let kinship = Kinship { exists: &|_| true, descendants: &|_| Vec::new(), running: &nobody };
     let machine = &Machine { without_cgroups: None, ..Machine::default() };
+    let samples = Mutex::new(SampleBook::default());
     let context = ActionContext {
         now_boot_ns: 1,
         kinship,
         machine,
         within: &|_| true,
         bounds: Bounds::default(),
+        sampling: &samples,
     };
     let applied = apply(&ledger, &mut principal, &v0_3::actions(), context);
 
@@ -209,7 +211,7 @@ fn actions_of_0_3_are_done_as_far_as_known_and_the_rest_is_refused_by_name() {
         (1, true, None, String::new()),
         refused(2, Refusal::Unsupported, "rule key 9 is not known to this version"),
         refused(3, Refusal::Unsupported, "mode of a rule 3 is not known to this version"),
-        refused(4, Refusal::Unsupported, "actions of kind 9 are unknown"),
+        refused(4, Refusal::Unsupported, "actions of kind 90 are unknown"),
         refused(5, Refusal::Unsupported, "hook 300 is not known to this version"),
     ];
     assert_eq!(outcomes.collect::<Vec<_>>(), expected);

@@ -214,7 +214,7 @@ pub(crate) fn actions() -> Vec<u8> {
     deny(3, 3, &[open], &known);
     // A new action, which starts with its token.
     let mut rest = Vec::new();
-    write(&mut rest, 9, |out| (4u32.encode(out), KEY.encode(out), "red".encode(out)).2).unwrap();
+    write(&mut rest, 90, |out| (4u32.encode(out), KEY.encode(out), "red".encode(out)).2).unwrap();
     out.extend_from_slice(&rest);
     write(&mut out, 2, |out| rule(out, 5, &beyond, known)).unwrap();
     write(&mut out, 5, |out| {

@@ -5,7 +5,7 @@ use crate::evidence::kind;
 use crate::wallet;
 
 /// Options of miners that name where to connect to, and those that others have too: they count beside an algorithm.
-const POOLS: &[&str] = &["-o", "--url", "--pool", "-pool", "-pool1", "-pool2"];
+const POOLS: &[&str] = &["-o", "--url", "--pool", "-pool", "-pool1", "-pool2", "-epool"];
 const SERVERS: &[&str] = &["--server", "-s"];
 /// Options that name what is computed, and for which coin: wallets name a coin too, so it counts beside a pool.
 const ALGORITHMS: &[&str] = &["-a", "--algo", "--algorithm"];
@@ -14,10 +14,18 @@ const COINS: &[&str] = &["--coin", "-coin"];
 const WALLETS: &[&str] =
     &["-u", "--user", "-O", "--userpass", "-w", "--wallet", "-wallet", "-wal", "--address"];
 /// Options of several letters behind one dash.
-const LONG: &[&str] = &["-pool", "-pool1", "-pool2", "-coin", "-wallet", "-wal"];
+const LONG: &[&str] =
+    &["-pool", "-pool1", "-pool2", "-epool", "-coin", "-wallet", "-wal", "-ewal", "-dwal", "-name"];
 /// Options of a login that other programs have too: they count beside others only.
 const LOGIN: &[&str] =
     &["-u", "--user", "-p", "--pass", "-O", "--userpass", "-k", "--keepalive", "--tls", "--rig-id"];
+/// Options that name a wallet and that only miners have: beside the address of one.
+const OWN_WALLETS: &[&str] = &["-wal", "-ewal", "-dwal"];
+/// Options behind which a word stands that is looked for.
+const SEARCHES: &[&str] =
+    &["-e", "--regexp", "--grep", "-f", "--fixed-strings", "-name", "--pattern", "-g", "--glob"];
+/// Schemes of a server whose protocol is not said.
+const STREAMS: &[&str] = &["ssl://", "tls://", "tcp://"];
 /// Schemes of pools' URLs, up to a `+`, a digit or the end.
 const SCHEMES: &[&str] = &["stratum", "stratumss", "ethproxy", "ethstratum", "daemon"];
 
@@ -34,7 +42,16 @@ pub(crate) struct Told {
 pub(crate) fn read<'a>(config: &Config, arguments: impl Iterator<Item = &'a str>) -> Told {
     let mut line = Line::default();
     let mut option = "";
+    let (mut is_searched, mut are_operands) = (false, false);
     for argument in arguments {
+        if std::mem::take(&mut is_searched) || are_operands {
+            // Who looks for a miner's words is told them too.
+            line.has_wallet |= wallet::is_coin(argument) || wallet::is_monero(argument);
+            option = "";
+            continue;
+        }
+        is_searched = SEARCHES.contains(&argument);
+        are_operands = argument == "--";
         // The word before is its option, unless it carries one itself.
         let (name, value) = match split(argument) {
             Some((name, value)) => (name, value),
@@ -84,6 +101,9 @@ impl Line {
         match wallet::is_monero(value) {
             true if WALLETS.contains(&name) => told.kinds |= kind::WALLET,
             is_monero => self.has_wallet |= is_monero,
+        }
+        if OWN_WALLETS.contains(&name) && (wallet::is_coin(value) || wallet::is_monero(value)) {
+            told.kinds |= kind::WALLET;
         }
         if let Some(server) = url {
             // Who listens here works for somebody, and may as well be under test.
@@ -176,6 +196,7 @@ fn port_of(server: &str) -> Option<u16> {
 
 /// The port of `HOST:PORT`, where the host is an address or has a dot.
 fn endpoint(text: &str) -> Option<u16> {
+    let text = STREAMS.iter().find_map(|scheme| text.strip_prefix(scheme)).unwrap_or(text);
     let (host, port) = text.rsplit_once(':')?;
     let is_host = host.contains('.') || host.starts_with('[') && host.ends_with(']');
     let is_word = host.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/');
@@ -247,6 +268,8 @@ mod tests {
         of("--coin monero -o a.b:99", kind::ENDPOINT | kind::ALGORITHM, Some(99));
         of("-a rx/0 --server a.b:99", kind::ENDPOINT | kind::ALGORITHM, Some(99));
         of("-o x.supportxmr.com:99", kind::ENDPOINT | kind::HOST, Some(99));
+        let closed = format!("-pool ssl://a.b:99 -wal {eth}.rig -coin etc");
+        of(&closed, kind::ENDPOINT | kind::WALLET, Some(99));
         of("-wallet x -pool1 a.b:99", kind::ENDPOINT, Some(99));
     }
 
@@ -266,6 +289,9 @@ mod tests {
             "--coin monero --server a.b:5432 --user w",
             "--proxy 127.0.0.1:9050 transfer x",
             "-uu -F stratum+tcp:// -e supportxmr.com /etc",
+            "-e --donate-level -e --randomx-mode --regexp stratum+tcp://a.b:1 /etc",
+            "-r -- --donate-level --nicehash",
+            "-wal /var/lib/wal -coin eth",
             "-a cn-north-1 -s api.example:8443",
             "--algorithm yescrypt --server db.example:5432 --user w",
         ];

@@ -22,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) protected: Vec<String>,
     pub(crate) mode: Mode,
     pub(crate) pool_rules: bool,
+    pub(crate) work_seconds: u32,
+    pub(crate) work_cores: f64,
     pub(crate) hints_max: u32,
     pub(crate) threshold: u32,
     pub(crate) ttl_minutes: u32,
@@ -58,6 +60,12 @@ impl Config {
         }
         if config.threshold == 0 || config.ttl_minutes == 0 {
             return Err("threshold and ttl_minutes must be above 0".into());
+        }
+        if config.work_seconds == 1 || config.work_seconds > 3600 {
+            return Err("work_seconds must be 0, or 2 to 3600".into());
+        }
+        if !(0.1..=1024.0).contains(&config.work_cores) {
+            return Err("work_cores must be 0.1 to 1024".into());
         }
         if config.threshold <= config.hints_max {
             return Err(

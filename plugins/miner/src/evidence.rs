@@ -3,7 +3,7 @@
 //! What says that somebody mines is told from mere circumstances: those never reach the threshold by
 //! themselves, however many there are.
 
-use krsi_plugin::{Argv, Connect, Exec, ExecFlags, Running};
+use krsi_plugin::{Argv, Connect, Exec, ExecFlags, Running, Whose};
 use serde::{Deserialize, Serialize};
 
 use crate::argument::{self, Told};
@@ -42,6 +42,8 @@ pub(crate) mod kind {
     pub(crate) const HUGE: u32 = 1 << 21;
     pub(crate) const TUNED: u32 = 1 << 22;
     pub(crate) const CUT: u32 = 1 << 23;
+    pub(crate) const WORK: u32 = 1 << 24;
+    pub(crate) const MEMORY: u32 = 1 << 25;
     /// Those that are no evidence of mining.
     pub(crate) const CIRCUMSTANCES: u32 = ENDPOINT
         | LOGIN
@@ -53,7 +55,11 @@ pub(crate) mod kind {
         | URL_LOCAL
         | HUGE
         | TUNED
-        | CUT;
+        | CUT
+        | WORK
+        | MEMORY;
+    /// Those that say what is computed or by what, not only for whom.
+    pub(crate) const COMPUTES: u32 = NAME | OPTION | OPTIONS | URL | HOST | ALGORITHM | RANDOMX;
 }
 
 /// Kind, weight, and words for the alert. The default threshold is 100.
@@ -81,20 +87,32 @@ const KINDS: &[(u32, u32, &str)] = &[
     (kind::HUGE, 5, "memory of huge pages"),
     (kind::TUNED, 5, "a setting of the processor"),
     (kind::CUT, 20, "more arguments than could be read"),
+    (kind::WORK, 20, "work without a break, and a connection that stays"),
+    (kind::MEMORY, 10, "huge pages, and code made at run time"),
 ];
+/// What such work weighs beside evidence of what is computed.
+const WORK_OF_MINING: u32 = 40;
 
 impl Evidence {
     /// Evidence of an exec.
     pub(crate) fn of_exec(config: &Config, exec: &Exec<'_>) -> Self {
-        Self::of_program(config, &exec.path, &exec.argv, exec.flags)
+        Self::of_program(config, (&exec.path, false), &exec.argv, exec.flags)
     }
 
     /// What a process shows that ran already, but for its connections.
     pub(crate) fn of_running(config: &Config, running: &Running<'_>) -> Self {
-        Self::of_program(config, &running.process.exe, &running.process.argv, running.flags)
+        let process = &running.process;
+        let program = (&*process.exe, is_own(process.root, process.mounts));
+        Self::of_program(config, program, &process.argv, running.flags)
     }
 
-    fn of_program(config: &Config, path: &str, argv: &Argv<'_>, flags: ExecFlags) -> Self {
+    /// Evidence of a program's path and arguments; `is_own` for one whose files are not the machine's.
+    pub(crate) fn of_program(
+        config: &Config,
+        (path, is_own): (&str, bool),
+        argv: &Argv<'_>,
+        flags: ExecFlags,
+    ) -> Self {
         let name = |path: &str| {
             let last = path.rsplit('/').next().unwrap_or(path);
             config.names.iter().any(|name| name == last)
@@ -104,7 +122,7 @@ impl Evidence {
             kinds |= kind::CUT;
         }
         // A system tool that is asked about miners, such as grep, is not one.
-        if config.protects(path) {
+        if config.protects(path) && !is_own {
             port = port.filter(|_| kinds & kind::URL != 0);
             kinds = match (kinds & !kind::CIRCUMSTANCES).count_ones() {
                 0 => 0,
@@ -152,6 +170,37 @@ impl Evidence {
         Self { kinds: if is_both { what | kind::RANDOMX } else { what }, port: 0 }
     }
 
+    /// Whether it is evidence of what is computed, or by what.
+    pub(crate) const fn computes(self) -> bool {
+        self.kinds & kind::COMPUTES != 0
+    }
+
+    /// Whether a program of the system is told of mining.
+    pub(crate) const fn is_told(self) -> bool {
+        self.kinds & kind::TOLD != 0
+    }
+
+    /// Whether there were more arguments than could be read.
+    pub(crate) const fn is_cut(self) -> bool {
+        self.kinds & kind::CUT != 0
+    }
+
+    /// The same without what another reading of the arguments says better: that a program of the system is told them,
+    /// or that some are missing.
+    pub(crate) const fn read_anew(self) -> Self {
+        Self { kinds: self.kinds & !(kind::TOLD | kind::TOLD_MORE | kind::CUT), port: self.port }
+    }
+
+    /// Work without a break.
+    pub(crate) const fn of_work() -> Self {
+        Self { kinds: kind::WORK, port: 0 }
+    }
+
+    /// Memory as a miner has it.
+    pub(crate) const fn of_large_memory() -> Self {
+        Self { kinds: kind::MEMORY, port: 0 }
+    }
+
     /// Whether it says that the connection it is of goes to a pool.
     pub(crate) const fn is_of_pool(self) -> bool {
         self.kinds & (kind::CONNECTED | kind::NETWORK | kind::PORT) != 0
@@ -193,19 +242,29 @@ impl Evidence {
     /// The sum of the weights, circumstances up to `hints_max`.
     pub(crate) fn score(self, hints_max: u32) -> u32 {
         let sum = |bits: u32| -> u32 {
-            KINDS
-                .iter()
-                .filter(|(kind, ..)| self.kinds & bits & kind != 0)
-                .map(|(_, weight, _)| weight)
-                .sum()
+            let kinds = KINDS.iter().filter(|(kind, ..)| self.kinds & bits & kind != 0);
+            kinds.map(|(kind, weight, _)| self.weight(*kind, *weight)).sum()
         };
-        sum(!kind::CIRCUMSTANCES) + sum(kind::CIRCUMSTANCES).min(hints_max)
+        let hints =
+            if self.computes() { kind::CIRCUMSTANCES & !kind::WORK } else { kind::CIRCUMSTANCES };
+        sum(!hints) + sum(hints).min(hints_max)
+    }
+
+    /// What a kind weighs beside the others.
+    const fn weight(self, kind: u32, weight: u32) -> u32 {
+        if kind == kind::WORK && self.computes() { WORK_OF_MINING } else { weight }
     }
 
     /// The kinds, in words, each with its weight.
     pub(crate) fn words(self) -> String {
         let kinds = KINDS.iter().filter(|(kind, ..)| self.kinds & kind != 0);
-        let words = kinds.map(|(_, weight, words)| format!("{words} ({weight})"));
+        let words =
+            kinds.map(|(kind, weight, words)| format!("{words} ({})", self.weight(*kind, *weight)));
         words.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a process's files are not the machine's: its `/usr/bin` is another one.
+pub(crate) const fn is_own(root: Whose, mounts: Whose) -> bool {
+    matches!(root, Whose::Own) || matches!(mounts, Whose::Own)
 }

@@ -2,7 +2,8 @@
 //!
 //! Names can be changed; what a miner is told on its command line says more. Running from where anybody can
 //! write, from memory or from a file that is gone, and talking to a port that pools use are hints: they
-//! add to evidence of mining, and are none by themselves. What ran before the plugin did is judged as what starts later.
+//! add to evidence of mining, and are none by themselves. Samples tell of work without a break, of arguments that a
+//! record had no room for, and whose files a process sees. What ran before the plugin did is judged as what starts later.
 
 mod argument;
 mod config;
@@ -10,15 +11,18 @@ mod evidence;
 mod lineage;
 mod response;
 mod wallet;
+mod work;
 
 use krsi_plugin::{
-    Connect, Ctx, Exec, Hook, Manifest, Meta, Outcome, Plugin, ProcessKey, Running, Value, Watch,
+    Connect, Ctx, Exec, ExecFlags, Hook, Manifest, Meta, Outcome, Plugin, ProcessKey, Running,
+    Sample, SampleState, Value, Watch,
 };
 
 use config::Config;
-use evidence::{Evidence, kind};
+use evidence::{Evidence, is_own, kind};
 use lineage::{Lineages, Pool};
 use response::Responses;
+use work::{Shown, Works};
 
 /// What the plugin watches, in this order: mappings of huge pages (`MAP_HUGETLB`), and opens of the processors' registers.
 const WATCHES: [&str; 2] = [
@@ -33,6 +37,7 @@ pub struct Miner {
     config: Config,
     lineages: Lineages,
     responses: Responses,
+    works: Works,
 }
 
 impl Plugin for Miner {
@@ -41,6 +46,7 @@ impl Plugin for Miner {
             .hook(Hook::BprmCommittedCreds)
             .hook(Hook::SocketConnect)
             .running()
+            .samples()
             .deny_by_file()
             .deny_by_lineage()
             .deny_by_process()
@@ -56,13 +62,21 @@ impl Plugin for Miner {
             config: Config::parse(config)?,
             lineages: Lineages::default(),
             responses: Responses::default(),
+            works: Works::default(),
         })
     }
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
         self.lineages.renew(meta.process);
+        self.works.end(meta.process, ctx);
         let evidence = Evidence::of_exec(&self.config, exec);
         self.add_evidence(meta.process, evidence, None, ctx);
+        if evidence.is_cut() && !self.config.protects(&exec.path) {
+            self.works.read_arguments(meta.process, ctx);
+        } else if evidence.is_told() {
+            // Of another root, it is no program of the system.
+            self.works.look(meta.process, ctx);
+        }
     }
 
     fn connect(&mut self, meta: &Meta, connect: &Connect, ctx: &mut Ctx) {
@@ -95,18 +109,35 @@ impl Plugin for Miner {
         self.add_evidence(meta.process, evidence, None, ctx);
     }
 
+    fn sample(&mut self, sample: &Sample, ctx: &mut Ctx) {
+        if self.works.is_look(sample) {
+            return self.look(sample, ctx);
+        }
+        let Shown { works_for, has_memory } = self.works.measure(sample, &self.config, ctx);
+        if has_memory {
+            self.add_evidence(sample.process, Evidence::of_large_memory(), None, ctx);
+        }
+        if let Some(pool) = works_for {
+            self.add_evidence(sample.process, Evidence::of_work(), Some(pool), ctx);
+        }
+    }
+
     fn outcome(&mut self, outcome: &Outcome, ctx: &mut Ctx) {
+        if outcome.refusal.is_some() {
+            self.works.refused(outcome.token);
+        }
         self.responses.outcome(outcome, &self.config, ctx);
     }
 
     fn gone(&mut self, process: ProcessKey, ctx: &mut Ctx) {
         self.lineages.forget(process);
+        self.works.forget(process);
         self.responses.forget(process, ctx.now_boot_ns());
     }
 
     fn snapshot(&self) -> Vec<u8> {
         // A state that cannot be written is started anew.
-        postcard::to_allocvec(&(&self.lineages, &self.responses)).unwrap_or_default()
+        postcard::to_allocvec(&(&self.lineages, &self.responses, &self.works)).unwrap_or_default()
     }
 
     fn restore(&mut self, from: &str, state: &[u8]) -> Result<(), String> {
@@ -114,8 +145,8 @@ impl Plugin for Miner {
         if from.starts_with("0.1.") {
             return Ok(());
         }
-        (self.lineages, self.responses) =
-            postcard::from_bytes(state).map_err(|error| format!("state: {error}"))?;
+        let wrong = |error| format!("state: {error}");
+        (self.lineages, self.responses, self.works) = postcard::from_bytes(state).map_err(wrong)?;
         Ok(())
     }
 }
@@ -126,6 +157,21 @@ impl Miner {
         let evidence = Evidence::of_connect(&self.config, connect, before);
         let pool = connect.address.filter(|_| evidence.is_of_pool());
         self.add_evidence(process, evidence, pool.map(|address| (address, connect.port)), ctx);
+    }
+
+    /// Looks at a process anew, with what one sample tells: whose files it sees, or all its arguments.
+    fn look(&mut self, sample: &Sample<'_>, ctx: &mut Ctx) {
+        let Some(process) = ctx.process(sample.process) else { return };
+        // What it executes since then is told by itself.
+        if sample.state != SampleState::Read || process.exe != sample.exe {
+            return;
+        }
+        let is_own = is_own(sample.root, sample.mounts);
+        let argv = sample.argv.as_ref().unwrap_or(&process.argv);
+        let program = (&*process.exe, is_own);
+        let evidence = Evidence::of_program(&self.config, program, argv, ExecFlags::default());
+        self.lineages.read_anew(sample.process);
+        self.add_evidence(sample.process, evidence, None, ctx);
     }
 
     /// Adds evidence to a process; answers when its lineage's score reaches the threshold.
@@ -141,8 +187,15 @@ impl Miner {
         }
         self.lineages.add(process, evidence, pool);
         let case = self.lineages.case(process, ctx);
-        if case.evidence.score(self.config.hints_max) >= self.config.threshold {
-            self.responses.answer(&case, &self.config, ctx);
+        let score = |evidence: Evidence| evidence.score(self.config.hints_max);
+        if score(case.evidence) >= self.config.threshold {
+            self.works.end(process, ctx);
+            return self.responses.answer(&case, &self.config, ctx);
+        }
+        // Only where it would decide.
+        let with_work = case.evidence.with(Evidence::of_work());
+        if evidence.computes() && score(with_work) >= self.config.threshold {
+            self.works.watch(process, &self.config, ctx);
         }
     }
 }

@@ -58,6 +58,13 @@ impl Lineages {
         }
     }
 
+    /// Begins what the arguments of a process say anew.
+    pub(crate) fn read_anew(&mut self, process: ProcessKey) {
+        if let Some(shown) = self.0.get_mut(&process) {
+            shown.evidence = shown.evidence.read_anew();
+        }
+    }
+
     /// Adds evidence to a process, and the pool that it is of, if it is of one.
     pub(crate) fn add(&mut self, process: ProcessKey, evidence: Evidence, pool: Option<Pool>) {
         let shown = self.0.entry(process).or_default();

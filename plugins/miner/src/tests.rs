@@ -1,7 +1,7 @@
 //! The scenarios, and what a detection does and does not do.
 
 use krsi_plugin::testing::{Script, Seen, Spawn};
-use krsi_plugin::{ExecFlags, Refusal, Text, Value};
+use krsi_plugin::{Connect, ExecFlags, Refusal, Sample, Text, Value, Whose};
 use serde::Deserialize;
 
 use super::Miner;
@@ -55,7 +55,17 @@ const fn first() -> u32 {
     100
 }
 
+/// What is told and refused: to have somebody read is nothing to him.
+fn answers(mut seen: Vec<Seen>) -> Vec<Seen> {
+    seen.retain(|seen| !matches!(seen, Seen::Samples { .. }));
+    seen
+}
+
 fn play(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
+    answers(acted(script, act))
+}
+
+fn acted(script: &mut Script<Miner>, act: &Act) -> Vec<Seen> {
     if let Some(to) = &act.connect {
         return script.connect(act.pid, to);
     }
@@ -261,10 +271,8 @@ fn what_a_former_image_was_is_not_what_the_next_one_is() {
     assert_eq!(script.exec(&runtime), []);
     // One word of mining, and a hint: with the runtime's two hints they would be a proof.
     let argv = ["a", "--nicehash"];
-    assert_eq!(
-        script.exec(&Spawn { tgid: 100, exe: "/opt/a", argv: &argv, ..Spawn::default() }),
-        []
-    );
+    let spawn = Spawn { tgid: 100, exe: "/opt/a", argv: &argv, ..Spawn::default() };
+    assert_eq!(answers(script.exec(&spawn)), []);
     assert_eq!(script.connect(100, "10.1.2.3:14444"), []);
 }
 
@@ -295,4 +303,88 @@ fn the_state_of_the_first_versions_is_left_behind() {
     let mut miner = Miner::init(b"", 0, &mut ctx).unwrap();
     assert_eq!(miner.restore("0.1.0", b"\xff\xff"), Ok(()));
     assert!(miner.restore("1.0.0", b"\xff\xff").is_err());
+}
+
+/// A process that is told `argv` and then works for so many samples, beside a connection of each; what came of it.
+fn worked(exe: &str, argv: &[&str], share: u64, to: &[&str]) -> usize {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    script.exec(&Spawn { tgid: 100, exe, argv, ..Spawn::default() });
+    let mut cpu_ns = 0;
+    let mut found = 0;
+    for to in to {
+        let to: std::net::SocketAddr = to.parse().unwrap();
+        let connect =
+            Connect { address: Some(to.ip()), port: to.port(), protocol: 6, ..Connect::default() };
+        let sample = Sample { cpu_ns, connections: vec![connect], ..Sample::default() };
+        found += alerts(&script.sample(100, sample));
+        script.wait(15_000);
+        cpu_ns += 150_000_000 * share;
+    }
+    found
+}
+
+#[test]
+fn work_without_a_break_decides_beside_a_word_of_what_is_computed_and_a_connection_that_stays() {
+    let (pool, other) = ("203.0.113.9:443", "203.0.113.8:443");
+    let (name, exe) = (["xmrig"], "/opt/xmrig");
+    assert_eq!(worked(exe, &name, 95, &[pool; 5]), 1);
+    // Too short, too little, on this machine, to one after the other.
+    assert_eq!(worked(exe, &name, 95, &[pool; 4]), 0);
+    assert_eq!(worked(exe, &name, 70, &[pool; 9]), 0);
+    for near in ["127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.1]:443"] {
+        assert_eq!(worked(exe, &name, 95, &[near; 9]), 0, "{near}");
+    }
+    assert_eq!(worked(exe, &name, 95, &[pool, pool, other, other, pool, pool, other, other]), 0);
+    // Whom it is for is not what it does, and to work is no word of mining.
+    let wallet = format!("4{}", "A".repeat(94));
+    assert_eq!(worked("/opt/scan", &["scan", "--address", &wallet], 95, &[pool; 9]), 0);
+    assert_eq!(worked("/tmp/ffmpeg", &["ffmpeg", "-i", "a.mp4"], 95, &[pool; 9]), 0);
+}
+
+#[test]
+fn hints_with_work_and_memory_are_no_proof() {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    let flags = ExecFlags(ExecFlags::MEMFD | ExecFlags::DELETED);
+    let argv = ["java", "-o", "10.1.2.3:3333", "-u", "x", "-p", "y"];
+    script.exec(&Spawn { tgid: 100, exe: "/tmp/java", argv: &argv, flags, ..Spawn::default() });
+    assert_eq!(script.connect(100, "10.1.2.3:3333"), []);
+    // Nobody has him read, as nothing that samples say would decide.
+    let seen = script.sample(100, Sample { huge_bytes: 1 << 40, ..Sample::default() });
+    assert!(matches!(&seen[..], [Seen::Refused { .. }]), "{seen:?}");
+}
+
+#[test]
+fn a_program_of_a_root_of_its_own_is_no_program_of_the_system() {
+    let argv = ["a", "--donate-level", "1", "-o", "stratum+tcp://127.0.0.1:443"];
+    let spawn = Spawn { tgid: 100, exe: "/usr/bin/a", argv: &argv, ..Spawn::default() };
+    for (root, mounts, expected) in [
+        (Whose::Own, Whose::Machine, 1),
+        (Whose::Machine, Whose::Own, 1),
+        (Whose::Machine, Whose::Machine, 0),
+        (Whose::Unknown, Whose::Unknown, 0),
+    ] {
+        let mut script = Script::<Miner>::start(b"").unwrap();
+        assert_eq!(answers(script.exec(&spawn)), []);
+        let exe = "/usr/bin/a".into();
+        assert_eq!(script.sample(100, Sample { exe, root, mounts, ..Sample::default() }), []);
+        assert_eq!(alerts(&script.connect(100, "127.0.0.1:443")), expected, "{root:?} {mounts:?}");
+    }
+    // Another program runs by then.
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    script.exec(&spawn);
+    let other = Sample { exe: "/usr/bin/b".into(), root: Whose::Own, ..Sample::default() };
+    assert_eq!(script.sample(100, other), []);
+    assert_eq!(script.connect(100, "127.0.0.1:443"), []);
+}
+
+#[test]
+fn a_sample_of_a_process_that_has_ended_is_waited_for_no_longer() {
+    let mut script = Script::<Miner>::start(b"").unwrap();
+    let spawn = Spawn { tgid: 100, exe: "/opt/xmrig", argv: &["xmrig"], ..Spawn::default() };
+    assert_eq!(script.exec(&spawn).len(), 1);
+    assert_eq!(script.sample_ended(100), []);
+    // It is asked for again, once, when it starts again.
+    assert_eq!(script.exec(&spawn).len(), 1);
+    assert_eq!(script.refuse(Refusal::TooMany, "no more asks"), []);
+    assert_eq!(script.exec(&spawn).len(), 1);
 }

@@ -5,7 +5,7 @@
 //!
 //! With `STAND_IN=ADDRESS:PORT` in its environment it takes any arguments, and connects there, or nowhere if that is
 //! empty: it then is whatever its name and arguments say. It keeps its first connection and sends on it, which is
-//! printed as `send 127.0.0.1:3333: ok`.
+//! printed as `send 127.0.0.1:3333: ok`. With `STAND_IN_WORK` too, it keeps a processor busy all the while.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -19,6 +19,9 @@ const ROUND: Duration = Duration::from_millis(100);
 
 fn main() -> anyhow::Result<()> {
     if let Ok(to) = std::env::var("STAND_IN") {
+        if std::env::var_os("STAND_IN_WORK").is_some() {
+            std::thread::spawn(work);
+        }
         return stand_in(&to);
     }
     let mut pools: Vec<SocketAddr> = Vec::new();
@@ -65,6 +68,13 @@ fn stand_in(to: &str) -> anyhow::Result<()> {
         std::thread::sleep(if refused { ROUND * 10 } else { ROUND });
     }
     Ok(())
+}
+
+fn work() {
+    let mut number = 0u64;
+    loop {
+        number = std::hint::black_box(number.wrapping_mul(31).wrapping_add(1));
+    }
 }
 
 fn connect(to: &SocketAddr) -> std::io::Result<TcpStream> {

@@ -32,8 +32,13 @@ const AT_A_TIME: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
-/// How long what is not found, or must not be, is looked at.
+/// How long what is not found, or must not be, is looked at, and how long if it works all the while.
 const WHILE: Duration = Duration::from_secs(3);
+const WORK_WHILE: Duration = Duration::from_secs(8);
+/// Those that run at a time of those that work: each is to have a processor for some of the time.
+const WORK_AT_A_TIME: usize = 4;
+/// The plugin's configuration: work is judged sooner, and by less of it than by default.
+const CONFIG: &str = include_str!("../../../plugins/miner/config.toml");
 /// Of how many acts one runs on kernels other than this one.
 const SOME: usize = 10;
 const ALL_ON: &str = "6.12";
@@ -58,6 +63,9 @@ struct MinerAct {
     how: How,
     /// Where it connects to; where {pool} stands among its arguments, unless it says so.
     to: Option<String>,
+    /// Whether it keeps a processor busy all the while.
+    #[serde(default)]
+    work: bool,
     /// Whether it is the guest's own program, not a stand-in.
     #[serde(default)]
     real: bool,
@@ -134,10 +142,13 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
     for (_, playing) in &first {
         playing.wait_until_it_runs()?;
     }
-    let host = guest.host("miner", "")?;
+    let config = CONFIG.replace("work_seconds = 60", "work_seconds = 2");
+    let config = config.replace("work_cores = 0.8", "work_cores = 0.2");
+    let host = guest.host("miner", &config)?;
     let (mut seen, mut harmed) = (Tally::default(), Tally::default());
     judge(&host, first, (&mut seen, &mut harmed))?;
-    for some in after.chunks(AT_A_TIME) {
+    let (works, rests): (Vec<_>, Vec<_>) = after.into_iter().partition(|(_, act)| act.work);
+    for some in rests.chunks(AT_A_TIME).chain(works.chunks(WORK_AT_A_TIME)) {
         let some = some.iter().map(|(mines, act)| Ok((*mines, Playing::start(guest, act)?)));
         judge(&host, some.collect::<anyhow::Result<Vec<_>>>()?, (&mut seen, &mut harmed))?;
     }
@@ -197,7 +208,8 @@ fn judge(
     };
     // What was not found is told at the end, with all others.
     let _in_time = wait_at_most(PATIENCE, "all miners", || Ok(all()?.then_some(())));
-    std::thread::sleep(WHILE);
+    let works = acts.iter().any(|(_, playing)| playing.act.work);
+    std::thread::sleep(if works { WORK_WHILE } else { WHILE });
     let reports = host.reports()?;
     for (mines, playing) in acts {
         let alert = is_alert(&reports, &playing);

@@ -53,6 +53,9 @@ impl Playing {
         let out = guest.path(&format!("{}.out", act.name.replace('/', " ")));
         let (mut command, file) = command(guest, act)?;
         command.env("STAND_IN", act.to.as_deref().unwrap_or_default());
+        if act.work {
+            command.env("STAND_IN_WORK", "1");
+        }
         // A group of its own, so that what it starts ends with it.
         command.process_group(0).stdin(Stdio::null());
         command.stdout(File::create(&out)?).stderr(Stdio::null());

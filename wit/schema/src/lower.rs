@@ -80,7 +80,8 @@ pub const fn file_of(record: RecordRef<'_, '_>) -> Option<v0_2::FileKey> {
         | RecordRef::Outcome(_)
         | RecordRef::Lost(_)
         | RecordRef::Tick(_)
-        | RecordRef::RunningEnd(_) => None,
+        | RecordRef::RunningEnd(_)
+        | RecordRef::Sample(_) => None,
     }
 }
 
@@ -153,12 +154,13 @@ fn to_0_1<'r>(record: RecordRef<'r, '_>) -> Option<v0_1::Record<'r>> {
             let body = body_to_0_1(body)?;
             v0_1::Record::Event(v0_1::Event { meta: meta_to_0_1(meta), body })
         }
-        RecordRef::Running(_) | RecordRef::RunningEnd(_) => return None,
+        RecordRef::Running(_) | RecordRef::RunningEnd(_) | RecordRef::Sample(_) => return None,
     })
 }
 
 fn process_to_0_1<'r>(process: &'r v0_2::Process<'_>) -> v0_1::Process<'r> {
-    let v0_2::Process { key, parent, exe, argv, file, uid, gid, cgroup } = process;
+    let v0_2::Process { key, parent, exe, argv, file, uid, gid, cgroup, root: _, mounts: _ } =
+        process;
     v0_1::Process {
         key: *key,
         parent: *parent,
@@ -299,6 +301,8 @@ fn record_of_0_1(record: v0_1::Record<'_>) -> Record<'_> {
             uid: process.uid,
             gid: process.gid,
             cgroup: process.cgroup,
+            root: v0_2::Whose::Unknown,
+            mounts: v0_2::Whose::Unknown,
         }),
         v0_1::Record::Gone(v0_1::Gone { key }) => Record::Gone(v0_2::Gone { key }),
         v0_1::Record::Outcome(outcome) => Record::Outcome(v0_2::Outcome {

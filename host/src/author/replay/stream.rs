@@ -43,7 +43,9 @@ pub(super) fn lacks(manifest: &Manifest, head: &Head) -> Vec<String> {
     let labels = manifest.labels.iter().map(|label| format!("label {}", label.name));
     // What is told of it goes to each plugin by itself, and lies on its tape.
     let running = (manifest.running != ToldRunning::Never).then(|| "what ran already".to_owned());
-    hooks.map(str::to_owned).chain(watches).chain(labels).chain(running).collect()
+    let samples = manifest.samples.then(|| "samples".to_owned());
+    let own = labels.chain(running).chain(samples);
+    hooks.map(str::to_owned).chain(watches).chain(own).collect()
 }
 
 impl Streaming {
@@ -124,6 +126,7 @@ impl Streaming {
                 }
                 Record::Running(_) | Record::RunningEnd(_) => self.running,
                 Record::BatchStart(_)
+                | Record::Sample(_)
                 | Record::Outcome(_)
                 | Record::Tick(_)
                 | Record::Unknown(_) => false,

@@ -5,6 +5,7 @@
 mod judged;
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 
 use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
@@ -20,7 +21,7 @@ use crate::plugin::{CallError, KeptLog, PluginPre, StartError, Stepped, words};
 use crate::policy::ledger::memory::{CallKeys, MemoryMaps};
 use crate::policy::{
     ActionContext, Applied, Grant, GrantSpec, Kinship, Ledger, Machine, Principal, RaisedAlert,
-    ResolvingHooks, RuleView, Turns, Undeclared, apply,
+    ResolvingHooks, RuleView, SampleBook, Turns, Undeclared, apply,
 };
 use crate::route::batch::private;
 use crate::route::queue::Batch;
@@ -48,6 +49,8 @@ pub(super) struct Stage {
     boot_ns: u64,
     unix_offset_ns: i64,
     next_tick_ns: Option<u64>,
+    /// Asks for samples: who plays it says what they are.
+    samples: Mutex<SampleBook>,
 }
 
 /// What a plugin did in one or several calls.
@@ -139,6 +142,7 @@ impl Stage {
             boot_ns,
             unix_offset_ns,
             next_tick_ns: tick_ns.map(|tick| boot_ns.saturating_add(tick)),
+            samples: Mutex::default(),
         };
         let happened = stage.did(&first);
         Ok((stage, happened))
@@ -312,6 +316,7 @@ impl Stage {
             machine: &self.machine,
             within: &within,
             bounds: Bounds::default(),
+            sampling: &self.samples,
         };
         apply(&self.turns, &mut self.principal, actions, around)
     }

@@ -16,6 +16,7 @@ use krsi_plugin_schema::latest::{Argv, Exec, Meta, Process, ProcessKey};
 use self::recent::{Recent, Sighting};
 use super::change::ProcessChange;
 use super::descent::Descent;
+use super::identity::whose;
 
 pub(crate) use self::census::{Missed, TableCounts};
 
@@ -70,6 +71,8 @@ pub struct ProcessTable {
     /// What the last comparison found wrong: it is believed when the next one finds it again.
     suspects: HashSet<ProcessKey>,
     counts: TableCounts,
+    /// Number of the machine's mount namespace.
+    mounts: Option<u64>,
 }
 
 impl Default for ProcessTable {
@@ -90,7 +93,13 @@ impl ProcessTable {
             capacity: capacity.max(1),
             suspects: HashSet::new(),
             counts: TableCounts::default(),
+            mounts: None,
         }
+    }
+
+    /// Learns the number of the machine's mount namespace.
+    pub(crate) const fn set_mounts(&mut self, number: Option<u64>) {
+        self.mounts = number;
     }
 
     /// Adds processes that run, as long as there is room; what is known of one already stays. Returns those that
@@ -213,6 +222,8 @@ impl ProcessTable {
         let Some(row) = self.rows.get_mut(&meta.process) else { return false };
         row.process.uid = meta.uid;
         row.process.gid = meta.gid;
+        let mounts = Some(u64::from(meta.mount_ns)).filter(|number| *number != 0);
+        row.process.mounts = whose(self.mounts, mounts);
         if row.cgroup_id != meta.cgroup_id && row.life == ProcessState::Running {
             let name = cgroup(meta.cgroup_id);
             if !name.is_empty() {

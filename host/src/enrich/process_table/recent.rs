@@ -16,12 +16,13 @@ pub(super) struct Sighting {
     uid: u32,
     gid: u32,
     cgroup_id: u64,
+    mount_ns: u32,
 }
 
 impl Sighting {
     pub(super) const fn new(meta: &Meta<'_>, parent: ProcessKey) -> Self {
-        let Meta { process, uid, gid, cgroup_id, .. } = *meta;
-        Self { process, parent, uid, gid, cgroup_id }
+        let Meta { process, uid, gid, cgroup_id, mount_ns, .. } = *meta;
+        Self { process, parent, uid, gid, cgroup_id, mount_ns }
     }
 }
 

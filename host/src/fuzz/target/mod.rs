@@ -6,5 +6,6 @@ pub(crate) mod config;
 pub(crate) mod control;
 pub(crate) mod module;
 pub(crate) mod name;
+pub(crate) mod parse;
 pub(crate) mod ring;
 pub(crate) mod watch;

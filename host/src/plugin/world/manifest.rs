@@ -48,6 +48,8 @@ pub struct Manifest {
     pub labels: Vec<Label>,
     /// Whether it is told of what runs already.
     pub running: ToldRunning,
+    /// Whether it asks for samples of processes.
+    pub samples: bool,
     /// Whether it wants to kill.
     pub kill: bool,
     /// Interval of ticks, if it wants any.
@@ -144,6 +146,7 @@ pub(super) fn check(asked: latest::Manifest, contract: Schema) -> Result<Manifes
         deny_keys: asked.deny_keys,
         labels: labels(asked.labels)?,
         running: asked.running,
+        samples: asked.samples,
         kill: asked.kill,
         tick: (asked.tick_ms > 0).then(|| Duration::from_millis(u64::from(asked.tick_ms))),
         on_stop: asked.on_stop,

@@ -38,6 +38,7 @@ fn raw(manifest: bindings::Manifest) -> RawManifest {
         filters: Vec::new(),
         deny_hooks: manifest.deny_hooks,
         running: ToldRunning::Never,
+        samples: false,
         kill: manifest.kill,
         tick_ms: manifest.tick_ms,
         labels: Vec::new(),

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use krsi_host_abi::deny::{Bounds, Mode};
 use krsi_plugin_schema::frame::{Frame, FrameError, Frames};
 use krsi_plugin_schema::latest::{
-    Action, Alert, Allow, Deny, INIT_TOKEN, IfUnread, LabelRule, LabelTest, Outcome, ProcessKey,
-    RecordRef, Refusal, Revoke, Rule, RuleMode, SetLabel, Severity,
+    Action, Alert, Allow, AskSamples, Deny, INIT_TOKEN, IfUnread, LabelRule, LabelTest, Outcome,
+    ProcessKey, RecordRef, Refusal, Revoke, Rule, RuleMode, SetLabel, Severity,
 };
 use krsi_plugin_schema::{Schema, lower};
 
@@ -20,6 +20,7 @@ use super::ledger::{Kinship, LedgerError, MadeRule, RuleSpec, RuleView};
 use super::metric::{MetricNames, MetricValue};
 use super::rate::Allowance;
 use super::regrant::concerns_others_by;
+use super::sample::Sampling;
 use super::turns::Turns;
 use crate::kernel::map::store::RuleStore;
 use crate::route::queue::Batch;
@@ -92,6 +93,8 @@ pub struct ActionContext<'a> {
     pub within: &'a dyn Fn(ProcessKey) -> bool,
     /// The scope, as the kernel checks it in every call.
     pub bounds: Bounds,
+    /// Where asks for samples go.
+    pub sampling: &'a dyn Sampling,
 }
 
 /// An alert, its texts bounded and made harmless.
@@ -260,12 +263,17 @@ fn one<S: RuleStore>(
         }
         Action::SetLabel(set) => set_label(ledger, principal, set, context, (applied, budget)),
         Action::Revoke(Revoke { token }) => {
-            revoke(ledger, (principal, *token), context.now_boot_ns, (applied, budget));
+            if context.sampling.end(*token) {
+                applied.done(*token, None);
+            } else {
+                revoke(ledger, (principal, *token), context.now_boot_ns, (applied, budget));
+            }
         }
         Action::Kill(kill) => match kill::kill(kill.process) {
             Ok(()) => applied.done(token, None),
             Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
         },
+        Action::AskSamples(ask) => ask_samples(principal, ask, context, applied),
         Action::Alert(alert) => raise(principal, alert, context.now_boot_ns, applied),
         Action::Metric(metric) => match principal.metrics.take(metric) {
             Ok(value) => applied.metrics.push(value),
@@ -293,6 +301,24 @@ fn revoke<S: RuleStore>(
     match revoked {
         Ok(_ended) => applied.done(token, None),
         Err(error) => applied.refuse(token, error.refusal(), error.to_string()),
+    }
+}
+
+fn ask_samples(
+    principal: &Principal,
+    ask: &AskSamples,
+    context: ActionContext<'_>,
+    applied: &mut Applied,
+) {
+    if !(context.kinship.exists)(ask.process) {
+        let detail = format!("no process {} that started then runs", ask.process.tgid);
+        applied.refuse(ask.token, Refusal::UnknownProcess, detail);
+        return;
+    }
+    let limits = principal.grant.spec().samples;
+    match context.sampling.begin(ask, limits, context.now_boot_ns) {
+        Ok(()) => applied.done(ask.token, None),
+        Err(error) => applied.refuse(ask.token, error.refusal(), error.to_string()),
     }
 }
 
@@ -329,6 +355,7 @@ fn in_scope(principal: &Principal, action: &Action<'_>, context: ActionContext<'
         }
         Action::Kill(kill) => (context.within)(kill.process),
         Action::SetLabel(set) => (context.within)(set.process),
+        Action::AskSamples(ask) => (context.within)(ask.process),
         Action::Revoke(_)
         | Action::Alert(_)
         | Action::Metric(_)

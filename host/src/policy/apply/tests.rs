@@ -1,5 +1,7 @@
 //! Tests of lists of actions against maps that are read as the kernel reads them.
 
+use std::sync::Mutex;
+
 use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::push;
@@ -11,6 +13,7 @@ use super::super::broad::Machine;
 use super::super::capability::GrantSpec;
 use super::super::ledger::fake::Fake;
 use super::super::ledger::{Kinship, Ledger};
+use super::super::sample::{SampleBook, SampleLimits};
 use super::*;
 
 fn turns() -> Turns<Fake> {
@@ -55,12 +58,14 @@ fn applied(turns: &Turns<Fake>, principal: &mut Principal, actions: &[u8]) -> Ap
     let kinship =
         Kinship { exists: &|_| true, descendants: &|_| Vec::new(), running: &|_| Vec::new() };
     let machine = &Machine::default();
+    let book = Mutex::new(SampleBook::default());
     let context = ActionContext {
         now_boot_ns: 1,
         kinship,
         machine,
         within: &|_| true,
         bounds: Bounds::default(),
+        sampling: &book,
     };
     apply(turns, principal, actions, context)
 }
@@ -163,12 +168,14 @@ fn others_get_the_ledger_between_the_actions_of_one_call() {
         let kinship =
             Kinship { exists: &exists, descendants: &|_| Vec::new(), running: &|_| Vec::new() };
         let machine = &Machine::default();
+        let book = Mutex::new(SampleBook::default());
         let context = ActionContext {
             now_boot_ns: 1,
             kinship,
             machine,
             within: &|_| true,
             bounds: Bounds::default(),
+            sampling: &book,
         };
         let applied = apply(turns, &mut plugin, &actions, context);
         assert_eq!(applied.rules.len(), 1000);
@@ -185,4 +192,64 @@ fn a_renewal_is_answered_with_the_same_rule_and_is_no_news() {
     let again = applied(&turns, &mut plugin, &denials(5..6));
     assert_eq!((first.rules.len(), again.rules.len()), (1, 0));
     assert_eq!(first.outcomes, again.outcomes);
+}
+
+#[test]
+fn samples_are_asked_for_by_who_may_and_of_who_runs_and_an_ask_is_revoked_as_a_rule_is() {
+    let turns = turns();
+    let gone = ProcessKey { start_boot_ns: 9, tgid: 9 };
+    let book = Mutex::new(SampleBook::default());
+    let answers_of = |plugin: &mut Principal, actions: &[Action<'_>]| {
+        let mut list = Vec::new();
+        actions.iter().for_each(|action| action.push(&mut list).unwrap());
+        let kinship = Kinship {
+            exists: &|key| key != gone,
+            descendants: &|_| Vec::new(),
+            running: &|_| Vec::new(),
+        };
+        let context = ActionContext {
+            now_boot_ns: 1,
+            kinship,
+            machine: &Machine::default(),
+            within: &|key| key.tgid != 8,
+            bounds: Bounds::default(),
+            sampling: &book,
+        };
+        answers(&apply(&turns, plugin, &list, context))
+    };
+    let ask = |token, tgid| {
+        let process = ProcessKey { start_boot_ns: 9, tgid };
+        let ask = AskSamples { token, process, every_ms: 1000, times: 9, ..AskSamples::default() };
+        Action::AskSamples(AskSamples { usage: true, ..ask })
+    };
+    let asked = Asked { samples: true, ..Asked::default() };
+    let of = |asked: &Asked, spec| {
+        Principal::new(1, "p".into(), Schema::V0_2, Grant::new(asked.clone(), spec))
+    };
+    let few = GrantSpec {
+        samples: SampleLimits { asks: 2, per_second: 1 },
+        scope: Scope::Uid(7),
+        ..GrantSpec::default()
+    };
+    let mut plugin = of(&asked, few);
+    let revoke = |token| Action::Revoke(Revoke { token });
+    let actions =
+        [ask(1, 1), ask(1, 2), ask(2, 9), ask(3, 8), ask(4, 1), ask(5, 1), revoke(1), ask(6, 1)];
+    let expected = [
+        (1, None),
+        (1, Some(Refusal::TokenInUse)),
+        (2, Some(Refusal::UnknownProcess)),
+        (3, Some(Refusal::OutOfScope)),
+        (4, None),
+        (5, Some(Refusal::TooMany)),
+        (1, None),
+        (6, None),
+    ];
+    assert_eq!(answers_of(&mut plugin, &actions), expected);
+    let not_granted = [(7, Some(Refusal::NotGranted)), (7, Some(Refusal::UnknownRule))];
+    let none =
+        GrantSpec { samples: SampleLimits { asks: 0, per_second: 1 }, ..GrantSpec::default() };
+    for mut plugin in [of(&Asked::default(), GrantSpec::default()), of(&asked, none)] {
+        assert_eq!(answers_of(&mut plugin, &[ask(7, 1), revoke(7)]), not_granted);
+    }
 }

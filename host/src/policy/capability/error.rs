@@ -35,6 +35,11 @@ pub enum CapabilityError {
     /// Killing that the plugin's manifest does not ask for.
     #[error("the plugin's manifest does not ask to kill")]
     UnaskedKill,
+    /// Samples that the plugin's manifest does not ask for.
+    #[error("the plugin's manifest does not ask for samples: its author adds `samples`")]
+    UnaskedSamples,
+    #[error("samples of processes are not granted")]
+    Samples,
     /// A kind of key that was not granted.
     #[error("rules on {key} keys are not granted")]
     Key {
@@ -107,6 +112,8 @@ impl CapabilityError {
             Self::UnaskedKey { .. }
             | Self::UnaskedHook { .. }
             | Self::UnaskedKill
+            | Self::UnaskedSamples
+            | Self::Samples
             | Self::UnaskedLabel { .. }
             | Self::Label { .. }
             | Self::Key { .. }

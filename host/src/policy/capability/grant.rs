@@ -7,6 +7,7 @@ use krsi_host_abi::deny::{MAX_ERRNO, Mode};
 use krsi_plugin_schema::latest::{Hook, HookSet, KeyKinds, Rule, RuleKey, RuleMode};
 
 use super::super::asked::{Asked, AskedWatch};
+use super::super::sample::SampleLimits;
 use super::error::CapabilityError;
 use crate::route::scope::Scope;
 
@@ -50,6 +51,8 @@ pub struct GrantSpec {
     /// Updates of maps of one call after which its further actions are refused.
     pub writes_max: u64,
     pub alerts_per_second: u32,
+    /// Samples of processes that it may ask for; none without an ask.
+    pub samples: SampleLimits,
     /// Whose events it may see, and whom its rules may concern.
     pub scope: Scope,
     /// The most that its rules do.
@@ -73,6 +76,7 @@ impl Default for GrantSpec {
             actions_max: 1024,
             writes_max: 16_384,
             alerts_per_second: 100,
+            samples: SampleLimits { asks: 64, per_second: 64 },
             scope: Scope::System,
             mode: RuleMode::Enforce,
         }
@@ -102,6 +106,7 @@ impl GrantSpec {
             filters: accepted.filters.clone(),
             labels: accepted.labels.clone(),
             running: accepted.running && shown,
+            samples: accepted.samples && shown && self.samples.asks > 0,
             kill: self.kill,
         }
     }
@@ -160,6 +165,13 @@ impl Grant {
             return Err(CapabilityError::UnaskedKill);
         }
         if self.may.kill { Ok(()) } else { Err(CapabilityError::Kill) }
+    }
+
+    pub(super) const fn check_samples(&self) -> Result<(), CapabilityError> {
+        if !self.asked.samples {
+            return Err(CapabilityError::UnaskedSamples);
+        }
+        if self.may.samples { Ok(()) } else { Err(CapabilityError::Samples) }
     }
 
     pub(super) fn check_label(&self, name: &str) -> Result<(), CapabilityError> {

@@ -34,6 +34,7 @@ pub(crate) fn check(grant: &Grant, action: &Action<'_>) -> Result<(), Capability
         }
         Action::SetLabel(set) => grant.check_label(&set.label),
         Action::Kill(_) => grant.check_kill(),
+        Action::AskSamples(_) => grant.check_samples(),
         Action::Alert(alert) if !is_technique(&alert.technique) => Err(CapabilityError::Technique),
         Action::Metric(metric) if !is_metric_name(&metric.name) => Err(CapabilityError::MetricName),
         Action::Metric(metric) if !metric.value.is_finite() => Err(CapabilityError::MetricValue),

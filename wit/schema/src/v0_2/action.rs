@@ -12,6 +12,7 @@ use super::hook::HookSet;
 use super::key::RuleKey;
 use super::label::{LabelRule, LabelTest, SetLabel};
 use super::process::ProcessKey;
+use super::sample::AskSamples;
 use crate::codec::{CodecError, Composite, Decode, Encode, Reader, choice};
 use crate::frame::{Frame, FrameError, write};
 use crate::{composite, words};
@@ -280,6 +281,8 @@ pub enum Action<'a> {
     SetLabel(SetLabel<'a>),
     /// See [`Evidence`].
     Evidence(Evidence<'a>),
+    /// See [`AskSamples`].
+    AskSamples(AskSamples),
     /// A kind that this version does not have.
     Unknown(u16),
 }
@@ -309,6 +312,7 @@ impl<'a> Action<'a> {
                 }),
                 8 => Action::SetLabel(SetLabel::decode_fields(from)?),
                 10 => Action::Evidence(Evidence::decode_fields(from)?),
+                9 => Action::AskSamples(AskSamples::decode_fields(from)?),
                 other => Action::Unknown(other),
             })
         })
@@ -337,6 +341,7 @@ impl<'a> Action<'a> {
             }),
             Action::SetLabel(set) => write(out, 8, |out| set.encode_fields(out)),
             Action::Evidence(evidence) => write(out, 10, |out| evidence.encode_fields(out)),
+            Action::AskSamples(ask) => write(out, 9, |out| ask.encode_fields(out)),
             Action::Unknown(kind) => write(out, *kind, |_| ()),
         }
     }
@@ -349,6 +354,7 @@ impl<'a> Action<'a> {
             | Action::Allow(Allow { rule })
             | Action::LabelRule(LabelRule { rule, .. }) => rule.token,
             Action::SetLabel(set) => set.token,
+            Action::AskSamples(ask) => ask.token,
             Action::Revoke(revoke) => revoke.token,
             Action::Kill(kill) => kill.token,
             Action::Alert(_) | Action::Metric(_) | Action::Evidence(_) | Action::Unknown(_) => 0,

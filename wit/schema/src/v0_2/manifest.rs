@@ -63,6 +63,8 @@ pub struct Manifest {
     pub labels: Vec<Label>,
     /// Whether it wants to be told of what runs already.
     pub running: ToldRunning,
+    /// Whether it asks for samples of processes.
+    pub samples: bool,
     /// Whether it wants to kill processes.
     pub kill: bool,
     /// Milliseconds between ticks, 0 for none.
@@ -158,6 +160,13 @@ impl Manifest {
         self
     }
 
+    /// Asks to be told what processes that it names use and are, by samples.
+    #[must_use]
+    pub const fn samples(mut self) -> Self {
+        self.samples = true;
+        self
+    }
+
     /// Asks to kill processes.
     #[must_use]
     pub const fn kill(mut self) -> Self {
@@ -196,6 +205,7 @@ impl Manifest {
             deny_hooks,
             labels,
             running,
+            samples,
             kill,
             tick_ms,
             on_stop,
@@ -212,6 +222,9 @@ impl Manifest {
         labels.iter().try_for_each(|label| required(&mut out, "label", label))?;
         if *running != ToldRunning::Never {
             required(&mut out, "running", running)?;
+        }
+        if *samples {
+            required(&mut out, "samples", samples)?;
         }
         if *kill {
             required(&mut out, "kill", kill)?;
@@ -261,6 +274,7 @@ impl Manifest {
             "deny-hook" => self.deny_hooks.push(value(from).map_err(wrong)?),
             "label" => self.labels.push(value(from).map_err(wrong)?),
             "running" => self.running = value(from).map_err(wrong)?,
+            "samples" => self.samples = value(from).map_err(wrong)?,
             "kill" => self.kill = value(from).map_err(wrong)?,
             "tick-ms" => self.tick_ms = value(from).map_err(wrong)?,
             "on-stop" => self.on_stop = value(from).map_err(wrong)?,
@@ -312,6 +326,7 @@ mod tests {
             .filter(filter.flags_any(2).port(80).cgroup(8).per_process_rate(5))
             .deny_hook(Hook::TaskKill)
             .running_each_version()
+            .samples()
             .kill()
             .tick_ms(500)
             .on_stop(OnStop::Clear);

@@ -15,6 +15,7 @@ mod process;
 pub mod record;
 mod report;
 mod running;
+mod sample;
 
 pub use action::{
     Action, Alert, AlertEvidence, Allow, Deny, Evidence, IfUnread, Kill, Metric, MetricKind,
@@ -31,10 +32,11 @@ pub use hook::{Hook, HookSet};
 pub use key::{IfUnresolved, KeyKind, KeyKinds, RuleKey};
 pub use label::{Label, LabelExec, LabelFull, LabelRule, LabelTest, SetLabel};
 pub use manifest::{Manifest, ManifestFault, OnStop};
-pub use process::{Argv, FileKey, Gone, Process, ProcessKey};
+pub use process::{Argv, FileKey, Gone, Process, ProcessKey, Whose};
 pub use record::RecordError;
 pub use report::{BatchStart, Lost, LostOf, LostWhere, Outcome, Refusal, Tick};
 pub use running::{Running, RunningEnd, ToldRunning};
+pub use sample::{AskSamples, Sample, SampleState};
 
 pub use crate::v0_1::INIT_TOKEN;
 
@@ -68,6 +70,8 @@ pub mod kind {
     pub const RUNNING: u16 = 0x208;
     /// [`super::RunningEnd`]: the last of these.
     pub const RUNNING_END: u16 = 0x209;
+    /// [`super::Sample`]: a process at a moment, as its plugin asked.
+    pub const SAMPLE: u16 = 0x20a;
     /// Events start here, `EVENT + hook id`: [`super::Meta`], then what the hook has.
     pub const EVENT: u16 = 0x300;
 }
@@ -93,6 +97,8 @@ pub enum Record<'a> {
     Running(Running<'a>),
     /// The end of what runs already: [`kind::RUNNING_END`].
     RunningEnd(RunningEnd),
+    /// See [`kind::SAMPLE`].
+    Sample(Sample<'a>),
     /// A kind of a later version: skipped.
     Unknown(u16),
 }
@@ -118,6 +124,8 @@ pub enum RecordRef<'r, 'a> {
     Running(&'r Running<'a>),
     /// The end of what runs already: [`kind::RUNNING_END`].
     RunningEnd(RunningEnd),
+    /// See [`kind::SAMPLE`].
+    Sample(&'r Sample<'a>),
 }
 
 impl<'a> Record<'a> {
@@ -136,6 +144,7 @@ impl<'a> Record<'a> {
             kind::WATCH => Record::Event(Event::decode_watch(frame)?),
             kind::RUNNING => Record::Running(frame.read(Running::decode_fields)?),
             kind::RUNNING_END => Record::RunningEnd(frame.read(RunningEnd::decode_fields)?),
+            kind::SAMPLE => Record::Sample(frame.read(Sample::decode_fields)?),
             other => match other.checked_sub(kind::EVENT).and_then(Hook::from_id) {
                 Some(hook) => Record::Event(Event::decode(hook, frame)?),
                 None => Record::Unknown(other),
@@ -156,6 +165,7 @@ impl<'a> Record<'a> {
             Record::Event(event) => RecordRef::Event(event),
             Record::Running(running) => RecordRef::Running(running),
             Record::RunningEnd(end) => RecordRef::RunningEnd(*end),
+            Record::Sample(sample) => RecordRef::Sample(sample),
             Record::Unknown(_) => return None,
         })
     }
@@ -187,6 +197,7 @@ impl RecordRef<'_, '_> {
             RecordRef::RunningEnd(end) => {
                 write(out, kind::RUNNING_END, |out| end.encode_fields(out))
             }
+            RecordRef::Sample(sample) => write(out, kind::SAMPLE, |out| sample.encode_fields(out)),
         }
     }
 }

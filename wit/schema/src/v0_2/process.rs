@@ -8,7 +8,7 @@ use core::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::codec::{CodecError, Decode, Encode, Reader};
-use crate::composite;
+use crate::{composite, words};
 
 pub use crate::v0_1::ProcessKey;
 
@@ -89,6 +89,20 @@ impl Argv<'_> {
     }
 }
 
+words! {
+    /// Whether something of a process is the machine's: that of process 1.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub enum Whose ("whose it is" else Unknown) {
+        /// It is not known, or could not be read.
+        #[default]
+        Unknown = 0,
+        /// It is that of process 1.
+        Machine = 1,
+        /// It is another one, such as a container's.
+        Own = 2,
+    }
+}
+
 composite! {
     /// What is known of a process; sent before the first record that refers to it, and again after an
     /// exec.
@@ -110,6 +124,10 @@ composite! {
         pub gid: u32,
         /// Path of its cgroup below the unified hierarchy's root; empty when unknown.
         pub cgroup: Cow<'a, str>,
+        /// Whether its root folder is the machine's; only records of what runs already and samples tell it.
+        pub root: Whose,
+        /// Whether its mount namespace is the machine's.
+        pub mounts: Whose,
     }
 }
 
@@ -126,6 +144,8 @@ impl Process<'_> {
             file: self.file,
             uid: self.uid,
             gid: self.gid,
+            root: self.root,
+            mounts: self.mounts,
         }
     }
 }

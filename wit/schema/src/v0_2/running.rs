@@ -54,5 +54,7 @@ composite! {
         pub ended: u32,
         /// Processes that are not known, as the host's table of processes is full.
         pub outside: u64,
+        /// Processes that were read, and whose records found no room in the plugin's queue.
+        pub lost: u32,
     }
 }

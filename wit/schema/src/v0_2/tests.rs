@@ -148,6 +148,8 @@ fn records() -> Vec<Record<'static>> {
         uid: 1,
         gid: 2,
         cgroup: Cow::Borrowed("/x"),
+        root: Whose::Own,
+        mounts: Whose::Machine,
     };
     let refused = Outcome {
         token: 7,
@@ -180,8 +182,30 @@ fn records() -> Vec<Record<'static>> {
         connections: Vec::from([connect, Connect { port: 3333, ..connect }]),
         connections_cut: true,
     };
-    let end = RunningEnd { told: 300, ended: 1, outside: 1 << 40 };
+    let end = RunningEnd { told: 300, ended: 1, outside: 1 << 40, lost: 2 };
+    let sample = Sample {
+        token: 9,
+        process: key,
+        number: 2,
+        is_last: true,
+        boot_ns: 1 << 40,
+        state: SampleState::Read,
+        exe: Cow::Borrowed("/bin/sh"),
+        root: Whose::Machine,
+        mounts: Whose::Own,
+        cpu_ns: 70_000_000,
+        threads: 3,
+        resident_bytes: 1 << 30,
+        huge_bytes: 1 << 21,
+        executable_bytes: 4096,
+        executable_cut: true,
+        connections: Vec::from([connect]),
+        connections_cut: true,
+        argv: Some(exec().argv),
+    };
+    let ended = Sample { state: SampleState::Ended, process: key, ..Sample::default() };
     let last = last.chain([Record::Running(running), Record::RunningEnd(end)]);
+    let last = last.chain([sample, ended].map(Record::Sample));
     first.into_iter().chain(events).chain(last).collect()
 }
 
@@ -243,7 +267,7 @@ fn a_reader_of_0_1_gets_what_it_knows_and_of_the_wrong_schema_only_the_time() {
     let has = |record: &Record<'_>| match record {
         Record::Event(event) => event.body.hook().is_some_and(|hook| Schema::V0_1.has(hook)),
         Record::Lost(lost) => lost.place != LostWhere::Recursion,
-        Record::Running(_) | Record::RunningEnd(_) => false,
+        Record::Running(_) | Record::RunningEnd(_) | Record::Sample(_) => false,
         _ => true,
     };
     // What 0.1 says of a loss is less.
@@ -258,6 +282,10 @@ fn a_reader_of_0_1_gets_what_it_knows_and_of_the_wrong_schema_only_the_time() {
         Record::Event(mut event) => {
             event.meta.labels = EventLabels::default();
             Record::Event(event)
+        }
+        Record::Process(process) => {
+            let (root, mounts) = (Whose::Unknown, Whose::Unknown);
+            Record::Process(Process { root, mounts, ..process })
         }
         other => other,
     });
@@ -447,12 +475,15 @@ fn every_action_round_trips_and_tells_its_token() {
     let what = Cow::Borrowed("another word");
     let evidence = Evidence { process, what, weight: 30, threshold: 100 };
     let metric = Metric { name: Cow::Borrowed("m"), kind: MetricKind::Gauge, value: -0.5 };
+    let (usage, arguments) = (true, true);
+    let ask = AskSamples { token: 302, process, every_ms: 1 << 20, times: 7, usage, arguments };
     let actions = [
         (Action::Revoke(Revoke { token: 300 }), 300),
         (Action::Kill(Kill { token: 301, process }), 301),
         (Action::Alert(alert), 0),
         (Action::Metric(metric), 0),
         (Action::Evidence(evidence), 0),
+        (Action::AskSamples(ask), 302),
     ];
     for (action, token) in actions {
         let out = written(&action);

@@ -6,9 +6,7 @@ use super::super::field_path::{
     self, Captured, Field, FieldError, FieldKind, FieldPath, Suggestion,
 };
 use super::super::predicate::{LABELS, Lowered};
-use super::{
-    Resolved, WatchError, WatchIfUnread, WatchSpec, WatchVerdict, function, label, reach,
-};
+use super::{Resolved, WatchError, WatchIfUnread, WatchSpec, WatchVerdict, function, label, reach};
 use crate::kernel::btf::kfunc::Kfuncs;
 use crate::kernel::btf::{KernelTypes, Prototype, PrototypeError, Returns};
 
