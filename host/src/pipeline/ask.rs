@@ -30,8 +30,16 @@ fn asked_watch((index, text): (u16, &String)) -> AskedWatch {
     let verdict = parsed.as_ref().and_then(|parsed| parsed.verdict.as_ref()).map(asked_verdict);
     let has_predicate = parsed.as_ref().is_some_and(WatchSpec::has_predicate);
     let needs_label = parsed.as_ref().is_some_and(WatchSpec::needs_label);
+    let short = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
+    let labels = parsed.as_ref().map(WatchSpec::labels).unwrap_or_default();
+    let labels = labels.into_iter().map(short).collect();
+    let gives = match parsed.as_ref().and_then(|parsed| parsed.verdict.as_ref()) {
+        Some(WatchVerdict::Label { name, .. }) => Some(short(name)),
+        Some(WatchVerdict::Deny(_) | WatchVerdict::Audit(_)) | None => None,
+    };
     let hook = parsed.map(|parsed| parsed.hook);
-    AskedWatch { index, text: text.clone(), hook, has_predicate, needs_label, verdict }
+    let text = text.clone();
+    AskedWatch { index, text, hook, has_predicate, needs_label, labels, gives, verdict }
 }
 
 fn asked_verdict(verdict: &WatchVerdict) -> AskedVerdict {

@@ -101,6 +101,8 @@ mod tests {
             hook: Some("inode_getattr".into()),
             has_predicate: false,
             needs_label: false,
+            labels: Vec::new(),
+            gives: None,
             verdict: None,
         };
         let asked = Asked {

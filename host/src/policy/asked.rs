@@ -59,6 +59,10 @@ pub struct AskedWatch {
     pub has_predicate: bool,
     /// Whether it matches only callers that have a label.
     pub needs_label: bool,
+    /// Labels that it names, without the plugin's name before them.
+    pub labels: Vec<String>,
+    /// The label that it gives.
+    pub gives: Option<String>,
     /// What it does with a call that it matches.
     pub verdict: Option<AskedVerdict>,
 }
@@ -68,6 +72,11 @@ impl AskedWatch {
     #[must_use]
     pub const fn denies(&self) -> bool {
         matches!(self.verdict, Some(AskedVerdict::Deny(_)))
+    }
+
+    /// Whether it refuses calls of whoever has a label.
+    pub(super) fn denies_with(&self, label: &str) -> bool {
+        self.denies() && self.needs_label && self.labels.iter().any(|named| named == label)
     }
 
     fn is_among(&self, watches: &[AskedWatch]) -> bool {
@@ -200,6 +209,8 @@ mod tests {
             hook: Some("file_open".into()),
             has_predicate: false,
             needs_label: false,
+            labels: Vec::new(),
+            gives: None,
             verdict,
         };
         let sees = |index| watch(index, "file_open: file", None);

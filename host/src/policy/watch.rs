@@ -59,9 +59,12 @@ impl GrantSpec {
         watches: &'a [AskedWatch],
     ) -> Vec<(&'a AskedWatch, WatchGrantError)> {
         let (mut refused, mut granted) = (Vec::new(), BTreeMap::<&str, usize>::new());
+        // Nobody knows whom a predicate gives a label: it can be everybody.
+        let given: Vec<&String> = watches.iter().filter_map(|watch| watch.gives.as_ref()).collect();
         for watch in watches {
             let count = watch.hook.as_deref().map(|hook| granted.entry(hook).or_default());
-            match (self.check_watch(watch), count) {
+            let by_watch = watch.labels.iter().any(|label| given.contains(&label));
+            match (self.check_watch(watch, by_watch), count) {
                 (Err(why), _) => refused.push((watch, why)),
                 (Ok(()), Some(count)) if *count < HOOK_WATCHES => *count += 1,
                 (Ok(()), Some(_)) => {
@@ -75,11 +78,12 @@ impl GrantSpec {
         refused
     }
 
-    /// Whether a watch lies within what the operator's words on hooks, errnos and scope grant.
+    /// Whether a watch lies within what the operator's words on hooks, errnos and scope grant; `by_watch` says whether
+    /// a watch of the plugin gives a label that it names.
     ///
     /// # Errors
     /// The first thing that is not granted.
-    pub fn check_watch(&self, watch: &AskedWatch) -> Result<(), WatchGrantError> {
+    pub fn check_watch(&self, watch: &AskedWatch, by_watch: bool) -> Result<(), WatchGrantError> {
         let Some(hook) = &watch.hook else { return Ok(()) };
         let within = |words: Option<HookSet>| {
             let named = Hook::from_name(hook);
@@ -103,8 +107,8 @@ impl GrantSpec {
         if self.scope != Scope::System {
             return Err(WatchGrantError::Scope { scope: self.scope.clone() });
         }
-        // Who has a label of the plugin's is known by what it did.
-        if watch.needs_label {
+        // Who has a label of the plugin's rules, or by its hand, is known by what it did.
+        if watch.needs_label && !by_watch {
             return Ok(());
         }
         if !self.permanent {
@@ -138,6 +142,8 @@ mod tests {
             hook: Some(hook.into()),
             has_predicate: true,
             needs_label: false,
+            labels: Vec::new(),
+            gives: None,
             verdict,
         };
         let sees = watch("file_open", None);
@@ -171,23 +177,39 @@ mod tests {
         let every = AskedWatch { has_predicate: false, ..denies.clone() };
         let kills = watch("task_kill", Some(AskedVerdict::Deny(13)));
         for broad in [&every, &kills] {
-            let refused = base().check_watch(broad).unwrap_err().to_string();
+            let refused = base().check_watch(broad, false).unwrap_err().to_string();
             assert!(refused.contains("`broad = true`"), "{refused}");
-            assert_eq!(GrantSpec { broad: true, ..base() }.check_watch(broad), Ok(()));
+            assert_eq!(GrantSpec { broad: true, ..base() }.check_watch(broad, false), Ok(()));
         }
         let audits = AskedWatch { verdict: Some(AskedVerdict::Audit(13)), ..every };
-        assert_eq!(base().check_watch(&audits), Ok(()));
-        let refused = GrantSpec::default().check_watch(&denies).unwrap_err().to_string();
+        assert_eq!(base().check_watch(&audits, false), Ok(()));
+        let refused = GrantSpec::default().check_watch(&denies, false).unwrap_err().to_string();
         assert!(refused.contains("permanent"), "{refused}");
         // Whoever has a label is few, until the label goes; and a label refuses nothing.
-        let labelled = AskedWatch { needs_label: true, ..denies };
+        let named = vec!["a".to_owned()];
+        let labelled = AskedWatch { needs_label: true, labels: named.clone(), ..denies };
+        let gives = AskedWatch {
+            gives: Some("a".into()),
+            labels: named,
+            verdict: Some(AskedVerdict::Label),
+            ..watch("file_open", None)
+        };
+        let spec = GrantSpec::default();
+        let refused = |watches: &[AskedWatch]| spec.refused_watches(watches).len();
+        assert_eq!(refused(std::slice::from_ref(&labelled)), 0);
+        let others = AskedWatch { gives: Some("b".into()), ..gives.clone() };
+        assert_eq!(refused(&[labelled.clone(), others]), 0);
+        assert_eq!(refused(&[labelled.clone(), gives]), 1, "a watch can give it to everybody");
         let gives = AskedWatch { verdict: Some(AskedVerdict::Label), ..labelled.clone() };
         for watch in [&labelled, &gives] {
-            assert_eq!(GrantSpec::default().check_watch(watch), Ok(()));
+            assert_eq!(GrantSpec::default().check_watch(watch, false), Ok(()));
             let scoped = GrantSpec { scope: Scope::Uid(7), ..GrantSpec::default() };
-            assert!(matches!(scoped.check_watch(watch), Err(WatchGrantError::Scope { .. })));
+            assert!(matches!(scoped.check_watch(watch, false), Err(WatchGrantError::Scope { .. })));
             let elsewhere = GrantSpec { deny_hooks: connect(), ..GrantSpec::default() };
-            assert!(matches!(elsewhere.check_watch(watch), Err(WatchGrantError::Deny { .. })));
+            assert!(matches!(
+                elsewhere.check_watch(watch, false),
+                Err(WatchGrantError::Deny { .. })
+            ));
         }
     }
 
@@ -199,6 +221,8 @@ mod tests {
             hook: Some(if index == 9 { "task_kill" } else { "file_open" }.into()),
             has_predicate: true,
             needs_label: false,
+            labels: Vec::new(),
+            gives: None,
             verdict: (index == 1).then_some(AskedVerdict::Deny(1)),
         };
         let watches: Arc<[AskedWatch]> = (0..10).map(watch).collect();

@@ -14,6 +14,7 @@ use krsi_plugin_schema::latest::{
     Deny, Hook, HookSet, IfUnresolved, ProcessKey, Rule, RuleKey, RuleMode, Subject,
 };
 
+use super::asked::AskedWatch;
 use super::ledger::RuleSpec;
 use super::turns::Others;
 
@@ -155,15 +156,24 @@ const ALONE: Others<'static> = &|_| ();
 
 impl Machine {
     /// How a denial is broad, if it is. One that only reports is not, nor is one that asks for a label which not
-    /// everybody can have. `others` shows the plugin's other rules.
-    pub fn breadth(&self, denial: &Deny<'_>, others: Others<'_>) -> Option<Breadth> {
+    /// everybody can have. `others` shows the plugin's other rules, `watches` are its own.
+    pub fn breadth(
+        &self,
+        denial: &Deny<'_>,
+        others: Others<'_>,
+        watches: &[AskedWatch],
+    ) -> Option<Breadth> {
         if denial.mode != RuleMode::Enforce {
             return None;
         }
         let rule = &denial.rule;
         let breadth = self.width((&rule.key, rule.subject, rule.hooks), others)?;
         let has = &rule.labels.has;
-        has.iter().all(|label| self.everybody_has(label, others)).then_some(breadth)
+        // Nobody knows whom a watch's predicate gives a label.
+        let by_watch = |label: &str| watches.iter().any(|one| one.gives.as_deref() == Some(label));
+        has.iter()
+            .all(|label| by_watch(label) || self.everybody_has(label, others))
+            .then_some(breadth)
     }
 
     /// Whether a rule of the plugin gives a label to everybody.
@@ -196,9 +206,11 @@ impl Machine {
         rule: &Rule<'_>,
         label: &str,
         others: Others<'_>,
+        watches: &[AskedWatch],
     ) -> Option<Breadth> {
         let breadth = self.giving((&rule.key, rule.subject, rule.hooks))?;
-        let (mut asked, mut blocks) = (false, Vec::new());
+        let mut asked = watches.iter().any(|watch| watch.denies_with(label));
+        let mut blocks = Vec::new();
         others(&mut |spec| {
             if spec.mode == Mode::Enforce && self.is_everybodys(spec.subject) {
                 let asks = spec.labels.has.iter().any(|other| other == label);

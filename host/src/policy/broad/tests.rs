@@ -2,6 +2,7 @@
 
 use krsi_plugin_schema::latest::{FileKey as PluginFile, IfUnread, IfUnresolved, LabelTest, Rule};
 
+use super::super::asked::AskedVerdict;
 use super::*;
 
 const TICK: u64 = 10_000_000;
@@ -65,7 +66,7 @@ fn in_force(key: RuleKey) -> RuleSpec {
 
 fn check(key: RuleKey, expected: Option<Breadth>) {
     let told = format!("{key:?}");
-    assert_eq!(machine().breadth(&denial(key), ALONE), expected, "{told}");
+    assert_eq!(machine().breadth(&denial(key), ALONE, &[]), expected, "{told}");
 }
 
 fn path(prefix: &str) -> RuleKey {
@@ -81,21 +82,21 @@ fn a_whole_hook_is_broad_unless_it_is_about_somebody() {
     check(RuleKey::Hook, Some(Breadth::WholeHook(Hook::FileOpen)));
     let mut rule = denial(RuleKey::Hook);
     rule.rule.subject = Subject::Lineage(process(51, 9));
-    assert_eq!(machine().breadth(&rule, ALONE), None);
+    assert_eq!(machine().breadth(&rule, ALONE, &[]), None);
     // The descendants of PID 1 are everybody.
     rule.rule.subject = Subject::Lineage(process(1, 0));
     let whole = Some(Breadth::WholeHook(Hook::FileOpen));
-    assert_eq!(machine().breadth(&rule, ALONE), whole);
+    assert_eq!(machine().breadth(&rule, ALONE, &[]), whole);
     for mode in [RuleMode::Audit, RuleMode::Off] {
         rule.mode = mode;
-        assert_eq!(machine().breadth(&rule, ALONE), None, "it refuses nothing");
+        assert_eq!(machine().breadth(&rule, ALONE, &[]), None, "it refuses nothing");
     }
     let mut kill = denial(RuleKey::Cgroup(99));
-    assert_eq!(machine().breadth(&kill, ALONE), None);
+    assert_eq!(machine().breadth(&kill, ALONE, &[]), None);
     kill.rule.hooks = kill.rule.hooks.with(Hook::TaskKill);
-    assert_eq!(machine().breadth(&kill, ALONE), Some(Breadth::Kill));
+    assert_eq!(machine().breadth(&kill, ALONE, &[]), Some(Breadth::Kill));
     kill.rule.key = RuleKey::Process(process(51, 9));
-    assert_eq!(machine().breadth(&kill, ALONE), None);
+    assert_eq!(machine().breadth(&kill, ALONE, &[]), None);
 }
 
 #[test]
@@ -133,12 +134,12 @@ fn a_path_that_cannot_be_resolved_anywhere_is_every_call() {
     let mut rule = denial(strict("/srv/secret"));
     rule.rule.hooks = rule.rule.hooks.with(Hook::FilePermission);
     let every = Some(Breadth::Unresolved(Hook::FilePermission));
-    assert_eq!(machine().breadth(&rule, ALONE), every);
+    assert_eq!(machine().breadth(&rule, ALONE, &[]), every);
     rule.rule.subject = Subject::Lineage(process(51, 9));
-    assert_eq!(machine().breadth(&rule, ALONE), None);
+    assert_eq!(machine().breadth(&rule, ALONE, &[]), None);
     let mut lenient = denial(path("/srv/secret"));
     lenient.rule.hooks = HookSet::default().with(Hook::FilePermission);
-    assert_eq!(machine().breadth(&lenient, ALONE), None);
+    assert_eq!(machine().breadth(&lenient, ALONE, &[]), None);
 }
 
 #[test]
@@ -166,7 +167,7 @@ fn networks_are_broad_alone_or_together() {
     let together = |others: &[(&str, u8)], key: RuleKey| {
         let others: Vec<RuleSpec> =
             others.iter().map(|(text, bits)| in_force(network(text, *bits))).collect();
-        machine().breadth(&denial(key), &|see| others.iter().for_each(see))
+        machine().breadth(&denial(key), &|see| others.iter().for_each(see), &[])
     };
     let (low, high) = ("10.0.0.0", "10.128.0.0");
     let both = Some(Breadth::Networks);
@@ -194,7 +195,7 @@ fn networks_are_broad_alone_or_together() {
     };
     let with = |specs: &[&RuleSpec]| {
         let see = |see: &mut dyn FnMut(&RuleSpec)| specs.iter().for_each(|spec| see(spec));
-        machine().breadth(&denial(network(high, 9)), &see)
+        machine().breadth(&denial(network(high, 9)), &see, &[])
     };
     assert_eq!(with(&[&of_roots]), both);
     assert_eq!(with(&[&of_some]), None);
@@ -215,10 +216,10 @@ fn a_label_that_everybody_can_have_spares_nobody() {
         gives: Some("a".into()),
         ..in_force(key)
     };
-    let with = |spec: &RuleSpec| machine().breadth(&asks, &|see| see(spec));
+    let with = |spec: &RuleSpec| machine().breadth(&asks, &|see| see(spec), &[]);
     let whole = Some(Breadth::WholeHook(Hook::FileOpen));
     // Nobody has it yet, or whoever opens one file.
-    assert_eq!(machine().breadth(&asks, ALONE), None);
+    assert_eq!(machine().breadth(&asks, ALONE, &[]), None);
     assert_eq!(with(&gives(path("/etc/shadow"))), None);
     assert_eq!(with(&gives(RuleKey::Hook)), whole);
     assert_eq!(with(&gives(path("/usr"))), whole);
@@ -233,7 +234,7 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     // The other way round, too.
     let denies = RuleSpec { labels, ..in_force(RuleKey::Hook) };
     let label = |key: RuleKey, spec: &RuleSpec| {
-        machine().label_breadth(&denial(key).rule, "a", &|see| see(spec))
+        machine().label_breadth(&denial(key).rule, "a", &|see| see(spec), &[])
     };
     assert_eq!(label(RuleKey::Hook, &denies), whole);
     assert_eq!(label(path("/etc/shadow"), &denies), None);
@@ -242,12 +243,35 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     // Many prefixes that ask for it are as much as a wide one.
     let halves = ["10.0.0.0", "10.128.0.0"]
         .map(|half| RuleSpec { labels: denies.labels.clone(), ..in_force(network(half, 9)) });
-    let both = machine().label_breadth(&denial(RuleKey::Hook).rule, "a", &|see| {
-        halves.iter().for_each(see);
-    });
+    let both = machine().label_breadth(
+        &denial(RuleKey::Hook).rule,
+        "a",
+        &|see| {
+            halves.iter().for_each(see);
+        },
+        &[],
+    );
     assert_eq!(both, whole);
     assert_eq!(label(RuleKey::Hook, &RuleSpec { mode: Mode::Audit, ..denies.clone() }), None);
     assert_eq!(label(RuleKey::Hook, &RuleSpec { key: path("/etc/shadow"), ..denies }), None);
+    // What a watch gives, or asks for, counts too.
+    let watch = |verdict, gives: Option<&str>| AskedWatch {
+        index: 0,
+        text: String::new(),
+        hook: Some("file_open".into()),
+        has_predicate: true,
+        needs_label: gives.is_none(),
+        labels: vec!["a".into()],
+        gives: gives.map(str::to_owned),
+        verdict: Some(verdict),
+    };
+    let giver = [watch(AskedVerdict::Label, Some("a"))];
+    assert_eq!(machine().breadth(&asks, ALONE, &giver), whole);
+    assert_eq!(machine().breadth(&asks, ALONE, &[watch(AskedVerdict::Label, Some("b"))]), None);
+    let asker = [watch(AskedVerdict::Deny(1), None)];
+    let gives_all = denial(RuleKey::Hook).rule;
+    assert_eq!(machine().label_breadth(&gives_all, "a", ALONE, &asker), whole);
+    assert_eq!(machine().label_breadth(&gives_all, "b", ALONE, &asker), None);
     assert_eq!(machine().root_breadth(process(1, 0)), Some(Breadth::Lineage(1)));
     assert_eq!(machine().root_breadth(process(51, 9)), None);
 }

@@ -7,6 +7,7 @@ mod grant;
 
 use krsi_plugin_schema::latest::{Action, Allow, Deny, FileKey, LabelRule, RuleKey};
 
+use super::asked::AskedWatch;
 use super::broad::{Breadth, Machine};
 use super::turns::Others;
 
@@ -67,7 +68,7 @@ pub(crate) fn check_on(
     if grant.spec().broad {
         return Ok(());
     }
-    match breadth(machine, action, others) {
+    match breadth(machine, action, others, &grant.may().watches) {
         Some(breadth) => Err(CapabilityError::Broad { breadth }),
         None => Ok(()),
     }
@@ -87,10 +88,17 @@ fn check_key(machine: &Machine, key: &RuleKey) -> Result<(), CapabilityError> {
 }
 
 /// How an action is broad, if it is.
-fn breadth(machine: &Machine, action: &Action<'_>, others: Others<'_>) -> Option<Breadth> {
+fn breadth(
+    machine: &Machine,
+    action: &Action<'_>,
+    others: Others<'_>,
+    watches: &[AskedWatch],
+) -> Option<Breadth> {
     match action {
-        Action::Deny(denial) => machine.breadth(denial, others),
-        Action::LabelRule(LabelRule { rule, label }) => machine.label_breadth(rule, label, others),
+        Action::Deny(denial) => machine.breadth(denial, others, watches),
+        Action::LabelRule(LabelRule { rule, label }) => {
+            machine.label_breadth(rule, label, others, watches)
+        }
         Action::SetLabel(set) if set.gives => machine.root_breadth(set.process),
         _ => None,
     }
