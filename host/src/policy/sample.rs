@@ -13,7 +13,7 @@ const EVERY_MS: RangeInclusive<u64> = 1000..=3_600_000;
 /// Samples of an ask.
 const TIMES: RangeInclusive<u32> = 1..=100_000;
 /// Times at which samples are taken: those that are due within one are read together.
-pub(crate) const STEP_NS: u64 = 250_000_000;
+const STEP_NS: u64 = 250_000_000;
 /// Steps of a second.
 const STEPS: u32 = 4;
 
@@ -179,7 +179,8 @@ impl SampleBook {
     }
 
     /// Whether no ask is left.
-    pub(crate) const fn is_empty(&self) -> bool {
+    #[cfg(test)]
+    const fn is_empty(&self) -> bool {
         self.asks.is_empty()
     }
 

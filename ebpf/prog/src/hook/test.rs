@@ -233,14 +233,22 @@ fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -
     let capture = Test::<A>::capture() as usize;
     let Some(value) = values.get(capture) else { return unread(values, capture) };
     let (compare, part) = (Test::<A>::compare(), Test::<A>::part());
-    if part == part::BYTE {
-        return byte::<A, R>(value, rooms);
-    }
-    if part == part::LATE {
-        return compared::<A>(value);
+    if part != part::WHOLE {
+        let byte = u64::from(Test::<A>::len());
+        if part == part::BYTE && length(value) <= byte {
+            return if is_cut(value) { UNDECIDED } else { FALSE };
+        }
+        let room = text::room(rooms, Row::new(capture).room());
+        return compared::<A>(if part == part::BYTE {
+            u64::from(capture::byte(room.cast_const(), byte as usize & (R - 1)))
+        } else {
+            value
+        });
     }
     if Row::new(capture).read() == Read::Content as u8 && compare != Compare::Present as u8 {
-        return content::<A, R>(value, rooms);
+        let room = text::room(rooms, Row::new(capture).room()).cast_const();
+        let (len, which) = (Test::<A>::len(), Test::<A>::number());
+        return content::<R>(value, room, compare.into(), len.into(), which);
     }
     if compare == Compare::Present as u8 {
         return TRUE;
@@ -281,14 +289,19 @@ fn text<const A: usize, const R: usize>(values: &Values, rooms: *mut Rooms<R>) -
     if same == TRUE && is_cut && compare == Compare::TextEqual as u8 { UNDECIDED } else { same }
 }
 
-/// What an atom on the first bytes of a message comes to: of what goes on, the bytes that are there may say that it
-/// is something else.
-#[inline(always)]
-fn content<const A: usize, const R: usize>(value: u64, rooms: *mut Rooms<R>) -> u32 {
-    let (len, is_cut) = (length(value) as usize, is_cut(value));
-    let (compare, wanted) = (Test::<A>::compare(), Test::<A>::len() as usize);
-    let is_equal = compare == Compare::TextEqual as u8;
-    let is_suffix = compare == Compare::TextSuffix as u8;
+/// What a test of the first bytes of a message comes to: of what goes on, the bytes that are there may say that it is
+/// something else. A function of its own, as few programs have one.
+#[inline(never)]
+fn content<const R: usize>(
+    value: u64,
+    room: *const [u8; R],
+    compare: u64,
+    wanted: u64,
+    which: u64,
+) -> u32 {
+    let (len, is_cut) = (length(value), is_cut(value));
+    let is_equal = compare == Compare::TextEqual as u64;
+    let is_suffix = compare == Compare::TextSuffix as u64;
     if is_cut && is_suffix {
         return UNDECIDED;
     }
@@ -296,20 +309,15 @@ fn content<const A: usize, const R: usize>(value: u64, rooms: *mut Rooms<R>) -> 
         return FALSE;
     }
     let start = if is_suffix { len.wrapping_sub(wanted) } else { 0 };
-    let room = text::room(rooms, Row::new(Test::<A>::capture() as usize).room());
-    let which = Test::<A>::number() as usize;
-    let mut same = TRUE;
-    for at in 0..wanted {
-        if at >= len {
-            break;
+    let mut at = 0;
+    while at < wanted && at < len {
+        let held = capture::byte(room, (start + at) as usize & (R - 1));
+        if held != spec::string_byte(which as usize, at as usize) {
+            return FALSE;
         }
-        if capture::byte(room.cast_const(), (start + at) & (R - 1)) != spec::string_byte(which, at)
-        {
-            same = FALSE;
-            break;
-        }
+        at += 1;
     }
-    if same == TRUE && is_cut && (is_equal || len < wanted) { UNDECIDED } else { same }
+    if is_cut && (is_equal || len < wanted) { UNDECIDED } else { TRUE }
 }
 
 /// Length of a text.
@@ -322,17 +330,6 @@ fn length(value: u64) -> u64 {
 #[inline(always)]
 fn is_cut(value: u64) -> bool {
     value >> text_value::FLAG_SHIFT & text_value::TRUNCATED != 0
-}
-
-/// What an atom on one byte of a room comes to; on whether it is there, too.
-#[inline(always)]
-fn byte<const A: usize, const R: usize>(value: u64, rooms: *mut Rooms<R>) -> u32 {
-    let at = u64::from(Test::<A>::len());
-    if length(value) <= at {
-        return if is_cut(value) { UNDECIDED } else { FALSE };
-    }
-    let room = text::room(rooms, Row::new(Test::<A>::capture() as usize).room());
-    compared::<A>(u64::from(capture::byte(room.cast_const(), at as usize & (R - 1))))
 }
 
 const _: () = assert!(ATOMS == UNKNOWN as usize && TERMS == 16 && CAPTURES <= 16);
