@@ -7,7 +7,10 @@ PLUGINS=${KRSI_PLUGINS:-$KRSI}
 DIR=$(mktemp -d /tmp/krsi-demo.XXXXXX)
 BUILD=/tmp/go-build1
 HOST=
-trap 'kill $HOST $LISTENER 2>/dev/null; rm -rf "$DIR" "$BUILD"' EXIT
+# An address of this machine that is not loopback's, for a pool.
+AT=198.51.100.7
+SILENT=
+trap 'kill $HOST $LISTENER $POOL $SILENT 2>/dev/null; ip addr del $AT/32 dev lo 2>/dev/null; rm -rf "$DIR" "$BUILD"' EXIT
 
 say() { printf '\n$ %s\n' "$*"; }
 fail() { echo "demo: $*"; cat "$DIR/log"; exit 1; }
@@ -18,9 +21,12 @@ echo "kernel $(uname -r), LSMs $(cat /sys/kernel/security/lsm)"
 mkdir -p "$BUILD"
 cp "$KRSI/stand-in-miner" "$DIR/kworkerd"
 cp "$KRSI/stand-in-miner" "$BUILD/server"
-LISTENER=
+LISTENER= POOL=
 (while true; do nc -l -p 3333 >/dev/null 2>&1 </dev/null || sleep 0.1; done) &
 LISTENER=$!
+ip addr add $AT/32 dev lo || fail "no address for a pool"
+(while true; do nc -l -p 443 >/dev/null 2>&1 </dev/null || sleep 0.1; done) &
+POOL=$!
 
 # Natively, the plugin lies in a developer's folder.
 say krsi-host --plugin miner.wasm
@@ -48,11 +54,20 @@ until_true '"$BUILD/server" -o 127.0.0.1:3333 >"$DIR/server" 2>&1 && grep -q ": 
     || fail "the fresh build was harmed: $(cat "$DIR/server")"
 cat "$DIR/server"
 
+say "sshd &    # a miner that is told nothing, its pool on port 443: its login is refused"
+cp "$KRSI/stand-in-miner" "$DIR/sshd"
+LOGIN='{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"4wallet","pass":"x"}}'
+STAND_IN=$AT:443 STAND_IN_SAYS=$LOGIN "$DIR/sshd" >"$DIR/silent" 2>&1 &
+SILENT=$!
+until_true 'grep -q "send.*EPERM" "$DIR/silent"' || fail "the silent miner's login was never refused"
+uniq "$DIR/silent" | grep send | uniq | head -2
+
 say "kill -INT krsi-host"
 kill -INT $HOST
 wait $HOST || fail "krsi-host ended with $?"
 HOST=
 cat "$DIR/out"
+grep -q "first words of a pool" "$DIR/out" || fail "no alert about the silent miner"
 grep -q T1496 "$DIR/out" || fail "no alert T1496"
 grep -q "bprm_check_security.*miner#" "$DIR/out" || fail "no denied exec with its rule"
 grep -q "socket_connect.*miner#" "$DIR/out" || fail "no denied connect with its rule"

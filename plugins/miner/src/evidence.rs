@@ -44,6 +44,7 @@ pub(crate) mod kind {
     pub(crate) const CUT: u32 = 1 << 23;
     pub(crate) const WORK: u32 = 1 << 24;
     pub(crate) const MEMORY: u32 = 1 << 25;
+    pub(crate) const WORDS: u32 = 1 << 26;
     /// Those that are no evidence of mining.
     pub(crate) const CIRCUMSTANCES: u32 = ENDPOINT
         | LOGIN
@@ -59,7 +60,8 @@ pub(crate) mod kind {
         | WORK
         | MEMORY;
     /// Those that say what is computed or by what, not only for whom.
-    pub(crate) const COMPUTES: u32 = NAME | OPTION | OPTIONS | URL | HOST | ALGORITHM | RANDOMX;
+    pub(crate) const COMPUTES: u32 =
+        NAME | OPTION | OPTIONS | URL | HOST | ALGORITHM | RANDOMX | WORDS;
 }
 
 /// Kind, weight, and words for the alert. The default threshold is 100.
@@ -75,6 +77,7 @@ const KINDS: &[(u32, u32, &str)] = &[
     (kind::LOGIN, 20, "a login to it"),
     (kind::CONNECTED, 30, "a connection to the port that its arguments name"),
     (kind::NETWORK, 100, "a connection to a pool's network"),
+    (kind::WORDS, 100, "the first words of a pool's protocol"),
     (kind::TOLD, 60, "a program of the system is told of mining"),
     (kind::TOLD_MORE, 20, "in several ways"),
     (kind::COIN_WALLET, 40, "the address of a coin's wallet"),
@@ -196,6 +199,18 @@ impl Evidence {
         Self { kinds: kind::WORK, port: 0 }
     }
 
+    /// The first words of a pool's protocol.
+    pub(crate) const fn of_words() -> Self {
+        Self { kinds: kind::WORDS, port: 0 }
+    }
+
+    /// Whether it makes somebody suspect: miners have it more often than others, and it comes before their first words.
+    pub(crate) const fn is_suspect(self) -> bool {
+        let circumstances =
+            kind::MEMFD | kind::DELETED | kind::WRITABLE | kind::HUGE | kind::TUNED | kind::MEMORY;
+        self.kinds & circumstances != 0
+    }
+
     /// Memory as a miner has it.
     pub(crate) const fn of_large_memory() -> Self {
         Self { kinds: kind::MEMORY, port: 0 }
@@ -203,7 +218,7 @@ impl Evidence {
 
     /// Whether it says that the connection it is of goes to a pool.
     pub(crate) const fn is_of_pool(self) -> bool {
-        self.kinds & (kind::CONNECTED | kind::NETWORK | kind::PORT) != 0
+        self.kinds & (kind::CONNECTED | kind::NETWORK | kind::PORT | kind::WORDS) != 0
     }
 
     /// What of it says that somebody mines: circumstances are those of an image, and end with it.

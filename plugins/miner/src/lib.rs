@@ -14,11 +14,11 @@ mod wallet;
 mod work;
 
 use krsi_plugin::{
-    Connect, Ctx, Exec, ExecFlags, Hook, Manifest, Meta, Outcome, Plugin, ProcessKey, Running,
-    Sample, SampleState, Value, Watch,
+    Connect, Ctx, Exec, ExecFlags, Hook, LabelExec, LabelFull, Manifest, Meta, Outcome, Plugin,
+    ProcessKey, Running, Sample, SampleState, Value, Watch,
 };
 
-use config::Config;
+use config::{Config, Mode};
 use evidence::{Evidence, is_own, kind};
 use lineage::{Lineages, Pool};
 use response::Responses;
@@ -29,6 +29,19 @@ const WATCHES: [&str; 2] = [
     "mmap_file: flags if any(flags, 0x40000)",
     "file_open: file, file.f_flags as flags if file.startsWith(\"/dev/cpu/\")",
 ];
+/// Index of the first of the two watches on [`WORDS`].
+const FIRST_WORDS: u16 = WATCHES.len() as u16;
+/// First words of the protocols of pools: a login of JSON-RPC as miners of CryptoNight and RandomX send it, calls of
+/// Stratum v1 (`mining.subscribe` and the like, with any id of one digit, with blanks or without), and a login of
+/// Ethereum's proxies.
+const WORDS: &str = r#"content.startsWith('{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"') ||
+    content.startsWith('{"method":"login","params":{"login":"') ||
+    content.startsWith('{"id":') && content[18] == 0x6d && content[19] == 0x69 && content[23] == 0x67 && content[24] == 0x2e ||
+    content.startsWith('{"id": ') && content[21] == 0x6d && content[22] == 0x69 && content[27] == 0x2e ||
+    content.startsWith('{"method":"mining.') || content.startsWith('{"method": "mining.') ||
+    content.startsWith('{"id":1,"method":"eth_submitLogin"')"#;
+/// The label of processes whose first words to a pool the kernel refuses by itself.
+const SUSPECT: &str = "suspect";
 /// `O_WRONLY | O_RDWR`.
 const WRITES: u64 = 3;
 
@@ -47,6 +60,7 @@ impl Plugin for Miner {
             .hook(Hook::SocketConnect)
             .running()
             .samples()
+            .label(SUSPECT, LabelExec::Keep, LabelFull::Count)
             .deny_by_file()
             .deny_by_lineage()
             .deny_by_process()
@@ -54,7 +68,10 @@ impl Plugin for Miner {
             .deny_hook(Hook::BprmCheckSecurity)
             .deny_hook(Hook::SocketConnect)
             .deny_hook(Hook::SocketSendmsg);
-        WATCHES.into_iter().fold(manifest, Manifest::watch)
+        let words = format!("socket_sendmsg: peer if {WORDS}");
+        let refused =
+            format!("socket_sendmsg: peer if label(\"{SUSPECT}\") && ({WORDS}) deny EPERM");
+        WATCHES.into_iter().fold(manifest, Manifest::watch).watch(&words).watch(&refused)
     }
 
     fn init(config: &[u8], _seed: u64, _ctx: &mut Ctx) -> Result<Self, String> {
@@ -92,6 +109,13 @@ impl Plugin for Miner {
     }
 
     fn watch(&mut self, meta: &Meta, watch: &Watch, ctx: &mut Ctx) {
+        if watch.index >= FIRST_WORDS {
+            let to = match watch.values.first() {
+                Some(Value::Address(to)) => to.ip.map(|address| (address, to.port)),
+                _ => None,
+            };
+            return self.add_words(meta.process, to, ctx);
+        }
         let is_tuning = match watch.values.as_slice() {
             [Value::Text(path), Value::Number(flags), ..] => {
                 flags & WRITES != 0 && path.text.ends_with("/msr")
@@ -159,6 +183,14 @@ impl Miner {
         self.add_evidence(process, evidence, pool.map(|address| (address, connect.port)), ctx);
     }
 
+    /// A process has sent, or was refused to send, the first words of a pool's protocol. A pool on this machine is a
+    /// developer's own.
+    fn add_words(&mut self, process: ProcessKey, to: Option<Pool>, ctx: &mut Ctx) {
+        if to.is_none_or(|(address, _)| !address.to_canonical().is_loopback()) {
+            self.add_evidence(process, Evidence::of_words(), to, ctx);
+        }
+    }
+
     /// Looks at a process anew, with what one sample tells: whose files it sees, or all its arguments.
     fn look(&mut self, sample: &Sample<'_>, ctx: &mut Ctx) {
         let Some(process) = ctx.process(sample.process) else { return };
@@ -191,6 +223,10 @@ impl Miner {
         if score(case.evidence) >= self.config.threshold {
             self.works.end(process, ctx);
             return self.responses.answer(&case, &self.config, ctx);
+        }
+        if evidence.is_suspect() && self.config.mode == Mode::Refuse {
+            // Its first words to a pool are refused in the call itself.
+            ctx.label(process, SUSPECT);
         }
         // Only where it would decide.
         let with_work = case.evidence.with(Evidence::of_work());

@@ -5,7 +5,7 @@
 //!
 //! With `STAND_IN=ADDRESS:PORT` in its environment it takes any arguments, and connects there, or nowhere if that is
 //! empty: it then is whatever its name and arguments say. It keeps its first connection and sends on it, which is
-//! printed as `send 127.0.0.1:3333: ok`. With `STAND_IN_WORK` too, it keeps a processor busy all the while.
+//! printed as `send 127.0.0.1:3333: ok`: the text in `STAND_IN_SAYS` if there is one. With `STAND_IN_WORK` too, it keeps a processor busy all the while.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
@@ -56,13 +56,14 @@ fn stand_in(to: &str) -> anyhow::Result<()> {
     }
     let to = pool(to)?;
     let mut kept = None;
+    let says = std::env::var("STAND_IN_SAYS").unwrap_or_else(|_| "{}".to_owned()) + "\n";
     for _ in 0..ROUNDS {
         let connected = connect(&to);
         let refused = connected.is_err();
         say("connect", &to, &connected.as_ref().map(|_| ()).map_err(again))?;
         kept = kept.or(connected.ok());
         if let Some(kept) = &mut kept {
-            say("send", &to, &kept.write_all(b"{}\n"))?;
+            say("send", &to, &kept.write_all(says.as_bytes()))?;
         }
         // Who is refused asks on, and tells it less often.
         std::thread::sleep(if refused { ROUND * 10 } else { ROUND });

@@ -71,6 +71,7 @@ impl Draw {
         MinerAct {
             program: fill(&act.program),
             argv: act.argv.iter().map(fill).collect(),
+            says: act.says.as_ref().map(fill),
             to,
             ..act
         }

@@ -63,6 +63,8 @@ struct MinerAct {
     how: How,
     /// Where it connects to; where {pool} stands among its arguments, unless it says so.
     to: Option<String>,
+    /// What it sends first; a pair of brackets unless it says so.
+    says: Option<String>,
     /// Whether it keeps a processor busy all the while.
     #[serde(default)]
     work: bool,

@@ -56,6 +56,9 @@ impl Playing {
         if act.work {
             command.env("STAND_IN_WORK", "1");
         }
+        if let Some(says) = &act.says {
+            command.env("STAND_IN_SAYS", says);
+        }
         // A group of its own, so that what it starts ends with it.
         command.process_group(0).stdin(Stdio::null());
         command.stdout(File::create(&out)?).stderr(Stdio::null());
