@@ -209,7 +209,7 @@ pub enum Compare {
 
 /// What of a capture a test is about.
 pub mod part {
-    /// The value.
+    /// The whole value of the capture.
     pub const WHOLE: u8 = 0;
     /// Byte `len` of its room, as a number.
     pub const BYTE: u8 = 1;

@@ -18,16 +18,16 @@ pub use tls::tls_server_name;
 /// What a parser found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed<T> {
-    /// It is there.
+    /// The parser found what it looks for.
     Found(T),
-    /// It is not there, or the bytes are of something else.
+    /// What the parser looks for is not there, or the bytes are of something else.
     Absent,
     /// The bytes end before it, or before that could be said.
     Unknown,
 }
 
 impl<T> Parsed<T> {
-    /// What was found.
+    /// Returns what the parser found.
     pub fn found(self) -> Option<T> {
         match self {
             Parsed::Found(found) => Some(found),

@@ -41,7 +41,7 @@ pub enum Seen {
     },
     /// Evidence about a process.
     Evidence {
-        /// What was seen.
+        /// What the plugin saw, in its words.
         what: String,
         /// How much it counts.
         weight: u32,

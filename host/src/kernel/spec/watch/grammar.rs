@@ -59,7 +59,7 @@ pub(crate) enum WatchVerdict {
 /// What a verdict does with a call for which the predicate is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchIfUnread {
-    /// Nothing.
+    /// The verdict lets the call pass.
     Pass,
     /// The same as with a call that it holds for.
     Deny,
