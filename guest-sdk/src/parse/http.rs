@@ -33,9 +33,11 @@ pub struct HttpRequest {
 pub fn http_request(stream: &[u8]) -> Parsed<HttpRequest> {
     let stream = stream.get(..BYTES_MAX).unwrap_or(stream);
     let is_cut = match status(stream) {
-        Ok(Status::Complete(_)) => false,
-        Ok(Status::Partial) | Err(Error::TooManyHeaders) => true,
-        Err(_) => return Parsed::Absent,
+        (Ok(Status::Complete(_)), _) => false,
+        (Ok(Status::Partial) | Err(Error::TooManyHeaders), _) => true,
+        // The first line stands, whatever follows it.
+        (Err(_), true) => false,
+        (Err(_), false) => return Parsed::Absent,
     };
     // What lies behind the last whole line is left out: a name may go on there.
     let lines = stream.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -62,9 +64,12 @@ pub fn http_request(stream: &[u8]) -> Parsed<HttpRequest> {
     Parsed::Found(HttpRequest { method: method.to_owned(), path: path.to_owned(), host })
 }
 
-fn status(stream: &[u8]) -> Result<Status<usize>, Error> {
+/// How a stream parses, and whether it has a whole first line.
+fn status(stream: &[u8]) -> (Result<Status<usize>, Error>, bool) {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
-    Request::new(&mut headers).parse(stream)
+    let mut request = Request::new(&mut headers);
+    let status = request.parse(stream);
+    (status, request.version.is_some())
 }
 
 /// A host's text, if it is one.
@@ -78,6 +83,16 @@ fn text(host: &[u8]) -> Option<String> {
 mod tests {
     use super::super::tests::mutate;
     use super::*;
+
+    #[test]
+    fn a_first_line_stands_whatever_follows_it() {
+        let line = b"GET /a HTTP/1.1\r\n".as_slice();
+        for tail in [b"".as_slice(), b"\0x", b"Host: a\r\n\0", b"\xff\xff\r\n\r\n"] {
+            let request = http_request(&[line, tail].concat()).found().unwrap();
+            assert_eq!((&*request.method, &*request.path), ("GET", "/a"), "{tail:?}");
+        }
+        assert_eq!(http_request(b"GET /a HTTP/9.9\r\n\r\n"), Parsed::Absent);
+    }
 
     fn host(stream: &[u8]) -> Parsed<String> {
         http_request(stream).found().map_or(Parsed::Absent, |request| request.host)
