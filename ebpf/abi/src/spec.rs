@@ -207,7 +207,7 @@ pub enum Compare {
 
 /// What of a capture a test is about.
 pub mod part {
-    /// The value.
+    /// The value of the capture as a whole.
     pub const WHOLE: u8 = 0;
     /// Byte `len` of its room, as a number.
     pub const BYTE: u8 = 1;

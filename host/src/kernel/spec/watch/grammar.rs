@@ -49,9 +49,9 @@ pub(crate) enum WatchVerdict {
 /// What a verdict does with a call for which the predicate is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WatchIfUnread {
-    /// Nothing.
+    /// The call passes.
     Pass,
-    /// The same as with a call that it holds for.
+    /// The call is treated as one that the predicate holds for.
     Deny,
 }
 
