@@ -151,14 +151,10 @@ fn refuses_a_login(guest: &mut Guest) -> anyhow::Result<()> {
     }
     let summary = host.stop(Signal::INT)?;
     ensure!(errors(&summary)? == 0, "{summary}");
-    for (near, mut far) in streams {
+    for (near, far) in streams {
         send(raw(&near), LOGIN)?;
         drop(near);
-        let mut text = String::new();
-        far.read_to_string(&mut text)?;
-        let (requests, login) = text.split_at(text.len() - LOGIN.len());
-        ensure!(login.as_bytes() == LOGIN && !requests.contains("login"), "{text}");
-        ensure!(requests.matches("GET").count() >= WAYS.len(), "{text}");
+        has_requests_then_a_login(far)?;
     }
     for (_, far) in packets {
         let mut bytes = [0; 64];
@@ -166,6 +162,16 @@ fn refuses_a_login(guest: &mut Guest) -> anyhow::Result<()> {
             ensure!(&bytes[..len] == REQUEST, "{:?}", &bytes[..len]);
         }
     }
+    Ok(())
+}
+
+/// What arrived while the host ran was requests; the login is the one of afterwards.
+fn has_requests_then_a_login(mut far: TcpStream) -> anyhow::Result<()> {
+    let mut text = String::new();
+    far.read_to_string(&mut text)?;
+    let (requests, login) = text.split_at(text.len() - LOGIN.len());
+    ensure!(login.as_bytes() == LOGIN && !requests.contains("login"), "{text}");
+    ensure!(requests.matches("GET").count() >= WAYS.len(), "{text}");
     Ok(())
 }
 

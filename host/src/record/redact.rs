@@ -294,9 +294,9 @@ mod tests {
         let mut input = Vec::new();
         let hook = Hook::PathUnlink;
         let text = Text { text: "/opt/secret".into(), ..Text::default() };
-        let content = Content { bytes: b"secret".into(), state: ContentState::Whole };
-        let values =
-            vec![Value::Text(text), Value::Bytes(b"secret".into()), Value::Content(content)];
+        let sent = Content { bytes: b"secret".into(), state: ContentState::Whole };
+        let values = [Value::Text(text), Value::Bytes(b"secret".into()), Value::Content(sent)];
+        let values = values.into();
         let event = Event { meta: Meta::default(), body: Body::Call(HookCall { hook, values }) };
         event.push(&mut input).unwrap();
         let mut output = Vec::new();

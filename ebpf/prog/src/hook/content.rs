@@ -42,7 +42,7 @@ fn content<const R: usize>(row: Row, state: &State, out: *mut [u8; R]) -> Result
     let thread = capture::pid_tgid();
     let lent = map::lend(&thread).ok_or(Skip::Read)?;
     let bytes = lent.bytes.cast::<u8>();
-    let gathered = gather::gather(row, message, bytes, state.values.unknown_zero());
+    let gathered = gather::gather(message, bytes, state.values.unknown_zero());
     let copied = capture::copy(bytes as u64, out.cast::<[u8; TEXT_MAX]>(), gathered.len as u16);
     lent.let_go(&thread);
     copied.map(|()| gathered)

@@ -61,7 +61,7 @@ pub(crate) enum WatchVerdict {
 pub(crate) enum WatchIfUnread {
     /// The verdict lets the call pass.
     Pass,
-    /// The same as with a call that it holds for.
+    /// The call is treated as one that the predicate holds for.
     Deny,
 }
 
