@@ -20,7 +20,7 @@ pub struct HttpRequest {
     pub host: Parsed<String>,
 }
 
-/// A request with its first line; the host may lie behind what is there.
+/// A request with its first line; the host may lie behind what is there, or behind what no server reads.
 ///
 /// ```
 /// use krsi_plugin::parse::{Parsed, http_request};
@@ -32,20 +32,16 @@ pub struct HttpRequest {
 #[must_use]
 pub fn http_request(stream: &[u8]) -> Parsed<HttpRequest> {
     let stream = stream.get(..BYTES_MAX).unwrap_or(stream);
-    let is_cut = match status(stream) {
-        Ok(Status::Complete(_)) => false,
-        Ok(Status::Partial) | Err(Error::TooManyHeaders) => true,
-        Err(_) => return Parsed::Absent,
-    };
+    let status = status(stream);
     // What lies behind the last whole line is left out: a name may go on there.
     let lines = stream.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let whole = [stream.get(..lines).unwrap_or_default(), b"\r\n"].concat();
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
-    // Of too many headers the first are there.
     let parsed = request.parse(&whole);
-    let (Some(method), Some(path)) = (request.method, request.path) else {
-        return Parsed::Unknown;
+    let (Some(method), Some(path), Some(_)) = (request.method, request.path, request.version)
+    else {
+        return if status.is_err() { Parsed::Absent } else { Parsed::Unknown };
     };
     let host = match parsed {
         Ok(Status::Complete(_)) => {
@@ -56,7 +52,7 @@ pub fn http_request(stream: &[u8]) -> Parsed<HttpRequest> {
     };
     let host = match host {
         Some(host) => text(host).map_or(Parsed::Absent, Parsed::Found),
-        None if is_cut => Parsed::Unknown,
+        None if status == Ok(Status::Partial) || status.is_err() => Parsed::Unknown,
         None => Parsed::Absent,
     };
     Parsed::Found(HttpRequest { method: method.to_owned(), path: path.to_owned(), host })
