@@ -18,7 +18,7 @@ pub use tls::tls_server_name;
 /// What a parser found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed<T> {
-    /// It is there.
+    /// The bytes have what the parser looks for.
     Found(T),
     /// It is not there, or the bytes are of something else.
     Absent,
@@ -27,7 +27,7 @@ pub enum Parsed<T> {
 }
 
 impl<T> Parsed<T> {
-    /// What was found.
+    /// Returns what the parser found.
     pub fn found(self) -> Option<T> {
         match self {
             Parsed::Found(found) => Some(found),

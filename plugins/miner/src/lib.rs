@@ -22,7 +22,7 @@ use config::Config;
 use evidence::{Evidence, is_own, kind};
 use lineage::{Lineages, Pool};
 use response::Responses;
-use work::{Shown, Works};
+use work::{Measured, Works};
 
 /// What the plugin watches, in this order: mappings of huge pages (`MAP_HUGETLB`), and opens of the processors' registers.
 const WATCHES: [&str; 2] = [
@@ -113,7 +113,7 @@ impl Plugin for Miner {
         if self.works.is_look(sample) {
             return self.look(sample, ctx);
         }
-        let Shown { works_for, has_memory } = self.works.measure(sample, &self.config, ctx);
+        let Measured { works_for, has_memory } = self.works.measure(sample, &self.config, ctx);
         if has_memory {
             self.add_evidence(sample.process, Evidence::of_large_memory(), None, ctx);
         }
