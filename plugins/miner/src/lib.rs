@@ -162,8 +162,10 @@ impl Miner {
     /// Looks at a process anew, with what one sample tells: whose files it sees, or all its arguments.
     fn look(&mut self, sample: &Sample<'_>, ctx: &mut Ctx) {
         let Some(process) = ctx.process(sample.process) else { return };
-        // What it executes since then is told by itself.
-        if sample.state != SampleState::Read || process.exe != sample.exe {
+        // What it executes since then is told by itself. An event tells the path within the process's own root, a sample
+        // the one that the host sees.
+        let is_same = !process.exe.is_empty() && sample.exe.ends_with(&*process.exe);
+        if sample.state != SampleState::Read || !is_same {
             return;
         }
         let is_own = is_own(sample.root, sample.mounts);
