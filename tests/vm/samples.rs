@@ -84,13 +84,14 @@ fn samples(guest: &mut Guest) -> anyhow::Result<()> {
     // One with a root of its own, which ends before its samples do.
     let root = guest.path("jail");
     fs::create_dir_all(&root)?;
-    fs::copy(&metered, root.join("metered"))?;
+    fs::copy(&metered, root.join("busybox-metered"))?;
     let mut chroot = Command::new("/bin/busybox");
-    let jailed = all.start(chroot.arg("chroot").arg(&root).args(["/metered", "sleep", "1000"]))?;
+    let jailed =
+        all.start(chroot.arg("chroot").arg(&root).args(["/busybox-metered", "sleep", "1000"]))?;
     let neighbour = all.start(&mut of("/bin/busybox".as_ref(), &["sleep", "1000"]))?;
     wait_for("the one in its own root", || {
         let exe = fs::read_link(format!("/proc/{jailed}/exe"))?;
-        Ok(exe.ends_with("metered").then_some(()))
+        Ok(exe.ends_with("busybox-metered").then_some(()))
     })?;
 
     let (config, recording) = (guest.file("meter.conf")?, guest.path("metered.rec"));

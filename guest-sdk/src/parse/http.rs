@@ -20,7 +20,7 @@ pub struct HttpRequest {
     pub host: Parsed<String>,
 }
 
-/// A request with its first line; the host may lie behind what is there.
+/// A request with its first line; the host may lie behind what is there, or behind what no server reads.
 ///
 /// ```
 /// use krsi_plugin::parse::{Parsed, http_request};
@@ -32,22 +32,16 @@ pub struct HttpRequest {
 #[must_use]
 pub fn http_request(stream: &[u8]) -> Parsed<HttpRequest> {
     let stream = stream.get(..BYTES_MAX).unwrap_or(stream);
-    let is_cut = match status(stream) {
-        (Ok(Status::Complete(_)), _) => false,
-        (Ok(Status::Partial) | Err(Error::TooManyHeaders), _) => true,
-        // The first line stands, whatever follows it.
-        (Err(_), true) => false,
-        (Err(_), false) => return Parsed::Absent,
-    };
+    let status = status(stream);
     // What lies behind the last whole line is left out: a name may go on there.
     let lines = stream.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let whole = [stream.get(..lines).unwrap_or_default(), b"\r\n"].concat();
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut request = Request::new(&mut headers);
-    // Of too many headers the first are there.
     let parsed = request.parse(&whole);
-    let (Some(method), Some(path)) = (request.method, request.path) else {
-        return Parsed::Unknown;
+    let (Some(method), Some(path), Some(_)) = (request.method, request.path, request.version)
+    else {
+        return if status.is_err() { Parsed::Absent } else { Parsed::Unknown };
     };
     let host = match parsed {
         Ok(Status::Complete(_)) => {
@@ -58,18 +52,15 @@ pub fn http_request(stream: &[u8]) -> Parsed<HttpRequest> {
     };
     let host = match host {
         Some(host) => text(host).map_or(Parsed::Absent, Parsed::Found),
-        None if is_cut => Parsed::Unknown,
+        None if status == Ok(Status::Partial) || status.is_err() => Parsed::Unknown,
         None => Parsed::Absent,
     };
     Parsed::Found(HttpRequest { method: method.to_owned(), path: path.to_owned(), host })
 }
 
-/// How a stream parses, and whether it has a whole first line.
-fn status(stream: &[u8]) -> (Result<Status<usize>, Error>, bool) {
+fn status(stream: &[u8]) -> Result<Status<usize>, Error> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
-    let mut request = Request::new(&mut headers);
-    let status = request.parse(stream);
-    (status, request.version.is_some())
+    Request::new(&mut headers).parse(stream)
 }
 
 /// A host's text, if it is one.
@@ -83,16 +74,6 @@ fn text(host: &[u8]) -> Option<String> {
 mod tests {
     use super::super::tests::mutate;
     use super::*;
-
-    #[test]
-    fn a_first_line_stands_whatever_follows_it() {
-        let line = b"GET /a HTTP/1.1\r\n".as_slice();
-        for tail in [b"".as_slice(), b"\0x", b"Host: a\r\n\0", b"\xff\xff\r\n\r\n"] {
-            let request = http_request(&[line, tail].concat()).found().unwrap();
-            assert_eq!((&*request.method, &*request.path), ("GET", "/a"), "{tail:?}");
-        }
-        assert_eq!(http_request(b"GET /a HTTP/9.9\r\n\r\n"), Parsed::Absent);
-    }
 
     fn host(stream: &[u8]) -> Parsed<String> {
         http_request(stream).found().map_or(Parsed::Absent, |request| request.host)

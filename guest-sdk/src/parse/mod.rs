@@ -18,7 +18,7 @@ pub use tls::tls_server_name;
 /// What a parser found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed<T> {
-    /// The parser found what it looks for.
+    /// The bytes have what the parser looks for.
     Found(T),
     /// What the parser looks for is not there, or the bytes are of something else.
     Absent,

@@ -22,7 +22,7 @@ use config::{Config, Mode};
 use evidence::{Evidence, is_own, kind};
 use lineage::{Lineages, Pool};
 use response::Responses;
-use work::{WorkShown, Works};
+use work::{Measured, Works};
 
 /// What the plugin watches, in this order: mappings of huge pages (`MAP_HUGETLB`), and opens of the processors' registers.
 const WATCHES: [&str; 2] = [
@@ -137,7 +137,7 @@ impl Plugin for Miner {
         if self.works.is_look(sample) {
             return self.look(sample, ctx);
         }
-        let WorkShown { works_for, has_memory } = self.works.measure(sample, &self.config, ctx);
+        let Measured { works_for, has_memory } = self.works.measure(sample, &self.config, ctx);
         if has_memory {
             self.add_evidence(sample.process, Evidence::of_large_memory(), None, ctx);
         }
@@ -194,8 +194,10 @@ impl Miner {
     /// Looks at a process anew, with what one sample tells: whose files it sees, or all its arguments.
     fn look(&mut self, sample: &Sample<'_>, ctx: &mut Ctx) {
         let Some(process) = ctx.process(sample.process) else { return };
-        // What it executes since then is told by itself.
-        if sample.state != SampleState::Read || process.exe != sample.exe {
+        // What it executes since then is told by itself. An event tells the path within the process's own root, a sample
+        // the one that the host sees.
+        let is_same = !process.exe.is_empty() && sample.exe.ends_with(&*process.exe);
+        if sample.state != SampleState::Read || !is_same {
             return;
         }
         let is_own = is_own(sample.root, sample.mounts);

@@ -52,7 +52,7 @@ struct Run {
 
 /// What a sample of a watched process shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct WorkShown {
+pub(crate) struct Measured {
     /// The connection that stayed while it worked for long enough.
     pub(crate) works_for: Option<Pool>,
     /// Whether it has the memory of a miner: huge pages, and code made at run time.
@@ -100,12 +100,12 @@ impl Works {
         sample: &Sample<'_>,
         config: &Config,
         ctx: &mut Ctx,
-    ) -> WorkShown {
+    ) -> Measured {
         let Some(watched) = self.watched.get_mut(&sample.process) else {
-            return WorkShown::default();
+            return Measured::default();
         };
         if watched.token != sample.token {
-            return WorkShown::default();
+            return Measured::default();
         }
         let works_for = match sample.state {
             SampleState::Read => watched.add(sample, config),
@@ -119,7 +119,7 @@ impl Works {
             }
         }
         let has_memory = sample.huge_bytes >= HUGE_BYTES && sample.executable_bytes > 0;
-        WorkShown { works_for, has_memory }
+        Measured { works_for, has_memory }
     }
 
     /// Ends what is asked about a process.
