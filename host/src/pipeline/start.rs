@@ -63,6 +63,12 @@ pub(super) fn start(config: Config) -> Result<RunningHost, RunError> {
     })
 }
 
+/// A table of so many processes that knows the machine's mount namespace.
+fn table(processes: usize) -> ProcessTable {
+    let mounts = MachineRoot::read("/proc".as_ref()).mounts();
+    ProcessTable::with_capacity(processes).with_mounts(mounts)
+}
+
 /// Starts everything on a machine that takes it; `missing` is what is to be told of the process.
 fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<RunningHost, RunError> {
     if !(config.plugins.is_empty() && config.plugin_dirs.is_empty()) {
@@ -77,9 +83,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let FoundMachine { machine, processes, notes } = look(&mut hooks, &mut exempt)?;
     let ledger = ledger(maps.rules, &rules)?;
     let (sender, reports) = reports::channel();
-    let mut table = ProcessTable::with_capacity(rules.processes);
-    table.set_mounts(MachineRoot::read("/proc".as_ref()).mounts());
-    let shared = Arc::new(Shared::new(ledger, table, machine, sender));
+    let shared = Arc::new(Shared::new(ledger, table(rules.processes), machine, sender));
     let mailbox = Arc::new(Mailbox::new().map_err(RunError::Thread)?);
     let (commands, told) = channel();
     let (all, post) = (Arc::clone(&shared), Arc::clone(&mailbox));

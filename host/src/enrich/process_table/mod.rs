@@ -97,9 +97,9 @@ impl ProcessTable {
         }
     }
 
-    /// Learns the number of the machine's mount namespace.
-    pub(crate) const fn set_mounts(&mut self, number: Option<u64>) {
-        self.mounts = number;
+    /// The same, with the number of the machine's mount namespace.
+    pub(crate) fn with_mounts(self, mounts: Option<u64>) -> Self {
+        Self { mounts, ..self }
     }
 
     /// Adds processes that run, as long as there is room; what is known of one already stays. Returns those that

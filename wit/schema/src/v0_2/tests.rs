@@ -124,68 +124,50 @@ fn losses() -> [Lost; 6] {
     .map(|(place, of)| Lost { place, records: 300, of })
 }
 
-/// Every kind of record.
-fn records() -> Vec<Record<'static>> {
-    let exec = || Exec {
+const KEY: ProcessKey = ProcessKey { start_boot_ns: 5, tgid: 6 };
+
+fn exec() -> Exec<'static> {
+    Exec {
         file: FileKey { ino: 1 << 40, dev: 3, generation: 6 },
         path: Cow::Borrowed("/usr/bin/x"),
         path_truncated: true,
         argv: Argv { joined: Cow::Borrowed("x\0-a\0"), argc: 2, truncated: false },
         flags: ExecFlags(ExecFlags::MEMFD),
-    };
-    let file = FileKey { ino: 9, dev: 1, generation: 6 };
-    let open =
-        FileOpen { file, path: Cow::Borrowed("/a"), path_truncated: false, flags: 2, mode: 6 };
+    }
+}
+
+fn connect() -> Connect {
     let address = Some([10, 0, 0, 1].into());
-    let connect = Connect { address, port: 443, family: 2, protocol: 6, kind: 1 };
-    let key = ProcessKey { start_boot_ns: 5, tgid: 6 };
-    let process = Process {
-        key,
+    Connect { address, port: 443, family: 2, protocol: 6, kind: 1 }
+}
+
+fn process() -> Process<'static> {
+    Process {
+        key: KEY,
         parent: meta().process,
         exe: Cow::Borrowed("/bin/sh"),
         argv: exec().argv,
-        file,
+        file: FileKey { ino: 9, dev: 1, generation: 6 },
         uid: 1,
         gid: 2,
         cgroup: Cow::Borrowed("/x"),
         root: Whose::Own,
         mounts: Whose::Machine,
-    };
-    let refused = Outcome {
-        token: 7,
-        rule_id: None,
-        refusal: Some(Refusal::KeyFull),
-        detail: Cow::Borrowed("full"),
-    };
-    let done = Outcome { token: 8, rule_id: Some(1 << 50), ..Outcome::default() };
-    let own = [
-        Body::BprmCheckSecurity(exec()),
-        Body::BprmCommittedCreds(exec()),
-        Body::FileOpen(open),
-        Body::SocketConnect(connect),
-        Body::SchedProcessFork(Fork { child: key }),
-    ];
-    let event = |body| Record::Event(Event { meta: meta(), body });
-    let start = BatchStart { schema: 2, boot_ns: 5, unix_offset_ns: -3 };
-    let first = [
-        Record::BatchStart(start),
-        Record::Process(process.clone()),
-        Record::Outcome(refused),
-        Record::Outcome(done),
-        Record::Tick(Tick {}),
-    ];
-    let events = own.into_iter().chain(bodies()).map(event);
-    let last = losses().map(Record::Lost).into_iter().chain([Record::Gone(Gone { key })]);
+    }
+}
+
+/// What is read of processes.
+fn read() -> [Record<'static>; 4] {
     let running = Running {
-        process: process.clone(),
+        process: process(),
         flags: ExecFlags(ExecFlags::DELETED),
-        connections: Vec::from([connect, Connect { port: 3333, ..connect }]),
+        connections: Vec::from([connect(), Connect { port: 3333, ..connect() }]),
         connections_cut: true,
     };
     let end = RunningEnd { told: 300, ended: 1, outside: 1 << 40, lost: 2 };
     let sample = Sample {
         token: 9,
-        process: key,
+        process: KEY,
         number: 2,
         is_last: true,
         boot_ns: 1 << 40,
@@ -199,14 +181,46 @@ fn records() -> Vec<Record<'static>> {
         huge_bytes: 1 << 21,
         executable_bytes: 4096,
         executable_cut: true,
-        connections: Vec::from([connect]),
+        connections: Vec::from([connect()]),
         connections_cut: true,
         argv: Some(exec().argv),
     };
-    let ended = Sample { state: SampleState::Ended, process: key, ..Sample::default() };
-    let last = last.chain([Record::Running(running), Record::RunningEnd(end)]);
-    let last = last.chain([sample, ended].map(Record::Sample));
-    first.into_iter().chain(events).chain(last).collect()
+    let ended = Sample { state: SampleState::Ended, process: KEY, ..Sample::default() };
+    let (running, end) = (Record::Running(running), Record::RunningEnd(end));
+    [running, end, Record::Sample(sample), Record::Sample(ended)]
+}
+
+/// Every kind of record.
+fn records() -> Vec<Record<'static>> {
+    let file = FileKey { ino: 9, dev: 1, generation: 6 };
+    let open =
+        FileOpen { file, path: Cow::Borrowed("/a"), path_truncated: false, flags: 2, mode: 6 };
+    let refused = Outcome {
+        token: 7,
+        rule_id: None,
+        refusal: Some(Refusal::KeyFull),
+        detail: Cow::Borrowed("full"),
+    };
+    let done = Outcome { token: 8, rule_id: Some(1 << 50), ..Outcome::default() };
+    let own = [
+        Body::BprmCheckSecurity(exec()),
+        Body::BprmCommittedCreds(exec()),
+        Body::FileOpen(open),
+        Body::SocketConnect(connect()),
+        Body::SchedProcessFork(Fork { child: KEY }),
+    ];
+    let event = |body| Record::Event(Event { meta: meta(), body });
+    let start = BatchStart { schema: 2, boot_ns: 5, unix_offset_ns: -3 };
+    let first = [
+        Record::BatchStart(start),
+        Record::Process(process()),
+        Record::Outcome(refused),
+        Record::Outcome(done),
+        Record::Tick(Tick {}),
+    ];
+    let events = own.into_iter().chain(bodies()).map(event);
+    let last = losses().map(Record::Lost).into_iter().chain([Record::Gone(Gone { key: KEY })]);
+    first.into_iter().chain(events).chain(last).chain(read()).collect()
 }
 
 fn golden() -> Vec<u8> {
