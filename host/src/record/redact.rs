@@ -288,15 +288,19 @@ mod tests {
         assert!(exec.path.ends_with(&*meta.comm) && exec.argv.joined.contains(&*meta.comm));
     }
 
+    /// Each kind of value that holds something secret.
+    fn secrets() -> Vec<Value<'static>> {
+        let text = Text { text: "/opt/secret".into(), ..Text::default() };
+        let sent = Content { bytes: b"secret".into(), state: ContentState::Whole };
+        vec![Value::Text(text), Value::Bytes(b"secret".into()), Value::Content(sent)]
+    }
+
     #[test]
     fn no_text_of_a_call_and_of_its_answer_is_left() {
         let mut redactor = Redactor::new().unwrap();
         let mut input = Vec::new();
         let hook = Hook::PathUnlink;
-        let text = Text { text: "/opt/secret".into(), ..Text::default() };
-        let sent = Content { bytes: b"secret".into(), state: ContentState::Whole };
-        let values = [Value::Text(text), Value::Bytes(b"secret".into()), Value::Content(sent)];
-        let values = values.into();
+        let values = secrets();
         let event = Event { meta: Meta::default(), body: Body::Call(HookCall { hook, values }) };
         event.push(&mut input).unwrap();
         let mut output = Vec::new();
