@@ -132,7 +132,7 @@ fn samples(guest: &mut Guest) -> anyhow::Result<()> {
         all.start(&mut of(&metered, &["sh", "-c", "sleep 1000; true", "--", &long, "end"]))?;
     let arguments = text(&host, wordy, "arguments ")?;
     ensure!(
-        arguments.starts_with("arguments 6 of 200") && arguments.ends_with("cut false"),
+        arguments.starts_with("arguments 7 of 200") && arguments.ends_with("cut false"),
         "{arguments}"
     );
     host.stop(Signal::INT)?;
