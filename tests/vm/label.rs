@@ -1,13 +1,14 @@
 //! Labels: what the kernel remembers of a process decides its next step, while the host stands still.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -327,6 +328,9 @@ fn watching(guest: &Guest, secret: &Path) -> anyhow::Result<(Host, PathBuf)> {
     Ok((guest.start(&words.into_iter().chain(watches).collect::<Vec<_>>())?, plugin))
 }
 
+/// What ends the listener.
+const END: &str = "end";
+
 fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     let mut command = Command::new("/krsi/krsi-host");
     let refused =
@@ -335,6 +339,15 @@ fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(refused.code == Some(2) && refused.stderr.contains(words), "{refused:?}");
     let secret = file(guest, "secret")?;
     let listener = TcpListener::bind(("127.0.0.1", PORT))?;
+    // Whoever connects waits for the other end to close.
+    let server = std::thread::spawn(move || {
+        let mut closed = listener.incoming().flatten().map(|mut stream| {
+            let mut sent = String::new();
+            let _set = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            stream.read_to_string(&mut sent).is_ok_and(|_| sent == END)
+        });
+        closed.any(|is_end| is_end)
+    });
     let memory = memfd_create("kworker", MemfdFlags::empty())?;
     let image = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
     fs::copy("/bin/busybox", &image)?;
@@ -390,6 +403,7 @@ fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     ensure!(script(&format!("read a < {secret}; {connects}"))?.success(), "it is still watched");
     ensure!(!script(&text)?.success(), "the other watches have gone with it");
     host.stop(Signal::INT)?;
-    drop(listener);
+    TcpStream::connect(("127.0.0.1", PORT))?.write_all(END.as_bytes())?;
+    ensure!(server.join().is_ok_and(|ended| ended), "the listener");
     Ok(())
 }
