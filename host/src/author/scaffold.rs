@@ -148,7 +148,16 @@ mod tests {
             lines.next().map(|line| line.split("  #").next().unwrap_or(line).trim().to_owned())
         };
         let sdk = include_str!("template/sdk.toml.in");
-        for key in ["version", "edition", "rust-version", "postcard", "serde", "wit-bindgen"] {
+        for key in [
+            "version",
+            "edition",
+            "rust-version",
+            "httparse",
+            "postcard",
+            "serde",
+            "serde_json",
+            "wit-bindgen",
+        ] {
             assert_eq!(line(sdk, key), line(root, key), "{key}");
             assert!(line(sdk, key).is_some(), "{key}");
         }

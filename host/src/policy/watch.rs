@@ -186,8 +186,38 @@ mod tests {
         let refused = GrantSpec::default().check_watch(&denies, false).unwrap_err().to_string();
         assert!(refused.contains("permanent"), "{refused}");
         // Whoever has a label is few, until the label goes; and a label refuses nothing.
+        let labelled = AskedWatch { needs_label: true, ..denies };
+        let gives = AskedWatch { verdict: Some(AskedVerdict::Label), ..labelled.clone() };
+        for watch in [&labelled, &gives] {
+            assert_eq!(GrantSpec::default().check_watch(watch, false), Ok(()));
+            let scoped = GrantSpec { scope: Scope::Uid(7), ..GrantSpec::default() };
+            assert!(matches!(scoped.check_watch(watch, false), Err(WatchGrantError::Scope { .. })));
+            let elsewhere = GrantSpec { deny_hooks: connect(), ..GrantSpec::default() };
+            assert!(matches!(
+                elsewhere.check_watch(watch, false),
+                Err(WatchGrantError::Deny { .. })
+            ));
+        }
+    }
+
+    #[test]
+    fn a_label_that_a_watch_gives_is_nobodys_in_particular() {
+        let watch = |hook: &str, verdict| AskedWatch {
+            index: 0,
+            text: format!("{hook} {verdict:?}"),
+            hook: Some(hook.into()),
+            has_predicate: true,
+            needs_label: false,
+            labels: Vec::new(),
+            gives: None,
+            verdict,
+        };
         let named = vec!["a".to_owned()];
-        let labelled = AskedWatch { needs_label: true, labels: named.clone(), ..denies };
+        let labelled = AskedWatch {
+            needs_label: true,
+            labels: named.clone(),
+            ..watch("file_open", Some(AskedVerdict::Deny(13)))
+        };
         let gives = AskedWatch {
             gives: Some("a".into()),
             labels: named,
@@ -200,17 +230,6 @@ mod tests {
         let others = AskedWatch { gives: Some("b".into()), ..gives.clone() };
         assert_eq!(refused(&[labelled.clone(), others]), 0);
         assert_eq!(refused(&[labelled.clone(), gives]), 1, "a watch can give it to everybody");
-        let gives = AskedWatch { verdict: Some(AskedVerdict::Label), ..labelled.clone() };
-        for watch in [&labelled, &gives] {
-            assert_eq!(GrantSpec::default().check_watch(watch, false), Ok(()));
-            let scoped = GrantSpec { scope: Scope::Uid(7), ..GrantSpec::default() };
-            assert!(matches!(scoped.check_watch(watch, false), Err(WatchGrantError::Scope { .. })));
-            let elsewhere = GrantSpec { deny_hooks: connect(), ..GrantSpec::default() };
-            assert!(matches!(
-                elsewhere.check_watch(watch, false),
-                Err(WatchGrantError::Deny { .. })
-            ));
-        }
     }
 
     #[test]

@@ -34,12 +34,15 @@ const FIRST_WORDS: u16 = WATCHES.len() as u16;
 /// First words of the protocols of pools: a login of JSON-RPC as miners of CryptoNight and RandomX send it, calls of
 /// Stratum v1 (`mining.subscribe` and the like, with any id of one digit, with blanks or without), and a login of
 /// Ethereum's proxies.
-const WORDS: &str = r#"content.startsWith('{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"') ||
-    content.startsWith('{"method":"login","params":{"login":"') ||
-    content.startsWith('{"id":') && content[18] == 0x6d && content[19] == 0x69 && content[23] == 0x67 && content[24] == 0x2e ||
-    content.startsWith('{"id": ') && content[21] == 0x6d && content[22] == 0x69 && content[27] == 0x2e ||
-    content.startsWith('{"method":"mining.') || content.startsWith('{"method": "mining.') ||
-    content.startsWith('{"id":1,"method":"eth_submitLogin"')"#;
+const WORDS: &str = concat!(
+    r#"content.startsWith('{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"') || "#,
+    r#"content.startsWith('{"method":"login","params":{"login":"') || "#,
+    r#"content.startsWith('{"id":') && content[18] == 0x6d && content[19] == 0x69 && "#,
+    r#"content[23] == 0x67 && content[24] == 0x2e || "#,
+    r#"content.startsWith('{"id": ') && content[21] == 0x6d && content[22] == 0x69 && content[27] == 0x2e || "#,
+    r#"content.startsWith('{"method":"mining.') || content.startsWith('{"method": "mining.') || "#,
+    r#"content.startsWith('{"id":1,"method":"eth_submitLogin"')"#,
+);
 /// The label of processes whose first words to a pool the kernel refuses by itself.
 const SUSPECT: &str = "suspect";
 /// `O_WRONLY | O_RDWR`.

@@ -309,14 +309,7 @@ impl fmt::Display for What {
             What::Recording { head } => Started(head).fmt(f),
             What::Begins { version, recorded, cause, exact } => {
                 write!(f, "{} {}", Quoted(version), cause_words(*cause))?;
-                match exact {
-                    true => write!(f, ", the file that was recorded"),
-                    false => write!(
-                        f,
-                        ", another file than was recorded ({}): its answers are those that the recorded one got",
-                        Quoted(recorded)
-                    ),
-                }
+                begins(*exact, recorded, f)
             }
             What::LeftOut { version } => {
                 write!(f, "{} was recorded, and is not played: give its --plugin", Quoted(version))
@@ -367,6 +360,17 @@ impl fmt::Display for What {
             What::Damaged { damage } => f.write_str(damage),
         }
     }
+}
+
+fn begins(exact: bool, recorded: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if exact {
+        return f.write_str(", the file that was recorded");
+    }
+    let recorded = Quoted(recorded);
+    write!(
+        f,
+        ", another file than was recorded ({recorded}): its answers are those that the recorded one got"
+    )
 }
 
 fn on_stream(version: &str, lacks: &[String], f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -348,9 +348,8 @@ fn is_common(prefix: &str) -> bool {
     // `Path` compares whole components, as the kernel does.
     let prefix = Path::new(prefix.trim_end_matches('/'));
     let is_below =
-        |folder: &&str| prefix.starts_with(folder) || Path::new(folder).starts_with(prefix);
-    COMMON.iter().any(|folder| is_below(&folder))
-        && !SECRET.iter().any(|secret| prefix.starts_with(secret))
+        |folder: &str| prefix.starts_with(folder) || Path::new(folder).starts_with(prefix);
+    COMMON.into_iter().any(is_below) && !SECRET.iter().any(|secret| prefix.starts_with(secret))
 }
 
 /// A prefix of addresses: a block of them from its first one on. A wider one comes before what it holds.

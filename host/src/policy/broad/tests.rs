@@ -254,7 +254,16 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     assert_eq!(both, whole);
     assert_eq!(label(RuleKey::Hook, &RuleSpec { mode: Mode::Audit, ..denies.clone() }), None);
     assert_eq!(label(RuleKey::Hook, &RuleSpec { key: path("/etc/shadow"), ..denies }), None);
-    // What a watch gives, or asks for, counts too.
+    assert_eq!(machine().root_breadth(process(1, 0)), Some(Breadth::Lineage(1)));
+    assert_eq!(machine().root_breadth(process(51, 9)), None);
+}
+
+#[test]
+fn labels_that_watches_give_and_ask_for_count_too() {
+    let labels = LabelTest { has: vec!["a".into()], lacks: Vec::new() };
+    let mut asks = denial(RuleKey::Hook);
+    asks.rule.labels = labels;
+    let whole = Some(Breadth::WholeHook(Hook::FileOpen));
     let watch = |verdict, gives: Option<&str>| AskedWatch {
         index: 0,
         text: String::new(),
@@ -272,6 +281,4 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     let gives_all = denial(RuleKey::Hook).rule;
     assert_eq!(machine().label_breadth(&gives_all, "a", ALONE, &asker), whole);
     assert_eq!(machine().label_breadth(&gives_all, "b", ALONE, &asker), None);
-    assert_eq!(machine().root_breadth(process(1, 0)), Some(Breadth::Lineage(1)));
-    assert_eq!(machine().root_breadth(process(51, 9)), None);
 }
