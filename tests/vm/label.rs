@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -331,6 +332,29 @@ fn watching(guest: &Guest, secret: &Path) -> anyhow::Result<(Host, PathBuf)> {
 /// What ends the listener.
 const END: &str = "end";
 
+/// Closes each connection, which whoever connects waits for, until it is told to end.
+fn server() -> anyhow::Result<JoinHandle<bool>> {
+    let listener = TcpListener::bind(("127.0.0.1", PORT))?;
+    Ok(std::thread::spawn(move || {
+        let mut closed = listener.incoming().flatten().map(|mut stream| {
+            let mut sent = String::new();
+            let _set = stream.set_read_timeout(Some(Duration::from_secs(1)));
+            stream.read_to_string(&mut sent).is_ok_and(|_| sent == END)
+        });
+        closed.any(|is_end| is_end)
+    }))
+}
+
+/// Scripts, who runs them by which program, and whether they may connect.
+fn tried(tries: &[(&str, &Path, String, bool)]) -> anyhow::Result<()> {
+    for (who, program, script, passes) in tries {
+        let mut shell = Command::new(program);
+        shell.arg0("sh").args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+        ensure!(shell.status()?.success() == *passes, "{who}: {script}");
+    }
+    Ok(())
+}
+
 fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     let mut command = Command::new("/krsi/krsi-host");
     let refused =
@@ -338,16 +362,7 @@ fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
     let words = "no plugin nobody that declares the label x runs";
     ensure!(refused.code == Some(2) && refused.stderr.contains(words), "{refused:?}");
     let secret = file(guest, "secret")?;
-    let listener = TcpListener::bind(("127.0.0.1", PORT))?;
-    // Whoever connects waits for the other end to close.
-    let server = std::thread::spawn(move || {
-        let mut closed = listener.incoming().flatten().map(|mut stream| {
-            let mut sent = String::new();
-            let _set = stream.set_read_timeout(Some(Duration::from_secs(1)));
-            stream.read_to_string(&mut sent).is_ok_and(|_| sent == END)
-        });
-        closed.any(|is_end| is_end)
-    });
+    let server = server()?;
     let memory = memfd_create("kworker", MemfdFlags::empty())?;
     let image = format!("/proc/{}/fd/{}", std::process::id(), memory.as_raw_fd());
     fs::copy("/bin/busybox", &image)?;
@@ -377,11 +392,7 @@ fn memfd(guest: &mut Guest) -> anyhow::Result<()> {
             false,
         ),
     ];
-    for (who, program, script, passes) in &tries {
-        let mut shell = Command::new(program);
-        shell.arg0("sh").args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
-        ensure!(shell.status()?.success() == *passes, "{who}: {script}");
-    }
+    tried(&tries)?;
     // An exec that fails labels nobody, now or with the next one.
     let lame_memory = memfd_create("lame", MemfdFlags::empty())?;
     let lame = format!("/proc/{}/fd/{}", std::process::id(), lame_memory.as_raw_fd());

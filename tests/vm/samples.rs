@@ -68,6 +68,15 @@ fn cpu(told: &[String]) -> Vec<u64> {
     told.iter().filter_map(of).collect()
 }
 
+/// That one process worked between its samples, and another one did not.
+fn worked_and_slept(busy: &[String], idle: &[String]) -> anyhow::Result<()> {
+    let (worked, slept) = (cpu(busy), cpu(idle));
+    let is_busy = worked.len() == 3 && worked.iter().any(|cpu| *cpu >= BUSY);
+    let is_idle = slept.len() == 3 && slept.iter().all(|cpu| *cpu <= IDLE);
+    ensure!(is_busy && is_idle, "{worked:?} {slept:?}");
+    Ok(())
+}
+
 fn samples(guest: &mut Guest) -> anyhow::Result<()> {
     let listener = TcpListener::bind(TO)?;
     // Each is kept for as long as the test runs.
@@ -115,12 +124,7 @@ fn samples(guest: &mut Guest) -> anyhow::Result<()> {
         "{:#?}",
         told(&host, busy)
     );
-    let (worked, slept) = (cpu(&told(&host, busy)?), cpu(&told(&host, idle)?));
-    let is_busy = worked.len() == 3 && worked.iter().any(|cpu| *cpu >= BUSY);
-    ensure!(
-        is_busy && slept.len() == 3 && slept.iter().all(|cpu| *cpu <= IDLE),
-        "{worked:?} {slept:?}"
-    );
+    worked_and_slept(&told(&host, busy)?, &told(&host, idle)?)?;
     for refused in ["refused Invalid: samples every 10 ms", "refused UnknownProcess"] {
         text(&host, 0, refused)?;
     }
