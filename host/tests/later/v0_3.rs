@@ -1,6 +1,6 @@
 //! The made-up schema: a field more in `Meta`, `FileKey`, `Process` and `Rule`, a new value, hook, record, key and action.
 
-use krsi_plugin_schema::codec::{Composite, Encode, choice, sized};
+use krsi_plugin_schema::codec::{Composite, Encode, choice, number, sized};
 use krsi_plugin_schema::frame::write;
 use krsi_plugin_schema::latest::{
     Argv, BatchStart, Body, Call, Event, Exec, FileKey, FileOpen, Hook, HookSet, LabelTest, Meta,
@@ -198,12 +198,12 @@ pub(crate) fn actions() -> Vec<u8> {
     let mut beyond = [0; 38];
     // Hook 300: bit 4 of byte 37.
     beyond.iter_mut().last().into_iter().for_each(|byte| *byte = 1 << 4);
-    let mut deny = |token, mode: u16, hooks: &[u8], key: &dyn Fn(&mut Vec<u8>)| {
+    let mut deny = |token, mode: u64, hooks: &[u8], key: &dyn Fn(&mut Vec<u8>)| {
         write(&mut out, 1, |out| {
             rule(out, token, hooks, key);
             1u16.encode(out);
-            mode.encode(out);
-            0u16.encode(out);
+            number(mode, out);
+            number(0, out);
             // A new field of a denial.
             9u64.encode(out);
         })
@@ -219,10 +219,12 @@ pub(crate) fn actions() -> Vec<u8> {
     write(&mut out, 2, |out| rule(out, 5, &beyond, known)).unwrap();
     write(&mut out, 5, |out| {
         "T1496".encode(out);
-        3u16.encode(out);
+        number(3, out);
         KEY.encode(out);
         "to the end".encode(out);
         0u64.encode(out);
+        // No evidence.
+        0usize.encode(out);
         // The new field.
         "where".encode(out);
     })
@@ -232,7 +234,7 @@ pub(crate) fn actions() -> Vec<u8> {
 
 /// A filter with a condition of this schema before one that is known.
 pub(crate) fn push_filter(out: &mut Vec<u8>) {
-    let condition = |out: &mut Vec<u8>, name: &str, value: u64| {
+    let condition = |out: &mut Vec<u8>, name: &str, value: u16| {
         name.encode(out);
         sized(out, |out| value.encode(out));
     };
@@ -240,7 +242,7 @@ pub(crate) fn push_filter(out: &mut Vec<u8>) {
         "filter".encode(out);
         sized(out, |out| {
             "file_open".encode(out);
-            2u64.encode(out);
+            2usize.encode(out);
             condition(out, "label", 1);
             condition(out, "port", 80);
         });
