@@ -54,12 +54,12 @@ until_true '"$BUILD/server" -o 127.0.0.1:3333 >"$DIR/server" 2>&1 && grep -q ": 
     || fail "the fresh build was harmed: $(cat "$DIR/server")"
 cat "$DIR/server"
 
-say "sshd &    # a miner that is told nothing, its pool on port 443: its login is refused"
+say "sshd &    # a miner that is told nothing, its pool on port 443: seen by its first words, then refused"
 cp "$KRSI/stand-in-miner" "$DIR/sshd"
 LOGIN='{"id":1,"jsonrpc":"2.0","method":"login","params":{"login":"4wallet","pass":"x"}}'
 STAND_IN=$AT:443 STAND_IN_SAYS=$LOGIN "$DIR/sshd" >"$DIR/silent" 2>&1 &
 SILENT=$!
-until_true 'grep -q "send.*EPERM" "$DIR/silent"' || fail "the silent miner's login was never refused"
+until_true 'grep -q "send.*EPERM" "$DIR/silent"' || fail "the silent miner was never refused"
 uniq "$DIR/silent" | grep send | uniq | head -2
 
 say "kill -INT krsi-host"
