@@ -29,7 +29,7 @@ const AT: &str = "198.51.100.7";
 /// Acts that run at a time.
 const AT_A_TIME: usize = 12;
 /// How long a miner is looked for: an emulated guest on a busy machine is slow.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(110);
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(200);
 /// How long what is not found, or must not be, is looked at, and how long if it works all the while.
