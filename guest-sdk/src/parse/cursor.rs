@@ -28,7 +28,7 @@ impl<'a> Cursor<'a> {
         self.bytes.is_empty() && self.missing == 0
     }
 
-    /// The next bytes.
+    /// Takes the next `len` bytes.
     pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], Stop> {
         match self.bytes.split_at_checked(len) {
             Some((taken, rest)) => {

@@ -38,7 +38,7 @@ enum FullWord {
     Count,
 }
 
-/// The administrator's labels.
+/// Reads the labels that the administrator's tables declare.
 pub(super) fn labels(tables: &LabelTables) -> Result<Vec<Label>, SettingError> {
     if tables.len() > KEPT {
         return Err(SettingError::TooManyLabels { count: tables.len() });

@@ -68,7 +68,7 @@ impl CgroupNames {
         if !self.names.contains_key(&id) && self.may_look(id, now_boot_ns) {
             let began = Instant::now();
             self.walk();
-            let wait = (began.elapsed() * WALK_SHARE).max(WALK);
+            let wait = began.elapsed().saturating_mul(WALK_SHARE).max(WALK);
             self.next_walk = Instant::now().checked_add(wait);
             if !self.names.contains_key(&id) {
                 self.misses.insert(id, now_boot_ns.saturating_add(MISS_NS));

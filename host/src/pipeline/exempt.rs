@@ -230,12 +230,11 @@ fn who_is(tgid: u32) -> String {
     let folder = PathBuf::from(format!("/proc/{tgid}"));
     match fs::metadata(&folder) {
         Ok(metadata) => {
-            let exe = fs::read_link(folder.join("exe")).unwrap_or_default();
-            format!(
-                "exempt-tgids: process {tgid} is {} of user {}, and exempt until it ends",
-                exe.display(),
-                metadata.uid()
-            )
+            let exe = fs::read_link(folder.join("exe"));
+            let exe =
+                exe.map_or("a process without a file".into(), |exe| exe.display().to_string());
+            let uid = metadata.uid();
+            format!("exempt-tgids: process {tgid} is {exe} of user {uid}, and exempt until it ends")
         }
         Err(_) => format!("exempt-tgids: there is no process {tgid}; it exempts nobody"),
     }

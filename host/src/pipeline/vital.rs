@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use krsi_host_abi::deny::{Digest, FileKey, ProcessKey};
@@ -90,8 +90,27 @@ const KNOWN: [(&str, &[&str]); 10] = [
     ),
 ];
 
+/// Files that nearly every program opens.
+const COMMON: [&str; 13] = [
+    "/dev/null",
+    "/dev/tty",
+    "/dev/urandom",
+    "/dev/zero",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/resolv.conf",
+    "/usr/lib/locale/C.utf8/LC_CTYPE",
+    "/usr/lib/locale/locale-archive",
+];
+
 /// Looks at this machine.
 pub(super) fn machine(key_of: KeyOf<'_>) -> Machine {
+    let mut common = FilesByKey { key_of, found: BTreeMap::new() };
+    COMMON.into_iter().for_each(|path| common.add(path, path.into()));
     let mut files = FilesByKey { key_of, found: BTreeMap::new() };
     files.add(OWN, "/proc/self/exe".into());
     files.add("what PID 1 runs", "/proc/1/exe".into());
@@ -107,6 +126,7 @@ pub(super) fn machine(key_of: KeyOf<'_>) -> Machine {
     let without_cgroups = namespace::cgroups().err();
     Machine {
         files: files.found.into_values().collect(),
+        common: common.found.into_values().collect(),
         roots: roots(),
         cgroups: if without_cgroups.is_none() { cgroups() } else { Vec::new() },
         without_cgroups,
@@ -150,7 +170,7 @@ impl FilesByKey<'_> {
     /// Adds a file under the name that it was looked for, and the one that it is found by.
     fn add(&mut self, what: &'static str, path: PathBuf) {
         let Ok(metadata) = fs::metadata(&path) else { return };
-        if !metadata.is_file() {
+        if !metadata.is_file() && !metadata.file_type().is_char_device() {
             return;
         }
         let key = (self.key_of)(&path).unwrap_or_else(|| key_of_stat(&metadata));

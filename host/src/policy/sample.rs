@@ -22,11 +22,19 @@ const STEPS: u32 = 4;
 pub struct SampleLimits {
     /// Asks that are not at their end.
     pub asks: usize,
-    /// Samples a second.
+    /// Samples that are taken in a second.
     pub per_second: u32,
 }
 
 impl SampleLimits {
+    /// Time between two steps: longer where a step's only sample would be too many.
+    fn step_ns(self) -> u64 {
+        match self.per_second {
+            few @ 1..STEPS => 1_000_000_000 / u64::from(few),
+            _ => STEP_NS,
+        }
+    }
+
     /// Samples of one step.
     const fn per_step(self) -> usize {
         let per_step = self.per_second / STEPS;
@@ -187,12 +195,14 @@ impl SampleBook {
     /// When the next samples can be taken; `None` without an ask.
     pub(crate) fn next_boot_ns(&self) -> Option<u64> {
         let due = self.asks.iter().map(|ask| ask.due_boot_ns).min()?;
-        Some(due.max(self.taken_boot_ns.saturating_add(STEP_NS)))
+        Some(due.max(self.taken_boot_ns.saturating_add(self.limits.step_ns())))
     }
 
     /// Samples that are to be taken now, the longest due first.
     pub(crate) fn take_due(&mut self, now_boot_ns: u64) -> Vec<DueSample> {
-        if self.taken_boot_ns.saturating_add(STEP_NS) > now_boot_ns && self.taken_boot_ns > 0 {
+        if self.taken_boot_ns.saturating_add(self.limits.step_ns()) > now_boot_ns
+            && self.taken_boot_ns > 0
+        {
             return Vec::new();
         }
         let due = |ask: &&mut Ask| ask.due_boot_ns <= now_boot_ns;
@@ -266,6 +276,18 @@ mod tests {
         assert_eq!(due(&mut book, 9 * SECOND), [(1, 2, true), (2, 2, true)]);
         assert_eq!(book.ended(ask(3, 2).process), [(3, 1)]);
         assert!(book.is_empty());
+    }
+
+    #[test]
+    fn a_limit_of_one_a_second_is_one_a_second() {
+        let (mut book, limits) = (SampleBook::default(), SampleLimits { per_second: 1, ..LIMITS });
+        for token in 1..=2 {
+            book.begin(&ask(token, 1), limits, SECOND).unwrap();
+        }
+        assert_eq!(due(&mut book, SECOND), [(1, 1, true)]);
+        assert_eq!(book.next_boot_ns(), Some(2 * SECOND));
+        assert_eq!(due(&mut book, 2 * SECOND - 1), []);
+        assert_eq!(due(&mut book, 2 * SECOND), [(2, 1, true)]);
     }
 
     #[test]

@@ -134,9 +134,8 @@ mod tests {
     use super::super::capability::Grant;
     use super::*;
 
-    #[test]
-    fn a_watch_is_bounded_by_what_the_operator_says_of_hooks_and_rules() {
-        let watch = |hook: &str, verdict| AskedWatch {
+    fn watch(hook: &str, verdict: Option<AskedVerdict>) -> AskedWatch {
+        AskedWatch {
             index: 0,
             text: format!("{hook} {verdict:?}"),
             hook: Some(hook.into()),
@@ -145,7 +144,11 @@ mod tests {
             labels: Vec::new(),
             gives: None,
             verdict,
-        };
+        }
+    }
+
+    #[test]
+    fn a_watch_is_bounded_by_what_the_operator_says_of_hooks_and_rules() {
         let sees = watch("file_open", None);
         let denies = watch("file_open", Some(AskedVerdict::Deny(13)));
         let audits = watch("file_open", Some(AskedVerdict::Audit(13)));
@@ -202,16 +205,6 @@ mod tests {
 
     #[test]
     fn a_label_that_a_watch_gives_is_nobodys_in_particular() {
-        let watch = |hook: &str, verdict| AskedWatch {
-            index: 0,
-            text: format!("{hook} {verdict:?}"),
-            hook: Some(hook.into()),
-            has_predicate: true,
-            needs_label: false,
-            labels: Vec::new(),
-            gives: None,
-            verdict,
-        };
         let named = vec!["a".to_owned()];
         let labelled = AskedWatch {
             needs_label: true,

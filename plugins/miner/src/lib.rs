@@ -222,6 +222,7 @@ impl Miner {
         if evidence.is_none() {
             return;
         }
+        let was_suspect = self.lineages.of(process).is_suspect();
         self.lineages.add(process, evidence, pool);
         let case = self.lineages.case(process, ctx);
         let score = |evidence: Evidence| evidence.score(self.config.hints_max);
@@ -229,7 +230,7 @@ impl Miner {
             self.works.end(process, ctx);
             return self.responses.answer(&case, &self.config, ctx);
         }
-        if evidence.is_suspect() && self.config.mode == Mode::Refuse {
+        if evidence.is_suspect() && !was_suspect && self.config.mode == Mode::Refuse {
             // Its first words to a pool are refused in the call itself.
             ctx.label(process, SUSPECT);
         }

@@ -84,7 +84,7 @@ impl<'a> Reader<'a> {
         self.0.is_empty()
     }
 
-    /// The next bytes.
+    /// Takes the next `len` bytes.
     ///
     /// # Errors
     /// When there are not so many.

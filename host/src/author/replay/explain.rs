@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::{Action, Evidence, Process, ProcessKey};
+use krsi_plugin_schema::latest::{Action, Evidence, Process, ProcessKey, Record};
 use krsi_plugin_schema::{Schema, lower};
 
 use super::told::{Piece, What};
@@ -40,8 +40,17 @@ struct Suspect {
 }
 
 impl Explanation {
+    /// Remembers what processes run that a batch of a schema describes.
+    pub(super) fn read(&mut self, batch: &[u8], schema: Schema) {
+        for frame in Frames::new(batch).flatten() {
+            if let Ok(Record::Process(process)) = lower::record(&frame, schema) {
+                self.know(&process);
+            }
+        }
+    }
+
     /// Remembers what a process runs.
-    pub(super) fn know(&mut self, process: &Process<'_>) {
+    fn know(&mut self, process: &Process<'_>) {
         let key = order(process.key);
         if self.names.len() < NAMES_MAX || self.names.contains_key(&key) {
             self.names.insert(key, process.exe.clone().into_owned());

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use krsi_plugin_schema::latest::SCHEMA;
+
 pub(crate) use self::compare::compare;
 pub(crate) use self::error::ReplayError;
 use self::explain::Explanation;
@@ -265,12 +267,13 @@ impl Player<'_> {
         let after_ns = batch.boot_ns.saturating_sub(self.start_ns);
         self.follower.reach(after_ns);
         self.replayed.records += u64::from(batch.records);
+        if let Some(explanation) = &mut self.explanation {
+            explanation.read(&batch.batch, SCHEMA);
+        }
         for (plugin, streaming) in &mut self.streams {
             let mut told = Vec::new();
             streaming.batch(batch, &mut |what| told.push(what));
-            if let Some(explanation) = &mut self.explanation {
-                streaming.explain(plugin, batch, explanation);
-            }
+            streaming.explain(plugin, self.explanation.as_mut());
             for what in told {
                 let told = Told { after_ns, plugin: plugin.clone(), what };
                 self.follower.tell(&told).map_err(ReplayError::Tell)?;

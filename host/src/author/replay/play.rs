@@ -2,7 +2,6 @@
 
 use krsi_plugin_schema::Schema;
 use krsi_plugin_schema::frame::Frames;
-use krsi_plugin_schema::latest::Record;
 use krsi_plugin_schema::lower;
 
 use super::explain::Explanation;
@@ -147,11 +146,7 @@ impl Play {
         match call.act {
             Act::Handle => {
                 let schema = lower::schema_of(&call.input).unwrap_or(self.own);
-                for frame in Frames::new(&call.input).flatten() {
-                    if let Ok(Record::Process(process)) = lower::record(&frame, schema) {
-                        explanation.know(&process);
-                    }
-                }
+                explanation.read(&call.input, schema);
             }
             Act::Init => {}
             Act::Restore | Act::Snapshot | Act::Other => return,

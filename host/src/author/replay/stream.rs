@@ -76,19 +76,11 @@ impl Streaming {
         self.score
     }
 
-    /// Hands over what a batch says of processes, and what the plugin noted about them.
-    pub(super) fn explain(
-        &mut self,
-        plugin: &str,
-        batch: &Streamed<'_>,
-        explanation: &mut Explanation,
-    ) {
-        for frame in Frames::new(&batch.batch).flatten() {
-            if let Ok(Record::Process(process)) = Record::decode(&frame) {
-                explanation.know(&process);
-            }
-        }
-        for noted in self.noted.drain(..) {
+    /// Hands over what the plugin noted about processes since it was last asked, its start included; or forgets it.
+    pub(super) fn explain(&mut self, plugin: &str, explanation: Option<&mut Explanation>) {
+        let noted = std::mem::take(&mut self.noted);
+        let Some(explanation) = explanation else { return };
+        for noted in noted {
             match noted {
                 Noted::Evidence(evidence) => explanation.note(plugin, &evidence),
                 Noted::AlertOn(process) => explanation.alert(plugin, process),
@@ -98,7 +90,6 @@ impl Streaming {
 
     /// Gives it what it asks for of a batch.
     pub(super) fn batch(&mut self, batch: &Streamed<'_>, tell: &mut dyn FnMut(What)) {
-        self.noted.clear();
         if self.spent {
             self.score.unplayed += 1;
             return;

@@ -5,14 +5,17 @@ use std::sync::Mutex;
 use krsi_host_abi::deny::Bounds;
 use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::push;
-use krsi_plugin_schema::latest::{FileKey, Hook, HookSet, KeyKind, Record, RuleKey, Subject};
+use krsi_plugin_schema::latest::{
+    FileKey, Hook, HookSet, KeyKind, Label, LabelExec, LabelFull, LabelTest, Record, RuleKey,
+    Subject,
+};
 use krsi_plugin_schema::v0_1;
 
 use super::super::asked::Asked;
 use super::super::broad::Machine;
 use super::super::capability::GrantSpec;
 use super::super::ledger::fake::Fake;
-use super::super::ledger::{Kinship, Ledger};
+use super::super::ledger::{Kinship, Ledger, Undeclared};
 use super::super::sample::{SampleBook, SampleLimits};
 use super::*;
 
@@ -43,7 +46,7 @@ fn denials_of(tokens: std::ops::Range<u32>, key: impl Fn(u32) -> RuleKey) -> Vec
             cause_boot_ns: 0,
             key: key(token),
             subject: Subject::Any,
-            labels: krsi_plugin_schema::latest::LabelTest::default(),
+            labels: LabelTest::default(),
             hooks: HookSet::default().with(Hook::FileOpen),
             ttl_ms: 1000,
             reason: "".into(),
@@ -100,6 +103,40 @@ fn what_a_call_has_no_room_for_is_answered_too_many() {
     // The next call has a budget of its own.
     let again = applied(&turns, &mut cheap, &denials(3..5));
     assert_eq!(answers(&again), [(3, None), (4, None)]);
+}
+
+/// Whoever looks at a plugin's other rules has the ledger: nothing may ask for it again meanwhile.
+#[test]
+fn rules_on_networks_that_ask_for_labels_are_made_beside_each_other() {
+    let turns = turns();
+    let (exec, full) = (LabelExec::Keep, LabelFull::Count);
+    let labels = [Label { name: "a".into(), exec, full }];
+    turns.turn(|ledger| ledger.declare_labels(&"p".into(), &labels, Undeclared::End)).unwrap();
+    let asked = Asked {
+        deny_keys: [KeyKind::Network].into_iter().collect(),
+        deny_hooks: HookSet::default().with(Hook::SocketConnect),
+        labels: labels.into(),
+        ..Asked::default()
+    };
+    let grant = Grant::new(asked, GrantSpec::default());
+    let mut plugin = Principal::new(1, "p".into(), Schema::V0_2, grant);
+    let mut actions = Vec::new();
+    for (token, first) in [(1, 0), (2, 128)] {
+        let rule = Rule {
+            token,
+            cause_boot_ns: 0,
+            key: RuleKey::Network { address: [10, first, 0, 0].into(), prefix: 9, port: 443 },
+            subject: Subject::Any,
+            labels: LabelTest { has: vec!["a".into()], lacks: Vec::new() },
+            hooks: HookSet::default().with(Hook::SocketConnect),
+            ttl_ms: 1000,
+            reason: "".into(),
+        };
+        let (mode, if_unread) = (RuleMode::Enforce, IfUnread::Pass);
+        Action::Deny(Deny { rule, errno: 1, mode, if_unread }).push(&mut actions).unwrap();
+    }
+    let done = applied(&turns, &mut plugin, &actions);
+    assert_eq!(answers(&done), [(1, None), (2, None)], "{:?}", done.refused);
 }
 
 #[test]

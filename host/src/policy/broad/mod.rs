@@ -84,6 +84,8 @@ pub(crate) type VitalDigests = HashMap<Digest, &'static str>;
 pub struct Machine {
     /// Files that nobody comes in without.
     pub files: Vec<VitalFile>,
+    /// Files that nearly every program opens.
+    pub common: Vec<VitalFile>,
     /// PID 1, the host and its ancestors, their starts in ticks.
     pub roots: Vec<AbiProcessKey>,
     /// Cgroups of PID 1 and of the host.
@@ -137,7 +139,9 @@ impl fmt::Display for Breadth {
                 "no path is resolved at {} here, and it applies to what is unresolved",
                 hook.name()
             ),
-            Self::Common(prefix) => write!(f, "nearly every program opens a file below {prefix}"),
+            Self::Common(what) => {
+                write!(f, "nearly every program opens {what}, or a file below it")
+            }
             Self::Network(network) => write!(f, "{network} is too much of the network"),
             Self::Networks => {
                 f.write_str("the plugin's prefixes together are too much of the network")
@@ -151,8 +155,22 @@ impl fmt::Display for Breadth {
     }
 }
 
-/// Nobody's rules.
-const ALONE: Others<'static> = &|_| ();
+/// What a rule is looked at beside: the plugin's other rules, and labels that everybody can have.
+#[derive(Clone, Copy)]
+struct Beside<'a> {
+    others: Others<'a>,
+    common: &'a [String],
+}
+
+impl Beside<'_> {
+    /// No other rule, and no label.
+    const NOTHING: Beside<'static> = Beside { others: &|_| (), common: &[] };
+
+    /// Whether everybody can have all of some labels.
+    fn is_everybodys<T: AsRef<str>>(self, labels: &[T]) -> bool {
+        labels.iter().all(|label| self.common.iter().any(|common| common == label.as_ref()))
+    }
+}
 
 impl Machine {
     /// How a denial is broad, if it is. One that only reports is not, nor is one that asks for a label which not
@@ -167,33 +185,45 @@ impl Machine {
             return None;
         }
         let rule = &denial.rule;
-        let breadth = self.width((&rule.key, rule.subject, rule.hooks), others)?;
-        let has = &rule.labels.has;
-        // Nobody knows whom a watch's predicate gives a label.
-        let by_watch = |label: &str| watches.iter().any(|one| one.gives.as_deref() == Some(label));
-        has.iter()
-            .all(|label| by_watch(label) || self.everybody_has(label, others))
-            .then_some(breadth)
+        let is_network = matches!(rule.key, RuleKey::Network { .. } | RuleKey::Transport { .. });
+        let common = match rule.labels.has.is_empty() && !is_network {
+            true => Vec::new(),
+            false => self.common_labels(others, watches),
+        };
+        let beside = Beside { others, common: &common };
+        let breadth = self.width((&rule.key, rule.subject, rule.hooks), beside)?;
+        beside.is_everybodys(&rule.labels.has).then_some(breadth)
     }
 
-    /// Whether a rule of the plugin gives a label to everybody.
-    fn everybody_has(&self, label: &str, others: Others<'_>) -> bool {
-        let mut given = false;
+    /// Labels that everybody can have: rules of the plugin give them to everybody, or its watches give them, and nobody
+    /// knows whom a predicate matches. Looked for once for each denial: `others` may hold the ledger meanwhile.
+    fn common_labels(&self, others: Others<'_>, watches: &[AskedWatch]) -> Vec<String> {
+        let mut common: Vec<String> =
+            watches.iter().filter_map(|watch| watch.gives.clone()).collect();
         others(&mut |spec| {
-            given |= spec.gives.as_deref() == Some(label)
-                && self.giving((&spec.key, spec.subject, spec.hooks)).is_some();
+            if let Some(label) = &spec.gives
+                && !common.iter().any(|known| **known == **label)
+                && self.giving((&spec.key, spec.subject, spec.hooks)).is_some()
+            {
+                common.push(label.to_string());
+            }
         });
-        given
+        common
     }
 
     /// How a rule gives a label to everybody, if it does.
     fn giving(&self, (key, subject, hooks): (&RuleKey, Subject, HookSet)) -> Option<Breadth> {
-        self.width((key, subject, hooks), ALONE).or_else(|| match (key, subject) {
+        self.width((key, subject, hooks), Beside::NOTHING).or_else(|| match (key, subject) {
             (_, Subject::Lineage(root)) if !self.is_root(root) => None,
             // Few programs execute what nearly every one opens.
+            _ if hooks.iter().all(|hook| hook == Hook::BprmCheckSecurity) => None,
             (RuleKey::Path { prefix, .. }, _) => {
-                let is_opened = hooks.iter().any(|hook| hook != Hook::BprmCheckSecurity);
-                (is_opened && is_common(prefix)).then(|| Breadth::Common(prefix.clone()))
+                is_common(prefix).then(|| Breadth::Common(prefix.clone()))
+            }
+            (RuleKey::File(file), _) => {
+                let is = |one: &&VitalFile| (one.key.ino, one.key.dev) == (file.ino, file.dev);
+                let found = self.common.iter().find(is);
+                found.map(|one| Breadth::Common(one.what.to_owned()))
             }
             _ => None,
         })
@@ -237,25 +267,25 @@ impl Machine {
 
     /// Whether a rule would be about everybody if it asked for no label.
     fn is_wide(&self, spec: &RuleSpec) -> bool {
-        self.width((&spec.key, spec.subject, spec.hooks), ALONE).is_some()
+        self.width((&spec.key, spec.subject, spec.hooks), Beside::NOTHING).is_some()
     }
 
     /// How what a rule is about is broad, whatever labels it asks for.
     fn width(
         &self,
         (key, subject, hooks): (&RuleKey, Subject, HookSet),
-        others: Others<'_>,
+        beside: Beside<'_>,
     ) -> Option<Breadth> {
         match (key, subject) {
             (_, Subject::Lineage(root)) if !self.is_root(root) => None,
             (RuleKey::Process(_), _) => None,
             (RuleKey::Lineage(root), _) => self.root_breadth(*root),
-            (key, _) => self.everybody(key, hooks, others),
+            (key, _) => self.everybody(key, hooks, beside),
         }
     }
 
     /// The same of a denial that is about everybody.
-    fn everybody(&self, key: &RuleKey, hooks: HookSet, others: Others<'_>) -> Option<Breadth> {
+    fn everybody(&self, key: &RuleKey, hooks: HookSet, beside: Beside<'_>) -> Option<Breadth> {
         match key {
             RuleKey::Hook | RuleKey::Cgroup(_) if hooks.contains(Hook::TaskKill) => {
                 Some(Breadth::Kill)
@@ -272,7 +302,7 @@ impl Machine {
             }
             RuleKey::Digest(digest) => self.digest(digest).map(Breadth::Vital),
             RuleKey::Network { address, prefix, .. }
-            | RuleKey::Transport { address, prefix, .. } => self.network(*address, *prefix, others),
+            | RuleKey::Transport { address, prefix, .. } => self.network(*address, *prefix, beside),
             RuleKey::Process(_) | RuleKey::Lineage(_) => None,
         }
     }
@@ -297,16 +327,16 @@ impl Machine {
     }
 
     /// How a prefix is broad, alone or together with the plugin's others that are about everybody.
-    fn network(&self, address: IpAddr, prefix: u8, others: Others<'_>) -> Option<Breadth> {
+    fn network(&self, address: IpAddr, prefix: u8, beside: Beside<'_>) -> Option<Breadth> {
         let own = Block::new(address, prefix);
         if own.is_broad() {
             return Some(Breadth::Network(format!("{address}/{prefix}")));
         }
         let mut all = vec![own];
-        others(&mut |spec| {
+        (beside.others)(&mut |spec| {
             let is_counted = spec.mode == Mode::Enforce
                 && self.is_everybodys(spec.subject)
-                && spec.labels.has.iter().all(|label| self.everybody_has(label, others));
+                && beside.is_everybodys(&spec.labels.has);
             all.extend(block(spec).filter(|block| is_counted && block.is_v4 == own.is_v4));
         });
         are_broad(all).then_some(Breadth::Networks)

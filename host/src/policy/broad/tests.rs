@@ -5,6 +5,8 @@ use krsi_plugin_schema::latest::{FileKey as PluginFile, IfUnread, IfUnresolved, 
 use super::super::asked::AskedVerdict;
 use super::*;
 
+/// Nobody's rules.
+const ALONE: Others<'static> = &|_| ();
 const TICK: u64 = 10_000_000;
 
 fn process(tgid: u32, ticks: u64) -> ProcessKey {
@@ -20,6 +22,11 @@ fn machine() -> Machine {
     let root = |tgid, ticks| AbiProcessKey { start_boot_ns: ticks, tgid, pad: 0 };
     Machine {
         files: vec![libc],
+        common: vec![VitalFile {
+            what: "/etc/ld.so.cache",
+            paths: Vec::new(),
+            key: FileKey { ino: 70, dev: 8, generation: 3 },
+        }],
         roots: vec![root(1, 0), root(50, 9)],
         cgroups: vec![3],
         resolving: ResolvingHooks(Mutex::new(HookSet::default().with(Hook::FileOpen))),
@@ -227,6 +234,11 @@ fn a_label_that_everybody_can_have_spares_nobody() {
     for common in ["/etc/ld.so.cache", "/usr/lib/locale/", "/dev/null", "/etc/"] {
         assert_eq!(with(&gives(path(common))), whole, "{common}");
     }
+    let file = |ino| RuleKey::File(PluginFile { ino, dev: 8, generation: 3 });
+    assert_eq!(with(&gives(file(70))), whole);
+    assert_eq!(with(&gives(file(71))), None);
+    let executed = HookSet::default().with(Hook::BprmCheckSecurity);
+    assert_eq!(with(&RuleSpec { hooks: executed, ..gives(file(70)) }), None);
     for rare in ["/etc/ssh/ssh_host_ed25519_key", "/srv/secret", "/root/.ssh"] {
         assert_eq!(with(&gives(path(rare))), None, "{rare}");
     }

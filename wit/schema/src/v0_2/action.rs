@@ -279,9 +279,9 @@ pub enum Action<'a> {
     LabelRule(LabelRule<'a>),
     /// See [`SetLabel`].
     SetLabel(SetLabel<'a>),
-    /// See [`Evidence`].
+    /// Notes evidence about a process; see [`Evidence`].
     Evidence(Evidence<'a>),
-    /// See [`AskSamples`].
+    /// Asks for samples of a process; see [`AskSamples`].
     AskSamples(AskSamples),
     /// A kind that this version does not have.
     Unknown(u16),

@@ -97,7 +97,7 @@ pub enum Record<'a> {
     Running(Running<'a>),
     /// The end of what runs already: [`kind::RUNNING_END`].
     RunningEnd(RunningEnd),
-    /// See [`kind::SAMPLE`].
+    /// A sample of a process that was asked for; see [`kind::SAMPLE`].
     Sample(Sample<'a>),
     /// A kind of a later version: skipped.
     Unknown(u16),
@@ -124,7 +124,7 @@ pub enum RecordRef<'r, 'a> {
     Running(&'r Running<'a>),
     /// The end of what runs already: [`kind::RUNNING_END`].
     RunningEnd(RunningEnd),
-    /// See [`kind::SAMPLE`].
+    /// A sample of a process that was asked for; see [`kind::SAMPLE`].
     Sample(&'r Sample<'a>),
 }
 

@@ -17,7 +17,7 @@ composite! {
         pub process: ProcessKey,
         /// Milliseconds between two samples; the first is read at once.
         pub every_ms: u64,
-        /// Number of samples.
+        /// How many samples are taken before the ask is at its end.
         pub times: u32,
         /// Whether memory and connections are read.
         pub usage: bool,

@@ -148,7 +148,7 @@ pub enum FieldError {
     Lacks {
         /// Path of the field.
         path: String,
-        /// Structure or enum.
+        /// Name of the structure or enum in which the member is missing.
         structure: &'static str,
         /// Member that is missing.
         member: &'static str,
