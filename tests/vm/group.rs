@@ -1,7 +1,7 @@
 //! The tests of one boot: the guest that runs them, what it told of each, and what all of them took.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -22,6 +22,9 @@ const GUEST_SECONDS: u64 = 3600;
 const SOAK_SECONDS: u64 = 24 * 3600;
 /// Lines of a guest's output that are shown when it ends early.
 const TAIL_LINES: usize = 40;
+
+/// Where it is kept what each test took, in runs of the loop and in seconds: this crate is the working folder.
+const TIMES: &str = "../target/vm-times.tsv";
 
 /// What the check of a boot's budget is called among its tests.
 const BUDGET: &str = "budget";
@@ -163,6 +166,7 @@ impl Group {
             let line = String::from_utf8_lossy(&line?).into_owned();
             let said = line.strip_prefix(MARK).map(serde_json::from_str::<Said>);
             if let Some(Ok(said)) = said {
+                self.keep_time(&said);
                 let before = heard.last().cloned().map(Said::result);
                 self.tell(|state| state.results.extend(before));
                 heard.push(said);
@@ -176,6 +180,16 @@ impl Group {
         child.wait()?;
         lines.extend(errors.join().ok());
         Ok(lines.make_contiguous().join("\n"))
+    }
+
+    /// Adds a line to [`TIMES`]; a convenience, so that it may fail.
+    fn keep_time(&self, said: &Said) {
+        let (kernel, boot) = self.words();
+        let runs = said.seconds / said.run_seconds.max(0.001);
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(TIMES);
+        let _kept = file.and_then(|mut file| {
+            writeln!(file, "{runs:.0}\t{:.1}\t{kernel} {boot} {}", said.seconds, said.test)
+        });
     }
 
     /// Waits for what a test came to.

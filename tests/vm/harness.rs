@@ -122,6 +122,27 @@ pub(crate) struct Guest {
     boot: Boot,
 }
 
+/// The sentry's section of a configuration: the hooks that its rules need.
+fn sentry_grants(rules: &str) -> anyhow::Result<String> {
+    let (mut seen, mut denied) = (vec!["sched_process_fork", "sched_process_exit"], Vec::new());
+    for rule in rules.lines() {
+        let verb = rule.split_whitespace().next().unwrap_or_default();
+        let (sees, denies) = match verb {
+            "open" | "audit" => (Some("file_open"), Some("file_open")),
+            "exec" => (Some("bprm_committed_creds"), Some("bprm_check_security")),
+            "process" | "lineage" => (Some("bprm_committed_creds"), Some("socket_connect")),
+            "forebear" | "clan" => (Some("bprm_committed_creds"), Some("file_open")),
+            "network" => (None, Some("socket_connect")),
+            "kill" => (Some("bprm_committed_creds"), None),
+            _ => bail!("{verb:?} is no verb of the sentry"),
+        };
+        seen.extend(sees);
+        denied.extend(denies);
+    }
+    let section = "[plugin.sentry]";
+    Ok(format!("{section}\nbroad = true\nhooks = {seen:?}\ndeny-hooks = {denied:?}\n"))
+}
+
 /// How krsi-host ended without getting ready.
 #[derive(Debug)]
 pub(crate) struct Refused {
@@ -185,9 +206,15 @@ impl Guest {
         Ok(cache)
     }
 
-    /// Starts krsi-host with one plugin and waits until it is ready.
+    /// Starts krsi-host with one plugin and waits until it is ready. The operator grants the sentry the hooks of
+    /// its rules and no more: others are not attached, and the verifier's time is most of a start.
     pub(crate) fn host(&self, plugin: &str, config: &str) -> anyhow::Result<Host> {
-        self.host_with(&[(plugin, config)], &[])
+        if plugin != "sentry" {
+            return self.host_with(&[(plugin, config)], &[]);
+        }
+        let path = self.path("krsi.toml");
+        fs::write(&path, sentry_grants(config)?)?;
+        self.host_with(&[(plugin, config)], &["--config", &path.to_string_lossy()])
     }
 
     /// Starts krsi-host with plugins, further arguments and the witness as judge of the end, and waits

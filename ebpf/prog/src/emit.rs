@@ -59,6 +59,8 @@ pub struct Wanted {
     pub decision: Decision,
     /// Whether telemetry is wanted.
     pub passes: Passes,
+    /// Whether the hook decides anything.
+    decides: bool,
 }
 
 impl Wanted {
@@ -69,7 +71,20 @@ impl Wanted {
             Verdict::None => filter::passes(call, traits),
             Verdict::Denied | Verdict::Audited => Passes::Yes,
         };
-        Self { decision, passes }
+        Self { decision, passes, decides: true }
+    }
+
+    /// The same of a hook that decides nothing: the compiler leaves out what a verdict would change, which 5.10
+    /// would verify on every way.
+    #[inline(always)]
+    pub fn undecided(call: &Call, decision: Decision, traits: &Traits) -> Self {
+        Self { decision, passes: filter::passes(call, traits), decides: false }
+    }
+
+    /// The verdict on the call.
+    #[inline(always)]
+    fn verdict(&self) -> Verdict {
+        if self.decides { self.decision.verdict() } else { Verdict::None }
     }
 
     /// Whether the path has a say.
@@ -91,11 +106,11 @@ pub fn emit<B: 'static, T: 'static>(
         call.leave();
         return true;
     }
-    let (sent, lost) = match wanted.decision.verdict() {
+    let (sent, lost) = match wanted.verdict() {
         Verdict::None => (Counter::Forwarded, Counter::LostTelemetry),
         Verdict::Denied | Verdict::Audited => (Counter::Verdicts, Counter::LostVerdicts),
     };
-    let Some(mut entry) = reserve::<B, T>(wanted.decision.verdict()) else {
+    let Some(mut entry) = reserve::<B, T>(wanted.verdict()) else {
         call.counts.add(lost);
         return true;
     };

@@ -80,7 +80,7 @@ pub fn bprm_committed_creds(ctx: LsmContext) -> i32 {
             traits.object.set_file(image.key.ino, image.key.place());
             let mut decision = Decision::none(&call);
             label::note_exec(&call, &mut decision);
-            let wanted = Wanted::new(&call, decision, &traits);
+            let wanted = Wanted::undecided(&call, decision, &traits);
             if !report::<PATH_SHORT, ARGV_SHORT>(&call, &wanted, &traits, image, false) {
                 report::<PATH_LONG, ARGV_LONG>(&call, &wanted, &traits, image, true);
             }

@@ -58,7 +58,7 @@ fn fork(call: &Call, child: Ptr) -> Result<(), Skip> {
             inherit(call, &child);
         }
     }
-    let wanted = Wanted::new(call, Decision::none(call), &Traits::none(call));
+    let wanted = Wanted::undecided(call, Decision::none(call), &Traits::none(call));
     emit::emit(call, &wanted, |room: &Room<Fork, NoTail>| {
         room.write(Fork { child });
         Ok(Fill::Done)
@@ -91,7 +91,7 @@ fn exit(call: &Call, task: Ptr) -> Result<(), Skip> {
         map::unmark(&call.facts.process);
     }
     let code: u32 = task.load(&offset::TASK_EXIT_CODE)?;
-    let wanted = Wanted::new(call, Decision::none(call), &Traits::none(call));
+    let wanted = Wanted::undecided(call, Decision::none(call), &Traits::none(call));
     emit::emit(call, &wanted, |room: &Room<Exit, NoTail>| {
         room.write(Exit { code, pad: 0 });
         Ok(Fill::Done)

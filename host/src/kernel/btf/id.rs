@@ -18,9 +18,8 @@ impl KernelTypes {
     }
 
     fn only_id(&self, name: &str, is: impl Fn(&Type) -> bool) -> Option<u32> {
-        let ids = self.btf.resolve_ids_by_name(name).unwrap_or_default();
         let found = |id: &u32| self.btf.resolve_type_by_id(*id).is_ok_and(|found| is(&found));
-        let mut ids = ids.into_iter().filter(found);
+        let mut ids = self.ids(name).filter(found);
         ids.next().filter(|_| ids.next().is_none())
     }
 }

@@ -1,7 +1,5 @@
 //! Hand-made BTF for tests: types that no kernel has to have, byte by byte.
 
-use btf_rs::Btf;
-
 use super::KernelTypes;
 
 /// Kinds of `include/uapi/linux/btf.h`.
@@ -114,6 +112,6 @@ impl Maker {
         }
         bytes.extend(self.types);
         bytes.extend(self.strings);
-        KernelTypes { btf: Btf::from_bytes(&bytes).unwrap() }
+        KernelTypes::parse(&bytes, "made").unwrap()
     }
 }

@@ -67,7 +67,7 @@ impl KernelTypes {
     pub fn prototype(&self, function: &str) -> Result<Prototype, PrototypeError> {
         let missing = || PrototypeError::NoFunction { function: function.to_owned() };
         let mut found: Option<Prototype> = None;
-        for candidate in self.btf.resolve_types_by_name(function).unwrap_or_default() {
+        for candidate in self.named(function) {
             let Type::Func(candidate) = candidate else { continue };
             let Ok(Type::FuncProto(proto)) = self.btf.resolve_chained_type(&candidate) else {
                 continue;

@@ -84,8 +84,7 @@ impl KernelTypes {
     /// The function of that name.
     #[must_use]
     pub fn signature(&self, name: &str) -> Option<Signature> {
-        let ids = self.btf.resolve_ids_by_name(name).unwrap_or_default();
-        ids.into_iter().find_map(|id| match self.btf.resolve_type_by_id(id) {
+        self.ids(name).find_map(|id| match self.btf.resolve_type_by_id(id) {
             Ok(Type::Func(function)) => self.signature_of(id, &function),
             _ => None,
         })
@@ -172,7 +171,6 @@ fn pointed(r#type: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use btf_rs::Btf;
 
     use super::*;
 
@@ -207,7 +205,7 @@ mod tests {
             let mut bytes = vec![0x9f, 0xeb, 1, 0];
             bytes.extend([24, 0, types, types, strings].into_iter().flat_map(u32::to_le_bytes));
             bytes.extend([self.types, self.strings].concat());
-            KernelTypes { btf: Btf::from_bytes(&bytes).unwrap() }
+            KernelTypes::parse(&bytes, "made").unwrap()
         }
     }
 

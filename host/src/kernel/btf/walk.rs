@@ -234,7 +234,7 @@ impl KernelTypes {
     /// The number that an enum gives a name.
     #[must_use]
     pub fn enumerator(&self, of: &str, name: &str) -> Option<u32> {
-        let enums = self.btf.resolve_types_by_name(of).unwrap_or_default();
+        let enums = self.named(of);
         let mut members = enums.iter().flat_map(|found| match found {
             Type::Enum(found) => found.members.as_slice(),
             _ => &[],
@@ -247,8 +247,7 @@ impl KernelTypes {
     /// The struct `name`, when the kernel has exactly one.
     #[must_use]
     pub fn only_struct(&self, name: &str) -> Option<u32> {
-        let ids = self.btf.resolve_ids_by_name(name).unwrap_or_default();
-        let mut structs = ids.into_iter().filter(|id| {
+        let mut structs = self.ids(name).filter(|id| {
             self.btf.resolve_type_by_id(*id).is_ok_and(|found| matches!(found, Type::Struct(_)))
         });
         let first = structs.next()?;

@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 use super::backend::{Backend, BackendKind, Target};
 use super::job::Job;
 use super::kfunc::call_kfuncs;
-use super::object::{ObjectError, ObjectFile};
+use super::object::{GlobalFunctions, ObjectError, ObjectFile};
 use super::plan::{HookPlan, MissingField};
 use super::processes::TaskIterator;
 use super::syscall::{self, AttachType, Program, Refusal, Sleep};
@@ -127,15 +127,15 @@ pub struct Loader {
     /// Whether programs are told the cgroups above the caller's.
     ancestors: bool,
     kfuncs: Kfuncs,
-    /// Whether this kernel was seen to refuse global functions.
-    plain: OnceLock<bool>,
+    /// Which global functions this kernel was seen to take.
+    functions: OnceLock<GlobalFunctions>,
 }
 
 /// A way to make a program, which not every kernel or hook allows.
 #[derive(Clone, Copy)]
 struct Way {
-    /// Global functions are told from others.
-    functions: bool,
+    /// Which functions are verified once.
+    functions: GlobalFunctions,
     /// How paths are resolved: one of [`d_path`].
     d_path: u32,
     /// It sleeps where it wants to; else it reads only what is resident.
@@ -144,12 +144,12 @@ struct Way {
 
 /// 5.10 knows no global functions with pointers, and no ring buffers in programs that sleep.
 const WAYS: [Way; 6] = [
-    Way { functions: true, d_path: d_path::HELPER, sleep: true },
-    Way { functions: true, d_path: d_path::KFUNC, sleep: true },
-    Way { functions: true, d_path: d_path::NONE, sleep: true },
-    Way { functions: false, d_path: d_path::HELPER, sleep: true },
-    Way { functions: false, d_path: d_path::HELPER, sleep: false },
-    Way { functions: false, d_path: d_path::NONE, sleep: false },
+    Way { functions: GlobalFunctions::All, d_path: d_path::HELPER, sleep: true },
+    Way { functions: GlobalFunctions::All, d_path: d_path::KFUNC, sleep: true },
+    Way { functions: GlobalFunctions::All, d_path: d_path::NONE, sleep: true },
+    Way { functions: GlobalFunctions::OfNumbers, d_path: d_path::HELPER, sleep: true },
+    Way { functions: GlobalFunctions::OfNumbers, d_path: d_path::HELPER, sleep: false },
+    Way { functions: GlobalFunctions::OfNumbers, d_path: d_path::NONE, sleep: false },
 ];
 
 impl Loader {
@@ -165,7 +165,7 @@ impl Loader {
         let task_btf = types.has_function("bpf_get_current_task_btf");
         // It came to tracing programs with 5.15, as this helper did.
         let ancestors = types.has_function("bpf_task_pt_regs");
-        let plain = OnceLock::new();
+        let functions = OnceLock::new();
         let offsets = plan.offsets.clone();
         let kfuncs = Kfuncs::of(types);
         let is_vital = |field: &&MissingField| {
@@ -173,7 +173,7 @@ impl Loader {
             named.any(|offset| (offset.structure, offset.member) == (field.structure, field.member))
         };
         let vital = plan.missing.iter().find(is_vital).copied();
-        Self { file, backend, offsets, path_secret, vital, task_btf, ancestors, kfuncs, plain }
+        Self { file, backend, offsets, path_secret, vital, task_btf, ancestors, kfuncs, functions }
     }
 
     #[must_use]
@@ -286,12 +286,12 @@ impl Loader {
         no_path_helper: Option<Refusal>,
         load: impl Fn(Way) -> Result<OwnedFd, HookError>,
     ) -> Result<(OwnedFd, Way), HookError> {
-        let known = self.plain.get().copied();
+        let known = self.functions.get().copied();
         let has_function = self.kfuncs().has(PATH_D_PATH);
         let has_helper = no_path_helper.is_none();
         let mut last = no_path_helper;
         let is_open = |way: &Way| {
-            known.is_none_or(|plain| way.functions != plain)
+            known.is_none_or(|functions| way.functions == functions)
                 && (way.d_path != d_path::HELPER || has_helper)
                 && (way.d_path != d_path::KFUNC || has_function)
                 && (way.d_path != d_path::NONE || !job.tests_path())
@@ -302,13 +302,13 @@ impl Loader {
                 Ok(fd) => {
                     // The first program that loads tells what the kernel takes; two have no global function.
                     if !matches!(job, Job::Proof { .. } | Job::Processes | Job::Label) {
-                        self.plain.get_or_init(|| !way.functions);
+                        self.functions.get_or_init(|| way.functions);
                     }
                     return Ok((fd, way));
                 }
                 Err(HookError::Refused(refusal)) => {
                     tracing::debug!(
-                        functions = way.functions,
+                        functions = ?way.functions,
                         d_path = way.d_path,
                         sleep = way.sleep,
                         log = refusal.log,
@@ -347,7 +347,7 @@ impl Loader {
         set(frozen::TASK_BTF, u32::from(self.task_btf));
         set(frozen::OBJECTS, job.objects());
         set(frozen::ANCESTORS, u32::from(self.ancestors));
-        set(frozen::READS_AGAIN, u32::from(way.functions));
+        set(frozen::READS_AGAIN, u32::from(way.functions == GlobalFunctions::All));
         let sleep = match target.attach_type {
             AttachType::Lsm if job.sleeps() => Sleep::Allowed,
             AttachType::Lsm if way.sleep => self.backend.sleep(self.file.sleep(program)),
@@ -382,7 +382,7 @@ impl Loader {
         let stands_in = sleep == Sleep::Allowed && is_elsewhere;
         let mut instance = self.file.instance(program, globals, stands_in)?;
         call_kfuncs(&self.kfuncs, &mut instance.instructions);
-        let types = self.file.types().filter(|_| way.functions);
+        let types = self.file.types(way.functions);
         let fd = syscall::load(&Program {
             functions: types.map(|types| (types, instance.functions.as_slice())),
             name: job.name(),

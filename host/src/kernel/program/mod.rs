@@ -3,6 +3,7 @@
 pub(crate) mod abi;
 pub(crate) mod backend;
 pub(crate) mod canary;
+mod function_types;
 pub(crate) mod job;
 pub(crate) mod kfunc;
 pub(crate) mod load;

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use aya::maps::{Map, MapData, MapError};
 use aya_obj::btf::{BtfError, BtfFeatures};
@@ -19,6 +19,7 @@ use aya_obj::relocation::EbpfRelocationError;
 use aya_obj::{Object, ParseError, ProgramSection};
 
 use super::abi::{self, AbiError};
+use super::function_types;
 use super::reduce::{GLOBALS, LOAD_IMMEDIATE, ReduceError, Reduced, reduce};
 use super::syscall::{self, Sleep};
 use crate::kernel::btf::KernelTypes;
@@ -83,6 +84,19 @@ pub struct ObjectFile {
     programs: HashMap<String, Linked>,
     maps: HashMap<String, OwnedFd>,
     types: Option<OwnedFd>,
+    /// Bytes of the types.
+    type_bytes: Vec<u8>,
+    /// The same types where functions of numbers alone are global, once they are asked for.
+    number_types: OnceLock<Option<OwnedFd>>,
+}
+
+/// Which functions are global, and so verified once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GlobalFunctions {
+    /// All that the object has.
+    All,
+    /// Those that take numbers alone: before 5.13 a global function takes no pointer.
+    OfNumbers,
 }
 
 /// A program with all functions that it calls; [`GLOBALS`] stands for its read-only globals.
@@ -151,20 +165,30 @@ impl ObjectFile {
         }
         let types = object.fixup_and_sanitize_btf(&FUNCTIONS_ONLY)?.map(|types| types.to_bytes());
         // Without them a program is verified as if it were one function.
-        let types = types.and_then(|types| syscall::load_types(&types).ok());
+        let type_bytes = types.unwrap_or_default();
+        let types = syscall::load_types(&type_bytes).ok();
         let initial = object.maps.get(RODATA).cloned().ok_or_else(no_globals)?;
         let programs = link(&mut object, &maps)?;
         object.functions.clear();
         object.programs.clear();
         object.btf = None;
         object.btf_ext = None;
-        Ok((Self { globals: Mutex::new(object), initial, programs, maps, types }, typed))
+        let (globals, number_types) = (Mutex::new(object), OnceLock::new());
+        let file = Self { globals, initial, programs, maps, types, type_bytes, number_types };
+        Ok((file, typed))
     }
 
     /// The types of its functions, where the kernel takes them.
     #[must_use]
-    pub fn types(&self) -> Option<BorrowedFd<'_>> {
-        self.types.as_ref().map(AsFd::as_fd)
+    pub(crate) fn types(&self, global: GlobalFunctions) -> Option<BorrowedFd<'_>> {
+        let types = match global {
+            GlobalFunctions::All => &self.types,
+            GlobalFunctions::OfNumbers => self.number_types.get_or_init(|| {
+                let types = function_types::numbers_alone(&self.type_bytes)?;
+                syscall::load_types(&types).ok()
+            }),
+        };
+        types.as_ref().map(AsFd::as_fd)
     }
 
     /// An instance of a program with its globals set, reduced to what they leave of it. One that `sleeps`
