@@ -143,7 +143,7 @@ fn qemu(boot: &Boot<'_>, vmlinuz: &Path, folder: &Scratch) -> Command {
     match boot.clock {
         // Emulated, a repeated string instruction goes byte by byte: a kernel that is told of none
         // that are fast copies by words, and verifies programs in 60 % of the time.
-        // So are checks of each access to user memory, and a fifth level of page tables.
+        // Checks of each access to user memory and a fifth level of page tables cost time too.
         Clock::Time => qemu.args(["-cpu", "max,-erms,-fsrm,-smap,-smep,-la57", "-smp", "2"]),
         Clock::Instructions => {
             qemu.args(["-cpu", "max", "-smp", "1", "-icount", "shift=0,sleep=off"])
@@ -161,7 +161,7 @@ fn qemu(boot: &Boot<'_>, vmlinuz: &Path, folder: &Scratch) -> Command {
         qemu.args(["-device", "nvme,serial=krsi,drive=disk"]);
     }
     // A busy machine misses the kernel's check of its timer by a moment, and the kernel then gives up.
-    // Against an emulated processor nobody plays tricks: its kernel calls functions without detours.
+    // An emulated processor does not speculate: mitigations would only cost time.
     let fixed = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check mitigations=off";
     qemu.args(["-append", &format!("{fixed} {} {}", boot.kernel.append, boot.append)]);
     qemu.stdin(Stdio::null());

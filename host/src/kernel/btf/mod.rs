@@ -20,7 +20,7 @@ mod prototype;
 pub(crate) mod raw;
 mod walk;
 
-use names::Names;
+use names::TypeNames;
 pub(crate) use prototype::{Argument, Prototype, PrototypeError, Returns};
 pub(crate) use walk::{Form, MemberAt, Sort};
 
@@ -69,7 +69,7 @@ pub enum OffsetError {
 /// The types of one kernel.
 pub struct KernelTypes {
     btf: Btf,
-    names: Names,
+    names: TypeNames,
 }
 
 impl KernelTypes {
@@ -113,7 +113,7 @@ impl KernelTypes {
     }
 
     fn of(btf: Btf, bytes: &[u8]) -> Self {
-        Self { btf, names: Names::of(bytes) }
+        Self { btf, names: TypeNames::of(bytes) }
     }
 
     /// Types of a name.

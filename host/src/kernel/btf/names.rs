@@ -6,12 +6,12 @@ use super::raw::{self, kind};
 
 /// Ids of types by a hash of their name.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(super) struct TypeNames {
     /// Hash in the upper half and id in the lower one, in order.
     ids: Vec<u64>,
 }
 
-impl Names {
+impl TypeNames {
     /// Those of the types that are looked for by name.
     pub(super) fn of(bytes: &[u8]) -> Self {
         let is_asked_for = |kind| {
