@@ -87,7 +87,7 @@ fn grants_watches(guest: &mut Guest) -> anyhow::Result<()> {
             Some("verdicts on file_open are not granted"),
         ),
         ("permanent = true\nerrnos = [\"EACCES\"]", Some("EPERM is not granted")),
-        ("permanent = true\nscope = \"uid:1000\"", Some("a watch denies whoever calls")),
+        ("permanent = true\nscope = \"uid:1000\"", Some("a watch denies or labels whoever calls")),
     ];
     for (words, why) in cases {
         fs::write(&config, format!("[plugin.census]\n{words}\n"))?;
