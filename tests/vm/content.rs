@@ -103,7 +103,7 @@ fn watching(guest: &Guest, watches: &[&str]) -> anyhow::Result<Host> {
 /// A login is refused by whatever way it is sent, on a connection of before, too; what else is sent there
 /// arrives.
 fn refuses_a_login(guest: &mut Guest) -> anyhow::Result<()> {
-    let listeners = ["127.0.0.1:7401", "[::1]:7401", "127.0.0.1:7402"].map(TcpListener::bind);
+    let listeners = ["127.0.0.1:7501", "[::1]:7501", "127.0.0.1:7502"].map(TcpListener::bind);
     let [one, six, free] = listeners;
     let (one, six, free) = (one?, six?, free?);
     let before = connection(&one)?;
@@ -112,10 +112,10 @@ fn refuses_a_login(guest: &mut Guest) -> anyhow::Result<()> {
         way(raw(&before.0), REQUEST).context(name)?;
     }
     let watch =
-        format!("socket_sendmsg: peer, content if port(peer) == 7401 && {IS_LOGIN} deny EACCES");
+        format!("socket_sendmsg: peer, content if port(peer) == 7501 && {IS_LOGIN} deny EACCES");
     let host = watching(guest, &[&watch])?;
     let streams = [before, connection(&one)?, connection(&six)?];
-    let packets = [datagrams("127.0.0.1:7401")?, datagrams("[::1]:7401")?];
+    let packets = [datagrams("127.0.0.1:7501")?, datagrams("[::1]:7501")?];
     let near = streams.iter().map(|(near, _)| raw(near));
     let near = near.chain(packets.iter().map(|(near, _)| raw(near)));
     let mut acts = 0;
@@ -127,8 +127,8 @@ fn refuses_a_login(guest: &mut Guest) -> anyhow::Result<()> {
         }
     }
     let loose = UdpSocket::bind("127.0.0.1:0")?;
-    expect_errno(EACCES, loose.send_to(LOGIN, "127.0.0.1:7401"))?;
-    loose.send_to(REQUEST, "127.0.0.1:7401")?;
+    expect_errno(EACCES, loose.send_to(LOGIN, "127.0.0.1:7501"))?;
+    loose.send_to(REQUEST, "127.0.0.1:7501")?;
     acts += 1;
     // Another port, and another family.
     let neighbour = connection(&free)?;
@@ -146,7 +146,7 @@ fn refuses_a_login(guest: &mut Guest) -> anyhow::Result<()> {
         ensure!(has_rule(record) && record["tgid"] == std::process::id(), "{record}");
         let object = record["object"].as_str().context("object")?;
         // The number of the bytes, and none of them.
-        let told = ["127.0.0.1:7401 whole:38", "[::1]:7401 whole:38"];
+        let told = ["127.0.0.1:7501 whole:38", "[::1]:7501 whole:38"];
         ensure!(told.contains(&object), "{record}");
     }
     let summary = host.stop(Signal::INT)?;
@@ -189,22 +189,22 @@ fn untouched(file: &File) -> io::Result<usize> {
 
 /// What cannot be read decides nothing unless the watch says so, and is told with its reason.
 fn passes_what_is_not_read(guest: &mut Guest) -> anyhow::Result<()> {
-    let listeners = [7411, 7412, 7413, 7414].map(|port| TcpListener::bind(("127.0.0.1", port)));
+    let listeners = [7511, 7512, 7513, 7514].map(|port| TcpListener::bind(("127.0.0.1", port)));
     let [lax, strict, told, state] = listeners.map(|listener| connection(&listener?));
     let (lax, strict, told, state) = (lax?, strict?, told?, state?);
-    let (packet, _receiver) = datagrams("127.0.0.1:7413")?;
+    let (packet, _receiver) = datagrams("127.0.0.1:7513")?;
     let path = guest.path("login");
     fs::write(&path, LOGIN)?;
     let file = File::open(&path)?;
     let host = watching(
         guest,
         &[
-            &format!("socket_sendmsg: content if port(peer) == 7411 && {IS_LOGIN} deny EACCES"),
+            &format!("socket_sendmsg: content if port(peer) == 7511 && {IS_LOGIN} deny EACCES"),
             &format!(
-                "socket_sendmsg: content if port(peer) == 7412 && {IS_LOGIN} deny EACCES if_unread deny"
+                "socket_sendmsg: content if port(peer) == 7512 && {IS_LOGIN} deny EACCES if_unread deny"
             ),
-            "socket_sendmsg: content[..256] as sent, size if port(peer) == 7413",
-            "socket_sendmsg if port(peer) == 7414 && (state(content) in [\"segments\", \"kernel\"] \
+            "socket_sendmsg: content[..256] as sent, size if port(peer) == 7513",
+            "socket_sendmsg if port(peer) == 7514 && (state(content) in [\"segments\", \"kernel\"] \
          || content[0] == 0x16 && content[5] in [1, 2]) deny EPERM",
         ],
     )?;
@@ -257,14 +257,14 @@ fn passes_what_is_not_read(guest: &mut Guest) -> anyhow::Result<()> {
 /// is connected all the same.
 fn knows_the_peer(guest: &mut Guest) -> anyhow::Result<()> {
     let (listener, other) =
-        (TcpListener::bind("127.0.0.1:7421")?, TcpListener::bind("[::1]:7422")?);
+        (TcpListener::bind("127.0.0.1:7521")?, TcpListener::bind("[::1]:7522")?);
     let (denied, free) = (connection(&listener)?, connection(&other)?);
-    let (packet, _receiver) = datagrams("127.0.0.1:7421")?;
+    let (packet, _receiver) = datagrams("127.0.0.1:7521")?;
     let mapped = UdpSocket::bind("[::]:0")?;
-    mapped.connect("[::ffff:127.0.0.1]:7421")?;
-    let (six, _six_receiver) = datagrams("[::1]:7423")?;
-    let rules = "network 127.0.0.1/32:7421 13 socket_sendmsg\n\
-                 network ::1/128:7423 1 socket_sendmsg";
+    mapped.connect("[::ffff:127.0.0.1]:7521")?;
+    let (six, _six_receiver) = datagrams("[::1]:7523")?;
+    let rules = "network 127.0.0.1/32:7521 13 socket_sendmsg\n\
+                 network ::1/128:7523 1 socket_sendmsg";
     let host = ruled(guest, rules, "", &[])?;
     expect_errno(EACCES, send(raw(&denied.0), b"x"))?;
     expect_errno(EACCES, send(raw(&packet), b"x"))?;
@@ -292,7 +292,7 @@ fn knows_the_peer(guest: &mut Guest) -> anyhow::Result<()> {
     for record in records {
         ensure!(record["hook"] == "socket_sendmsg" && has_rule(&record), "{record}");
         let object = record["object"].as_str().context("object")?;
-        let to = ["127.0.0.1:7421", "[::1]:7423"];
+        let to = ["127.0.0.1:7521", "[::1]:7523"];
         ensure!(to.iter().any(|peer| object.contains(peer)), "{record}");
     }
     host.stop(Signal::INT)?;
