@@ -226,6 +226,36 @@ fn the_same_calls_do_the_same_and_other_files_are_told_apart() {
     assert!(text.contains("give its --plugin"), "{text}");
 }
 
+/// The evidence about a process is told with what is missing for an alert, on the calls and on the stream.
+#[test]
+fn why_there_is_an_alert_or_none_is_explained() {
+    let folder = folder("replay-explain");
+    let (plugin, tape) = (miner(), folder.join("tape"));
+    record(&plugin, &tape, false, false);
+    let (tape, plugin) = (tape.to_str().unwrap(), plugin.to_str().unwrap());
+    let on_stream = ["--on", "stream", "--allow-missing"];
+    let explain = |plugin: &str, more: &[&str]| {
+        replay(&[&[tape, "--plugin", plugin, "--explain"], more].concat())
+    };
+    for more in [&[][..], &on_stream] {
+        let (output, text) = explain(plugin, more);
+        assert!(output.status.success(), "{text}");
+        let line = text.lines().find(|line| line.contains("1 alert about process 11")).unwrap();
+        assert!(line.contains(" of 100") && !line.contains("missing"), "{line}");
+        assert!(!text.contains("about process 10") && !text.contains("about process 12"), "{text}");
+    }
+    // With a threshold that is not reached the same evidence is no alert.
+    let strict = folder.join("miner.wasm");
+    fs::copy(plugin, &strict).unwrap();
+    let config = include_str!("../../plugins/miner/config.toml");
+    fs::write(folder.join("miner.toml"), config.replace("threshold = 100", "threshold = 10000"))
+        .unwrap();
+    let (output, text) = explain(strict.to_str().unwrap(), &on_stream);
+    assert!(output.status.success() && !text.contains("T1496"), "{text}");
+    let line = text.lines().find(|line| line.contains("no alert about process 11")).unwrap();
+    assert!(line.contains(" of 10000, ") && line.ends_with("are missing"), "{line}");
+}
+
 /// A verb whose reader has gone is done; one whose output takes nothing says so.
 #[test]
 fn an_output_that_is_closed_or_full_is_told_by_the_exit_code() {

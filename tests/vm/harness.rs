@@ -395,10 +395,28 @@ impl Host {
         self.child.id()
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal. One that stops it has stopped every thread when this returns.
     pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let pid = i32::try_from(self.child.id())?;
-        Ok(kill_process(Pid::from_raw(pid).context("a pid")?, signal)?)
+        kill_process(Pid::from_raw(pid).context("a pid")?, signal)?;
+        if signal == Signal::STOP {
+            wait_for("every thread to stop", || Ok(self.has_stopped()?.then_some(())))?;
+        }
+        Ok(())
+    }
+
+    /// Whether all its threads have stopped.
+    fn has_stopped(&self) -> anyhow::Result<bool> {
+        for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // One that ends meanwhile is looked for again.
+            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { return Ok(false) };
+            // The state comes after the name, which may hold anything.
+            let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
+            if !state.starts_with('T') {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether it still runs.
