@@ -250,24 +250,26 @@ impl Ctx {
     }
 
     /// Notes evidence about a process: what was seen, how much it counts, and the sum of weights at which this plugin
-    /// raises an alert, 0 if it has none. The same words again are the same evidence, with the larger weight. An
-    /// [`alert`](Ctx::alert) of that process shows it; `krsi-host replay --explain` says of each process what was
-    /// missing. Nothing else comes of it: the plugin counts by itself, and a version that takes over starts without.
+    /// raises an alert, 0 if it has none. The same words again are the same evidence with another weight; 0 takes it
+    /// back, such as when the process executes something else. An [`alert`](Ctx::alert) of that process shows it;
+    /// `krsi-host replay --explain` says of each process what was missing. Nothing else comes of it: the plugin counts
+    /// by itself, and a version that takes over starts without.
     ///
     /// At most 16 pieces are kept of a process, and those of 4096 processes.
     pub fn evidence(&mut self, process: ProcessKey, what: &str, weight: u32, threshold: u32) {
         let is_new = !self.evidence.contains_key(&process);
-        if is_new && self.evidence.len() >= EVIDENCE_PROCESSES_MAX {
+        if is_new && (weight == 0 || self.evidence.len() >= EVIDENCE_PROCESSES_MAX) {
             return;
         }
         let pieces = self.evidence.entry(process).or_default();
-        let has_room = pieces.len() < EVIDENCE_MAX;
-        match pieces.iter_mut().find(|piece| piece.what == what) {
-            Some(piece) if piece.weight < weight => piece.weight = weight,
-            None if has_room => {
+        match pieces.iter().position(|piece| piece.what == what) {
+            Some(at) if pieces[at].weight == weight => return,
+            Some(at) if weight == 0 => drop(pieces.remove(at)),
+            Some(at) => pieces[at].weight = weight,
+            None if weight > 0 && pieces.len() < EVIDENCE_MAX => {
                 pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight });
             }
-            Some(_) | None => return,
+            None => return,
         }
         let what = Cow::Borrowed(what);
         self.issue(&Action::Evidence(Evidence { process, what, weight, threshold }));

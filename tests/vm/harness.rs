@@ -409,7 +409,9 @@ impl Host {
     fn has_stopped(&self) -> anyhow::Result<bool> {
         for thread in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
             // One that ends meanwhile is looked for again.
-            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else { return Ok(false) };
+            let Ok(stat) = fs::read_to_string(thread?.path().join("stat")) else {
+                return Ok(false);
+            };
             // The state comes after the name, which may hold anything.
             let state = stat.rsplit(')').next().unwrap_or_default().trim_start();
             if !state.starts_with('T') {

@@ -163,7 +163,8 @@ fn qemu(boot: &Boot<'_>, vmlinuz: &Path, folder: &Scratch) -> Command {
     // A busy machine misses the kernel's check of its timer by a moment, and the kernel then gives up.
     // An emulated processor does not speculate: mitigations would only cost time.
     // Before 6.12 a kernel would take the clock of the two CPUs for unsynchronised and ask the slow HPET.
-    let fixed = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check mitigations=off tsc=reliable";
+    let fixed =
+        "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check mitigations=off tsc=reliable";
     qemu.args(["-append", &format!("{fixed} {} {}", boot.kernel.append, boot.append)]);
     qemu.stdin(Stdio::null());
     qemu

@@ -203,6 +203,9 @@ pub(crate) fn words(action: &Action<'_>) -> String {
         }
         Action::Evidence(Evidence { process, what, weight, threshold }) => {
             let (tgid, what) = (process.tgid, Quoted(what));
+            if *weight == 0 {
+                return format!("count {what} against process {tgid} no more");
+            }
             format!("count {what} against process {tgid}: {weight} of {threshold}")
         }
         Action::AskSamples(ask) => {

@@ -256,13 +256,23 @@ impl Evidence {
 
     /// The sum of the weights, circumstances up to `hints_max`.
     pub(crate) fn score(self, hints_max: u32) -> u32 {
-        let sum = |bits: u32| -> u32 {
-            let kinds = KINDS.iter().filter(|(kind, ..)| self.kinds & bits & kind != 0);
-            kinds.map(|(kind, weight, _)| self.weight(*kind, *weight)).sum()
-        };
+        self.pieces(hints_max).map(|(_, weight)| weight).sum()
+    }
+
+    /// Every kind in words, and what it adds to the score: nothing for one that was not seen, or for a circumstance
+    /// beyond the `hints_max` that they weigh together.
+    pub(crate) fn pieces(self, hints_max: u32) -> impl Iterator<Item = (&'static str, u32)> {
         let hints =
             if self.computes() { kind::CIRCUMSTANCES & !kind::WORK } else { kind::CIRCUMSTANCES };
-        sum(!hints) + sum(hints).min(hints_max)
+        let mut room = hints_max;
+        KINDS.iter().map(move |&(kind, weight, words)| {
+            let mut adds = if self.kinds & kind == 0 { 0 } else { self.weight(kind, weight) };
+            if kind & hints != 0 {
+                adds = adds.min(room);
+                room -= adds;
+            }
+            (words, adds)
+        })
     }
 
     /// What a kind weighs beside the others.

@@ -87,7 +87,10 @@ impl Plugin for Miner {
     }
 
     fn exec(&mut self, meta: &Meta, exec: &Exec, ctx: &mut Ctx) {
-        self.lineages.renew(meta.process);
+        if !self.lineages.of(meta.process).is_none() {
+            self.lineages.renew(meta.process);
+            self.note(self.lineages.case(meta.process, ctx).evidence, meta.process, ctx);
+        }
         self.works.end(meta.process, ctx);
         let evidence = Evidence::of_exec(&self.config, exec);
         self.add_evidence(meta.process, evidence, None, ctx);
@@ -225,6 +228,7 @@ impl Miner {
         let was_suspect = self.lineages.of(process).is_suspect();
         self.lineages.add(process, evidence, pool);
         let case = self.lineages.case(process, ctx);
+        self.note(case.evidence, process, ctx);
         let score = |evidence: Evidence| evidence.score(self.config.hints_max);
         if score(case.evidence) >= self.config.threshold {
             self.works.end(process, ctx);
@@ -238,6 +242,13 @@ impl Miner {
         let with_work = case.evidence.with(Evidence::of_work());
         if evidence.computes() && score(with_work) >= self.config.threshold {
             self.works.watch(process, &self.config, ctx);
+        }
+    }
+
+    /// Notes what is held against a process, for its alert and for `krsi-host replay --explain`.
+    fn note(&self, evidence: Evidence, process: ProcessKey, ctx: &mut Ctx) {
+        for (words, weight) in evidence.pieces(self.config.hints_max) {
+            ctx.evidence(process, words, weight, self.config.threshold);
         }
     }
 }

@@ -55,9 +55,9 @@ const fn first() -> u32 {
     100
 }
 
-/// What is told and refused: to have somebody read is nothing to him.
+/// What is told and refused: to have somebody read is nothing to him, nor is what is noted of him.
 fn answers(mut seen: Vec<Seen>) -> Vec<Seen> {
-    seen.retain(|seen| !matches!(seen, Seen::Samples { .. }));
+    seen.retain(|seen| !matches!(seen, Seen::Samples { .. } | Seen::Evidence { .. }));
     seen
 }
 
@@ -146,6 +146,13 @@ fn detected() -> (Script<Miner>, Vec<Seen>) {
 #[test]
 fn a_detection_denies_the_file_and_the_tree_connections_and_messages() {
     let (_, seen) = detected();
+    let evidence = |seen: &Seen| match seen {
+        Seen::Alert { evidence, .. } => evidence.iter().map(|(_, weight)| weight).sum(),
+        _ => 0,
+    };
+    // The hint of its place beside an option and a URL.
+    assert_eq!(seen.iter().map(evidence).sum::<u32>(), 60 + 80 + 30);
+    let seen = answers(seen);
     let shown: Vec<String> = seen.iter().map(|seen| format!("{seen:?}")).collect();
     let file = format!("{:?}", Script::<Miner>::file("/tmp/w"));
     assert!(shown[0].contains(&file) && shown[0].contains("bprm_check_security"), "{}", shown[0]);
@@ -160,7 +167,7 @@ fn a_detection_denies_the_file_and_the_tree_connections_and_messages() {
 #[test]
 fn a_detection_is_answered_once_and_again_after_its_time() {
     let (mut script, _) = detected();
-    assert_eq!(script.connect(100, "10.1.2.3:3333"), []);
+    assert_eq!(answers(script.connect(100, "10.1.2.3:3333")), []);
     script.tick(61 * 60_000);
     assert_eq!(alerts(&script.connect(100, "10.1.2.3:3333")), 1);
 }
@@ -274,12 +281,15 @@ fn what_a_former_image_was_is_not_what_the_next_one_is() {
     let flags = ExecFlags(ExecFlags::MEMFD | ExecFlags::DELETED);
     let runtime =
         Spawn { tgid: 100, exe: "/memfd:runc", argv: &["runc"], flags, ..Spawn::default() };
-    assert_eq!(harm(script.exec(&runtime)), []);
+    let noted = |weight| Seen::Evidence { what: "an executable in memory only".into(), weight };
+    assert_eq!(script.exec(&runtime)[0], noted(30));
     // One word of mining, and a hint: with the runtime's two hints they would be a proof.
     let argv = ["a", "--nicehash"];
     let spawn = Spawn { tgid: 100, exe: "/opt/a", argv: &argv, ..Spawn::default() };
-    assert_eq!(answers(script.exec(&spawn)), []);
-    assert_eq!(script.connect(100, "10.1.2.3:14444"), []);
+    let seen = script.exec(&spawn);
+    assert_eq!(seen[0], noted(0));
+    assert_eq!(answers(seen), []);
+    assert_eq!(answers(script.connect(100, "10.1.2.3:14444")), []);
 }
 
 #[test]
@@ -287,7 +297,8 @@ fn to_learn_is_to_alert_and_to_refuse_nothing() {
     let config = include_str!("../config.toml").replace("\"refuse\"\n", "\"learn\"\n");
     let mut script = Script::<Miner>::start(config.as_bytes()).unwrap();
     let argv = ["w", "--donate-level", "1", "stratum+tcp://p"];
-    let seen = script.exec(&Spawn { tgid: 100, exe: "/tmp/w", argv: &argv, ..Spawn::default() });
+    let spawn = Spawn { tgid: 100, exe: "/tmp/w", argv: &argv, ..Spawn::default() };
+    let seen = answers(script.exec(&spawn));
     assert_eq!((alerts(&seen), seen.len()), (1, 1), "{seen:?}");
 }
 
@@ -389,12 +400,13 @@ fn a_program_of_a_root_of_its_own_is_no_program_of_the_system() {
 fn a_sample_of_a_process_that_has_ended_is_waited_for_no_longer() {
     let mut script = Script::<Miner>::start(b"").unwrap();
     let spawn = Spawn { tgid: 100, exe: "/opt/xmrig", argv: &["xmrig"], ..Spawn::default() };
-    assert_eq!(script.exec(&spawn).len(), 1);
+    let asks = |seen: &[Seen]| seen.iter().filter(|s| matches!(s, Seen::Samples { .. })).count();
+    assert_eq!(asks(&script.exec(&spawn)), 1);
     assert_eq!(script.sample_ended(100), []);
     // It is asked for again, once, when it starts again.
-    assert_eq!(script.exec(&spawn).len(), 1);
+    assert_eq!(asks(&script.exec(&spawn)), 1);
     assert_eq!(script.refuse(Refusal::TooMany, "no more asks"), []);
-    assert_eq!(script.exec(&spawn).len(), 1);
+    assert_eq!(asks(&script.exec(&spawn)), 1);
 }
 
 #[test]

@@ -34,9 +34,35 @@ const fn order(key: ProcessKey) -> ProcessOrder {
 
 #[derive(Debug, Default)]
 struct Suspect {
+    /// What holds now.
     pieces: Vec<Piece>,
+    /// What held when it was most, as far as some of it was taken back since.
+    most: Vec<Piece>,
     threshold: u32,
     alerts: u64,
+}
+
+fn sum(pieces: &[Piece]) -> u64 {
+    pieces.iter().map(|piece| u64::from(piece.weight)).sum()
+}
+
+impl Suspect {
+    /// Gives a piece another weight, 0 to take it back.
+    fn weigh(&mut self, at: usize, weight: u32) {
+        if weight < self.pieces[at].weight && sum(&self.pieces) > sum(&self.most) {
+            self.most.clone_from(&self.pieces);
+        }
+        if weight == 0 {
+            self.pieces.remove(at);
+        } else {
+            self.pieces[at].weight = weight;
+        }
+    }
+
+    /// What held when it was most.
+    fn most(self) -> Vec<Piece> {
+        if sum(&self.most) > sum(&self.pieces) { self.most } else { self.pieces }
+    }
 }
 
 impl Explanation {
@@ -74,9 +100,9 @@ impl Explanation {
         let Some(suspect) = self.suspect(plugin, *process) else { return };
         suspect.threshold = *threshold;
         let has_room = suspect.pieces.len() < PIECES_MAX;
-        match suspect.pieces.iter_mut().find(|piece| piece.what == *what) {
-            Some(piece) => piece.weight = piece.weight.max(*weight),
-            None if has_room => {
+        match suspect.pieces.iter().position(|piece| piece.what == *what) {
+            Some(at) => suspect.weigh(at, *weight),
+            None if has_room && *weight > 0 => {
                 let what = what.clone().into_owned();
                 suspect.pieces.push(Piece { what, weight: *weight });
             }
@@ -106,9 +132,10 @@ impl Explanation {
     pub(super) fn told(self) -> Vec<(String, What)> {
         let (names, more) = (self.names, self.more);
         let explained = |((plugin, key), suspect): ((String, ProcessOrder), Suspect)| {
-            let Suspect { pieces, threshold, alerts } = suspect;
+            let (threshold, alerts) = (suspect.threshold, suspect.alerts);
             let exe = names.get(&key).cloned().unwrap_or_default();
-            let sum = pieces.iter().map(|piece| u64::from(piece.weight)).sum();
+            let pieces = suspect.most();
+            let sum = sum(&pieces);
             (plugin, What::Explained { tgid: key.1, exe, pieces, sum, threshold, alerts })
         };
         let mut told: Vec<(String, What)> = self.of.into_iter().map(explained).collect();
@@ -135,7 +162,7 @@ mod tests {
         let mut explanation = Explanation::default();
         explanation.know(&Process { key: key(7), exe: "/tmp/a b".into(), ..Process::default() });
         for (tgid, what, weight) in
-            [(9, "pool", 60), (7, "pool", 60), (7, "pool", 50), (7, "path", 30)]
+            [(9, "pool", 60), (7, "pool", 60), (7, "path", 30), (7, "pool", 50), (7, "path", 0)]
         {
             explanation.note("miner", &note(tgid, what, weight));
         }
