@@ -262,14 +262,13 @@ impl Ctx {
             return;
         }
         let pieces = self.evidence.entry(process).or_default();
-        match pieces.iter().position(|piece| piece.what == what) {
-            Some(at) if pieces[at].weight == weight => return,
-            Some(at) if weight == 0 => drop(pieces.remove(at)),
-            Some(at) => pieces[at].weight = weight,
-            None if weight > 0 && pieces.len() < EVIDENCE_MAX => {
-                pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight });
-            }
-            None => return,
+        let known = pieces.iter().find(|piece| piece.what == what).map_or(0, |piece| piece.weight);
+        if known == weight || known == 0 && pieces.len() >= EVIDENCE_MAX {
+            return;
+        }
+        pieces.retain(|piece| piece.what != what);
+        if weight > 0 {
+            pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight });
         }
         let what = Cow::Borrowed(what);
         self.issue(&Action::Evidence(Evidence { process, what, weight, threshold }));

@@ -25,7 +25,7 @@ pub use crate::policy::{
 pub use crate::read::record::RawRecord;
 pub use crate::read::ring::{Ring, Rings};
 pub use crate::record::{
-    Cause, Failing, FlightOptions, Head, Opened, Options, Recorder, RecorderSlot, TapedOutcome,
+    Failing, FlightOptions, Head, Opened, Options, Recorder, RecorderSlot, TapeCause, TapedOutcome,
 };
 pub use crate::route::batch::private;
 pub use crate::route::queue::{Batch, Delivery, Queue};

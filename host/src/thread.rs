@@ -2,7 +2,8 @@
 
 use std::fmt::{self, Display, Formatter};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle, panicking};
 
 /// Longest name of a thread that the kernel shows.
@@ -80,6 +81,23 @@ pub(crate) fn spawn<T: Send + 'static>(
         let _watched = watched;
         body()
     })
+}
+
+/// Name of the environment variable that names a file; a thread whose name stands in that file panics at its next turn.
+/// A test's means, which only builds with debug assertions have.
+const PANIC: &str = "KRSI_TEST_PANIC";
+
+/// Begins a turn of a thread's loop: panics if a test wants this thread to.
+pub(crate) fn turn() {
+    static ASKED: OnceLock<Option<PathBuf>> = OnceLock::new();
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    let file = ASKED.get_or_init(|| std::env::var_os(PANIC).map(PathBuf::from));
+    let Some(file) = file else { return };
+    let own = std::thread::current();
+    let is_meant = std::fs::read_to_string(file).is_ok_and(|name| own.name() == Some(name.trim()));
+    assert!(!is_meant, "{} names this thread", file.display());
 }
 
 /// Tells of the end of a thread when it is dropped there.

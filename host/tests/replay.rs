@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use krsi_host::facade::{
-    ActionSink, Batch, CallError, Candidate, Cause, CompileLimits, Compiler, Delivery, Engine,
-    Failing, Head, Limits, Next, Opened, Options, Queue, Recorder, RecorderSlot, RestartPolicy,
-    Start, TapedOutcome, Worker, private,
+    ActionSink, Batch, CallError, Candidate, CompileLimits, Compiler, Delivery, Engine, Failing,
+    Head, Limits, Next, Opened, Options, Queue, Recorder, RecorderSlot, RestartPolicy, Start,
+    TapeCause, TapedOutcome, Worker, private,
 };
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
@@ -356,7 +356,7 @@ fn opened(plugin: &Path, output_bytes: u64) -> Opened {
         version: candidate.manifest.version.clone(),
         sha256: candidate.identity().sha256.clone(),
         schema: candidate.manifest.schema.number(),
-        cause: Cause::Started,
+        cause: TapeCause::Started,
         memory_bytes: limits.memory_bytes as u64,
         table_elements: limits.table_elements as u64,
         stack_bytes: limits.stack_bytes as u64,

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
+use serde_json::Value;
 
 use super::{Boot, Test};
 use crate::harness::{Guest, Host, repeats, wait_for};
@@ -30,7 +31,8 @@ const CALM: Duration = Duration::from_secs(60);
 /// What lies under a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lies {
-    Good,
+    /// A whole plugin, of this version.
+    Good(&'static str),
     Torn,
 }
 
@@ -59,7 +61,17 @@ struct Model {
 
 impl Model {
     fn has_good(&self) -> bool {
-        self.files.values().any(|lies| *lies == Lies::Good)
+        self.files.values().any(|lies| matches!(lies, Lies::Good(_)))
+    }
+
+    /// Whether what runs is what lies where its status says that it came from; a file that is torn may keep what ran.
+    fn is_as_its_file(&self, status: &Value) -> bool {
+        let file = status["file"].as_str().and_then(|file| file.rsplit('/').next());
+        match file.and_then(|name| self.files.get(name)) {
+            Some(Lies::Good(version)) => status["version"] == *version,
+            Some(Lies::Torn) => true,
+            None => false,
+        }
     }
 
     fn name(&mut self) -> &'static str {
@@ -77,12 +89,12 @@ impl Model {
         let version = self.numbers.below(VERSIONS.len());
         let (bytes, name, kind) =
             (self.versions[version].clone(), self.name(), self.numbers.below(9));
-        let path = self.folder.join(name);
+        let (path, good) = (self.folder.join(name), Lies::Good(VERSIONS[version]));
         self.acts.push(format!("{kind} {name} {}", VERSIONS[version]));
         match (kind, self.taken()) {
             (0 | 1, _) => {
                 put(&path, &bytes)?;
-                self.files.insert(name, Lies::Good);
+                self.files.insert(name, good);
             }
             // Written where it lies, with a pause: a link is written through.
             (2, _) => {
@@ -90,7 +102,7 @@ impl Model {
                 self.lies_elsewhere(name, Lies::Torn)?;
                 std::thread::sleep(Duration::from_millis(self.numbers.below(400) as u64));
                 fs::write(&path, &bytes)?;
-                self.lies_elsewhere(name, Lies::Good)?;
+                self.lies_elsewhere(name, good)?;
             }
             (3, _) => {
                 put(&path, &bytes[..bytes.len() / 3])?;
@@ -117,7 +129,7 @@ impl Model {
                 let new = self.folder.join("next");
                 symlink(&target, &new)?;
                 fs::rename(new, &path)?;
-                self.files.insert(name, Lies::Good);
+                self.files.insert(name, good);
             }
             (7, Some(gone)) => {
                 fs::remove_file(self.folder.join(gone))?;
@@ -207,8 +219,7 @@ fn settle(host: &Host, model: &mut Model) -> anyhow::Result<()> {
         let runs = status["state"] == "running";
         ensure!(!model.is_held || runs, "away: {status}");
         model.is_held |= runs && has_good;
-        let version = status["version"].as_str().unwrap_or_default();
-        if has_good && runs && VERSIONS.contains(&version) || is_empty && status.is_null() {
+        if has_good && runs && model.is_as_its_file(&status) || is_empty && status.is_null() {
             return Ok(());
         }
         // Files that are torn alone: what ran may run on, and what did not does not.

@@ -67,7 +67,7 @@ fn about(host: &Host, pid: u32) -> anyhow::Result<String> {
     .with_context(|| format!("{:#?}\n{}", host.reports(), host.stderr()))
 }
 
-/// Who runs before the host.
+/// A process that runs before the host.
 struct Crowd {
     children: Children,
     /// Executable of all but those who fork.

@@ -135,30 +135,72 @@ fn ends_with_its_thread(guest: &mut Guest) -> anyhow::Result<()> {
     );
     ensure!(host.report(&[("kind", "summary")])?["hooks"].is_array(), "no summary");
     // Nothing is left attached.
-    File::open(&secret).map(drop).context("still denied")
+    File::open(&secret).map(drop).context("still denied")?;
+    for thread in ["reader", "steward", "plugin-sentry"] {
+        panics(guest, thread, &config, &secret)?;
+    }
+    Ok(())
+}
+
+/// A thread that panics ends the run too, and what it held is let go of.
+fn panics(guest: &Guest, thread: &str, config: &str, secret: &Path) -> anyhow::Result<()> {
+    let (asks, rules) = (guest.path("panic"), guest.path("sentry.conf"));
+    fs::write(&asks, "")?;
+    fs::write(&rules, config)?;
+    let rules = rules.display().to_string();
+    let words = ["--plugin", "/krsi/sentry.wasm", "--plugin-config", &rules].map(str::to_owned);
+    let mut host = guest.start_as(&words, |command| {
+        command.env("KRSI_TEST_PANIC", &asks);
+    })?;
+    drop(File::open(secret));
+    wait_for_errno(EACCES, || File::open(secret))?;
+    put(&asks, thread.as_bytes())?;
+    // A plugin's thread waits for something to do.
+    let status = wait_for("krsi-host to end", || {
+        drop(File::open(secret));
+        host.ended()
+    })?;
+    ensure!(status.code() == Some(1), "{thread}: {status}");
+    let said = host.stderr();
+    let expected = format!("the thread {thread} panicked: the run was ended");
+    ensure!(said.contains(&expected), "{thread}: {said}");
+    // The steward alone has what a summary is made of.
+    if thread != "steward" {
+        ensure!(host.report(&[("kind", "summary")])?["hooks"].is_array(), "no summary");
+    }
+    ensure!(!guest.path("ready").exists(), "{thread}: the ready file is left");
+    File::open(secret).map(drop).with_context(|| format!("{thread}: still denied"))
 }
 
 fn hardened(guest: &mut Guest) -> anyhow::Result<()> {
     let bits = |bits: &[u32]| bits.iter().fold(0_u64, |set, bit| set | 1 << bit);
-    let refuses = |without: Without, words: &[&str]| -> anyhow::Result<()> {
-        let mut command = Command::new("/krsi/krsi-host");
-        command.args(["--plugin", "/krsi/tracer.wasm"]);
-        confine(&mut command, without);
-        let refused = guest.refused(&mut command)?;
-        ensure!(refused.code == Some(3), "{refused:?}");
-        ensure!(words.iter().all(|word| refused.stderr.contains(word)), "{}", refused.stderr);
-        let mut doctor = Command::new("/krsi/krsi-host");
-        confine(doctor.arg("doctor"), without);
-        let output = doctor.output()?;
-        let said = String::from_utf8_lossy(&output.stdout);
-        ensure!(output.status.code() == Some(3) && said.contains("BLOCKS"), "{said}");
-        Ok(())
-    };
+    let refuses =
+        |without: Without, doctor_says: (i32, &str), words: &[&str]| -> anyhow::Result<()> {
+            let mut command = Command::new("/krsi/krsi-host");
+            command.args(["--plugin", "/krsi/tracer.wasm"]);
+            confine(&mut command, without);
+            let refused = guest.refused(&mut command)?;
+            ensure!(refused.code == Some(3), "{refused:?}");
+            ensure!(words.iter().all(|word| refused.stderr.contains(word)), "{}", refused.stderr);
+            let mut doctor = Command::new("/krsi/krsi-host");
+            confine(doctor.arg("doctor"), without);
+            let output = doctor.output()?;
+            let said = String::from_utf8_lossy(&output.stdout);
+            let (code, word) = doctor_says;
+            ensure!(output.status.code() == Some(code) && said.contains(word), "{said}");
+            Ok(())
+        };
     let kill = Without { all_but: Some(bits(&[5])), ..Without::default() };
-    refuses(kill, &["CAP_BPF", "CAP_PERFMON", "AmbientCapabilities="])?;
-    if !matches!(&*kernel(), "5.10" | "6.1") {
-        let written = Without { written_code: true, ..Without::default() };
-        refuses(written, &["memory cannot be made executable", "MemoryDenyWriteExecute=no"])?;
+    let unable = (3, "BLOCKS");
+    refuses(kill, unable, &["CAP_BPF", "CAP_PERFMON", "AmbientCapabilities="])?;
+    let written = Without { written_code: true, ..Without::default() };
+    let words = ["memory cannot be made executable", "MemoryDenyWriteExecute=no"];
+    refuses(written, (1, "no plugin runs; watches of the command line do"), &words)?;
+    if kernel() == "6.12" {
+        // As doctor says.
+        let watch = ["--watch", "file_open if current.tgid == 0"].map(str::to_owned);
+        let host = guest.start_as(&watch, |command| confine(command, written))?;
+        host.stop(Signal::TERM)?;
     }
     // Kill, ptrace, admin, resource, perfmon and bpf: plugins are compiled all the same, and each thing that is
     // missing is said at the start; nor is there a network, or a socket that could prove something.
@@ -191,7 +233,7 @@ fn hardened(guest: &mut Guest) -> anyhow::Result<()> {
     if kernel() == "5.10" {
         // The last one that counts BPF memory as locked.
         let locked = Without { all_but: admin, locked_bytes: Some(65_536), ..Without::default() };
-        refuses(locked, &["RLIMIT_MEMLOCK is 65536 bytes", "LimitMEMLOCK=infinity"])?;
+        refuses(locked, unable, &["RLIMIT_MEMLOCK is 65536 bytes", "LimitMEMLOCK=infinity"])?;
     }
     Ok(())
 }

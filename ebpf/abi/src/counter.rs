@@ -32,7 +32,7 @@ pub enum Counter {
     Errors = 12,
     /// Calls that the witness saw come to an end.
     Witnessed = 13,
-    /// Those of them that were refused, whoever did.
+    /// Calls that the witness saw refused, by any LSM.
     WitnessedRefused = 14,
     /// Processes that are exempt from rules, and found no room to be noted as that.
     LostExempt = 15,

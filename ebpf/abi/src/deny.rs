@@ -241,7 +241,7 @@ pub const LABELS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable)]
 #[repr(C, align(8))]
 pub struct Labels {
-    /// By the number of the label.
+    /// A byte for each label, by its number: not 0 if the process has it.
     pub has: [u8; LABELS],
 }
 

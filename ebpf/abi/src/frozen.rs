@@ -9,7 +9,7 @@ pub const HOST_TGID: &str = "HOST_TGID";
 pub const D_PATH: &str = "D_PATH";
 /// Values of [`D_PATH`].
 pub mod d_path {
-    /// Not at all: they are walked.
+    /// Paths are not resolved by the kernel; the program walks along dentries.
     pub const NONE: u32 = 0;
     /// By the helper `bpf_d_path`, which the kernel allows at some hooks.
     pub const HELPER: u32 = 1;

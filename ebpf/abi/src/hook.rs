@@ -46,7 +46,7 @@ pub struct HookRow {
     pub hook: Hook,
     /// The kernel's name of it.
     pub name: &'static str,
-    /// How it is attached.
+    /// Kind of program that is attached to the hook.
     pub attach: Attach,
     /// Deny keys that apply.
     pub keys: Keys,

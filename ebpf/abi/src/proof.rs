@@ -12,7 +12,7 @@ use crate::deny::FileKey;
 pub struct Proof {
     /// The thread whose calls count, as `bpf_get_current_pid_tgid` tells it; 0 for nobody's.
     pub thread: u64,
-    /// Its calls so far.
+    /// Calls of that thread so far.
     pub calls: u64,
     /// The file of its last call, as programs see it; zero when that could not be read.
     pub file: FileKey,

@@ -105,7 +105,7 @@ pub mod peer {
     pub const FAMILY: usize = 1;
     /// Port of the peer, in network byte order.
     pub const PORT: usize = 2;
-    /// Its IPv4 address.
+    /// IPv4 address of the peer.
     pub const INET: usize = 3;
     /// Its IPv6 address, or [`crate::capture::ABSENT`].
     pub const INET6: usize = 4;
@@ -115,7 +115,7 @@ pub mod peer {
 pub mod content {
     /// The iterator, in a `struct msghdr`.
     pub const ITERATOR: usize = 0;
-    /// Its type, in a `struct iov_iter`, as the following.
+    /// Type of the iterator; this and the rest lie in a `struct iov_iter`.
     pub const TYPE: usize = 1;
     /// Pointer to its segments.
     pub const SEGMENTS: usize = 2;
@@ -277,7 +277,7 @@ pub mod spec_flag {
     pub const PREDICATE: u32 = 1 << 2;
     /// A call that the predicate holds for is refused with `errno`; without a predicate, every call.
     pub const WATCH_DENY: u32 = 1 << 3;
-    /// The same, but only reported.
+    /// A call that the predicate holds for is reported and not refused.
     pub const WATCH_AUDIT: u32 = 1 << 4;
     /// The call is about a path that its arguments do not tell: rules on paths go by their word on those.
     pub const PATH_UNTOLD: u32 = 1 << 5;

@@ -90,7 +90,7 @@ pub fn call(flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
     call_of(Task::current()?, flags, slot, counts)
 }
 
-/// The same, of a task that was looked at.
+/// A call of a hook whose calling task has already been read.
 #[inline(always)]
 pub fn call_of(task: Task, flags: u64, slot: u32, counts: Counts) -> Result<Call, Skip> {
     let process = capture::process_key(task)?;

@@ -198,7 +198,7 @@ pub enum Passes {
     No,
     /// Telemetry is wanted.
     Yes,
-    /// If its path starts as a clause asks.
+    /// Telemetry is wanted if the path starts with a clause's prefix.
     IfPath,
 }
 
@@ -237,8 +237,8 @@ extern "C" fn krsi_filter(facts: &Facts, traits: &Traits) -> u32 {
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
-            if asks(clause, test::LIVE) && holds(facts, traits, clause) != 0 {
-                if !asks(clause, test::PREFIX) {
+            if tests_for(clause, test::LIVE) && holds(facts, traits, clause) != 0 {
+                if !tests_for(clause, test::PREFIX) {
                     if remembers(facts, traits, clause) != 0 {
                         return 1 ^ facts.unknown_zero() as u32;
                     }
@@ -271,7 +271,7 @@ extern "C" fn krsi_filter_path(
     macro_rules! each {
         ($($at:literal)*) => {$(
             let clause = &filter.clauses[$at];
-            if asks(clause, test::PREFIX)
+            if tests_for(clause, test::PREFIX)
                 && starts_with(filter, $at, path)
                 && holds(facts, traits, clause) != 0
                 && remembers(facts, traits, clause) != 0
@@ -286,33 +286,33 @@ extern "C" fn krsi_filter_path(
 
 /// Whether a clause has one of some tests.
 #[inline(always)]
-fn asks(clause: &Clause, tests: u32) -> bool {
+fn tests_for(clause: &Clause, tests: u32) -> bool {
     global::anew(&clause.tests) & tests != 0
 }
 
 /// Not 0 when the tests that are about the call itself hold.
 #[inline(never)]
 fn holds(facts: &Facts, traits: &Traits, clause: &Clause) -> u32 {
-    let uid = !asks(clause, test::UID)
+    let uid = !tests_for(clause, test::UID)
         || Task::current().and_then(capture::uid_of).is_ok_and(|uid| uid == clause.uid);
     let all = uid
-        && (!asks(clause, test::FLAGS) || traits.flags & clause.flags_any != 0)
-        && (!asks(clause, test::PORT) || traits.port == u32::from(clause.port))
-        && (!asks(clause, test::CGROUP) || capture::cgroup_id() == clause.cgroup_id);
+        && (!tests_for(clause, test::FLAGS) || traits.flags & clause.flags_any != 0)
+        && (!tests_for(clause, test::PORT) || traits.port == u32::from(clause.port))
+        && (!tests_for(clause, test::CGROUP) || capture::cgroup_id() == clause.cgroup_id);
     u32::from(all) ^ facts.unknown_zero() as u32
 }
 
 /// Not 0 when those hold that remember what they saw: asked last, and once.
 #[inline(never)]
 fn remembers(facts: &Facts, traits: &Traits, clause: &Clause) -> u32 {
-    let within = !asks(clause, test::RATE)
+    let within = !tests_for(clause, test::RATE)
         || map::within_rate(
             &seen(facts, clause, (facts.unknown_zero(), facts.unknown_zero())),
             capture::boot_ns() / 1_000_000_000,
             u64::from(clause.rate),
         );
     let all = within
-        && (!asks(clause, test::FIRST_SEEN)
+        && (!tests_for(clause, test::FIRST_SEEN)
             || map::is_new(&seen(facts, clause, traits.object.words())));
     u32::from(all) ^ facts.unknown_zero() as u32
 }

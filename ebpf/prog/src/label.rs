@@ -26,7 +26,7 @@ const EAGAIN: u16 = 11;
 
 /// Whether the caller has the labels that a lease asks for, and none of those that it excludes.
 #[inline(always)]
-pub fn concerns(facts: &Facts, lease: &Lease) -> bool {
+pub fn labels_match(facts: &Facts, lease: &Lease) -> bool {
     let ProcessKey { start_boot_ns, tgid, .. } = facts.process;
     let (wanted, unwanted) = (lease.if_labels, lease.unless_labels);
     krsi_label_fails(start_boot_ns, tgid.into(), wanted, unwanted, facts.unknown_zero()) == 0

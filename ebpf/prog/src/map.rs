@@ -265,7 +265,7 @@ pub fn is_destination(words: &[u64; 3]) -> bool {
 
 /// Tells the host what became of a file that was to be hashed.
 #[inline(always)]
-pub fn tell_hashed(answer: i64) {
+pub fn count_hashed(answer: i64) {
     // Without room for it the host takes it that nothing was hashed.
     let _kept = HASHED.set(0, answer, 0);
 }

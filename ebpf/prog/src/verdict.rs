@@ -214,7 +214,7 @@ const EXEC: u32 = Hook::BprmCheckSecurity.id() as u32;
 /// Hook where an unspecified address is all of the machine's own, and not the loopback one.
 const BIND: u32 = Hook::SocketBind.id() as u32;
 
-/// Those that need the object of a call.
+/// Flags of rules that are looked up by the call's object.
 const OBJECTS: u64 = flag::FILE | flag::PATH | flag::NETWORK | flag::ANY_PORT;
 
 /// Decides, and counts what it decides.
@@ -429,7 +429,7 @@ impl Leases<'_> {
     fn lease(&mut self, lease: &Lease) -> bool {
         let slot = global::anew(&self.facts.slot);
         let Some(hooks) = lease.hooks.get(slot as usize / 64) else { return false };
-        if hooks >> (slot % 64) & 1 == 0 || !self.concerns(lease) {
+        if hooks >> (slot % 64) & 1 == 0 || !self.applies_to_caller(lease) {
             return false;
         }
         if map::is_bounded(lease.owner)
@@ -437,7 +437,7 @@ impl Leases<'_> {
         {
             return false;
         }
-        if lease.asks_labels() && !label::concerns(self.facts, lease) {
+        if lease.asks_labels() && !label::labels_match(self.facts, lease) {
             return false;
         }
         if lease.expires_boot_ns != 0 && lease.expires_boot_ns <= capture::boot_ns() {
@@ -469,7 +469,7 @@ impl Leases<'_> {
     }
 
     #[inline(always)]
-    fn concerns(&self, lease: &Lease) -> bool {
+    fn applies_to_caller(&self, lease: &Lease) -> bool {
         if lease.protocol != 0 && u32::from(lease.protocol) != self.facts.protocol {
             return false;
         }

@@ -26,7 +26,7 @@ use crate::{Instance, Plugin};
 /// A process as a script describes it.
 #[derive(Clone, Debug, Default)]
 pub struct Spawn<'a> {
-    /// Its id; its start time is derived from it.
+    /// Process id; its start time is derived from it.
     pub tgid: u32,
     /// Its parent's id, 0 for none.
     pub parent: u32,

@@ -36,7 +36,7 @@ pub enum Seen {
         severity: Severity,
         /// Words of the alert.
         text: String,
-        /// What it stands on: words and weights.
+        /// Evidence of the alert: words and weights.
         evidence: Vec<(String, u32)>,
     },
     /// Evidence about a process.

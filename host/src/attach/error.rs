@@ -21,7 +21,7 @@ pub enum AttachError {
     /// A hook that cannot be left alone.
     #[error("--without {hook}: there is no such hook, or krsi-host follows processes by it")]
     Without {
-        /// As it was given.
+        /// Hook name as given on the command line.
         hook: String,
     },
     /// No hook that a plugin wants can be attached.

@@ -19,7 +19,7 @@ pub enum LeftOut {
     /// The operator wants none.
     #[error("it is left out by --without")]
     Without,
-    /// No table says what is read of it.
+    /// No table lists the hook's fields.
     #[error("it has no fields")]
     NoFields,
     /// No plugin could be told of it.
@@ -52,7 +52,7 @@ pub enum LeftOut {
         /// The hook that is called when an exec begins.
         hook: &'static str,
     },
-    /// It reads what its plugin may not.
+    /// The watch reads a field that is not granted to its plugin.
     #[error(transparent)]
     Reach(#[from] ReachError),
     /// Every slot has one.

@@ -24,7 +24,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// With what another one asks.
+    /// Merges the requests of another subscriber into these.
     pub(crate) fn and(mut self, other: Wanted) -> Self {
         self.filters.join(&other.filters);
         self.seen = HookSet(self.seen.0 | other.seen.0);

@@ -1,13 +1,11 @@
 //! `krsi-host label`: which processes have labels, and a process without them.
 
-use std::fmt::Write;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::verb::{Socket, query_host};
-use crate::control::{LabelledProcesses, Query};
-use crate::text::Quoted;
+use super::answer::{Socket, query_host};
+use crate::control::Query;
 
 /// What is to be done with labels.
 #[derive(Debug, Subcommand)]
@@ -38,31 +36,5 @@ impl LabelVerb {
                 query_host(&socket, &Query::ClearLabels { tgid: pid }, false)
             }
         }
-    }
-}
-
-/// A line for each process.
-pub(super) fn text(labelled: &LabelledProcesses) -> String {
-    let mut out = String::new();
-    for (tgid, labels) in &labelled.processes {
-        let labels: Vec<String> = labels.iter().map(|label| Quoted(label).to_string()).collect();
-        // Writing to a String cannot fail, here and below.
-        let _ok = writeln!(out, "{tgid:>8}  {}", labels.join(" "));
-    }
-    if labelled.more > 0 {
-        let _ok = writeln!(out, "and {} more processes", labelled.more);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_for_each_process_and_the_rest_counted() {
-        let processes = [(7, vec!["shadow.reader".to_owned(), "web.served".to_owned()])];
-        let labelled = LabelledProcesses { processes: processes.into(), more: 2 };
-        assert_eq!(text(&labelled), "       7  shadow.reader web.served\nand 2 more processes\n");
     }
 }

@@ -1,5 +1,7 @@
 //! The command line: arguments → configuration → run → exit code.
 
+mod answer;
+mod argument;
 mod doctor;
 mod exit;
 mod hooks;

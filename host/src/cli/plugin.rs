@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::argument::OutputArg;
 use super::exit;
 use super::print::{line, print};
-use super::run::OutputArg;
 use crate::author::{self, BuildError, Description, KernelLack, MatrixRow, SignError, TestError};
 use crate::kernel::btf::KernelTypes;
 use crate::regular;
@@ -54,7 +54,7 @@ pub(super) enum PluginVerb {
         /// A file whose first line is the password.
         #[arg(long, value_name = "FILE")]
         password_file: Option<PathBuf>,
-        /// Makes the key first, and KEY.pub, which hosts are given.
+        /// Creates the key pair first: KEY, and KEY.pub for the hosts.
         #[arg(long)]
         make_key: bool,
     },

@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::answer::{Socket, query_host};
+use super::argument::RecordArgs;
 use super::exit;
-use super::run::RecordArgs;
-use super::verb::{Socket, query_host};
 use crate::control::Query;
 use crate::pipeline::RunError;
 use crate::record::Options;
@@ -29,7 +29,7 @@ pub(super) struct RecordVerb {
     #[arg(long, conflicts_with = "seconds")]
     detach: bool,
     /// Writes what the host's flight recorder holds (`--flight-mib`), instead of recording from now on.
-    /// That recorder's size and redaction are said when the host starts.
+    /// The host's `--flight-mib` and `--record-redacted` set its size and redaction.
     #[arg(long, requires = "file", conflicts_with_all = ["seconds", "detach", "redacted", "mib"])]
     now: bool,
     /// Ends the recording that runs.

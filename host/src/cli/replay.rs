@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 
+use super::argument::OutputArg;
 use super::exit;
-use super::run::OutputArg;
 use crate::author::{
     DescribeError, Follower, On, Replay, ReplayError, Replayed, Told, compare, replay,
 };
@@ -29,10 +29,10 @@ pub(super) struct ReplayArgs {
     /// A plugin, played on the tapes of its name. May be given several times.
     #[arg(long = "plugin", value_name = "FILE")]
     plugins: Vec<PathBuf>,
-    /// What plugins are played on.
+    /// Part of the recording that plugins are played on.
     #[arg(long, value_enum, default_value_t = OnArg::Tapes)]
     on: OnArg,
-    /// Plays two plugins on the stream and tells what only one of them wants.
+    /// Plays two plugins on the stream and shows what only one of them wants.
     #[arg(long, num_args = 2, value_names = ["OLD", "NEW"], conflicts_with = "plugins")]
     compare: Vec<PathBuf>,
     /// Plays a plugin on a stream that does not have all that it asks for.
@@ -47,10 +47,10 @@ pub(super) struct ReplayArgs {
     /// Where a host keeps compiled plugins; without it they are compiled anew.
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// How fast it is played.
+    /// Speed of the replay.
     #[arg(long, value_enum, default_value_t = Speed::Max)]
     speed: Speed,
-    /// How what is told is written.
+    /// Format of the output.
     #[arg(long, value_enum, default_value_t = OutputArg::Text)]
     output: OutputArg,
 }
@@ -66,9 +66,9 @@ enum OnArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Speed {
-    /// As fast as it goes.
+    /// Without pauses.
     Max,
-    /// As it was recorded, but for pauses of more than ten minutes.
+    /// At the recorded speed; a pause of more than ten minutes is cut to ten.
     Real,
 }
 
@@ -84,7 +84,7 @@ struct ReplayWriter {
 }
 
 impl Follower for ReplayWriter {
-    fn tell(&mut self, told: &Told) -> io::Result<()> {
+    fn write(&mut self, told: &Told) -> io::Result<()> {
         match self.output {
             OutputArg::Text => writeln!(self.out, "{told}")?,
             OutputArg::Json => self.out.write_all(super::print::line(told).as_bytes())?,

@@ -8,18 +8,16 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
-use super::verb::{CONTROL, Verb};
+use super::answer::CONTROL;
+use super::argument::{CACHE, OutputArg, RecordArgs, absolute};
+use super::verb::Verb;
 use crate::config::{Config, ConfigError, Format, ModeArg, PluginSpec, Settings, Source};
 use crate::kernel::program::backend::BackendKind;
 use crate::output::{Colour, LogWriter, start_log};
 use crate::pipeline::{self, RunError};
 use crate::plugin::{CompileLimits, Limits};
 use crate::policy::GrantSpec;
-use crate::record::{FlightOptions, Options};
 use crate::text::Escaped;
-
-/// Where compiled plugins are kept unless said otherwise.
-pub(super) const CACHE: &str = "/var/cache/krsi-host";
 
 /// Runs plugins on the kernel's LSM hooks and enforces what they decide.
 #[derive(Debug, Parser)]
@@ -122,39 +120,6 @@ pub(super) struct Args {
     /// 0 keeps nothing.
     #[arg(long, value_name = "MIB", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=4096))]
     flight_mib: u16,
-}
-
-/// How something is recorded.
-#[derive(Clone, Copy, Debug, clap::Args)]
-pub(super) struct RecordArgs {
-    /// Records pseudonyms instead of names and arguments. Leaves out contents, configurations, states, reasons, and the texts of alerts and logs. Given at the host's start, it also holds for the flight recorder.
-    #[arg(long = "record-redacted")]
-    redacted: bool,
-    /// Size at which a recording ends, in MiB.
-    #[arg(long = "record-mib", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=1_048_576))]
-    mib: u32,
-}
-
-impl RecordArgs {
-    /// With the file that is recorded to.
-    pub(super) fn to(self, file: PathBuf) -> Options {
-        let bytes_max = u64::from(self.mib) << 20;
-        Options { file: absolute(file), bytes_max, redacted: self.redacted }
-    }
-
-    /// With the memory of a flight recorder, in MiB; none of it is no flight recorder.
-    fn flight(self, mib: u16) -> Option<FlightOptions> {
-        let bytes_max = usize::from(mib) << 20;
-        (mib > 0).then_some(FlightOptions { bytes_max, redacted: self.redacted })
-    }
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(super) enum OutputArg {
-    /// Aligned lines.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -285,10 +250,6 @@ fn config(args: Args) -> Result<Config, ConfigError> {
 }
 
 /// A path from the root on, without `.`: the same whatever it is named by. Links stay, as they may be changed.
-fn absolute(path: PathBuf) -> PathBuf {
-    std::path::absolute(&path).unwrap_or(path)
-}
-
 fn coloured(arg: ColourArg, terminal: bool) -> Colour {
     match (arg, terminal) {
         (ColourArg::Always, _) | (ColourArg::Auto, true) => Colour::On,

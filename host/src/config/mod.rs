@@ -62,13 +62,13 @@ pub enum Format {
 /// The settings of one plugin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// What it may use.
+    /// Limits of the plugin.
     pub limits: Limits,
     /// When its faults are forgiven.
     pub restart: RestartPolicy,
     /// What it may do.
     pub grant: GrantSpec,
-    /// Who may have its name.
+    /// Pin: which file, digest or key may use the plugin's name.
     pub pin: Pin,
 }
 
@@ -330,6 +330,24 @@ impl PluginSpec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_of_almost_the_plugins_name_is_found() {
+        let folder = std::env::temp_dir().join(format!("krsi-misspelt-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let found = |files: &[&str]| {
+            files.iter().for_each(|file| std::fs::write(folder.join(file), "").unwrap());
+            let found = PluginSpec::beside(folder.join("suid_watch.wasm")).misspelt();
+            files.iter().for_each(|file| std::fs::remove_file(folder.join(file)).unwrap());
+            found.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        assert_eq!(found(&["suid-watch.toml"]).as_deref(), Some("suid-watch.toml"));
+        assert_eq!(found(&["Suid Watch.TOML"]).as_deref(), Some("Suid Watch.TOML"));
+        assert_eq!(found(&["suid-watch.toml", "suid_watch.toml"]), None);
+        assert_eq!(found(&["suid-watcher.toml", "suid-watch.yaml"]), None);
+        assert_eq!(found(&[]), None);
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 
     #[test]
     fn ring_sizes_are_bounded_powers_of_two() {

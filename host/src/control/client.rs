@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 ///
 /// # Errors
 /// When nobody answers, or not in this protocol.
-pub(crate) fn ask(path: &Path, query: &Query) -> Result<Answer, ControlError> {
+pub(crate) fn send_query(path: &Path, query: &Query) -> Result<Answer, ControlError> {
     let connect = |source| ControlError::Connect { path: path.into(), source };
     let read = |source| ControlError::Read { path: path.into(), source };
     let answer = |source| ControlError::Answer { path: path.into(), source };

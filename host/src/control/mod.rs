@@ -10,7 +10,7 @@ mod server;
 use std::io;
 use std::path::PathBuf;
 
-pub(crate) use self::client::ask;
+pub(crate) use self::client::send_query;
 pub(crate) use self::protocol::{Answer, LabelledProcesses, Query};
 pub(crate) use self::server::Server;
 

@@ -119,6 +119,7 @@ pub struct VerdictReport {
     /// What decided the call.
     pub decided_by: Decider,
     /// How the rule ended since; empty while it is in force, and without one.
+    #[serde(skip_serializing_if = "String::is_empty")]
     pub ending: String,
 }
 
@@ -228,7 +229,7 @@ pub struct HookSummary {
     pub seen: u64,
     /// Records that were read and decoded.
     pub delivered: u64,
-    /// Calls without a record, by rule.
+    /// Calls that no filter and no rule wanted a record of.
     pub filtered: u64,
     /// Records lost: those of the two rings, and those that did not decode.
     pub lost: u64,
@@ -269,7 +270,7 @@ pub struct Witnessed {
     pub hook: String,
     /// Calls that came to an end.
     pub calls: u64,
-    /// Those that were refused, whoever did.
+    /// Calls that any LSM refused.
     pub refused: u64,
     /// Those that this host's rules and watches refused.
     pub denied: u64,

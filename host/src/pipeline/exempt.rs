@@ -30,7 +30,7 @@ const PASSES: usize = 8;
 
 /// An executable whose processes are exempt.
 struct Executable {
-    /// As it was named.
+    /// Path as written in `exempt-executables`.
     path: PathBuf,
     /// Bits of [`exempt`].
     why: u64,

@@ -46,7 +46,7 @@ impl GrantCell {
     }
 
     /// Tells the plugin, with the token of what it is about, what was not asked for by a call of it.
-    pub(super) fn tell(&self, token: u32, refusal: Refusal, detail: &str) {
+    pub(super) fn queue_outcome(&self, token: u32, refusal: Refusal, detail: &str) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() < TOLD_MAX {
             let refusal = Some(refusal);

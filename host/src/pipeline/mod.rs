@@ -13,7 +13,6 @@
 mod arrivals;
 mod ask;
 pub(crate) mod bench;
-mod blind;
 mod bounds;
 mod census;
 mod clock;
@@ -46,6 +45,7 @@ mod start;
 mod steward;
 mod summary;
 mod survey;
+mod unserved;
 mod unused_tables;
 mod version;
 mod vital;

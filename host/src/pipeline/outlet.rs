@@ -53,6 +53,7 @@ pub(super) fn finish(shared: &Shared) {
 fn run<W: Write + AsFd>(outlet: &mut Outlet<W>, shared: &Shared, mut reports: ReportReceiver) {
     let mut failing = false;
     while let Some(report) = reports.recv() {
+        thread::turn();
         outlet.add(&report);
         while outlet.lines.len() < CHUNK
             && let Some(report) = reports.try_recv()

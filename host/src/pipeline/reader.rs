@@ -22,6 +22,7 @@ use crate::policy::NO_ROOM;
 use crate::read::ring::{ReadError, Rings, Wake};
 use crate::route::batch::ProcessSource;
 use crate::route::subscription::{PluginSlot, Router};
+use crate::thread;
 
 /// Records of one drain: the table is locked, and batches are held back, no longer than for these.
 const DRAIN: usize = 512;
@@ -65,6 +66,7 @@ impl Reader {
     /// Reads until the mailbox says stop, then what is left. Subscriptions change between drains.
     pub(super) fn run(mut self, mailbox: &Mailbox) -> Result<(), ReadError> {
         loop {
+            thread::turn();
             let wake = self.rings.wait(mailbox.bell(), WAIT_MS)?;
             let changes = if wake == Wake::Bell { mailbox.take() } else { Vec::new() };
             let mut stop = false;

@@ -93,9 +93,9 @@ impl Roster {
     }
 
     /// Tells a plugin that a watch of its own is left out.
-    pub(super) fn tell(&self, slot: u8, text: &str) {
+    pub(super) fn queue_outcome(&self, slot: u8, text: &str) {
         if let Some(entry) = self.entries().iter().find(|entry| entry.slot == slot) {
-            entry.words.tell(0, Refusal::Unsupported, text);
+            entry.words.queue_outcome(0, Refusal::Unsupported, text);
         }
     }
 
@@ -169,7 +169,7 @@ impl RulesOf {
                 Regranted::Ended(rule, refusal, why) => {
                     outcome.ended += 1;
                     let detail = format!("rule {} ended, {rule}: {why}", rule.rule_id);
-                    self.words.tell(rule.token, refusal, &detail);
+                    self.words.queue_outcome(rule.token, refusal, &detail);
                     shared.note(format!("{}: {detail}", self.name));
                 }
             }

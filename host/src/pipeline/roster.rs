@@ -32,7 +32,7 @@ pub(super) struct Entry {
     pub(super) name: String,
     pub(super) worker: Arc<Worker>,
     pub(super) counts: Arc<PluginCounts>,
-    /// Who takes samples for it.
+    /// Thread that takes the samples that the plugin asked for.
     pub(super) sampler: Arc<Sampler>,
     /// The operator's word on it.
     pub(super) words: Arc<GrantCell>,
@@ -340,7 +340,7 @@ impl Roster {
         for (watch, why) in spec.refused_watches(&asked.watches) {
             let reason = format!("watch {} `{}`: {why}", watch.index, watch.text);
             let plugin = plugin.to_owned();
-            words.tell(0, Refusal::NotGranted, &reason);
+            words.queue_outcome(0, Refusal::NotGranted, &reason);
             self.shared.report(Report::Refusal(RefusalReport {
                 unix_ns,
                 plugin,

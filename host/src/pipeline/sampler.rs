@@ -74,7 +74,7 @@ impl Sampler {
                 match self.refusal(&word, one.asked.process) {
                     Some((refusal, why)) => {
                         self.lock().book.end(one.asked.token);
-                        self.words.tell(one.asked.token, refusal, why);
+                        self.words.queue_outcome(one.asked.token, refusal, why);
                     }
                     None => self.read(one, &due, &mut around, &mut round),
                 }

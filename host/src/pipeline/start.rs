@@ -109,7 +109,7 @@ fn begin(config: Config, ready: ReadyFile, missing: &[String]) -> Result<Running
     let (statuses, compiling) = (roster.statuses(), roster.compiler.stop_handle());
     let mut steward = Steward {
         refused: HashSet::new(),
-        blind: HashSet::new(),
+        unserved: HashSet::new(),
         config: config.clone(),
         rules,
         hooks,

@@ -135,7 +135,7 @@ pub(super) struct Steward {
     /// What was told of hooks and watches that have no program.
     pub(super) refused: HashSet<String>,
     /// Plugins that were told to see nothing.
-    pub(super) blind: HashSet<String>,
+    pub(super) unserved: HashSet<String>,
     pub(super) config: Config,
     /// What the configuration said of all rules at the start.
     pub(super) rules: RuleSettings,
@@ -165,11 +165,12 @@ impl Steward {
 
     fn run(mut self, commands: &Receiver<Command>) {
         self.report_not_attached();
-        self.report_blind();
+        self.report_unserved();
         self.report_unused_tables();
         let mut missed = 0;
         let (mut looked, mut segment) = (Instant::now(), Instant::now());
         loop {
+            thread::turn();
             if segment.elapsed() >= SEGMENT {
                 segment = Instant::now();
                 self.begin_segment();
@@ -244,7 +245,7 @@ impl Steward {
         for NotAttached { what, owner, why } in self.hooks.refused() {
             let text = format!("{what}: left out: {}", why.words());
             if let Some(slot) = owner {
-                self.roster.tell(*slot, &text);
+                self.roster.queue_outcome(*slot, &text);
             }
             // What was told already is refused again with every change.
             if !self.refused.contains(&text) {
@@ -264,19 +265,19 @@ impl Steward {
         // A watch on a label goes with who declares it.
         self.report_not_attached();
         self.shared.publish(self.hooks.published());
-        self.report_blind();
+        self.report_unserved();
     }
 
     /// Tells of plugins that run and have no hook or watch with a program.
-    fn report_blind(&mut self) {
-        let blind = self.roster.blind(&self.shared.hooks(), self.hooks.refused());
-        for name in blind.iter().filter(|name| !self.blind.contains(*name)) {
+    fn report_unserved(&mut self) {
+        let unserved = self.roster.unserved(&self.shared.hooks(), self.hooks.refused());
+        for name in unserved.iter().filter(|name| !self.unserved.contains(*name)) {
             self.shared.note(format!(
                 "{name} runs and sees nothing: no hook or watch that it asks for is to be had here (`krsi-host doctor` \
                  says what is missing)"
             ));
         }
-        self.blind = blind;
+        self.unserved = unserved;
     }
 
     /// Takes down a recording that ended by itself, as its file is full: nothing is encoded for it any more, and the

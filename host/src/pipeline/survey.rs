@@ -35,7 +35,7 @@ pub(super) struct RunningSurvey {
     shared: Arc<Shared>,
     mailbox: Arc<Mailbox>,
     slot: PluginSlot,
-    /// Gone once the reader is.
+    /// Queue of the plugin; dead when the plugin is unloaded.
     queue: Weak<Queue>,
     /// Whom the reader may know of.
     scope: Scope,

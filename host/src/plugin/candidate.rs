@@ -75,7 +75,7 @@ impl From<CallError> for StartRefusal {
 }
 
 impl StartRefusal {
-    /// With the file that it is about.
+    /// The error, with the plugin's file added.
     pub(super) fn of(self, identity: &Identity) -> StartError {
         let file = identity.file.clone();
         match self {

@@ -36,7 +36,7 @@ struct RunningCalls {
 }
 
 /// Keeps the clock going while it lives.
-pub(crate) struct Call<'e>(&'e RunningCalls);
+pub(crate) struct EnteredCall<'e>(&'e RunningCalls);
 
 impl Engine {
     /// Sets up an engine whose calls may use `stack_bytes` of native stack, and its clock.
@@ -73,10 +73,10 @@ impl Engine {
     }
 
     /// Marks the start of a call; the clock runs until the guard is dropped.
-    pub(crate) fn enter(&self) -> Call<'_> {
+    pub(crate) fn enter(&self) -> EnteredCall<'_> {
         *self.running.calls.lock().unwrap_or_else(PoisonError::into_inner) += 1;
         self.running.started.notify_one();
-        Call(&self.running)
+        EnteredCall(&self.running)
     }
 
     /// Epochs that cover a time.
@@ -97,7 +97,7 @@ fn config() -> Config {
     config
 }
 
-impl Drop for Call<'_> {
+impl Drop for EnteredCall<'_> {
     fn drop(&mut self) {
         *self.0.calls.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
     }

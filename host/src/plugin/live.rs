@@ -12,7 +12,7 @@ use super::shadow::Shadow;
 use super::taped::Taped;
 use super::worker::{About, ActionSink};
 use super::world::{CallError, World};
-use crate::record::Cause;
+use crate::record::TapeCause;
 use crate::route::batch::{self, fit};
 use crate::route::queue::Batch;
 
@@ -150,7 +150,7 @@ impl RunningVersion {
         let (manifest, world) =
             described.map_err(|error| StartRefusal::Config(error.to_string()))?;
         let recorder = &self.start.recorder;
-        let mut world = Taped::new(world, recorder, &manifest, &self.pre, Cause::Restarted);
+        let mut world = Taped::new(world, recorder, &manifest, &self.pre, TapeCause::Restarted);
         let state = self.checkpoint.as_ref().filter(|_| with_state);
         self.first = start(&mut world, &self.start, state)?;
         self.world = world;

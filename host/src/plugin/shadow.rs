@@ -27,7 +27,7 @@ use crate::thread::{self, Task};
 const WAITING_MAX: usize = 256;
 /// Differences of one batch that are told.
 const TOLD_MAX: usize = 8;
-/// Who wants what the shadow does not.
+/// Name of the running version in reports of differences.
 const RUNS: &str = "the version that runs";
 /// Who wants what the version that runs does not.
 const SHADOW: &str = "the shadow";

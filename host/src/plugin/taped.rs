@@ -4,7 +4,7 @@ use super::candidate::Start;
 use super::compile::PluginPre;
 use super::stepped::failing;
 use super::world::{CallError, KeptLog, Manifest, ManifestError, World};
-use crate::record::{Cause, LogLine, Opened, RecorderSlot, Tape, TapedOutcome};
+use crate::record::{Opened, RecorderSlot, Tape, TapeCause, TapedLine, TapedOutcome};
 
 /// An instance, and its tape if there is one.
 pub(super) struct Taped {
@@ -19,7 +19,7 @@ impl Taped {
         recorder: &RecorderSlot,
         manifest: &Manifest,
         pre: &PluginPre,
-        cause: Cause,
+        cause: TapeCause,
     ) -> Self {
         let tape = recorder.get().map(|recorder| recorder.tape(opened(manifest, pre, cause)));
         if tape.is_some() {
@@ -37,7 +37,7 @@ impl Taped {
         (version, state): (&str, &[u8]),
     ) {
         let Some(recorder) = start.recorder.get() else { return };
-        let mut tape = recorder.tape(opened(manifest, pre, Cause::Joined));
+        let mut tape = recorder.tape(opened(manifest, pre, TapeCause::Joined));
         tape.init(&start.config, start.seed, TapedOutcome::Unmade, no_log());
         tape.restore(version, state, TapedOutcome::Unmade, no_log());
         let _before = self.world.take_log();
@@ -52,7 +52,7 @@ impl Taped {
     }
 
     /// The tape to write to, and what was logged; none once the recording has ended.
-    fn tape(&mut self) -> Option<(&mut Tape, (Vec<LogLine>, u64))> {
+    fn tape(&mut self) -> Option<(&mut Tape, (Vec<TapedLine>, u64))> {
         let tape = self.tape.take_if(|tape| tape.is_over());
         drop(tape);
         let tape = self.tape.as_mut()?;
@@ -119,7 +119,7 @@ impl World for Taped {
     }
 }
 
-const fn no_log() -> (Vec<LogLine>, u64) {
+const fn no_log() -> (Vec<TapedLine>, u64) {
     (Vec::new(), 0)
 }
 
@@ -147,7 +147,7 @@ fn outcome<'r, T>(
     }
 }
 
-fn opened(manifest: &Manifest, pre: &PluginPre, cause: Cause) -> Opened {
+fn opened(manifest: &Manifest, pre: &PluginPre, cause: TapeCause) -> Opened {
     let (identity, limits) = (pre.identity(), pre.limits());
     Opened {
         tape: 0,

@@ -13,8 +13,9 @@ use super::shadow::{Shadow, ShadowSink};
 use super::taped::Taped;
 use super::worker::{About, Desk, Successor, Swapped, WorkerOrder, since};
 use super::world::{CallError, StartError};
-use crate::record::Cause;
+use crate::record::TapeCause;
 use crate::route::queue::{Batch, Delivery, Pause};
+use crate::thread;
 
 /// The state of a plugin's thread.
 pub(super) struct PluginThread {
@@ -24,7 +25,7 @@ pub(super) struct PluginThread {
     /// The version before, while the new one is in probation.
     predecessor: Option<RunningVersion>,
     restart_at: Option<Instant>,
-    /// When it was last told the time.
+    /// Time of the last tick that the plugin got.
     ticked: Instant,
 }
 
@@ -65,6 +66,7 @@ impl PluginThread {
     /// Runs until the stop command arrives.
     pub(super) fn run(&mut self) {
         loop {
+            thread::turn();
             match self.life.state() {
                 State::Running => match self.desk.queue.pop(self.tick_at()) {
                     Delivery::Order => self.orders(),
@@ -207,7 +209,7 @@ impl PluginThread {
         let Some(mut sink) = sink else { return };
         let Candidate { manifest, pre, world } = candidate;
         let identity = pre.identity().clone();
-        let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, Cause::TookOver);
+        let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, TapeCause::TookOver);
         let alive = self.life.state() == State::Running;
         let (state, failed) = self.live.state(alive);
         let from = self.live.about.manifest.version.clone();

@@ -15,7 +15,7 @@ use super::shadow::{ShadowSink, ShadowStats};
 use super::taped::Taped;
 use super::thread::PluginThread;
 use super::world::{CallError, Manifest, StartError};
-use crate::record::Cause;
+use crate::record::TapeCause;
 use crate::route::queue::{Batch, Delivery, Queue};
 use crate::thread::{self, Task};
 
@@ -182,7 +182,7 @@ impl Worker {
     ) -> Result<Self, StartError> {
         let Candidate { manifest, pre, world } = candidate;
         let identity = pre.identity().clone();
-        let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, Cause::Started);
+        let mut world = Taped::new(world, &begin.recorder, &manifest, &pre, TapeCause::Started);
         let first = start(&mut world, &begin, None).map_err(|why| why.of(&identity))?;
         let outcomes = sink.begin(&first);
         let name = format!("plugin-{}", manifest.name);

@@ -29,7 +29,7 @@ pub(crate) fn recheck_rule(
         .and_then(|()| capability::check_on(machine, grant, &action, others));
     let refused = match checked {
         Err(error) => Some((error.refusal(), error.to_string())),
-        Ok(()) if concerns_others(grant, rule, within) => {
+        Ok(()) if applies_beyond_scope(grant, rule, within) => {
             let scope = &grant.spec().scope;
             Some((Refusal::OutOfScope, format!("only {scope} may be concerned")))
         }
@@ -72,7 +72,7 @@ fn remade(spec: &RuleSpec, now_boot_ns: u64) -> Action<'static> {
 }
 
 /// Whether a rule concerns anybody outside of a grant's scope.
-pub(super) fn concerns_others_by(
+pub(super) fn applies_beyond(
     scope: &Scope,
     (subject, key): (Subject, &RuleKey),
     within: &dyn Fn(ProcessKey) -> bool,
@@ -88,8 +88,12 @@ pub(super) fn concerns_others_by(
     }
 }
 
-fn concerns_others(grant: &Grant, rule: &RuleSpec, within: &dyn Fn(ProcessKey) -> bool) -> bool {
-    concerns_others_by(&grant.spec().scope, (rule.subject, &rule.key), within)
+fn applies_beyond_scope(
+    grant: &Grant,
+    rule: &RuleSpec,
+    within: &dyn Fn(ProcessKey) -> bool,
+) -> bool {
+    applies_beyond(&grant.spec().scope, (rule.subject, &rule.key), within)
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub enum SampleError {
     /// Too often, or too seldom.
     #[error("samples every {every_ms} ms: {} to {} ms are allowed", EVERY_MS.start(), EVERY_MS.end())]
     Every { every_ms: u64 },
-    /// None, or too many.
+    /// The number of samples is 0 or too large.
     #[error("{times} samples: 1 to {} are allowed", TIMES.end())]
     Times { times: u32 },
     /// Nothing that a sample says.

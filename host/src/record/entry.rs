@@ -39,7 +39,7 @@ composite! {
 words! {
     /// Why a tape begins.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum Cause ("cause of a tape" else Other) {
+    pub enum TapeCause ("cause of a tape" else Other) {
         /// The plugin came, and starts anew.
         #[default]
         Started = 0,
@@ -71,7 +71,7 @@ composite! {
         /// Schema of its batches.
         pub schema: u16,
         /// Why the tape begins.
-        pub cause: Cause,
+        pub cause: TapeCause,
         /// Limit of linear memory, bytes.
         pub memory_bytes: u64,
         /// Limit of a table's elements.
@@ -90,7 +90,7 @@ composite! {
 words! {
     /// Which function of a plugin is called.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum Act ("call" else Other) {
+    pub enum TapedAct ("call" else Other) {
         /// `init`: the input is the configuration, `seed` goes with it.
         #[default]
         Init = 0,
@@ -108,7 +108,7 @@ words! {
 words! {
     /// What came back of a call.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub enum Answer ("answer" else Other) {
+    pub enum TapedAnswer ("answer" else Other) {
         /// The call was not made of the plugin: there is nothing to compare with.
         #[default]
         Unmade = 0,
@@ -144,7 +144,7 @@ words! {
 composite! {
     /// A line that a plugin logged during a call.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    pub struct LogLine {
+    pub struct TapedLine {
         /// 0 error, 1 warning, 2 information, 3 for whoever looks for a fault.
         pub level: u8,
         /// The words of the line.
@@ -155,7 +155,7 @@ composite! {
 composite! {
     /// A call of a plugin, and what came of it.
     #[derive(Clone, Debug, Default, PartialEq)]
-    pub struct Call<'a> {
+    pub struct TapedCall<'a> {
         /// Number of the tape.
         pub tape: u32,
         /// Number of the call on its tape, from 0 on.
@@ -163,7 +163,7 @@ composite! {
         /// Time of the batch; of other calls that of the batch before.
         pub boot_ns: u64,
         /// Which function of the plugin was called.
-        pub act: Act,
+        pub act: TapedAct,
         /// What the function was given.
         pub input: Cow<'a, [u8]>,
         /// Of `restore`, the version that wrote the state.
@@ -171,7 +171,7 @@ composite! {
         /// Of `init`, the seed.
         pub seed: u64,
         /// How the call ended.
-        pub answer: Answer,
+        pub answer: TapedAnswer,
         /// Bytes that the call returned.
         pub output: Cow<'a, [u8]>,
         /// Reason of a refusal or a failure.
@@ -179,7 +179,7 @@ composite! {
         /// Cause of a failure.
         pub failing: Failing,
         /// Lines that it logged.
-        pub log: Vec<LogLine>,
+        pub log: Vec<TapedLine>,
         /// Lines beyond those that are kept of one call.
         pub log_more: u64,
     }
@@ -215,7 +215,7 @@ pub(crate) mod ended {
     pub(crate) const STOPPED: &str = "stopped";
     /// It is what a flight recorder held.
     pub(crate) const DUMPED: &str = "what the flight recorder held";
-    /// It has the size that it may have.
+    /// The recording reached `--record-mib`.
     pub(crate) const FULL: &str = "full";
 }
 
@@ -235,8 +235,8 @@ pub(crate) enum RecordEntry<'a> {
     Head(Head),
     /// See [`Opened`].
     Opened(Opened),
-    /// See [`Call`].
-    Call(Call<'a>),
+    /// See [`TapedCall`].
+    Call(TapedCall<'a>),
     /// See [`Streamed`].
     Streamed(Streamed<'a>),
     /// See [`Gap`].
@@ -307,7 +307,7 @@ impl<'a> RecordEntry<'a> {
         let entry = match u16::from_le_bytes([e, f]) {
             1 => RecordEntry::Head(Head::decode_fields(&mut from)?),
             2 => RecordEntry::Opened(Opened::decode_fields(&mut from)?),
-            3 => RecordEntry::Call(Call::decode_fields(&mut from)?),
+            3 => RecordEntry::Call(TapedCall::decode_fields(&mut from)?),
             4 => RecordEntry::Streamed(Streamed::decode_fields(&mut from)?),
             5 => RecordEntry::Gap(Gap::decode_fields(&mut from)?),
             6 => RecordEntry::Closing(Closing::decode_fields(&mut from)?),
@@ -323,15 +323,15 @@ mod tests {
 
     #[test]
     fn entries_follow_each_other_and_unknown_ones_are_stepped_over() {
-        let call = Call {
+        let call = TapedCall {
             tape: 3,
             number: 9,
-            act: Act::Handle,
+            act: TapedAct::Handle,
             input: Cow::Borrowed(&[1; 300]),
-            answer: Answer::Returned,
+            answer: TapedAnswer::Returned,
             output: Cow::Borrowed(b"out"),
-            log: vec![LogLine { level: 2, text: "hm".into() }],
-            ..Call::default()
+            log: vec![TapedLine { level: 2, text: "hm".into() }],
+            ..TapedCall::default()
         };
         let entries = [
             RecordEntry::Head(Head {

@@ -12,8 +12,8 @@ mod redact;
 mod slot;
 mod tape;
 
-pub(crate) use entry::{Act, Answer, Call, LogLine, RecordEntry, Streamed};
-pub use entry::{Cause, Failing, Head, Opened};
+pub use entry::{Failing, Head, Opened, TapeCause};
+pub(crate) use entry::{RecordEntry, Streamed, TapedAct, TapedAnswer, TapedCall, TapedLine};
 pub(crate) use file::RecordError;
 pub(crate) use reader::{Damage, RecordingError, RecordingReader};
 pub(crate) use recorder::Recorded;

@@ -19,7 +19,7 @@ use krsi_plugin_schema::latest::{
 use krsi_plugin_schema::{Schema, lower};
 use sha2::Sha256;
 
-use super::entry::{Act, Answer, Call, Opened, RecordEntry, Streamed};
+use super::entry::{Opened, RecordEntry, Streamed, TapedAct, TapedAnswer, TapedCall};
 
 /// Names of folders that say nothing about whoever has them.
 const PLAIN: &str = "bin boot cache data dev etc games home include lib lib32 lib64 libexec local log media memfd: mnt \
@@ -70,23 +70,23 @@ impl Redactor {
         out
     }
 
-    fn call(&self, call: Call<'_>) -> Call<'static> {
+    fn call(&self, call: TapedCall<'_>) -> TapedCall<'static> {
         // Of a tape whose beginning was lost nobody knows how to read it: nothing of it is kept.
         let schema = self.schemas.iter().find(|(tape, _)| *tape == call.tape);
         let schema = schema.map(|(_, schema)| *schema);
         let input = match (call.act, schema) {
-            (Act::Handle, Some(schema)) => self.batch(&call.input, schema),
+            (TapedAct::Handle, Some(schema)) => self.batch(&call.input, schema),
             _ => Vec::new(),
         };
         let output = match (call.act, call.answer, schema) {
-            (Act::Init | Act::Handle, Answer::Returned, Some(schema)) => {
+            (TapedAct::Init | TapedAct::Handle, TapedAnswer::Returned, Some(schema)) => {
                 self.actions(&call.output, schema)
             }
             _ => Vec::new(),
         };
         let log_more = call.log_more.saturating_add(call.log.len() as u64);
-        let Call { tape, number, boot_ns, act, from, seed, answer, failing, .. } = call;
-        Call {
+        let TapedCall { tape, number, boot_ns, act, from, seed, answer, failing, .. } = call;
+        TapedCall {
             tape,
             number,
             boot_ns,
@@ -239,7 +239,7 @@ mod tests {
         IfUnresolved, LabelTest, Meta, Metric, Rule, Subject, Text,
     };
 
-    use super::super::entry::LogLine;
+    use super::super::entry::TapedLine;
     use super::*;
 
     #[test]
@@ -325,20 +325,21 @@ mod tests {
         let mut bytes = Vec::new();
         RecordEntry::Opened(opened).push(&mut bytes);
         let _opened = redactor.entry(&bytes);
-        for act in [Act::Init, Act::Restore, Act::Handle, Act::Snapshot] {
+        for act in [TapedAct::Init, TapedAct::Restore, TapedAct::Handle, TapedAct::Snapshot] {
             // A configuration and a state are the plugin's own bytes; so is what a snapshot returns.
-            let is_of_frames = [act == Act::Handle, matches!(act, Act::Init | Act::Handle)];
+            let is_of_frames =
+                [act == TapedAct::Handle, matches!(act, TapedAct::Init | TapedAct::Handle)];
             let [input, output] = [(&input, is_of_frames[0]), (&output, is_of_frames[1])]
                 .map(|(frames, is)| if is { frames.as_slice() } else { &b"secret"[..] });
-            let call = Call {
+            let call = TapedCall {
                 tape: 4,
                 act,
                 input: input.into(),
-                answer: Answer::Returned,
+                answer: TapedAnswer::Returned,
                 output: output.into(),
                 text: "secret".into(),
-                log: vec![LogLine { level: 1, text: "secret".into() }],
-                ..Call::default()
+                log: vec![TapedLine { level: 1, text: "secret".into() }],
+                ..TapedCall::default()
             };
             let mut bytes = Vec::new();
             RecordEntry::Call(call).push(&mut bytes);
@@ -352,8 +353,8 @@ mod tests {
             assert_eq!((call.tape, call.act, call.log_more), (4, act, 1));
             let frames = [Frames::new(&call.input).count(), Frames::new(&call.output).count()];
             let expected = match act {
-                Act::Handle => [1, 3],
-                Act::Init => [0, 3],
+                TapedAct::Handle => [1, 3],
+                TapedAct::Init => [0, 3],
                 _ => [0, 0],
             };
             assert_eq!(frames, expected, "{act:?}");

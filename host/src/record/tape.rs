@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::Record;
 
-use super::entry::{Act, Answer, Call, Failing, LogLine, RecordEntry};
+use super::entry::{Failing, RecordEntry, TapedAct, TapedAnswer, TapedCall, TapedLine};
 use super::recorder::Recorder;
 
 /// The tape of one instance of a plugin.
@@ -46,9 +46,14 @@ impl Tape {
         config: &[u8],
         seed: u64,
         outcome: TapedOutcome<'_>,
-        log: (Vec<LogLine>, u64),
+        log: (Vec<TapedLine>, u64),
     ) {
-        self.write(Call { act: Act::Init, input: config.into(), seed, ..of(outcome, log) });
+        self.write(TapedCall {
+            act: TapedAct::Init,
+            input: config.into(),
+            seed,
+            ..of(outcome, log)
+        });
     }
 
     /// Writes a call of `restore`.
@@ -57,10 +62,10 @@ impl Tape {
         from: &str,
         state: &[u8],
         outcome: TapedOutcome<'_>,
-        log: (Vec<LogLine>, u64),
+        log: (Vec<TapedLine>, u64),
     ) {
-        self.write(Call {
-            act: Act::Restore,
+        self.write(TapedCall {
+            act: TapedAct::Restore,
             input: state.into(),
             from: from.into(),
             ..of(outcome, log)
@@ -68,36 +73,36 @@ impl Tape {
     }
 
     /// Writes a call of `handle` with a batch.
-    pub fn handle(&mut self, batch: &[u8], outcome: TapedOutcome<'_>, log: (Vec<LogLine>, u64)) {
+    pub fn handle(&mut self, batch: &[u8], outcome: TapedOutcome<'_>, log: (Vec<TapedLine>, u64)) {
         self.boot_ns = time_of(batch);
-        self.write(Call { act: Act::Handle, input: batch.into(), ..of(outcome, log) });
+        self.write(TapedCall { act: TapedAct::Handle, input: batch.into(), ..of(outcome, log) });
     }
 
     /// Writes a call of `snapshot`.
-    pub(crate) fn snapshot(&mut self, outcome: TapedOutcome<'_>, log: (Vec<LogLine>, u64)) {
-        self.write(Call { act: Act::Snapshot, ..of(outcome, log) });
+    pub(crate) fn snapshot(&mut self, outcome: TapedOutcome<'_>, log: (Vec<TapedLine>, u64)) {
+        self.write(TapedCall { act: TapedAct::Snapshot, ..of(outcome, log) });
     }
 
     /// A call that does not fit is a gap, also in the numbers of the tape's calls.
-    fn write(&mut self, call: Call<'_>) {
+    fn write(&mut self, call: TapedCall<'_>) {
         let Self { tape, next: number, boot_ns, .. } = *self;
         self.next += 1;
-        self.recorder.write(&RecordEntry::Call(Call { tape, number, boot_ns, ..call }));
+        self.recorder.write(&RecordEntry::Call(TapedCall { tape, number, boot_ns, ..call }));
     }
 }
 
-fn of<'a>(outcome: TapedOutcome<'a>, (log, log_more): (Vec<LogLine>, u64)) -> Call<'a> {
-    let call = Call { log, log_more, ..Call::default() };
+fn of<'a>(outcome: TapedOutcome<'a>, (log, log_more): (Vec<TapedLine>, u64)) -> TapedCall<'a> {
+    let call = TapedCall { log, log_more, ..TapedCall::default() };
     match outcome {
         TapedOutcome::Unmade => call,
         TapedOutcome::Returned(output) => {
-            Call { answer: Answer::Returned, output: output.into(), ..call }
+            TapedCall { answer: TapedAnswer::Returned, output: output.into(), ..call }
         }
         TapedOutcome::Refused(text) => {
-            Call { answer: Answer::Refused, text: Cow::Borrowed(text), ..call }
+            TapedCall { answer: TapedAnswer::Refused, text: Cow::Borrowed(text), ..call }
         }
         TapedOutcome::Failed(failing, text) => {
-            Call { answer: Answer::Failed, failing, text: Cow::Borrowed(text), ..call }
+            TapedCall { answer: TapedAnswer::Failed, failing, text: Cow::Borrowed(text), ..call }
         }
     }
 }

@@ -280,11 +280,11 @@ impl Evidence {
         if kind == kind::WORK && self.computes() { WORK_OF_MINING } else { weight }
     }
 
-    /// The kinds, in words, each with its weight.
-    pub(crate) fn words(self) -> String {
-        let kinds = KINDS.iter().filter(|(kind, ..)| self.kinds & kind != 0);
-        let words =
-            kinds.map(|(kind, weight, words)| format!("{words} ({})", self.weight(*kind, *weight)));
+    /// The kinds, in words, each with what it adds to the score.
+    pub(crate) fn words(self, hints_max: u32) -> String {
+        let seen =
+            KINDS.iter().zip(self.pieces(hints_max)).filter(|(row, _)| self.kinds & row.0 != 0);
+        let words = seen.map(|(_, (words, adds))| format!("{words} ({adds})"));
         words.collect::<Vec<_>>().join(", ")
     }
 }

@@ -49,7 +49,7 @@ impl Responses {
         let now = ctx.now_boot_ns();
         let until = now.saturating_add(u64::try_from(config.ttl().as_nanos()).unwrap_or(u64::MAX));
         let score = case.evidence.score(config.hints_max);
-        let reason = format!("mining: {} (score {score})", case.evidence.words());
+        let reason = format!("mining: {} (score {score})", case.evidence.words(config.hints_max));
         if config.mode == Mode::Refuse {
             self.refuse(case, config, (now, until), &reason, ctx);
         }
@@ -65,7 +65,8 @@ impl Responses {
                     );
                 }
             }
-            ctx.alert("T1496", Severity::High, case.process, &reason);
+            // The evidence goes with it.
+            ctx.alert("T1496", Severity::High, case.process, format!("mining (score {score})"));
         }
     }
 

@@ -148,11 +148,11 @@ fn acts(guest: &mut Guest) -> anyhow::Result<()> {
     let config = config.replace("work_cores = 0.8", "work_cores = 0.2");
     let host = guest.host("miner", &config)?;
     let (mut seen, mut harmed) = (Tally::default(), Tally::default());
-    judge(&host, first, (&mut seen, &mut harmed))?;
+    tally(&host, first, (&mut seen, &mut harmed))?;
     let (works, rests): (Vec<_>, Vec<_>) = after.into_iter().partition(|(_, act)| act.work);
     for some in rests.chunks(AT_A_TIME).chain(works.chunks(WORK_AT_A_TIME)) {
         let some = some.iter().map(|(mines, act)| Ok((*mines, Playing::start(guest, act)?)));
-        judge(&host, some.collect::<anyhow::Result<Vec<_>>>()?, (&mut seen, &mut harmed))?;
+        tally(&host, some.collect::<anyhow::Result<Vec<_>>>()?, (&mut seen, &mut harmed))?;
     }
     let said = say(seed, &seen, &harmed);
     host.stop(Signal::INT).with_context(|| said.clone())?;
@@ -190,7 +190,7 @@ fn wrong(seen: &Tally, harmed: &Tally) -> Vec<String> {
 }
 
 /// Looks at acts that run until each miner is found and everybody else has done what he does, or for a while.
-fn judge(
+fn tally(
     host: &Host,
     acts: Vec<(bool, Playing)>,
     (seen, harmed): (&mut Tally, &mut Tally),

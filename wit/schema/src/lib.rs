@@ -17,7 +17,7 @@ pub use schema::Schema;
 /// The newest schema: the host's `Event` is this one's.
 pub use v0_2 as latest;
 
-/// What is written to, for the macros.
+/// Growable list that the macros encode into.
 #[doc(hidden)]
 pub use alloc::vec::Vec as List;
 /// What is written to, for the macros.

@@ -8,7 +8,7 @@ use super::{File, Finding};
 /// Words before the name of a type.
 const KINDS: [&str; 5] = ["struct", "enum", "union", "trait", "type"];
 /// Crates that hold several versions of one thing, each in a module of its own: the same name means the same.
-const VERSIONED: &[&str] = &["wit/schema/", "host/src/plugin/world/"];
+const VERSIONED: &[&str] = &["wit/schema/", "host/src/plugin/world/v0_"];
 /// What clap's derive is told to parse is called so beside each verb.
 const VERBS: &str = "Args";
 
@@ -43,17 +43,31 @@ fn crate_of(path: &str) -> Option<&str> {
     path.split_once("/src/").map(|(folder, _)| folder)
 }
 
-/// Types that are declared in modules, with their lines: none of a function's own, none that an `impl` or a macro
-/// makes.
+/// Types that are declared in modules, or in what a macro is given there, with their lines: none of a function's own, and
+/// none that an `impl` makes.
 fn types(words: &[Token]) -> Vec<(usize, String)> {
-    let declares = |pair: &[Token]| match pair {
-        [kind, name] if kind.depth == 0 && KINDS.contains(&kind.text.as_str()) => {
-            let is_name = name.text.starts_with(char::is_uppercase);
-            is_name.then(|| (name.line, name.text.clone()))
+    let mut found = Vec::new();
+    // Whether the brackets that are open are those of a macro's call in a module.
+    let mut is_given = false;
+    for (at, word) in words.iter().enumerate() {
+        if word.depth == 0 && matches!(word.text.as_str(), "{" | "(") {
+            is_given = is_macro_call(words.get(..at).unwrap_or_default());
         }
-        _ => None,
-    };
-    words.windows(2).filter_map(declares).collect()
+        let is_declared = word.depth == 0 || word.depth == 1 && is_given;
+        let name = words.get(at + 1).filter(|name| name.text.starts_with(char::is_uppercase));
+        if is_declared && KINDS.contains(&word.text.as_str()) {
+            found.extend(name.map(|name| (name.line, name.text.clone())));
+        }
+    }
+    found
+}
+
+/// Whether tokens end with a macro's name and its sign. What `macro_rules!` makes has its names from elsewhere.
+fn is_macro_call(before: &[Token]) -> bool {
+    match before {
+        [.., name, sign] => sign.text == "!" && name.text != "macro_rules",
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -79,6 +93,16 @@ mod tests {
         check(
             ("host/src/a.rs", "struct A;"),
             ("host/src/b.rs", "impl B for C { type A = u8; }"),
+            0,
+        );
+        check(
+            ("host/src/a.rs", "struct A;"),
+            ("host/src/b.rs", "m! { pub struct A { a: u8 } }"),
+            1,
+        );
+        check(
+            ("host/src/a.rs", "struct A;"),
+            ("host/src/b.rs", "macro_rules! m { () => { struct A; } }"),
             0,
         );
         check(("wit/schema/src/a.rs", "struct A;"), ("wit/schema/src/b.rs", "struct A;"), 0);

@@ -20,7 +20,7 @@ pub mod text_value {
     /// Flag: names from the leaf upwards, each ended by NUL, to be reversed and joined by `/`.
     pub const UPWARDS: u64 = 2;
     /// Flag: within one mount only; the mount's own place is not known.
-    pub const MOUNT_BLIND: u64 = 4;
+    pub const WITHIN_MOUNT: u64 = 4;
 }
 
 /// Captures of a call, as the template read them.

@@ -33,7 +33,7 @@ pub fn digest(ctx: LsmContext) -> i32 {
     let algorithm = hash(bprm, &mut digest);
     // Of a file that is not hashed nothing is told: it is a stranger's, executed meanwhile.
     if flags & flag::CANARY != 0 && algorithm != NOT_HASHED {
-        map::tell_hashed(algorithm);
+        map::count_hashed(algorithm);
     }
     if flags & flag::DIGEST == 0 {
         return 0;
@@ -58,7 +58,7 @@ pub fn digest(ctx: LsmContext) -> i32 {
     let decision = verdict::decide_digest(&call, &object, &digest);
     if decision.is_made() {
         counts.add(Counter::Seen);
-        tell(&call, decision, bprm);
+        emit_digest(&call, decision, bprm);
     }
     decision.answer()
 }
@@ -83,7 +83,7 @@ fn is_bounded(file: Ptr) -> Result<bool, Skip> {
 
 /// Sends the record.
 #[inline(always)]
-fn tell(call: &Call, decision: Decision, bprm: Ptr) {
+fn emit_digest(call: &Call, decision: Decision, bprm: Ptr) {
     let traits = Traits::none(call);
     let wanted = Wanted::new(call, decision, &traits);
     let image: Result<_, Skip> = exec::image(bprm);

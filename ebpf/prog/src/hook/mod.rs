@@ -1,4 +1,4 @@
-//! The programs, one file per family.
+//! The programs, one file per family of hooks, and what the template program reads and tests: rows and the predicate.
 
 mod address;
 mod content;
@@ -7,6 +7,7 @@ mod exec;
 mod file;
 mod path;
 mod peer;
+mod predicate;
 mod processes;
 mod proof;
 mod row;
@@ -14,7 +15,6 @@ mod socket;
 mod state;
 mod task;
 mod template;
-mod test;
 mod text;
 mod witness;
 

@@ -9,7 +9,7 @@ use crate::resolve::{self, PathRead};
 
 /// Result of writing a path.
 pub enum Outcome {
-    /// It stands in the room.
+    /// The path was written into the record's tail.
     Text(Text),
     /// The record ends here.
     Fill(Fill),

@@ -17,12 +17,12 @@ const META_SEQ: usize = 0;
 extern "C" fn processes(ctx: *mut c_void) -> i32 {
     let ctx = BtfTracePointContext::new(ctx);
     // The kernel asks for 0, or for 1 to be called again.
-    let _untold = tell(&ctx);
+    let _untold = emit_process(&ctx);
     0
 }
 
 #[inline(always)]
-fn tell(ctx: &BtfTracePointContext) -> Result<(), Skip> {
+fn emit_process(ctx: &BtfTracePointContext) -> Result<(), Skip> {
     let meta = Ptr::arg::<0>(ctx)?;
     let task = Ptr::arg::<1>(ctx)?;
     // A process whose last thread has ended waits for its parent only.

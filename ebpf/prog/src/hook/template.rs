@@ -13,9 +13,9 @@ use krsi_host_abi::deny::flag;
 use krsi_host_abi::record::{Call as Body, PATH_LONG, PATH_SHORT, Verdict};
 use krsi_host_abi::spec::{CAPTURES, ObjectKind, ROOMS, Read, spec_flag};
 
+use super::predicate::{self, Truth};
 use super::row;
 use super::state::State;
-use super::test::{self, Truth};
 use super::text::{self, Rooms};
 use crate::capture::{self, Skip};
 use crate::emit::{self, NoTail};
@@ -78,7 +78,7 @@ impl Plan {
 
     /// Whether the predicate has a say.
     #[inline(always)]
-    fn asks(self, state: &State) -> bool {
+    fn wants_record(self, state: &State) -> bool {
         spec::has(spec_flag::PREDICATE) && !self.has(state, Self::DECIDED)
     }
 
@@ -141,9 +141,9 @@ fn run(state: &mut State) -> i32 {
     let plan = if spec::atom_count() == 0 {
         plan
     } else {
-        plan.with_atoms(state, test::numbers(&state.values))
+        plan.with_atoms(state, predicate::numbers(&state.values))
     };
-    if plan.asks(state) && !test::possible(plan.atoms()) {
+    if plan.wants_record(state) && !predicate::possible(plan.atoms()) {
         state.call.leave();
         return state.decision.answer();
     }
@@ -162,7 +162,7 @@ fn run(state: &mut State) -> i32 {
 /// What the predicate comes to, as far as some atoms tell; without a say it holds.
 #[inline(always)]
 fn truth(state: &State, plan: Plan, atoms: u32) -> Truth {
-    if plan.asks(state) { test::holds(atoms) } else { Truth::Yes }
+    if plan.wants_record(state) { predicate::holds(atoms) } else { Truth::Yes }
 }
 
 /// Decides what a watch does, before there is a record; whether one is wanted. What is unknown is
@@ -250,7 +250,7 @@ fn record<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
 fn decide_by_texts<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
     let thread = capture::pid_tgid();
     let Some(lent) = map::lend_texts(&thread) else {
-        numbers_record(state, plan, test::without_texts(plan.atoms()));
+        numbers_record(state, plan, predicate::without_texts(plan.atoms()));
         return Recorded::Done;
     };
     let texts = lent.bytes.cast::<Rooms<R>>();
@@ -273,7 +273,7 @@ fn decide_by_texts<const R: usize>(state: &mut State, plan: Plan) -> Recorded {
 /// Decides what a watch refuses by texts that were read; whether a record is wanted.
 #[inline(always)]
 fn is_wanted<const R: usize>(state: &mut State, plan: Plan, texts: *mut Rooms<R>) -> bool {
-    let atoms = plan.atoms() | test::texts::<R>(&state.values, texts);
+    let atoms = plan.atoms() | predicate::texts::<R>(&state.values, texts);
     let truth = truth(state, plan, atoms);
     decide_watch(state, plan, truth)
         && (state.decision.is_made()

@@ -105,7 +105,7 @@ fn text<const R: usize>(row: Row, state: &State, room: *mut [u8; R]) -> Result<O
     }
     if read == Read::Dentry as u8 {
         let path = resolve::walk(row::behind(row, state)?, 0, room)?;
-        return Ok(path_value::<R>(row, path, text_value::MOUNT_BLIND));
+        return Ok(path_value::<R>(row, path, text_value::WITHIN_MOUNT));
     }
     if read == Read::TaskExe as u8 {
         return Ok(path_value::<R>(row, kfunc::task_exe(room)?, 0));

@@ -19,16 +19,16 @@ struct Wishes<'f> {
 }
 
 impl Follower for Wishes<'_> {
-    fn tell(&mut self, told: &Told) -> io::Result<()> {
+    fn write(&mut self, told: &Told) -> io::Result<()> {
         let (kind, text) = match &told.what {
             What::Action { text } => (OnlyKind::Wants, text),
             What::NotDone { text } => (OnlyKind::NotDone, text),
             What::Failed { text } => (OnlyKind::Failed, text),
             // What a plugin lacks or misses is about this one of the two.
-            What::OnStream { lacks, .. } if !lacks.is_empty() => return self.follower.tell(told),
-            What::TicksLeftOut { .. } => return self.follower.tell(told),
+            What::OnStream { lacks, .. } if !lacks.is_empty() => return self.follower.write(told),
+            What::TicksLeftOut { .. } => return self.follower.write(told),
             What::Recording { .. } | What::Gap { .. } | What::Damaged { .. } if self.is_first => {
-                return self.follower.tell(told);
+                return self.follower.write(told);
             }
             _ => return Ok(()),
         };
@@ -69,7 +69,7 @@ pub(crate) fn compare(
         if balance.get(done) == Some(&0) {
             let what = What::Failed { text: done.1.clone() };
             let told = Told { after_ns: *after_ns, plugin: plugin.clone(), what };
-            follower.tell(&told).map_err(ReplayError::Tell)?;
+            follower.write(&told).map_err(ReplayError::Tell)?;
         }
     }
     let mut different = 0;
@@ -88,7 +88,7 @@ pub(crate) fn compare(
             different += 1;
             let what = What::Only { who, kind: *kind, text: text.clone() };
             let told = Told { after_ns, plugin: plugin.clone(), what };
-            follower.tell(&told).map_err(ReplayError::Tell)?;
+            follower.write(&told).map_err(ReplayError::Tell)?;
         }
     }
     Ok(Replayed {

@@ -48,15 +48,15 @@ fn sum(pieces: &[Piece]) -> u64 {
 
 impl Suspect {
     /// Gives a piece another weight, 0 to take it back.
-    fn weigh(&mut self, at: usize, weight: u32) {
-        if weight < self.pieces[at].weight && sum(&self.pieces) > sum(&self.most) {
+    fn weigh(&mut self, what: &str, weight: u32) {
+        if sum(&self.pieces) > sum(&self.most) {
             self.most.clone_from(&self.pieces);
         }
-        if weight == 0 {
-            self.pieces.remove(at);
-        } else {
-            self.pieces[at].weight = weight;
-        }
+        self.pieces
+            .iter_mut()
+            .filter(|piece| piece.what == what)
+            .for_each(|piece| piece.weight = weight);
+        self.pieces.retain(|piece| piece.weight > 0);
     }
 
     /// What held when it was most.
@@ -100,13 +100,11 @@ impl Explanation {
         let Some(suspect) = self.suspect(plugin, *process) else { return };
         suspect.threshold = *threshold;
         let has_room = suspect.pieces.len() < PIECES_MAX;
-        match suspect.pieces.iter().position(|piece| piece.what == *what) {
-            Some(at) => suspect.weigh(at, *weight),
-            None if has_room && *weight > 0 => {
-                let what = what.clone().into_owned();
-                suspect.pieces.push(Piece { what, weight: *weight });
-            }
-            None => {}
+        if suspect.pieces.iter().any(|piece| piece.what == *what) {
+            suspect.weigh(what, *weight);
+        } else if has_room && *weight > 0 {
+            let what = what.clone().into_owned();
+            suspect.pieces.push(Piece { what, weight: *weight });
         }
     }
 

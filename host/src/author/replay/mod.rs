@@ -93,7 +93,7 @@ pub(crate) trait Follower {
     ///
     /// # Errors
     /// When it cannot be passed on; the replay ends.
-    fn tell(&mut self, told: &Told) -> std::io::Result<()>;
+    fn write(&mut self, told: &Told) -> std::io::Result<()>;
     /// Learns that a call of a time, nanoseconds since the start of the recording, is made next.
     fn reach(&mut self, _after_ns: u64) {}
     /// Learns how much of the recording was read of how much, bytes.
@@ -219,7 +219,7 @@ impl Player<'_> {
                 let plugin = play.name().to_owned();
                 for what in telling {
                     let told = Told { after_ns, plugin: plugin.clone(), what };
-                    self.follower.tell(&told).map_err(ReplayError::Tell)?;
+                    self.follower.write(&told).map_err(ReplayError::Tell)?;
                 }
                 Ok(())
             }
@@ -276,7 +276,7 @@ impl Player<'_> {
             streaming.explain(plugin, self.explanation.as_mut());
             for what in told {
                 let told = Told { after_ns, plugin: plugin.clone(), what };
-                self.follower.tell(&told).map_err(ReplayError::Tell)?;
+                self.follower.write(&told).map_err(ReplayError::Tell)?;
             }
         }
         Ok(())
@@ -350,7 +350,7 @@ impl Player<'_> {
 
     fn tell(&mut self, plugin: &str, what: What) -> Result<(), ReplayError> {
         let told = Told { after_ns: 0, plugin: plugin.to_owned(), what };
-        self.follower.tell(&told).map_err(ReplayError::Tell)
+        self.follower.write(&told).map_err(ReplayError::Tell)
     }
 
     fn end(mut self, damage: Option<Damage>) -> Result<Replayed, ReplayError> {

@@ -7,7 +7,7 @@ use krsi_plugin_schema::lower;
 use super::explain::Explanation;
 use super::told::{LogLevel, Score, What};
 use crate::plugin::{Stepped, differences, failing, words};
-use crate::record::{Act, Answer, Call, Cause, Failing, LogLine, Opened};
+use crate::record::{Failing, Opened, TapeCause, TapedAct, TapedAnswer, TapedCall, TapedLine};
 
 /// A tape that is played.
 pub(super) struct Play {
@@ -34,11 +34,11 @@ pub(super) struct Play {
 
 /// What came back of a call that was made again.
 struct Made {
-    answer: Answer,
+    answer: TapedAnswer,
     output: Vec<u8>,
     text: String,
     failing: Failing,
-    log: Vec<LogLine>,
+    log: Vec<TapedLine>,
     log_more: u64,
 }
 
@@ -52,7 +52,7 @@ impl Play {
             exact: identity.sha256 == opened.sha256,
             stepped: Some(stepped),
             last,
-            joined: opened.cause == Cause::Joined,
+            joined: opened.cause == TapeCause::Joined,
             recorded: Schema::from_number(opened.schema),
             next: 0,
             let_go: false,
@@ -89,7 +89,7 @@ impl Play {
     /// Makes a call of the tape, and tells what comes of it.
     pub(super) fn call(
         &mut self,
-        call: &Call<'_>,
+        call: &TapedCall<'_>,
         tell: &mut dyn FnMut(What),
         explanation: Option<&mut Explanation>,
     ) {
@@ -129,11 +129,11 @@ impl Play {
             });
             return self.end();
         }
-        if call.answer != Answer::Unmade {
+        if call.answer != TapedAnswer::Unmade {
             self.compare(call, &made, tell);
         }
         // A failed instance is spent; the tape goes on with another one.
-        self.stepped = (made.answer != Answer::Failed).then_some(stepped);
+        self.stepped = (made.answer != TapedAnswer::Failed).then_some(stepped);
     }
 
     /// Counts a call that ends the tape.
@@ -142,24 +142,24 @@ impl Play {
     }
 
     /// Notes what a call says of processes, and what the plugin makes of it.
-    fn explain(&self, call: &Call<'_>, made: &Made, explanation: &mut Explanation) {
+    fn explain(&self, call: &TapedCall<'_>, made: &Made, explanation: &mut Explanation) {
         match call.act {
-            Act::Handle => {
+            TapedAct::Handle => {
                 let schema = lower::schema_of(&call.input).unwrap_or(self.own);
                 explanation.read(&call.input, schema);
             }
-            Act::Init => {}
-            Act::Restore | Act::Snapshot | Act::Other => return,
+            TapedAct::Init => {}
+            TapedAct::Restore | TapedAct::Snapshot | TapedAct::Other => return,
         }
         explanation.actions(&self.name, &made.output, self.own);
     }
 
     /// Tells what the plugin wants, logs, or fails with.
-    fn show(&mut self, made: &Made, act: Act, tell: &mut dyn FnMut(What)) {
+    fn show(&mut self, made: &Made, act: TapedAct, tell: &mut dyn FnMut(What)) {
         for line in &made.log {
             tell(What::Log { level: LogLevel::of(line.level), text: line.text.clone() });
         }
-        if matches!(act, Act::Init | Act::Handle) {
+        if matches!(act, TapedAct::Init | TapedAct::Handle) {
             let schema = self.own;
             for frame in Frames::new(&made.output) {
                 let action = frame
@@ -169,15 +169,15 @@ impl Play {
             }
         }
         match made.answer {
-            Answer::Refused => tell(What::Refused { text: made.text.clone() }),
-            Answer::Failed => tell(What::Failed { text: made.text.clone() }),
-            Answer::Returned | Answer::Unmade | Answer::Other => {}
+            TapedAnswer::Refused => tell(What::Refused { text: made.text.clone() }),
+            TapedAnswer::Failed => tell(What::Failed { text: made.text.clone() }),
+            TapedAnswer::Returned | TapedAnswer::Unmade | TapedAnswer::Other => {}
         }
     }
 
     /// Holds a call against the tape. Of the recorded file every byte must be the same; of another one, and of one
     /// that ran already, only what it wants is compared, as its state and its tokens are its own.
-    fn compare(&mut self, call: &Call<'_>, made: &Made, tell: &mut dyn FnMut(What)) {
+    fn compare(&mut self, call: &TapedCall<'_>, made: &Made, tell: &mut dyn FnMut(What)) {
         let lines =
             if self.exact && !self.joined { exactly(call, made) } else { self.loosely(call, made) };
         if lines.is_empty() {
@@ -192,12 +192,12 @@ impl Play {
         }
     }
 
-    fn loosely(&self, call: &Call<'_>, made: &Made) -> Vec<String> {
+    fn loosely(&self, call: &TapedCall<'_>, made: &Made) -> Vec<String> {
         if made.answer != call.answer {
             return vec![answers(call, made)];
         }
         match (call.act, self.recorded) {
-            (Act::Init | Act::Handle, Some(recorded)) => {
+            (TapedAct::Init | TapedAct::Handle, Some(recorded)) => {
                 let (then, now) = ((&*call.output, recorded), (&*made.output, self.own));
                 differences((then, "the recorded version"), (now, "this version"))
             }
@@ -207,20 +207,20 @@ impl Play {
 }
 
 /// Makes a call of a tape; `None` of one of a later version.
-fn make(stepped: &mut Stepped, call: &Call<'_>) -> Option<Made> {
+fn make(stepped: &mut Stepped, call: &TapedCall<'_>) -> Option<Made> {
     let done = match call.act {
-        Act::Init => stepped.init(&call.input, call.seed),
-        Act::Restore => {
+        TapedAct::Init => stepped.init(&call.input, call.seed),
+        TapedAct::Restore => {
             let restored = stepped.restore(&call.from, &call.input);
             restored.map(|restored| restored.map(|()| Vec::new()))
         }
-        Act::Handle => stepped.handle(&call.input).map(Ok),
-        Act::Snapshot => stepped.snapshot().map(Ok),
-        Act::Other => return None,
+        TapedAct::Handle => stepped.handle(&call.input).map(Ok),
+        TapedAct::Snapshot => stepped.snapshot().map(Ok),
+        TapedAct::Other => return None,
     };
     let log = stepped.take_log();
     let made = Made {
-        answer: Answer::Returned,
+        answer: TapedAnswer::Returned,
         output: Vec::new(),
         text: String::new(),
         failing: Failing::Nothing,
@@ -229,15 +229,15 @@ fn make(stepped: &mut Stepped, call: &Call<'_>) -> Option<Made> {
     };
     Some(match done {
         Ok(Ok(output)) => Made { output, ..made },
-        Ok(Err(text)) => Made { answer: Answer::Refused, text, ..made },
+        Ok(Err(text)) => Made { answer: TapedAnswer::Refused, text, ..made },
         Err(error) => {
             let (text, failing) = (error.to_string(), failing(&error));
-            Made { answer: Answer::Failed, text, failing, ..made }
+            Made { answer: TapedAnswer::Failed, text, failing, ..made }
         }
     })
 }
 
-fn exactly(call: &Call<'_>, made: &Made) -> Vec<String> {
+fn exactly(call: &TapedCall<'_>, made: &Made) -> Vec<String> {
     let mut lines = Vec::new();
     let same = made.answer == call.answer && made.failing == call.failing && made.text == call.text;
     if !same {
@@ -256,22 +256,22 @@ fn exactly(call: &Call<'_>, made: &Made) -> Vec<String> {
     lines
 }
 
-fn answers(call: &Call<'_>, made: &Made) -> String {
-    let words = |answer: Answer, text: &str| match answer {
-        Answer::Returned => "it returned".to_owned(),
-        Answer::Refused => format!("it refused ({text})"),
-        Answer::Failed => format!("it failed ({text})"),
-        Answer::Unmade | Answer::Other => "it did something else".to_owned(),
+fn answers(call: &TapedCall<'_>, made: &Made) -> String {
+    let words = |answer: TapedAnswer, text: &str| match answer {
+        TapedAnswer::Returned => "it returned".to_owned(),
+        TapedAnswer::Refused => format!("it refused ({text})"),
+        TapedAnswer::Failed => format!("it failed ({text})"),
+        TapedAnswer::Unmade | TapedAnswer::Other => "it did something else".to_owned(),
     };
     format!("{} then, {} now", words(call.answer, &call.text), words(made.answer, &made.text))
 }
 
-const fn act_name(act: Act) -> &'static str {
+const fn act_name(act: TapedAct) -> &'static str {
     match act {
-        Act::Init => "init",
-        Act::Restore => "restore",
-        Act::Handle => "handle",
-        Act::Snapshot => "snapshot",
-        Act::Other => "another call",
+        TapedAct::Init => "init",
+        TapedAct::Restore => "restore",
+        TapedAct::Handle => "handle",
+        TapedAct::Snapshot => "snapshot",
+        TapedAct::Other => "another call",
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::record::{Cause, Head};
+use crate::record::{Head, TapeCause};
 use crate::text::{Escaped, Quoted};
 
 /// Something that a replay tells.
@@ -119,7 +119,7 @@ pub(crate) enum What {
         recorded: String,
         /// Why the tape begins.
         #[serde(serialize_with = "of_cause")]
-        cause: Cause,
+        cause: TapeCause,
         /// Whether it is the very file that was recorded.
         exact: bool,
     },
@@ -255,17 +255,17 @@ fn of_head<S: serde::Serializer>(head: &Head, out: S) -> Result<S::Ok, S::Error>
     out.collect_str(&Started(head))
 }
 
-fn of_cause<S: serde::Serializer>(cause: &Cause, out: S) -> Result<S::Ok, S::Error> {
+fn of_cause<S: serde::Serializer>(cause: &TapeCause, out: S) -> Result<S::Ok, S::Error> {
     out.serialize_str(cause_words(*cause))
 }
 
-const fn cause_words(cause: Cause) -> &'static str {
+const fn cause_words(cause: TapeCause) -> &'static str {
     match cause {
-        Cause::Started => "starts",
-        Cause::Restarted => "starts again after a failure",
-        Cause::TookOver => "takes over",
-        Cause::Joined => "ran already when the recording began",
-        Cause::Other => "begins",
+        TapeCause::Started => "starts",
+        TapeCause::Restarted => "starts again after a failure",
+        TapeCause::TookOver => "takes over",
+        TapeCause::Joined => "ran already when the recording began",
+        TapeCause::Other => "begins",
     }
 }
 

@@ -16,14 +16,14 @@ use crate::policy::ledger::memory::{CallKeys, CallPath};
 
 /// Who acts unless an act says otherwise.
 const PID: u32 = 100;
-/// Of whom everybody descends.
+/// Process id of init, the ancestor of every process.
 const INIT: u32 = 1;
 /// `__FMODE_EXEC` and the mode of an executable.
 const EXECUTABLE: (u32, u32) = (0x20, 0o100_755);
 
 /// The processes of a scenario, and its clock.
 #[derive(Debug, Default)]
-pub(super) struct World {
+pub(super) struct ScenarioWorld {
     pub(super) boot_ns: u64,
     processes: BTreeMap<u32, KnownProcess>,
 }
@@ -81,13 +81,13 @@ pub(super) enum Doing {
     Told(Box<Running<'static>>),
     /// Time passes, and nothing else happens.
     Wait,
-    /// So many records are lost.
+    /// Records are lost; the value says how many and where.
     Lost(Lost),
     /// A process ends: its call, and that it is gone.
     Exit(Box<Step>, Gone),
 }
 
-impl World {
+impl ScenarioWorld {
     /// A world at a time, with nobody in it but PID 1.
     pub(super) fn new(boot_ns: u64) -> Self {
         let mut world = Self { boot_ns, processes: BTreeMap::new() };

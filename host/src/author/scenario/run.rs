@@ -7,7 +7,7 @@ use krsi_plugin_schema::latest::{Event, HookSet, RecordRef, Running, ToldRunning
 
 use super::super::StageError;
 use super::super::stage::{Happened, Judged, Stage, TICKS_MAX};
-use super::act::{Doing, Step, World};
+use super::act::{Doing, ScenarioWorld, Step};
 use super::file::{self, Kind, Scenario, ScenarioError};
 use super::mutate::{self, Mutations};
 use crate::plugin::PluginPre;
@@ -207,7 +207,7 @@ pub(super) fn play(pre: &PluginPre, scenario: &Scenario) -> Result<Played, TestE
     let (mut stage, first) = Stage::start(pre, (&scenario.config, 1), clock).map_err(of)?;
     let mut played =
         Played { happened: Happened { rules: Vec::new(), ..first }, refused: Vec::new() };
-    let mut world = World::new(START_NS);
+    let mut world = ScenarioWorld::new(START_NS);
     for (at, act) in scenario.acts.iter().enumerate() {
         let wrong =
             |reason| ScenarioError::Act { scenario: scenario.name.clone(), act: at + 1, reason };
@@ -250,7 +250,12 @@ pub(super) fn play(pre: &PluginPre, scenario: &Scenario) -> Result<Played, TestE
 }
 
 /// One call: judged, told to the plugin if it asks for it; whether it was refused.
-fn one(stage: &mut Stage, world: &mut World, mut step: Step, happened: &mut Happened) -> bool {
+fn one(
+    stage: &mut Stage,
+    world: &mut ScenarioWorld,
+    mut step: Step,
+    happened: &mut Happened,
+) -> bool {
     let process = step.event.meta.process;
     // Time passes before the call, and whoever calls is known by then.
     happened.and(stage.advance(world.boot_ns));
@@ -284,7 +289,12 @@ fn one(stage: &mut Stage, world: &mut World, mut step: Step, happened: &mut Happ
 }
 
 /// Tells the plugin of a process that ran already, after its ancestors, if it asks for that.
-fn told(stage: &mut Stage, world: &mut World, running: &Running<'_>, happened: &mut Happened) {
+fn told(
+    stage: &mut Stage,
+    world: &mut ScenarioWorld,
+    running: &Running<'_>,
+    happened: &mut Happened,
+) {
     world.follow(stage);
     if stage.plugin().manifest().running == ToldRunning::Never {
         world.renew(running.process.key.tgid);

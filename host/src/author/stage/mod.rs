@@ -101,7 +101,7 @@ pub(crate) enum StageError {
     /// It refuses its configuration.
     #[error("it refuses its configuration: {reason}")]
     Config {
-        /// In its own words.
+        /// Reason that the plugin gave.
         reason: String,
     },
     /// It declares labels that no plugin can have.

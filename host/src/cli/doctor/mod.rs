@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 use self::diagnose::{Diagnosis, diagnose};
-use super::run::{CACHE, OutputArg};
+use super::argument::{CACHE, OutputArg};
 use crate::kernel::survey::facts::{self, Facts};
 use crate::pipeline::inotify_error;
 use crate::plugin::{Cache, may_make_code};

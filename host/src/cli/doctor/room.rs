@@ -52,7 +52,7 @@ pub(super) fn code(facts: &Facts) -> Vec<Finding> {
     let executable = facts.code_error.iter().map(|error| {
         let cost = "no plugin runs; watches of the command line do";
         let fix = "MemoryDenyWriteExecute=no in the service: the code of plugins is made executable once it is written";
-        finding(Severity::Blocks, format!("memory cannot be made executable: {error}"), cost, fix)
+        finding(Severity::Limits, format!("memory cannot be made executable: {error}"), cost, fix)
     });
     let kept = facts.cache_error.iter().map(|error| {
         let cost = "plugins are compiled at every start, or their code is copied";

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::argument::OutputArg;
 use super::exit::{self, ExitReason};
-use super::run::OutputArg;
 use crate::attach::AttachError;
-use crate::control::{Answer, Query, ask};
+use crate::control::{Answer, Query, send_query};
 use crate::kernel::btf::KernelTypes;
 use crate::kernel::spec::field_path::resembling;
 use crate::kernel::survey::attached::AttachedProgram;
@@ -87,7 +87,7 @@ fn no_hook(name: &str, all: &[String]) -> String {
 
 /// What a running host tells; nothing where none runs.
 fn status(control: &Path) -> Status {
-    match ask(control, &Query::Status) {
+    match send_query(control, &Query::Status) {
         Ok(Answer::Status(status)) => *status,
         _ => Status::default(),
     }

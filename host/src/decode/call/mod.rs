@@ -282,8 +282,8 @@ impl<'a> Record<'a> {
         if truncated {
             flags |= TextFlags::TRUNCATED;
         }
-        if is(text_value::MOUNT_BLIND) {
-            flags |= TextFlags::MOUNT_BLIND;
+        if is(text_value::WITHIN_MOUNT) {
+            flags |= TextFlags::WITHIN_MOUNT;
         }
         let text = if is(text_value::UPWARDS) {
             Cow::Owned(downwards(bytes, truncated))

@@ -71,8 +71,8 @@ fn each_kind_of_value_is_read() {
         check(&[capture(read)], &[at(1, 4, 0)], b"xcomm", text("comm", 0));
     }
     check(&[capture(Read::TextInline)], &[at(0, 6, 0)], b"sh\0abc", text("sh", 0));
-    let both = text_value::TRUNCATED | text_value::MOUNT_BLIND;
-    let cut = TextFlags::TRUNCATED | TextFlags::MOUNT_BLIND;
+    let both = text_value::TRUNCATED | text_value::WITHIN_MOUNT;
+    let cut = TextFlags::TRUNCATED | TextFlags::WITHIN_MOUNT;
     check(&[capture(Read::Path)], &[at(0, 3, both)], b"/a\xff", text("/a\\xff", cut));
     let up = text_value::UPWARDS;
     check(&[capture(Read::Dentry)], &[at(0, 10, up)], b"c\0bb\0a\0/\0\0", text("/a/bb/c", 0));

@@ -111,7 +111,7 @@ struct Linked {
 pub enum MapRoom {
     /// All of it when it is made: before 6.1 programs that sleep or trace have no other maps.
     AtOnce,
-    /// That of an element when it is put in.
+    /// The map allocates memory for an element when it is inserted.
     AsUsed,
 }
 

@@ -21,7 +21,7 @@ const EXIT: u8 = 0x95;
 pub(crate) enum Attempt {
     /// A program of type LSM, on the hook's `bpf_lsm_*` function.
     Lsm,
-    /// The same, one that may sleep.
+    /// A sleepable program of type LSM.
     LsmSleepable,
     /// A program that modifies what the hook's `security_*` function returns.
     FmodRet,

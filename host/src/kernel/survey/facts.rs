@@ -131,14 +131,14 @@ pub(crate) fn gather() -> Facts {
         ..Facts::default()
     };
     match KernelTypes::running() {
-        Ok(types) => ask_types(&mut facts, &types),
+        Ok(types) => read_types(&mut facts, &types),
         Err(error) => facts.btf_error = Some(error.to_string()),
     }
     facts
 }
 
 /// What BTF says, and what trial loads show.
-fn ask_types(facts: &mut Facts, types: &KernelTypes) {
+fn read_types(facts: &mut Facts, types: &KernelTypes) {
     let hooks = types.lsm_hooks();
     let plan = plan(types, |_| true);
     facts.hooks = hooks.len();

@@ -44,6 +44,12 @@ pub enum CacheError {
         #[source]
         source: io::Error,
     },
+    /// Something else than a directory.
+    #[error("{}: is not a directory", path.display())]
+    NotDirectory {
+        /// What lies where compiled code is to be kept.
+        path: PathBuf,
+    },
     /// Others can write there.
     #[error("{}: others than its owner may enter it, or its owner is not this user", path.display())]
     Open {
@@ -82,7 +88,12 @@ impl Cache {
             let path = path.to_owned();
             move |source| CacheError::Io { path, source }
         };
+        if fs::metadata(folder).is_ok_and(|about| !about.is_dir()) {
+            return Err(CacheError::NotDirectory { path: folder.into() });
+        }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed(folder))?;
+        // A link is a name like any other: what it leads to is looked at, and used from here on.
+        let folder = &fs::canonicalize(folder).map_err(failed(folder))?;
         if !is_own(folder) {
             return Err(CacheError::Open { path: folder.into() });
         }
@@ -107,12 +118,17 @@ impl Cache {
     #[must_use]
     pub(crate) fn doubt(folder: &Path) -> Option<String> {
         let there = folder.ancestors().find(|path| path.exists())?;
-        let mount = rustix::fs::statvfs(there).ok()?.f_flag;
-        let what = if mount.contains(StatVfsMountFlags::RDONLY) {
+        let about = rustix::fs::statvfs(there).ok()?;
+        let mount = about.f_flag;
+        let what = if there == folder && !there.is_dir() {
+            "is not a directory"
+        } else if about.f_blocks > 0 && about.f_bavail == 0 {
+            "lies on a file system that is full"
+        } else if mount.contains(StatVfsMountFlags::RDONLY) {
             "lies on a file system that is mounted read-only"
         } else if mount.contains(StatVfsMountFlags::NOEXEC) {
             "lies on a file system that is mounted noexec"
-        } else if there == folder && !is_own(folder) {
+        } else if there == folder && !fs::canonicalize(folder).is_ok_and(|folder| is_own(&folder)) {
             "others than its owner may enter it, or its owner is not this user"
         } else {
             return None;
@@ -209,7 +225,7 @@ impl Cache {
     }
 }
 
-/// Whether a folder is closed to all but this user.
+/// Whether a folder, which is no link, is closed to all but this user.
 fn is_own(folder: &Path) -> bool {
     fs::symlink_metadata(folder).is_ok_and(|about| {
         let own = about.uid() == rustix::process::geteuid().as_raw();
@@ -346,6 +362,29 @@ mod tests {
         assert!(open.contains("others than its owner may enter it"), "{open}");
         // The folder of tests may lie on a mount that is noexec; then that is the doubt.
         assert!(!own.contains("others"), "{own}");
+    }
+
+    #[test]
+    fn a_link_leads_to_the_cache_and_a_file_is_none() {
+        let folder = folder("linked");
+        let (own, link, file) = (folder.join("own"), folder.join("link"), folder.join("file"));
+        fs::create_dir_all(&folder).unwrap();
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        fs::write(&file, "").unwrap();
+        Cache::open(&own).unwrap().keep("a", b"code").unwrap();
+        let engine = Engine::new(64 << 10).unwrap();
+        let found = Cache::open(&link).unwrap();
+        // Found, but no code of any engine.
+        assert!(matches!(found.find(&engine, "a"), CacheLookup::Nothing));
+        assert_eq!(files(&own), ["key"]);
+        let refused = Cache::open(&file).unwrap_err();
+        assert!(matches!(refused, CacheError::NotDirectory { .. }), "{refused}");
+        let doubt = Cache::doubt(&file).unwrap();
+        assert!(doubt.contains("is not a directory"), "{doubt}");
+        fs::set_permissions(&own, Permissions::from_mode(0o755)).unwrap();
+        let refused = Cache::open(&link).unwrap_err();
+        assert!(matches!(refused, CacheError::Open { .. }), "{refused}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

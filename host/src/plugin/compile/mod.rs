@@ -9,6 +9,7 @@ mod signature;
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
@@ -78,6 +79,19 @@ pub struct Compiler {
     cache: Option<Cache>,
     key: Option<TrustedKey>,
     stop: CompileStop,
+    told: ToldOfCache,
+}
+
+/// What was said of the cache: once for each run, not for each plugin.
+#[derive(Debug, Default)]
+struct ToldOfCache {
+    copied: AtomicBool,
+    not_kept: AtomicBool,
+}
+
+/// Whether nobody has said it before; says it now.
+fn is_first(said: &AtomicBool) -> bool {
+    !said.swap(true, Ordering::Relaxed)
 }
 
 /// Where a plugin's code came from.
@@ -122,7 +136,8 @@ impl Compiler {
         cache: Option<Cache>,
         key: Option<TrustedKey>,
     ) -> Self {
-        Self { program, limits, cache, key, stop: CompileStop::default() }
+        let (stop, told) = (CompileStop::default(), ToldOfCache::default());
+        Self { program, limits, cache, key, stop, told }
     }
 
     /// By which another thread ends the compiling.
@@ -189,10 +204,12 @@ impl Compiler {
                 match cache.find(engine, name) {
                     CacheLookup::Code(component) => return Ok((component, CodeOrigin::Cached)),
                     CacheLookup::Copied(component, why) => {
-                        tracing::warn!(
-                            folder = %cache.folder().display(),
-                            "compiled code is copied, as it cannot be mapped from there: {why}"
-                        );
+                        if is_first(&self.told.copied) {
+                            tracing::warn!(
+                                folder = %cache.folder().display(),
+                                "compiled code is copied, as it cannot be mapped from there: {why}"
+                            );
+                        }
                         return Ok((component, CodeOrigin::Cached));
                     }
                     CacheLookup::Nothing => {}
@@ -215,6 +232,7 @@ impl Compiler {
         let code = apart::compile(&self.program, bytes, self.limits, &self.stop)?;
         if let Some((cache, name)) = &name
             && let Err(error) = cache.keep(name, &code)
+            && is_first(&self.told.not_kept)
         {
             let folder = cache.folder().display();
             tracing::warn!(%folder, %error, "compiled code is not kept");

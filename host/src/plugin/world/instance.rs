@@ -75,13 +75,13 @@ pub(super) fn bind<B: Bindings>(
 ) -> wasmtime::Result<Contract> {
     let mut linker = Linker::new(engine.wasm());
     B::link(&mut linker)?;
-    Ok(Box::new(Bound::<B>(B::pre(linker.instantiate_pre(component)?)?)))
+    Ok(Box::new(LinkedContract::<B>(B::pre(linker.instantiate_pre(component)?)?)))
 }
 
 /// A compiled plugin of a contract.
-struct Bound<B: Bindings>(B::Pre);
+struct LinkedContract<B: Bindings>(B::Pre);
 
-impl<B: Bindings> super::Pre for Bound<B> {
+impl<B: Bindings> super::Pre for LinkedContract<B> {
     fn instantiate(
         &self,
         engine: &Engine,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::limit::Limits;
-use crate::record::LogLine;
+use crate::record::TapedLine;
 use crate::text::{Escaped, cut};
 
 /// Bytes of lines that are kept of one call.
@@ -22,7 +22,7 @@ pub(super) enum Level {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeptLog {
     /// Lines that were kept, the oldest first.
-    pub(crate) lines: Vec<LogLine>,
+    pub(crate) lines: Vec<TapedLine>,
     /// Lines beyond those that are kept.
     pub(crate) more: u64,
 }
@@ -69,7 +69,7 @@ impl Log {
             return;
         }
         self.kept_bytes += text.len() + 1;
-        kept.lines.push(LogLine { level: level as u8, text: text.to_owned() });
+        kept.lines.push(TapedLine { level: level as u8, text: text.to_owned() });
     }
 
     pub(super) fn write(&mut self, level: Level, text: &str) {
@@ -119,7 +119,7 @@ mod tests {
         assert_eq!(log.take(), KeptLog::default());
         (0..3).for_each(|at| log.write(Level::Warn, &format!("line {at}")));
         let kept = log.take();
-        assert_eq!(kept.lines[2], LogLine { level: 1, text: "line 2".into() });
+        assert_eq!(kept.lines[2], TapedLine { level: 1, text: "line 2".into() });
         assert_eq!((kept.lines.len(), kept.more, log.take()), (3, 0, KeptLog::default()));
         let long = "x".repeat(KEPT_MAX / 2);
         (0..3).for_each(|_| log.write(Level::Info, &long));

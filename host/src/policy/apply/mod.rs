@@ -19,7 +19,7 @@ use super::kill;
 use super::ledger::{Kinship, LedgerError, MadeRule, RuleSpec, RuleView};
 use super::metric::{MetricNames, MetricValue};
 use super::rate::Allowance;
-use super::regrant::concerns_others_by;
+use super::regrant::applies_beyond;
 use super::sample::Sampling;
 use super::turns::Turns;
 use crate::kernel::map::store::RuleStore;
@@ -351,7 +351,7 @@ fn in_scope(principal: &Principal, action: &Action<'_>, context: ActionContext<'
         Action::Deny(Deny { rule, .. })
         | Action::Allow(Allow { rule })
         | Action::LabelRule(LabelRule { rule, .. }) => {
-            !concerns_others_by(scope, (rule.subject, &rule.key), context.within)
+            !applies_beyond(scope, (rule.subject, &rule.key), context.within)
         }
         Action::Kill(kill) => (context.within)(kill.process),
         Action::SetLabel(set) => (context.within)(set.process),

@@ -284,7 +284,7 @@ impl Machine {
         }
     }
 
-    /// The same of a denial that is about everybody.
+    /// Breadth of a denial without a process, lineage or label condition.
     fn everybody(&self, key: &RuleKey, hooks: HookSet, beside: Beside<'_>) -> Option<Breadth> {
         match key {
             RuleKey::Hook | RuleKey::Cgroup(_) if hooks.contains(Hook::TaskKill) => {
@@ -294,8 +294,8 @@ impl Machine {
             RuleKey::Cgroup(id) => self.cgroups.contains(id).then_some(Breadth::Cgroup(*id)),
             RuleKey::Path { prefix, if_unresolved } => self.path(prefix).or_else(|| {
                 let applies = *if_unresolved == IfUnresolved::Apply;
-                let mut blind = hooks.iter().filter(|hook| !self.resolving.has(*hook));
-                blind.next().filter(|_| applies).map(Breadth::Unresolved)
+                let mut unresolved = hooks.iter().filter(|hook| !self.resolving.has(*hook));
+                unresolved.next().filter(|_| applies).map(Breadth::Unresolved)
             }),
             RuleKey::File(file) => {
                 self.file(|vital| (vital.key.ino, vital.key.dev) == (file.ino, file.dev))

@@ -8,7 +8,7 @@ use krsi_plugin_schema::latest::{
     FileKey as PluginFile, IfUnread, IfUnresolved, LabelTest, ProcessKey, RuleKey, Subject,
 };
 
-use super::commit::LedgerError;
+use super::error::LedgerError;
 use super::lineage::abi;
 use super::network::Destination;
 use super::place::Place;

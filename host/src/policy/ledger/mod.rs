@@ -6,6 +6,7 @@
 
 mod book;
 mod commit;
+mod error;
 mod flags;
 mod identity;
 mod label;
@@ -30,7 +31,7 @@ use krsi_host_abi::hook::Hook as AbiHook;
 use krsi_plugin_schema::latest::ProcessKey;
 
 use self::book::{Book, WhenFull};
-use self::commit::NoProgram;
+use self::error::NoProgram;
 use self::flags::FlagWords;
 use self::identity::RuleIdentity;
 use self::label_book::LabelBook;
@@ -41,7 +42,7 @@ use self::place::Place;
 use self::rule::Rule;
 use crate::kernel::map::store::{RuleStore, StoreError};
 
-pub(crate) use self::commit::{LedgerError, NoDigests};
+pub(crate) use self::error::{LedgerError, NoDigests};
 pub(crate) use self::label_book::{KEPT, LabelError, LabelView, NO_ROOM, Undeclared};
 pub(crate) use self::label_names::{LabelNames, PublishedNames as PublishedLabelNames};
 pub use self::lineage::Kinship;

@@ -14,7 +14,7 @@ use std::thread::{JoinHandle, panicking};
 use std::time::{Duration, Instant};
 
 use self::memory::FlightMemory;
-use self::writer::{BlockWriter, Place};
+use self::writer::{BlockPlace, BlockWriter};
 use super::block::PLAIN_MAX;
 use super::entry::{Gap, Head, Opened, RecordEntry, Streamed};
 use super::file::{self, RecordError};
@@ -97,7 +97,7 @@ struct Waiting {
 
 impl Waiting {
     /// Puts what was lost up to now before what comes next.
-    fn tell_gap(&mut self) {
+    fn write_gap(&mut self) {
         let gap = std::mem::take(&mut self.gap);
         if gap.entries > 0 {
             let mut told = Vec::new();
@@ -122,7 +122,7 @@ impl Recorder {
         let made = file::create(&options.file)?;
         let failed = |source| RecordError::Create { file: options.file.clone(), source };
         let redactor = options.redacted.then(Redactor::new).transpose().map_err(failed)?;
-        let place = Place::File(made, options.file.clone(), options.bytes_max);
+        let place = BlockPlace::File(made, options.file.clone(), options.bytes_max);
         let writer = BlockWriter::new(place, redactor);
         let started = Self::with(writer, head.boot_ns, QUEUE_BYTES, tell);
         // Without a thread there is no recording, and its place is wanted.
@@ -146,7 +146,7 @@ impl Recorder {
         let queue = bytes_max / 4;
         let boot_ns = head.boot_ns;
         let memory = FlightMemory::new(head, bytes_max - 2 * queue);
-        Self::with(BlockWriter::new(Place::Memory(memory), redactor), boot_ns, queue, tell)
+        Self::with(BlockWriter::new(BlockPlace::Memory(memory), redactor), boot_ns, queue, tell)
     }
 
     fn with(
@@ -201,7 +201,7 @@ impl Recorder {
     fn hand(&self, item: Item) {
         let mut waiting = lock(&self.0.waiting);
         if !waiting.over {
-            waiting.tell_gap();
+            waiting.write_gap();
             waiting.items.push_back(item);
         }
         drop(waiting);
@@ -259,7 +259,7 @@ impl Recorder {
             waiting.gap.bytes += bytes.len() as u64;
             return;
         }
-        waiting.tell_gap();
+        waiting.write_gap();
         waiting.bytes += bytes.len();
         waiting.items.push_back(Item::Entry(bytes, entry.boot_ns()));
         drop(waiting);

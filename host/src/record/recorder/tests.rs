@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use krsi_plugin_schema::latest::{BatchStart, RecordRef};
 
 use super::super::{
-    Act, Answer, Damage, RecordEntry, RecordingError, RecordingReader, TapedOutcome,
+    Damage, RecordEntry, RecordingError, RecordingReader, TapedAct, TapedAnswer, TapedOutcome,
 };
 use super::*;
 
@@ -73,9 +73,9 @@ fn what_is_recorded_is_read_in_order() {
     while let Some(entry) = recording.entry().unwrap() {
         let RecordEntry::Call(call) = entry else { continue };
         match call.act {
-            Act::Init => assert_eq!((&*call.input, call.seed), (&b"config"[..], 7)),
+            TapedAct::Init => assert_eq!((&*call.input, call.seed), (&b"config"[..], 7)),
             _ => {
-                assert_eq!(call.answer, Answer::Returned);
+                assert_eq!(call.answer, TapedAnswer::Returned);
                 assert_eq!(call.output, call.boot_ns.to_le_bytes().as_slice());
                 assert!(call.input.len() > 16_000);
                 calls += 1;
@@ -209,7 +209,7 @@ fn what_a_cut_leaves_out_is_counted() {
     }
     lock(&recorder.0.waiting).over = true;
     let most = 2 << 20;
-    let place = Place::File(super::file::create(&file).unwrap(), file.clone(), most);
+    let place = BlockPlace::File(super::file::create(&file).unwrap(), file.clone(), most);
     run(&recorder.0, BlockWriter::new(place, None), drop);
     let recorded = recorder.stop();
     let (words, damage) = read(&file);
@@ -229,7 +229,7 @@ fn nobody_waits_for_a_thread_that_panicked() {
     let shared = Arc::clone(&recorder.0);
     let thread = std::thread::spawn(move || {
         let memory = FlightMemory::new(Head::default(), 1 << 20);
-        let writer = BlockWriter::new(Place::Memory(memory), None);
+        let writer = BlockWriter::new(BlockPlace::Memory(memory), None);
         let _end = RecordingEnd { shared: &shared, writer, cut_short: None };
         while lock(&shared.waiting).items.len() < 2 {
             std::thread::yield_now();

@@ -21,7 +21,7 @@ pub(super) enum Cut {
 }
 
 /// Where blocks are put.
-pub(super) enum Place {
+pub(super) enum BlockPlace {
     /// A file, its path, and how long it may be.
     File(File, PathBuf, u64),
     /// The last of them are kept.
@@ -30,7 +30,7 @@ pub(super) enum Place {
 
 /// What turns entries into blocks.
 pub(super) struct BlockWriter {
-    pub(super) place: Place,
+    pub(super) place: BlockPlace,
     pub(super) redactor: Option<Redactor>,
     /// The block that is not ended.
     pub(super) open: Vec<u8>,
@@ -48,7 +48,7 @@ pub(super) struct BlockWriter {
 
 impl BlockWriter {
     /// A writer to a place that has nothing yet.
-    pub(super) fn new(place: Place, redactor: Option<Redactor>) -> Self {
+    pub(super) fn new(place: BlockPlace, redactor: Option<Redactor>) -> Self {
         Self {
             place,
             redactor,
@@ -69,7 +69,7 @@ impl BlockWriter {
 
     /// Writes what is handed over until nothing more is taken.
     pub(super) fn run(&mut self, shared: &RecorderState) -> Result<(), Cut> {
-        if matches!(self.place, Place::File(..)) {
+        if matches!(self.place, BlockPlace::File(..)) {
             self.put(&block::file_head())?;
         }
         loop {
@@ -81,13 +81,13 @@ impl BlockWriter {
                     Item::Gap(bytes) => self.append(&bytes)?,
                     Item::Segment => {
                         self.flush()?;
-                        if let Place::Memory(memory) = &mut self.place {
+                        if let BlockPlace::Memory(memory) = &mut self.place {
                             memory.begin();
                         }
                     }
                     Item::Dump(file, reply) => {
                         self.flush()?;
-                        let Place::Memory(memory) = &self.place else { continue };
+                        let BlockPlace::Memory(memory) = &self.place else { continue };
                         // Whoever asked may be gone.
                         let _told = reply.send(memory.dump(file));
                     }
@@ -142,8 +142,8 @@ impl BlockWriter {
         }
         let block = block::block(&self.open, self.sequence, self.times.unwrap_or_default());
         let most = match &self.place {
-            Place::File(_, _, most) => *most,
-            Place::Memory(_) => u64::MAX,
+            BlockPlace::File(_, _, most) => *most,
+            BlockPlace::Memory(_) => u64::MAX,
         };
         if self.recorded.bytes + block.len() as u64 > most {
             // The end is a few bytes beyond the limit, which is said in MiB.
@@ -164,15 +164,15 @@ impl BlockWriter {
         self.own(&RecordEntry::Closing(Closing { why: why.into() }));
         self.flush()?;
         match &self.place {
-            Place::File(file, ..) => file.sync_all().map_err(Cut::Failed),
-            Place::Memory(_) => Ok(()),
+            BlockPlace::File(file, ..) => file.sync_all().map_err(Cut::Failed),
+            BlockPlace::Memory(_) => Ok(()),
         }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Cut> {
         match &mut self.place {
-            Place::File(file, ..) => file.write_all(bytes).map_err(Cut::Failed)?,
-            Place::Memory(memory) => memory.keep(bytes.to_vec()),
+            BlockPlace::File(file, ..) => file.write_all(bytes).map_err(Cut::Failed)?,
+            BlockPlace::Memory(memory) => memory.keep(bytes.to_vec()),
         }
         self.recorded.bytes += bytes.len() as u64;
         Ok(())
@@ -181,8 +181,8 @@ impl BlockWriter {
     /// Why it ended, in words.
     pub(super) fn words(&self, cut: &Cut) -> String {
         let (file, most) = match &self.place {
-            Place::File(_, path, most) => (path.as_path(), *most),
-            Place::Memory(_) => (Path::new("flight recorder"), 0),
+            BlockPlace::File(_, path, most) => (path.as_path(), *most),
+            BlockPlace::Memory(_) => (Path::new("flight recorder"), 0),
         };
         let file = file.display();
         match cut {

@@ -114,7 +114,7 @@ impl TextFlags {
     /// Bit of a text that is cut, or of a path that could not be resolved in full.
     pub const TRUNCATED: u8 = 1;
     /// Bit of a path within one mount, whose own place is not known.
-    pub const MOUNT_BLIND: u8 = 2;
+    pub const WITHIN_MOUNT: u8 = 2;
 
     /// The text is cut, or the path could not be resolved in full.
     #[must_use]
@@ -124,8 +124,8 @@ impl TextFlags {
 
     /// The path is one within its mount: `/shadow` can be `/etc/shadow`.
     #[must_use]
-    pub const fn mount_blind(self) -> bool {
-        self.0 & Self::MOUNT_BLIND != 0
+    pub const fn within_mount(self) -> bool {
+        self.0 & Self::WITHIN_MOUNT != 0
     }
 }
 

@@ -154,7 +154,7 @@ calls {
     Capable = 42, "capable";
     /// The kernel reads a module, firmware, a kexec image or a policy from a file.
     KernelReadFile = 43, "kernel_read_file";
-    /// The same from memory.
+    /// The kernel loads a module or kexec image from memory.
     KernelLoadData = 44, "kernel_load_data";
     /// The kernel asks user space for a module.
     KernelModuleRequest = 45, "kernel_module_request";

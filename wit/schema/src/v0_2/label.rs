@@ -16,7 +16,7 @@ words! {
         /// The process keeps it.
         #[default]
         Keep = 0,
-        /// It goes, before the exec gives its own.
+        /// The exec drops the label, then gives its own labels.
         Drop = 1,
     }
 }

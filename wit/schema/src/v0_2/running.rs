@@ -10,7 +10,7 @@ words! {
     /// When a plugin is told of what runs already.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum ToldRunning ("when-running") {
-        /// Never.
+        /// The plugin is not told of running processes.
         #[default]
         Never = 0,
         /// When the first version of its name starts that asks for it.

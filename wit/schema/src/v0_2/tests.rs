@@ -78,7 +78,7 @@ fn bodies() -> Vec<Body<'static>> {
             Hook::PathUnlink,
             Vec::from([
                 Value::File(file),
-                Value::Text(text("/etc", TextFlags::MOUNT_BLIND)),
+                Value::Text(text("/etc", TextFlags::WITHIN_MOUNT)),
                 Value::Text(text("shadow", TextFlags::TRUNCATED)),
                 Value::File(FileKey { ino: 2, dev: 0x10_0003, generation: 6 }),
             ]),
@@ -551,7 +551,7 @@ fn a_call_becomes_its_record_and_no_other() {
     let unlink = PathUnlink::try_from(of(Hook::PathUnlink)).unwrap();
     let (folder, name) = (unlink.folder.unwrap(), unlink.name.unwrap());
     assert_eq!((&*folder.text, &*name.text), ("/etc", "shadow"));
-    assert!(folder.flags.mount_blind() && !folder.flags.truncated() && name.flags.truncated());
+    assert!(folder.flags.within_mount() && !folder.flags.truncated() && name.flags.truncated());
 
     let bind = SocketBind::try_from(of(Hook::SocketBind)).unwrap();
     assert_eq!(std::format!("{}", bind.address.unwrap()), "127.0.0.1:80");

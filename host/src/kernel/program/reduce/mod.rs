@@ -4,11 +4,13 @@
 //! The verifier would do the same, one region at a time, moving the rest of the program each time; and it
 //! keeps memory for the program as it was loaded. What the program answers and reports stays as it is.
 //!
-//! A round has three steps: [`flow`] follows constants from the entry and finds what can be reached,
-//! [`simplify`] writes them into the instructions, and [`live`] finds values that nobody reads.
+//! A round has four steps: [`flow`] follows constants from the entry and finds what can be reached,
+//! [`simplify`] writes them into the instructions, [`jump`] takes out what jumps no longer lead to, and [`live`] finds
+//! values that nobody reads.
 
 mod code;
 mod flow;
+mod jump;
 mod live;
 mod simplify;
 mod stack;

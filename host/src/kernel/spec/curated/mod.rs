@@ -4,7 +4,7 @@
 //! place) and goes on with members, joined by dots; pointers are followed. Names and structures moved
 //! between 5.10 and 7.x, so a field has alternatives: the first one that this kernel's types have is
 //! taken, and a field without any is absent. The fields' names, order and kinds are those of the
-//! plugin contract's records; a test of the decode room holds the two tables together.
+//! plugin contract's records; `host/tests/hook_table.rs` compares the two tables.
 
 mod exec;
 mod file;

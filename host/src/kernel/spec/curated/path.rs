@@ -1,5 +1,5 @@
-//! Where the fields of names made, moved and removed are found, with their mount; the last place is that of
-//! the `inode_*` hook that is attached instead.
+//! Where the fields of the `path_*` hooks are found: names made, moved and removed, and the attributes of a file by its
+//! path. The last place is that of the `inode_*` hook that is attached instead.
 
 use krsi_host_abi::hook::Hook;
 

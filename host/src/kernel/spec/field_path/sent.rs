@@ -8,7 +8,7 @@ use crate::kernel::btf::{KernelTypes, Prototype};
 
 /// Where a message goes.
 const PEER: &str = "peer";
-/// Its first bytes.
+/// Name of the field with the first bytes of a message.
 const CONTENT: &str = "content";
 /// How the functions that are attached to at that hook end.
 const FUNCTION: &str = "_socket_sendmsg";

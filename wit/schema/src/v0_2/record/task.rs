@@ -7,7 +7,7 @@ records! {
     PtraceAccessCheck<'a> {
         /// Process id of the other one.
         target_tgid: Number,
-        /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
+        /// Start of the other process, nanoseconds of `CLOCK_BOOTTIME`.
         target_start_boot_ns: Number,
         /// Thread name of the other one.
         target_comm: Text<'a>,
@@ -19,7 +19,7 @@ records! {
     PtraceTraceme<'a> {
         /// Process id of the parent.
         tracer_tgid: Number,
-        /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
+        /// Start of the other process, nanoseconds of `CLOCK_BOOTTIME`.
         tracer_start_boot_ns: Number,
         /// Thread name of the parent.
         tracer_comm: Text<'a>,
@@ -29,7 +29,7 @@ records! {
     TaskKill<'a> {
         /// Process id of the receiver.
         target_tgid: Number,
-        /// Its start, nanoseconds of `CLOCK_BOOTTIME`.
+        /// Start of the other process, nanoseconds of `CLOCK_BOOTTIME`.
         target_start_boot_ns: Number,
         /// Thread name of the receiver.
         target_comm: Text<'a>,

@@ -43,7 +43,7 @@ const UNDECIDED: u32 = 1 << UNKNOWN;
 /// Truth of a predicate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Truth {
-    /// It does not hold.
+    /// The predicate is false.
     No,
     /// What could be read does not decide it.
     Unknown,
