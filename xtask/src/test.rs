@@ -9,7 +9,7 @@ use anyhow::{bail, ensure};
 use crate::{artefact, fuzz, kernel, setup, tidy};
 
 /// The whole never takes longer: guests that still run then are given up, and their tests have failed.
-const SUITE: Duration = Duration::from_secs(85 * 60);
+const SUITE: Duration = Duration::from_secs(87 * 60);
 
 /// Arguments of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
