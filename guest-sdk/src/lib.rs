@@ -127,7 +127,7 @@ pub trait Plugin: Sized + 'static {
     /// # assert_eq!(script.call(7, Hook::FileMprotect, &values[1..]).len(), 0);
     /// ```
     fn call(&mut self, _meta: &Meta, _call: &Call, _ctx: &mut Ctx) {}
-    /// One of the manifest's watches saw a call.
+    /// A watch of the manifest matched a call.
     fn watch(&mut self, _meta: &Meta, _watch: &Watch, _ctx: &mut Ctx) {}
     /// A process ran when the plugin started; comes only if [`Manifest::running`] asks for it, for each process once,
     /// mixed with events of the same processes.

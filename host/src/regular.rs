@@ -12,7 +12,7 @@ use rustix::fs::OFlags;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{found} lies there, not a regular file")]
 pub(crate) struct NotRegular {
-    /// What lies there, in words.
+    /// Type of the file that was found, in words.
     pub found: &'static str,
 }
 

@@ -37,7 +37,19 @@ fn curated_fields_are_those_of_the_records_in_name_order_and_kind() {
     }
 }
 
-/// Names of the fields of a hook's record.
+/// Word for the kind of value that a field has.
+const fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Number => "number",
+        Kind::Signed => "signed number",
+        Kind::Text => "text",
+        Kind::Bytes => "bytes",
+        Kind::Address => "address",
+        Kind::File => "file",
+    }
+}
+
+/// Fields of a hook's record; those of a curated hook with their kinds.
 fn fields(hook: Hook) -> String {
     let names: Vec<String> = match hook {
         Hook::BprmCheckSecurity | Hook::BprmCommittedCreds => body::<Exec<'_>>(),
@@ -45,7 +57,10 @@ fn fields(hook: Hook) -> String {
         Hook::SocketConnect => body::<Connect>(),
         Hook::SchedProcessFork => body::<Fork>(),
         Hook::SchedProcessExit => body::<Exit>(),
-        hook => hook.fields().iter().map(|field: &FieldRow| field.name.to_owned()).collect(),
+        hook => {
+            let kind = |field: &FieldRow| format!("`{}` {}", field.name, word(field.kind));
+            return hook.fields().iter().map(kind).collect::<Vec<_>>().join(", ");
+        }
     };
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
@@ -70,10 +85,12 @@ fn table() -> String {
         Generated from the code by a test (`KRSI_BLESS=1 cargo test -p krsi-host --test hook_table`); \
         do not edit.\n\n\
         A plugin subscribes to a hook by its name. The fields are those of the hook's record in\n\
-        `krsi_plugin::record`. The first six hooks have types of their own, such as `Exec`. A field that a kernel\n\
-        lacks, or that cannot be read, is `None`. In the column of deny keys, the field in parentheses is the one that a\n\
-        rule on a file, a path or an address applies to; if there are two, the rule applies to each. For the first six\n\
-        hooks it is the file with its path, or the address. *Kernel* is the oldest version with the hook.\n\n\
+        `krsi_plugin::record`, with the kind of their values: a number is a `u64`, a signed number an `i64`, a text a\n\
+        `Text`, bytes a `Cow<[u8]>`, an address an `Address` and a file a `FileKey`. The first six hooks have types of\n\
+        their own, such as `Exec`. A field that a kernel lacks, or that cannot be read, is `None`.\n\n\
+        In the column of deny keys, the field in parentheses is the one that a rule on a file, a path or an address\n\
+        applies to; if there are two, the rule applies to each. The first six hooks have no parentheses: there such a\n\
+        rule applies to the file with its path, or to the address. *Kernel* is the oldest version with the hook.\n\n\
         If a hook is missing, or left out by `--without`, the hook after *or* in its row is attached as its substitute.\n\
         Records and rules use the missing hook's name, and the deny keys of its row apply. A substitute cannot resolve\n\
         a full path: there the rule's `if_unresolved` decides whether a rule on a path applies.\n\n\

@@ -158,6 +158,6 @@ fn miner_memfd(guest: &mut Guest) -> anyhow::Result<()> {
     mining.wait_for("EPERM")?;
     ensure!(runtime.last()? == "ok", "the neighbour in memory was denied");
     let alert = host.report(&[("kind", "alert"), ("technique", "T1496")])?;
-    ensure!(alert["text"].as_str().is_some_and(|text| text.contains("in memory")), "{alert}");
+    ensure!(alert["evidence"].to_string().contains("in memory"), "{alert}");
     host.stop(Signal::INT).map(drop)
 }

@@ -213,6 +213,10 @@ fn without_signs(guest: &mut Guest) -> anyhow::Result<()> {
     let folder = guest.path("sub");
     fs::create_dir(&folder)?;
     let arguments = ["--plugin-dir", "sub", "--require-signed", "key.pub"].map(str::to_owned);
+    let doctor = || Ok(Command::new("/krsi/krsi-host").arg("doctor").output()?);
+    let said = limited("max_user_instances", doctor)?.stdout;
+    let said = String::from_utf8_lossy(&said);
+    ensure!(said.contains("the kernel does not tell of files that change"), "{said}");
     let host = limited("max_user_instances", || guest.start(&arguments))?;
     host.note(&["the kernel does not tell of files that change", "no inotify instance is left"])?;
     put(&folder.join("census.wasm"), &census("1.0.000", "TRAP-OFF")?)?;

@@ -18,7 +18,7 @@ use crate::harness::{MARK, Said, TOLD, soaks};
 const SLOWEST: usize = 10;
 /// A guest that takes longer hangs.
 const GUEST_SECONDS: u64 = 3600;
-/// The same in a soak.
+/// Repetitions in a soak.
 const SOAK_SECONDS: u64 = 24 * 3600;
 /// Lines of a guest's output that are shown when it ends early.
 const TAIL_LINES: usize = 40;

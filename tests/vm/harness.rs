@@ -33,7 +33,7 @@ const CODE: &str = "/var/cache/krsi-host";
 
 /// A test that takes longer hangs.
 const TEST_TIME: Duration = Duration::from_secs(1800);
-/// The same in a soak.
+/// Time that a test of a soak may take.
 const SOAK_TIME: Duration = Duration::from_secs(4 * 3600);
 
 /// Result of a test.

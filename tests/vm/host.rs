@@ -61,7 +61,7 @@ fn usage(guest: &mut Guest) -> anyhow::Result<()> {
     refuses(guest, command.args(HOST).args(["--ring-bytes", "16384"]), 2, &words)
 }
 
-/// Its numbers of processes would be those of strangers.
+/// A host in a PID namespace would take the numbers of strangers for its own.
 fn pid_namespace(guest: &mut Guest) -> anyhow::Result<()> {
     let start = format!(
         "/bin/busybox mount -t proc proc /proc && exec /krsi/krsi-host {} {}",

@@ -33,7 +33,7 @@ fn under_mode(guest: &Guest, config: &str, more: &[&str]) -> anyhow::Result<(Hos
     Ok((host, file))
 }
 
-/// That a host judged nothing.
+/// Checks that a host judged nothing.
 fn decided_nothing(host: Host) -> anyhow::Result<()> {
     let summary = host.stop(Signal::INT)?;
     for name in ["denied", "audited"] {

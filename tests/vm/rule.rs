@@ -244,31 +244,40 @@ fn rule_says_what_unread_means(guest: &mut Guest) -> anyhow::Result<()> {
         )
     };
     let on_error = |word: &str| format!("[rules.on-error]\nsocket_connect = {word:?}");
-    // What the rule says, what the operator says, the answer, who gave it.
-    let cases = [
-        ("", "", EINVAL, None),
-        ("apply", "", EACCES, Some(("ruler", "denied"))),
-        ("apply audit", "", EINVAL, Some(("ruler", "audited"))),
-        ("apply off", "", EINVAL, None),
-        ("apply", "audit EPERM", EACCES, Some(("ruler", "denied"))),
-        ("apply", "deny EPERM", EPERM, Some(("administrator", "denied"))),
-    ];
-    for (rule, word, errno, decided) in cases {
-        let config = if word.is_empty() { String::new() } else { on_error(word) };
-        let host = ruled(guest, &nobodys(rule), &config, &[])?;
-        let case = || format!("{rule:?} {word:?}");
-        expect_errno(errno, short_connect()?).with_context(case)?;
-        TcpStream::connect("127.0.0.1:4724").with_context(case)?;
-        if let Some((plugin, verdict)) = decided {
-            let fields = [("hook", "socket_connect"), ("plugin", plugin), ("verdict", verdict)];
-            self::verdict(&host, &fields).with_context(case)?;
-        }
+    let answers = |host: &Host, errno, decided: Option<(&str, &str)>| -> anyhow::Result<()> {
+        expect_errno(errno, short_connect()?)?;
+        TcpStream::connect("127.0.0.1:4724")?;
+        let Some((plugin, verdict)) = decided else { return Ok(()) };
+        let fields = [("hook", "socket_connect"), ("plugin", plugin), ("verdict", verdict)];
+        self::verdict(host, &fields).map(drop)
+    };
+    let counts = |summary: &Value| -> anyhow::Result<[u64; 3]> {
+        let count = |name| count(summary, "socket_connect", name);
+        Ok([count("errors")?, count("denied")?, count("audited")?])
+    };
+    // What the rule says, the answer, who gave it. The rules of each version take the place of those before.
+    let host = ruled(guest, &nobodys(""), "", &[])?;
+    for (rule, errno, decided) in [
+        ("", EINVAL, None),
+        ("apply", EACCES, Some(("ruler", "denied"))),
+        ("apply audit", EINVAL, Some(("ruler", "audited"))),
+        ("apply off", EINVAL, None),
+    ] {
+        fs::write(guest.path("ruler.conf"), nobodys(rule))?;
+        let reloaded = host.reload("ruler")?;
+        answers(&host, errno, decided).with_context(|| format!("{rule:?}: {reloaded}"))?;
+    }
+    let summary = host.stop(Signal::INT)?;
+    ensure!(counts(&summary)? == [4, 1, 1], "{summary}");
+    // The administrator's word, beside the rule's.
+    for (word, errno, decided, expected) in [
+        ("audit EPERM", EACCES, ("ruler", "denied"), [1, 1, 0]),
+        ("deny EPERM", EPERM, ("administrator", "denied"), [1, 1, 0]),
+    ] {
+        let host = ruled(guest, &nobodys("apply"), &on_error(word), &[])?;
+        answers(&host, errno, Some(decided)).context(word)?;
         let summary = host.stop(Signal::INT)?;
-        let count = |name| count(&summary, "socket_connect", name);
-        let is = |wanted| u64::from(decided.is_some_and(|(_, verdict)| verdict == wanted));
-        let expected = [1, is("denied"), is("audited")];
-        let counts = [count("errors")?, count("denied")?, count("audited")?];
-        ensure!(counts == expected, "{}: {summary}", case());
+        ensure!(counts(&summary)? == expected, "{word}: {summary}");
     }
     expect_errno(EINVAL, short_connect()?)
 }

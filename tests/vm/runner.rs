@@ -20,7 +20,7 @@ const BOOTS: [Boot; 2] = [Boot::Default, Boot::WithoutBpf];
 
 /// Tests that ask [`crate::harness::repeats`].
 const SOAK: [&str; 6] = [
-    "reload_200_versions",
+    "reload_many_versions",
     "reload_by_a_model",
     "evasion_argv_race",
     "evasion_exec_path_race",

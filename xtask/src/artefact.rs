@@ -16,7 +16,7 @@ pub(crate) const TRIPLE: &str = "x86_64-unknown-linux-gnu";
 const KERNEL_BENCH: &str = "kernel-bench";
 /// Binaries that go into a guest.
 const BINARIES: [&str; 3] = ["krsi-host", "stand-in-miner", KERNEL_BENCH];
-/// Those that the demo runs.
+/// Artefacts that the demo runs.
 const DEMO_BINARIES: [&str; 2] = ["krsi-host", "stand-in-miner"];
 
 /// Packages that have tests; those of the last boot VMs, if `cargo xtask test` tells it what of.

@@ -193,7 +193,7 @@ pub enum Subject {
     Lineage = 1,
 }
 
-/// One rule on one key.
+/// The part of one rule that is in the kernel's maps, for one key.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable,
 )]
@@ -299,7 +299,7 @@ pub const OWNERS: usize = 64;
 pub struct Bounds {
     /// The real user id, or the id of the cgroup.
     pub id: u64,
-    /// What `id` is: a constant of [`bounds`].
+    /// Kind of `id`: a constant of [`bounds`].
     pub kind: u32,
     /// Depth of the cgroup below the root of the hierarchy, whose own is 0.
     pub level: u32,

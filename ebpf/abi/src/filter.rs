@@ -18,7 +18,7 @@ pub mod test {
     pub const UID: u32 = 1 << 1;
     /// `cgroup_id` is the caller's.
     pub const CGROUP: u32 = 1 << 2;
-    /// One of `flags_any` is among the open flags.
+    /// The open flags contain one of `flags_any`.
     pub const FLAGS: u32 = 1 << 3;
     /// `port` is the destination's.
     pub const PORT: u32 = 1 << 4;
@@ -64,7 +64,7 @@ pub struct Filter {
     pub live: u32,
     /// Clauses; unused ones last.
     pub clauses: [Clause; CLAUSES],
-    /// Their path prefixes, as many bytes as [`PREFIX_LEN`] each.
+    /// Path prefixes of the clauses, [`PREFIX_LEN`] bytes each.
     pub prefixes: [[u64; PREFIX_LEN / 8]; CLAUSES],
     /// All ones where a byte of a prefix counts. Words and masks instead of a length: the verifier has
     /// no loop to go through.

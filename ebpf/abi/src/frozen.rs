@@ -11,9 +11,9 @@ pub const D_PATH: &str = "D_PATH";
 pub mod d_path {
     /// Paths are not resolved by the kernel; the program walks along dentries.
     pub const NONE: u32 = 0;
-    /// By the helper `bpf_d_path`, which the kernel allows at some hooks.
+    /// Paths are resolved by the helper `bpf_d_path`, which the kernel allows at some hooks.
     pub const HELPER: u32 = 1;
-    /// By the function [`crate::kfunc::PATH_D_PATH`].
+    /// Paths are resolved by the kernel function [`crate::kfunc::PATH_D_PATH`].
     pub const KFUNC: u32 = 2;
 }
 /// 1 where `bpf_get_current_task_btf` exists (5.11); elsewhere the task is read by probes. `u32`.

@@ -39,7 +39,7 @@ impl Keys {
     }
 }
 
-/// One row of the table.
+/// A row of the table of hooks.
 #[derive(Clone, Copy, Debug)]
 pub struct HookRow {
     /// The hook of this row.

@@ -107,7 +107,7 @@ pub mod peer {
     pub const PORT: usize = 2;
     /// IPv4 address of the peer.
     pub const INET: usize = 3;
-    /// Its IPv6 address, or [`crate::capture::ABSENT`].
+    /// IPv6 address of the peer, or [`crate::capture::ABSENT`].
     pub const INET6: usize = 4;
 }
 
@@ -135,15 +135,15 @@ pub mod content {
 
 /// What became of the first bytes of a message.
 pub mod content_state {
-    /// All of the message was read.
+    /// The whole message was read.
     pub const WHOLE: u64 = 0;
     /// The message goes on.
     pub const CUT: u64 = 1;
-    /// What follows is not in memory, or cannot be read.
+    /// The rest of the message is not in memory, or cannot be read.
     pub const UNREAD: u64 = 2;
-    /// What follows lies in further segments.
+    /// The rest of the message lies in further segments.
     pub const SEGMENTS: u64 = 3;
-    /// What is sent lies in pages of the kernel's: splice, sendfile, registered buffers.
+    /// The message lies in pages of the kernel's: splice, sendfile, registered buffers.
     pub const KERNEL: u64 = 4;
     /// The message has no bytes.
     pub const EMPTY: u64 = 5;
@@ -233,7 +233,7 @@ pub struct Atom {
     pub capture: u8,
     /// Length of the string of a text test; place of the byte of [`part::BYTE`].
     pub len: u8,
-    /// What of the capture is compared: one of [`part`].
+    /// Part of the capture that is compared: one of [`part`].
     pub part: u8,
     /// Padding, zero.
     pub pad: [u8; 4],

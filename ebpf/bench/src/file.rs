@@ -14,13 +14,13 @@ pub fn open_bare(_: LsmContext) -> i32 {
     0
 }
 
-/// One look-up of the caller.
+/// `file_open` with one look-up of the caller.
 #[lsm(hook = "file_open")]
 pub fn open_process(_: LsmContext) -> i32 {
     rule::process()
 }
 
-/// One look-up of the file.
+/// `file_open` with one look-up of the file.
 #[lsm(hook = "file_open")]
 pub fn open_object(ctx: LsmContext) -> i32 {
     Ptr::arg::<0>(&ctx).map_or(0, rule::file)
@@ -56,13 +56,13 @@ pub fn exec_bare(_: LsmContext) -> i32 {
     0
 }
 
-/// One look-up of the caller.
+/// `bprm_check_security` with one look-up of the caller.
 #[lsm(hook = "bprm_check_security")]
 pub fn exec_process(_: LsmContext) -> i32 {
     rule::process()
 }
 
-/// One look-up of the executable.
+/// `bprm_check_security` with one look-up of the executable.
 #[lsm(hook = "bprm_check_security")]
 pub fn exec_object(ctx: LsmContext) -> i32 {
     executable(&ctx).map_or(0, rule::file)

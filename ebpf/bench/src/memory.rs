@@ -15,7 +15,7 @@ pub fn mprotect_bare(_: LsmContext) -> i32 {
     0
 }
 
-/// One look-up of the caller.
+/// `file_mprotect` with one look-up of the caller.
 #[lsm(hook = "file_mprotect")]
 pub fn mprotect_process(_: LsmContext) -> i32 {
     rule::process()

@@ -22,7 +22,7 @@ macro_rules! define {
             #[unsafe(no_mangle)] pub static VMA_VM_FLAGS: u32 = 0;
             #[unsafe(no_mangle)] pub static VMA_VM_FILE: u32 = 0;
         }
-        /// One constant an offset.
+        /// Offsets in types of the kernel's, a constant for each.
         #[allow(dead_code, reason = "the table serves ours; the baselines read a part")]
         pub mod offset {
             use super::{Offset, global};

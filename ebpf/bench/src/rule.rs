@@ -8,13 +8,13 @@ use krsi_host_abi::deny::{Entry, FileKey, NetworkKey, ProcessKey};
 
 use crate::read::{self, Ptr};
 
-/// By process; the driver chooses how many it holds.
+/// Rules on processes; the driver chooses the number of entries.
 #[map]
 static PROCESS: HashMap<ProcessKey, Entry> = HashMap::with_max_entries(8192, 0);
-/// By file; the driver chooses how many it holds.
+/// Rules on files; the driver chooses the number of entries.
 #[map]
 static FILE: HashMap<FileKey, Entry> = HashMap::with_max_entries(16384, 0);
-/// By destination; the driver chooses how many it holds.
+/// Rules on destinations; the driver chooses the number of entries.
 #[map]
 static NETWORK: LpmTrie<[u8; 20], Entry> = LpmTrie::with_max_entries(16384, 0);
 

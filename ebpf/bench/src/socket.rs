@@ -14,13 +14,13 @@ pub fn connect_bare(_: LsmContext) -> i32 {
     0
 }
 
-/// One look-up of the caller.
+/// `socket_connect` with one look-up of the caller.
 #[lsm(hook = "socket_connect")]
 pub fn connect_process(_: LsmContext) -> i32 {
     rule::process()
 }
 
-/// One look-up of the destination.
+/// `socket_connect` with one look-up of the destination.
 #[lsm(hook = "socket_connect")]
 pub fn connect_object(ctx: LsmContext) -> i32 {
     rule::network(&ctx)

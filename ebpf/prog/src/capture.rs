@@ -445,9 +445,9 @@ pub fn ancestor_cgroup_id(level: u32) -> u64 {
 pub struct Caller {
     /// Thread id of the caller, in the initial pid namespace.
     pub tid: u32,
-    /// Its user id, in the initial user namespace.
+    /// User id of the caller, in the initial user namespace.
     pub uid: u32,
-    /// Its group id, in the initial user namespace.
+    /// Group id of the caller, in the initial user namespace.
     pub gid: u32,
     /// Id of its cgroup in the unified hierarchy.
     pub cgroup_id: u64,

@@ -29,7 +29,7 @@ pub struct Slot<B, T> {
 pub enum Fill {
     /// The record is complete and is submitted.
     Done,
-    /// Its path is not what the filter asks for.
+    /// The path in the record is not one that the filter asks for.
     Unwanted,
     /// The tail is too short for the strings.
     TooLong,

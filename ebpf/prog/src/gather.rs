@@ -35,7 +35,7 @@ struct Segment {
 pub struct Gathered {
     /// Bytes that were gathered.
     pub len: u64,
-    /// What became of the message.
+    /// State of the message: one of [`content_state`].
     pub state: u64,
 }
 

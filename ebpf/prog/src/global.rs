@@ -17,7 +17,7 @@ pub fn seen<T>(given: &T) -> Option<&T> {
     unsafe { pointer.as_ref() }
 }
 
-/// The same of one that may be written.
+/// Same as [`seen`], for a mutable reference.
 #[inline(always)]
 pub fn seen_mut<T>(given: &mut T) -> Option<&mut T> {
     let mut pointer = core::ptr::from_mut(given);

@@ -15,7 +15,7 @@ use crate::{global, map, offset};
 pub struct Object {
     kind: u64,
     words: [u64; 3],
-    /// Its path, as far as rules know of it.
+    /// Path of the object, as far as rules know of it.
     pub path: PathKey,
 }
 
@@ -25,7 +25,7 @@ const NOTHING: u64 = 0;
 const FILE: u64 = 1;
 /// A destination.
 const NETWORK: u64 = 2;
-/// What a rule could name, but cannot be read.
+/// An object that a rule could name, and that cannot be read.
 const UNREAD: u64 = 3;
 
 impl Object {
@@ -156,7 +156,7 @@ impl Object {
         high | low == 0
     }
 
-    /// Its identity in two words.
+    /// Identity of the object in two words.
     #[inline(always)]
     pub fn words(&self) -> (u64, u64) {
         let [a, b, c] = self.words;

@@ -11,7 +11,7 @@ use krsi_host_abi::path::PREFIX_MAX;
 
 use crate::skip::Skip;
 
-/// One offset global.
+/// A global of the program that holds an offset in a type of the kernel's.
 pub struct Offset(&'static u32);
 
 impl Offset {

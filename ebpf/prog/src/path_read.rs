@@ -7,12 +7,12 @@ const ENAMETOOLONG: i64 = 36;
 
 /// Result of reading a path.
 pub enum PathRead {
-    /// It stands in the buffer.
+    /// The path stands in the buffer: its length in bytes, without the NUL.
     Whole(u16),
     /// Its names stand in the buffer from the leaf upwards, each ended by NUL; true when the root
     /// was not reached.
     Upwards(u16, bool),
-    /// It does not fit.
+    /// The path does not fit into the buffer.
     TooLong,
 }
 

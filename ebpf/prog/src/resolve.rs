@@ -160,7 +160,7 @@ pub fn last_component<const N: usize>(file: Ptr, out: *mut [u8; N]) -> Result<u1
     last_name(file.embedded(&offset::FILE_F_PATH)?, out)
 }
 
-/// The same of a path.
+/// Writes the last component of a path into `out`.
 #[inline(always)]
 pub fn last_name<const N: usize>(path: Ptr, out: *mut [u8; N]) -> Result<u16, Skip> {
     let dentry = path.ptr(&offset::PATH_DENTRY)?;

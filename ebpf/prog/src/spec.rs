@@ -187,7 +187,7 @@ row_fields! { Test, atoms, I:
     capture: u8;
     /// Length of its string, or place of its byte.
     len: u8;
-    /// What of the capture is compared, one of `part`.
+    /// Part of the capture that is compared, one of `part`.
     part: u8;
     /// Bits of the capture that are compared.
     mask: u64;

@@ -152,7 +152,7 @@ pub fn decide(call: &Call, object: &mut Object) -> Decision {
     decision
 }
 
-/// The same, in place.
+/// Decides a call as [`decide`] does, into a decision of the caller's, and gives no label.
 #[inline(always)]
 pub fn decide_into(call: &Call, object: &mut Object, decision: &mut Decision) {
     if call.wants(flag::RULES) && may_apply(call, object) {

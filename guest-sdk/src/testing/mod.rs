@@ -28,13 +28,13 @@ use crate::{Instance, Plugin};
 pub struct Spawn<'a> {
     /// Process id; its start time is derived from it.
     pub tgid: u32,
-    /// Its parent's id, 0 for none.
+    /// Process id of the parent, 0 for none.
     pub parent: u32,
     /// Path of the executable.
     pub exe: &'a str,
     /// Arguments of the program, its own name first.
     pub argv: &'a [&'a str],
-    /// What kind of executable it is.
+    /// Flags of the executable, such as that it is a `memfd_create` file.
     pub flags: ExecFlags,
 }
 
@@ -47,7 +47,7 @@ pub struct Script<P> {
     boot_ns: u64,
     /// User and group of whom acts next.
     user: (u32, u32),
-    /// What the kernel answers to the next call.
+    /// Verdict on the next call.
     verdict: Verdict,
     labels: EventLabels<'static>,
     /// Actions that were not answered.
@@ -129,7 +129,7 @@ impl<P: Plugin> Script<P> {
         self.flush()
     }
 
-    /// All processes that ran have been told of.
+    /// The survey ends: the plugin was told of all running processes.
     pub fn running_end(&mut self) -> Vec<Seen> {
         self.push(RecordRef::RunningEnd(RunningEnd::default()));
         self.flush()

@@ -13,9 +13,9 @@ use krsi_plugin_schema::latest::{
 pub enum Seen {
     /// A rule that denies, audits or notes.
     Deny {
-        /// What the rule is about.
+        /// Key of the rule.
         key: RuleKey,
-        /// Whom the rule concerns.
+        /// Subject of the rule: the processes that it applies to.
         subject: Subject,
         /// Names of its hooks.
         hooks: Vec<&'static str>,
@@ -41,9 +41,9 @@ pub enum Seen {
     },
     /// Evidence about a process.
     Evidence {
-        /// What the plugin saw, in its words.
+        /// Observation, in the plugin's words.
         what: String,
-        /// How much it counts.
+        /// Weight of the evidence.
         weight: u32,
     },
     /// An ask for samples of a process.
@@ -59,7 +59,7 @@ pub enum Seen {
     },
     /// What a host would not do, or not send: the manifest does not ask for it.
     Refused {
-        /// What the manifest does not ask for.
+        /// Reason of the refusal: what the manifest does not ask for.
         reason: String,
     },
     /// Anything else, as its `Debug` shows it.

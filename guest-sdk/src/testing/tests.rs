@@ -1,4 +1,4 @@
-//! What a script refuses as a host would.
+//! Tests of what a script refuses as a host would.
 
 use super::*;
 use crate::{Ctx, Exec};

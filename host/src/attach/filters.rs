@@ -8,7 +8,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use crate::plugin::Filter as HookFilter;
 use crate::route::filter::FOLLOWED;
 
-/// One subscriber's clause of a hook.
+/// A clause of one subscriber, for one hook.
 #[derive(Clone, Debug, PartialEq)]
 struct HookClause {
     hook: Hook,

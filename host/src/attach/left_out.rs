@@ -31,16 +31,16 @@ pub enum LeftOut {
         /// The hook that stands in.
         at: &'static str,
     },
-    /// Its arguments are not known.
+    /// The arguments of the hook are not known.
     #[error(transparent)]
     Prototype(#[from] PrototypeError),
-    /// Its records could not be read.
+    /// The records of the hook could not be read.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The kernel refused its program.
     #[error(transparent)]
     Program(#[from] HookError),
-    /// It is no watch of this kernel.
+    /// The text is no watch, or none that this kernel can have.
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// It names a label that there is not, or not for it.
@@ -58,20 +58,20 @@ pub enum LeftOut {
     /// Every slot has one.
     #[error("there are too many watches")]
     TooManyWatches,
-    /// What plugins may take of the slots of all watches.
+    /// The plugin has all watches that it may have.
     #[error("the plugin has {most} watches already, which is its share of the slots")]
     WatchShare {
         /// Watches that a plugin may have.
         most: usize,
     },
-    /// What plugins may take of a hook.
+    /// The plugins have all programs at a hook that they may have.
     #[error(
         "{hook} has {most} programs already: the kernel allows {HOOK_PROGRAMS}, and the rest are reserved for the administrator"
     )]
     HookShare {
         /// The hook that is full.
         hook: String,
-        /// How many it may have of plugins.
+        /// Programs at the hook that plugins may have.
         most: usize,
     },
 }

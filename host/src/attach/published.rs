@@ -21,7 +21,7 @@ pub(crate) struct Published {
     pub(crate) resolving: HookSet,
     /// Whether executables are hashed, or why not.
     pub(crate) digests: Result<(), NoDigests>,
-    /// How records of the template program are read.
+    /// Layouts of the template program's records, by slot.
     pub(crate) layouts: CallLayouts,
     /// Plugin, hook, text and fields of each watch.
     pub(crate) watches: ToldWatches,

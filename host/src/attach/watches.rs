@@ -45,11 +45,11 @@ pub(crate) struct Watch {
     pub(crate) plugin: String,
     /// Place in the plugin's list.
     pub(crate) index: u16,
-    /// As it was written.
+    /// Text of the watch, as it was written.
     pub(crate) text: String,
     /// The most that its verdict does.
     pub(crate) mode: RuleMode,
-    /// How far it may read.
+    /// Fields that the watch may read.
     pub(crate) reach: WatchReach,
     /// Labels that it names, as it writes them, with the number of each.
     pub(crate) labels: Vec<(String, Result<u8, LabelError>)>,
@@ -95,7 +95,7 @@ pub(crate) struct ToldWatch {
     pub(crate) plugin: String,
     /// The hook that it is attached to.
     pub(crate) hook: String,
-    /// As it was written.
+    /// Text of the watch, as it was written.
     pub(crate) text: String,
     /// Fields of the watch, in the order of its values.
     pub(crate) fields: Vec<ToldField>,
@@ -112,7 +112,7 @@ pub(crate) struct ToldField {
 /// What is told of each watch, by its slot.
 pub(crate) type ToldWatches = HashMap<u16, ToldWatch>;
 
-/// All watches with a program.
+/// The watches that have a program.
 #[derive(Debug, Default)]
 pub(crate) struct Watches {
     live: Vec<LiveWatch>,

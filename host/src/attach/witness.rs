@@ -22,7 +22,7 @@ enum WitnessError {
     /// There is nothing to attach it to.
     #[error("this kernel has no function that calls the LSMs for it")]
     NoFunction,
-    /// What the function answers is not known.
+    /// The prototype of the function is not known.
     #[error(transparent)]
     Prototype(#[from] PrototypeError),
     /// The kernel refused the program.

@@ -50,7 +50,7 @@ pub(crate) enum BuildError {
     Write {
         /// The module, beside `Cargo.toml`.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },

@@ -17,7 +17,7 @@ use crate::text::Escaped;
 pub(crate) struct KernelLack {
     /// The hook or watch.
     pub(crate) what: String,
-    /// What this kernel lacks.
+    /// Reason: what this kernel lacks.
     pub(crate) why: String,
 }
 

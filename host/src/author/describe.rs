@@ -21,7 +21,7 @@ pub(crate) enum DescribeError {
     /// The file is no plugin.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It fails, or what it asks for is refused.
+    /// The plugin fails at its start, or what it asks for is refused.
     #[error(transparent)]
     Start(#[from] StartError),
 }

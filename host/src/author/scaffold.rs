@@ -48,7 +48,7 @@ pub(crate) enum ScaffoldError {
     Write {
         /// The file or folder.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },

@@ -24,7 +24,7 @@ pub(crate) enum SignError {
     Read {
         /// Path of the file.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },
@@ -33,7 +33,7 @@ pub(crate) enum SignError {
     Write {
         /// Path of the file.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },
@@ -42,7 +42,7 @@ pub(crate) enum SignError {
     Key {
         /// Path of the key.
         file: PathBuf,
-        /// What the check said.
+        /// Error of reading the key, in words.
         reason: String,
     },
     /// The key does not sign.

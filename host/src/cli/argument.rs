@@ -21,13 +21,13 @@ pub(super) struct RecordArgs {
 }
 
 impl RecordArgs {
-    /// With the file that is recorded to.
+    /// Options of a recording to a file.
     pub(super) fn to(self, file: PathBuf) -> Options {
         let bytes_max = u64::from(self.mib) << 20;
         Options { file: absolute(file), bytes_max, redacted: self.redacted }
     }
 
-    /// With the memory of a flight recorder, in MiB; none of it is no flight recorder.
+    /// Options of a flight recorder with so many MiB of memory; `None` for 0.
     pub(super) fn flight(self, mib: u16) -> Option<FlightOptions> {
         let bytes_max = usize::from(mib) << 20;
         (mib > 0).then_some(FlightOptions { bytes_max, redacted: self.redacted })

@@ -35,9 +35,9 @@ pub(super) enum ExitReason {
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub(super) enum Health {
-    /// It can do everything.
+    /// krsi-host can do everything.
     Fine = 0,
-    /// It works, within limits.
+    /// krsi-host works, within limits.
     Limited = 1,
     /// krsi-host cannot work on this machine.
     Unable = ExitReason::Machine as u8,
@@ -108,7 +108,7 @@ const fn code(error: &RunError) -> ExitReason {
         | RunError::Control(ControlError::NoSocket { .. }) => ExitReason::Usage,
         RunError::Probe(_)
         | RunError::NoCode(_)
-        | RunError::Cgroups { .. }
+        | RunError::Cgroups(_)
         | RunError::Attach(
             AttachError::Canary(CanaryError::Silent { .. })
             | AttachError::Btf(BtfError::Missing { .. } | BtfError::Invalid { .. })

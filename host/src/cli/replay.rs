@@ -210,7 +210,7 @@ fn configured(file: PathBuf) -> Result<Configured, ConfigError> {
 /// The pace of a replay at the speed of then.
 #[derive(Debug, Default)]
 struct Pace {
-    /// How much of the pauses was left out.
+    /// Time that was left out of the pauses so far.
     left_out: Duration,
 }
 

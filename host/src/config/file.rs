@@ -55,9 +55,9 @@ struct PluginTable {
     init_deadline_ms: Option<u32>,
     /// Size of the Wasm file, MiB.
     binary_mib: Option<u16>,
-    /// What a call may return, KiB.
+    /// Length of what a call may return, KiB.
     output_kib: Option<u16>,
-    /// What `snapshot` may return, KiB.
+    /// Length of the state that `snapshot` may return, KiB.
     state_kib: Option<u32>,
     /// Records that may wait in the plugin's queue.
     queue_records: Option<u32>,
@@ -167,7 +167,7 @@ impl PluginTable {
         self.pin(to)
     }
 
-    /// What is one plugin's cannot be said of all.
+    /// Checks that the table holds no pin: a pin is of one plugin.
     fn pins_nothing(&self) -> Result<(), SettingError> {
         let Self { file, sha256, key, .. } = self;
         let said = [("file", file.is_some()), ("sha256", sha256.is_some()), ("key", key.is_some())];

@@ -16,9 +16,9 @@ pub(super) type LabelTables = BTreeMap<String, LabelTable>;
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(super) struct LabelTable {
-    /// What an exec does to the label.
+    /// Effect of an exec on the label.
     exec: ExecWord,
-    /// What a call does that finds no room for it.
+    /// Effect on a call that finds no room for the label.
     full: FullWord,
 }
 

@@ -29,22 +29,22 @@ pub(crate) const PLUGIN_CONFIG_MAX: u64 = 1 << 20;
 /// Most plugins of one host: owner slots fit a 64-bit mask, the last is the administrator's.
 pub(crate) const PLUGINS_MAX: usize = 63;
 
-/// One plugin to run.
+/// A plugin that is to run: its file and its configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PluginSpec {
     /// Wasm file of the plugin.
     pub file: PathBuf,
-    /// Its configuration, if it has one.
+    /// Configuration of the plugin, if it has one.
     pub config: Option<Source>,
 }
 
-/// What becomes of what rules refuse.
+/// Effect of rules on the calls that they match.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModeArg {
     /// Rules refuse calls.
     #[default]
     Enforce,
-    /// It is let through and reported.
+    /// Calls that rules would refuse are let through and reported.
     Audit,
     /// No rule is evaluated.
     Off,
@@ -55,7 +55,7 @@ pub enum ModeArg {
 pub enum Format {
     /// Aligned lines for people, with colours or without.
     Terminal(crate::output::Colour),
-    /// One JSON object a line.
+    /// JSON, one object on each line.
     Json,
 }
 
@@ -64,9 +64,9 @@ pub enum Format {
 pub struct Settings {
     /// Limits of the plugin.
     pub limits: Limits,
-    /// When its faults are forgiven.
+    /// Faults that are forgiven, waits before restarts, and length of a probation.
     pub restart: RestartPolicy,
-    /// What it may do.
+    /// Grant of the plugin: what it may do of what it asks for.
     pub grant: GrantSpec,
     /// Pin: which file, digest or key may use the plugin's name.
     pub pin: Pin,
@@ -81,7 +81,7 @@ pub struct Config {
     pub plugin_dirs: Vec<PathBuf>,
     /// Versions that run beside a plugin of their name, without effect.
     pub shadows: Vec<PathBuf>,
-    /// How reports are written.
+    /// Format of the reports.
     pub format: Format,
     /// Bytes of the telemetry ring.
     pub ring_bytes: u32,
@@ -95,11 +95,11 @@ pub struct Config {
     pub without: Vec<String>,
     /// Whether what all LSMs together answer is counted.
     pub witness: bool,
-    /// What the command line says of every plugin.
+    /// Settings that the command line gives for every plugin.
     pub base: Settings,
     /// The configuration file.
     pub file: Option<Source>,
-    /// What compiling a plugin may cost.
+    /// Limits of compiling a plugin: memory and time.
     pub compile: CompileLimits,
     /// Where compiled code is kept.
     pub cache: Option<PathBuf>,
@@ -113,7 +113,7 @@ pub struct Config {
     pub ready_file: Option<PathBuf>,
     /// What a flight recorder keeps in memory, if there is to be one.
     pub flight: Option<record::FlightOptions>,
-    /// What is recorded from the start on.
+    /// Recording that begins at the start of the host, if there is to be one.
     pub record: Option<record::Options>,
 }
 
@@ -185,7 +185,7 @@ pub enum ConfigError {
     #[error("{}: {reason}", file.display())]
     File {
         file: PathBuf,
-        /// What is wrong, with its place.
+        /// Fault in the file, with its place.
         reason: SettingError,
     },
     /// Others may change what a plugin is made of.
@@ -195,7 +195,7 @@ pub enum ConfigError {
         file: PathBuf,
         /// What they may change: the file itself, or a folder on the way to it.
         path: PathBuf,
-        /// What lets others change it.
+        /// Reason why others may change it.
         why: Access,
     },
     /// A configuration without its plugin.
@@ -207,7 +207,7 @@ pub enum ConfigError {
     /// A folder of plugins that is none.
     #[error("--plugin-dir {}: not a folder", folder.display())]
     NoFolder {
-        /// As it was given, from the root on.
+        /// Path that was given, from the root on.
         folder: PathBuf,
     },
     /// There is no plugin to run.

@@ -19,7 +19,7 @@ pub struct Pin {
 /// Why a file may not be the plugin that it calls itself.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// Another file is pinned.
+    /// The plugin's name is pinned to another file.
     #[error("{}: {plugin} is pinned to the file {}", file.display(), pinned.display())]
     File {
         /// The file that was to be loaded.
@@ -46,7 +46,7 @@ pub enum PinError {
     Key {
         /// The file that was to be loaded.
         file: PathBuf,
-        /// What is wrong with the key.
+        /// Reason why the key cannot be used.
         #[source]
         source: SignatureError,
     },

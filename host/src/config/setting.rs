@@ -7,7 +7,7 @@ use crate::policy::KEPT;
 /// Why a configuration file says nothing that could be followed.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingError {
-    /// It is no text.
+    /// The file is not UTF-8.
     #[error(transparent)]
     Utf8(#[from] std::string::FromUtf8Error),
     /// It is no TOML, or has a key that is not known.
@@ -92,12 +92,12 @@ pub enum SettingError {
 }
 
 impl SettingError {
-    /// The same, in a table.
+    /// This error, with the table that it is in.
     pub(super) fn in_table(self, table: impl Into<String>) -> Self {
         SettingError::Table { table: table.into(), why: Box::new(self) }
     }
 
-    /// The same, at a key.
+    /// This error, with the key that it is at.
     pub(super) fn at_key(self, key: impl Into<String>) -> Self {
         SettingError::Key { key: key.into(), why: Box::new(self) }
     }

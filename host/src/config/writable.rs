@@ -27,13 +27,13 @@ pub(crate) struct Writable {
 /// Why others may change something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Access {
-    /// It is another user's.
+    /// The file or folder belongs to another user.
     #[error("it belongs to user {uid}")]
     Owner {
         /// The owner's user id.
         uid: u32,
     },
-    /// Its group may write, and is not root's.
+    /// The group of the file or folder may write to it, and is not root's.
     #[error("group {gid} may write there, as its mode is {mode:04o}")]
     Group {
         gid: u32,

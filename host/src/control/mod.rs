@@ -17,7 +17,7 @@ pub(crate) use self::server::Server;
 /// Why the control socket does not work.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// It cannot be made.
+    /// The socket cannot be created.
     #[error("{}: the control socket cannot be created", path.display())]
     Bind {
         path: PathBuf,
@@ -27,7 +27,7 @@ pub enum ControlError {
     /// Something else lies there.
     #[error("{}: is there already and is not a socket", path.display())]
     NoSocket { path: PathBuf },
-    /// Another host listens there.
+    /// Another host listens at the path.
     #[error("{}: another krsi-host listens there", path.display())]
     Taken { path: PathBuf },
     /// No host listens at the path.

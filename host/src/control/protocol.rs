@@ -86,7 +86,7 @@ pub(crate) enum Answer {
     Status(Box<Status>),
     /// The result for each plugin.
     Reloaded(Vec<Result<String, String>>),
-    /// What is recorded, or was, in words.
+    /// State or result of a recording, in words.
     Recording(String),
     /// Which processes have labels.
     Labels(LabelledProcesses),

@@ -131,13 +131,13 @@ async fn converse(
 /// Why a line is no question.
 #[derive(Debug, thiserror::Error)]
 enum QueryError {
-    /// It cannot be read.
+    /// The question cannot be read.
     #[error(transparent)]
     Read(#[from] io::Error),
-    /// It does not end, or not in time.
+    /// The question does not end in time, or is too long.
     #[error("a question is one line of at most {QUERY_MAX} bytes")]
     Endless,
-    /// It asks for nothing that is known.
+    /// The question is none that this host knows.
     #[error(transparent)]
     Unknown(#[from] serde_json::Error),
 }

@@ -12,14 +12,14 @@ pub enum ProcessChange<'a> {
         /// The new process.
         child: ProcessKey,
     },
-    /// It runs another executable from now on.
+    /// The process runs another executable from now on.
     Executed {
         /// The process that executes another file.
         process: ProcessKey,
         /// The file that it executes.
         exec: &'a Exec<'a>,
     },
-    /// Its last thread ended.
+    /// The last thread of the process ended.
     Exited {
         /// The process that ended.
         process: ProcessKey,

@@ -68,7 +68,7 @@ impl Descent {
         found
     }
 
-    /// All ancestors, the nearest first.
+    /// All ancestors of a process, the nearest first.
     pub(super) fn ancestors(&self, child: ProcessKey) -> Vec<ProcessKey> {
         std::iter::successors(self.parent(child), |key| self.parent(*key))
             .take_while(|key| *key != child)

@@ -40,7 +40,7 @@ impl MachineRoot {
     }
 }
 
-/// Whose something is, beside the machine's.
+/// Whether something of a process is the machine's or another one.
 pub(super) fn whose<T: PartialEq>(machine: Option<T>, of: Option<T>) -> Whose {
     match (machine, of) {
         (Some(machine), Some(of)) if machine == of => Whose::Machine,

@@ -112,7 +112,7 @@ fn process(root: &Path, tgid: u32) -> Option<(Process<'static>, u32)> {
 pub(crate) struct Stat {
     /// Process id of the parent.
     pub ppid: u32,
-    /// When it started, in clock ticks since the boot.
+    /// Start time of the process, in clock ticks since the boot.
     pub start_ticks: u64,
 }
 

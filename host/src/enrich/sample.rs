@@ -25,9 +25,9 @@ const ENDED: [&str; 3] = ["Z", "X", "x"];
 /// Parts of a process that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SampleParts {
-    /// Memory and connections.
+    /// Whether memory and connections are read.
     pub(crate) usage: bool,
-    /// All arguments.
+    /// Whether all arguments are read.
     pub(crate) arguments: bool,
 }
 

@@ -49,6 +49,11 @@ fn first_bytes_of_connections() {
 }
 
 #[test]
+fn recordings() {
+    fuzz(&target::recording::TARGET);
+}
+
+#[test]
 fn plugin_modules() {
     fuzz(&target::module::TARGET);
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::{Output, Report};
 
-/// One JSON object a line.
+/// Output of reports as JSON, one object on each line.
 pub(crate) struct Json;
 
 impl Output for Json {

@@ -197,7 +197,7 @@ impl Lines {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LogWriter;
 
-/// One line of the log on its way.
+/// A line of the log that is being written.
 #[derive(Debug)]
 pub(crate) struct LogLine(Who);
 

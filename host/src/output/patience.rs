@@ -13,7 +13,7 @@ pub(crate) struct Patience {
     began: Instant,
     /// Since when nothing was taken.
     since: Instant,
-    /// How much had been taken by then.
+    /// Amount that had been taken at `since`.
     done: u64,
     idle: Duration,
     in_all: Duration,

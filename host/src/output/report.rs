@@ -64,7 +64,7 @@ pub struct AlertReport {
     pub severity: &'static str,
     /// Process id, 0 without a process.
     pub tgid: u32,
-    /// Its executable; empty when unknown.
+    /// Executable of the process; empty when unknown.
     pub exe: String,
     /// The plugin's text about it.
     pub text: String,
@@ -72,12 +72,12 @@ pub struct AlertReport {
     pub evidence: Vec<EvidenceReport>,
 }
 
-/// One piece of evidence of an alert.
+/// A piece of evidence of an alert.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EvidenceReport {
-    /// What was seen, in the plugin's words.
+    /// Observation, in the plugin's words.
     pub what: String,
-    /// How much it counts, in the plugin's own measure.
+    /// Weight of the evidence, in the plugin's own measure.
     pub weight: u32,
 }
 
@@ -116,7 +116,7 @@ pub struct VerdictReport {
     /// Until when, nanoseconds since the Unix epoch; `None` for no end.
     #[serde(serialize_with = "as_text_if_any")]
     pub until_unix_ns: Option<i64>,
-    /// What decided the call.
+    /// Kind of what decided the call, such as a rule.
     pub decided_by: Decider,
     /// How the rule ended since; empty while it is in force, and without one.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -146,7 +146,7 @@ pub struct WatchReport {
     pub watch: u16,
     /// The kernel's name of the hook.
     pub hook: String,
-    /// What was read, by field.
+    /// Values that were read, by field.
     pub fields: Vec<(String, FieldValue)>,
     /// `denied`, `audited`, or empty.
     pub verdict: &'static str,
@@ -215,7 +215,7 @@ pub struct FailureReport {
     /// Name of the plugin.
     pub plugin: String,
     pub reason: String,
-    /// What becomes of it and its rules.
+    /// Consequence for the plugin and its rules.
     pub rules: String,
     /// Where it was, the innermost frame first; empty where that is not known.
     pub backtrace: Vec<String>,
@@ -241,7 +241,7 @@ pub struct HookSummary {
     pub undecoded: u64,
     /// Events that were too long for a plugin's batch.
     pub too_long: u64,
-    /// What the rings lost by CPU, where anything was.
+    /// Records that the rings lost, for each CPU with losses.
     pub lost_by_cpu: Vec<(u32, u64)>,
     /// Calls without record or verdict, as the program ran on that CPU already (`recursion_misses`).
     pub missed: u64,
@@ -272,7 +272,7 @@ pub struct Witnessed {
     pub calls: u64,
     /// Calls that any LSM refused.
     pub refused: u64,
-    /// Those that this host's rules and watches refused.
+    /// Calls that this host's rules and watches refused.
     pub denied: u64,
     /// Calls that the witness missed because it was preempted (`recursion_misses`).
     pub missed: u64,
@@ -301,7 +301,7 @@ pub struct PluginSummary {
     pub faults: u64,
     /// Times that it was started again after one.
     pub restarts: u64,
-    /// How long the last of these took, microseconds.
+    /// Duration of the latest restart, microseconds.
     pub restart_us: u64,
     /// New versions that took over.
     pub swaps: u64,
@@ -344,7 +344,7 @@ pub struct Summary {
     pub unix_ns: i64,
     /// A summary of each hook that was attached.
     pub hooks: Vec<HookSummary>,
-    /// What the witness saw, with `--witness`.
+    /// Counts of the witness at each hook, with `--witness`.
     pub witness: Vec<Witnessed>,
     /// A summary of each plugin.
     pub plugins: Vec<PluginSummary>,
@@ -354,7 +354,7 @@ pub struct Summary {
     pub rules: u64,
     /// Rules refused because a rule map was full; what was in force stayed.
     pub map_full: u64,
-    /// What was counted of processes.
+    /// Counts of the process table.
     pub processes: ProcessCounts,
     /// The backend: `lsm`, `fmod_ret` or `observe`.
     pub backend: &'static str,

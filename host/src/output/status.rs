@@ -21,7 +21,7 @@ pub(crate) struct OutputStatus {
     pub(crate) log_lost: u64,
 }
 
-/// One plugin, as it is now.
+/// A plugin, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PluginStatus {
     /// Name of the plugin.
@@ -92,16 +92,16 @@ pub(crate) struct WatchCount {
     /// The plugin whose watch it is, or `administrator`.
     pub(crate) plugin: String,
     pub(crate) hook: String,
-    /// As it was written.
+    /// Text of the watch, as it was written.
     pub(crate) watch: String,
     /// Calls of the hook while it was there.
     pub(crate) seen: u64,
-    /// Those that it matched, whether their record found room or not.
+    /// Calls that the watch matched, whether their record found room or not.
     pub(crate) matched: u64,
     pub(crate) denied: u64,
-    /// Those that it would have denied.
+    /// Calls that the watch would have denied.
     pub(crate) audited: u64,
-    /// Those in which what it tests could not be read.
+    /// Calls in which a value that the watch tests could not be read.
     pub(crate) errors: u64,
 }
 
@@ -122,10 +122,10 @@ pub(crate) struct Status {
     pub(crate) kernel: String,
     /// Hooks with a live program.
     pub(crate) hooks: Vec<String>,
-    /// Those of them that were not seen to be called, with the reason.
+    /// Hooks with a live program that was not seen to be called, with the reason.
     #[serde(default)]
     pub(crate) unproven: Vec<String>,
-    /// What was counted at each of them.
+    /// Counts of each hook with a live program.
     #[serde(default)]
     pub(crate) counts: Vec<HookCount>,
     /// Watches with a program, and what was counted at each.

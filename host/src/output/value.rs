@@ -9,7 +9,7 @@ use crate::text::Quoted;
 /// One value. As JSON it is a text as it is, or `null` when there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FieldValue {
-    /// It is not there, or could not be read.
+    /// The value is not there, or could not be read.
     Absent,
     /// A number, an address, a digest: what is written by the host.
     Written(String),

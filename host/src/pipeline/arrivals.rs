@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 use super::prepare::{Prepared, Wider};
 use super::reloaded::Reloaded;
 use super::steward::{Steward, attach};
 use super::{ReloadError, RunError};
 use crate::config::{Config, PluginSpec};
+use crate::files::{DueFile, PluginPlace, in_folder, is_same_folder, without_twins};
 
 /// Why a plugin is loaded again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -29,7 +29,7 @@ pub struct BenchPipeline {
     mailbox: Arc<Mailbox>,
     reader: Option<Reader>,
     thread: Option<JoinHandle<Result<(), ReadError>>>,
-    /// What was reported, alerts and failures among it.
+    /// Reports of the run, alerts and failures among them.
     pub reports: ReportReceiver,
     /// Keeps the maps.
     _hooks: Hooks,

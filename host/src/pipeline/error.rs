@@ -9,10 +9,11 @@ use crate::control::ControlError;
 use crate::error_chain::{chain, has_errno, is_not_permitted};
 use crate::kernel::btf::BtfError;
 use crate::kernel::map::MapError;
-use crate::kernel::map::namespace::{CgroupError, PidsError};
+use crate::kernel::map::namespace::PidsError;
 use crate::kernel::map::store::StoreError;
 use crate::kernel::program::proof::CanaryError;
 use crate::kernel::survey::probe::ProbeError;
+use crate::machine::NoCgroups;
 use crate::plugin::{CacheError, EngineError, LoadError, SignatureError, StartError};
 use crate::policy::LabelError;
 use crate::policy::ledger::LedgerError;
@@ -42,7 +43,7 @@ pub enum ReloadError {
         /// The name it gives itself.
         name: String,
     },
-    /// It asks for more than the version before.
+    /// The version asks for more than the one before.
     #[error("{}: {name} asks for more than before: to {}", file.display(), more.join(", to "))]
     Wider {
         file: PathBuf,
@@ -114,15 +115,8 @@ pub enum RunError {
     #[error(transparent)]
     Reload(#[from] ReloadError),
     /// What a plugin asks for, or is granted, is said by cgroups.
-    #[error("{plugin}: {what} by cgroup is not available: {why}")]
-    Cgroups {
-        /// Name of the plugin.
-        plugin: String,
-        /// What is said by cgroup: a scope or a filter.
-        what: &'static str,
-        /// Why cgroups tell nobody apart.
-        why: CgroupError,
-    },
+    #[error(transparent)]
+    Cgroups(#[from] NoCgroups),
     /// Plugins cannot run, whatever they are.
     #[error("memory cannot be made executable, so no plugin can run")]
     NoCode(#[source] std::io::Error),
@@ -205,7 +199,7 @@ impl RunError {
             RunError::Probe(ProbeError::Pids(PidsError::Proc)) => {
                 "mount the /proc of the machine's PID namespace"
             }
-            RunError::Cgroups { .. } => {
+            RunError::Cgroups(_) => {
                 "boot with systemd.unified_cgroup_hierarchy=1, or mount a cgroup2 hierarchy"
             }
             RunError::Probe(ProbeError::NoBpfLsm { .. })

@@ -57,7 +57,7 @@ impl GrantCell {
         }
     }
 
-    /// What waits to be told: framed outcomes.
+    /// Takes the framed outcomes that the plugin was not told of yet.
     pub(super) fn take(&self) -> Vec<u8> {
         if !self.waits.swap(false, Ordering::AcqRel) {
             return Vec::new();

@@ -19,7 +19,7 @@ pub(super) struct Gone;
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Handed {
-    /// It lies in the queue.
+    /// The batch lies in the queue.
     Queued,
     /// There was no room for it; the queue tells its reader.
     Lost,

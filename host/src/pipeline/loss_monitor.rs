@@ -24,7 +24,7 @@ const LOOK_NS: u64 = 250_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct DueLoss {
     lost: Lost,
-    /// Whose watch lost it.
+    /// The plugin whose watch lost the record; `None` for another loss.
     owner: Option<PluginSlot>,
 }
 

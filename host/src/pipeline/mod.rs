@@ -17,9 +17,6 @@ mod bounds;
 mod census;
 mod clock;
 mod error;
-mod exempt;
-mod files;
-mod folder_watch;
 mod grant_cell;
 mod hand_over;
 mod hook_counts;
@@ -48,11 +45,9 @@ mod survey;
 mod unserved;
 mod unused_tables;
 mod version;
-mod vital;
 
 pub(crate) use self::ask::asked;
 pub(crate) use self::error::{ReloadError, RunError};
-pub(crate) use self::folder_watch::inotify_error;
 
 use crate::config::Config;
 

@@ -6,10 +6,10 @@ use super::ask::asked;
 use super::roster::Roster;
 use super::shared::Shared;
 use super::version::Version;
-use super::vital;
 use super::{ReloadError, RunError};
 use crate::attach::wanted::Wanted;
 use crate::config::{PluginSpec, Settings};
+use crate::machine;
 use crate::plugin::{Candidate, Engine};
 use crate::policy::Asked;
 
@@ -82,7 +82,7 @@ impl Roster {
         let named = self.policies.of(&candidate.manifest.name)?;
         let candidate =
             if named == settings { candidate } else { self.describe(&spec.file, &named)? };
-        vital::check(&self.shared.machine, &candidate.manifest, &named)?;
+        machine::check(&self.shared.machine, &candidate.manifest, &named)?;
         let asked = asked(&candidate.manifest);
         Ok(Prepared { spec, candidate, settings: named, asked })
     }

@@ -197,7 +197,7 @@ fn count(counts: &mut [u64; HOOK_SLOTS], hook_id: u16) {
 struct OfRecord<'a> {
     /// A change of a process: a fork, an exec or an exit.
     change: Option<ProcessChange<'a>>,
-    /// What the values of a watch are.
+    /// Fields of a watch, in the order of its values; empty for other records.
     fields: &'a [ToldField],
 }
 

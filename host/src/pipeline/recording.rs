@@ -26,9 +26,9 @@ const QUEUE_RECORDS: usize = 1 << 16;
 
 /// What can be asked of a host that may record.
 pub(super) enum Recordable {
-    /// What happens from here on.
+    /// A recording of what happens from here on.
     From(Options),
-    /// What the flight recorder holds, for a file.
+    /// The content of the flight recorder, for a file.
     Held(PathBuf),
     /// The end of what is recorded.
     End,
@@ -36,7 +36,7 @@ pub(super) enum Recordable {
 
 /// A recording that runs.
 pub(super) struct Recording {
-    /// Its file; none of a flight recorder's.
+    /// File of the recording; `None` for a flight recorder.
     file: Option<PathBuf>,
     redacted: bool,
     recorder: Recorder,

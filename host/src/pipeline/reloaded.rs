@@ -7,24 +7,24 @@ use crate::plugin::Swapped;
 /// What became of a plugin that was to be loaded.
 #[derive(Debug)]
 pub(super) enum Reloaded {
-    /// The same version runs on.
+    /// The version is the one that ran before, and runs on.
     Unchanged {
         /// Name of the plugin.
         name: String,
     },
-    /// It replaced the version before.
+    /// The version replaced the one before.
     TookOver {
         /// Name of the plugin.
         name: String,
         /// What it took over from, and how long that took.
         swapped: Swapped,
     },
-    /// It runs; none of its name did.
+    /// The plugin runs; none of its name ran before.
     Loaded {
         /// Name of the plugin.
         name: String,
     },
-    /// It runs no more: its file is gone from its folder.
+    /// The plugin runs no more: its file is gone from its folder.
     Unloaded {
         /// Name of the plugin.
         name: String,

@@ -48,7 +48,7 @@ fn kind_of(report: &Report) -> Option<(ReportKind, &str)> {
 enum Class {
     /// Calls that were refused.
     Denials = 0,
-    /// What a person is called for.
+    /// Reports that a person is called for.
     Urgent = 1,
     /// Reports of all other kinds.
     Rest = 2,

@@ -62,7 +62,7 @@ impl Entry {
 /// The plugins that run, and what starting another takes.
 pub(super) struct Roster {
     pub(super) compiler: Compiler,
-    /// One engine for each limit of stack.
+    /// Engines, one for each limit of the native stack, which is in bytes.
     pub(super) engines: Vec<(usize, Engine)>,
     pub(super) policies: Policies,
     pub(super) shared: Arc<Shared>,

@@ -11,7 +11,6 @@ use tokio::time::interval;
 
 use super::RunError;
 use super::clock;
-use super::folder_watch::FolderWatch;
 use super::outlet::{self, STALLED};
 use super::plugin_status::StatusReader;
 use super::prepare::Wider;
@@ -26,6 +25,7 @@ use super::summary::{counts, processes, summary, watch_counts};
 use crate::config::Config;
 use crate::control::{Answer, LabelledProcesses, Query, Server};
 use crate::error_chain::chain;
+use crate::files::FolderWatch;
 use crate::kernel::map::Counters;
 use crate::kernel::survey::probe;
 use crate::loss::Loss;
@@ -60,7 +60,7 @@ async fn run(running: RunningHost, config: &Config) -> Result<(), RunError> {
         [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()].map(signal);
     let [interrupt, terminate, hangup] = [&mut interrupt, &mut terminate, &mut hangup];
     let (interrupt, terminate, hangup) = (live(interrupt)?, live(terminate)?, live(hangup)?);
-    let (mut watch, deaf) = FolderWatch::new(config)?;
+    let (mut watch, deaf) = FolderWatch::new(config).map_err(RunError::Thread)?;
     deaf.into_iter().for_each(|text| shared.note(text));
     let mut server = match &config.control {
         Some(path) => Some(Server::bind(path)?),
@@ -142,7 +142,7 @@ async fn stop(
 struct EndSignals<'s> {
     interrupt: &'s mut Signals,
     terminate: &'s mut Signals,
-    /// When the end began.
+    /// Time at which the end began.
     first: Instant,
 }
 
@@ -277,7 +277,7 @@ fn answer(
     }
 }
 
-/// What becomes of reports.
+/// Counts of reports and log lines that wait or were lost.
 fn output(shared: &Shared) -> OutputStatus {
     let (busy, waiting) = shared.reports.state();
     OutputStatus {

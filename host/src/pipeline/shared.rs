@@ -37,7 +37,7 @@ pub(super) struct Shared {
     delays: Mutex<Option<Histogram<u64>>>,
     /// Losses in this process.
     pub(super) losses: Losses,
-    /// What denials may be too much for.
+    /// Facts about this machine that make a denial broad.
     pub(super) machine: Machine,
     /// Rules put in force.
     pub(super) rules: AtomicU64,
@@ -50,9 +50,9 @@ pub(super) struct Shared {
     hooks: Mutex<(Vec<String>, &'static str)>,
     /// What is attached and was not seen to be called, in words.
     unproven: Mutex<Vec<String>>,
-    /// What is told of each watch.
+    /// Plugin, hook, text and fields of each watch, by slot.
     watches: Mutex<Arc<ToldWatches>>,
-    /// How records of the template program are read.
+    /// Layouts of the template program's records, by slot.
     layouts: Mutex<Arc<CallLayouts>>,
     /// Names of labels, for the labels of events.
     label_names: PublishedLabelNames,
@@ -279,7 +279,7 @@ impl Shared {
         }
     }
 
-    /// Those delays at a quantile, nanoseconds; 0 without any.
+    /// Delay from a hook's call to the rule that it caused, at a quantile, nanoseconds; 0 without any.
     pub(super) fn delay(&self, quantile: f64) -> u64 {
         let delays = self.delays.lock().unwrap_or_else(PoisonError::into_inner);
         delays.as_ref().map_or(0, |delays| delays.value_at_quantile(quantile))

@@ -10,8 +10,6 @@ use std::time::Instant;
 use super::RunError;
 use super::arrivals::{WaitingFiles, found_at_start};
 use super::census::Census;
-use super::exempt::ExemptProcesses;
-use super::files::{PluginFiles, PluginPlace};
 use super::mailbox::Mailbox;
 use super::on_error;
 use super::plugin_status::StatusReader;
@@ -23,7 +21,6 @@ use super::reports::{self, ReportReceiver};
 use super::roster::Roster;
 use super::shared::Shared;
 use super::steward::{Command, Steward, administrator, attach};
-use super::vital;
 use crate::attach::hooks::Hooks;
 use crate::attach::left_out::NotAttached;
 use crate::attach::wanted::Wanted;
@@ -32,9 +29,11 @@ use crate::config::{Config, PluginSpec, RuleSettings};
 use crate::control::Server;
 use crate::enrich::{MachineRoot, ProcessTable};
 use crate::error_chain::chain;
+use crate::files::{PluginFiles, PluginPlace};
 use crate::kernel::map::{Counters, RuleMaps};
 use crate::kernel::program::processes::TaskIterator;
 use crate::kernel::survey::{privilege, probe};
+use crate::machine::{self, ExemptProcesses};
 use crate::plugin::{Cache, CacheError, CompileStop, Compiler, TrustedKey, may_make_code};
 use crate::policy::{Ledger, Machine};
 use crate::read::ring::{ReadError, Rings};
@@ -177,7 +176,7 @@ struct FoundMachine {
     machine: Machine,
     /// `None` where the kernel does not list them.
     processes: Option<TaskIterator>,
-    /// What is to be told of it, in words.
+    /// Notes about the machine for the administrator, in words.
     notes: Vec<String>,
 }
 
@@ -185,10 +184,10 @@ struct FoundMachine {
 /// how processes are listed.
 fn look(hooks: &mut Hooks, exempt: &mut ExemptProcesses) -> Result<FoundMachine, RunError> {
     let (mut told, mut machine) = (exempt.count(), Machine::default());
-    told.extend(vital::told_of_loader());
+    told.extend(machine::told_of_loader());
     hooks.prove(|key_of| {
         told.extend(exempt.hold(key_of));
-        machine = vital::machine(key_of);
+        machine = machine::machine(key_of);
     })?;
     let processes = hooks.processes()?.map_err(|why| {
         told.push(format!(

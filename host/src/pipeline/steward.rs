@@ -14,8 +14,6 @@ use tokio::sync::oneshot;
 use super::RunError;
 use super::arrivals::WaitingFiles;
 use super::census::Census;
-use super::exempt::ExemptProcesses;
-use super::files::PluginFiles;
 use super::hook_counts::Counted;
 use super::mailbox::{Mailbox, ReaderChange};
 use super::prepare::Wider;
@@ -29,7 +27,9 @@ use crate::attach::left_out::{NotAttached, UsedSlot};
 use crate::attach::wanted::Wanted;
 use crate::attach::watches::{ADMINISTRATOR, Watch};
 use crate::config::{Config, RuleSettings};
+use crate::files::PluginFiles;
 use crate::kernel::spec::watch::WatchReach;
+use crate::machine::ExemptProcesses;
 use crate::output::{PluginSummary, Witnessed};
 use crate::read::ring::ReadError;
 use crate::record::RecordError;
@@ -79,7 +79,7 @@ pub(super) enum Command {
     Record {
         /// The recording that is begun, written or ended.
         what: Recordable,
-        /// What became of it, in words.
+        /// Where the result is told, in words.
         reply: Reply<Result<String, RunError>>,
     },
     /// Detach, read what is left, let plugins finish.
@@ -125,7 +125,7 @@ pub(super) struct Ended {
     pub(super) plugins: Vec<PluginSummary>,
     /// Slots that had a program.
     pub(super) hooks: Vec<UsedSlot>,
-    /// What the witness saw.
+    /// Counts of the witness at each hook.
     pub(super) witnessed: Vec<Witnessed>,
     pub(super) read: Result<(), RunError>,
 }

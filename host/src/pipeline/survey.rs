@@ -37,7 +37,7 @@ pub(super) struct RunningSurvey {
     slot: PluginSlot,
     /// Queue of the plugin; dead when the plugin is unloaded.
     queue: Weak<Queue>,
-    /// Whom the reader may know of.
+    /// Scope of the reader: the processes that it may know of.
     scope: Scope,
     end: RunningEnd,
 }

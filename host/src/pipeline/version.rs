@@ -18,7 +18,7 @@ use crate::route::subscription::{PluginSlot, Subscription};
 /// A version that runs, or that can come back.
 #[derive(Clone, Debug)]
 pub(super) struct Version {
-    /// Its number, of all versions of all plugins.
+    /// Number of the version, among all versions of all plugins.
     pub(super) number: u64,
     /// Name of its plugin.
     pub(super) name: String,
@@ -39,7 +39,7 @@ impl Version {
         }
     }
 
-    /// What it may do, by the operator's word.
+    /// Grant of the version: what it asked for and the operator grants.
     pub(super) fn grant(&self, spec: GrantSpec) -> Grant {
         Grant::new(self.asked.clone(), spec)
     }

@@ -8,7 +8,7 @@ use crate::record::RecorderSlot;
 
 /// A plugin with its manifest, not yet started.
 pub struct Candidate {
-    /// What the plugin's manifest asks for.
+    /// Manifest: what the plugin asks for.
     pub manifest: Manifest,
     pub(super) pre: Arc<PluginPre>,
     pub(super) world: Box<dyn World>,
@@ -62,9 +62,9 @@ pub(super) fn describe(pre: &PluginPre) -> Result<Described, CallError> {
 pub(super) enum StartRefusal {
     /// A call failed.
     Call(CallError),
-    /// It refused its configuration.
+    /// The plugin refused its configuration, for this reason.
     Config(String),
-    /// It refused its predecessor's state.
+    /// The plugin refused its predecessor's state, for this reason.
     State(String),
 }
 
@@ -91,7 +91,7 @@ impl StartRefusal {
 pub(super) struct Checkpoint {
     /// The version that wrote it.
     pub(super) version: String,
-    /// As it was written.
+    /// Bytes of the state, as that version wrote them.
     pub(super) state: Vec<u8>,
 }
 

@@ -94,6 +94,7 @@ fn config() -> Config {
     config.consume_fuel(false);
     // A recording must replay bit for bit.
     config.cranelift_nan_canonicalization(true);
+    config.relaxed_simd_deterministic(true);
     config
 }
 

@@ -16,13 +16,13 @@ use std::time::Duration;
 pub enum State {
     /// Compiled and described, without a rule or an event.
     Loaded,
-    /// Its first rules are in force; events come.
+    /// The plugin's first rules are in force; events come.
     Running,
-    /// It failed and is restarted when its time has come; events wait.
+    /// The plugin failed and is restarted when its time has come; events wait.
     Waiting,
-    /// It failed too often and gets nothing any more, until a new version comes.
+    /// The plugin failed too often and gets nothing any more, until a new version comes.
     Quarantined,
-    /// It was told to stop.
+    /// The plugin was told to stop.
     Stopped,
 }
 

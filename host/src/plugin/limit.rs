@@ -20,7 +20,7 @@ pub struct Limits {
     pub binary_bytes: u64,
     /// Actions of one call, bytes; also bounds every other value that a call returns.
     pub output_bytes: usize,
-    /// What `snapshot` may return, bytes.
+    /// State that `snapshot` may return, bytes.
     pub state_bytes: usize,
     /// Records that wait for it.
     pub queue_records: usize,

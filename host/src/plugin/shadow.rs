@@ -29,7 +29,7 @@ const WAITING_MAX: usize = 256;
 const TOLD_MAX: usize = 8;
 /// Name of the running version in reports of differences.
 const RUNS: &str = "the version that runs";
-/// Who wants what the version that runs does not.
+/// Name of the shadow in reports of differences.
 const SHADOW: &str = "the shadow";
 
 /// Receives the differences between a shadow and the running version.

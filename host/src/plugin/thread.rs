@@ -33,7 +33,7 @@ pub(super) struct PluginThread {
 enum VersionInput {
     Tick,
     Batch(Arc<Batch>),
-    /// What is left to tell before the end.
+    /// The end, before which the plugin is told outcomes and losses that are left.
     End,
 }
 

@@ -63,7 +63,7 @@ pub struct WorkerStats {
     pub faults: AtomicU64,
     /// Times that it was started again after one.
     pub restarts: AtomicU64,
-    /// How long the last of these took, microseconds.
+    /// Duration of the latest restart, microseconds.
     pub restart_us: AtomicU64,
     /// New versions that took over.
     pub swaps: AtomicU64,
@@ -88,9 +88,9 @@ impl WorkerStats {
 /// The version that runs.
 #[derive(Clone, Debug)]
 pub struct About {
-    /// What the version's manifest asked for.
+    /// Manifest: what the version asked for.
     pub manifest: Manifest,
-    /// Its file and hash.
+    /// File and hash of the version.
     pub identity: Identity,
 }
 
@@ -113,7 +113,7 @@ pub(super) enum WorkerOrder {
     Swap(Box<Successor>),
     /// A version runs without effect.
     Shadow(Box<Successor>, Box<dyn ShadowSink>),
-    /// Its calls are recorded from here on.
+    /// The plugin's calls are recorded from here on.
     Record,
 }
 

@@ -51,7 +51,7 @@ pub enum AskedVerdict {
 pub struct AskedWatch {
     /// Place in the manifest's list.
     pub index: u16,
-    /// As it was written.
+    /// Text of the watch, as it was written.
     pub text: String,
     /// The hook; `None` for a text that is no watch, which is told when it is resolved.
     pub hook: Option<String>,
@@ -63,7 +63,7 @@ pub struct AskedWatch {
     pub labels: Vec<String>,
     /// The label that it gives.
     pub gives: Option<String>,
-    /// What it does with a call that it matches.
+    /// Verdict on a call that the watch matches.
     pub verdict: Option<AskedVerdict>,
 }
 

@@ -8,7 +8,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(crate) struct Allowance {
     per_second: u32,
     left: u32,
-    /// When `left` was last refilled.
+    /// Time of the last refill of `left`, nanoseconds of `CLOCK_BOOTTIME`.
     refilled_boot_ns: u64,
 }
 

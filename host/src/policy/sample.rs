@@ -54,7 +54,7 @@ pub enum SampleError {
     /// Nothing that a sample says.
     #[error("neither usage nor arguments are asked for")]
     Nothing,
-    /// Another ask has that token.
+    /// Another ask of the plugin has that token.
     #[error("an ask with that token is not at its end")]
     Token,
     /// As many asks as a plugin may have.
@@ -124,7 +124,7 @@ impl DueSample {
 pub struct SampleBook {
     asks: Vec<Ask>,
     limits: SampleLimits,
-    /// When samples were taken last.
+    /// Time at which samples were taken last, nanoseconds of `CLOCK_BOOTTIME`.
     taken_boot_ns: u64,
 }
 

@@ -39,7 +39,7 @@ pub enum WatchGrantError {
         /// The hook that the watch names.
         hook: String,
     },
-    /// It covers a whole hook, or everybody's signals.
+    /// The watch denies every call of a hook, or everybody's signals.
     #[error("it denies {what}, and broad denials are not granted: `broad = true` grants them")]
     Broad {
         /// Calls that the watch denies, in words.

@@ -45,7 +45,7 @@ pub(super) struct BlockHead {
     pub(super) plain: u32,
     /// Kind of what the block holds.
     pub(super) kind: u16,
-    /// Its number, from 0 on.
+    /// Number of the block, from 0 on.
     pub(super) sequence: u64,
     /// Times of its first and last entry, nanoseconds of `CLOCK_BOOTTIME`.
     pub(super) boot_ns: (u64, u64),

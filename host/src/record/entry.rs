@@ -43,7 +43,7 @@ words! {
         /// The plugin came, and starts anew.
         #[default]
         Started = 0,
-        /// It failed, and was started from its last checkpoint.
+        /// The plugin failed, and was started from its last checkpoint.
         Restarted = 1,
         /// A version took over from the one before.
         TookOver = 2,
@@ -112,9 +112,9 @@ words! {
         /// The call was not made of the plugin: there is nothing to compare with.
         #[default]
         Unmade = 0,
-        /// What it returned is the output.
+        /// The call returned the recorded output.
         Returned = 1,
-        /// It refused; the text says why.
+        /// The plugin refused; the text says why.
         Refused = 2,
         /// The call failed; the text says how.
         Failed = 3,
@@ -127,14 +127,14 @@ words! {
     /// What made a call fail.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum Failing ("failure" else Machine) {
-        /// Nothing made it fail.
+        /// The call did not fail.
         #[default]
         Nothing = 0,
         /// A trap: the same input makes it again.
         Trap = 1,
-        /// It wanted more of something than it may have: the same again.
+        /// The call wanted more of something than it may have; the same input does so again.
         Limit = 2,
-        /// It returned more than it may: the same again.
+        /// The call returned more than it may; the same input does so again.
         Output = 3,
         /// Time or the machine decided: a deadline, the native stack. Not repeated.
         Machine = 4,
@@ -164,13 +164,13 @@ composite! {
         pub boot_ns: u64,
         /// Which function of the plugin was called.
         pub act: TapedAct,
-        /// What the function was given.
+        /// Bytes that the function was given.
         pub input: Cow<'a, [u8]>,
-        /// Of `restore`, the version that wrote the state.
+        /// Version that wrote the state that `restore` is given.
         pub from: Cow<'a, str>,
-        /// Of `init`, the seed.
+        /// Seed that `init` is given.
         pub seed: u64,
-        /// How the call ended.
+        /// Kind of the answer: returned, refused, failed, or no call was made.
         pub answer: TapedAnswer,
         /// Bytes that the call returned.
         pub output: Cow<'a, [u8]>,
@@ -213,7 +213,7 @@ composite! {
 pub(crate) mod ended {
     /// Somebody stopped the recording.
     pub(crate) const STOPPED: &str = "stopped";
-    /// It is what a flight recorder held.
+    /// The recording is the content of a flight recorder.
     pub(crate) const DUMPED: &str = "what the flight recorder held";
     /// The recording reached `--record-mib`.
     pub(crate) const FULL: &str = "full";
@@ -228,7 +228,7 @@ composite! {
     }
 }
 
-/// One thing of a recording.
+/// An entry of a recording.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum RecordEntry<'a> {
     /// See [`Head`].
@@ -260,7 +260,7 @@ impl<'a> RecordEntry<'a> {
         }
     }
 
-    /// Its time, where it has one.
+    /// Time of the entry, nanoseconds of `CLOCK_BOOTTIME`, where it has one.
     pub(super) const fn boot_ns(&self) -> Option<u64> {
         match self {
             RecordEntry::Head(head) => Some(head.boot_ns),
@@ -274,7 +274,7 @@ impl<'a> RecordEntry<'a> {
     }
 
     /// Appends the entry to some bytes.
-    pub(super) fn push(&self, out: &mut Vec<u8>) {
+    pub(crate) fn push(&self, out: &mut Vec<u8>) {
         let at = out.len();
         out.extend_from_slice(&[0; ENTRY_HEAD]);
         match self {

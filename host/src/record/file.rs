@@ -14,12 +14,12 @@ pub enum RecordError {
         /// Path at which something lies.
         file: PathBuf,
     },
-    /// It cannot be made.
+    /// The file cannot be created.
     #[error("{}: cannot be recorded to", file.display())]
     Create {
         /// Path of the file.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },

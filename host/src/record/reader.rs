@@ -13,12 +13,12 @@ use crate::regular;
 /// Why a file is no recording.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RecordingError {
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("{}: cannot be read", file.display())]
     Read {
         /// Path of the file.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },
@@ -66,7 +66,7 @@ pub(crate) enum Damage {
     Missing {
         /// Offset of the next block, bytes.
         at: u64,
-        /// How many blocks are missing.
+        /// Number of blocks that are missing.
         blocks: u64,
     },
 }
@@ -153,7 +153,7 @@ impl RecordingReader {
         self.damage
     }
 
-    /// How much was read of how much, bytes.
+    /// Bytes that were read, and length of the file.
     #[must_use]
     pub(crate) const fn progress(&self) -> (u64, u64) {
         (self.at, self.length)

@@ -36,7 +36,7 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// One with a key of its own.
+    /// A redactor with a key of its own.
     pub(super) fn new() -> io::Result<Self> {
         let mut key = [0; 32];
         File::open("/dev/urandom")?.read_exact(&mut key)?;

@@ -21,7 +21,7 @@ pub struct Tape {
 pub enum TapedOutcome<'a> {
     /// The call is written for whoever plays the tape; the plugin was not called.
     Unmade,
-    /// It returned something, or nothing.
+    /// The call returned these bytes, or none.
     Returned(&'a [u8]),
     /// The call refused, in these words.
     Refused(&'a str),

@@ -43,7 +43,7 @@ pub(crate) struct BatchBuilder {
     /// Unknown ancestors of the process being described, youngest first.
     lineage: Vec<ProcessKey>,
     pool: Arc<BufferPool>,
-    /// Whom its readers may know of.
+    /// Scope of the readers: the processes that they may know of.
     scope: Scope,
     /// Schema of the batches.
     schema: Schema,

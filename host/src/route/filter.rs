@@ -1,7 +1,8 @@
 //! A plugin's filters on the hooks that the host follows processes by.
 //!
 //! The host needs each of their calls, so the kernel filters none of them; what a plugin is sent of them is
-//! what passes its own filters here. Filters on all other hooks are the kernel's.
+//! what passes its own filters here. Filters on all other hooks are the kernel's; where no kernel has filtered, in
+//! scenarios and on a recorded stream, those are applied here too.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,8 +29,10 @@ pub struct Filter {
 
 /// The filters of a view, and what they remember.
 #[derive(Debug, Default)]
-pub(super) struct Sieve {
+pub(crate) struct Sieve {
     filters: Arc<[Filter]>,
+    /// Whether filters on all hooks are applied, not only on those of [`FOLLOWED`].
+    is_of_every_hook: bool,
     /// Calls of a process in a second, by filter.
     calls: HashMap<(usize, ProcessKey), (u64, u32), RandomState>,
     /// Objects of a process, by filter.
@@ -41,6 +44,12 @@ impl Sieve {
         Self { filters, ..Self::default() }
     }
 
+    /// A sieve for calls that no kernel has filtered. Of a hook whose record has no path, flags or port where the
+    /// kernel finds one, conditions on it hold.
+    pub(crate) fn of_every_hook(filters: Arc<[Filter]>) -> Self {
+        Self { filters, is_of_every_hook: true, ..Self::default() }
+    }
+
     /// Whether its filters let the same pass.
     pub(super) fn is_of(&self, filters: &[Filter]) -> bool {
         let own = |filters: &[Filter]| -> Vec<Filter> {
@@ -50,8 +59,9 @@ impl Sieve {
     }
 
     /// Whether an event is sent: one of a hook without filters is, and one that passes one of them.
-    pub(super) fn passes(&mut self, event: &Event<'_>) -> bool {
-        let Some(hook) = event.body.hook().filter(|hook| FOLLOWED.contains(hook)) else {
+    pub(crate) fn passes(&mut self, event: &Event<'_>) -> bool {
+        let is_judged = |hook: &Hook| self.is_of_every_hook || FOLLOWED.contains(hook);
+        let Some(hook) = event.body.hook().filter(is_judged) else {
             return true;
         };
         let filters = Arc::clone(&self.filters);
@@ -73,18 +83,29 @@ impl Sieve {
 
     fn is_met(&mut self, at: usize, condition: &Condition, event: &Event<'_>) -> bool {
         let (meta, process) = (&event.meta, event.meta.process);
-        let exec = match &event.body {
-            Body::BprmCommittedCreds(exec) => Some(exec),
-            _ => None,
+        let (path, file) = match &event.body {
+            Body::BprmCommittedCreds(exec) | Body::BprmCheckSecurity(exec) => {
+                (Some((&exec.path, exec.path_truncated)), exec.file)
+            }
+            Body::FileOpen(open) => (Some((&open.path, open.path_truncated)), open.file),
+            _ => (None, FileKey::default()),
         };
+        // The record of another hook may have it, under a name of its own.
+        let is_unknown = matches!(event.body, Body::Call(_));
         match condition {
             Condition::Uid(uid) => meta.uid == *uid,
             Condition::Cgroup(id) => meta.cgroup_id == *id,
             Condition::PathPrefix(prefix) => {
-                exec.is_some_and(|exec| exec.path_truncated || exec.path.starts_with(prefix))
+                path.map_or(is_unknown, |(path, is_cut)| is_cut || path.starts_with(prefix))
             }
-            // None of these calls opens a file or has an address.
-            Condition::FlagsAny(_) | Condition::Port(_) => false,
+            Condition::FlagsAny(flags) => match &event.body {
+                Body::FileOpen(open) => open.flags & flags != 0,
+                _ => is_unknown,
+            },
+            Condition::Port(port) => match &event.body {
+                Body::SocketConnect(connect) => connect.port == *port,
+                _ => is_unknown,
+            },
             Condition::PerProcessRate(most) => {
                 if self.calls.len() >= REMEMBERED_MAX {
                     self.calls.clear();
@@ -101,8 +122,7 @@ impl Sieve {
                 if self.seen.len() >= REMEMBERED_MAX {
                     self.seen.clear();
                 }
-                let file = exec.map(|exec| exec.file).unwrap_or_default();
-                self.seen.insert((at, process, file))
+                is_unknown || self.seen.insert((at, process, file))
             }
         }
     }
@@ -110,7 +130,7 @@ impl Sieve {
 
 #[cfg(test)]
 mod tests {
-    use krsi_plugin_schema::latest::{Connect, Exec, Exit, Meta};
+    use krsi_plugin_schema::latest::{Call, Connect, Exec, Exit, FileOpen, Meta};
 
     use super::*;
 
@@ -156,6 +176,31 @@ mod tests {
         let mut first = sieve(&[&[Condition::FirstSeen]]);
         let mut passed = |uid| (0..5).filter(|_| first.passes(&event(uid, exec("/a")))).count();
         assert_eq!((passed(1), passed(2)), (1, 1));
+    }
+
+    #[test]
+    fn where_no_kernel_filters_every_hook_is_judged() {
+        let one = |condition: Condition| {
+            Sieve::of_every_hook(
+                [Hook::FileOpen, Hook::SocketConnect, Hook::TaskKill]
+                    .map(|hook| Filter { hook, conditions: vec![condition.clone()] })
+                    .into(),
+            )
+        };
+        let open = |path: &'static str, flags| {
+            event(1, Body::FileOpen(FileOpen { path: path.into(), flags, ..FileOpen::default() }))
+        };
+        let connect = |port| event(1, Body::SocketConnect(Connect { port, ..Connect::default() }));
+        let kill = event(1, Body::Call(Call { hook: Hook::TaskKill, values: Vec::new() }));
+        let mut below = one(Condition::PathPrefix("/etc/".into()));
+        assert!(below.passes(&open("/etc/shadow", 0)) && !below.passes(&open("/tmp/a", 0)));
+        assert!(!below.passes(&connect(1)) && below.passes(&kill));
+        let mut cut = one(Condition::FlagsAny(0o1000));
+        assert!(cut.passes(&open("/a", 0o1001)) && !cut.passes(&open("/a", 1)));
+        let mut port = one(Condition::Port(22));
+        assert!(port.passes(&connect(22)) && !port.passes(&connect(23)));
+        let mut user = one(Condition::Uid(7));
+        assert!(!user.passes(&kill) && user.passes(&event(1, exec("/a"))));
     }
 
     #[test]

@@ -119,7 +119,7 @@ pub enum Delivery {
 /// The reason why a pause ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pause {
-    /// Its time is over.
+    /// The time of the pause is over.
     Over,
     /// An order lies ready.
     Order,

@@ -11,9 +11,9 @@ use super::batch::ProcessSource;
 pub enum Scope {
     #[default]
     System,
-    /// What runs under a user id.
+    /// Processes that run under a user id.
     Uid(u32),
-    /// What runs in a cgroup or below it; the path starts with a slash.
+    /// Processes in a cgroup or below it; the path starts with a slash.
     Cgroup(Arc<str>),
 }
 

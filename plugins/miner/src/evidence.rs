@@ -45,7 +45,7 @@ pub(crate) mod kind {
     pub(crate) const WORK: u32 = 1 << 24;
     pub(crate) const MEMORY: u32 = 1 << 25;
     pub(crate) const WORDS: u32 = 1 << 26;
-    /// Those that are no evidence of mining.
+    /// Kinds that are no evidence of mining.
     pub(crate) const CIRCUMSTANCES: u32 = ENDPOINT
         | LOGIN
         | CONNECTED

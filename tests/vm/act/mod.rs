@@ -140,7 +140,7 @@ impl Act {
         Ok(None)
     }
 
-    /// That its undisturbed outcome is what it came to.
+    /// Checks that an act came to its undisturbed outcome.
     pub(crate) fn undisturbed(&self, result: &io::Result<()>) -> anyhow::Result<()> {
         let errno = result.as_ref().err().map(io::Error::raw_os_error);
         ensure!(errno == self.outcome.map(Some), "{}: {result:?}", self.hook);

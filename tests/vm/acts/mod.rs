@@ -57,7 +57,7 @@ struct MinerAct {
     name: String,
     /// Where it lies; of one in memory, its name.
     program: String,
-    /// Its arguments, the name that it gives itself first.
+    /// Arguments of the program, first the name that it gives itself.
     argv: Vec<String>,
     #[serde(default)]
     how: How,
@@ -87,7 +87,7 @@ enum How {
     Deleted,
     /// Before the host starts.
     Before,
-    /// The same from a file in memory.
+    /// An execution from a file in memory.
     BeforeMemfd,
     /// In a root of its own.
     Chroot,
@@ -106,10 +106,10 @@ impl How {
 /// What became of the acts of a file.
 #[derive(Default)]
 struct Tally {
-    /// Those with an alert or a refusal.
+    /// Acts with an alert or a refusal.
     hit: BTreeSet<String>,
     all: Vec<MinerAct>,
-    /// Those that did not do what they do.
+    /// Acts that did not do what they are to do.
     idle: BTreeSet<String>,
     /// What each told last.
     last: BTreeMap<String, String>,

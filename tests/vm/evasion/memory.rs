@@ -107,7 +107,7 @@ const ACTS: [CodeGain; 6] = [
     (shared_segment, 1, "7"),
 ];
 
-/// That each act succeeds.
+/// Checks that each act succeeds.
 fn succeed() -> anyhow::Result<()> {
     let act =
         |(number, (act, ..)): (usize, &CodeGain)| act().with_context(|| format!("act {number}"));

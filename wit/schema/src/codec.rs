@@ -25,7 +25,7 @@ const RESERVED: usize = 16;
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
-    /// They end too early, or are no such value.
+    /// The bytes end too early, or are no such value.
     #[error("does not decode")]
     Malformed,
     /// A word of a later version, where none may be left out.

@@ -20,6 +20,6 @@ pub use v0_2 as latest;
 /// Growable list that the macros encode into.
 #[doc(hidden)]
 pub use alloc::vec::Vec as List;
-/// What is written to, for the macros.
+/// Buffer that the macros encode into.
 #[doc(hidden)]
 pub type Bytes = List<u8>;

@@ -12,7 +12,7 @@ pub enum Schema {
 }
 
 impl Schema {
-    /// Its number in a manifest and a batch start.
+    /// Number of the schema in a manifest and in the start of a batch.
     #[must_use]
     pub const fn number(self) -> u16 {
         match self {

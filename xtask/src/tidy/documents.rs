@@ -27,6 +27,22 @@ pub(crate) fn dependencies(manifest: &str) -> Vec<Finding> {
     findings
 }
 
+/// The page of words.
+pub(crate) const GLOSSARY: &str = "docs/glossary.md";
+/// Words that a reader can be asked to know.
+const WORDS_MAX: usize = 60;
+
+/// The glossary explains no more words than a reader can be asked to know.
+pub(crate) fn glossary(text: &str) -> Vec<Finding> {
+    let rows = text.lines().filter(|line| line.starts_with("| ")).count();
+    // The head of each table and the line below it are no words.
+    let words = rows - 2 * text.lines().filter(|line| line.starts_with("| ---")).count();
+    if words <= WORDS_MAX {
+        return Vec::new();
+    }
+    vec![Finding::new(GLOSSARY, 1, format!("{words} words, more than {WORDS_MAX}: replace one"))]
+}
+
 /// The changelog has a place for what is not released yet.
 pub(crate) fn changelog(text: &str) -> Vec<Finding> {
     if text.lines().any(|line| line == "## Unreleased") {

@@ -4,6 +4,11 @@ use super::{File, Finding};
 
 /// Words of the longest block that is looked at: a longer one says something, however little.
 const LONGEST: usize = 3;
+/// Words of the longest block whose first word is looked at.
+const SHORT: usize = 9;
+/// First words of a block that speaks of what another line names.
+const ELSEWHERE: [&str; 9] =
+    ["it", "its", "they", "their", "them", "those", "that", "none", "never"];
 /// Words that point to a subject and do not name it.
 const POINTING: &str = "\
     the its their it they them this that these those which why what how who whom whose where \
@@ -21,7 +26,7 @@ const VAGUE: &str = "\
 pub(crate) fn check(file: &File) -> Vec<Finding> {
     let mut findings = Vec::new();
     for (line, text) in blocks(&file.text) {
-        if is_filler(&text) {
+        if is_filler(&text) || is_of_another(&text) {
             let what = format!("{text:?} does not name its subject: name it, or leave it out");
             findings.push(Finding::new(&file.path, line, what));
         }
@@ -58,6 +63,14 @@ fn is_filler(text: &str) -> bool {
         && words.iter().all(|word| is_among(POINTING, word) || is_among(VAGUE, word))
 }
 
+/// Whether a short text speaks of a subject that stands elsewhere: "Its calls so far.", "The same from memory."
+fn is_of_another(text: &str) -> bool {
+    let words: Vec<String> = text.split_whitespace().map(bare).collect();
+    let first = words.first().map(String::as_str).unwrap_or_default();
+    let is_same = words.get(..2).is_some_and(|words| words == ["the", "same"]);
+    words.len() <= SHORT && (ELSEWHERE.contains(&first) || is_same)
+}
+
 /// A word without punctuation, whose it is, and capitals. Code keeps its marks: it always names something.
 fn bare(word: &str) -> String {
     let word = word.trim_matches(['.', ',', ';', ':', '?', '!', '(', ')']);
@@ -87,6 +100,17 @@ mod tests {
         for filler in ["Name in it.", "The plugin's file.", "Where and how.", "What was decided."] {
             assert_eq!(lines(&format!("//! {filler}\nmod a;\n")), [1], "{filler}");
         }
+    }
+
+    #[test]
+    fn a_subject_that_stands_elsewhere_is_found() {
+        for text in
+            ["Its calls so far.", "The same, but only reported.", "Those that were refused."]
+        {
+            assert_eq!(lines(&format!("/// {text}\n")), [1], "{text}");
+        }
+        let long = "It is called by the host once for each plugin that starts.";
+        assert_eq!(lines(&format!("/// {long}\n")), [0; 0]);
     }
 
     #[test]

@@ -53,7 +53,10 @@ pub(crate) fn run(root: &Path) -> anyhow::Result<ExitCode> {
     }
     findings.extend(layers::check(&read("ARCHITECTURE.md")?, &files));
     findings.extend(names::check(&files));
-    findings.extend(references::check(root, &documents(root)?, &files));
+    let documents = documents(root)?;
+    findings.extend(references::check(root, &documents, &files));
+    findings.extend(references::links(root, &documents));
+    findings.extend(documents::glossary(&read(documents::GLOSSARY)?));
     findings.extend(documents::dependencies(&read("Cargo.toml")?));
     findings.extend(documents::changelog(&read("CHANGELOG.md")?));
     findings.extend(documents::adr_links(root, &files)?);
@@ -82,7 +85,9 @@ fn files(root: &Path) -> anyhow::Result<Vec<File>> {
 /// Every document that people read.
 fn documents(root: &Path) -> anyhow::Result<Vec<File>> {
     let mut files = Vec::new();
-    walk(root, &root.join("docs"), ".md", &mut files)?;
+    for folder in ["docs", "plugins", "tests", "host"] {
+        walk(root, &root.join(folder), ".md", &mut files)?;
+    }
     for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
         let text = fs::read_to_string(root.join(name)).with_context(|| name.to_owned())?;
         files.push(File { path: name.to_owned(), text });

@@ -37,6 +37,25 @@ pub(crate) fn check(root: &Path, documents: &[File], sources: &[File]) -> Vec<Fi
     findings
 }
 
+/// Whether links of documents lead to files that are there. What is elsewhere, and places in a page, are left to readers.
+pub(crate) fn links(root: &Path, documents: &[File]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for file in documents {
+        let folder = root.join(&file.path).parent().map(Path::to_owned).unwrap_or_default();
+        for (at, line) in file.text.lines().enumerate() {
+            let targets = line.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            let paths = targets.map(|target| target.split('#').next().unwrap_or_default());
+            for path in paths.filter(|path| !path.is_empty() && !path.contains(':')) {
+                if !folder.join(path).exists() {
+                    let what = format!("the link to {path} leads nowhere");
+                    findings.push(Finding::new(&file.path, at + 1, what));
+                }
+            }
+        }
+    }
+    findings
+}
+
 /// Whether a text in back-ticks is a path of the repository.
 fn is_path(text: &str) -> bool {
     let is_plain =
@@ -67,6 +86,9 @@ mod tests {
             0
         );
         assert_eq!(document("`kernel/map.rs`"), 1);
+        let linked = |text: &str| links(root, &[file("docs/a.md", text)]).len();
+        assert_eq!(linked("[a](glossary.md#words), [b](https://example.org/x), [c](#here)"), 0);
+        assert_eq!(linked("[a](../README.md) and [b](no-such.md)"), 1);
         let comment = |text: &str| check(root, &[], &[file("host/src/a.rs", text)]).len();
         assert_eq!(comment("//! In `host/src/no_such_file.rs`.\nlet a = \"`host/x/y`\";\n"), 1);
     }

@@ -42,7 +42,7 @@ pub const RECORD_MAX: usize = size_of::<Header>() + size_of::<Call>() + ROOMS * 
 /// The smallest ring that holds the longest record, a power of two as the kernel wants it.
 pub const RING_MIN: usize = (RECORD_MAX + RING_HEADER).next_power_of_two();
 
-/// What the kernel answered.
+/// Verdict on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Verdict {

@@ -35,7 +35,7 @@ pub fn named(protocol: u32) -> u32 {
 #[derive(Clone, Copy)]
 #[repr(u64)]
 pub enum Unspecified {
-    /// None: a connect to it ends a connection.
+    /// No address: a connect to it ends a connection.
     Nothing = 0,
     /// IPv4: `inet_bind`, `udp_sendmsg` and `raw_sendmsg` take it for that.
     Inet = 1,

@@ -45,7 +45,7 @@ const UNDECIDED: u32 = 1 << UNKNOWN;
 pub enum Truth {
     /// The predicate is false.
     No,
-    /// What could be read does not decide it.
+    /// The predicate is undecided: a value that would decide it could not be read.
     Unknown,
     /// The predicate holds.
     Yes,

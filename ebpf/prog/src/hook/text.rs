@@ -66,7 +66,7 @@ fn text_row<const R: usize, const ROOM: usize>(state: &mut State, room: *mut [u8
     fits ^ state.values.unknown_zero() as u32
 }
 
-/// One room of the tail.
+/// Room number `at` of the tail.
 #[inline(always)]
 pub fn room<const R: usize>(rooms: *mut Rooms<R>, at: u16) -> *mut [u8; R] {
     let first = rooms.cast::<[u8; R]>();

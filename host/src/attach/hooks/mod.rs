@@ -417,7 +417,7 @@ impl Hooks {
         self.digests.end();
     }
 
-    /// What the witnesses saw, who end with it.
+    /// Ends the witnesses; their counts of each hook.
     pub(crate) fn end(mut self) -> Vec<Witnessed> {
         self.witnesses.end(HookCounts { counters: &self.counters, used: &self.used })
     }

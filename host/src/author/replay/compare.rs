@@ -21,9 +21,12 @@ struct Wishes<'f> {
 impl Follower for Wishes<'_> {
     fn write(&mut self, told: &Told) -> io::Result<()> {
         let (kind, text) = match &told.what {
-            What::Action { text } => (OnlyKind::Wants, text),
-            What::NotDone { text } => (OnlyKind::NotDone, text),
-            What::Failed { text } => (OnlyKind::Failed, text),
+            What::Action { text } => (OnlyKind::Wants, text.clone()),
+            What::NotDone { text } => (OnlyKind::NotDone, text.clone()),
+            What::Failed { text } => (OnlyKind::Failed, text.clone()),
+            What::WouldRefuse { hook, tgid, errno } => {
+                (OnlyKind::Refuses, format!("{hook} of process {tgid} with errno {errno}"))
+            }
             // What a plugin lacks or misses is about this one of the two.
             What::OnStream { lacks, .. } if !lacks.is_empty() => return self.follower.write(told),
             What::TicksLeftOut { .. } => return self.follower.write(told),
@@ -32,7 +35,7 @@ impl Follower for Wishes<'_> {
             }
             _ => return Ok(()),
         };
-        self.wishes.push((told.after_ns, told.plugin.clone(), (kind, text.clone())));
+        self.wishes.push((told.after_ns, told.plugin.clone(), (kind, text)));
         Ok(())
     }
 
@@ -98,4 +101,41 @@ pub(crate) fn compare(
         lacking: of_old.lacking || of_new.lacking,
         ..of_new
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct NoFollower;
+
+    impl Follower for NoFollower {
+        fn write(&mut self, _: &Told) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn progress(&mut self, _: (u64, u64)) {}
+    }
+
+    #[test]
+    fn what_a_plugin_wants_and_what_its_rules_would_refuse_is_compared() {
+        let mut follower = NoFollower;
+        let mut wishes = Wishes { wishes: Vec::new(), is_first: true, follower: &mut follower };
+        for what in [
+            What::Action { text: "alert".into() },
+            What::WouldRefuse { hook: "file_open", tgid: 7, errno: 13 },
+            What::OnStream { version: "1".into(), lacks: Vec::new() },
+        ] {
+            wishes.write(&Told { after_ns: 5, plugin: "a".into(), what }).unwrap();
+        }
+        let kept: Vec<Deed> = wishes.wishes;
+        let refused = "file_open of process 7 with errno 13";
+        assert_eq!(
+            kept,
+            [
+                (5, "a".into(), (OnlyKind::Wants, "alert".into())),
+                (5, "a".into(), (OnlyKind::Refuses, refused.into())),
+            ]
+        );
+    }
 }

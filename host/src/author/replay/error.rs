@@ -38,7 +38,7 @@ pub(crate) enum ReplayError {
         #[source]
         why: StageError,
     },
-    /// What is told cannot be written.
+    /// The output of the replay cannot be written.
     #[error("what is replayed cannot be told")]
     Tell(#[source] std::io::Error),
 }

@@ -34,9 +34,9 @@ const fn order(key: ProcessKey) -> ProcessOrder {
 
 #[derive(Debug, Default)]
 struct Suspect {
-    /// What holds now.
+    /// Evidence about the process that was not taken back.
     pieces: Vec<Piece>,
-    /// What held when it was most, as far as some of it was taken back since.
+    /// Evidence when its sum of weights was highest, as far as some of it was taken back since.
     most: Vec<Piece>,
     threshold: u32,
     alerts: u64,
@@ -59,7 +59,7 @@ impl Suspect {
         self.pieces.retain(|piece| piece.weight > 0);
     }
 
-    /// What held when it was most.
+    /// Evidence when its sum of weights was highest.
     fn most(self) -> Vec<Piece> {
         if sum(&self.most) > sum(&self.pieces) { self.most } else { self.pieces }
     }

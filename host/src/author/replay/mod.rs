@@ -43,7 +43,7 @@ pub(crate) struct Replayed {
     pub(crate) left_out: u64,
     /// Calls that were made.
     pub(crate) calls: u64,
-    /// Of those, calls that did what the tape says.
+    /// Calls that were made and did what the tape says.
     pub(crate) same: u64,
     /// Calls that did something else.
     pub(crate) different: u64,

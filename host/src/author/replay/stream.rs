@@ -1,7 +1,6 @@
 //! The recorded stream, cut anew for a plugin: what another plugin, or another version, would have done.
 //!
-//! It is an open loop: what its rules would have refused happened all the same, and is told as that. Its filters are
-//! not applied: it sees every call of its hooks that the stream has.
+//! It is an open loop: what its rules would have refused happened all the same, and is told as that.
 
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
@@ -113,7 +112,7 @@ impl Streaming {
                 },
                 Record::Event(event) => {
                     self.refuses(event, tell);
-                    event.body.hook().is_some_and(|hook| self.hooks.contains(hook))
+                    event.body.hook().is_some() && self.stage.is_sent(event)
                 }
                 Record::Running(_) | Record::RunningEnd(_) => self.running,
                 Record::BatchStart(_)

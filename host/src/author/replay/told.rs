@@ -14,7 +14,7 @@ pub(crate) struct Told {
     pub(crate) after_ns: u64,
     /// Name of the plugin, or empty.
     pub(crate) plugin: String,
-    /// What the replay tells.
+    /// Kind of the message, with its values.
     #[serde(flatten)]
     pub(crate) what: What,
 }
@@ -61,8 +61,10 @@ pub(crate) enum OnlyKind {
     Wants,
     /// A host would not do something that it wants.
     NotDone,
-    /// It fails, and is called no more.
+    /// The plugin fails, and is not called any more.
     Failed,
+    /// Rules of the plugin would have refused a call.
+    Refuses,
 }
 
 impl OnlyKind {
@@ -71,6 +73,7 @@ impl OnlyKind {
             OnlyKind::Wants => "wants to",
             OnlyKind::NotDone => "is not answered as it would like:",
             OnlyKind::Failed => "failed:",
+            OnlyKind::Refuses => "would refuse",
         }
     }
 }
@@ -78,9 +81,9 @@ impl OnlyKind {
 /// A piece of evidence about a process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Piece {
-    /// What was seen, in the plugin's words.
+    /// Observation, in the plugin's words.
     pub(crate) what: String,
-    /// How much it counts.
+    /// Weight of the evidence, in the plugin's own measure.
     pub(crate) weight: u32,
 }
 
@@ -105,7 +108,7 @@ pub(crate) struct Score {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub(crate) enum What {
-    /// What the recording is of.
+    /// Machine, boot and hooks that the recording is of.
     Recording {
         /// Head of the recording.
         #[serde(serialize_with = "of_head")]
@@ -168,11 +171,11 @@ pub(crate) enum What {
     },
     /// One of two plugins does something that the other does not.
     Only {
-        /// Whose it is: `old` or `new`.
+        /// The plugin that does it: `old` or `new`.
         who: &'static str,
         /// Whether it is something that it wants, that a host would not do, or that it fails with.
         kind: OnlyKind,
-        /// What the one does, in words.
+        /// The difference, in words.
         text: String,
     },
     /// The plugin logs something.
@@ -189,7 +192,7 @@ pub(crate) enum What {
     },
     /// A call of the plugin fails.
     Failed {
-        /// How the call fails.
+        /// Error of the call, in words.
         text: String,
     },
     /// A call does not do what the tape says.
@@ -198,7 +201,7 @@ pub(crate) enum What {
         call: u64,
         /// Which function was called.
         act: &'static str,
-        /// What differs, a line for each difference.
+        /// Differences from the tape, one on each line.
         lines: Vec<String>,
     },
     /// No more calls of this tape are made.
@@ -224,7 +227,7 @@ pub(crate) enum What {
         tgid: u32,
         /// Executable of the process; empty when it was not described.
         exe: String,
-        /// What the plugin noted about it.
+        /// Evidence that the plugin noted about the process.
         pieces: Vec<Piece>,
         /// Sum of their weights.
         sum: u64,
@@ -238,7 +241,7 @@ pub(crate) enum What {
         /// Pieces of evidence and alerts.
         notes: u64,
     },
-    /// How often a plugin did what its tape says.
+    /// Counts of a plugin's calls, by whether they did what its tape says.
     Score {
         /// Counts of calls and actions.
         #[serde(flatten)]

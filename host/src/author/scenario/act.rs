@@ -14,7 +14,7 @@ use super::super::stage::{Stage, object};
 use super::file::{GivenValue, ScenarioAct};
 use crate::policy::ledger::memory::{CallKeys, CallPath};
 
-/// Who acts unless an act says otherwise.
+/// Id of the process that acts unless an act says otherwise.
 const PID: u32 = 100;
 /// Process id of init, the ancestor of every process.
 const INIT: u32 = 1;
@@ -38,13 +38,13 @@ struct KnownProcess {
     is_unfollowed: bool,
 }
 
-/// One call of an act.
+/// An event of an act: one call of a hook.
 pub(super) struct Step {
     pub(super) event: Event<'static>,
 }
 
 impl Step {
-    /// What rules make of it, who is asked.
+    /// Keys of the event, by which rules are looked up for it.
     pub(super) fn object(&self) -> CallKeys<'_> {
         let object = object(&self.event);
         let own = match object.path {

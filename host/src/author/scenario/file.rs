@@ -24,7 +24,7 @@ pub(crate) enum ScenarioError {
     Read {
         /// The file or folder.
         file: PathBuf,
-        /// What the kernel says.
+        /// Error that the kernel returned.
         #[source]
         source: io::Error,
     },
@@ -33,7 +33,7 @@ pub(crate) enum ScenarioError {
     File {
         /// Path of the file.
         file: PathBuf,
-        /// What is wrong, and where.
+        /// Fault in the file, and where it is.
         reason: String,
     },
     /// An act is not one.
@@ -43,7 +43,7 @@ pub(crate) enum ScenarioError {
         scenario: String,
         /// Number of the act, from 1 on.
         act: usize,
-        /// What is wrong with the act.
+        /// Fault in the act.
         reason: String,
     },
 }
@@ -51,11 +51,11 @@ pub(crate) enum ScenarioError {
 /// What a scenario is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// What must be found.
+    /// An attack, which must be detected.
     Attack,
-    /// What looks like it, and must be left alone.
+    /// A benign scenario that looks like an attack, and must be left alone.
     Benign,
-    /// What a machine does all day, and must be left alone.
+    /// A baseline: what a machine does all day, and must be left alone.
     Baseline,
 }
 
@@ -115,11 +115,11 @@ pub(super) enum GivenValue {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct ScenarioAct {
-    /// Who, by its id; 100 unless said.
+    /// Id of the process that acts; 100 unless said.
     pub(super) pid: Option<u32>,
     /// Its parent, when it is seen for the first time.
     pub(super) parent: Option<u32>,
-    /// Its user and group.
+    /// User id and group id of the process.
     pub(super) uid: Option<u32>,
     pub(super) gid: Option<u32>,
     /// Name of its thread; the file's name after an exec, unless said.
@@ -155,9 +155,9 @@ pub(super) struct ScenarioAct {
     pub(super) watch: Option<u16>,
     pub(super) hook: Option<String>,
     pub(super) values: Vec<GivenValue>,
-    /// Nothing, for so long.
+    /// Waits for so many milliseconds.
     pub(super) wait_ms: Option<u64>,
-    /// So many records are lost.
+    /// Loses so many records.
     pub(super) lost: Option<u64>,
 }
 

@@ -16,7 +16,7 @@ pub(super) const WANTED_PERCENT: usize = 90;
 pub(crate) struct Mutations {
     /// Changes after which the attack was not found any more.
     pub(crate) killed: usize,
-    /// Those after which it still was, in words.
+    /// Changes after which the attack was still found, in words.
     pub(crate) survivors: Vec<String>,
     /// Acts that are not needed for it to be found, from 1 on.
     pub(crate) needless: Vec<usize>,

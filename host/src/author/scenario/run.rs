@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use krsi_plugin_schema::latest::{Event, HookSet, RecordRef, Running, ToldRunning, Verdict};
+use krsi_plugin_schema::latest::{RecordRef, Running, ToldRunning, Verdict};
 
 use super::super::StageError;
 use super::super::stage::{Happened, Judged, Stage, TICKS_MAX};
@@ -15,7 +15,7 @@ use crate::plugin::PluginPre;
 /// Why scenarios were not played to their end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TestError {
-    /// They cannot be read, or an act is none.
+    /// The scenarios cannot be read, or an act is not one.
     #[error(transparent)]
     Scenario(#[from] ScenarioError),
     /// The plugin does not start.
@@ -39,11 +39,11 @@ const UNIX_OFFSET_NS: i64 = 1_767_225_600_000_000_000;
 pub(crate) struct Case {
     /// File that the scenario is from.
     pub(crate) file: PathBuf,
-    /// What the scenario is for.
+    /// Kind of the scenario: an attack, benign, or a baseline.
     pub(crate) kind: Kind,
     /// Name of the scenario.
     pub(crate) name: String,
-    /// What is wrong; nothing when it passed.
+    /// Expectations that were not met, in words; empty when the scenario passed.
     pub(crate) failures: Vec<String>,
     /// Time that the scenario took.
     pub(crate) took: Duration,
@@ -277,8 +277,7 @@ fn one(
     if !is_refused {
         world.committed(&step.event);
     }
-    let hooks = stage.plugin().manifest().hooks;
-    if is_refused || is_its_own(&step.event, hooks) {
+    if is_refused || stage.is_sent(&step.event) {
         let mut frames = Vec::new();
         world.describe(process.tgid, &mut frames);
         // What a scenario writes fits a frame, as its file is bounded.
@@ -305,9 +304,4 @@ fn told(
     // What a scenario writes fits a frame, as its file is bounded.
     let _fits = RecordRef::Running(running).push(&mut frames);
     happened.and(stage.batch(world.boot_ns, &frames));
-}
-
-/// Whether a plugin with these hooks is sent an event.
-fn is_its_own(event: &Event<'_>, hooks: HookSet) -> bool {
-    event.body.hook().is_none_or(|hook| hooks.contains(hook))
 }

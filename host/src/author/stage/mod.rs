@@ -12,6 +12,7 @@ use krsi_host_abi::hook::HOOKS;
 use krsi_plugin_schema::frame::Frames;
 use krsi_plugin_schema::latest::{
     Action, Body, Event, Evidence, Outcome, Process, ProcessKey, RecordRef, RuleKey, SCHEMA, Tick,
+    Verdict,
 };
 use krsi_plugin_schema::lower;
 
@@ -24,6 +25,7 @@ use crate::policy::{
     ResolvingHooks, RuleView, SampleBook, Turns, Undeclared, apply,
 };
 use crate::route::batch::private;
+use crate::route::filter::Sieve;
 use crate::route::queue::Batch;
 
 use self::judged::replaced;
@@ -51,6 +53,8 @@ pub(super) struct Stage {
     next_tick_ns: Option<u64>,
     /// Asks for samples: who plays it says what they are.
     samples: Mutex<SampleBook>,
+    /// Filters of the plugin: no kernel has applied them.
+    sieve: Sieve,
 }
 
 /// What a plugin did in one or several calls.
@@ -62,13 +66,13 @@ pub(super) struct Happened {
     pub(super) evidence: Vec<Evidence<'static>>,
     /// Rules that came into force.
     pub(super) rules: Vec<RuleView>,
-    /// What a host would have refused it, in words.
+    /// Actions that a host would have refused, in words.
     pub(super) refused: Vec<String>,
     /// Everything that it wanted, in words.
     pub(super) wanted: Vec<String>,
     /// Lines that the plugin logged.
     pub(super) log: KeptLog,
-    /// How a call failed; the plugin is spent then.
+    /// Error of a call that failed; the plugin cannot be called after it.
     pub(super) failed: Option<CallError>,
     /// Ticks that were due and were left out, as there were too many.
     pub(super) ticks_left_out: u64,
@@ -92,19 +96,19 @@ impl Happened {
 /// Why a plugin is not on the stage.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StageError {
-    /// It fails before its first call.
+    /// The plugin fails before its first call.
     #[error(transparent)]
     Start(#[from] StartError),
     /// The call of `init` failed.
     #[error("init failed: {0}")]
     Call(#[source] CallError),
-    /// It refuses its configuration.
+    /// The plugin refuses its configuration.
     #[error("it refuses its configuration: {reason}")]
     Config {
         /// Reason that the plugin gave.
         reason: String,
     },
-    /// It declares labels that no plugin can have.
+    /// The plugin declares labels that no plugin can have.
     #[error("it cannot have its labels: {reason}")]
     Labels {
         /// Why it cannot have them.
@@ -143,6 +147,7 @@ impl Stage {
             unix_offset_ns,
             next_tick_ns: tick_ns.map(|tick| boot_ns.saturating_add(tick)),
             samples: Mutex::default(),
+            sieve: Sieve::of_every_hook(manifest.filters.clone().into()),
         };
         let happened = stage.did(&first);
         Ok((stage, happened))
@@ -267,6 +272,13 @@ impl Stage {
     }
 
     /// Applies what the plugin wants.
+    /// Whether the plugin is sent an event: one of its hooks that its filters let pass, or that a rule has decided.
+    pub(super) fn is_sent(&mut self, event: &Event<'_>) -> bool {
+        let hooks = self.stepped.manifest().hooks;
+        event.body.hook().is_none_or(|hook| hooks.contains(hook))
+            && (event.meta.verdict != Verdict::None || self.sieve.passes(event))
+    }
+
     fn did(&mut self, actions: &[u8]) -> Happened {
         let mut happened = Happened { log: self.stepped.take_log(), ..Happened::default() };
         let schema = self.stepped.manifest().schema;

@@ -11,8 +11,8 @@ use serde::Serialize;
 
 use self::diagnose::{Diagnosis, diagnose};
 use super::argument::{CACHE, OutputArg};
+use crate::files::inotify_error;
 use crate::kernel::survey::facts::{self, Facts};
-use crate::pipeline::inotify_error;
 use crate::plugin::{Cache, may_make_code};
 
 /// The answer as JSON: one object on one line.

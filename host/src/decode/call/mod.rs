@@ -228,7 +228,7 @@ impl CallLayouts {
     }
 }
 
-/// One record while its values are read.
+/// A record whose values are being read.
 struct Record<'a> {
     body: Bytes,
     tail: &'a [u8],

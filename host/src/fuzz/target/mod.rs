@@ -7,5 +7,6 @@ pub(crate) mod control;
 pub(crate) mod module;
 pub(crate) mod name;
 pub(crate) mod parse;
+pub(crate) mod recording;
 pub(crate) mod ring;
 pub(crate) mod watch;

@@ -43,7 +43,7 @@ pub enum BtfError {
     Invalid {
         /// Path that was read.
         path: String,
-        /// What the parser said.
+        /// Error of the BTF parser.
         #[source]
         source: btf_rs::Error,
     },

@@ -40,7 +40,7 @@ pub enum Returns {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Argument {
-    /// Its name; empty where the kernel's types hold none.
+    /// Name of the argument; empty where the kernel's types hold none.
     pub name: String,
     /// BTF id of its type.
     pub type_id: u32,
@@ -52,7 +52,7 @@ pub struct Argument {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prototype {
     pub function: String,
-    /// Its arguments, in order.
+    /// Arguments of the function, in order.
     pub arguments: Vec<Argument>,
     pub returns: Returns,
     /// 8-byte slots that the arguments take together.

@@ -52,7 +52,7 @@ pub(crate) struct RawType<'a> {
 }
 
 impl<'a> RawType<'a> {
-    /// Its name, empty if it has none.
+    /// Name of the type; empty if it has none.
     pub(crate) fn name(&self) -> &'a [u8] {
         self.strings.split(|byte| *byte == 0).next().unwrap_or_default()
     }

@@ -21,9 +21,9 @@ pub struct Signature {
 /// A parameter of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameter {
-    /// Its name; empty where BTF has none.
+    /// Name of the parameter; empty where BTF has none.
     pub name: String,
-    /// Its type, as C has it.
+    /// Type of the parameter, as C has it.
     pub r#type: String,
 }
 

@@ -20,7 +20,7 @@ pub enum Form {
         size: u32,
         /// Whether the highest bit is a sign.
         signed: bool,
-        /// What kind of number.
+        /// Meaning of the number: a character, a byte, a truth value, or none of these.
         sort: Sort,
     },
     Pointer {
@@ -37,7 +37,7 @@ pub enum Form {
     Members {
         /// BTF id of the struct or union.
         id: u32,
-        /// Its name; empty for an anonymous one.
+        /// Name of the struct or union; empty for an anonymous one.
         name: String,
         /// Size of the struct or union, bytes.
         size: u32,
@@ -48,7 +48,7 @@ pub enum Form {
     Opaque,
 }
 
-/// What kind of number.
+/// Meaning of a number, as C has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sort {
     /// Plain `char`: a byte of a string, unsigned whatever the compiler thinks.

@@ -50,7 +50,7 @@ pub enum CgroupError {
     /// No cgroup2 hierarchy is mounted.
     #[error("no cgroup2 hierarchy is mounted, so every process has the same cgroup id")]
     None,
-    /// It is there, and unused.
+    /// The cgroup2 hierarchy is mounted, and unused.
     #[error(
         "processes are grouped by cgroup version 1, and in the cgroup2 hierarchy all have the same id"
     )]

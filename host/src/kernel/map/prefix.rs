@@ -46,7 +46,7 @@ impl PathPrefix {
         Ok(Self { bytes })
     }
 
-    /// Its text, without a last slash.
+    /// Text of the prefix, without a last slash.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.split(|byte| *byte == 0).next().unwrap_or_default()

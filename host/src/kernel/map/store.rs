@@ -31,7 +31,7 @@ pub enum StoreError {
     Kernel {
         /// Name of the map.
         map: &'static str,
-        /// What the kernel said.
+        /// Error that the kernel returned.
         #[source]
         source: std::io::Error,
     },

@@ -7,7 +7,7 @@ use krsi_host_abi::frozen::ABI_SECTION;
 /// Why object and host do not belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AbiError {
-    /// It does not say.
+    /// The object does not tell its layout version.
     #[error("the BPF object does not say which layout version it has")]
     Unknown,
     /// The object has another layout version.

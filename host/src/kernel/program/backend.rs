@@ -20,7 +20,7 @@ impl BackendKind {
     pub const ALL: [BackendKind; 3] =
         [BackendKind::Lsm, BackendKind::FmodRet, BackendKind::Observe];
 
-    /// Its name, as `--backend` takes it.
+    /// Name of the backend, as `--backend` takes it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl BackendKind {
 pub struct Target {
     /// Name of the kernel's function.
     pub function: String,
-    /// How a program is attached to it.
+    /// Attach type with which a program is loaded for the function.
     pub attach_type: AttachType,
 }
 

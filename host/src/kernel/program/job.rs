@@ -72,7 +72,7 @@ impl Job {
         }
     }
 
-    /// Its LSM hook or tracepoint.
+    /// LSM hook or tracepoint of the program.
     pub(super) fn hook(&self) -> &str {
         match self {
             Job::Own(hook) => hook.name(),
@@ -84,7 +84,7 @@ impl Job {
         }
     }
 
-    /// How it is attached to its hook.
+    /// Kind of the program's attachment to its hook.
     pub(super) fn attach(&self) -> Attach {
         match self {
             Job::Own(hook) => hook.row().attach,
@@ -110,7 +110,7 @@ impl Job {
         }
     }
 
-    /// What the kernel calls the instance.
+    /// Name of the instance in the kernel.
     pub(super) fn name(&self) -> &str {
         match self {
             Job::Digest { .. } => DIGEST,

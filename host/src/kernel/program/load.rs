@@ -41,12 +41,12 @@ pub enum HookError {
     /// The verifier or the kernel refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The same for a watch whose predicate tests a path.
+    /// The verifier or the kernel refused a watch whose predicate tests a path.
     #[error(
         "the kernel resolves no path at this hook, and the watch tests one; test the inode or a name"
     )]
     PathTest(#[source] Refusal),
-    /// It was loaded and could not be attached.
+    /// The program was loaded and could not be attached.
     #[error("the kernel does not attach the program")]
     Attach(#[source] io::Error),
 }
@@ -61,7 +61,7 @@ pub struct LiveProgram {
     pub function: String,
     /// Whether it resolves the path of what its hook is about.
     pub resolves: bool,
-    /// How it is attached.
+    /// Attach type of the program.
     attach_type: AttachType,
     link: Option<OwnedFd>,
     program: Arc<OwnedFd>,
@@ -121,7 +121,7 @@ pub struct Loader {
     offsets: Vec<(&'static str, u32)>,
     /// Secret with which hashes of paths start.
     path_secret: u64,
-    /// What every program needs and this kernel lacks.
+    /// Member of a kernel type that every program needs, if this kernel lacks one.
     vital: Option<MissingField>,
     task_btf: bool,
     /// Whether programs are told the cgroups above the caller's.

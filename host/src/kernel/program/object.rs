@@ -41,10 +41,10 @@ const FUNCTIONS_ONLY: BtfFeatures =
 /// Why the object cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    /// It does not parse.
+    /// The object does not parse.
     #[error("the BPF object does not parse")]
     Parse(#[from] ParseError),
-    /// It is not of this host.
+    /// The object has another layout version than this host, or tells none.
     #[error(transparent)]
     Abi(#[from] AbiError),
     /// A map could not be made.
@@ -61,10 +61,10 @@ pub enum ObjectError {
         #[source]
         source: io::Error,
     },
-    /// It holds no program of that name.
+    /// The object holds no program of that name.
     #[error("the object holds no program {program}")]
     NoProgram { program: String },
-    /// Its types are wrong.
+    /// The types of the object are wrong.
     #[error("the object's types")]
     Types(#[from] BtfError),
     /// References cannot be resolved.
@@ -93,9 +93,9 @@ pub struct ObjectFile {
 /// Which functions are global, and so verified once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GlobalFunctions {
-    /// All that the object has.
+    /// All global functions of the object.
     All,
-    /// Those that take numbers alone: before 5.13 a global function takes no pointer.
+    /// Functions that take numbers alone: before 5.13 a global function takes no pointer.
     OfNumbers,
 }
 
@@ -116,7 +116,7 @@ pub enum MapRoom {
 }
 
 impl MapRoom {
-    /// What this kernel can do.
+    /// The way in which maps of this kernel allocate memory for elements.
     #[must_use]
     pub fn of(types: &KernelTypes) -> Self {
         // The allocator by which any program may put an element in (`kernel/bpf/memalloc.c`).

@@ -24,10 +24,10 @@ const OPENED: [&str; 4] = ["/proc/self/exe", "/proc/self/status", "/dev/null", "
 /// Why nothing is proven.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProofError {
-    /// Its program has no place.
+    /// The program of the proof is not attached.
     #[error("its program is not attached")]
     Hook(#[from] HookError),
-    /// Its map cannot be used.
+    /// The map of the proof cannot be used.
     #[error("its map")]
     Map(#[from] MapError),
 }

@@ -43,11 +43,11 @@ pub enum Sleep {
 /// A program to load.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Program<'a> {
-    /// Its name, for people; cut to 15 bytes.
+    /// Name of the program, for people; cut to 15 bytes.
     pub name: &'a str,
     /// Instructions of the program, relocated.
     pub instructions: &'a [bpf_insn],
-    /// How it is attached to its function.
+    /// Attach type of the program.
     pub attach_type: AttachType,
     /// BTF id of the function or tracepoint typedef, in vmlinux.
     pub target: u32,

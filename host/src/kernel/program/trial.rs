@@ -47,10 +47,10 @@ pub(crate) enum Outcome {
 /// A obstacle in the kernel's own words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Obstacle {
-    /// What the obstacle means.
+    /// Meaning of the obstacle, as far as it is known.
     pub grounds: Grounds,
     pub errno: i32,
-    /// What the verifier said; empty when it said nothing.
+    /// Words of the verifier; empty when it said nothing.
     pub words: String,
 }
 

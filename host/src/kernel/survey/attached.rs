@@ -34,11 +34,11 @@ pub(crate) enum AttachedError {
 pub(crate) enum AttachedAs {
     /// An LSM program.
     Lsm,
-    /// It modifies the return value.
+    /// A program that modifies the return value of the function.
     FmodRet,
-    /// It watches the entry.
+    /// A program that runs at the entry of the function.
     Fentry,
-    /// It watches the return.
+    /// A program that runs at the return of the function.
     Fexit,
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct AttachedProgram {
     pub prog_id: u32,
     /// Its name, as far as the kernel keeps it: 15 bytes.
     pub name: String,
-    /// How it is attached.
+    /// Kind of the program, by its attach type.
     pub kind: AttachedAs,
     /// BTF id of the function; `None` where the kernel does not tell (before 5.13).
     pub target_btf_id: Option<u32>,

@@ -64,17 +64,17 @@ pub(crate) struct Facts {
     pub bpf_stats_enabled: Option<u32>,
     /// Sysctl `kernel.ftrace_enabled`.
     pub ftrace_enabled: Option<u32>,
-    /// What became of a program of type LSM.
+    /// Result of loading a program of type LSM.
     pub lsm_trial: Outcome,
-    /// What became of a program that modifies the return value of the hook's function.
+    /// Result of loading a program that modifies the return value of the hook's function.
     pub fmod_ret_trial: Outcome,
-    /// What became of a program that only watches the hook's function.
+    /// Result of loading a program that only watches the hook's function.
     pub observe_trial: Outcome,
     /// Hooks of the table that this kernel does not have or refuses.
     pub lacking: Vec<LackingHook>,
     /// Structure members that this kernel does not have.
     pub missing: Vec<LackingMember>,
-    /// Of [`OPTIONAL_FUNCTIONS`], those that this kernel has.
+    /// Functions of [`OPTIONAL_FUNCTIONS`] that this kernel has.
     pub functions: Vec<&'static str>,
     /// Whether BPF memory counts towards `RLIMIT_MEMLOCK` (before 5.11) instead of a memory cgroup.
     pub memlock_counts: bool,

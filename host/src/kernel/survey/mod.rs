@@ -20,7 +20,7 @@ pub(crate) struct Survey {
     pub hooks: Vec<SurveyedHook>,
     /// Attached programs of which the kernel does not tell the function (before 5.13).
     pub unplaced: Vec<AttachedProgram>,
-    /// What could not be found out, and why.
+    /// Facts that could not be found out, each with the reason.
     pub unknown: Vec<String>,
 }
 

@@ -71,7 +71,7 @@ pub(super) fn effective(status: &str) -> Option<u64> {
     u64::from_str_radix(value.trim(), 16).ok()
 }
 
-/// Those of the needed capabilities that are missing.
+/// Needed capabilities that are missing.
 pub(crate) fn missing(capabilities: u64) -> impl Iterator<Item = Needed> {
     NEEDED.into_iter().filter(move |needed| capabilities & (1 << needed.bit) == 0)
 }

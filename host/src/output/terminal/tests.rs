@@ -1,4 +1,4 @@
-//! What people see of reports, hostile names among them.
+//! Tests of what people see of reports, hostile names among them.
 
 use super::super::{CallObject, EvidenceReport, FieldValue, Json, NoteReport, RefusalReport};
 use super::*;
@@ -107,7 +107,7 @@ fn hostile_calls() -> Vec<Report> {
     ]
 }
 
-/// The same of reports about plugins and the host.
+/// Reports about plugins and the host in which every text that somebody else wrote is hostile.
 fn hostile_plugins() -> Vec<Report> {
     let unix_ns = 0;
     let alert = AlertReport {

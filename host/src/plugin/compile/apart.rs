@@ -116,7 +116,7 @@ pub(super) fn compile(
     Err(explain(status, &errors, limits))
 }
 
-/// What a child that said nothing sensible died of.
+/// Reason why a child ended without an answer.
 fn explain(status: std::process::ExitStatus, errors: &[u8], limits: CompileLimits) -> Fault {
     use std::os::unix::process::ExitStatusExt;
     const SIGABRT: i32 = 6;

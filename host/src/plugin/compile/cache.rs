@@ -47,7 +47,7 @@ pub enum CacheError {
     /// Something else than a directory.
     #[error("{}: is not a directory", path.display())]
     NotDirectory {
-        /// What lies where compiled code is to be kept.
+        /// Path at which compiled code is to be kept.
         path: PathBuf,
     },
     /// Others can write there.

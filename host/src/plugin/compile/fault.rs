@@ -31,13 +31,13 @@ pub enum Fault {
     /// The bytes are not valid.
     #[error("not a valid component: {reason}")]
     Invalid {
-        /// What the parser or compiler said.
+        /// Error of the parser or compiler, in words.
         reason: String,
     },
     /// The module could not be made a component.
     #[error("cannot be made a component: {reason}")]
     Encode {
-        /// What the encoder said.
+        /// Error of the encoder, in words.
         reason: String,
     },
     /// Compiling it took more than it may.

@@ -140,7 +140,7 @@ impl Compiler {
         Self { program, limits, cache, key, stop, told }
     }
 
-    /// By which another thread ends the compiling.
+    /// Handle by which another thread ends the compiling.
     pub(crate) fn stop_handle(&self) -> CompileStop {
         self.stop.clone()
     }
@@ -284,7 +284,7 @@ impl PluginPre {
         &self.identity
     }
 
-    /// What it may use.
+    /// Limits of the plugin's calls and memory.
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits

@@ -38,7 +38,7 @@ pub enum SignatureError {
         file: PathBuf,
         /// Id of the required key.
         key: String,
-        /// What the check said.
+        /// Error of the check, in words.
         reason: String,
     },
 }

@@ -14,7 +14,7 @@ use super::manifest::check;
 use super::{CallError, Contract, Manifest, ManifestError, World};
 use crate::text::cut;
 
-/// What is copied beyond a limit, bytes.
+/// Bytes that are copied beyond a limit, so that a message can tell the length.
 const COPY_SLACK: usize = 16 << 20;
 /// Lines of a backtrace that are told.
 const FRAMES: usize = 16;

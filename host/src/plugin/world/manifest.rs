@@ -54,7 +54,7 @@ pub struct Manifest {
     pub kill: bool,
     /// Interval of ticks, if it wants any.
     pub tick: Option<Duration>,
-    /// What becomes of its rules when it stops.
+    /// What becomes of the plugin's rules when the plugin stops.
     pub on_stop: OnStop,
 }
 
@@ -70,7 +70,7 @@ pub enum ManifestError {
     /// A version that cannot be shown.
     #[error("version {version:?} is not 1 to {VERSION_MAX} printable ASCII characters")]
     Version { version: String },
-    /// Another schema of batches than its contract's.
+    /// The schema of batches is not the one of the contract.
     #[error("schema {schema} is not that of its contract, {} is", contract.number())]
     Schema {
         schema: u16,

@@ -39,7 +39,7 @@ pub(super) struct ContractRow {
     pub(super) version: (u64, u64),
     /// Functions that a plugin must export.
     pub(super) exports: &'static [&'static str],
-    /// What a plugin may import, functions and types.
+    /// Functions and types that a plugin may import.
     pub(super) imports: &'static [&'static str],
     /// Form of the manifest that `describe` returns.
     pub(super) describes: Describes,
@@ -88,7 +88,7 @@ pub enum CallError {
         /// Where it was, the innermost frame first.
         backtrace: Vec<String>,
     },
-    /// It took too long.
+    /// The call took too long.
     #[error("{call} took longer than its deadline of {} ms", deadline.as_millis())]
     Deadline {
         /// Function that was called.
@@ -97,7 +97,7 @@ pub enum CallError {
         /// Where it was, the innermost frame first.
         backtrace: Vec<String>,
     },
-    /// It asked for more than it may have.
+    /// The call asked for more of something than it may have.
     #[error("{call} asked for {} of {what}, the limit is {}", amount(what, *asked), amount(what, *limit))]
     Limit {
         /// Function that was called.
@@ -115,7 +115,7 @@ pub enum CallError {
         /// Where it was, the innermost frame first.
         backtrace: Vec<String>,
     },
-    /// It returned more than it may.
+    /// The call returned more bytes than it may.
     #[error("{call} returned {bytes} bytes, the limit is {limit}")]
     Output {
         /// Function that was called.
@@ -167,31 +167,31 @@ pub enum StartError {
         #[source]
         source: CallError,
     },
-    /// Its manifest is wrong.
+    /// The plugin's manifest is wrong.
     #[error("{}: its manifest is refused", file.display())]
     Manifest {
         file: PathBuf,
         #[source]
         source: ManifestError,
     },
-    /// It refused its configuration.
+    /// The plugin refused its configuration.
     #[error("{}: refuses its configuration: {reason}", file.display())]
     Config {
         file: PathBuf,
-        /// In its own words.
+        /// Reason, in the plugin's own words.
         reason: String,
     },
-    /// It refused the state of its predecessor.
+    /// The plugin refused the state of its predecessor.
     #[error("{}: refuses its predecessor's state: {reason}", file.display())]
     State {
         file: PathBuf,
-        /// In its own words.
+        /// Reason, in the plugin's own words.
         reason: String,
     },
     /// The plugin that it was to replace does not run.
     #[error("{}: the plugin that it is for is not running", file.display())]
     Stopping { file: PathBuf },
-    /// Its thread could not be started.
+    /// The plugin's thread could not be started.
     #[error("{}: no thread for it", file.display())]
     Thread {
         file: PathBuf,

@@ -41,7 +41,7 @@ const EVIDENCE_BYTES: usize = 128;
 /// The plugin whose actions are applied.
 #[derive(Debug)]
 pub struct Principal {
-    /// Its slot, below 63.
+    /// Slot of the plugin, below 63.
     pub slot: u8,
     pub plugin: Arc<str>,
     /// Schema of the plugin's actions.
@@ -51,7 +51,7 @@ pub struct Principal {
     alerts: Allowance,
     /// Names of its metrics.
     metrics: MetricNames,
-    /// What its keys of files leave out.
+    /// Generations of files, which keys of contract 0.1 leave out.
     generations: Generations,
 }
 
@@ -87,7 +87,7 @@ pub struct ActionContext<'a> {
     pub now_boot_ns: u64,
     /// Look-ups of processes, of their descendants and of what they run.
     pub kinship: Kinship<'a>,
-    /// What denials may be too much for.
+    /// Facts about this machine that make a denial broad.
     pub machine: &'a Machine,
     /// Whether a process lies within the plugin's scope.
     pub within: &'a dyn Fn(ProcessKey) -> bool,
@@ -106,14 +106,14 @@ pub struct RaisedAlert {
     pub process: ProcessKey,
     /// The plugin's text about it.
     pub text: String,
-    /// What it stands on, each with its weight.
+    /// Evidence of the alert, each piece with its weight.
     pub evidence: Vec<(String, u32)>,
 }
 
 /// An action that was not done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedAction {
-    /// Its token; 0 for those without one.
+    /// Token of the action; 0 for an action without one.
     pub token: u32,
     pub detail: String,
 }

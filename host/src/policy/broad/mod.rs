@@ -49,7 +49,7 @@ const SECRET: [&str; 8] = [
 pub struct ResolvingHooks(Mutex<HookSet>);
 
 impl ResolvingHooks {
-    /// All hooks: where no kernel is asked.
+    /// The set of all hooks, for checks without a kernel.
     #[must_use]
     pub(crate) const fn all() -> Self {
         Self(Mutex::new(HookSet(u128::MAX)))
@@ -407,7 +407,7 @@ impl Block {
         if self.is_v4 { 32 } else { 128 }
     }
 
-    /// How many addresses; 0 for all of IPv6.
+    /// Number of addresses; 0 for all of IPv6.
     fn size(self) -> u128 {
         1u128.checked_shl(u32::from(self.width().saturating_sub(self.prefix))).unwrap_or(0)
     }

@@ -76,7 +76,7 @@ pub enum LedgerError {
         /// The key, in words; it can be a destination within the rule's.
         place: String,
     },
-    /// What one plugin may take of a key's slots.
+    /// The plugin has all slots of a key that one plugin may take.
     #[error(
         "{place} carries {OWNER_SLOTS} rules of this plugin and the operator already: others need the rest of {SLOTS}"
     )]
@@ -84,7 +84,7 @@ pub enum LedgerError {
         /// The key, in words; it can be one within the rule's.
         place: String,
     },
-    /// What one plugin may take of a map.
+    /// The plugin has all keys of a map that one plugin may take.
     #[error("{share} keys of the {map} map are this plugin's already: others need the rest")]
     MapShare {
         /// Name of the map.

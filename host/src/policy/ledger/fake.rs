@@ -18,7 +18,7 @@ pub(in crate::policy) enum Object {
     Network(u16, u16, [u8; 16]),
     /// A path in full.
     Path(&'static str),
-    /// One that could not be resolved.
+    /// A path that could not be resolved.
     Unresolved,
     /// A file or destination that could not be read.
     Unread,

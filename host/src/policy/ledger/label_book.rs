@@ -20,7 +20,7 @@ pub enum LabelError {
         /// Name of the label, without the plugin's.
         label: String,
     },
-    /// All numbers are in use.
+    /// All numbers of labels are in use.
     #[error("no label is free: plugins have all {} of theirs", LABELS - KEPT)]
     NoneFree,
     /// The plugin of the label does not run, or declares none of the name.
@@ -31,7 +31,7 @@ pub enum LabelError {
         /// Name of the label, without the plugin's.
         label: String,
     },
-    /// It belongs to somebody else.
+    /// The label belongs to another plugin or to the administrator.
     #[error("the label {label} is not the plugin's own")]
     Foreign {
         /// The label, as it was written.
@@ -54,9 +54,9 @@ pub(crate) const HOST: &str = "host";
 /// What becomes of labels that a plugin had and its running version does not declare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Undeclared {
-    /// They stay declared: the version before may come back.
+    /// The labels stay declared: the version before may come back.
     Stay,
-    /// They end as soon as no rule names them.
+    /// The labels end as soon as no rule names them.
     End,
 }
 
@@ -72,7 +72,7 @@ pub(super) struct LabelBits {
 }
 
 impl LabelBits {
-    /// All labels that it names.
+    /// All labels that the rule names, as bits.
     pub(super) fn all(self) -> u64 {
         self.has | self.lacks | self.gives.map_or(0, |at| 1 << at)
     }

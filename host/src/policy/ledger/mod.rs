@@ -79,9 +79,9 @@ pub struct Ledger<S> {
     owned: HashMap<u8, usize>,
     /// Ends of rules, by time. A rule that ended otherwise leaves its line behind.
     ends: BTreeMap<(u64, u64), Ending>,
-    /// The last of each plugin that ended, oldest first.
+    /// Rules of each plugin that ended last, oldest first.
     ended: HashMap<u8, VecDeque<RuleView>>,
-    /// Those that ended by themselves since the last [`Ledger::expire`].
+    /// Rules that ended by themselves since the last [`Ledger::expire`].
     unreported: Vec<RuleView>,
 }
 

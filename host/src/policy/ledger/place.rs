@@ -65,7 +65,7 @@ places! {
     /// Paths of the hook that could not be resolved.
     Unresolved(hook: Hook) => EntryKey::Unresolved(hook), flag::PATH,
         |f| write!(f, "unresolved paths of {}", hook.name());
-    /// Of [`UNHASHED`]: executables that are not hashed.
+    /// Executables by digest; [`UNHASHED`] stands for those that are not hashed.
     Digest(digest: Digest) => EntryKey::Digest(digest), flag::DIGEST, |f| {
         if digest == UNHASHED {
             return f.write_str("executables that are not hashed");

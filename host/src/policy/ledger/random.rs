@@ -61,7 +61,7 @@ struct Truth {
     rules: Vec<ModelRule>,
     /// Running processes with themselves and all their ancestors.
     lines: BTreeMap<ProcessKey, BTreeSet<ProcessKey>>,
-    /// The same as far as the host has heard.
+    /// Running processes with their ancestors, as far as the host has heard of them.
     heard: BTreeMap<ProcessKey, BTreeSet<ProcessKey>>,
     /// Roots of lineages in force, in the order in which they began.
     roots: Vec<ProcessKey>,

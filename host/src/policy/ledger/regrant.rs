@@ -11,18 +11,18 @@ use crate::kernel::map::store::RuleStore;
 /// What a grant says of a rule in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum GrantVerdict {
-    /// It is granted, to do no more than this.
+    /// The rule is granted, to do no more than this mode.
     Granted(Mode),
-    /// It is not granted any more.
+    /// The rule is not granted any more, for this reason.
     Refused(Refusal, String),
 }
 
 /// What became of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Regranted {
-    /// It does something else than before.
+    /// The rule does something else than before.
     Changed(RuleView),
-    /// It ended, with what its plugin is told.
+    /// The rule ended; its plugin is told this reason.
     Ended(RuleView, Refusal, String),
 }
 

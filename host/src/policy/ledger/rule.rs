@@ -27,9 +27,9 @@ pub struct RuleSpec {
     pub hooks: HookSet,
     /// Errno to answer; unused by an `allow`.
     pub errno: u16,
-    /// What the plugin asked that it does.
+    /// Mode that the plugin asked for.
     pub asked: Mode,
-    /// What it does: no more than that, and no more than the operator lets it.
+    /// Mode of the rule: no more than was asked for, and no more than the operator lets it.
     pub mode: Mode,
     /// Labels that the caller must have or lack.
     pub labels: LabelTest<'static>,
@@ -37,7 +37,7 @@ pub struct RuleSpec {
     pub gives: Option<Arc<str>>,
     /// What a call means whose file or destination could not be read, or whose executable is not hashed.
     pub if_unread: IfUnread,
-    /// When it ends, `CLOCK_BOOTTIME`; 0 for never.
+    /// Time at which the rule ends, nanoseconds of `CLOCK_BOOTTIME`; 0 for never.
     pub expires_boot_ns: u64,
     /// Why the plugin made it, in its words.
     pub reason: String,
@@ -62,7 +62,7 @@ pub(super) struct Rule {
     pub(super) place: Place,
     /// Lineage of the subject, 0 without one.
     pub(super) subject_lineage: u64,
-    /// What it asks of labels and gives.
+    /// Labels that the rule asks for and gives, as bits.
     pub(super) labels: LabelBits,
     /// Hooks, in the kernel contract's bits.
     pub(super) hooks: u128,
@@ -157,7 +157,7 @@ impl Rule {
         key.into_iter().chain((self.subject_lineage != 0).then_some(self.subject_lineage))
     }
 
-    /// Whom it concerns, in words; empty for everybody.
+    /// Subject of the rule, in words; empty for everybody.
     fn subject(&self) -> String {
         let mut words = match self.spec.subject {
             Subject::Any => Vec::new(),
@@ -210,15 +210,15 @@ impl Rule {
 /// How a rule ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// Its time was over.
+    /// The time of the rule was over.
     Expired,
-    /// Its plugin revoked it.
+    /// The plugin revoked the rule.
     Revoked,
-    /// Its plugin made another rule with its token.
+    /// The plugin made another rule with the token of this one.
     Replaced,
     /// The process it was about ended.
     Exited,
-    /// Its plugin was stopped.
+    /// The plugin was stopped, or started without the rule.
     Withdrawn,
     /// The operator does not grant it any more.
     Ungranted,
@@ -267,7 +267,7 @@ pub struct RuleView {
     pub expires_boot_ns: u64,
     /// Calls that the rule decided.
     pub hits: u64,
-    /// How it ended; `None` while in force.
+    /// How the rule ended; `None` while it is in force.
     pub ending: Option<Ending>,
     /// Whether it is about a process and its descendants, or for them.
     pub of_lineage: bool,

@@ -33,9 +33,9 @@ enum Item {
     Entry(Vec<u8>, Option<u64>),
     /// An encoded gap: entries that were lost, and were counted then.
     Gap(Vec<u8>),
-    /// What follows can be played without what came before.
+    /// The start of a segment: what follows can be played without what came before.
     Segment,
-    /// What a flight recorder holds goes to a file.
+    /// An order to write the flight recorder's content to a file.
     Dump(File, SyncSender<io::Result<Recorded>>),
 }
 

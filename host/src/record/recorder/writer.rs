@@ -34,7 +34,7 @@ pub(super) struct BlockWriter {
     pub(super) redactor: Option<Redactor>,
     /// The block that is not ended.
     pub(super) open: Vec<u8>,
-    /// When its first entry came.
+    /// Time at which the first entry of the open block came.
     pub(super) since: Option<Instant>,
     pub(super) times: Option<(u64, u64)>,
     pub(super) sequence: u64,

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use krsi_plugin::{Call, Ctx, Errno, Hook, Manifest, Meta, Plugin, RuleBuilder, Severity, Value};
 
-/// Its rules are its work.
+/// The rules of this plugin are its work.
 struct Keeper {
     /// Rules on files that no call has named yet: inode number, device, the hook and the errno.
     waiting: Vec<(u64, u32, Hook, u16)>,

@@ -119,9 +119,9 @@ pub struct Alert<'a> {
     pub technique: Cow<'a, str>,
     /// Severity of the alert.
     pub severity: Severity,
-    /// Who; a tgid of 0 for nobody in particular.
+    /// Process that the alert is about; a tgid of 0 for nobody in particular.
     pub process: ProcessKey,
-    /// What was seen, one line.
+    /// Text of the alert: what was seen, in one line.
     #[serde(borrow)]
     pub text: Cow<'a, str>,
     /// Time of the event that caused it, 0 without one.
@@ -143,7 +143,7 @@ pub struct Metric<'a> {
     /// Name, `[a-z0-9_]`, at most 64 bytes.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// How the metric's values add up.
+    /// Kind of the metric: how its values add up.
     pub kind: MetricKind,
     /// Value of the metric, a finite number.
     pub value: f64,

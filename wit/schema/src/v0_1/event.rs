@@ -134,7 +134,7 @@ impl HookSet {
     }
 }
 
-/// What the kernel answered.
+/// Verdict on a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Verdict {
     /// No rule applied.
@@ -176,11 +176,11 @@ pub struct Meta<'a> {
     /// Name of the calling thread.
     #[serde(borrow)]
     pub comm: Cow<'a, str>,
-    /// What the kernel answered.
+    /// Verdict on the call.
     pub verdict: Verdict,
 }
 
-/// One call of a hook.
+/// An event: a call of a hook, as plugins get it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
     /// Time, caller and verdict of the call.

@@ -110,9 +110,9 @@ words! {
         /// The rule refuses calls.
         #[default]
         Enforce = 0,
-        /// It reports what it would have refused.
+        /// The rule reports calls that it would have refused, and refuses none.
         Audit = 1,
-        /// Nothing: it only keeps its token.
+        /// The rule does nothing: it only keeps its token.
         Off = 2,
     }
 }
@@ -190,12 +190,12 @@ words! {
 }
 
 composite! {
-    /// One piece of evidence that an alert stands on.
+    /// A piece of evidence that an alert stands on.
     #[derive(Clone, Debug, Default, PartialEq, Eq)]
     pub struct AlertEvidence<'a> {
-        /// What was seen, in the plugin's words.
+        /// Observation, in the plugin's words.
         pub what: Cow<'a, str>,
-        /// How much it counts, in the plugin's own measure.
+        /// Weight of the evidence, in the plugin's own measure.
         pub weight: u32,
     }
 }
@@ -207,9 +207,9 @@ composite! {
     pub struct Evidence<'a> {
         /// The process that the evidence is about.
         pub process: ProcessKey,
-        /// What was seen, in the plugin's words; the same words again are the same evidence.
+        /// Observation, in the plugin's words; the same words again are the same evidence.
         pub what: Cow<'a, str>,
-        /// How much it counts, in the plugin's own measure.
+        /// Weight of the evidence, in the plugin's own measure.
         pub weight: u32,
         /// The sum of weights at which the plugin raises an alert; 0 when it has none.
         pub threshold: u32,
@@ -224,9 +224,9 @@ composite! {
         pub technique: Cow<'a, str>,
         /// Severity of the alert.
         pub severity: Severity,
-        /// Who; a tgid of 0 for nobody in particular.
+        /// Process that the alert is about; a tgid of 0 for nobody in particular.
         pub process: ProcessKey,
-        /// What was seen, one line.
+        /// Text of the alert: what was seen, in one line.
         pub text: Cow<'a, str>,
         /// Time of the event that caused it, 0 without one.
         pub cause_boot_ns: u64,
@@ -253,7 +253,7 @@ composite! {
     pub struct Metric<'a> {
         /// Name, `[a-z0-9_]`, at most 64 bytes.
         pub name: Cow<'a, str>,
-        /// How the metric's values add up.
+        /// Kind of the metric: how its values add up.
         pub kind: MetricKind,
         /// Value of the metric, a finite number.
         pub value: f64,

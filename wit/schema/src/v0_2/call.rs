@@ -147,7 +147,7 @@ composite! {
     pub struct Text<'a> {
         /// The text. A path without a leading slash lacks its beginning.
         pub text: Cow<'a, str>,
-        /// What is to be known of it.
+        /// Flags of the text: whether it is cut, or a path within one mount.
         pub flags: TextFlags,
     }
 }
@@ -187,16 +187,16 @@ words! {
     /// What became of the first bytes of what is sent.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub enum ContentState ("content state" else Unread) {
-        /// All of the message was read.
+        /// The whole message was read.
         Whole = 0,
         /// The message goes on.
         Cut = 1,
-        /// What follows was not in memory, or is not told for a reason of a later version.
+        /// The rest of the message was not in memory, or is not told for a reason of a later version.
         #[default]
         Unread = 2,
-        /// What follows lies in further segments: more than eight.
+        /// The rest of the message lies in further segments than the eight that are read.
         Segments = 3,
-        /// What is sent lies in pages of the kernel's: splice, sendfile, registered buffers.
+        /// The message lies in pages of the kernel's: splice, sendfile, registered buffers.
         Kernel = 4,
         /// The message has no bytes.
         Empty = 5,
@@ -224,7 +224,7 @@ composite! {
     pub struct Content<'a> {
         /// The bytes that were read.
         pub bytes: Cow<'a, [u8]>,
-        /// What became of the rest.
+        /// Whether the bytes are the whole message, or why the rest is missing.
         pub state: ContentState,
     }
 }
@@ -246,7 +246,7 @@ pub enum Kind {
     File,
 }
 
-/// One field of a hook.
+/// A field of a hook's record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldRow {
     /// Name, as in the hook's record.

@@ -14,7 +14,7 @@ use crate::{Schema, composite};
 
 pub use crate::v0_1::ExecFlags;
 
-/// What the kernel answered.
+/// Verdict on a call.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verdict {
     /// No rule applied. A verdict of a later version reads as none.
@@ -83,7 +83,7 @@ composite! {
         pub cgroup_id: u64,
         /// Name of the calling thread.
         pub comm: Cow<'a, str>,
-        /// What the kernel answered.
+        /// Verdict on the call.
         pub verdict: Verdict,
         /// Labels of the calling process.
         pub labels: EventLabels<'a>,
@@ -269,7 +269,7 @@ impl Body<'_> {
     }
 }
 
-/// One call of a hook.
+/// An event: a call of a hook, as plugins get it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
     /// Time, caller and verdict of the call.

@@ -22,7 +22,7 @@ macro_rules! conditions {
         pub enum Condition { $($(#[doc = $doc])+ $condition $(($type))?,)* }
 
         impl Condition {
-            /// Its name in a manifest.
+            /// Name of the condition in a manifest.
             #[must_use]
             pub const fn name(&self) -> &'static str {
                 match self { $(Condition::$condition { .. } => $name,)* }

@@ -190,7 +190,7 @@ macro_rules! keys {
 }
 
 keys! {
-    /// One process, by its id and start.
+    /// A process, by its id and its start.
     Process(key: ProcessKey) = 0, Process;
     /// A process and all its descendants, present and future.
     Lineage(root: ProcessKey) = 1, Lineage;

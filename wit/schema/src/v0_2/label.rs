@@ -25,10 +25,10 @@ words! {
     /// What becomes of a call that would give a label, when there is no room for one.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub enum LabelFull ("what happens without room for a label") {
-        /// It is refused with `EAGAIN`.
+        /// The call is refused with `EAGAIN`.
         #[default]
         Refuse = 0,
-        /// It passes, and is counted.
+        /// The call passes, and is counted.
         Count = 1,
     }
 }

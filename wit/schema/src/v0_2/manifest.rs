@@ -69,14 +69,14 @@ pub struct Manifest {
     pub kill: bool,
     /// Milliseconds between ticks, 0 for none.
     pub tick_ms: u32,
-    /// What becomes of its rules when it stops.
+    /// What becomes of the plugin's rules when the plugin stops.
     pub on_stop: OnStop,
 }
 
 /// Why a manifest cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ManifestFault {
-    /// It is no list of frames.
+    /// The bytes are no list of frames.
     #[error(transparent)]
     Frame(#[from] FrameError),
     /// A field's value does not decode.
@@ -84,19 +84,19 @@ pub enum ManifestFault {
     Field {
         /// Name of the field.
         name: String,
-        /// What is wrong with the field's value.
+        /// Error of decoding the field's value.
         error: CodecError,
     },
     /// A requirement that this version does not have.
     #[error("it requires {name:?}, which this host does not have")]
     Requirement {
-        /// Its name, as the manifest has it.
+        /// Name of the requirement, as the manifest has it.
         name: String,
     },
     /// A kind of keys that this version does not have.
     #[error("it asks for rules on {name:?} keys, which this host does not have")]
     Key {
-        /// Its name, as the manifest has it.
+        /// Name of the kind of keys, as the manifest has it.
         name: String,
     },
 }

@@ -93,12 +93,12 @@ words! {
     /// Whether something of a process is the machine's: that of process 1.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     pub enum Whose ("whose it is" else Unknown) {
-        /// It is not known, or could not be read.
+        /// What the process has is not known, or could not be read.
         #[default]
         Unknown = 0,
-        /// It is that of process 1.
+        /// The process has the same one as process 1: the machine's.
         Machine = 1,
-        /// It is another one, such as a container's.
+        /// The process has another one, such as a container's.
         Own = 2,
     }
 }

@@ -52,7 +52,7 @@ composite! {
         pub number: u32,
         /// Whether no further sample of the ask comes.
         pub is_last: bool,
-        /// When it was read, nanoseconds of `CLOCK_BOOTTIME`.
+        /// Time of the reading, nanoseconds of `CLOCK_BOOTTIME`.
         pub boot_ns: u64,
         /// Result of the reading.
         pub state: SampleState,

@@ -14,7 +14,7 @@ const SECOND: u8 = 0;
 /// Highest register, the frame pointer.
 pub(super) const FRAME: u8 = 10;
 
-/// One operation of a BPF program.
+/// An operation of a BPF program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Op {
     pub(super) code: u8,

@@ -135,11 +135,11 @@ struct Walk<'a> {
     code: &'a ProgramCode,
     globals: &'a [u8],
     is_leader: &'a [bool],
-    /// What of frames others may have an address of, as assumed.
+    /// Places of each function's frame that others may have an address of, as assumed.
     addressed: &'a AddressedBy,
-    /// The same, as seen.
+    /// Places of each function's frame that others may have an address of, as seen.
     seen: AddressedBy,
-    /// What is known at leaders, and at the entry.
+    /// State at each leader and at the entry, as far as it is known.
     states: Vec<Option<Box<FlowState>>>,
     /// Leaders whose state has changed.
     waiting: Vec<usize>,

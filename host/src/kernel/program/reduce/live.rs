@@ -13,7 +13,7 @@ const LEFT_BY_CALL: u16 = 0b11_1111;
 /// The register of a function's answer.
 const ANSWER: u16 = 1;
 
-/// What may still be read.
+/// Registers and words of the frame that may still be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct StillRead {
     registers: u16,

@@ -66,7 +66,7 @@ impl Stack {
         }
     }
 
-    /// What is read there.
+    /// Value that is known of so many bytes at an offset of the frame.
     pub(super) fn load(&self, offset: i64, size: usize) -> Value {
         let Some(first) = word(offset) else { return Value::Any };
         let within = offset.rem_euclid(WORD);
@@ -88,7 +88,7 @@ impl Stack {
         }
     }
 
-    /// What is known once a value was written there.
+    /// Notes a value that is written at an offset of the frame.
     pub(super) fn store(&mut self, offset: i64, size: usize, value: Value) {
         for word in words(offset, size) {
             self.put(word, Word::Any);

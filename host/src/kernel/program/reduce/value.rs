@@ -22,7 +22,7 @@ pub(super) enum Value {
 }
 
 impl Value {
-    /// What is known when either may be.
+    /// The value that is known where it may be this one or the other.
     pub(super) fn join(self, other: Self) -> Self {
         if self == other { self } else { Value::Any }
     }

@@ -30,7 +30,7 @@ pub enum Shape {
     Text,
     /// A string that is embedded (`comm`).
     Inline,
-    /// So many embedded bytes.
+    /// An embedded range of so many bytes.
     Bytes(u16),
     /// A `struct path`, embedded or pointed to: its full path.
     Path,

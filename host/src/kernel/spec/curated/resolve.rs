@@ -11,7 +11,7 @@ use crate::kernel::spec::field_path::{self, Captured, FieldKind};
 /// A curated hook that this kernel can run.
 #[derive(Clone, Debug)]
 pub struct CuratedSpec {
-    /// What the template is frozen with.
+    /// Specification that the template program is frozen with.
     pub spec: Spec,
     /// First row of each field, in the order of the contract's record; none where this kernel has no
     /// such field.

@@ -120,7 +120,7 @@ pub enum FieldError {
     Malformed {
         /// The text, or its start.
         path: String,
-        /// What is wrong with the step.
+        /// Fault of the path, in words.
         why: &'static str,
     },
     /// It starts with something that the hook does not have.
@@ -137,7 +137,7 @@ pub enum FieldError {
         /// Names that the path may start with.
         choice: Suggestion,
     },
-    /// What is sent is told at one hook.
+    /// The field is of what is sent, which is read at `socket_sendmsg` only.
     #[error("{path}: is there at socket_sendmsg only, and no argument of this hook", path = Escaped(.path))]
     NotSent {
         /// First name of the path.
@@ -153,7 +153,7 @@ pub enum FieldError {
         /// Member that is missing.
         member: &'static str,
     },
-    /// One byte of what is sent.
+    /// The field is one byte of what is sent, which is tested and not captured.
     #[error("{path}: one byte is tested and not captured; capture content[..N]", path = Escaped(.path))]
     ContentByte {
         /// Path of the field.

@@ -40,7 +40,7 @@ pub(crate) enum FieldKind {
     Digest(u16),
     /// The first bytes of a message, at most that many, with what became of the rest.
     Content(u16),
-    /// One of those bytes.
+    /// One of the first bytes of a message, by its place.
     ContentByte(u8),
 }
 
@@ -58,14 +58,14 @@ impl FieldKind {
 /// A captured field, as it is shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field {
-    /// Its name: the path as it was written, or what `as` gave it.
+    /// Name of the field: the path as it was written, or what `as` gave it.
     pub name: String,
     /// The path, written with dots.
     pub path: String,
     pub kind: FieldKind,
     /// The type that the kernel gives it, for people.
     pub type_name: String,
-    /// Its first row among the captures of the program.
+    /// First row of the field among the captures of the program.
     pub row: usize,
     /// Whether it is a number that is an address of the kernel's.
     pub is_pointer: bool,

@@ -56,7 +56,7 @@ fn told(is_peer: bool) -> String {
     if is_peer { "a socket address" } else { "the first bytes of a message" }.to_owned()
 }
 
-/// One of these on a kernel.
+/// A path that starts with [`PEER`] or [`CONTENT`], and the types of the kernel that it is resolved on.
 struct Sent<'a> {
     types: &'a KernelTypes,
     path: String,

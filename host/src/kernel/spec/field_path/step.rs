@@ -22,7 +22,7 @@ pub(crate) enum PathStep {
 /// A parsed path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldPath {
-    /// What it starts with: an argument, `current` or `current_cred`.
+    /// Start of the path: an argument, `current` or `current_cred`.
     pub root: String,
     pub steps: Vec<PathStep>,
     /// Bytes that may be taken, from `[..64]`.
@@ -47,7 +47,7 @@ impl FieldPath {
         shown
     }
 
-    /// All of it but the bound.
+    /// The whole path but its bound.
     #[must_use]
     pub(crate) fn text(&self) -> String {
         self.shown(self.steps.len())

@@ -23,7 +23,7 @@ pub(super) enum CheckedPredicate {
     Part(Part),
 }
 
-/// One test, with the string that it compares with.
+/// A test, with the string that it compares with.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Part {
     pub(super) atom: Atom,
@@ -169,7 +169,7 @@ impl Tested<'_> {
         Ok(CheckedPredicate::Part(Part { atom, text: Some(text.as_bytes().to_vec()) }))
     }
 
-    /// What became of what is sent, by its word.
+    /// A test of the state of a message's first bytes, which is named by its word.
     fn state(&self, compare: Compare, word: &str) -> Result<CheckedPredicate, PredicateError> {
         if !matches!(self.field.kind, FieldKind::Content(_)) {
             return Err(self.kind(self.advice()));

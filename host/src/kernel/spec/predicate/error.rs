@@ -34,7 +34,7 @@ pub enum PredicateError {
         /// Column in the watch, from 1.
         column: usize,
         sign: String,
-        /// What to write instead.
+        /// Advice what to write instead.
         why: &'static str,
     },
     /// The text is no CEL.
@@ -53,7 +53,7 @@ pub enum PredicateError {
     Refused {
         /// The part of the text.
         part: String,
-        /// What is wrong with it and what to write.
+        /// Fault of the part, and what to write instead.
         why: &'static str,
     },
     /// A label that nobody has given a number.

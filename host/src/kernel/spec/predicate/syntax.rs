@@ -47,7 +47,7 @@ pub(crate) struct Subject {
     pub(crate) view: TestedPart,
 }
 
-/// What of a field is tested.
+/// Part of a field that is tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TestedPart {
     Whole,
@@ -67,7 +67,7 @@ pub(crate) enum TestedPart {
     State,
 }
 
-/// How it is tested.
+/// Test of a field or of a part of it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Test {
     /// `x`, a truth value.
@@ -115,7 +115,7 @@ impl Comparison {
         })
     }
 
-    /// The same with its sides exchanged.
+    /// The comparison with its sides exchanged.
     fn mirrored(self) -> Self {
         match self {
             Self::Less => Self::Greater,

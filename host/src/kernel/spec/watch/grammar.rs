@@ -79,7 +79,7 @@ pub(crate) struct WatchSpec {
     pub hook: String,
     pub(crate) asked: Vec<AskedField>,
     pub(crate) predicate: Option<Predicate>,
-    /// What it does with a call that it matches.
+    /// Verdict on a call that the watch matches.
     pub verdict: Option<WatchVerdict>,
     /// What it does with a call for which the predicate is unknown, if it says so.
     pub(crate) if_unread: Option<WatchIfUnread>,
@@ -136,7 +136,7 @@ fn predicate(before: &str, text: &str) -> Result<Predicate, WatchError> {
 /// The text cut at its keywords.
 struct Parts<'a> {
     head: &'a str,
-    /// What stands before it, and the predicate.
+    /// Text before the predicate, and text of the predicate.
     predicate: Option<(&'a str, &'a str)>,
     verdict: Option<(&'a str, &'a str)>,
     /// The word behind [`IF_UNREAD`].

@@ -48,7 +48,7 @@ pub enum WatchError {
         "watch: {text:?} is no name of a hook; write HOOK: FIELD, FIELD if PREDICATE deny ERRNO"
     )]
     HookName {
-        /// What stands before the colon.
+        /// Text before the colon.
         text: String,
     },
     /// Nothing between two commas.
@@ -63,10 +63,10 @@ pub enum WatchError {
     /// A text that is no errno.
     #[error("watch: {text:?} is no errno; write deny EPERM, or a number from 1 to 4095")]
     Errno {
-        /// What stands in place of the errno.
+        /// Text in place of the errno.
         text: String,
     },
-    /// What to do with the unknown is said wrongly.
+    /// The word behind `if_unread` is another than `pass` and `deny`, or no verdict stands before it.
     #[error(
         "watch: `if_unread pass` or `if_unread deny` stands behind a verdict, as in deny EPERM if_unread deny"
     )]
@@ -148,7 +148,7 @@ pub enum WatchError {
     /// A text that is no name of a label.
     #[error("watch: {text:?} is no name of a label; write label NAME, of a-z, 0-9 and -")]
     LabelName {
-        /// What stands in place of the name.
+        /// Text in place of the name.
         text: String,
     },
     /// Nobody has said which label it is.

@@ -9,7 +9,7 @@ use super::super::field_path::{self, Field, FieldKind};
 use crate::kernel::btf::{KernelTypes, Prototype};
 use crate::text::Escaped;
 
-/// What is told of the caller in events too.
+/// Fields of the caller that events tell too.
 const CALLER: &[&str] = &[
     "current.tgid",
     "current.pid",

@@ -40,12 +40,12 @@ pub(crate) struct MemoryMaps {
 /// The path of a call's file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum CallPath<'a> {
-    /// The call is about none.
+    /// The call is about no path.
     #[default]
     None,
     /// The path in full.
     At(&'a str),
-    /// It could not be resolved.
+    /// The path could not be resolved.
     Unresolved,
 }
 
@@ -179,7 +179,7 @@ impl MemoryMaps {
     }
 }
 
-/// What the kernel does, and the host follows.
+/// Calls, forks, execs and exits, as the kernel handles them and the host follows.
 impl Ledger<MemoryMaps> {
     /// What rules in force make of a call at a time; labels that it gives are given.
     pub(crate) fn called(

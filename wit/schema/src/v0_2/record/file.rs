@@ -18,7 +18,7 @@ records! {
 const MAY_WRITE: u64 = 2;
 
 impl FilePermission<'_> {
-    /// It is written to.
+    /// Whether the check is for a write to the file.
     #[must_use]
     pub fn writes(&self) -> bool {
         self.mask.is_some_and(|mask| mask & MAY_WRITE != 0)

@@ -49,7 +49,7 @@ records! {
         parent: File,
         /// Path within its mount.
         path: Text<'a>,
-        /// What it points to, as it was given.
+        /// Target of the symbolic link, as it was given.
         target: Text<'a>,
     }
 

@@ -40,7 +40,7 @@ const WRITE: u64 = 2;
 const EXEC: u64 = 4;
 
 impl MmapFile<'_> {
-    /// It can be both written and executed.
+    /// Whether the mapping can be both written and executed.
     #[must_use]
     pub fn is_write_and_exec(&self) -> bool {
         self.protection.is_some_and(|protection| protection & (WRITE | EXEC) == WRITE | EXEC)

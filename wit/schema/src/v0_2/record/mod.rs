@@ -101,7 +101,7 @@ macro_rules! records {
         }
 
         impl $(<$life>)? $hook $(<$life>)? {
-            /// Its fields, in the order of the values.
+            /// Fields of the record, in the order of its values.
             pub const FIELDS: &'static [$crate::v0_2::FieldRow] = &[$(
                 $crate::v0_2::FieldRow {
                     name: stringify!($field),

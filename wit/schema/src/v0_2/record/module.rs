@@ -45,7 +45,7 @@ records! {
         kind: Number,
         /// Name of the program.
         name: Text<'a>,
-        /// Its tag, a hash of its instructions.
+        /// Tag of the program, a hash of its instructions.
         tag: Bytes<'a>,
     }
 

@@ -63,7 +63,7 @@ records! {
         folder: Text<'a>,
         /// Name of the symbolic link.
         name: Text<'a>,
-        /// What it points to, as it was given.
+        /// Target of the symbolic link, as it was given.
         target: Text<'a>,
     }
 

@@ -80,7 +80,7 @@ fn lowered(text: &str) -> Result<Lowered, PredicateError> {
     })
 }
 
-/// One atom, as `ebpf/abi/src/spec.rs` defines it.
+/// Whether an atom holds for a call, as `ebpf/abi/src/spec.rs` defines it.
 fn holds(atom: &Atom, strings: &[[u8; 64]], call: &CapturedCall) -> bool {
     let Some(held) = call.get(usize::from(atom.capture)).cloned().flatten() else { return false };
     if atom.compare == Compare::Present as u8 {

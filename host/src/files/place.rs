@@ -55,15 +55,15 @@ struct Stamps {
 
 /// Paths of a plugin's file and configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct PluginPlace {
-    pub(super) file: PathBuf,
-    /// Its configuration, there or not.
-    pub(super) config: PathBuf,
+pub(crate) struct PluginPlace {
+    pub(crate) file: PathBuf,
+    /// Path of the configuration, whether there is a file or not.
+    pub(crate) config: PathBuf,
 }
 
 impl PluginPlace {
     /// A file with the configuration that lies or may come to lie beside it.
-    pub(super) fn beside(file: PathBuf) -> Self {
+    pub(crate) fn beside(file: PathBuf) -> Self {
         Self { config: file.with_extension("toml"), file }
     }
 
@@ -78,12 +78,12 @@ impl PluginPlace {
 
 /// A plugin's file that has to be loaded, reloaded or unloaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct DueFile {
-    pub(super) file: PathBuf,
+pub(crate) struct DueFile {
+    pub(crate) file: PathBuf,
     /// Whether there is none any more.
-    pub(super) is_gone: bool,
+    pub(crate) is_gone: bool,
     /// Whether its configuration is another.
-    pub(super) is_configured_anew: bool,
+    pub(crate) is_configured_anew: bool,
 }
 
 /// What was seen last at a plugin's place.
@@ -99,7 +99,7 @@ struct KnownFile {
 
 /// The places of all plugins.
 #[derive(Debug, Default)]
-pub(super) struct PluginFiles {
+pub(crate) struct PluginFiles {
     known: HashMap<PathBuf, KnownFile>,
     folders: HashMap<PathBuf, Listed>,
 }
@@ -118,7 +118,7 @@ struct Listed {
 
 impl PluginFiles {
     /// Takes what lies at places now as dealt with: it is about to be.
-    pub(super) fn take(&mut self, places: &[PluginPlace], now: Instant) {
+    pub(crate) fn take(&mut self, places: &[PluginPlace], now: Instant) {
         for place in places {
             let seen = place.stamps();
             self.known.insert(place.file.clone(), KnownFile { dealt: seen, seen, since: now });
@@ -127,7 +127,7 @@ impl PluginFiles {
 
     /// Looks at places; those that `told` says are complete, or that are calm, are found once. Others than these
     /// places are forgotten.
-    pub(super) fn look(
+    pub(crate) fn look(
         &mut self,
         places: &[PluginPlace],
         told: &HashSet<PathBuf>,
@@ -174,7 +174,7 @@ impl PluginFiles {
 
     /// Files of plugins in folders, each once whatever its folder is called, without those that `others` have.
     /// A folder is only read when it has changed, or may have.
-    pub(super) fn in_folders(
+    pub(crate) fn in_folders(
         &mut self,
         folders: &[PathBuf],
         others: &[PathBuf],
@@ -208,7 +208,7 @@ impl PluginFiles {
     }
 
     /// Folders that cannot be read, each told once, with the reason.
-    pub(super) fn unread(&mut self) -> Vec<(PathBuf, String)> {
+    pub(crate) fn unread(&mut self) -> Vec<(PathBuf, String)> {
         let told = |(folder, listed): (&PathBuf, &mut Listed)| {
             listed.unread.take().map(|why| (folder.clone(), why))
         };
@@ -217,7 +217,7 @@ impl PluginFiles {
 }
 
 /// Paths of the plugins in a folder, in order.
-pub(super) fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+pub(crate) fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     let entries = fs::read_dir(folder)?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|file| file.extension().is_some_and(|extension| extension == "wasm"));
@@ -226,7 +226,7 @@ pub(super) fn in_folder(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// The files whose place is that of no file before them, nor of one of `others`.
-pub(super) fn without_twins(files: Vec<PathBuf>, others: &[PathBuf]) -> Vec<PathBuf> {
+pub(crate) fn without_twins(files: Vec<PathBuf>, others: &[PathBuf]) -> Vec<PathBuf> {
     let mut places: HashSet<Spot> = others.iter().map(|file| spot(file)).collect();
     files.into_iter().filter(|file| places.insert(spot(file))).collect()
 }
@@ -249,10 +249,7 @@ fn spot(file: &Path) -> Spot {
 }
 
 /// Whether two paths name one folder.
-pub(super) fn is_same_folder(one: &Path, other: &Path) -> bool {
+pub(crate) fn is_same_folder(one: &Path, other: &Path) -> bool {
     let id = |folder: &Path| fs::metadata(folder).ok().map(|meta| (meta.dev(), meta.ino()));
     one == other || id(one).is_some_and(|one| id(other) == Some(one))
 }
-
-#[cfg(test)]
-mod tests;

@@ -11,16 +11,27 @@ use krsi_host_abi::deny::{Digest, FileKey, ProcessKey};
 use krsi_plugin_schema::latest::{Condition, KeyKind};
 use sha2::{Digest as _, Sha256};
 
-use super::RunError;
 use crate::attach::proof::KeyOf;
 use crate::config::Settings;
 use crate::enrich::{self, CgroupNames, Stat};
 use crate::kernel::map::file::{has_generations, key_of_stat};
-use crate::kernel::map::namespace;
+use crate::kernel::map::namespace::{self, CgroupError};
 use crate::plugin::Manifest;
 use crate::policy::Machine;
 use crate::policy::broad::{VitalDigests, VitalFile};
 use crate::route::scope::Scope;
+
+/// What a plugin asks for, or is granted, is said by cgroups, which tell nobody apart here.
+#[derive(Debug, thiserror::Error)]
+#[error("{plugin}: {what} by cgroup is not available: {why}")]
+pub struct NoCgroups {
+    /// Name of the plugin.
+    plugin: String,
+    /// What is said by cgroup: a scope or a filter.
+    what: &'static str,
+    /// Why cgroups tell nobody apart.
+    why: CgroupError,
+}
 
 /// What the host's own file is called: root's execution of it is never refused, so its digest is not taken.
 const OWN: &str = "krsi-host";
@@ -108,7 +119,7 @@ const COMMON: [&str; 13] = [
 ];
 
 /// Looks at this machine.
-pub(super) fn machine(key_of: KeyOf<'_>) -> Machine {
+pub(crate) fn machine(key_of: KeyOf<'_>) -> Machine {
     let mut common = FilesByKey { key_of, found: BTreeMap::new() };
     COMMON.into_iter().for_each(|path| common.add(path, path.into()));
     let mut files = FilesByKey { key_of, found: BTreeMap::new() };
@@ -138,11 +149,11 @@ pub(super) fn machine(key_of: KeyOf<'_>) -> Machine {
 
 /// That what a plugin asks for, and is granted, by cgroup is to be had here; and what its rules on digests
 /// are to be compared with, before anybody waits for it.
-pub(super) fn check(
+pub(crate) fn check(
     machine: &Machine,
     manifest: &Manifest,
     settings: &Settings,
-) -> Result<(), RunError> {
+) -> Result<(), NoCgroups> {
     if let Some(why) = machine.without_cgroups {
         let by_cgroup = |condition: &Condition| matches!(condition, Condition::Cgroup(_));
         let filters = manifest.filters.iter().flat_map(|filter| &filter.conditions);
@@ -151,7 +162,7 @@ pub(super) fn check(
             _ => filters.into_iter().any(by_cgroup).then_some("a filter"),
         };
         if let Some(what) = what {
-            return Err(RunError::Cgroups { plugin: manifest.name.clone(), what, why });
+            return Err(NoCgroups { plugin: manifest.name.clone(), what, why });
         }
     }
     if manifest.deny_keys.contains(KeyKind::Digest) {
@@ -216,7 +227,7 @@ fn libraries(maps: &str) -> Vec<(&'static str, PathBuf)> {
 }
 
 /// What is to be told of a host that is linked dynamically, by what it has mapped.
-pub(super) fn told_of_loader() -> Option<String> {
+pub(crate) fn told_of_loader() -> Option<String> {
     loader_of(&text("/proc/self/maps"))
 }
 

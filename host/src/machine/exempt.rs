@@ -50,17 +50,17 @@ struct HeldFile {
 }
 
 /// Whom the operator and the host exempt, and what the kernel was told of it.
-pub(super) struct ExemptProcesses {
+pub(crate) struct ExemptProcesses {
     kernel: ExemptMaps,
     settings: RuleSettings,
     executables: Vec<Executable>,
-    /// What the kernel was told of files.
+    /// Exempt files that the kernel was told of, with the reasons as bits of [`exempt`].
     files: BTreeMap<FileKey, u64>,
 }
 
 impl ExemptProcesses {
     /// Who the operator and the host itself are; the kernel is told of no executable yet.
-    pub(super) fn new(kernel: ExemptMaps, settings: &RuleSettings) -> Self {
+    pub(crate) fn new(kernel: ExemptMaps, settings: &RuleSettings) -> Self {
         let named =
             |path: PathBuf, why| Executable { path, why, held: None, former: HashSet::new() };
         // The image that runs, and what an upgrade put in its place.
@@ -73,7 +73,7 @@ impl ExemptProcesses {
     }
 
     /// Says for whom executables count. What is wrong, in words.
-    pub(super) fn count(&mut self) -> Vec<String> {
+    pub(crate) fn count(&mut self) -> Vec<String> {
         let mut told = Vec::new();
         for uid in self.settings.exempt_uids.clone() {
             let kept = self.kernel.count_uid(uid);
@@ -95,12 +95,12 @@ impl ExemptProcesses {
     }
 
     /// Whether the file behind a name is another one than before.
-    pub(super) fn is_stale(&self) -> bool {
+    pub(crate) fn is_stale(&self) -> bool {
         self.executables.iter().any(Executable::is_stale)
     }
 
     /// Looks what is behind each name and tells the kernel; what the operator must know, in words.
-    pub(super) fn hold(&mut self, key_of: KeyOf<'_>) -> Vec<String> {
+    pub(crate) fn hold(&mut self, key_of: KeyOf<'_>) -> Vec<String> {
         let mut told = Vec::new();
         for executable in self.executables.iter_mut().filter(|one| one.is_stale()) {
             let is_named = executable.why == exempt::EXECUTABLE;
@@ -142,7 +142,7 @@ impl ExemptProcesses {
     }
 
     /// Exempts what runs already. To be called once the kernel follows forks and execs.
-    pub(super) fn mark_running(&mut self) {
+    pub(crate) fn mark_running(&mut self) {
         let mut marked: HashSet<AbiProcessKey> = HashSet::new();
         for _ in 0..PASSES {
             let Ok(processes) = enrich::scan("/proc".as_ref()) else { return };
@@ -170,7 +170,7 @@ impl ExemptProcesses {
 
     /// Ends exemptions that the kernel did not: those of processes that have executed something else, or ended,
     /// while it skipped the program that follows them.
-    pub(super) fn recheck(&mut self) {
+    pub(crate) fn recheck(&mut self) {
         let processes = match self.kernel.processes() {
             Ok(processes) => processes,
             Err(error) => {

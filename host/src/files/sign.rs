@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +17,6 @@ use rustix::io::Errno;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::RunError;
 use crate::config::{Config, Source};
 use crate::thread::{self, Task};
 
@@ -29,7 +29,7 @@ const QUIET: Duration = Duration::from_secs(2);
 const SIGNS_MAX: usize = 256;
 
 /// The folders of all plugins.
-pub(super) struct FolderWatch {
+pub(crate) struct FolderWatch {
     /// `None` where the kernel gives no signs.
     signs: Option<mpsc::Receiver<Sign>>,
     changes: FileChanges,
@@ -61,8 +61,11 @@ type Sign = (PathBuf, Duration);
 
 impl FolderWatch {
     /// Watches what is there to be watched; and what is to be told of the rest, which is found without signs too,
-    /// by the looks of [`super::files`].
-    pub(super) fn new(config: &Config) -> Result<(Self, Option<String>), RunError> {
+    /// by the looks of [`super::PluginFiles`].
+    ///
+    /// # Errors
+    /// When the kernel gives no thread.
+    pub(crate) fn new(config: &Config) -> io::Result<(Self, Option<String>)> {
         let events = match inotify::init(CreateFlags::CLOEXEC) {
             Ok(events) => events,
             Err(errno) => {
@@ -93,13 +96,12 @@ impl FolderWatch {
         }
         let (sender, signs) = mpsc::channel(SIGNS_MAX);
         // Where it returns, the looks find what its signs would have told.
-        thread::spawn("watch", Task::Passing, move || read(&events, &folders, &sender))
-            .map_err(RunError::Thread)?;
+        thread::spawn("watch", Task::Passing, move || read(&events, &folders, &sender))?;
         Ok((Self { signs: Some(signs), changes: FileChanges::default() }, deaf))
     }
 
     /// Waits until files are complete. May be dropped and called again.
-    pub(super) async fn complete(&mut self) -> HashSet<PathBuf> {
+    pub(crate) async fn complete(&mut self) -> HashSet<PathBuf> {
         loop {
             let complete = self.changes.take(Instant::now());
             if !complete.is_empty() {
