@@ -269,6 +269,9 @@ impl Ctx {
         pieces.retain(|piece| piece.what != what);
         if weight > 0 {
             pieces.push(AlertEvidence { what: Cow::Owned(what.to_owned()), weight });
+        } else if pieces.is_empty() {
+            // Nothing is held against it any more: another process may have its place.
+            self.evidence.remove(&process);
         }
         let what = Cow::Borrowed(what);
         self.issue(&Action::Evidence(Evidence { process, what, weight, threshold }));

@@ -38,6 +38,8 @@ mod thread;
 
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod seeded;
 
 pub mod facade;
 

@@ -297,3 +297,22 @@ acts = [{ exec = "/bin/ls" }]
     let config = "label keep file_open /secret\ndeny 13 file_open /target if keep";
     passes(&folder.join("labels"), "labeller", config, labels);
 }
+
+/// A plugin is sent what its filters let pass, as by the kernel: this one alerts of whatever it is sent.
+#[test]
+fn a_scenario_sends_what_the_plugins_filters_let_pass() {
+    let filtered = r#"
+[[attack]]
+name = "a connection to the port"
+alerts = [""]
+acts = [{ exec = "/opt/x", pid = 100 }, { connect = "10.0.0.1:4721", pid = 100 }]
+[[benign]]
+name = "a connection to another port"
+twin_of = "a connection to the port"
+acts = [{ exec = "/opt/x", pid = 100 }, { connect = "10.0.0.1:4722", pid = 100 }]
+[[baseline]]
+name = "opens that cut nothing off, by another user"
+acts = [{ exec = "/bin/ls", pid = 100 }, { open = "/etc/passwd", pid = 100 }]
+"#;
+    passes(&folder("filtered").unwrap(), "sieve", "", filtered);
+}

@@ -5,7 +5,7 @@ use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
@@ -268,7 +268,6 @@ fn mistakes_are_told(guest: &mut Guest) -> anyhow::Result<()> {
             Ok((host.status("gauge-00")?["swaps"] == times).then_some(()))
         })
     };
-    let busybox = |arguments: &[&str]| Command::new("/bin/busybox").args(arguments).status();
     let [from, to] = [&over, &folder].map(|path| path.display().to_string());
     ensure!(busybox(&["mount", "-o", "bind", &from, &to])?.success(), "mount");
     swapped(1)?;
@@ -283,7 +282,6 @@ pub(crate) fn mounted<T>(
     options: &str,
     act: impl FnOnce() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let busybox = |arguments: &[&str]| Command::new("/bin/busybox").args(arguments).status();
     DirBuilder::new().mode(0o700).create(at)?;
     let path = at.display().to_string();
     ensure!(busybox(&["mount", "-t", "tmpfs", "-o", options, "none", &path])?.success(), "mount");
@@ -296,15 +294,14 @@ fn without_a_place_for_code(guest: &mut Guest) -> anyhow::Result<()> {
     let (kept, secret) = (guest.copied_code()?, guest.file("secret")?);
     let config = guest.path("sentry.conf");
     fs::write(&config, format!("open {} 8000 13", secret.display()))?;
-    let start = |plugin: &str, cache: &Path| {
-        let [config, cache] = [&config, &*cache.to_owned()].map(|path| path.display().to_string());
-        let words = ["--plugin", plugin, "--plugin-config", &config, "--cache-dir", &cache];
-        let second = ["--plugin", "/krsi/census.wasm"];
-        let second = second.iter().filter(|_| plugin.contains("sentry"));
-        let words: Vec<String> =
-            words.iter().chain(second).map(|word| (*word).to_owned()).collect();
+    let config = config.display().to_string();
+    let start = |plugins: &[&str], cache: &Path| {
+        let mut words = vec!["--cache-dir".to_owned(), cache.display().to_string()];
+        words.extend(plugins.iter().map(|word| (*word).to_owned()));
         guest.start(&words)
     };
+    let sentry = ["--plugin", "/krsi/sentry.wasm", "--plugin-config", &config];
+    let census = ["--plugin", "/krsi/census.wasm"];
     // Nothing may be mapped from there: what was kept is copied, and nobody is suspected.
     let noexec = guest.path("noexec");
     mounted(&noexec, "noexec,mode=700", || {
@@ -312,7 +309,7 @@ fn without_a_place_for_code(guest: &mut Guest) -> anyhow::Result<()> {
             let entry = entry?;
             fs::copy(entry.path(), noexec.join(entry.file_name()))?;
         }
-        let host = start("/krsi/sentry.wasm", &noexec)?;
+        let host = start(&[&sentry[..], &census].concat(), &noexec)?;
         host.note(&["sentry 0.1.0 runs", "from the cache"])?;
         host.note(&["census 1.0.000 runs", "from the cache"])?;
         let said = host.stderr();
@@ -323,13 +320,14 @@ fn without_a_place_for_code(guest: &mut Guest) -> anyhow::Result<()> {
     })?;
     // Nowhere to keep anything, and room for a key alone: compiled, each time, and told.
     let nowhere = Path::new("/proc/krsi-host");
-    let host = start("/krsi/tracer.wasm", nowhere)?;
+    let host = start(&["--plugin", "/krsi/tracer.wasm"], nowhere)?;
     host.note(&["/proc/krsi-host: cannot be used for compiled code", "compiled at every start"])?;
     host.note(&["tracer", "runs", "compiled"])?;
     // Told twice at once, as `timeout` does, it ends in order.
     host.signal(Signal::TERM)?;
     host.stop(Signal::TERM)?;
     read_only_cache(guest)?;
+    doctor_sees_a_full_disk()?;
     let full = guest.path("full");
     mounted(&full, "size=8k,mode=700", || {
         // And nobody reads what is reported.
@@ -357,6 +355,26 @@ fn without_a_place_for_code(guest: &mut Guest) -> anyhow::Result<()> {
         ensure!(status.success(), "{status}");
         Ok(())
     })
+}
+
+fn busybox(arguments: &[&str]) -> std::io::Result<ExitStatus> {
+    Command::new("/bin/busybox").args(arguments).status()
+}
+
+/// Where no byte is left for compiled plugins, `krsi-host doctor` says so.
+fn doctor_sees_a_full_disk() -> anyhow::Result<()> {
+    let cache = Path::new("/var/cache/krsi-host");
+    let path = cache.display().to_string();
+    let mounted = ["mount", "-t", "tmpfs", "-o", "size=8k,mode=700", "none", &path];
+    ensure!(busybox(&mounted)?.success(), "mount");
+    let said = fs::write(cache.join("all"), [0; 8192]).and_then(|()| {
+        let output = Command::new("/krsi/krsi-host").arg("doctor").output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    });
+    ensure!(busybox(&["umount", &path])?.success(), "umount");
+    let said = said?;
+    ensure!(said.contains("lies on a file system that is full"), "{said}");
+    Ok(())
 }
 
 /// On a file system that is mounted read-only nothing is kept, and plugins run.

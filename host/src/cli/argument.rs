@@ -37,13 +37,13 @@ impl RecordArgs {
 /// Format of what is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum OutputArg {
-    /// Aligned lines.
+    /// Text in aligned lines.
     Text,
     /// One JSON object a line.
     Json,
 }
 
-/// The path from the root on.
+/// A path from the root on, without `.`: the same whatever it is named by. Links stay, as they may be changed.
 pub(super) fn absolute(path: PathBuf) -> PathBuf {
     std::path::absolute(&path).unwrap_or(path)
 }

@@ -66,7 +66,7 @@ enum OnArg {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Speed {
-    /// Without pauses.
+    /// Calls are made without pauses.
     Max,
     /// At the recorded speed; a pause of more than ten minutes is cut to ten.
     Real,

@@ -249,7 +249,6 @@ fn config(args: Args) -> Result<Config, ConfigError> {
     })
 }
 
-/// A path from the root on, without `.`: the same whatever it is named by. Links stay, as they may be changed.
 fn coloured(arg: ColourArg, terminal: bool) -> Colour {
     match (arg, terminal) {
         (ColourArg::Always, _) | (ColourArg::Auto, true) => Colour::On,

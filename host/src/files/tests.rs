@@ -1,13 +1,13 @@
 //! Which files are found, by what was done to them.
 
-use std::os::unix::fs::symlink;
-
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::seeded::SeededNumbers;
 
 /// A folder of its own, and a clock that stands until it is moved on.
 struct Folder {
@@ -174,22 +174,10 @@ fn a_folder_that_is_gone_says_nothing_of_its_files() {
     fs::remove_dir_all(&away).unwrap();
 }
 
-/// RandomNumbers that follow from a seed (`splitmix64`).
-struct RandomNumbers(u64);
-
-impl RandomNumbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-}
-
 #[test]
 fn after_random_acts_what_lies_there_was_found_and_is_found_once() {
     const NAMES: [&str; 3] = ["a.wasm", "b.wasm", "named.wasm"];
-    let (mut folder, mut numbers) = (Folder::new("random"), RandomNumbers(7));
+    let (mut folder, mut numbers) = (Folder::new("random"), SeededNumbers::new(7));
     // Bytes of each file that was found last; none of one that is gone.
     let mut found: HashMap<String, Option<u64>> = HashMap::new();
     let mut look = |folder: &mut Folder, seconds, told: &[&str]| {
@@ -203,10 +191,9 @@ fn after_random_acts_what_lies_there_was_found_and_is_found_once() {
     };
     for round in 0..300 {
         for act in 0..=numbers.below(4) {
-            let name = NAMES[usize::try_from(numbers.below(3)).unwrap()];
-            let other = NAMES[usize::try_from(numbers.below(3)).unwrap()];
+            let (name, other) = (*numbers.of(&NAMES), *numbers.of(&NAMES));
             // No two have one length: the clock of a file system is coarse.
-            let text = "x".repeat(1 + 8 * round + usize::try_from(act).unwrap());
+            let text = "x".repeat(1 + 8 * round + act);
             // What is not there is left alone.
             let _done = match numbers.below(4) {
                 0 => {
@@ -219,7 +206,7 @@ fn after_random_acts_what_lies_there_was_found_and_is_found_once() {
             };
             let told = [name].into_iter().filter(|_| numbers.below(2) == 0);
             let told: Vec<&str> = told.collect();
-            look(&mut folder, numbers.below(2), &told);
+            look(&mut folder, numbers.below(2) as u64, &told);
         }
         for _ in 0..3 {
             look(&mut folder, 1, &[]);

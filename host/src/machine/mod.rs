@@ -4,4 +4,4 @@ mod exempt;
 mod vital;
 
 pub(crate) use self::exempt::ExemptProcesses;
-pub(crate) use self::vital::{NoCgroups, check, machine, told_of_loader};
+pub(crate) use self::vital::{NoCgroups, check_manifest, machine, told_of_loader};

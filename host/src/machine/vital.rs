@@ -149,7 +149,7 @@ pub(crate) fn machine(key_of: KeyOf<'_>) -> Machine {
 
 /// That what a plugin asks for, and is granted, by cgroup is to be had here; and what its rules on digests
 /// are to be compared with, before anybody waits for it.
-pub(crate) fn check(
+pub(crate) fn check_manifest(
     machine: &Machine,
     manifest: &Manifest,
     settings: &Settings,
@@ -372,8 +372,8 @@ mod tests {
         let (by_user, by_group) = (Condition::Uid(7), Condition::Cgroup(8));
         let mut settings = Settings::default();
         let refused = |manifest: &Manifest, settings: &Settings| {
-            assert!(check(&Machine::default(), manifest, settings).is_ok());
-            check(&without, manifest, settings).err().map(|error| error.to_string())
+            assert!(check_manifest(&Machine::default(), manifest, settings).is_ok());
+            check_manifest(&without, manifest, settings).err().map(|error| error.to_string())
         };
         assert_eq!(refused(&manifest(std::slice::from_ref(&by_user)), &settings), None);
         let words = refused(&manifest(&[by_user, by_group]), &settings).unwrap();

@@ -82,7 +82,7 @@ impl Roster {
         let named = self.policies.of(&candidate.manifest.name)?;
         let candidate =
             if named == settings { candidate } else { self.describe(&spec.file, &named)? };
-        machine::check(&self.shared.machine, &candidate.manifest, &named)?;
+        machine::check_manifest(&self.shared.machine, &candidate.manifest, &named)?;
         let asked = asked(&candidate.manifest);
         Ok(Prepared { spec, candidate, settings: named, asked })
     }

@@ -235,7 +235,7 @@ pub(crate) enum RecordEntry<'a> {
     Head(Head),
     /// See [`Opened`].
     Opened(Opened),
-    /// See [`TapedCall`].
+    /// A call of a plugin and what came back.
     Call(TapedCall<'a>),
     /// See [`Streamed`].
     Streamed(Streamed<'a>),

@@ -5,6 +5,7 @@
 //! scenarios and on a recorded stream, those are applied here too.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -27,6 +28,9 @@ pub struct Filter {
     pub conditions: Vec<Condition>,
 }
 
+/// File or destination of a call.
+type SeenObject = (FileKey, Option<IpAddr>, u16);
+
 /// The filters of a view, and what they remember.
 #[derive(Debug, Default)]
 pub(crate) struct Sieve {
@@ -36,7 +40,7 @@ pub(crate) struct Sieve {
     /// Calls of a process in a second, by filter.
     calls: HashMap<(usize, ProcessKey), (u64, u32), RandomState>,
     /// Objects of a process, by filter.
-    seen: HashSet<(usize, ProcessKey, FileKey), RandomState>,
+    seen: HashSet<(usize, ProcessKey, SeenObject), RandomState>,
 }
 
 impl Sieve {
@@ -44,8 +48,8 @@ impl Sieve {
         Self { filters, ..Self::default() }
     }
 
-    /// A sieve for calls that no kernel has filtered. Of a hook whose record has no path, flags or port where the
-    /// kernel finds one, conditions on it hold.
+    /// A sieve for calls that no kernel has filtered. Where the kernel takes a path, flags, port or object from
+    /// values that a record has under names of its own, conditions on it hold.
     pub(crate) fn of_every_hook(filters: Arc<[Filter]>) -> Self {
         Self { filters, is_of_every_hook: true, ..Self::default() }
     }
@@ -83,12 +87,13 @@ impl Sieve {
 
     fn is_met(&mut self, at: usize, condition: &Condition, event: &Event<'_>) -> bool {
         let (meta, process) = (&event.meta, event.meta.process);
-        let (path, file) = match &event.body {
+        let (path, object) = match &event.body {
             Body::BprmCommittedCreds(exec) | Body::BprmCheckSecurity(exec) => {
-                (Some((&exec.path, exec.path_truncated)), exec.file)
+                (Some((&exec.path, exec.path_truncated)), (exec.file, None, 0))
             }
-            Body::FileOpen(open) => (Some((&open.path, open.path_truncated)), open.file),
-            _ => (None, FileKey::default()),
+            Body::FileOpen(open) => (Some((&open.path, open.path_truncated)), (open.file, None, 0)),
+            Body::SocketConnect(to) => (None, (FileKey::default(), to.address, to.port)),
+            _ => (None, (FileKey::default(), None, 0)),
         };
         // The record of another hook may have it, under a name of its own.
         let is_unknown = matches!(event.body, Body::Call(_));
@@ -122,7 +127,7 @@ impl Sieve {
                 if self.seen.len() >= REMEMBERED_MAX {
                     self.seen.clear();
                 }
-                is_unknown || self.seen.insert((at, process, file))
+                is_unknown || self.seen.insert((at, process, object))
             }
         }
     }
@@ -199,6 +204,9 @@ mod tests {
         assert!(cut.passes(&open("/a", 0o1001)) && !cut.passes(&open("/a", 1)));
         let mut port = one(Condition::Port(22));
         assert!(port.passes(&connect(22)) && !port.passes(&connect(23)));
+        let mut first = one(Condition::FirstSeen);
+        let mut firsts = |call: &Event<'_>| (0..3).filter(|_| first.passes(call)).count();
+        assert_eq!([firsts(&connect(22)), firsts(&connect(23)), firsts(&connect(22))], [1, 1, 0]);
         let mut user = one(Condition::Uid(7));
         assert!(!user.passes(&kill) && user.passes(&event(1, exec("/a"))));
     }

@@ -76,9 +76,9 @@ impl Plan {
         (self.0 ^ state.call.facts.unknown_zero()) & bit != 0
     }
 
-    /// Whether the predicate has a say.
+    /// Whether the predicate is still to be decided.
     #[inline(always)]
-    fn wants_record(self, state: &State) -> bool {
+    fn is_open(self, state: &State) -> bool {
         spec::has(spec_flag::PREDICATE) && !self.has(state, Self::DECIDED)
     }
 
@@ -143,7 +143,7 @@ fn run(state: &mut State) -> i32 {
     } else {
         plan.with_atoms(state, predicate::numbers(&state.values))
     };
-    if plan.wants_record(state) && !predicate::possible(plan.atoms()) {
+    if plan.is_open(state) && !predicate::possible(plan.atoms()) {
         state.call.leave();
         return state.decision.answer();
     }
@@ -162,7 +162,7 @@ fn run(state: &mut State) -> i32 {
 /// What the predicate comes to, as far as some atoms tell; without a say it holds.
 #[inline(always)]
 fn truth(state: &State, plan: Plan, atoms: u32) -> Truth {
-    if plan.wants_record(state) { predicate::holds(atoms) } else { Truth::Yes }
+    if plan.is_open(state) { predicate::holds(atoms) } else { Truth::Yes }
 }
 
 /// Decides what a watch does, before there is a record; whether one is wanted. What is unknown is

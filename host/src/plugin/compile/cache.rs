@@ -122,7 +122,7 @@ impl Cache {
         let mount = about.f_flag;
         let what = if there == folder && !there.is_dir() {
             "is not a directory"
-        } else if about.f_blocks > 0 && about.f_bavail == 0 {
+        } else if about.f_blocks > 0 && about.f_bfree == 0 {
             "lies on a file system that is full"
         } else if mount.contains(StatVfsMountFlags::RDONLY) {
             "lies on a file system that is mounted read-only"

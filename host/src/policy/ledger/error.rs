@@ -70,7 +70,7 @@ pub enum LedgerError {
         /// Rules it may have.
         max: usize,
     },
-    /// A key's limit.
+    /// The key carries as many rules as it can.
     #[error("{place} carries {SLOTS} rules already")]
     KeyFull {
         /// The key, in words; it can be a destination within the rule's.

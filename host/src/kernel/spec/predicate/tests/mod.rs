@@ -7,27 +7,7 @@ use krsi_host_abi::spec::{Atom, Compare};
 
 use super::super::field_path::FieldKind;
 use super::*;
-
-/// A number generator that needs no crate: splitmix64.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
-        &all[self.below(all.len())]
-    }
-}
+use crate::seeded::SeededNumbers;
 
 /// What a row holds; `None` could not be read.
 #[derive(Clone, Debug)]
@@ -168,7 +148,7 @@ impl Means {
 const WORDS: [&str; 6] = ["", "a", "ab", "abc", "/usr/bin/", "b"];
 
 impl Meaning {
-    fn random(random: &mut SplitMix, depth: usize) -> (String, Self) {
+    fn random(random: &mut SeededNumbers, depth: usize) -> (String, Self) {
         if depth > 0 && random.below(4) > 0 {
             let (left, left_means) = Self::random(random, depth - 1);
             if random.below(4) == 0 {
@@ -185,7 +165,7 @@ impl Meaning {
         Self::test(random)
     }
 
-    fn test(random: &mut SplitMix) -> (String, Self) {
+    fn test(random: &mut SeededNumbers) -> (String, Self) {
         let numbers = [("u", 0), ("s", 1), ("big", 2), ("deep", 3)];
         let (name, row) = *random.of(&numbers);
         let (operator, means) = *random.of(&ORDERS);
@@ -298,7 +278,7 @@ fn written(number: i128) -> String {
     }
 }
 
-impl SplitMix {
+impl SeededNumbers {
     /// A constant that the field of a row can have, often an interesting one.
     fn number(&mut self, row: usize) -> i128 {
         let (low, high): (i128, i128) = match row {
@@ -333,7 +313,7 @@ impl SplitMix {
 
 #[test]
 fn atoms_and_terms_mean_what_the_text_says() {
-    let mut random = SplitMix(20);
+    let mut random = SeededNumbers::new(20);
     let (mut fitting, mut matched) = (0, 0);
     for _ in 0..3000 {
         let (text, meaning) = Meaning::random(&mut random, 4);
@@ -357,7 +337,7 @@ fn atoms_and_terms_mean_what_the_text_says() {
 /// The same texts, judged by the interpreter of the crate `cel` where every field can be read.
 #[test]
 fn cel_itself_agrees() {
-    let mut random = SplitMix(4);
+    let mut random = SeededNumbers::new(4);
     let mut judged = 0;
     while judged < 300 {
         let (text, _) = Meaning::random(&mut random, 3);
