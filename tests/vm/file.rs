@@ -14,13 +14,15 @@ use super::{Boot, Test};
 use crate::harness::{
     Guest, Host, expect_errno, has_rule, number, run, wait_for, wait_for_errno, wait_for_ok,
 };
+use crate::scene::{SENTRY, Scene, SceneTest};
 
-pub(crate) const TESTS: &[Test] = &[
-    ("file_open_denied_by_inode", Boot::Each, denied_by_inode),
-    ("file_open_audited", Boot::Each, audited),
-    ("file_open_deny_expires", Boot::Each, deny_expires),
-    ("file_open_long_path", Boot::Each, long_path),
-    ("file_number_used_again", Boot::Each, number_used_again),
+pub(crate) const TESTS: &[Test] = &[("file_number_used_again", Boot::Each, number_used_again)];
+
+pub(crate) const SCENES: &[SceneTest] = &[
+    ("file_open_denied_by_inode", Boot::Each, &SENTRY, denied_by_inode),
+    ("file_open_audited", Boot::Each, &SENTRY, audited),
+    ("file_open_deny_expires", Boot::Each, &SENTRY, deny_expires),
+    ("file_open_long_path", Boot::Each, &SENTRY, long_path),
 ];
 
 const EACCES: i32 = 13;
@@ -29,51 +31,56 @@ const ENOTTY: i32 = 25;
 /// `FS_IOC_SETVERSION` of `include/uapi/linux/fs.h`: `_IOW('v', 2, long)`.
 const FS_IOC_SETVERSION: usize = 0x4008_7602;
 
-fn denied_by_inode(guest: &mut Guest) -> anyhow::Result<()> {
+fn denied_by_inode(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
-    let host = guest.host("sentry", &format!("open {} 60000 13", secret.display()))?;
-    drop(File::open(&secret)?);
-    wait_for_errno(EACCES, || File::open(&secret))?;
-    let path = secret.to_string_lossy();
-    let record = host.report(&[("kind", "verdict"), ("hook", "file_open"), ("object", &path)])?;
-    ensure!(record["verdict"] == "denied" && record["errno"] == "EACCES", "{record}");
-    ensure!(has_rule(&record) && record["plugin"] == "sentry", "{record}");
-    ensure!(record["tgid"] == std::process::id(), "{record}");
-    ensure!(number(&record, "until_unix_ns")? > number(&record, "unix_ns")?, "{record}");
-    let link = guest.path("link");
-    fs::hard_link(&secret, &link)?;
-    expect_errno(EACCES, File::open(&link))?;
-    ensure!(fs::read_to_string(&neighbour)? == "neighbour", "the neighbour's content");
+    let line = format!("open {} 600000 13", secret.display());
+    let again = secret.clone();
+    let scene = Scene::new(vec![line], move |host| {
+        drop(File::open(&secret)?);
+        wait_for_errno(EACCES, || File::open(&secret))?;
+        let path = secret.to_string_lossy();
+        let record =
+            host.report(&[("kind", "verdict"), ("hook", "file_open"), ("object", &path)])?;
+        ensure!(record["verdict"] == "denied" && record["errno"] == "EACCES", "{record}");
+        ensure!(has_rule(&record) && record["plugin"] == "sentry", "{record}");
+        ensure!(record["tgid"] == std::process::id(), "{record}");
+        ensure!(number(&record, "until_unix_ns")? > number(&record, "unix_ns")?, "{record}");
+        let link = guest.path("link");
+        fs::hard_link(&secret, &link)?;
+        expect_errno(EACCES, File::open(&link))?;
+        ensure!(fs::read_to_string(&neighbour)? == "neighbour", "the neighbour's content");
+        Ok(())
+    });
     // A denial ends with its host.
-    host.stop(Signal::INT)?;
-    drop(File::open(&secret)?);
-    Ok(())
+    Ok(scene.ending(move |_| Ok(File::open(&again).map(drop)?)))
 }
 
-fn audited(guest: &mut Guest) -> anyhow::Result<()> {
+fn audited(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let watched = guest.file("watched")?;
-    let host = guest.host("sentry", &format!("audit {} 60000 13", watched.display()))?;
-    let path = watched.to_string_lossy().into_owned();
-    // Every open succeeds, before the rule and under it.
-    let record = wait_for("an audited open", || {
+    let line = format!("audit {} 600000 13", watched.display());
+    Ok(Scene::new(vec![line], move |host| {
+        let path = watched.to_string_lossy().into_owned();
+        // Every open succeeds, before the rule and under it.
+        let record = wait_for("an audited open", || {
+            drop(File::open(&watched)?);
+            let audited = |report: &serde_json::Value| {
+                report["verdict"] == "audited" && report["object"] == *path
+            };
+            Ok(host.reports()?.into_iter().find(audited))
+        })?;
+        ensure!(record["errno"] == "EACCES" && record["plugin"] == "sentry", "{record}");
         drop(File::open(&watched)?);
-        let audited = |report: &serde_json::Value| {
-            report["verdict"] == "audited" && report["object"] == *path
-        };
-        Ok(host.reports()?.into_iter().find(audited))
-    })?;
-    ensure!(record["errno"] == "EACCES" && record["plugin"] == "sentry", "{record}");
-    drop(File::open(&watched)?);
-    host.stop(Signal::INT).map(drop)
+        Ok(())
+    }))
 }
 
-fn deny_expires(guest: &mut Guest) -> anyhow::Result<()> {
+fn deny_expires(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let secret = guest.file("secret")?;
-    let host = guest.host("sentry", &format!("open {} 6000 1", secret.display()))?;
-    drop(File::open(&secret)?);
-    wait_for_errno(EPERM, || File::open(&secret))?;
-    wait_for_ok(|| File::open(&secret))?;
-    host.stop(Signal::INT).map(drop)
+    Ok(Scene::new(vec![format!("open {} 6000 1", secret.display())], move |_| {
+        drop(File::open(&secret)?);
+        wait_for_errno(EPERM, || File::open(&secret))?;
+        wait_for_ok(|| File::open(&secret)).map(drop)
+    }))
 }
 
 /// Files that are made until one has the number of one that is gone.
@@ -216,7 +223,7 @@ impl Mounted {
     }
 }
 
-fn long_path(guest: &mut Guest) -> anyhow::Result<()> {
+fn long_path(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let mut folder = guest.path("deep");
     for _ in 0..12 {
         folder = folder.join("a".repeat(100));
@@ -224,13 +231,11 @@ fn long_path(guest: &mut Guest) -> anyhow::Result<()> {
     fs::create_dir_all(&folder)?;
     let secret = folder.join("secret");
     fs::write(&secret, "deep")?;
-    let host = guest.host("sentry", &format!("open {} 60000 13", secret.display()))?;
-    drop(File::open(&secret)?);
-    wait_for_errno(EACCES, || File::open(&secret))?;
-    host.report(&[
-        ("kind", "verdict"),
-        ("hook", "file_open"),
-        ("object", &secret.to_string_lossy()),
-    ])?;
-    host.stop(Signal::INT).map(drop)
+    Ok(Scene::new(vec![format!("open {} 600000 13", secret.display())], move |host| {
+        drop(File::open(&secret)?);
+        wait_for_errno(EACCES, || File::open(&secret))?;
+        let object = secret.to_string_lossy();
+        let fields = [("kind", "verdict"), ("hook", "file_open"), ("object", &*object)];
+        host.report(&fields).map(drop)
+    }))
 }

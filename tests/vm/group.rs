@@ -12,7 +12,8 @@ use krsi_tests::budget::{Budgets, Measured};
 use libtest_mimic::Failed;
 
 use super::Boot;
-use crate::harness::{MARK, Said, TOLD, soaks};
+use crate::harness::soaks;
+use crate::run::{MARK, Said, TOLD};
 
 /// The tests that took longest, shown of each boot.
 const SLOWEST: usize = 10;

@@ -7,21 +7,15 @@ use std::net::TcpListener;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
-use serde::{Deserialize, Serialize};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::{Boot, Test};
-use crate::calibrate;
+use super::Boot;
 
-/// Starts the line in which the guest tells what a test came to.
-pub(crate) const MARK: &str = "KRSI-TEST ";
-/// Starts a line that a test tells whoever runs it.
-pub(crate) const TOLD: &str = "KRSI-TOLD ";
 /// Emulated guests are slow; nothing here should take a tenth of this, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -29,92 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const START_PATIENCE: Duration = Duration::from_secs(900);
 
 /// Where a host looks for compiled plugins unless told: emulated, it needs seconds to compile one.
-const CODE: &str = "/var/cache/krsi-host";
-
-/// A test that takes longer hangs.
-const TEST_TIME: Duration = Duration::from_secs(1800);
-/// Time that a test of a soak may take.
-const SOAK_TIME: Duration = Duration::from_secs(4 * 3600);
-
-/// Result of a test.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Said {
-    pub(crate) test: String,
-    pub(crate) failure: Option<String>,
-    pub(crate) seconds: f64,
-    /// What the calibrating loop took just before it.
-    pub(crate) run_seconds: f64,
-}
-
-impl Said {
-    /// Name of the test, and its failure if there is one.
-    pub(crate) fn result(self) -> (String, Result<(), String>) {
-        (self.test, self.failure.map_or(Ok(()), Err))
-    }
-}
-
-/// Runs the tests that the arguments name.
-pub(crate) fn run_in_guest(tests: &[Test]) -> ExitCode {
-    let wanted: Vec<String> = std::env::args().skip(1).collect();
-    // Before 5.11 what BPF takes, of krsi-host too, counts as locked memory of the user.
-    let unlimited = Rlimit { current: None, maximum: None };
-    if let Err(error) = setrlimit(Resource::Memlock, unlimited) {
-        eprintln!("the limit of locked memory stays: {error}");
-    }
-    if let Err(error) = take_code() {
-        eprintln!("plugins are compiled here: {error:#}");
-    }
-    let wanted = |(name, ..): &&Test| wanted.iter().any(|want| want == name);
-    for (name, boot, test) in tests.iter().filter(wanted) {
-        let run_seconds = calibrate::run().as_secs_f64();
-        let start = Instant::now();
-        let guest = Guest { folder: PathBuf::from("/tmp").join(name), boot: *boot };
-        let folder = guest.folder.clone();
-        let made = fs::create_dir_all(&folder).context("its folder");
-        let result = made.and_then(|()| in_time(guest, *test));
-        let failure = result.err().map(|error| format!("{error:#}"));
-        let seconds = start.elapsed().as_secs_f64();
-        let said = Said { test: (*name).into(), failure, seconds, run_seconds };
-        println!("\n{MARK}{}", serde_json::to_string(&said).unwrap_or_default());
-        // What a test filled must not starve the next one.
-        let _removed = fs::remove_dir_all(&folder);
-    }
-    ExitCode::SUCCESS
-}
-
-/// Makes the plugins that were compiled before the boot the cache of every host that is given no other.
-fn take_code() -> anyhow::Result<()> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(CODE)?;
-    for entry in fs::read_dir("/krsi/code").context("/krsi/code")? {
-        let entry = entry?;
-        fs::copy(entry.path(), Path::new(CODE).join(entry.file_name()))?;
-    }
-    Ok(())
-}
-
-/// Runs a test in a thread of its own; one that hangs fails, and its krsi-host is killed.
-fn in_time(mut guest: Guest, test: fn(&mut Guest) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    let (ended, result) = std::sync::mpsc::channel();
-    let err = guest.path("host.err");
-    std::thread::spawn(move || {
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| test(&mut guest)));
-        // Nobody listens any more once the time is over.
-        let _told =
-            ended.send(result.unwrap_or_else(|panic| bail!("panicked: {}", words(&*panic))));
-    });
-    let most = if soaks() { SOAK_TIME } else { TEST_TIME };
-    result.recv_timeout(most).unwrap_or_else(|_| {
-        let said = fs::read_to_string(&err).unwrap_or_default();
-        Command::new("/bin/busybox").args(["killall", "-9", "krsi-host"]).status()?;
-        bail!("not over after {most:?}; krsi-host said {said}")
-    })
-}
-
-/// What a panic said.
-fn words(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
-}
+pub(crate) const CODE: &str = "/var/cache/krsi-host";
 
 /// A test's folder in the guest.
 pub(crate) struct Guest {
@@ -151,6 +60,18 @@ pub(crate) struct Refused {
 }
 
 impl Guest {
+    /// A folder of its own below /tmp, which is made.
+    pub(crate) fn named(name: &str, boot: Boot) -> anyhow::Result<Self> {
+        let folder = PathBuf::from("/tmp").join(name);
+        fs::create_dir_all(&folder).context("its folder")?;
+        Ok(Self { folder, boot })
+    }
+
+    /// Removes its folder: what a test filled must not starve the next one.
+    pub(crate) fn clear(&self) {
+        let _removed = fs::remove_dir_all(&self.folder);
+    }
+
     /// A path in the test's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)

@@ -29,10 +29,12 @@ mod plugin;
 mod record;
 mod reload;
 mod rule;
+mod run;
 mod runner;
 mod running;
 mod runtime;
 mod samples;
+mod scene;
 mod socket;
 mod subject;
 mod surroundings;
@@ -42,6 +44,7 @@ mod verified;
 mod witness;
 
 use harness::Guest;
+use scene::{Make, SceneTest, Stage};
 
 /// How the kernel is booted for a test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,12 +69,29 @@ impl Boot {
     }
 }
 
-/// One test: its name, its boot, what it does in the guest.
+/// One test with the guest to itself: its name, its boot, what it does there.
 type Test = (&'static str, Boot, fn(&mut Guest) -> anyhow::Result<()>);
 
+/// How a test is run.
+#[derive(Clone, Copy)]
+enum Run {
+    /// With the guest to itself.
+    Alone(fn(&mut Guest) -> anyhow::Result<()>),
+    /// With the host of a stage.
+    Shared(&'static Stage, Make),
+}
+
+/// One test of one boot.
+#[derive(Clone, Copy)]
+struct Case {
+    name: &'static str,
+    boot: Boot,
+    run: Run,
+}
+
 /// Every test of one boot, by family.
-fn tests() -> Vec<Test> {
-    let all = [
+fn cases() -> Vec<Case> {
+    let alone = [
         boot::TESTS,
         coverage::TESTS,
         digest::TESTS,
@@ -108,19 +128,27 @@ fn tests() -> Vec<Test> {
         witness::TESTS,
     ]
     .concat();
-    let boots = |(name, boot, run): Test| match boot {
-        Boot::Default | Boot::WithoutBpf => vec![(name, boot, run)],
+    // Of the socket family one rule ends soon after its host's start.
+    let scenes: Vec<SceneTest> =
+        [socket::SCENES, evasion::SCENES, exec::SCENES, file::SCENES, rule::SCENES].concat();
+    let alone =
+        alone.into_iter().map(|(name, boot, run)| Case { name, boot, run: Run::Alone(run) });
+    let shared =
+        |(name, boot, stage, make): SceneTest| Case { name, boot, run: Run::Shared(stage, make) };
+    let boots = |case: Case| match case.boot {
+        Boot::Default | Boot::WithoutBpf => vec![case],
         Boot::Each => {
-            let second: &'static str = format!("{FMOD_RET}{name}").leak();
-            vec![(name, Boot::Default, run), (second, Boot::WithoutBpf, run)]
+            let second: &'static str = format!("{FMOD_RET}{}", case.name).leak();
+            let second = Case { name: second, boot: Boot::WithoutBpf, ..case };
+            vec![Case { boot: Boot::Default, ..case }, second]
         }
     };
-    all.into_iter().flat_map(boots).collect()
+    alone.chain(scenes.into_iter().map(shared)).flat_map(boots).collect()
 }
 
 fn main() -> std::process::ExitCode {
     if std::env::var_os("KRSI_GUEST").is_some() {
-        return harness::run_in_guest(&tests());
+        return run::run_in_guest(&cases());
     }
-    runner::run(&tests())
+    runner::run(&cases())
 }

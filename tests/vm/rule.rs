@@ -15,12 +15,10 @@ use serde_json::Value;
 
 use super::{Boot, Test, evasion};
 use crate::harness::{Guest, Host, expect_errno, has_rule, listen, run};
+use crate::scene::{Scene, SceneTest, Stage};
 
 pub(crate) const TESTS: &[Test] = &[
-    ("rule_path_denies_whole_components", Boot::Each, path_denies),
-    ("rule_path_denies_exec", Boot::Each, path_denies_exec),
     ("rule_path_denies_what_cannot_be_resolved", Boot::Each, path_unresolved),
-    ("rule_path_denies_both_names_of_a_rename", Boot::Each, path_denies_rename),
     ("rule_on_error_answers", Boot::Each, on_error_answers),
     ("rule_on_error_passes_unless_said", Boot::Each, on_error_passes),
     ("rule_says_what_unread_means", Boot::Each, rule_says_what_unread_means),
@@ -29,6 +27,16 @@ pub(crate) const TESTS: &[Test] = &[
     ("watch_without_texts_asks_what_was_read", Boot::Each, watch_without_texts),
     ("watch_knows_an_argument_that_is_null", Boot::Each, watch_null_argument),
 ];
+
+pub(crate) const SCENES: &[SceneTest] = &[
+    ("rule_path_denies_whole_components", Boot::Each, &RULED, path_denies),
+    ("rule_path_denies_exec", Boot::Each, &RULED, path_denies_exec),
+    ("rule_path_denies_both_names_of_a_rename", Boot::Each, &RULED, path_denies_rename),
+];
+
+/// The ruler with the lines as its rules.
+pub(crate) const RULED: Stage =
+    Stage { name: "stage-ruler", start: |guest, lines| ruled(guest, &lines.join("\n"), "", &[]) };
 
 const EPERM: i32 = 1;
 const EACCES: i32 = 13;
@@ -87,40 +95,46 @@ fn denied_in_all(summary: &Value) -> anyhow::Result<u64> {
 }
 
 /// A kernel that resolves no path: a rule that passes what is unresolved passes all, and says so.
-fn unresolved_everywhere(host: Host, hook: &str) -> anyhow::Result<()> {
-    let summary = host.stop(Signal::INT)?;
-    ensure!(count(&summary, hook, "errors")? > 0, "{summary}");
+fn unresolved_everywhere(summary: &Value, hook: &str) -> anyhow::Result<()> {
+    ensure!(count(summary, hook, "errors")? > 0, "{summary}");
     Ok(())
 }
 
-fn path_denies(guest: &mut Guest) -> anyhow::Result<()> {
+fn path_denies(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (vault, file) = folder(guest, "vault")?;
     let (_, namesake) = folder(guest, "vault-of-others")?;
     let (open, free) = folder(guest, "vault/open")?;
-    let rules =
-        format!("deny {} 13 file_open\nallow {}/ 13 file_open", vault.display(), open.display());
-    let host = ruled(guest, &rules, "", &[])?;
-    if !guest.resolves("file_open") {
-        drop(File::open(&file)?);
-        return unresolved_everywhere(host, "file_open");
-    }
-    expect_errno(EACCES, File::open(&file))?;
-    let fields = [("hook", "file_open"), ("object", &*file.to_string_lossy())];
-    let record = verdict(&host, &fields)?;
-    ensure!(record["errno"] == "EACCES" && record["plugin"] == "ruler", "{record}");
-    expect_errno(EACCES, fs::read_dir(&vault))?;
-    fs::read_to_string(&namesake)?;
-    fs::read_to_string(&free)?;
-    // A path is a name: a new one for the same file is not below the prefix.
-    let link = guest.path("link");
-    fs::hard_link(&file, &link)?;
-    fs::read_to_string(&link)?;
-    host.stop(Signal::INT)?;
-    fs::read_to_string(&file)?;
-    Ok(())
+    let lines = vec![
+        format!("deny {} 13 file_open", vault.display()),
+        format!("allow {}/ 13 file_open", open.display()),
+    ];
+    let again = file.clone();
+    let scene = Scene::new(lines, move |host| {
+        if !guest.resolves("file_open") {
+            return Ok(File::open(&file).map(drop)?);
+        }
+        expect_errno(EACCES, File::open(&file))?;
+        let fields = [("hook", "file_open"), ("object", &*file.to_string_lossy())];
+        let record = verdict(host, &fields)?;
+        ensure!(record["errno"] == "EACCES" && record["plugin"] == "ruler", "{record}");
+        expect_errno(EACCES, fs::read_dir(&vault))?;
+        fs::read_to_string(&namesake)?;
+        fs::read_to_string(&free)?;
+        // A path is a name: a new one for the same file is not below the prefix.
+        let link = guest.path("link");
+        fs::hard_link(&file, &link)?;
+        Ok(fs::read_to_string(&link).map(drop)?)
+    });
+    Ok(scene.ending(move |summary| {
+        if !guest.resolves("file_open") {
+            return unresolved_everywhere(summary, "file_open");
+        }
+        Ok(fs::read_to_string(&again).map(drop)?)
+    }))
 }
 
-fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
+fn path_denies_exec(guest: &Guest) -> anyhow::Result<Scene<'_>> {
+    const HOOK: &str = "bprm_check_security";
     folder(guest, "vault")?;
     folder(guest, "other")?;
     let busybox = |name: &str| -> anyhow::Result<PathBuf> {
@@ -129,45 +143,52 @@ fn path_denies_exec(guest: &mut Guest) -> anyhow::Result<()> {
         Ok(path)
     };
     let (inside, outside) = (busybox("vault/busybox-a")?, busybox("other/busybox-a")?);
-    let rules = format!("deny {} 1 bprm_check_security", guest.path("vault").display());
-    let host = ruled(guest, &rules, "", &[])?;
-    if !guest.resolves("bprm_check_security") {
-        run(&inside, &["true"])?;
-        return unresolved_everywhere(host, "bprm_check_security");
-    }
-    expect_errno(EPERM, run(&inside, &["true"]))?;
-    let object = inside.to_string_lossy().into_owned();
-    let record = verdict(&host, &[("hook", "bprm_check_security"), ("object", &object)])?;
-    ensure!(record["errno"] == "EPERM" && record["plugin"] == "ruler", "{record}");
-    run(&outside, &["true"])?;
-    host.stop(Signal::INT).map(drop)
+    let line = format!("deny {} 1 {HOOK}", guest.path("vault").display());
+    let scene = Scene::new(vec![line], move |host| {
+        if !guest.resolves(HOOK) {
+            return Ok(run(&inside, &["true"])?);
+        }
+        expect_errno(EPERM, run(&inside, &["true"]))?;
+        let object = inside.to_string_lossy().into_owned();
+        let record = verdict(host, &[("hook", HOOK), ("object", &object)])?;
+        ensure!(record["errno"] == "EPERM" && record["plugin"] == "ruler", "{record}");
+        Ok(run(&outside, &["true"])?)
+    });
+    Ok(scene.ending(|summary| {
+        if guest.resolves(HOOK) { Ok(()) } else { unresolved_everywhere(summary, HOOK) }
+    }))
 }
 
 /// What is moved out of a folder and what is moved into it, over another file or not. What is allowed
 /// of one name says nothing of the other.
-fn path_denies_rename(guest: &mut Guest) -> anyhow::Result<()> {
+fn path_denies_rename(guest: &Guest) -> anyhow::Result<Scene<'_>> {
+    const HOOK: &str = "path_rename";
     let (vault, file) = folder(guest, "vault")?;
     let (other, neighbour) = folder(guest, "other")?;
-    let rules = format!(
-        "deny {} 13 path_rename\nallow {} 13 path_rename",
-        vault.display(),
-        other.display()
-    );
-    let host = ruled(guest, &rules, "", &[])?;
-    if !guest.resolves("path_rename") {
-        fs::rename(&neighbour, vault.join("new"))?;
-        return unresolved_everywhere(host, "path_rename");
-    }
-    expect_errno(EACCES, fs::rename(&file, other.join("new")))?;
-    expect_errno(EACCES, fs::rename(&neighbour, vault.join("new")))?;
-    expect_errno(EACCES, fs::rename(&neighbour, &file))?;
-    let record = verdict(&host, &[("hook", "path_rename")])?;
-    ensure!(record["errno"] == "EACCES" && record["plugin"] == "ruler", "{record}");
-    fs::rename(&neighbour, other.join("new"))?;
-    let summary = host.stop(Signal::INT)?;
-    ensure!(count(&summary, "path_rename", "denied")? == 3, "{summary}");
-    fs::rename(&file, other.join("file"))?;
-    Ok(())
+    let lines = vec![
+        format!("deny {} 13 {HOOK}", vault.display()),
+        format!("allow {} 13 {HOOK}", other.display()),
+    ];
+    let again = (file.clone(), other.join("file"));
+    let scene = Scene::new(lines, move |host| {
+        if !guest.resolves(HOOK) {
+            return Ok(fs::rename(&neighbour, vault.join("new"))?);
+        }
+        expect_errno(EACCES, fs::rename(&file, other.join("new")))?;
+        expect_errno(EACCES, fs::rename(&neighbour, vault.join("new")))?;
+        expect_errno(EACCES, fs::rename(&neighbour, &file))?;
+        let record = verdict(host, &[("hook", HOOK)])?;
+        ensure!(record["errno"] == "EACCES" && record["plugin"] == "ruler", "{record}");
+        Ok(fs::rename(&neighbour, other.join("new"))?)
+    });
+    Ok(scene.ending(move |summary| {
+        if !guest.resolves(HOOK) {
+            return unresolved_everywhere(summary, HOOK);
+        }
+        ensure!(count(summary, HOOK, "denied")? == 3, "{summary}");
+        let (from, to) = again;
+        Ok(fs::rename(from, to)?)
+    }))
 }
 
 /// Before 6.12 nothing resolves the path of a name that is removed: a rule says what that means.

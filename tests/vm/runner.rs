@@ -11,7 +11,7 @@ use krsi_tests::list;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde::Deserialize;
 
-use super::{Boot, FMOD_RET, Test};
+use super::{Boot, Case, FMOD_RET};
 use crate::group::{Group, blesses_budgets};
 use crate::harness::soaks;
 
@@ -47,17 +47,17 @@ impl Kernel {
     }
 
     /// The tests of one of its boots.
-    fn tests(&self, tests: &[Test], boot: Boot) -> Vec<&'static str> {
-        let own = tests.iter().filter(|(name, of, _)| *of == boot && self.has(name));
-        own.map(|(name, ..)| *name).collect()
+    fn tests(&self, cases: &[Case], boot: Boot) -> Vec<&'static str> {
+        let own = cases.iter().filter(|case| case.boot == boot && self.has(case.name));
+        own.map(|case| case.name).collect()
     }
 }
 
 /// Runs all tests that the command line asks for; without `cargo xtask test`, only what needs no VM.
-pub(crate) fn run(tests: &[Test]) -> ExitCode {
+pub(crate) fn run(cases: &[Case]) -> ExitCode {
     let arguments = Arguments::from_args();
     let (table, groups) = match table().and_then(|table| {
-        let groups = if vms() { groups(&table, tests, &arguments)? } else { Vec::new() };
+        let groups = if vms() { groups(&table, cases, &arguments)? } else { Vec::new() };
         Ok((table, groups))
     }) {
         Ok(both) => both,
@@ -66,7 +66,7 @@ pub(crate) fn run(tests: &[Test]) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let listed = listed(&table, tests);
+    let listed = listed(&table, cases);
     let mut trials = vec![Trial::test("list::every_vm_test_is_listed", move || compare(&listed))];
     for group in &groups {
         for (name, test) in group.trials() {
@@ -120,7 +120,7 @@ fn budgets() -> anyhow::Result<Budgets> {
 }
 
 /// Boots and their tests that are asked for, the longest first: the last to end leave cores idle.
-fn groups(table: &Table, tests: &[Test], arguments: &Arguments) -> anyhow::Result<Vec<Arc<Group>>> {
+fn groups(table: &Table, cases: &[Case], arguments: &Arguments) -> anyhow::Result<Vec<Arc<Group>>> {
     let budgets = budgets()?;
     let only = std::env::var("KRSI_ONLY_KERNEL").ok();
     let filter = arguments.filter.as_deref().unwrap_or_default();
@@ -130,7 +130,7 @@ fn groups(table: &Table, tests: &[Test], arguments: &Arguments) -> anyhow::Resul
             continue;
         }
         for boot in BOOTS {
-            let all = kernel.tests(tests, boot);
+            let all = kernel.tests(cases, boot);
             let mut wanted = all.clone();
             wanted.retain(|name| format!("{}::{name}", kernel.name).contains(filter));
             wanted.retain(|name| !soaks() || repeats_much(name));
@@ -150,13 +150,13 @@ fn groups(table: &Table, tests: &[Test], arguments: &Arguments) -> anyhow::Resul
 }
 
 /// The list of all tests as they are.
-fn listed(table: &Table, tests: &[Test]) -> String {
+fn listed(table: &Table, cases: &[Case]) -> String {
     let boots = table.kernel.iter().flat_map(|kernel| BOOTS.map(|boot| (kernel, boot)));
     let words = BOOTS.map(|boot| format!("{boot:?}"));
     let rows = boots.flat_map(|(kernel, boot)| {
         let word = BOOTS.iter().position(|one| *one == boot).and_then(|at| words.get(at));
         let word = word.map(String::as_str).unwrap_or_default();
-        kernel.tests(tests, boot).into_iter().map(move |test| (&*kernel.name, word, test))
+        kernel.tests(cases, boot).into_iter().map(move |test| (&*kernel.name, word, test))
     });
     list::text(rows)
 }

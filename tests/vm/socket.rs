@@ -10,15 +10,18 @@ use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 use rustix::process::Signal;
 
 use super::{Boot, Test};
-use crate::harness::{Connecting, Guest, expect_errno, has_rule, kernel, listen, wait_for};
-use crate::rule::ruled;
+use crate::harness::{Connecting, Guest, Host, expect_errno, has_rule, kernel, listen, wait_for};
+use crate::rule::RULED;
+use crate::scene::{SENTRY, Scene, SceneTest};
 
-pub(crate) const TESTS: &[Test] = &[
-    ("socket_connect_denied_by_network", Boot::Each, denied_by_network),
-    ("socket_connect_denied_by_protocol", Boot::Each, denied_by_protocol),
-    ("socket_connect_denied_by_process", Boot::Each, denied_by_process),
-    ("socket_connect_denied_by_lineage", Boot::Each, denied_by_lineage),
-    ("lineage_beyond_its_marks_is_told", Boot::Default, beyond_marks),
+pub(crate) const TESTS: &[Test] =
+    &[("lineage_beyond_its_marks_is_told", Boot::Default, beyond_marks)];
+
+pub(crate) const SCENES: &[SceneTest] = &[
+    ("socket_connect_denied_by_network", Boot::Each, &SENTRY, denied_by_network),
+    ("socket_connect_denied_by_protocol", Boot::Each, &RULED, denied_by_protocol),
+    ("socket_connect_denied_by_process", Boot::Each, &SENTRY, denied_by_process),
+    ("socket_connect_denied_by_lineage", Boot::Each, &SENTRY, denied_by_lineage),
 ];
 
 const ECONNREFUSED: i32 = 111;
@@ -31,29 +34,31 @@ fn connect(to: &str) -> std::io::Result<TcpStream> {
     TcpStream::connect_timeout(&to, Duration::from_secs(5))
 }
 
-fn denied_by_network(guest: &mut Guest) -> anyhow::Result<()> {
+fn denied_by_network(_: &Guest) -> anyhow::Result<Scene<'_>> {
     for address in
         ["127.0.0.1:7001", "127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7003", "[::1]:7004"]
     {
         listen(address)?;
     }
-    let config = "network 127.0.0.0/16:7001 60000 111\nnetwork ::1/128:7003 15000 1";
-    let host = guest.host("sentry", config)?;
-    // In force before the first event: no waiting.
-    expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))?;
-    expect_errno(ECONNREFUSED, connect("[::ffff:127.0.0.1]:7001"))?;
-    expect_errno(EPERM, connect("[::1]:7003"))?;
-    let object = [("kind", "verdict"), ("hook", "socket_connect"), ("object", "127.0.0.1:7001")];
-    let record = host.report(&object)?;
-    ensure!(record["verdict"] == "denied" && record["errno"] == "ECONNREFUSED", "{record}");
-    ensure!(record["plugin"] == "sentry" && has_rule(&record), "{record}");
-    // Another port, another network, another family.
-    for neighbour in ["127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7004"] {
-        connect(neighbour)?;
-    }
-    wait_for("the rule of 15 s to end", || Ok(connect("[::1]:7003").ok()))?;
-    expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))?;
-    host.stop(Signal::INT).map(drop)
+    let lines =
+        ["network 127.0.0.0/16:7001 600000 111", "network ::1/128:7003 15000 1"].map(str::to_owned);
+    Ok(Scene::new(lines.to_vec(), |host| {
+        // In force before the first event: no waiting.
+        expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))?;
+        expect_errno(ECONNREFUSED, connect("[::ffff:127.0.0.1]:7001"))?;
+        expect_errno(EPERM, connect("[::1]:7003"))?;
+        let object =
+            [("kind", "verdict"), ("hook", "socket_connect"), ("object", "127.0.0.1:7001")];
+        let record = host.report(&object)?;
+        ensure!(record["verdict"] == "denied" && record["errno"] == "ECONNREFUSED", "{record}");
+        ensure!(record["plugin"] == "sentry" && has_rule(&record), "{record}");
+        // Another port, another network, another family.
+        for neighbour in ["127.0.0.1:7002", "127.9.0.1:7001", "[::1]:7004"] {
+            connect(neighbour)?;
+        }
+        wait_for("the rule of 15 s to end", || Ok(connect("[::1]:7003").ok()))?;
+        expect_errno(ECONNREFUSED, connect("127.0.0.1:7001"))
+    }))
 }
 
 /// Connects a TCP socket that may take several ways.
@@ -65,7 +70,7 @@ fn connect_mptcp(to: &str) -> std::io::Result<()> {
 
 /// One destination, other sockets: a rule that names a protocol is about those of it, at every hook that
 /// has one.
-fn denied_by_protocol(guest: &mut Guest) -> anyhow::Result<()> {
+fn denied_by_protocol(_: &Guest) -> anyhow::Result<Scene<'_>> {
     let (one, other) = ("127.0.0.1:7031", "127.0.0.1:7032");
     listen(one)?;
     listen(other)?;
@@ -76,69 +81,83 @@ fn denied_by_protocol(guest: &mut Guest) -> anyhow::Result<()> {
         true => connect_mptcp(other).context("MPTCP")?,
         false => expect_errno(EPROTONOSUPPORT, connect_mptcp(other))?,
     }
-    let rules = "network 127.0.0.1/32:7031 111 socket_connect udp\n\
-                 network 127.0.0.1/32:7031 1 socket_sendmsg udp\n\
-                 network 127.0.0.1/32:7032 1 socket_connect tcp\n\
-                 network 127.0.0.1/32:7032 1 socket_sendmsg tcp";
-    let host = ruled(guest, rules, "", &[])?;
-    host.report(&[
-        ("kind", "rule"),
-        ("text", "deny socket_connect on 127.0.0.1/32 port 7031 protocol 17"),
-    ])?;
-    expect_errno(ECONNREFUSED, datagram.connect(one))?;
-    expect_errno(EPERM, datagram.send_to(b"x", one))?;
-    connect(one)?;
-    expect_errno(EPERM, connect(other))?;
-    if has_mptcp {
-        connect_mptcp(one)?;
-        expect_errno(EPERM, connect_mptcp(other))?;
-    }
-    datagram.send_to(b"x", other)?;
-    datagram.connect(other)?;
-    let acts = [
-        ("socket_connect", one, "ECONNREFUSED", 1),
-        ("socket_sendmsg", one, "EPERM", 1),
-        ("socket_connect", other, "EPERM", 1 + usize::from(has_mptcp)),
+    let lines = [
+        "network 127.0.0.1/32:7031 111 socket_connect udp",
+        "network 127.0.0.1/32:7031 1 socket_sendmsg udp",
+        "network 127.0.0.1/32:7032 1 socket_connect tcp",
+        "network 127.0.0.1/32:7032 1 socket_sendmsg tcp",
     ];
-    for (hook, object, errno, count) in acts {
-        let records = wait_for("a record of each denial", || {
-            let mut reports = host.reports()?;
-            reports.retain(|report| {
-                let text = report["object"].as_str().unwrap_or_default();
-                report["kind"] == "verdict" && report["hook"] == hook && text.contains(object)
-            });
-            Ok((reports.len() >= count).then_some(reports))
-        })?;
-        ensure!(records.len() == count, "{records:#?}");
-        for record in records {
-            ensure!(record["errno"] == errno && record["plugin"] == "ruler", "{record}");
-            ensure!(has_rule(&record), "{record}");
+    let again = datagram.try_clone()?;
+    let scene = Scene::new(lines.map(str::to_owned).to_vec(), move |host| {
+        host.report(&[
+            ("kind", "rule"),
+            ("text", "deny socket_connect on 127.0.0.1/32 port 7031 protocol 17"),
+        ])?;
+        expect_errno(ECONNREFUSED, datagram.connect(one))?;
+        expect_errno(EPERM, datagram.send_to(b"x", one))?;
+        connect(one)?;
+        expect_errno(EPERM, connect(other))?;
+        if has_mptcp {
+            connect_mptcp(one)?;
+            expect_errno(EPERM, connect_mptcp(other))?;
         }
+        datagram.send_to(b"x", other)?;
+        datagram.connect(other)?;
+        let acts = [
+            ("socket_connect", one, "ECONNREFUSED", 1),
+            ("socket_sendmsg", one, "EPERM", 1),
+            ("socket_connect", other, "EPERM", 1 + usize::from(has_mptcp)),
+        ];
+        acts.into_iter().try_for_each(|act| told_of_protocol(host, act))
+    });
+    Ok(scene.ending(move |_| {
+        connect(other)?;
+        Ok(again.connect(one)?)
+    }))
+}
+
+/// That so many denials of a destination are told, with their errno.
+fn told_of_protocol(
+    host: &Host,
+    (hook, object, errno, count): (&str, &str, &str, usize),
+) -> anyhow::Result<()> {
+    let records = wait_for("a record of each denial", || {
+        let mut reports = host.reports()?;
+        reports.retain(|report| {
+            let text = report["object"].as_str().unwrap_or_default();
+            report["kind"] == "verdict" && report["hook"] == hook && text.contains(object)
+        });
+        Ok((reports.len() >= count).then_some(reports))
+    })?;
+    ensure!(records.len() == count, "{records:#?}");
+    for record in records {
+        ensure!(record["errno"] == errno && record["plugin"] == "ruler", "{record}");
+        ensure!(has_rule(&record), "{record}");
     }
-    host.stop(Signal::INT)?;
-    connect(other)?;
-    datagram.connect(one)?;
     Ok(())
 }
 
-fn denied_by_process(guest: &mut Guest) -> anyhow::Result<()> {
+fn denied_by_process(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     listen("127.0.0.1:7010")?;
     let subject = guest.path("subject");
     std::fs::copy("/krsi/stand-in-miner", &subject)?;
-    let host = guest.host("sentry", &format!("process {} 60000 1", subject.display()))?;
-    let start = |path: &std::path::Path, out| {
-        let mut command = Command::new(path);
-        command.args(REPEAT).arg("127.0.0.1:7010");
-        Connecting::start(&mut command, guest.path(out))
-    };
-    let denied = start(&subject, "denied")?;
-    let neighbour = start("/krsi/stand-in-miner".as_ref(), "neighbour")?;
-    denied.wait_for("EPERM")?;
-    neighbour.wait_for("ok")?;
-    let object = [("kind", "verdict"), ("hook", "socket_connect"), ("object", "127.0.0.1:7010")];
-    let record = host.report(&object)?;
-    ensure!(record["tgid"] == denied.pid() && record["plugin"] == "sentry", "{record}");
-    host.stop(Signal::INT).map(drop)
+    let line = format!("process {} 600000 1", subject.display());
+    Ok(Scene::new(vec![line], move |host| {
+        let start = |path: &std::path::Path, out| {
+            let mut command = Command::new(path);
+            command.args(REPEAT).arg("127.0.0.1:7010");
+            Connecting::start(&mut command, guest.path(out))
+        };
+        let denied = start(&subject, "denied")?;
+        let neighbour = start("/krsi/stand-in-miner".as_ref(), "neighbour")?;
+        denied.wait_for("EPERM")?;
+        neighbour.wait_for("ok")?;
+        let object =
+            [("kind", "verdict"), ("hook", "socket_connect"), ("object", "127.0.0.1:7010")];
+        let record = host.report(&object)?;
+        ensure!(record["tgid"] == denied.pid() && record["plugin"] == "sentry", "{record}");
+        Ok(())
+    }))
 }
 
 /// Marks that the host may give, and processes of one lineage.
@@ -173,35 +192,39 @@ fn beyond_marks(guest: &mut Guest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn denied_by_lineage(guest: &mut Guest) -> anyhow::Result<()> {
-    listen("127.0.0.1:7020")?;
+fn denied_by_lineage(guest: &Guest) -> anyhow::Result<Scene<'_>> {
+    let pool = "127.0.0.1:7020";
+    listen(pool)?;
     let root = guest.executable("busybox-root")?;
-    let host = guest.host("sentry", &format!("lineage {} 60000 1", root.display()))?;
-    // One child is there before the rule; its grandchild comes long after, from an orphan.
-    let connect = "/krsi/stand-in-miner --repeat 4000 --every 50 -o 127.0.0.1:7020";
-    let (late, go) = (guest.path("late"), guest.path("go"));
-    let script = format!(
-        "{connect} & (until [ -e {} ]; do sleep 1; done; {connect} > {}) & wait",
-        go.display(),
-        late.display()
-    );
-    let mut command = Command::new(&root);
-    command.args(["sh", "-c", &script]);
-    let early = Connecting::start(&mut command, guest.path("early"))?;
-    let mut command = Command::new("/krsi/stand-in-miner");
-    command.args(REPEAT).arg("127.0.0.1:7020");
-    let neighbour = Connecting::start(&mut command, guest.path("neighbour"))?;
-    early.wait_for("EPERM")?;
-    File::create(go)?;
-    wait_for("the late child to be denied from its first connection on", || {
-        let text = std::fs::read_to_string(&late).unwrap_or_default();
-        ensure!(!text.contains(": ok"), "a child forked under the rule connected: {text}");
-        Ok(text.contains("EPERM").then_some(()))
-    })?;
-    neighbour.wait_for("ok")?;
-    host.report(&[("kind", "verdict"), ("hook", "socket_connect"), ("plugin", "sentry")])?;
-    host.stop(Signal::INT)?;
-    drop(early);
-    Command::new("/bin/killall").args(["stand-in-miner"]).status()?;
-    Ok(())
+    let line = format!("lineage {} 600000 1", root.display());
+    Ok(Scene::new(vec![line], move |host| {
+        // One child is there before the rule; its grandchild comes long after, from an orphan.
+        let connect = format!("/krsi/stand-in-miner --repeat 4000 --every 50 -o {pool}");
+        let (late, go) = (guest.path("late"), guest.path("go"));
+        let script = format!(
+            "{connect} & (until [ -e {} ]; do sleep 1; done; {connect} > {}) & wait",
+            go.display(),
+            late.display()
+        );
+        let mut command = Command::new(&root);
+        command.args(["sh", "-c", &script]);
+        let early = Connecting::start(&mut command, guest.path("early"))?;
+        let mut command = Command::new("/krsi/stand-in-miner");
+        command.args(REPEAT).arg(pool);
+        let neighbour = Connecting::start(&mut command, guest.path("neighbour"))?;
+        early.wait_for("EPERM")?;
+        File::create(go)?;
+        wait_for("the late child to be denied from its first connection on", || {
+            let text = std::fs::read_to_string(&late).unwrap_or_default();
+            ensure!(!text.contains(": ok"), "a child forked under the rule connected: {text}");
+            Ok(text.contains("EPERM").then_some(()))
+        })?;
+        neighbour.wait_for("ok")?;
+        let fields = [("kind", "verdict"), ("hook", "socket_connect"), ("object", pool)];
+        let record = host.report(&fields)?;
+        ensure!(record["plugin"] == "sentry", "{record}");
+        drop(early);
+        Command::new("/bin/killall").args(["stand-in-miner"]).status()?;
+        Ok(())
+    }))
 }

@@ -17,7 +17,8 @@ use serde_json::Value;
 
 use self::draw::Draw;
 use self::play::{Playing, pools};
-use crate::harness::{Guest, Host, TOLD, kernel, wait_at_most};
+use crate::harness::{Guest, Host, kernel, wait_at_most};
+use crate::run::TOLD;
 use crate::{Boot, Test};
 
 pub(crate) const TESTS: &[Test] = &[("miner_acts", Boot::Default, acts)];

@@ -16,6 +16,7 @@ use super::call::{at, call, in_child, set_name};
 use super::memory::{EXEC, Page, READ};
 use super::{EACCES, denial, denials, is_file, pointers, watches};
 use crate::harness::{Guest, expect_errno, has_rule, run, wait_for, wait_for_errno};
+use crate::scene::Scene;
 
 /// Of the dynamic loader, when it cannot map what it is given.
 const CANNOT_LOAD: i32 = 127;
@@ -80,7 +81,7 @@ pub(super) fn without_a_name(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 /// A denied program is denied however it is reached.
-pub(super) fn by_another_way(guest: &mut Guest) -> anyhow::Result<()> {
+pub(super) fn by_another_way(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (victim, neighbour) = (guest.executable("busybox-a")?, guest.executable("busybox-b")?);
     let script = |name: &str, interpreter: &Path| -> anyhow::Result<PathBuf> {
         let path = guest.path(name);
@@ -89,21 +90,22 @@ pub(super) fn by_another_way(guest: &mut Guest) -> anyhow::Result<()> {
         Ok(path)
     };
     let (denied, free) = (script("denied", &victim)?, script("free", &neighbour)?);
-    let host = guest.host("sentry", &format!("exec {} 600000 13", victim.display()))?;
-    run(&victim, &["true"])?;
-    wait_for_errno(EACCES, || run(&victim, &["true"]))?;
-    let kept = File::open(&victim)?;
-    expect_errno(EACCES, run(&descriptor(&kept), &["true"]))?;
-    expect_errno(EACCES, execute(&kept))?;
-    expect_errno(EACCES, run(&denied, &[]))?;
-    let other = File::open(&neighbour)?;
-    execute(&other)?;
-    run(&free, &[])?;
-    let object = victim.to_string_lossy();
-    let record = denial(&host, "bprm_check_security", &object, "sentry")?;
-    ensure!(record["errno"] == "EACCES", "{record}");
-    wait_for("four records", || Ok((denials(&host, &object)?.len() == 4).then_some(())))?;
-    host.stop(Signal::INT).map(drop)
+    Ok(Scene::new(vec![format!("exec {} 600000 13", victim.display())], move |host| {
+        run(&victim, &["true"])?;
+        wait_for_errno(EACCES, || run(&victim, &["true"]))?;
+        let kept = File::open(&victim)?;
+        expect_errno(EACCES, run(&descriptor(&kept), &["true"]))?;
+        expect_errno(EACCES, execute(&kept))?;
+        expect_errno(EACCES, run(&denied, &[]))?;
+        let other = File::open(&neighbour)?;
+        execute(&other)?;
+        run(&free, &[])?;
+        let object = victim.to_string_lossy();
+        let record = denial(host, "bprm_check_security", &object, "sentry")?;
+        ensure!(record["errno"] == "EACCES", "{record}");
+        wait_for("four records", || Ok((denials(host, &object)?.len() == 4).then_some(())))?;
+        Ok(())
+    }))
 }
 
 /// Bytes of a segment, and where the headers' string and `PT_DYNAMIC` are.

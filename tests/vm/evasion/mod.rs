@@ -21,29 +21,34 @@ use serde_json::Value;
 use super::act::call;
 use super::{Boot, Test};
 use crate::harness::{Host, has_rule};
+use crate::rule::RULED;
+use crate::scene::{SENTRY, SceneTest};
 
 pub(crate) const TESTS: &[Test] = &[
     ("evasion_argv_race", Boot::Each, race::of_arguments),
-    ("evasion_exec_path_race", Boot::Each, race::of_executables),
-    ("evasion_detours", Boot::Each, name::detours),
-    ("evasion_new_names_of_a_denied_file", Boot::Each, name::of_a_file),
-    ("evasion_new_names_leave_a_denied_path", Boot::Each, name::of_a_path),
-    ("evasion_io_uring", Boot::Each, ring::opens_and_connects),
     ("evasion_image_without_a_name", Boot::Each, image::without_a_name),
-    ("evasion_image_by_another_way", Boot::Each, image::by_another_way),
     ("evasion_image_by_its_loader", Boot::Each, image::by_its_loader),
     ("evasion_code_in_memory", Boot::Each, memory::gains_code),
-    ("evasion_connects", Boot::Each, network::connects),
-    ("evasion_datagrams", Boot::Each, network::datagrams),
     ("evasion_open_and_fork_flood", Boot::Each, flood::of_opens_and_forks),
     ("evasion_flooded_watch", Boot::Each, watch::flooded),
     ("evasion_deep_path", Boot::Each, watch::of_a_deep_path),
-    ("evasion_first_act", Boot::Each, process::first_act),
     ("evasion_pid_reuse", Boot::Each, process::pid_reuse),
-    ("evasion_stopped_host", Boot::Each, order::stopped_host),
     ("evasion_foreign_lsm", Boot::Each, order::foreign_lsm),
     ("evasion_preemption", Boot::Default, preempt::of_lsm),
     ("fmod_ret_evasion_preemption", Boot::WithoutBpf, preempt::of_fmod_ret),
+];
+
+pub(crate) const SCENES: &[SceneTest] = &[
+    ("evasion_exec_path_race", Boot::Each, &SENTRY, race::of_executables),
+    ("evasion_detours", Boot::Each, &RULED, name::detours),
+    ("evasion_new_names_of_a_denied_file", Boot::Each, &SENTRY, name::of_a_file),
+    ("evasion_new_names_leave_a_denied_path", Boot::Each, &RULED, name::of_a_path),
+    ("evasion_io_uring", Boot::Each, &SENTRY, ring::opens_and_connects),
+    ("evasion_image_by_another_way", Boot::Each, &SENTRY, image::by_another_way),
+    ("evasion_connects", Boot::Each, &RULED, network::connects),
+    ("evasion_datagrams", Boot::Each, &RULED, network::datagrams),
+    ("evasion_first_act", Boot::Each, &SENTRY, process::first_act),
+    ("evasion_stopped_host", Boot::Each, &SENTRY, order::stopped_host),
 ];
 
 const EPERM: i32 = 1;

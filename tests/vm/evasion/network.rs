@@ -5,14 +5,13 @@ use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use rustix::net::{AddressFamily, SocketType, socket};
-use rustix::process::Signal;
 
 use super::call::{at, call};
 use super::{EACCES, ECONNREFUSED, denial, denials};
 use crate::harness::{Guest, expect_errno, has_rule, listen, wait_for};
-use crate::rule::ruled;
+use crate::scene::Scene;
 
 /// `struct sockaddr_in`.
 const ADDRESS_BYTES: usize = 16;
@@ -41,44 +40,46 @@ fn send_to(kind: SocketType, family: i32, to: &str, flags: i32) -> io::Result<()
 }
 
 /// A rule on connects holds for every socket that connects, and for the address that is named.
-pub(super) fn connects(guest: &mut Guest) -> anyhow::Result<()> {
+pub(super) fn connects(_: &Guest) -> anyhow::Result<Scene<'_>> {
     let (denied, free) = ("127.0.0.1:7201", "127.0.0.1:7202");
     listen(denied)?;
     // Of both families, as "[::]" says.
     listen("[::]:7202")?;
     listen("[::1]:7203")?;
-    let rules = "network 127.0.0.1/32:7201 111 socket_connect\n\
-                 network ::1/128:7203 111 socket_connect\n\
-                 network 127.0.0.1/32:7204 111 socket_bind\n\
-                 network 127.0.0.1/32:7203 111 socket_connect";
-    let host = ruled(guest, rules, "", &[])?;
-    expect_errno(ECONNREFUSED, connect("[::1]:7203"))?;
-    expect_errno(ECONNREFUSED, connect(denied))?;
-    expect_errno(ECONNREFUSED, connect("[::ffff:127.0.0.1]:7201"))?;
-    expect_errno(ECONNREFUSED, connect_datagram("127.0.0.1:0", denied))?;
-    expect_errno(ECONNREFUSED, connect_datagram("[::]:0", "[::ffff:127.0.0.1]:7201"))?;
-    connect(free)?;
-    connect_datagram("127.0.0.1:0", free)?;
-    // The kernel takes an unspecified address for the loopback one.
-    for unspecified in ["0.0.0.0", "[::]"] {
-        expect_errno(ECONNREFUSED, connect(&format!("{unspecified}:7201")))?;
-        expect_errno(ECONNREFUSED, connect(&format!("{unspecified}:7203")))?;
-        connect(&format!("{unspecified}:7202"))?;
-    }
-    // Binding to one is no connect.
-    drop(TcpListener::bind("0.0.0.0:7204")?);
-    // This connects within a send.
-    send_to(SocketType::STREAM, libc::AF_INET, denied, libc::MSG_FASTOPEN)?;
-    let record = denial(&host, "socket_connect", denied, "ruler")?;
-    ensure!(record["errno"] == "ECONNREFUSED", "{record}");
-    wait_for("four records", || Ok((denials(&host, denied)?.len() == 4).then_some(())))?;
-    host.stop(Signal::INT)?;
-    connect(denied)?;
-    Ok(())
+    let lines = [
+        "network 127.0.0.1/32:7201 111 socket_connect",
+        "network ::1/128:7203 111 socket_connect",
+        "network 127.0.0.1/32:7204 111 socket_bind",
+        "network 127.0.0.1/32:7203 111 socket_connect",
+    ];
+    let scene = Scene::new(lines.map(str::to_owned).to_vec(), move |host| {
+        expect_errno(ECONNREFUSED, connect("[::1]:7203"))?;
+        expect_errno(ECONNREFUSED, connect(denied))?;
+        expect_errno(ECONNREFUSED, connect("[::ffff:127.0.0.1]:7201"))?;
+        expect_errno(ECONNREFUSED, connect_datagram("127.0.0.1:0", denied))?;
+        expect_errno(ECONNREFUSED, connect_datagram("[::]:0", "[::ffff:127.0.0.1]:7201"))?;
+        connect(free)?;
+        connect_datagram("127.0.0.1:0", free)?;
+        // The kernel takes an unspecified address for the loopback one.
+        for unspecified in ["0.0.0.0", "[::]"] {
+            expect_errno(ECONNREFUSED, connect(&format!("{unspecified}:7201")))?;
+            expect_errno(ECONNREFUSED, connect(&format!("{unspecified}:7203")))?;
+            connect(&format!("{unspecified}:7202"))?;
+        }
+        // Binding to one is no connect.
+        drop(TcpListener::bind("0.0.0.0:7204")?);
+        // This connects within a send.
+        send_to(SocketType::STREAM, libc::AF_INET, denied, libc::MSG_FASTOPEN)?;
+        let record = denial(host, "socket_connect", denied, "ruler")?;
+        ensure!(record["errno"] == "ECONNREFUSED", "{record}");
+        wait_for("four records", || Ok((denials(host, denied)?.len() == 4).then_some(())))?;
+        Ok(())
+    });
+    Ok(scene.ending(move |_| Ok(connect(denied)?)))
 }
 
 /// A rule on sends holds for datagrams and for TCP Fast Open, also without a family.
-pub(super) fn datagrams(guest: &mut Guest) -> anyhow::Result<()> {
+pub(super) fn datagrams(_: &Guest) -> anyhow::Result<Scene<'_>> {
     let (denied, free) = ("127.0.0.1:7211", "127.0.0.1:7212");
     listen(denied)?;
     listen(free)?;
@@ -91,34 +92,46 @@ pub(super) fn datagrams(guest: &mut Guest) -> anyhow::Result<()> {
     send_to(datagram, libc::AF_UNSPEC, denied, 0)?;
     let mut byte = [0];
     wait_for("a datagram", || Ok(receivers[0].recv(&mut byte).ok()))?;
-    let host = ruled(guest, "network 127.0.0.1/32:7211 13 socket_sendmsg", "", &[])?;
-    expect_errno(EACCES, send_to(datagram, libc::AF_INET, denied, 0))?;
-    expect_errno(EACCES, send_to(datagram, libc::AF_UNSPEC, denied, 0))?;
-    expect_errno(EACCES, UdpSocket::bind("[::]:0")?.send_to(b"x", "[::ffff:127.0.0.1]:7211"))?;
-    expect_errno(EACCES, send_to(stream, libc::AF_INET, denied, libc::MSG_FASTOPEN))?;
-    send_to(datagram, libc::AF_UNSPEC, free, 0)?;
-    send_to(datagram, libc::AF_INET, free, 0)?;
-    send_to(stream, libc::AF_INET, free, libc::MSG_FASTOPEN)?;
-    let records = wait_for("four records", || {
-        let mut reports = host.reports()?;
-        reports.retain(|report| report["verdict"] == "denied");
-        Ok((reports.len() >= 4).then_some(reports))
-    })?;
-    ensure!(records.len() == 4, "{records:#?}");
-    for record in records {
-        ensure!(record["hook"] == "socket_sendmsg" && record["errno"] == "EACCES", "{record}");
-        ensure!(record["plugin"] == "ruler" && has_rule(&record), "{record}");
-        let object = record["object"].as_str().context("object")?;
-        ensure!(object.contains("127.0.0.1:7211"), "{record}");
-    }
-    host.stop(Signal::INT)?;
-    let [denied, free] = receivers.map(|receiver| {
-        let mut count = 0;
-        while receiver.recv(&mut byte).is_ok() {
-            count += 1;
+    let came = receivers.each_ref().map(UdpSocket::try_clone);
+    let scene =
+        Scene::new(vec!["network 127.0.0.1/32:7211 13 socket_sendmsg".to_owned()], move |host| {
+            expect_errno(EACCES, send_to(datagram, libc::AF_INET, denied, 0))?;
+            expect_errno(EACCES, send_to(datagram, libc::AF_UNSPEC, denied, 0))?;
+            expect_errno(
+                EACCES,
+                UdpSocket::bind("[::]:0")?.send_to(b"x", "[::ffff:127.0.0.1]:7211"),
+            )?;
+            expect_errno(EACCES, send_to(stream, libc::AF_INET, denied, libc::MSG_FASTOPEN))?;
+            send_to(datagram, libc::AF_UNSPEC, free, 0)?;
+            send_to(datagram, libc::AF_INET, free, 0)?;
+            send_to(stream, libc::AF_INET, free, libc::MSG_FASTOPEN)?;
+            let records = wait_for("four records", || {
+                let mut reports = host.reports()?;
+                reports.retain(|report| {
+                    let object = report["object"].as_str().unwrap_or_default();
+                    report["verdict"] == "denied" && object.contains(denied)
+                });
+                Ok((reports.len() >= 4).then_some(reports))
+            })?;
+            ensure!(records.len() == 4, "{records:#?}");
+            for record in records {
+                ensure!(
+                    record["hook"] == "socket_sendmsg" && record["errno"] == "EACCES",
+                    "{record}"
+                );
+                ensure!(record["plugin"] == "ruler" && has_rule(&record), "{record}");
+            }
+            Ok(())
+        });
+    Ok(scene.ending(move |_| {
+        let mut numbers = [0_u32; 2];
+        for (receiver, number) in came.into_iter().zip(&mut numbers) {
+            let receiver = receiver?;
+            while receiver.recv(&mut [0]).is_ok() {
+                *number += 1;
+            }
         }
-        count
-    });
-    ensure!(denied == 0 && free == 2, "{denied} and {free} datagrams");
-    Ok(())
+        ensure!(numbers == [0, 2], "denied and free datagrams: {numbers:?}");
+        Ok(())
+    }))
 }

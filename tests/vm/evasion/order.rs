@@ -9,31 +9,33 @@ use serde_json::Value;
 
 use super::{EACCES, EPERM, denial, denials, is_file, watches};
 use crate::harness::{Guest, Host, expect_errno, has_rule, wait_for, wait_for_errno};
+use crate::scene::Scene;
 
 /// Opens that a stopped host is not told of.
 const ACTS: usize = 5;
 
 /// What is in force is in the kernel; its records wait.
-pub(super) fn stopped_host(guest: &mut Guest) -> anyhow::Result<()> {
+pub(super) fn stopped_host(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
-    let host = guest.host("sentry", &format!("open {} 600000 13", secret.display()))?;
-    drop(File::open(&secret)?);
-    wait_for_errno(EACCES, || File::open(&secret))?;
-    let object = secret.to_string_lossy();
-    denial(&host, "file_open", &object, "sentry")?;
-    host.signal(Signal::STOP)?;
-    let acts = stopped(guest, &host);
-    host.signal(Signal::CONT)?;
-    acts?;
-    let records = wait_for("the records that waited", || {
-        let records = denials(&host, &object)?;
-        Ok((records.len() == ACTS + 2).then_some(records))
-    })?;
-    for record in records {
-        ensure!(record["plugin"] == "sentry" && record["errno"] == "EACCES", "{record}");
-    }
-    fs::read_to_string(&neighbour)?;
-    host.stop(Signal::INT).map(drop)
+    Ok(Scene::new(vec![format!("open {} 600000 13", secret.display())], move |host| {
+        drop(File::open(&secret)?);
+        wait_for_errno(EACCES, || File::open(&secret))?;
+        let object = secret.to_string_lossy();
+        denial(host, "file_open", &object, "sentry")?;
+        host.signal(Signal::STOP)?;
+        let acts = stopped(guest, host);
+        host.signal(Signal::CONT)?;
+        acts?;
+        let records = wait_for("the records that waited", || {
+            let records = denials(host, &object)?;
+            Ok((records.len() == ACTS + 2).then_some(records))
+        })?;
+        for record in records {
+            ensure!(record["plugin"] == "sentry" && record["errno"] == "EACCES", "{record}");
+        }
+        fs::read_to_string(&neighbour)?;
+        Ok(())
+    }))
 }
 
 fn stopped(guest: &Guest, host: &Host) -> anyhow::Result<()> {

@@ -1,10 +1,12 @@
 //! Processes that are faster than a rule, and processes that come by the number of a denied one.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -15,8 +17,11 @@ use super::denial;
 use super::preempt::preempts_itself;
 use crate::Boot;
 use crate::harness::{Connecting, Guest, listen, wait_for};
+use crate::scene::Scene;
 
 const CONNECTING: &str = "/krsi/stand-in-miner";
+/// Where the first and the second act go to.
+const POOL: &str = "127.0.0.1:7401";
 /// The kernel gives no number up to this one a second time (`RESERVED_PIDS` of kernel/pid.c).
 const RESERVED_PIDS: u32 = 300;
 /// Numbers that remain for all processes and threads that start; 301 would leave one.
@@ -26,46 +31,56 @@ const ROUNDS: u32 = 4;
 const PID_MAX: &str = "/proc/sys/kernel/pid_max";
 
 /// A host that is stopped sees nothing: the first act succeeds. The second one, by a child, does not.
-pub(super) fn first_act(guest: &mut Guest) -> anyhow::Result<()> {
-    let pool = "127.0.0.1:7401";
-    listen(pool)?;
+pub(super) fn first_act(guest: &Guest) -> anyhow::Result<Scene<'_>> {
+    listen(POOL)?;
     let root = guest.executable("busybox-root")?;
-    let host = guest.host("sentry", &format!("lineage {} 600000 1", root.display()))?;
-    let [first, second, go] = ["first", "second", "go"].map(|name| guest.path(name));
-    let script = format!(
-        "{CONNECTING} -o {pool} > {}; until [ -e {} ]; do sleep 1; done; {CONNECTING} -o {pool} > {}",
-        first.display(),
-        go.display(),
-        second.display()
-    );
-    host.signal(Signal::STOP)?;
-    let start = Instant::now();
-    let mut child = Command::new(&root).args(["sh", "-c", &script]).spawn()?;
-    let outcome = |file: &Path| {
-        wait_for("a connection", || {
-            let text = fs::read_to_string(file).unwrap_or_default();
-            Ok(text.strip_suffix('\n').map(str::to_owned))
-        })
-    };
-    let ends = |text: String, end: &str| {
-        ensure!(text.ends_with(end), "no {end} in {text}");
+    let line = format!("lineage {} 600000 1", root.display());
+    let stopped = Rc::new(Cell::new(Duration::ZERO));
+    let told = Rc::clone(&stopped);
+    let scene = Scene::new(vec![line], move |host| {
+        let [first, second, go] = ["first", "second", "go"].map(|name| guest.path(name));
+        let script = format!(
+            "{CONNECTING} -o {POOL} > {}; until [ -e {} ]; do sleep 1; done; {CONNECTING} -o {POOL} > {}",
+            first.display(),
+            go.display(),
+            second.display()
+        );
+        host.signal(Signal::STOP)?;
+        let start = Instant::now();
+        let mut child = Command::new(&root).args(["sh", "-c", &script]).spawn()?;
+        let succeeded = outcome(&first).and_then(|text| ends(&text, ": ok"));
+        told.set(start.elapsed());
+        host.signal(Signal::CONT)?;
+        succeeded?;
+        let reason = format!("sentry: lineage {}", root.display());
+        host.report(&[("kind", "rule"), ("plugin", "sentry"), ("reason", &reason)])?;
+        File::create(go)?;
+        ends(&outcome(&second)?, ": EPERM")?;
+        child.wait()?;
+        let record = denial(host, "socket_connect", POOL, "sentry")?;
+        ensure!(record["errno"] == "EPERM" && record["comm"] == "stand-in-miner", "{record}");
+        drop(TcpStream::connect(POOL)?);
         Ok(())
-    };
-    let succeeded = outcome(&first).and_then(|text| ends(text, ": ok"));
-    let stopped = start.elapsed();
-    host.signal(Signal::CONT)?;
-    succeeded?;
-    host.report(&[("kind", "rule"), ("plugin", "sentry")])?;
-    File::create(go)?;
-    ends(outcome(&second)?, ": EPERM")?;
-    child.wait()?;
-    let record = denial(&host, "socket_connect", pool, "sentry")?;
-    ensure!(record["errno"] == "EPERM" && record["comm"] == "stand-in-miner", "{record}");
-    TcpStream::connect(pool)?;
-    let summary = host.stop(Signal::INT)?;
-    let delay = summary["delay_p99_ns"].as_u64().context("delay_p99_ns")?;
-    // Of the exec that caused the rule; what else is counted is the process's own start.
-    ensure!(Duration::from_nanos(delay) * 2 > stopped, "{delay} ns after a stop of {stopped:?}");
+    });
+    Ok(scene.ending(move |summary| {
+        let (delay, stopped) = (summary["delay_p99_ns"].as_u64(), stopped.get());
+        let delay = Duration::from_nanos(delay.context("delay_p99_ns")?);
+        // Of the exec that caused the rule; what else is counted is the process's own start.
+        ensure!(delay * 2 > stopped, "{delay:?} after a stop of {stopped:?}");
+        Ok(())
+    }))
+}
+
+/// What became of the only connection of a process, as it says.
+fn outcome(file: &Path) -> anyhow::Result<String> {
+    wait_for("a connection", || {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        Ok(text.strip_suffix('\n').map(str::to_owned))
+    })
+}
+
+fn ends(text: &str, end: &str) -> anyhow::Result<()> {
+    ensure!(text.ends_with(end), "no {end} in {text}");
     Ok(())
 }
 

@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use super::call::{at, call, in_child, path};
 use super::{EACCES, denial, execve, pointers};
 use crate::harness::{Guest, expect_errno, repeats, run, wait_for, wait_for_errno};
+use crate::scene::Scene;
 
 /// Enough for either text to win at times.
 fn rounds() -> usize {
@@ -96,34 +97,35 @@ pub(super) fn of_arguments(guest: &mut Guest) -> anyhow::Result<()> {
     host.stop(Signal::INT).map(drop)
 }
 
-pub(super) fn of_executables(guest: &mut Guest) -> anyhow::Result<()> {
+pub(super) fn of_executables(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (denied, free) = (guest.executable("busybox-a")?, guest.executable("busybox-b")?);
-    let host = guest.host("sentry", &format!("exec {} 600000 13", denied.display()))?;
-    run(&denied, &["true"])?;
-    wait_for_errno(EACCES, || run(&denied, &["true"]))?;
-    let ran = guest.path("ran");
-    let out = File::create(&ran)?;
-    let names = [path(&denied)?, path(&free)?];
-    let mut refusals = 0;
-    while_changing([names[0].as_bytes(), names[1].as_bytes()], |changing| {
-        // It says itself what it is.
-        let strings = [c"readlink", c"/proc/self/exe"].map(|text| at(text.to_bytes_with_nul()));
-        let argv = pointers(strings);
-        for _ in 0..rounds() {
-            let result = execute_into(&out, changing, &argv);
-            if result.is_err() {
-                expect_errno(EACCES, result)?;
-                refusals += 1;
+    Ok(Scene::new(vec![format!("exec {} 600000 13", denied.display())], move |host| {
+        run(&denied, &["true"])?;
+        wait_for_errno(EACCES, || run(&denied, &["true"]))?;
+        let ran = guest.path("ran");
+        let out = File::create(&ran)?;
+        let names = [path(&denied)?, path(&free)?];
+        let mut refusals = 0;
+        while_changing([names[0].as_bytes(), names[1].as_bytes()], |changing| {
+            // It says itself what it is.
+            let strings = [c"readlink", c"/proc/self/exe"].map(|text| at(text.to_bytes_with_nul()));
+            let argv = pointers(strings);
+            for _ in 0..rounds() {
+                let result = execute_into(&out, changing, &argv);
+                if result.is_err() {
+                    expect_errno(EACCES, result)?;
+                    refusals += 1;
+                }
             }
-        }
+            Ok(())
+        })?;
+        let ran = fs::read_to_string(ran)?;
+        ensure!(refusals > 0 && ran.lines().count() + refusals == rounds(), "{refusals} and {ran}");
+        ensure!(ran.lines().count() > 0, "no race: {refusals} refusals");
+        ensure!(ran.lines().all(|line| Path::new(line) == free), "{ran}");
+        let object = denied.to_string_lossy();
+        let record = denial(host, "bprm_check_security", &object, "sentry")?;
+        ensure!(record["errno"] == "EACCES", "{record}");
         Ok(())
-    })?;
-    let ran = fs::read_to_string(ran)?;
-    ensure!(refusals > 0 && ran.lines().count() + refusals == rounds(), "{refusals} and {ran}");
-    ensure!(ran.lines().count() > 0, "no race: {refusals} refusals");
-    ensure!(ran.lines().all(|line| Path::new(line) == free), "{ran}");
-    let object = denied.to_string_lossy();
-    let record = denial(&host, "bprm_check_security", &object, "sentry")?;
-    ensure!(record["errno"] == "EACCES", "{record}");
-    host.stop(Signal::INT).map(drop)
+    }))
 }

@@ -8,12 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, ensure};
 use rustix::net::{AddressFamily, SocketType, socket};
-use rustix::process::Signal;
 
 use super::call::{at, call, path};
 use super::{EACCES, ECONNREFUSED, denial, denials};
 use crate::act::ring::{Params, SQE_BYTES, set_up, submit};
 use crate::harness::{Guest, expect_errno, listen, wait_for, wait_for_errno};
+use crate::scene::Scene;
 
 /// `IORING_OP_*` and `IOSQE_ASYNC` of `include/uapi/linux/io_uring.h`.
 const OP_CONNECT: u8 = 16;
@@ -55,40 +55,46 @@ fn connect(to: &str, flags: u8) -> io::Result<()> {
     perform(&request(OP_CONNECT, flags, descriptor, ADDRESS_BYTES, at(&address))).map(drop)
 }
 
-pub(super) fn opens_and_connects(guest: &mut Guest) -> anyhow::Result<()> {
+pub(super) fn opens_and_connects(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
     let (denied, free) = ("127.0.0.1:7301", "127.0.0.1:7302");
     listen(denied)?;
     listen(free)?;
-    let rules =
-        format!("open {} 600000 13\nnetwork 127.0.0.1/32:7301 600000 111", secret.display());
+    let rules = vec![
+        format!("open {} 600000 13", secret.display()),
+        "network 127.0.0.1/32:7301 600000 111".to_owned(),
+    ];
     // A kernel whose io_uring is off would answer with another errno: that is no pass.
     open(&secret, 0).context("io_uring")?;
     connect(denied, 0).context("io_uring")?;
-    let host = guest.host("sentry", &rules)?;
-    drop(File::open(&secret)?);
-    wait_for_errno(EACCES, || File::open(&secret))?;
-    for flags in [0, BY_WORKER] {
-        expect_errno(EACCES, open(&secret, flags))?;
-        expect_errno(ECONNREFUSED, connect(denied, flags))?;
-        open(&neighbour, flags)?;
-        connect(free, flags)?;
-    }
-    let object = secret.to_string_lossy();
-    let acts =
-        [("file_open", &*object, "EACCES", 3), ("socket_connect", denied, "ECONNREFUSED", 2)];
-    for (hook, object, errno, count) in acts {
-        denial(&host, hook, object, "sentry")?;
-        let records = wait_for("a record of each act", || {
-            let records = denials(&host, object)?;
-            Ok((records.len() == count).then_some(records))
-        })?;
-        for record in records {
-            // A worker's call is its submitter's.
-            ensure!(record["tgid"] == std::process::id() && record["errno"] == errno, "{record}");
+    let again = secret.clone();
+    let scene = Scene::new(rules, move |host| {
+        drop(File::open(&secret)?);
+        wait_for_errno(EACCES, || File::open(&secret))?;
+        for flags in [0, BY_WORKER] {
+            expect_errno(EACCES, open(&secret, flags))?;
+            expect_errno(ECONNREFUSED, connect(denied, flags))?;
+            open(&neighbour, flags)?;
+            connect(free, flags)?;
         }
-    }
-    host.stop(Signal::INT)?;
-    fs::read_to_string(&secret)?;
-    Ok(())
+        let object = secret.to_string_lossy();
+        let acts =
+            [("file_open", &*object, "EACCES", 3), ("socket_connect", denied, "ECONNREFUSED", 2)];
+        for (hook, object, errno, count) in acts {
+            denial(host, hook, object, "sentry")?;
+            let records = wait_for("a record of each act", || {
+                let records = denials(host, object)?;
+                Ok((records.len() == count).then_some(records))
+            })?;
+            for record in records {
+                // A worker's call is its submitter's.
+                ensure!(
+                    record["tgid"] == std::process::id() && record["errno"] == errno,
+                    "{record}"
+                );
+            }
+        }
+        Ok(())
+    });
+    Ok(scene.ending(move |_| Ok(fs::read_to_string(&again).map(drop)?)))
 }
