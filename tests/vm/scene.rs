@@ -17,15 +17,15 @@ pub(crate) struct Stage {
 }
 
 /// What a scene does while the host runs.
-type Act<'a> = Box<dyn FnOnce(&Host) -> anyhow::Result<()> + 'a>;
+type Playing<'a> = Box<dyn FnOnce(&Host) -> anyhow::Result<()> + 'a>;
 /// What is true once the host has ended, by its summary.
-type End<'a> = Box<dyn FnOnce(&Value) -> anyhow::Result<()> + 'a>;
+type Ended<'a> = Box<dyn FnOnce(&Value) -> anyhow::Result<()> + 'a>;
 
 /// One test of a stage.
 pub(crate) struct Scene<'a> {
     pub(crate) lines: Vec<String>,
-    pub(crate) act: Act<'a>,
-    pub(crate) end: End<'a>,
+    pub(crate) act: Playing<'a>,
+    pub(crate) end: Ended<'a>,
 }
 
 impl<'a> Scene<'a> {

@@ -292,6 +292,9 @@ pub mod spec_flag {
     pub const EXEC_BEGINS: u32 = 1 << 9;
     /// A predicate that is unknown refuses nothing.
     pub const UNKNOWN_PASSES: u32 = 1 << 10;
+    /// The spec is a watch's: no lease and no filter is about its slot, so that the kernel need not go through what
+    /// asks for them.
+    pub const WATCH: u32 = 1 << 11;
 }
 
 /// Everything that an instance of the template is frozen with.

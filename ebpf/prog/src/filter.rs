@@ -8,7 +8,7 @@ use crate::call::call_of;
 use crate::capture::{self, Ptr, Skip, Task};
 use crate::map::{self, Counts};
 use crate::object::Object;
-use crate::{global, offset, prefix};
+use crate::{global, offset, prefix, spec};
 
 pub use crate::call::{Call, Facts, call};
 
@@ -96,6 +96,9 @@ const ANSWER_FLAGS: u64 =
 /// Whether no rule is about the call and no filter lets it pass, as far as can be told so early.
 #[inline(always)]
 fn is_idle(flags: u64, slot: u32, task: Task, early: &impl EarlyObject) -> bool {
+    if !spec::has_rules() {
+        return flags & flag::FORWARD == 0;
+    }
     let rules = flags & !(ANSWER_FLAGS | flag::FORWARD | flag::FILTER);
     if rules != 0 && !misses_rules(rules, task, early) {
         return false;
@@ -207,6 +210,9 @@ pub enum Passes {
 pub fn passes(call: &Call, traits: &Traits) -> Passes {
     let facts = &call.facts;
     let mut answer = facts.wants(flag::FORWARD) as u32;
+    if !spec::has_rules() {
+        return if answer ^ facts.unknown_zero() as u32 == 0 { Passes::No } else { Passes::Yes };
+    }
     if answer != 0 && facts.wants(flag::FILTER) {
         answer = krsi_filter(facts, traits);
     }

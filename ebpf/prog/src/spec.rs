@@ -2,7 +2,7 @@
 //!
 //! Each field is read where it is used: a copy on the stack would be unknown to the verifier.
 
-use krsi_host_abi::spec::{Atom, CAPTURES, Capture, HOPS, STRING_LEN, Spec, Term};
+use krsi_host_abi::spec::{Atom, CAPTURES, Capture, HOPS, STRING_LEN, Spec, Term, spec_flag};
 
 #[unsafe(no_mangle)]
 static SPEC: Spec = Spec::EMPTY;
@@ -72,6 +72,12 @@ pub fn has_rooms() -> bool {
 #[inline(always)]
 pub fn has(flag: u32) -> bool {
     flags() & flag != 0
+}
+
+/// Whether leases and filters can be about the calls.
+#[inline(always)]
+pub fn has_rules() -> bool {
+    !has(spec_flag::WATCH)
 }
 
 macro_rules! row_fields {

@@ -146,6 +146,7 @@ impl LiveWatch {
         spec.slot = u32::from(slot);
         spec.rule_id = WATCH_RULES | u64::from(slot);
         spec.owner = u32::from(watch.owner);
+        spec.flags |= spec_flag::WATCH;
         if resolved.can_deny {
             spec.flags |= spec_flag::DENY;
         }

@@ -115,16 +115,17 @@ fn run(state: &mut State) -> i32 {
             row::protocol(state, spec::protocol_row());
         }
     }
-    if spec::has(spec_flag::DENY) && spec::second_capture() != 0 {
+    let is_judged = spec::has(spec_flag::DENY) && spec::has_rules();
+    if is_judged && spec::second_capture() != 0 {
         second(state);
     }
     if spec::object() == ObjectKind::File as u32 {
         file(state, spec::object_capture() as usize);
     }
-    if spec::has(spec_flag::DENY) && !state.decision.is_denied() {
+    if is_judged && !state.decision.is_denied() {
         decide_object(state, spec::path_row(), spec::name_row());
     }
-    if spec::has(spec_flag::DENY) {
+    if is_judged {
         label::give(&state.call, &mut state.decision);
     }
     // A rule's decision is reported whatever the watch asks for.
