@@ -17,15 +17,15 @@ pub(crate) struct Stage {
 }
 
 /// What a scene does while the host runs.
-type Playing<'a> = Box<dyn FnOnce(&Host) -> anyhow::Result<()> + 'a>;
+type DuringRun<'a> = Box<dyn FnOnce(&Host) -> anyhow::Result<()> + 'a>;
 /// What is true once the host has ended, by its summary.
-type Ended<'a> = Box<dyn FnOnce(&Value) -> anyhow::Result<()> + 'a>;
+type AfterRun<'a> = Box<dyn FnOnce(&Value) -> anyhow::Result<()> + 'a>;
 
 /// One test of a stage.
 pub(crate) struct Scene<'a> {
     pub(crate) lines: Vec<String>,
-    pub(crate) act: Playing<'a>,
-    pub(crate) end: Ended<'a>,
+    pub(crate) act: DuringRun<'a>,
+    pub(crate) end: AfterRun<'a>,
 }
 
 impl<'a> Scene<'a> {
