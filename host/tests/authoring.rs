@@ -1,7 +1,8 @@
 //! A plugin as its author makes it: `krsi-host plugin new`, its scenarios, `build`, `inspect` and `check`.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,19 +20,9 @@ fn folder(name: &str) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// `krsi-host plugin` with some words, in a folder.
-fn plugin(folder: &Path, words: &[&str]) -> io::Result<Output> {
-    Command::new(HOST).current_dir(folder).arg("plugin").args(words).output()
-}
-
-fn said(output: &Output) -> String {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    text(&output.stdout) + &text(&output.stderr)
-}
-
-/// The author's own `cargo test`, which knows nothing of the flags of this one.
-fn scenarios(folder: &Path) -> io::Result<Output> {
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+/// A command as its author would run it: nothing is known of the flags of this run.
+fn command(program: impl AsRef<OsStr>, folder: &Path) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let is_of_this_run =
@@ -39,10 +30,27 @@ fn scenarios(folder: &Path) -> io::Result<Output> {
         if is_of_this_run
             || matches!(&*text, "RUSTFLAGS" | "CARGO_ENCODED_RUSTFLAGS" | "RUSTUP_TOOLCHAIN")
         {
-            cargo.env_remove(&name);
+            command.env_remove(&name);
         }
     }
-    cargo.current_dir(folder).arg("test").output()
+    command.current_dir(folder);
+    command
+}
+
+/// `krsi-host plugin` with some words, in a folder.
+fn plugin(folder: &Path, words: &[&str]) -> io::Result<Output> {
+    command(HOST, folder).arg("plugin").args(words).output()
+}
+
+fn said(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// The author's own `cargo test`.
+fn scenarios(folder: &Path) -> io::Result<Output> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    command(cargo, folder).arg("test").output()
 }
 
 /// Of a plugin that was built: its scenarios pass, and what is wrong with others is told.
@@ -127,20 +135,84 @@ acts = [{ exec = "/bin/ls" }]
     fs::write(&scenarios, acts).unwrap();
 }
 
-#[test]
-fn a_new_plugin_passes_its_scenarios_and_is_built() {
-    let parent = folder("authoring").unwrap();
-    let made = plugin(&parent, &["new", "no-shm"]).unwrap();
-    assert!(made.status.success(), "{}", said(&made));
-    assert!(said(&made).contains("krsi-host plugin build"), "{}", said(&made));
-    let own = parent.join("no-shm");
+/// The page that leads an author from nothing to a plugin.
+const PAGE: &str = include_str!("../../docs/authoring.md");
 
-    let passed = scenarios(&own).unwrap();
-    let text = said(&passed);
-    assert!(
-        passed.status.success() && text.contains("its_benign_twin_is_left_alone ... ok"),
-        "{text}"
-    );
+/// The commands of each `console` block of the page, each with the lines that it says are printed. Left out are those
+/// that need root or an incident.
+fn sessions() -> Vec<Vec<(&'static str, Vec<&'static str>)>> {
+    let mut sessions = Vec::new();
+    for block in PAGE.split("```console\n").skip(1) {
+        let text = block.split("```").next().unwrap();
+        let mut commands: Vec<(&str, Vec<&str>)> = Vec::new();
+        for line in text.lines() {
+            match (line.strip_prefix("$ "), commands.last_mut()) {
+                (Some(command), _) => commands.push((command, Vec::new())),
+                (None, Some((_, printed))) => printed.push(line),
+                (None, None) => panic!("{line:?} is printed by no command"),
+            }
+        }
+        let is_left_out =
+            |(command, _): &(&str, _)| command.starts_with("sudo") || command.contains(" replay ");
+        if !commands.iter().any(is_left_out) {
+            sessions.push(commands);
+        }
+    }
+    sessions
+}
+
+/// A line with each number and the folder of its author as one sign: they differ from machine to machine.
+fn shape(line: &str, parent: &Path) -> String {
+    let line = line.replace(&*parent.to_string_lossy(), "/home/you");
+    let mut shape = String::new();
+    for sign in line.trim_end().chars() {
+        match sign {
+            '0'..='9' if shape.ends_with('#') => {}
+            '0'..='9' => shape.push('#'),
+            other => shape.push(other),
+        }
+    }
+    shape
+}
+
+/// Does what the page says, word by word, and sees printed what it says is printed.
+fn follow_the_page(parent: &Path) {
+    let sessions = sessions();
+    assert!(sessions.len() >= 3, "{sessions:?}");
+    let mut folder = parent.to_path_buf();
+    for (command, printed) in sessions.into_iter().flatten() {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let output = match words[..] {
+            ["cd", name] => {
+                folder.push(name);
+                continue;
+            }
+            ["cargo", "test"] => scenarios(&folder),
+            // Tests run as root, whom it is refused unless asked for.
+            ["krsi-host", "plugin", verb @ ("build" | "test")] => {
+                plugin(&folder, &[verb, "--as-root"])
+            }
+            ["krsi-host", "plugin", ref words @ ..] => plugin(&folder, words),
+            _ => panic!("the page has {command:?}, which this test cannot run"),
+        };
+        let output = output.unwrap();
+        let text = said(&output);
+        assert!(output.status.success(), "{command}: {text}");
+        let mut lines = text.lines().map(|line| shape(line, parent));
+        for line in printed.into_iter().filter(|line| line.trim() != "…") {
+            let wanted = shape(line, parent);
+            assert!(lines.any(|line| line == wanted), "{command} prints no {line:?}: {text}");
+        }
+    }
+}
+
+#[test]
+fn the_page_leads_to_a_plugin_that_passes_its_scenarios() {
+    let parent = folder("authoring").unwrap();
+    follow_the_page(&parent);
+    let own = parent.join("no-shm");
+    let passed = said(&scenarios(&own).unwrap());
+    assert!(passed.contains("its_benign_twin_is_left_alone ... ok"), "{passed}");
     // What it must find is no longer found: its scenario says so.
     let source = own.join("src/lib.rs");
     let right = fs::read_to_string(&source).unwrap();
@@ -149,14 +221,6 @@ fn a_new_plugin_passes_its_scenarios_and_is_built() {
     assert!(!failed.status.success() && said(&failed).contains("the_act_is_found_and_refused"));
     fs::write(&source, &right).unwrap();
 
-    let built = plugin(&own, &["build", "--as-root"]).unwrap();
-    let text = said(&built);
-    assert!(built.status.success(), "{text}");
-    for words in
-        ["no-shm 0.1.0", "bprm_committed_creds", "may refuse calls of", "bprm_check_security"]
-    {
-        assert!(text.contains(words), "no {words} in {text}");
-    }
     let file = own.join("no-shm.wasm");
     assert!(fs::metadata(&file).unwrap().len() < 256 << 10);
 
@@ -208,19 +272,43 @@ fn what_is_no_plugin_is_refused_by_name() {
     assert_eq!(fs::read_dir(&parent).unwrap().count(), 2);
 }
 
-/// The plugin of this project's own stands up to its scenarios, and to changes of them.
+/// Plugins of this project's own.
+const OWN: [&str; 4] = ["keys", "miner", "shadow", "web"];
+
+/// They stand up to their scenarios, and to changes of them.
 #[test]
-fn the_miner_is_found_by_what_makes_it_one() {
+fn own_plugins_are_what_their_scenarios_say() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let packages = ["krsi-plugin-miner".to_owned()];
+    let packages = OWN.map(|name| format!("krsi-plugin-{name}"));
     let built = krsi_toolchain::build_plugins(root, &root.join("target/wasm"), &packages).unwrap();
-    let module = built.join("miner.wasm");
-    let folder = root.join("plugins/miner");
-    let words = ["test", ".", "--no-native", "--plugin", module.to_str().unwrap()];
-    let tested = plugin(&folder, &words).unwrap();
-    let text = said(&tested);
-    assert!(tested.status.success(), "{text}");
-    assert!(text.contains("mutation score 100 %"), "{text}");
+    for name in OWN {
+        let module = built.join(format!("{name}.wasm"));
+        let folder = root.join("plugins").join(name);
+        let words = ["test", ".", "--no-native", "--plugin", module.to_str().unwrap()];
+        let tested = plugin(&folder, &words).unwrap();
+        let text = said(&tested);
+        assert!(tested.status.success(), "{name}: {text}");
+        assert!(text.contains("mutation score 100 %"), "{name}: {text}");
+    }
+    let found = fs::read_dir(root.join("plugins")).unwrap();
+    let mut found: Vec<_> = found.map(|entry| entry.unwrap().file_name()).collect();
+    found.sort();
+    assert_eq!(found, OWN);
+}
+
+/// The code that docs/labels.md explains is that of the plugins.
+#[test]
+fn the_page_on_labels_shows_the_plugins() {
+    let page = include_str!("../../docs/labels.md");
+    for source in [
+        include_str!("../../plugins/keys/src/lib.rs"),
+        include_str!("../../plugins/shadow/src/lib.rs"),
+        include_str!("../../plugins/web/src/lib.rs"),
+    ] {
+        let code = source.split_once("\n\n").unwrap().1;
+        let code = code.split("\nkrsi_plugin::export!").next().unwrap();
+        assert!(page.contains(code), "docs/labels.md shows something else than {source}");
+    }
 }
 
 /// A fixture, its configuration, and scenarios that it passes.

@@ -61,7 +61,7 @@ fn ran_before(guest: &mut Guest) -> anyhow::Result<()> {
     let [one, clan, _, ghost] = [0, 1, 2, 3].map(|at| heads[at].display().to_string());
     let rules =
         format!("forebear {one} 600000 13\nclan {clan} 600000 13\nprocess {ghost} 600000 1");
-    let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", "32768"])?;
+    let host = guest.sentry(&rules, &["--ring-bytes", "32768"])?;
     rules_are(&host, 2)?;
     for (family, expected) in families.iter_mut().zip([1, 3, 0]) {
         let came_to = family.read()?;

@@ -112,7 +112,7 @@ fn kill(guest: &mut Guest) -> anyhow::Result<()> {
     let config = format!("kill {} 0 0", victim.display());
     // Started before the host: two programs that start together may preempt each other in the hook.
     let mut neighbour = Command::new("/bin/sleep").arg("600").spawn()?;
-    let host = guest.host_with(&[("sentry", &config)], &["--grant-kill"])?;
+    let host = guest.sentry(&config, &["--grant-kill"])?;
     let status = Command::new(&victim).args(["sleep", "60"]).status()?;
     use std::os::unix::process::ExitStatusExt;
     let told = || format!("{status}; {:#?}\n{}", host.reports(), host.stderr());

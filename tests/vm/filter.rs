@@ -1,5 +1,6 @@
 //! In-kernel filters of telemetry: what a filter does not want never reaches the ring, and is counted.
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::net::TcpStream;
@@ -7,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+use std::rc::Rc;
 
 use anyhow::{Context, ensure};
 use rustix::process::Signal;
@@ -14,26 +16,30 @@ use serde_json::Value;
 
 use super::{Boot, Test};
 use crate::harness::{Guest, Host, expect_errno, has_rule, listen, run, wait_for};
+use crate::scene::{Scene, SceneTest, Stage};
 use crate::subject::run_in;
 
-pub(crate) const TESTS: &[Test] = &[
-    ("filter_uid", Boot::Each, uid),
-    ("filter_cgroup", Boot::Each, cgroup),
-    ("filter_path_prefix", Boot::Each, path_prefix),
-    ("filter_open_flags", Boot::Each, open_flags),
-    ("filter_port", Boot::Each, port),
-    ("filter_first_seen", Boot::Each, first_seen),
-    ("filter_rate", Boot::Each, rate),
-    ("filter_of_what_the_host_lives_on", Boot::Default, followed),
+pub(crate) const TESTS: &[Test] = &[("filter_of_what_the_host_lives_on", Boot::Default, followed)];
+
+pub(crate) const SCENES: &[SceneTest] = &[
+    ("filter_uid", Boot::Each, &SIEVE, uid),
+    ("filter_cgroup", Boot::Each, &SIEVE, cgroup),
+    ("filter_path_prefix", Boot::Each, &SIEVE, path_prefix),
+    ("filter_open_flags", Boot::Each, &SIEVE, open_flags),
+    ("filter_port", Boot::Each, &SIEVE, port),
+    ("filter_first_seen", Boot::Each, &SIEVE, first_seen),
+    ("filter_rate", Boot::Each, &SIEVE, rate),
 ];
+
+/// The sieve, which gets the hooks that the lines name of those that it asks for. Each scene has one of its own.
+const SIEVE: Stage = Stage { name: "stage-sieve", start: sieve };
 
 /// Acts of each test that its filter does not want.
 const UNWANTED: u64 = 20;
 
-/// Starts krsi-host with the sieve, which gets one of the hooks that it asks for.
-fn sieve(guest: &Guest, hook: &str) -> anyhow::Result<Host> {
+fn sieve(guest: &Guest, hooks: &[String]) -> anyhow::Result<Host> {
     let config = guest.path("krsi.toml");
-    fs::write(&config, format!("[plugin.sieve]\nhooks = [{hook:?}]\n"))?;
+    fs::write(&config, format!("[plugin.sieve]\nhooks = {hooks:?}\n"))?;
     guest.host_with(&[("sieve", "")], &["--config", &config.to_string_lossy()])
 }
 
@@ -44,37 +50,51 @@ fn told(host: &Host, hook: &str) -> anyhow::Result<Vec<String>> {
     Ok(alerts.map(|report| text(&report)).filter(|text| text.starts_with(hook)).collect())
 }
 
-/// Waits until the last wanted act is told, ends the host, and checks the accounts: only so many
-/// calls were delivered, and the others were filtered.
-fn check(host: Host, hook: &str, last: &str, wanted: usize) -> anyhow::Result<()> {
-    let all = wait_for(&format!("{hook} {last}"), || {
-        let all = told(&host, hook)?;
-        Ok(all.iter().any(|text| text.contains(last)).then_some(all))
+/// A scene of one filter: what is done, whose last wanted act is told; then only so many calls were delivered,
+/// and the others were filtered.
+fn scene<'a>(
+    (hook, last, wanted): (&'static str, &'static str, usize),
+    act: impl FnOnce() -> anyhow::Result<()> + 'a,
+) -> Scene<'a> {
+    let scene = Scene::new(vec![hook.to_owned()], move |host| {
+        act()?;
+        let all = wait_for(&format!("{hook} {last}"), || {
+            let all = told(host, hook)?;
+            Ok(all.iter().any(|text| text.contains(last)).then_some(all))
+        })
+        .with_context(|| host.stderr())?;
+        ensure!(all.len() == wanted, "{all:#?}");
+        Ok(())
+    });
+    scene.ending(move |summary| {
+        let row = row(summary, hook)?;
+        ensure!(row["delivered"] == wanted, "{row}");
+        ensure!(row["filtered"].as_u64() >= Some(UNWANTED), "{row}");
+        let count = |name: &str| row[name].as_u64().unwrap_or(u64::MAX / 8);
+        let ended = count("delivered") + count("filtered") + count("lost") + count("skipped");
+        ensure!(count("seen") == ended, "seen is not the sum: {row}");
+        Ok(())
     })
-    .with_context(|| host.stderr())?;
-    ensure!(all.len() == wanted, "{all:#?}");
-    let summary = host.stop(Signal::INT)?;
-    let rows = summary["hooks"].as_array().context("hooks")?;
-    let row = rows.iter().find(|row| row["hook"] == hook).context("the hook's row")?;
-    ensure!(row["delivered"] == wanted, "{row}");
-    ensure!(row["filtered"].as_u64() >= Some(UNWANTED), "{row}");
-    let count = |name: &str| row[name].as_u64().unwrap_or(u64::MAX / 8);
-    let ended = count("delivered") + count("filtered") + count("lost") + count("skipped");
-    ensure!(count("seen") == ended, "seen is not the sum: {row}");
-    Ok(())
 }
 
-fn uid(guest: &mut Guest) -> anyhow::Result<()> {
-    let host = sieve(guest, "path_mkdir")?;
-    // Not before: the host takes no configuration from where anybody may write.
+/// A hook's row of the summary.
+fn row<'a>(summary: &'a Value, hook: &str) -> anyhow::Result<&'a Value> {
+    let rows = summary["hooks"].as_array().context("hooks")?;
+    rows.iter().find(|row| row["hook"] == hook).with_context(|| hook.to_owned())
+}
+
+fn uid(guest: &Guest) -> anyhow::Result<Scene<'_>> {
+    // Not later: another scene counts changes of modes.
     fs::set_permissions(guest.path(""), Permissions::from_mode(0o777))?;
-    for at in 0..UNWANTED {
-        fs::create_dir(guest.path(&format!("unwanted-{at}")))?;
-    }
-    let mut mkdir = Command::new("/bin/busybox");
-    let status = mkdir.arg("mkdir").arg(guest.path("wanted")).uid(4242).gid(4242).status()?;
-    ensure!(status.success(), "mkdir: {status}");
-    check(host, "path_mkdir", "wanted", 1)
+    Ok(scene(("path_mkdir", "wanted", 1), || {
+        for at in 0..UNWANTED {
+            fs::create_dir(guest.path(&format!("unwanted-{at}")))?;
+        }
+        let mut mkdir = Command::new("/bin/busybox");
+        let status = mkdir.arg("mkdir").arg(guest.path("wanted")).uid(4242).gid(4242).status()?;
+        ensure!(status.success(), "mkdir: {status}");
+        Ok(())
+    }))
 }
 
 /// Makes pipes from within a cgroup.
@@ -87,19 +107,19 @@ fn make_pipes(cgroup: &Path, folder: &Path, count: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn cgroup(guest: &mut Guest) -> anyhow::Result<()> {
+fn cgroup(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let root = Path::new("/sys/fs/cgroup");
     let child = root.join("filter-cgroup");
     fs::create_dir_all(&child)?;
-    let host = sieve(guest, "path_mknod")?;
-    make_pipes(&child, &guest.path("unwanted"), UNWANTED)?;
-    make_pipes(root, &guest.path("wanted"), 1)?;
-    let result = check(host, "path_mknod", "wanted", 1);
-    fs::remove_dir(&child)?;
-    result
+    Ok(scene(("path_mknod", "wanted", 1), move || {
+        make_pipes(&child, &guest.path("unwanted"), UNWANTED)?;
+        make_pipes(root, &guest.path("wanted"), 1)?;
+        Ok(fs::remove_dir(&child)?)
+    }))
 }
 
-fn path_prefix(guest: &mut Guest) -> anyhow::Result<()> {
+fn path_prefix(guest: &Guest) -> anyhow::Result<Scene<'_>> {
+    const HOOK: &str = "bprm_check_security";
     let copy = |folder: &str| -> anyhow::Result<_> {
         fs::create_dir_all(guest.path(folder))?;
         let path = guest.path(folder).join("busybox");
@@ -108,85 +128,94 @@ fn path_prefix(guest: &mut Guest) -> anyhow::Result<()> {
     };
     // A prefix of a filter is a text: `kept/` is not how the other begins.
     let (unwanted, wanted) = (copy("kept-not")?, copy("kept")?);
-    let host = sieve(guest, "bprm_check_security")?;
-    for _ in 0..UNWANTED {
-        run(&unwanted, &["true"])?;
-    }
-    run(&wanted, &["true"])?;
-    if guest.resolves("bprm_check_security") {
-        return check(host, "bprm_check_security", "/kept/busybox", 1);
+    let act = move || {
+        for _ in 0..UNWANTED {
+            run(&unwanted, &["true"])?;
+        }
+        Ok(run(&wanted, &["true"])?)
+    };
+    if guest.resolves(HOOK) {
+        return Ok(scene((HOOK, "/kept/busybox", 1), act));
     }
     // A path that is walked, and not resolved, is forwarded: whoever reads the record decides.
-    let all = wait_for("every execution", || {
-        let all = told(&host, "bprm_check_security")?;
-        Ok(all.iter().any(|text| text.contains("/kept/busybox")).then_some(all))
-    })?;
-    ensure!(all.iter().any(|text| text.contains("/kept-not/busybox")), "{all:#?}");
-    host.stop(Signal::INT).map(drop)
+    Ok(Scene::new(vec![HOOK.to_owned()], move |host| {
+        act()?;
+        let all = wait_for("every execution", || {
+            let all = told(host, HOOK)?;
+            Ok(all.iter().any(|text| text.contains("/kept/busybox")).then_some(all))
+        })?;
+        ensure!(all.iter().any(|text| text.contains("/kept-not/busybox")), "{all:#?}");
+        Ok(())
+    }))
 }
 
-fn open_flags(guest: &mut Guest) -> anyhow::Result<()> {
+fn open_flags(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let file = guest.file("cut")?;
-    let host = sieve(guest, "file_open")?;
-    for _ in 0..UNWANTED {
-        drop(File::open(&file)?);
-    }
-    drop(OpenOptions::new().write(true).truncate(true).open(&file)?);
-    let texts = wait_for("the open", || {
-        let all = told(&host, "file_open")?;
-        Ok(all.iter().any(|text| text.ends_with("/cut")).then_some(all))
-    })?;
-    ensure!(texts.iter().filter(|text| text.ends_with("/cut")).count() == 1, "{texts:#?}");
-    let summary = host.stop(Signal::INT)?;
-    let rows = summary["hooks"].as_array().context("hooks")?;
-    let row = rows.iter().find(|row| row["hook"] == "file_open").context("file_open")?;
-    ensure!(row["filtered"].as_u64() >= Some(UNWANTED), "{row}");
-    Ok(())
+    let scene = Scene::new(vec!["file_open".to_owned()], move |host| {
+        for _ in 0..UNWANTED {
+            drop(File::open(&file)?);
+        }
+        drop(OpenOptions::new().write(true).truncate(true).open(&file)?);
+        let texts = wait_for("the open", || {
+            let all = told(host, "file_open")?;
+            Ok(all.iter().any(|text| text.ends_with("/cut")).then_some(all))
+        })?;
+        ensure!(texts.iter().filter(|text| text.ends_with("/cut")).count() == 1, "{texts:#?}");
+        Ok(())
+    });
+    Ok(scene.ending(|summary| {
+        let row = row(summary, "file_open")?;
+        ensure!(row["filtered"].as_u64() >= Some(UNWANTED), "{row}");
+        Ok(())
+    }))
 }
 
-fn port(guest: &mut Guest) -> anyhow::Result<()> {
+fn port(_: &Guest) -> anyhow::Result<Scene<'_>> {
     listen("127.0.0.1:4721")?;
     listen("127.0.0.1:4723")?;
-    let host = sieve(guest, "socket_connect")?;
-    for _ in 0..UNWANTED {
-        drop(TcpStream::connect("127.0.0.1:4723")?);
-    }
-    drop(TcpStream::connect("127.0.0.1:4721")?);
-    check(host, "socket_connect", "4721", 1)
+    Ok(scene(("socket_connect", "4721", 1), || {
+        for _ in 0..UNWANTED {
+            drop(TcpStream::connect("127.0.0.1:4723")?);
+        }
+        Ok(TcpStream::connect("127.0.0.1:4721").map(drop)?)
+    }))
 }
 
-fn first_seen(guest: &mut Guest) -> anyhow::Result<()> {
+fn first_seen(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let (file, last) = (guest.file("first")?, guest.file("second")?);
-    let host = sieve(guest, "path_chmod")?;
-    for _ in 0..=UNWANTED {
-        fs::set_permissions(&file, Permissions::from_mode(0o600))?;
-    }
-    fs::set_permissions(&last, Permissions::from_mode(0o600))?;
-    check(host, "path_chmod", "second", 2)
+    Ok(scene(("path_chmod", "second", 2), move || {
+        for _ in 0..=UNWANTED {
+            fs::set_permissions(&file, Permissions::from_mode(0o600))?;
+        }
+        Ok(fs::set_permissions(&last, Permissions::from_mode(0o600))?)
+    }))
 }
 
 /// In one process, however slow: no two seconds pass without a record of the last one's.
-fn rate(guest: &mut Guest) -> anyhow::Result<()> {
+fn rate(guest: &Guest) -> anyhow::Result<Scene<'_>> {
     let calls = 40 * UNWANTED;
     let folder = |at: u64| guest.path(&format!("folder-{at}"));
     for at in 0..calls {
         fs::create_dir(folder(at))?;
     }
-    let host = sieve(guest, "path_rmdir")?;
-    let start = std::time::Instant::now();
-    for at in 0..calls {
-        fs::remove_dir(folder(at))?;
-    }
-    // The clock's seconds that these lie in are at most two more.
-    let most = 2 * (start.elapsed().as_secs() + 2);
-    wait_for("a removal", || Ok((!told(&host, "path_rmdir")?.is_empty()).then_some(())))?;
-    let summary = host.stop(Signal::INT)?;
-    let rows = summary["hooks"].as_array().context("hooks")?;
-    let row = rows.iter().find(|row| row["hook"] == "path_rmdir").context("path_rmdir")?;
-    let delivered = row["delivered"].as_u64().context("delivered")?;
-    ensure!((1..=most).contains(&delivered), "{delivered} of {calls}, at most {most}: {row}");
-    ensure!(row["filtered"].as_u64() >= Some(calls - most), "{row}");
-    Ok(())
+    let most = Rc::new(Cell::new(0));
+    let limit = Rc::clone(&most);
+    let scene = Scene::new(vec!["path_rmdir".to_owned()], move |host| {
+        let start = std::time::Instant::now();
+        for at in 0..calls {
+            fs::remove_dir(folder(at))?;
+        }
+        // The clock's seconds that these lie in are at most two more, and another scene removes one.
+        limit.set(2 * (start.elapsed().as_secs() + 2) + 1);
+        wait_for("a removal", || Ok((!told(host, "path_rmdir")?.is_empty()).then_some(())))
+    });
+    Ok(scene.ending(move |summary| {
+        let (row, most) = (row(summary, "path_rmdir")?, most.get());
+        let delivered = row["delivered"].as_u64().context("delivered")?;
+        ensure!((1..=most).contains(&delivered), "{delivered} of {calls}, at most {most}: {row}");
+        ensure!(row["filtered"].as_u64() >= Some(calls - most), "{row}");
+        Ok(())
+    }))
 }
 
 /// A plugin that wants to see nobody's processes but one user's keeps those of others from nobody else: the

@@ -130,12 +130,18 @@ impl Guest {
     /// Starts krsi-host with one plugin and waits until it is ready. The operator grants the sentry the hooks of
     /// its rules and no more: others are not attached, and the verifier's time is most of a start.
     pub(crate) fn host(&self, plugin: &str, config: &str) -> anyhow::Result<Host> {
-        if plugin != "sentry" {
-            return self.host_with(&[(plugin, config)], &[]);
+        if plugin == "sentry" {
+            return self.sentry(config, &[]);
         }
+        self.host_with(&[(plugin, config)], &[])
+    }
+
+    /// Starts krsi-host with the sentry, granted as by [`Guest::host`], and further arguments.
+    pub(crate) fn sentry(&self, config: &str, more: &[&str]) -> anyhow::Result<Host> {
         let path = self.path("krsi.toml");
         fs::write(&path, sentry_grants(config)?)?;
-        self.host_with(&[(plugin, config)], &["--config", &path.to_string_lossy()])
+        let path = path.to_string_lossy();
+        self.host_with(&[("sentry", config)], &[&["--config", &*path], more].concat())
     }
 
     /// Starts krsi-host with plugins, further arguments and the witness as judge of the end, and waits

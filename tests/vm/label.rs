@@ -124,7 +124,7 @@ fn labels(host: &Host) -> anyhow::Result<Vec<(String, u64)>> {
 }
 
 /// A shell that waits for a line before it goes on.
-fn waiting(shell: &Path, script: &str) -> anyhow::Result<Child> {
+pub(crate) fn waiting(shell: &Path, script: &str) -> anyhow::Result<Child> {
     let mut command = Command::new(shell);
     // The applet is told by the name.
     command.arg0("sh").args(["-c", &format!("read go && {script}")]);
@@ -132,7 +132,7 @@ fn waiting(shell: &Path, script: &str) -> anyhow::Result<Child> {
 }
 
 /// Lets it go on.
-fn go(mut child: Child) -> anyhow::Result<ExitStatus> {
+pub(crate) fn go(mut child: Child) -> anyhow::Result<ExitStatus> {
     child.stdin.take().context("its input")?.write_all(b"go\n")?;
     Ok(child.wait()?)
 }

@@ -11,6 +11,7 @@ mod content;
 mod coverage;
 mod digest;
 mod evasion;
+mod example;
 mod exec;
 mod exempt;
 mod file;
@@ -89,6 +90,21 @@ struct Case {
     run: Run,
 }
 
+/// Every test that is a scene, in the order of play: of the socket family one rule ends soon after its host's start.
+fn scenes() -> Vec<SceneTest> {
+    [
+        socket::SCENES,
+        evasion::SCENES,
+        example::SCENES,
+        exec::SCENES,
+        file::SCENES,
+        filter::SCENES,
+        mode::SCENES,
+        rule::SCENES,
+    ]
+    .concat()
+}
+
 /// Every test of one boot, by family.
 fn cases() -> Vec<Case> {
     let alone = [
@@ -128,9 +144,6 @@ fn cases() -> Vec<Case> {
         witness::TESTS,
     ]
     .concat();
-    // Of the socket family one rule ends soon after its host's start.
-    let scenes: Vec<SceneTest> =
-        [socket::SCENES, evasion::SCENES, exec::SCENES, file::SCENES, rule::SCENES].concat();
     let alone =
         alone.into_iter().map(|(name, boot, run)| Case { name, boot, run: Run::Alone(run) });
     let shared =
@@ -143,7 +156,7 @@ fn cases() -> Vec<Case> {
             vec![Case { boot: Boot::Default, ..case }, second]
         }
     };
-    alone.chain(scenes.into_iter().map(shared)).flat_map(boots).collect()
+    alone.chain(scenes().into_iter().map(shared)).flat_map(boots).collect()
 }
 
 fn main() -> std::process::ExitCode {

@@ -9,15 +9,18 @@ use rustix::process::Signal;
 
 use super::{Boot, Test};
 use crate::harness::{Guest, Host, expect_errno, listen, wait_for, wait_for_errno};
-use crate::rule::{count, folder, ruled, verdict};
+use crate::rule::{RULED, count, folder, ruled, verdict};
+use crate::scene::{Scene, SceneTest};
 
 pub(crate) const TESTS: &[Test] = &[
     ("rule_mode_off_judges_nothing", Boot::Each, mode_off),
     ("rule_mode_audit_of_a_plugin", Boot::Each, mode_audit_of_plugin),
     ("rule_mode_off_of_a_plugin", Boot::Each, mode_off_of_plugin),
-    ("rule_modes_side_by_side", Boot::Each, side_by_side),
     ("rule_in_force_follows_the_grant", Boot::Default, in_force_follows),
 ];
+
+pub(crate) const SCENES: &[SceneTest] =
+    &[("rule_modes_side_by_side", Boot::Each, &RULED, side_by_side)];
 
 const EACCES: i32 = 13;
 
@@ -64,33 +67,38 @@ fn mode_audit_of_plugin(guest: &mut Guest) -> anyhow::Result<()> {
 }
 
 /// Three rules of one plugin, each on a destination of its own.
-fn side_by_side(guest: &mut Guest) -> anyhow::Result<()> {
-    let to = |port: u16| format!("127.0.0.1:{port}");
+fn side_by_side(_: &Guest) -> anyhow::Result<Scene<'_>> {
+    fn to(port: u16) -> String {
+        format!("127.0.0.1:{port}")
+    }
     (4731..=4734).try_for_each(|port| listen(&to(port)))?;
     let rule = |port, mode| format!("network 127.0.0.1/32:{port} 13 socket_connect {mode}");
-    let rules = [rule(4731, ""), rule(4732, "audit"), rule(4733, "off")].join("\n");
-    let host = ruled(guest, &rules, "", &[])?;
-    ensure!(host.status("ruler")?["rules"] == 3, "{}", host.status("ruler")?);
-    let off = [("kind", "rule"), ("text", "off socket_connect on 127.0.0.1/32 port 4733")];
-    host.report(&off)?;
-    expect_errno(EACCES, TcpStream::connect(to(4731)))?;
-    (4732..=4734).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
-    for (port, word) in [(4731, "denied"), (4732, "audited")] {
-        let record = verdict(&host, &[("hook", "socket_connect"), ("object", &to(port))])?;
-        ensure!(record["verdict"] == word && record["errno"] == "EACCES", "{record}");
-    }
-    let about = |port| -> anyhow::Result<usize> {
-        let reports = host.reports()?.into_iter();
-        let verdicts = reports.filter(|report| report["kind"] == "verdict");
-        Ok(verdicts.filter(|report| report["object"] == *to(port)).count())
-    };
-    wait_for("both records", || Ok((about(4731)? + about(4732)? == 2).then_some(())))?;
-    ensure!(about(4733)? + about(4734)? == 0, "{:#?}", host.reports()?);
-    let summary = host.stop(Signal::INT)?;
-    let counts = ["denied", "audited"].map(|name| count(&summary, "socket_connect", name));
-    ensure!(counts.into_iter().collect::<Result<Vec<_>, _>>()? == [1, 1], "{summary}");
-    (4731..=4733).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
-    Ok(())
+    let lines = vec![rule(4731, ""), rule(4732, "audit"), rule(4733, "off")];
+    let scene = Scene::new(lines, |host| {
+        for (port, word) in [(4731, "deny"), (4732, "audit"), (4733, "off")] {
+            let text = format!("{word} socket_connect on 127.0.0.1/32 port {port}");
+            host.report(&[("kind", "rule"), ("text", &text)])?;
+        }
+        expect_errno(EACCES, TcpStream::connect(to(4731)))?;
+        (4732..=4734).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
+        for (port, word) in [(4731, "denied"), (4732, "audited")] {
+            let record = verdict(host, &[("hook", "socket_connect"), ("object", &to(port))])?;
+            ensure!(record["verdict"] == word && record["errno"] == "EACCES", "{record}");
+        }
+        let about = |port| -> anyhow::Result<usize> {
+            let reports = host.reports()?.into_iter();
+            let verdicts = reports.filter(|report| report["kind"] == "verdict");
+            Ok(verdicts.filter(|report| report["object"] == *to(port)).count())
+        };
+        wait_for("both records", || Ok((about(4731)? + about(4732)? == 2).then_some(())))?;
+        ensure!(about(4733)? + about(4734)? == 0, "{:#?}", host.reports()?);
+        Ok(())
+    });
+    Ok(scene.ending(|summary| {
+        ensure!(count(summary, "socket_connect", "audited")? == 1, "{summary}");
+        (4731..=4733).try_for_each(|port| TcpStream::connect(to(port)).map(drop))?;
+        Ok(())
+    }))
 }
 
 /// A rule that was made by an event follows what the operator says at each reload: it does less, does its

@@ -82,7 +82,7 @@ fn shows_what_is_attached(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
     fs::write("/proc/sys/kernel/bpf_stats_enabled", "1")?;
     let config = format!("open {} 60000 13", secret.display());
-    let host = guest.host_with(&[("sentry", &config)], &["--watch", WATCH])?;
+    let host = guest.sentry(&config, &["--watch", WATCH])?;
     shows_watches(guest, &host)?;
     drop(File::open(&secret)?);
     wait_for_errno(13, || File::open(&secret))?;

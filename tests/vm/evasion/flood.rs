@@ -19,7 +19,7 @@ const ACTS: [usize; 2] = [40, 4000];
 pub(super) fn of_opens_and_forks(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, neighbour) = (guest.file("secret")?, guest.file("neighbour")?);
     let rules = format!("open {} 600000 13", secret.display());
-    let host = guest.host_with(&[("sentry", &rules)], &["--ring-bytes", "32768"])?;
+    let host = guest.sentry(&rules, &["--ring-bytes", "32768"])?;
     drop(File::open(&secret)?);
     wait_for_errno(EACCES, || File::open(&secret))?;
     let (over, acts) = (AtomicBool::new(false), repeats(ACTS[0], ACTS[1]));

@@ -37,7 +37,7 @@ pub(super) fn flooded(guest: &mut Guest) -> anyhow::Result<()> {
     let (secret, ruled) = (guest.file("forbidden")?, guest.file("ruled")?);
     let neighbour = guest.file("neighbour")?;
     let rules = format!("open {} 600000 13", ruled.display());
-    let host = guest.host_with(&[("sentry", &rules)], &["--watch", WATCH])?;
+    let host = guest.sentry(&rules, &["--watch", WATCH])?;
     drop(File::open(&ruled)?);
     wait_for_errno(EACCES, || File::open(&ruled))?;
     expect_errno(EACCES, File::open(&secret))?;
