@@ -452,9 +452,12 @@ pub(crate) fn run(path: &Path, arguments: &[&str]) -> io::Result<()> {
     Command::new(path).args(arguments).stdout(Stdio::null()).status().map(drop)
 }
 
-/// Listens on a port of the guest and takes every connection.
+/// Listens on a port of the guest and takes every connection, unless another test of this guest does already.
 pub(crate) fn listen(address: &str) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).with_context(|| address.to_owned())?;
+    let listener = match TcpListener::bind(address) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Ok(()),
+        listener => listener.with_context(|| address.to_owned())?,
+    };
     std::thread::spawn(move || listener.incoming().for_each(drop));
     Ok(())
 }
