@@ -12,7 +12,7 @@ use crate::harness::{Guest, Host};
 pub(crate) struct Stage {
     /// Name of the stage, and of the folder of its host.
     pub(crate) name: &'static str,
-    /// Starts the host.
+    /// How a host is started in a folder of its own, with the lines of all scenes.
     pub(crate) start: fn(&Guest, &[String]) -> anyhow::Result<Host>,
 }
 
@@ -37,9 +37,14 @@ impl<'a> Scene<'a> {
         Self { lines, act: Box::new(act), end: Box::new(|_| Ok(())) }
     }
 
-    /// The scene with what is true once its host has ended.
+    /// The scene with what else is true once its host has ended.
     pub(crate) fn ending(self, end: impl FnOnce(&Value) -> anyhow::Result<()> + 'a) -> Self {
-        Self { end: Box::new(end), ..self }
+        let Self { lines, act, end: before } = self;
+        Self {
+            lines,
+            act,
+            end: Box::new(move |summary| before(summary).and_then(|()| end(summary))),
+        }
     }
 }
 
